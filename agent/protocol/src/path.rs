@@ -1,0 +1,283 @@
+//! The one way in which bytes become a path.
+//!
+//! A [`RelativePath`] is a list of names below some directory that its holder
+//! knows: never absolute, without `.` and `..`, without empty names and NUL, no
+//! longer and no deeper than [`limit`](crate::limit) says. Names are bytes, so
+//! those that are not UTF-8 survive. Whether a name on the way is a symbolic
+//! link is not known here: whoever opens the path has to refuse to follow.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limit::{NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
+
+/// Why bytes are not a path that may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// No name at all, or two separators in a row.
+    #[error("a name in the path is empty")]
+    Empty,
+    /// It begins with `/` where a relative path is wanted.
+    #[error("the path is absolute")]
+    Absolute,
+    /// It does not begin with `/` where an absolute path is wanted.
+    #[error("the path is not absolute")]
+    NotAbsolute,
+    /// `.` or `..` as a name.
+    #[error("the path has a `.` or `..` in it")]
+    Dots,
+    /// A NUL byte, or a separator inside a single name.
+    #[error("the path has a NUL byte or a stray separator in it")]
+    Forbidden,
+    /// Longer than [`PATH_BYTES_MAX`] or a name longer than [`NAME_BYTES_MAX`].
+    #[error(
+        "the path is longer than {PATH_BYTES_MAX} bytes, or a name in it than {NAME_BYTES_MAX}"
+    )]
+    TooLong,
+    /// More names than [`PATH_DEPTH_MAX`].
+    #[error("the path is nested deeper than {PATH_DEPTH_MAX} directories")]
+    TooDeep,
+}
+
+/// One validated file name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
+pub struct FileName(Box<[u8]>);
+
+impl FileName {
+    /// Checks `bytes` and keeps a copy.
+    pub fn new(bytes: &[u8]) -> Result<Self, PathError> {
+        check_name(bytes)?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// The bytes of the name.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for FileName {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<serde_bytes::ByteBuf> for FileName {
+    type Error = PathError;
+
+    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, PathError> {
+        check_name(&bytes)?;
+        Ok(Self(bytes.into_vec().into_boxed_slice()))
+    }
+}
+
+impl From<FileName> for serde_bytes::ByteBuf {
+    fn from(name: FileName) -> Self {
+        Self::from(name.0.into_vec())
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// A validated path below a directory, of one name at least.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
+pub struct RelativePath(Box<[u8]>);
+
+impl RelativePath {
+    /// Checks `bytes` and keeps a copy.
+    pub fn new(bytes: &[u8]) -> Result<Self, PathError> {
+        check_path(bytes)?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// The path below `/` that an absolute path names.
+    pub fn below_root(absolute: &[u8]) -> Result<Self, PathError> {
+        Self::new(absolute.strip_prefix(b"/").ok_or(PathError::NotAbsolute)?)
+    }
+
+    /// The bytes, names separated by `/`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The names from the top down.
+    pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == b'/')
+    }
+
+    /// The last name.
+    pub fn file_name(&self) -> &[u8] {
+        self.split().1
+    }
+
+    /// The path without its last name; none for a path of one name.
+    pub fn parent(&self) -> Option<Self> {
+        self.split().0.map(|parent| Self(parent.into()))
+    }
+
+    /// This path with `name` below it.
+    pub fn join(&self, name: &FileName) -> Result<Self, PathError> {
+        self.join_bytes(name.as_bytes())
+    }
+
+    /// This path with another one below it.
+    pub fn join_path(&self, below: &Self) -> Result<Self, PathError> {
+        self.join_bytes(below.as_bytes())
+    }
+
+    /// What remains of this path below `ancestor`.
+    pub fn below(&self, ancestor: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(ancestor.as_bytes())?.strip_prefix(b"/")?;
+        Some(Self(rest.into()))
+    }
+
+    /// For people: bytes that are not UTF-8 and control characters are escaped.
+    pub fn display(&self) -> impl fmt::Display + '_ {
+        Shown(&self.0)
+    }
+
+    /// The bytes before the last name, and the last name.
+    pub fn split(&self) -> (Option<&[u8]>, &[u8]) {
+        match self.0.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (Some(&self.0[..at]), &self.0[at + 1..]),
+            None => (None, &self.0),
+        }
+    }
+
+    fn join_bytes(&self, below: &[u8]) -> Result<Self, PathError> {
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + below.len());
+        bytes.extend_from_slice(&self.0);
+        bytes.push(b'/');
+        bytes.extend_from_slice(below);
+        check_path(&bytes)?;
+        Ok(Self(bytes.into_boxed_slice()))
+    }
+}
+
+impl From<FileName> for RelativePath {
+    fn from(name: FileName) -> Self {
+        Self(name.0)
+    }
+}
+
+impl TryFrom<serde_bytes::ByteBuf> for RelativePath {
+    type Error = PathError;
+
+    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, PathError> {
+        check_path(&bytes)?;
+        Ok(Self(bytes.into_vec().into_boxed_slice()))
+    }
+}
+
+impl From<RelativePath> for serde_bytes::ByteBuf {
+    fn from(path: RelativePath) -> Self {
+        Self::from(path.0.into_vec())
+    }
+}
+
+impl fmt::Debug for RelativePath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+struct Shown<'a>(&'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if character.is_control() {
+                    write!(formatter, "{}", character.escape_default())?;
+                } else {
+                    write!(formatter, "{character}")?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(formatter, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), PathError> {
+    match name {
+        b"" => Err(PathError::Empty),
+        b"." | b".." => Err(PathError::Dots),
+        _ if name.len() > NAME_BYTES_MAX => Err(PathError::TooLong),
+        _ if name.iter().any(|byte| matches!(byte, 0 | b'/')) => Err(PathError::Forbidden),
+        _ => Ok(()),
+    }
+}
+
+fn check_path(path: &[u8]) -> Result<(), PathError> {
+    if path.len() > PATH_BYTES_MAX {
+        return Err(PathError::TooLong);
+    }
+    if path.first() == Some(&b'/') {
+        return Err(PathError::Absolute);
+    }
+    let mut depth = 0;
+    for name in path.split(|byte| *byte == b'/') {
+        check_name(name)?;
+        depth += 1;
+    }
+    if depth > PATH_DEPTH_MAX { Err(PathError::TooDeep) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_leaves_the_tree_is_refused() {
+        for (bytes, why) in [
+            (&b""[..], PathError::Empty),
+            (b"/etc/passwd", PathError::Absolute),
+            (b"a//b", PathError::Empty),
+            (b"a/", PathError::Empty),
+            (b"../a", PathError::Dots),
+            (b"a/../b", PathError::Dots),
+            (b"./a", PathError::Dots),
+            (b"a\0b", PathError::Forbidden),
+        ] {
+            assert_eq!(RelativePath::new(bytes), Err(why), "{bytes:?}");
+        }
+        assert_eq!(RelativePath::new(&[b'a'; 256]), Err(PathError::TooLong));
+        assert_eq!(RelativePath::new(&b"a/".repeat(200)[..399]).map(|_| ()), Ok(()));
+        assert_eq!(RelativePath::new(&b"a/".repeat(256)[..511]), Err(PathError::TooDeep));
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_survive() {
+        let path = RelativePath::new(b"src/\xff\xfe.rs").unwrap();
+        assert_eq!(path.as_bytes(), b"src/\xff\xfe.rs");
+        assert_eq!(path.display().to_string(), "src/\\xff\\xfe.rs");
+        assert_eq!(path.file_name(), b"\xff\xfe.rs");
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_path_never_climbs(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(path) = RelativePath::new(&bytes) {
+                let mut depth = 0i32;
+                for name in path.names() {
+                    prop_assert!(!name.is_empty() && name != b"." && name != b"..");
+                    depth += 1;
+                }
+                prop_assert!(depth >= 1);
+                prop_assert_eq!(path.as_bytes(), &bytes[..]);
+            }
+        }
+    }
+}

@@ -1,0 +1,546 @@
+//! The manifest: a tree of files as names, modes, sizes and digests.
+//!
+//! Every directory has a digest over its entries, so two trees are compared by
+//! descending only where digests differ. The root digest names a state of the
+//! tree. A directory's digest is blake3, with the key context
+//! [`DIGEST_CONTEXT`], over its entries in the order of their names' bytes:
+//!
+//! ```text
+//! entry = kind (1)  length of the name (2, little endian)  name  body
+//! kind 0, file             body = size (8, little endian)  digest (32)
+//! kind 1, executable file  body = the same
+//! kind 2, symbolic link    body = length of the target (2)  target
+//! kind 3, directory        body = digest (32)
+//! ```
+//!
+//! Times, owners and permission bits other than "executable" are no part of a
+//! manifest. Empty directories are.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::limit::LINK_BYTES_MAX;
+use crate::path::{FileName, PathError, RelativePath};
+
+/// Separates directory digests from the digests of contents.
+pub const DIGEST_CONTEXT: &str = "cargo-burst 2026-11 directory digest v1";
+
+/// A regular file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Bytes of the content.
+    pub size: u64,
+    /// What the content hashes to.
+    pub digest: Digest,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+}
+
+/// Where a symbolic link points: any bytes but NUL, never followed by us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
+pub struct LinkTarget(Box<[u8]>);
+
+impl LinkTarget {
+    /// Checks `bytes` and keeps a copy.
+    pub fn new(bytes: &[u8]) -> Result<Self, PathError> {
+        match bytes {
+            b"" => Err(PathError::Empty),
+            _ if bytes.len() > LINK_BYTES_MAX => Err(PathError::TooLong),
+            _ if bytes.contains(&0) => Err(PathError::Forbidden),
+            _ => Ok(Self(bytes.into())),
+        }
+    }
+
+    /// The target as it stands in the link.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<serde_bytes::ByteBuf> for LinkTarget {
+    type Error = PathError;
+
+    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, PathError> {
+        Self::new(&bytes)
+    }
+}
+
+impl From<LinkTarget> for serde_bytes::ByteBuf {
+    fn from(target: LinkTarget) -> Self {
+        Self::from(target.0.into_vec())
+    }
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Node {
+    /// A regular file.
+    File(File),
+    /// A symbolic link.
+    Link(LinkTarget),
+    /// A directory with all that is below it.
+    Directory(Directory),
+}
+
+/// A directory and all that is below it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Directory {
+    entries: BTreeMap<FileName, Node>,
+    /// Known once asked for, forgotten with every change.
+    #[serde(skip)]
+    digest: OnceLock<Digest>,
+}
+
+impl PartialEq for Directory {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest() == other.digest()
+    }
+}
+
+impl Eq for Directory {}
+
+/// One entry as a change or a listing names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// A regular file.
+    File(File),
+    /// A symbolic link.
+    Link(LinkTarget),
+    /// A directory, which is empty or gets its entries by other changes.
+    Directory,
+}
+
+/// One step from one state of a tree to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// From now on `path` is `entry`; directories above it come by themselves.
+    Put {
+        /// Where.
+        path: RelativePath,
+        /// What.
+        entry: Entry,
+    },
+    /// `path` is gone, with all below it.
+    Remove {
+        /// Where.
+        path: RelativePath,
+    },
+}
+
+impl Change {
+    /// The path that changes.
+    pub const fn path(&self) -> &RelativePath {
+        match self {
+            Self::Put { path, .. } | Self::Remove { path } => path,
+        }
+    }
+}
+
+/// The entries of one directory; the directories in it by their digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing(pub Vec<(FileName, Listed)>);
+
+/// One entry of a [`Listing`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Listed {
+    /// A regular file.
+    File(File),
+    /// A symbolic link.
+    Link(LinkTarget),
+    /// A directory of this digest.
+    Directory(Digest),
+}
+
+/// Why changes do not fit a tree.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// A directory is needed where something else stands.
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(RelativePath),
+    /// There is nothing to remove.
+    #[error("{} is not in the tree", .0.display())]
+    Missing(RelativePath),
+    /// A listing whose names are not sorted or stand twice.
+    #[error("a directory listing is out of order")]
+    Unsorted,
+}
+
+impl Directory {
+    /// A directory without entries.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entries in the order of their names.
+    pub fn entries(&self) -> impl Iterator<Item = (&FileName, &Node)> {
+        self.entries.iter()
+    }
+
+    /// Puts a node under a name of this directory.
+    pub fn insert(&mut self, name: FileName, node: Node) {
+        self.digest.take();
+        self.entries.insert(name, node);
+    }
+
+    /// The digest over all that is in it. Computed once per state.
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| {
+            let mut hasher = ListingHasher::new();
+            for (name, node) in &self.entries {
+                match node {
+                    Node::File(file) => hasher.file(name, file),
+                    Node::Link(target) => hasher.link(name, target),
+                    Node::Directory(directory) => hasher.directory(name, directory.digest()),
+                }
+            }
+            hasher.finish()
+        })
+    }
+
+    /// What stands at `path`.
+    pub fn get(&self, path: &RelativePath) -> Option<&Node> {
+        let (parent, name) = path.split();
+        let mut directory = self;
+        for step in parent.into_iter().flat_map(|parent| parent.split(|byte| *byte == b'/')) {
+            match directory.entries.get(step)? {
+                Node::Directory(below) => directory = below,
+                _ => return None,
+            }
+        }
+        directory.entries.get(name)
+    }
+
+    /// The file that stands at `path`.
+    pub fn file(&self, path: &RelativePath) -> Option<&File> {
+        match self.get(path)? {
+            Node::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Puts `node` at `path`, making the directories above it.
+    pub fn put(&mut self, path: &RelativePath, node: Node) -> Result<(), TreeError> {
+        let (parent, name) = path.split();
+        let directory = self.descend(parent, path)?;
+        let name = FileName::new(name).map_err(|_| TreeError::Missing(path.clone()))?;
+        match (node, directory.entries.get_mut(&name)) {
+            (Node::Directory(new), Some(Node::Directory(_))) if new.is_empty() => {}
+            (node, _) => directory.insert(name, node),
+        }
+        Ok(())
+    }
+
+    /// Removes what stands at `path`; the directory above it stays.
+    pub fn remove(&mut self, path: &RelativePath) -> Result<Node, TreeError> {
+        if self.get(path).is_none() {
+            return Err(TreeError::Missing(path.clone()));
+        }
+        let (parent, name) = path.split();
+        let directory = self.descend(parent, path)?;
+        directory.entries.remove(name).ok_or_else(|| TreeError::Missing(path.clone()))
+    }
+
+    /// Makes the change. A removal of what is not there is an error.
+    pub fn apply(&mut self, change: &Change) -> Result<(), TreeError> {
+        match change {
+            Change::Put { path, entry } => self.put(path, entry.clone().into_node()),
+            Change::Remove { path } => self.remove(path).map(drop),
+        }
+    }
+
+    /// The changes that lead from this tree to `new`: removals of what is
+    /// replaced stand before the new, parents' before their children's.
+    pub fn changes_to(&self, new: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        differ(Some(self), new, &mut Vec::new(), &mut changes);
+        changes
+    }
+
+    /// Calls `visit` for each node below, parents first, names in order.
+    pub fn visit<'a>(&'a self, visit: &mut impl FnMut(&RelativePath, &'a Node)) {
+        self.visit_below(&mut Vec::new(), visit);
+    }
+
+    /// How many files, links and directories are below.
+    pub fn count(&self) -> usize {
+        let mut count = 0;
+        self.visit(&mut |_, _| count += 1);
+        count
+    }
+
+    /// How many files are below.
+    pub fn count_files(&self) -> usize {
+        let mut count = 0;
+        self.visit(&mut |_, node| count += usize::from(matches!(node, Node::File(_))));
+        count
+    }
+
+    /// The entries as a peer that knows other directories needs them.
+    pub fn listing(&self) -> Listing {
+        Listing(
+            self.entries
+                .iter()
+                .map(|(name, node)| {
+                    let listed = match node {
+                        Node::File(file) => Listed::File(*file),
+                        Node::Link(target) => Listed::Link(target.clone()),
+                        Node::Directory(directory) => Listed::Directory(directory.digest()),
+                    };
+                    (name.clone(), listed)
+                })
+                .collect(),
+        )
+    }
+
+    fn visit_below<'a>(
+        &'a self,
+        prefix: &mut Vec<u8>,
+        visit: &mut impl FnMut(&RelativePath, &'a Node),
+    ) {
+        for (name, node) in &self.entries {
+            let length = prefix.len();
+            push_name(prefix, name);
+            if let Ok(path) = RelativePath::new(prefix) {
+                visit(&path, node);
+                if let Node::Directory(directory) = node {
+                    directory.visit_below(prefix, visit);
+                }
+            }
+            prefix.truncate(length);
+        }
+    }
+
+    fn descend(
+        &mut self,
+        parent: Option<&[u8]>,
+        path: &RelativePath,
+    ) -> Result<&mut Self, TreeError> {
+        let mut directory = self;
+        for step in parent.into_iter().flat_map(|parent| parent.split(|byte| *byte == b'/')) {
+            directory.digest.take();
+            let name = FileName::new(step).map_err(|_| TreeError::Missing(path.clone()))?;
+            let node =
+                directory.entries.entry(name).or_insert_with(|| Node::Directory(Self::new()));
+            match node {
+                Node::Directory(below) => directory = below,
+                _ => return Err(TreeError::NotADirectory(path.clone())),
+            }
+        }
+        directory.digest.take();
+        Ok(directory)
+    }
+}
+
+impl Entry {
+    /// The node that an entry makes; a directory is an empty one.
+    pub fn into_node(self) -> Node {
+        match self {
+            Self::File(file) => Node::File(file),
+            Self::Link(target) => Node::Link(target),
+            Self::Directory => Node::Directory(Directory::new()),
+        }
+    }
+}
+
+impl Listing {
+    /// The digest of the directory that this lists, or an error if the names
+    /// are not in order: only one listing can have a digest.
+    pub fn digest(&self) -> Result<Digest, TreeError> {
+        if !self.0.is_sorted_by(|(left, _), (right, _)| left < right) {
+            return Err(TreeError::Unsorted);
+        }
+        let mut hasher = ListingHasher::new();
+        for (name, listed) in &self.0 {
+            match listed {
+                Listed::File(file) => hasher.file(name, file),
+                Listed::Link(target) => hasher.link(name, target),
+                Listed::Directory(digest) => hasher.directory(name, *digest),
+            }
+        }
+        Ok(hasher.finish())
+    }
+}
+
+fn push_name(prefix: &mut Vec<u8>, name: &FileName) {
+    if !prefix.is_empty() {
+        prefix.push(b'/');
+    }
+    prefix.extend_from_slice(name.as_bytes());
+}
+
+fn differ(
+    base: Option<&Directory>,
+    new: &Directory,
+    prefix: &mut Vec<u8>,
+    changes: &mut Vec<Change>,
+) {
+    if base.is_some_and(|base| base.digest() == new.digest()) {
+        return;
+    }
+    if let Some(base) = base {
+        for (name, node) in &base.entries {
+            let gone = match (node, new.entries.get(name)) {
+                (_, None) => true,
+                (Node::Directory(_), Some(new)) => !matches!(new, Node::Directory(_)),
+                (_, Some(new)) => matches!(new, Node::Directory(_)),
+            };
+            if gone {
+                with_path(prefix, name, |path| changes.push(Change::Remove { path }));
+            }
+        }
+    }
+    for (name, node) in &new.entries {
+        let old = base.and_then(|base| base.entries.get(name));
+        if let Node::Directory(directory) = node {
+            let old = match old {
+                Some(Node::Directory(old)) => Some(old),
+                _ => None,
+            };
+            if old.is_none() && directory.is_empty() {
+                let entry = Entry::Directory;
+                with_path(prefix, name, |path| changes.push(Change::Put { path, entry }));
+            }
+            let length = prefix.len();
+            push_name(prefix, name);
+            differ(old, directory, prefix, changes);
+            prefix.truncate(length);
+        } else if old != Some(node) {
+            let entry = match node {
+                Node::File(file) => Entry::File(*file),
+                Node::Link(target) => Entry::Link(target.clone()),
+                Node::Directory(_) => continue,
+            };
+            with_path(prefix, name, |path| changes.push(Change::Put { path, entry }));
+        }
+    }
+}
+
+fn with_path(prefix: &mut Vec<u8>, name: &FileName, act: impl FnOnce(RelativePath)) {
+    let length = prefix.len();
+    push_name(prefix, name);
+    if let Ok(path) = RelativePath::new(prefix) {
+        act(path);
+    }
+    prefix.truncate(length);
+}
+
+struct ListingHasher(blake3::Hasher);
+
+impl ListingHasher {
+    fn new() -> Self {
+        static KEYED: OnceLock<blake3::Hasher> = OnceLock::new();
+        Self(KEYED.get_or_init(|| blake3::Hasher::new_derive_key(DIGEST_CONTEXT)).clone())
+    }
+
+    fn name(&mut self, kind: u8, name: &FileName) {
+        self.0.update(&[kind]);
+        self.sized(name.as_bytes());
+    }
+
+    fn sized(&mut self, bytes: &[u8]) {
+        // Names and targets are capped far below 64 KiB by their types.
+        self.0.update(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn file(&mut self, name: &FileName, file: &File) {
+        self.name(u8::from(file.executable), name);
+        self.0.update(&file.size.to_le_bytes());
+        self.0.update(file.digest.as_bytes());
+    }
+
+    fn link(&mut self, name: &FileName, target: &LinkTarget) {
+        self.name(2, name);
+        self.sized(target.as_bytes());
+    }
+
+    fn directory(&mut self, name: &FileName, digest: Digest) {
+        self.name(3, name);
+        self.0.update(digest.as_bytes());
+    }
+
+    fn finish(self) -> Digest {
+        self.0.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn file(content: &str) -> Node {
+        let digest = Digest::of(content.as_bytes());
+        Node::File(File { size: content.len() as u64, digest, executable: false })
+    }
+
+    fn arbitrary_tree() -> impl Strategy<Value = Directory> {
+        let step = ("[ab]{1}(/[ab]{1}){0,3}", 0..4u8);
+        proptest::collection::vec(step, 0..12).prop_map(|steps| {
+            let mut tree = Directory::new();
+            for (name, what) in steps {
+                let node = match what {
+                    0 => Node::Directory(Directory::new()),
+                    1 => Node::Link(LinkTarget::new(b"a").unwrap()),
+                    2 => file("x"),
+                    _ => file(&name),
+                };
+                // A file in the way of a directory is not a tree: skipped.
+                let _ = tree.put(&path(&name), node);
+            }
+            tree
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn changes_lead_from_one_tree_to_the_other(a in arbitrary_tree(), b in arbitrary_tree()) {
+            let mut tree = a.clone();
+            for change in a.changes_to(&b) {
+                tree.apply(&change).unwrap();
+            }
+            prop_assert_eq!(tree.digest(), b.digest());
+            prop_assert!(b.changes_to(&b).is_empty());
+        }
+
+        #[test]
+        fn a_listing_has_its_directorys_digest(tree in arbitrary_tree()) {
+            prop_assert_eq!(tree.listing().digest().unwrap(), tree.digest());
+        }
+    }
+
+    #[test]
+    fn a_change_deep_down_changes_the_root() {
+        let mut tree = Directory::new();
+        tree.put(&path("a/b/c"), file("1")).unwrap();
+        let before = tree.digest();
+        tree.put(&path("a/b/c"), file("2")).unwrap();
+        assert_ne!(before, tree.digest());
+        assert_eq!(tree.changes_to(&tree.clone()), []);
+    }
+
+    #[test]
+    fn the_digest_of_a_known_tree_never_changes() {
+        let mut tree = Directory::new();
+        tree.put(&path("src/main.rs"), file("fn main() {}\n")).unwrap();
+        tree.put(&path("link"), Node::Link(LinkTarget::new(b"src").unwrap())).unwrap();
+        assert_eq!(
+            tree.digest().to_hex(),
+            "aa92f9c7ad0c55326933d1aab99e0766ed2ad7269db1f2308029e8778aeec0f3"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! What of the target directory a run offers to its client.
+//!
+//! cargo itself names its artifacts, in JSON messages on standard output
+//! ([`JsonLines`] takes them out of the stream). Of those, the final ones are
+//! offered: programs, examples, dynamic and static libraries, each with its `.d`
+//! file. Whole directories (`criterion`, `cargo-timings`, `doc`) are offered as
+//! they are.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::RelativePath;
+use burst_protocol::message::{Artifact, JsonMessages, Returns};
+use burst_protocol::tree::Node;
+use burst_sync::clock::Moment;
+use burst_sync::handle::TreeHandle;
+use burst_sync::scan::{AllBut, add_paths, scan};
+use burst_sync::stat_cache::StatCache;
+use serde::Deserialize;
+
+use crate::error::AgentError;
+
+/// The longest line that is looked at for a message. Longer ones pass unread.
+const LINE_BYTES_MAX: usize = 32 << 20;
+
+/// Splits cargo's standard output into its messages and everything else.
+#[derive(Debug)]
+pub struct JsonLines {
+    mode: JsonMessages,
+    line: Vec<u8>,
+    /// The files that messages have named.
+    pub named: BTreeSet<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    target: Option<Target>,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+impl JsonLines {
+    /// For a stream that is treated this way.
+    pub const fn new(mode: JsonMessages) -> Self {
+        Self { mode, line: Vec::new(), named: BTreeSet::new() }
+    }
+
+    /// Takes what cargo wrote; returns what the client is to see of it.
+    pub fn push(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.mode == JsonMessages::Absent {
+            return bytes;
+        }
+        let mut shown = Vec::new();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.line.len() > LINE_BYTES_MAX {
+                self.end_line(&mut shown);
+            } else if self.mode == JsonMessages::Hidden
+                && !b"{\"reason\":".starts_with(&self.line[..self.line.len().min(10)])
+            {
+                // No message begins like this: nobody has to wait for the line.
+                shown.append(&mut self.line);
+            }
+        }
+        if self.mode == JsonMessages::Shown {
+            return bytes;
+        }
+        shown
+    }
+
+    /// What is left at the end of the stream.
+    pub fn finish(&mut self) -> Vec<u8> {
+        let mut shown = Vec::new();
+        if !self.line.is_empty() {
+            self.end_line(&mut shown);
+        }
+        if self.mode == JsonMessages::Shown { Vec::new() } else { shown }
+    }
+
+    fn end_line(&mut self, shown: &mut Vec<u8>) {
+        let line = std::mem::take(&mut self.line);
+        let message = line
+            .starts_with(b"{\"reason\":")
+            .then(|| serde_json::from_slice::<Message>(&line).ok())
+            .flatten();
+        match message {
+            Some(message) => self.note(message),
+            None => shown.extend(line),
+        }
+    }
+
+    fn note(&mut self, message: Message) {
+        if message.reason != "compiler-artifact" {
+            return;
+        }
+        const FINAL: [&str; 5] = ["bin", "example", "cdylib", "staticlib", "dylib"];
+        let kinds = message.target.map(|target| target.kind).unwrap_or_default();
+        if kinds.iter().any(|kind| FINAL.contains(&kind.as_str())) {
+            self.named.extend(message.filenames.into_iter().filter(|path| is_final(path)));
+        }
+    }
+}
+
+/// Whether a named file is one that cargo puts up for its user, and of a kind
+/// that users run or link.
+fn is_final(path: &Path) -> bool {
+    let hidden = path.parent().and_then(Path::file_name).is_some_and(|name| name == "deps");
+    let inner = path.extension().is_some_and(|end| end == "rlib" || end == "rmeta");
+    !hidden && !inner
+}
+
+/// Everything that is offered of a target directory: `named` files, which are
+/// below `seen_at` as cargo saw it, and the directories that were asked for.
+pub fn offered(
+    target: &Path,
+    seen_at: &Path,
+    named: &BTreeSet<PathBuf>,
+    returns: Returns,
+    cache: &mut StatCache,
+) -> Result<Vec<Artifact>, AgentError> {
+    let handle = TreeHandle::open(target)?;
+    let now = Moment::coarse_now();
+    let mut tree = burst_protocol::tree::Directory::new();
+    if returns.artifacts {
+        let paths: BTreeSet<RelativePath> = named
+            .iter()
+            .filter_map(|path| path.strip_prefix(seen_at).ok())
+            .flat_map(|path| [path.to_owned(), path.with_extension("d")])
+            .filter_map(|path| RelativePath::new(path.as_os_str().as_bytes()).ok())
+            .collect();
+        add_paths(&handle, None, &paths, cache, now, &mut tree)?;
+    }
+    let mut artifacts = Vec::new();
+    tree.visit(&mut |path, node| {
+        if let Node::File(file) = node {
+            artifacts.push(Artifact { path: path.clone(), file: *file });
+        }
+    });
+    let directories = [
+        (returns.criterion, "criterion"),
+        (returns.timings, "cargo-timings"),
+        (returns.docs, "doc"),
+    ];
+    for (wanted, name) in directories {
+        if wanted {
+            add_directories(target, name, cache, now, &mut artifacts)?;
+        }
+    }
+    Ok(artifacts)
+}
+
+/// Adds the files of `NAME/` and, for cross builds, of `TRIPLE/NAME/`.
+fn add_directories(
+    target: &Path,
+    name: &str,
+    cache: &mut StatCache,
+    now: Moment,
+    artifacts: &mut Vec<Artifact>,
+) -> Result<(), AgentError> {
+    let mut places = vec![PathBuf::from(name)];
+    for entry in std::fs::read_dir(target).into_iter().flatten().flatten() {
+        places.push(Path::new(&entry.file_name()).join(name));
+    }
+    for place in places {
+        if !target.join(&place).is_dir() {
+            continue;
+        }
+        let Ok(prefix) = RelativePath::new(place.as_os_str().as_bytes()) else { continue };
+        let handle = TreeHandle::open(&target.join(&place))?;
+        let found = scan(&handle, Some(&prefix), &AllBut::default(), cache, now)?;
+        found.tree.visit(&mut |path, node| {
+            if let (Node::File(file), Ok(path)) = (node, prefix.join_path(path)) {
+                artifacts.push(Artifact { path, file: *file });
+            }
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BIN: &[u8] = br#"{"reason":"compiler-artifact","target":{"kind":["bin"]},"filenames":["/t/debug/app"],"executable":"/t/debug/app","fresh":true}
+"#;
+    const LIB: &[u8] = br#"{"reason":"compiler-artifact","target":{"kind":["lib","cdylib"]},"filenames":["/t/debug/libx.rlib","/t/debug/libx.so","/t/debug/deps/libx.rmeta"]}
+"#;
+
+    #[test]
+    fn messages_are_taken_out_and_other_words_stay() {
+        let mut lines = JsonLines::new(JsonMessages::Hidden);
+        let mut all = b"hello\n".to_vec();
+        all.extend(BIN);
+        all.extend(b"{\"not\": ours}\n");
+        all.extend(LIB);
+        all.extend(b"tail");
+        let mut shown = Vec::new();
+        for byte in all {
+            shown.extend(lines.push(vec![byte]));
+        }
+        shown.extend(lines.finish());
+        assert_eq!(String::from_utf8(shown).unwrap(), "hello\n{\"not\": ours}\ntail");
+        let named: Vec<_> = lines.named.iter().map(|path| path.to_str().unwrap()).collect();
+        assert_eq!(named, ["/t/debug/app", "/t/debug/libx.so"]);
+    }
+
+    #[test]
+    fn what_the_user_asked_for_is_shown() {
+        let mut lines = JsonLines::new(JsonMessages::Shown);
+        assert_eq!(lines.push(BIN.to_vec()), BIN);
+        assert_eq!(lines.named.len(), 1);
+    }
+}

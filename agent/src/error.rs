@@ -1,0 +1,80 @@
+//! What can go wrong on an agent.
+
+use std::io;
+use std::path::PathBuf;
+
+use burst_protocol::message::{Failure, FailureKind};
+use burst_sync::SyncError;
+
+/// An error of the agent.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A tree, a store or a stream.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// The agent's own files.
+    #[error("cannot use `{}`", path.display())]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The UDP port.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Keys or certificates.
+    #[error("cannot make or read the keys of the connection: {0}")]
+    Identity(String),
+    /// Another agent has the directory.
+    #[error("another agent is using `{}`", .0.display())]
+    Taken(PathBuf),
+    /// A process of the run.
+    #[error("cannot start {what}")]
+    Start {
+        /// Which.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process that contains a run failed before cargo did.
+    #[error("the run could not be contained: {0}")]
+    Contain(String),
+    /// No cargo on the agent.
+    #[error("there is no cargo on the agent's PATH")]
+    NoCargo,
+    /// The agent is asked to end.
+    #[error("the agent is ending")]
+    Ending,
+}
+
+impl AgentError {
+    /// What the shim is told.
+    pub fn failure(&self) -> Failure {
+        let kind = match self {
+            Self::Sync(error) if error.is_disk_full() => FailureKind::DiskFull,
+            Self::State { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                FailureKind::DiskFull
+            }
+            Self::Sync(SyncError::WouldEmpty { .. }) => FailureKind::WouldEmpty,
+            Self::Sync(SyncError::Damaged(_) | SyncError::Tree(_) | SyncError::Codec(_)) => {
+                FailureKind::Corrupt
+            }
+            Self::NoCargo => FailureKind::NoCargo,
+            Self::Ending => FailureKind::Ending,
+            _ => FailureKind::Other,
+        };
+        let mut messages = vec![self.to_string()];
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            messages.push(error.to_string());
+            source = error.source();
+        }
+        Failure { kind, messages }
+    }
+}

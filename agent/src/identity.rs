@@ -1,0 +1,279 @@
+//! Keys and certificates, and the TLS that pins them.
+//!
+//! Each end has one self-signed certificate and knows the other's, byte for byte.
+//! Names, dates and issuers mean nothing: a certificate is the pinned one or the
+//! connection fails. Private keys are written with mode 0600 and never printed.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+
+use crate::error::AgentError;
+
+/// The name in every certificate and in every handshake. It identifies nobody.
+const NAME: &str = "cargo-burst";
+
+/// A certificate and its private key.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivatePkcs8KeyDer<'static>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Identity([private])")
+    }
+}
+
+impl Identity {
+    /// Makes a new one.
+    pub fn generate() -> Result<Self, AgentError> {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(vec![NAME.to_owned()])
+                .map_err(|error| AgentError::Identity(error.to_string()))?;
+        Ok(Self { certificate: cert.der().clone(), key: signing_key.serialize_der().into() })
+    }
+
+    /// The certificate, for the other end to pin.
+    pub const fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Reads `NAME.cert` and `NAME.key` of a directory.
+    pub fn load(directory: &Path, name: &str) -> Result<Self, AgentError> {
+        let key = directory.join(format!("{name}.key"));
+        let key = std::fs::read(&key).map_err(|source| AgentError::State { path: key, source })?;
+        Ok(Self { certificate: load_certificate(directory, name)?, key: key.into() })
+    }
+
+    /// Writes `NAME.cert` and `NAME.key` into a directory.
+    pub fn save(&self, directory: &Path, name: &str) -> Result<(), AgentError> {
+        write_private(&directory.join(format!("{name}.key")), self.key.secret_pkcs8_der())?;
+        write_private(&directory.join(format!("{name}.cert")), &self.certificate)
+    }
+
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.key.clone_key())
+    }
+}
+
+/// Reads `NAME.cert` of a directory.
+pub fn load_certificate(
+    directory: &Path,
+    name: &str,
+) -> Result<CertificateDer<'static>, AgentError> {
+    let path = directory.join(format!("{name}.cert"));
+    let bytes = std::fs::read(&path).map_err(|source| AgentError::State { path, source })?;
+    Ok(bytes.into())
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
+    let temporary = path.with_extension("new");
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|source| AgentError::State { path: path.to_owned(), source })
+}
+
+/// How patient a connection is.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Silence after which the other end counts as gone.
+    pub gone_after: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { gone_after: Duration::from_secs(15) }
+    }
+}
+
+/// QUIC settings of the shim's end.
+pub fn client_config(
+    own: &Identity,
+    pinned: CertificateDer<'static>,
+    patience: Patience,
+) -> Result<quinn::ClientConfig, AgentError> {
+    let provider = provider();
+    let verifier = Arc::new(Pinned::new(pinned, &provider));
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(identity_error)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_auth_cert(vec![own.certificate.clone()], own.key())
+        .map_err(identity_error)?;
+    tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
+    let tls = QuicClientConfig::try_from(tls).map_err(identity_error)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport(patience)));
+    Ok(config)
+}
+
+/// QUIC settings of the agent's end.
+pub fn server_config(
+    own: &Identity,
+    pinned: CertificateDer<'static>,
+    patience: Patience,
+) -> Result<quinn::ServerConfig, AgentError> {
+    let provider = provider();
+    let verifier = Arc::new(Pinned::new(pinned, &provider));
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(identity_error)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![own.certificate.clone()], own.key())
+        .map_err(identity_error)?;
+    tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
+    let tls = QuicServerConfig::try_from(tls).map_err(identity_error)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+    config.transport_config(Arc::new(transport(patience)));
+    Ok(config)
+}
+
+/// The name to put into a handshake.
+pub const fn server_name() -> &'static str {
+    NAME
+}
+
+fn transport(patience: Patience) -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_idle_timeout(quinn::IdleTimeout::try_from(patience.gone_after).ok());
+    transport.keep_alive_interval(Some(patience.gone_after / 5));
+    transport.max_concurrent_uni_streams(0_u8.into());
+    // 4 MiB in flight fill 1 Gbit/s at 30 ms.
+    transport.stream_receive_window((4_u32 << 20).into());
+    transport.receive_window((8_u32 << 20).into());
+    transport.send_window(4 << 20);
+    let mut congestion = quinn::congestion::CubicConfig::default();
+    congestion.initial_window(512 << 10);
+    transport.congestion_controller_factory(Arc::new(congestion));
+    transport
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn identity_error(error: impl std::fmt::Display) -> AgentError {
+    AgentError::Identity(error.to_string())
+}
+
+/// Accepts one certificate and no other.
+#[derive(Debug)]
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Pinned {
+    fn new(certificate: CertificateDer<'static>, provider: &CryptoProvider) -> Self {
+        Self { certificate, algorithms: provider.signature_verification_algorithms }
+    }
+
+    fn check(&self, presented: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        if presented.as_ref() == self.certificate.as_ref() {
+            return Ok(());
+        }
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+}
+
+fn only_tls13() -> rustls::Error {
+    rustls::Error::General("only TLS 1.3 is spoken here".into())
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.check(end_entity).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verify(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Pinned {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.check(end_entity).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verify(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

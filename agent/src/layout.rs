@@ -1,0 +1,184 @@
+//! Where a run sees what: mounts, directories, environment.
+//!
+//! With namespaces everything is at the client's own absolute paths. Without them
+//! the run happens below the agent's directory, and cargo is told of the target
+//! directory by variable; diagnostics then show the agent's paths, which the user
+//! is told once.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::message::RunRequest;
+use burst_protocol::{ByteBuf, RelativePath};
+
+use crate::error::AgentError;
+use crate::project::Project;
+use crate::run::spec::{self, Mount};
+use crate::server::Agent;
+
+/// The environment variable that tells a program in a run that it is in one.
+pub const INSIDE: &str = "CARGO_BURST_INSIDE";
+
+/// Variables of the agent's own environment that a run sees.
+const PASSED_ON: [&str; 24] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_AUTO_INSTALL",
+    "RUSTUP_DIST_SERVER",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "http_proxy",
+    "https_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
+/// The variables that an agent passes on to runs, and a shim to its agent.
+pub fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
+    PASSED_ON.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?)))
+}
+
+/// Where a run sees what.
+#[derive(Debug)]
+pub struct Layout {
+    /// Bind mounts, in order.
+    pub mounts: Vec<Mount>,
+    /// Directories that no mount may cover.
+    pub preserve: Vec<ByteBuf>,
+    /// Where cargo starts.
+    pub working_directory: PathBuf,
+    /// The target directory on the agent's disk.
+    pub target: PathBuf,
+    /// The target directory as cargo sees it.
+    pub target_seen: PathBuf,
+    /// The whole environment.
+    pub environment: Vec<(ByteBuf, ByteBuf)>,
+    /// Whether `--target-dir` has to be taken out of the arguments.
+    pub drops_target_argument: bool,
+    /// What the user should know.
+    pub notice: Option<String>,
+}
+
+impl Layout {
+    /// Lays out a run.
+    pub fn new(
+        agent: &Agent,
+        request: &RunRequest,
+        project: &mut Project,
+    ) -> Result<Self, AgentError> {
+        let target = project.target(&request.target_directory)?;
+        let keeps_paths = agent.containment().keeps_paths();
+        let mut layout = Self {
+            mounts: Vec::new(),
+            preserve: Vec::new(),
+            working_directory: on_client(&request.working_directory),
+            target_seen: on_client(&request.target_directory),
+            environment: environment(agent, request),
+            drops_target_argument: false,
+            notice: None,
+            target,
+        };
+        if keeps_paths {
+            layout.mount(request, project);
+        } else {
+            layout.stay_below(request, project);
+        }
+        Ok(layout)
+    }
+
+    fn mount(&mut self, request: &RunRequest, project: &mut Project) {
+        let tree = project.tree();
+        for mount in &request.mounts {
+            let source = spec::bytes(&below(&tree, mount));
+            self.mounts.push(Mount { source, target: spec::bytes(&on_client(mount)) });
+        }
+        self.preserve = homes().iter().map(|home| spec::bytes(home)).collect();
+        self.mounts.push(Mount {
+            source: spec::bytes(&self.target),
+            target: spec::bytes(&self.target_seen),
+        });
+        // What is mounted inside the tree is not the tree's own.
+        let homes = homes();
+        let inside = homes.iter().chain([&self.target_seen]);
+        for path in
+            inside.filter_map(|path| RelativePath::below_root(path.as_os_str().as_bytes()).ok())
+        {
+            if request.mounts.iter().any(|mount| path.below(mount).is_some()) {
+                project.add_mount_point(path);
+            }
+        }
+        if request.names_target_directory {
+            self.set("CARGO_TARGET_DIR", self.target_seen.clone().as_os_str());
+        }
+    }
+
+    fn stay_below(&mut self, request: &RunRequest, project: &Project) {
+        let tree = project.tree();
+        self.working_directory = below(&tree, &request.working_directory);
+        self.target_seen.clone_from(&self.target);
+        self.drops_target_argument = true;
+        self.set("CARGO_TARGET_DIR", self.target.clone().as_os_str());
+        self.notice = Some(format!(
+            "namespaces are not allowed on this machine, so cargo runs in `{}` and messages \
+             show that path",
+            self.working_directory.display()
+        ));
+    }
+
+    fn set(&mut self, name: &str, value: &OsStr) {
+        self.environment.retain(|(other, _)| other.as_slice() != name.as_bytes());
+        self.environment.push((ByteBuf::from(name.as_bytes()), spec::from_os(value)));
+    }
+}
+
+/// Where cargo and rustup keep what every project needs.
+fn homes() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let or_below_home = |name: &str, default: &str| {
+        std::env::var_os(name).map_or_else(|| home.join(default), PathBuf::from)
+    };
+    vec![or_below_home("CARGO_HOME", ".cargo"), or_below_home("RUSTUP_HOME", ".rustup")]
+}
+
+fn environment(agent: &Agent, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {
+    let mut environment: Vec<(ByteBuf, ByteBuf)> = agent.environment().to_vec();
+    let mut add = |name: &str, value: &str| {
+        environment.push((ByteBuf::from(name.as_bytes()), ByteBuf::from(value.as_bytes())));
+    };
+    add(INSIDE, "1");
+    if let Some(toolchain) = &request.toolchain {
+        add("RUSTUP_TOOLCHAIN", toolchain);
+    }
+    let terminal = &request.terminal;
+    if let Some(name) = terminal.name.as_ref().filter(|_| terminal.output || terminal.error) {
+        add("TERM", name);
+    }
+    for (name, value) in &request.environment {
+        environment.retain(|(other, _)| other != name);
+        environment.push((name.clone(), value.clone()));
+    }
+    environment
+}
+
+fn on_client(path: &RelativePath) -> PathBuf {
+    below(Path::new("/"), path)
+}
+
+fn below(root: &Path, path: &RelativePath) -> PathBuf {
+    root.join(OsStr::from_bytes(path.as_bytes()))
+}

@@ -1,0 +1,116 @@
+//! The remote end of cargo-burst.
+//!
+//! - [`server`] listens, knows its projects and when to end; [`identity`] is the
+//!   TLS on both ends.
+//! - [`session`] serves one request: a place in the [`queue`], the sync into a
+//!   [`project`] (its receiving half is [`receive`]), the cargo calls ([`steps`],
+//!   laid out by [`layout`]), and what they left behind ([`artifacts`]).
+//! - [`run`] contains a cargo call in namespaces and tells exactly how it ended.
+//!
+//! The agent knows no cloud and no token. The shim starts this very library as
+//! its local agent: [`main`] is the program, whatever its file is called.
+
+pub mod artifacts;
+pub mod error;
+pub mod identity;
+pub mod layout;
+pub mod project;
+pub mod queue;
+mod receive;
+pub mod returned;
+pub mod run;
+pub mod server;
+pub mod session;
+pub mod steps;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::identity::Patience;
+use crate::server::Options;
+
+/// The agent of cargo-burst. It is started by the shim; people rarely need it.
+#[derive(Parser)]
+#[command(name = "burst-agent", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Listen, and run cargo for the shim whose certificate is pinned.
+    Serve {
+        /// Where projects are kept.
+        #[arg(long)]
+        disk: PathBuf,
+        /// The directory with agent.cert, agent.key and shim.cert.
+        #[arg(long)]
+        keys: PathBuf,
+        /// The UDP address; port 0 takes any.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Seconds to stay when idle.
+        #[arg(long, default_value_t = 300)]
+        keep_alive_secs: u64,
+        /// Seconds of silence after which a client is gone and its run is ended.
+        #[arg(long, default_value_t = 15)]
+        grace_secs: u64,
+        /// Leave the session of the starting terminal.
+        #[arg(long)]
+        detach: bool,
+    },
+}
+
+/// The whole program. `arguments` begin with the program's name.
+pub fn main(arguments: Vec<String>) -> ExitCode {
+    match arguments.get(1).map(String::as_str) {
+        Some(run::SUPERVISOR) => return run::supervisor::main(&arguments[2..]),
+        Some(run::INIT) => return run::init::main(&arguments[2..]),
+        _ => {}
+    }
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("CARGO_BURST_LOG")
+                .unwrap_or_else(|_| "warn,burst_agent=info".into()),
+        )
+        .init();
+    let Verb::Serve { disk, keys, listen, keep_alive_secs, grace_secs, detach } =
+        Arguments::parse_from(arguments).command;
+    if detach {
+        // Already the leader of a session: as good.
+        rustix::process::setsid().ok();
+    }
+    let options = Options {
+        disk,
+        keys,
+        listen,
+        keep_alive: Duration::from_secs(keep_alive_secs),
+        patience: Patience { gone_after: Duration::from_secs(grace_secs.max(1)) },
+    };
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| error::AgentError::Start { what: "the runtime".into(), source })
+        .and_then(|runtime| {
+            let served = runtime.block_on(server::serve(options, server::announce));
+            // Sessions that still wait for something must not keep us.
+            runtime.shutdown_background();
+            served
+        });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let failure = error.failure();
+            tracing::error!("{}", failure.messages.join(": "));
+            ExitCode::FAILURE
+        }
+    }
+}

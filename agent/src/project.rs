@@ -1,0 +1,381 @@
+//! A project's disk: its tree, its target directories, its contents.
+//!
+//! ```text
+//! PROJECT/
+//!   tree/      the files of the client's machine that belong to the project, each
+//!              at its absolute path: tree/home/me/app/src/main.rs
+//!   targets/   one directory for each target directory that the client named
+//!   packs/     contents (burst_sync::pack), staging/ large ones on their way
+//!   index      what is known of the tree (a record)
+//!   changing   there while the tree is being changed
+//! ```
+//!
+//! Two pictures of the tree are kept. The *manifest* is the state that both ends
+//! agree on. The *disk* is the manifest and what runs have left that the client
+//! did not take ([`Project::settle_return`]); the sync never touches that part,
+//! as a local build would not.
+//!
+//! Crash rule: `changing` is made before the tree changes and removed after the
+//! index is written. Where it is found, nothing remembered is believed: every
+//! file is hashed.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::RelativePath;
+use burst_protocol::message::{FromAgent, FromShim, RunRequest, Want};
+use burst_protocol::tree::{Change, Directory, Node};
+use burst_protocol::{Digest, limit};
+use burst_sync::SyncError;
+use burst_sync::apply::{self, Applied};
+use burst_sync::clock::{Moment, stamp};
+use burst_sync::contents::ContentStore;
+use burst_sync::handle::TreeHandle;
+use burst_sync::scan::{AllBut, scan};
+use burst_sync::stat_cache::{Cached, StatCache, read_record, write_record};
+use burst_sync::wire::{Incoming, Outgoing};
+use serde::{Deserialize, Serialize};
+
+use crate::error::AgentError;
+use crate::receive;
+
+/// Bytes of small contents that are kept beside the tree, for trees that come
+/// back to an earlier state.
+const PACKED_BYTES_KEPT: u64 = 512 << 20;
+
+/// How often missing contents are asked for before the sync fails.
+const WANT_ROUNDS_MAX: usize = 3;
+
+/// One project, open.
+#[derive(Debug)]
+pub struct Project {
+    directory: PathBuf,
+    name: RelativePath,
+    handle: TreeHandle,
+    manifest: Directory,
+    disk: Directory,
+    cache: StatCache,
+    pub(crate) store: ContentStore,
+    last_run_ended: Moment,
+    /// Mount points inside the tree: other disks begin there.
+    mount_points: BTreeSet<RelativePath>,
+    unsaved: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Index {
+    name: RelativePath,
+    files: Vec<(RelativePath, Cached)>,
+    untracked: BTreeSet<RelativePath>,
+    mount_points: BTreeSet<RelativePath>,
+    last_run_ended: Moment,
+}
+
+impl Project {
+    /// The directory's name for a project.
+    pub fn key(name: &RelativePath) -> String {
+        Digest::of(name.as_bytes()).to_hex()[..24].to_owned()
+    }
+
+    /// The project whose disk a directory is.
+    pub fn name_of(directory: &Path) -> Option<RelativePath> {
+        read_record::<RelativePath>(&directory.join("name"))
+    }
+
+    /// Opens or makes a project's disk and looks at what is there.
+    pub fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
+        let tree = directory.join("tree");
+        for path in [&tree, &directory.join("targets")] {
+            std::fs::create_dir_all(path).map_err(|source| state(path, source))?;
+        }
+        write_record(&directory.join("name"), name)?;
+        let interrupted = directory.join("changing").exists();
+        let index =
+            read_record::<Index>(&directory.join("index")).filter(|index| index.name == *name);
+        let mut cache = StatCache::default();
+        let mut untracked = BTreeSet::new();
+        let mut mount_points = BTreeSet::new();
+        // A run that was cut off may have written until just now.
+        let mut last_run_ended = Moment::now();
+        if let Some(index) = index {
+            if !interrupted {
+                for (path, cached) in index.files {
+                    cache.insert(path.as_bytes(), cached);
+                }
+            }
+            untracked = index.untracked;
+            mount_points = index.mount_points;
+            last_run_ended = last_run_ended.max(index.last_run_ended);
+        }
+        let mut project = Self {
+            handle: TreeHandle::open(&tree)?,
+            store: ContentStore::open(directory)?,
+            directory: directory.to_owned(),
+            name: name.clone(),
+            manifest: Directory::new(),
+            disk: Directory::new(),
+            cache,
+            last_run_ended,
+            mount_points,
+            unsaved: true,
+        };
+        project.disk = project.look()?;
+        project.manifest = project.disk.clone();
+        for path in &untracked {
+            // What is gone by now needs no exception.
+            drop(project.manifest.remove(path));
+        }
+        project.save()?;
+        Ok(project)
+    }
+
+    /// The state that both ends agree on.
+    pub fn root(&self) -> Digest {
+        self.manifest.digest()
+    }
+
+    /// Where the client's file system is kept.
+    pub fn tree(&self) -> PathBuf {
+        self.directory.join("tree")
+    }
+
+    /// The handle for reading files of the tree.
+    pub const fn handle(&self) -> &TreeHandle {
+        &self.handle
+    }
+
+    /// The manifest.
+    pub const fn manifest(&self) -> &Directory {
+        &self.manifest
+    }
+
+    /// The disk behind a target directory of the client.
+    pub fn target(&self, client_path: &RelativePath) -> Result<PathBuf, AgentError> {
+        let path = self.directory.join("targets").join(Self::key(client_path));
+        std::fs::create_dir_all(&path).map_err(|source| state(&path, source))?;
+        Ok(path)
+    }
+
+    /// Notes that something else is mounted at a path of the tree, so that what
+    /// is seen there in between is not taken for the tree's.
+    pub fn add_mount_point(&mut self, path: RelativePath) {
+        self.unsaved |= self.mount_points.insert(path);
+    }
+
+    /// Brings the tree into the requested state.
+    pub fn sync(
+        &mut self,
+        request: &RunRequest,
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<Applied, AgentError> {
+        let wanted = self.wanted_state(request, incoming, outgoing)?;
+        if wanted.digest() != request.root {
+            return Err(SyncError::Damaged(request.root).into());
+        }
+        let changes = self.manifest.changes_to(&wanted);
+        if changes.is_empty() {
+            return Ok(Applied::default());
+        }
+        apply::check_not_emptied(&self.manifest, &wanted)?;
+        self.fetch_missing(&changes, incoming, outgoing)?;
+        apply::keep_moved_contents(&self.handle, &self.manifest, &changes, &mut self.store)?;
+        self.mark_changing()?;
+        let stamp = stamp(Moment::coarse_now(), self.last_run_ended);
+        let applied = apply::apply(
+            &self.handle,
+            &self.manifest,
+            &changes,
+            &mut self.store,
+            stamp,
+            &mut self.cache,
+        )?;
+        self.manifest = wanted;
+        self.disk = self.disk_after(&self.manifest);
+        self.store.clean(PACKED_BYTES_KEPT)?;
+        self.last_run_ended = self.last_run_ended.max(applied.latest.unwrap_or_default());
+        Ok(applied)
+    }
+
+    /// What changed on disk since this was last asked, and what it is now.
+    pub fn changes_of_run(&mut self) -> Result<Vec<Change>, AgentError> {
+        self.last_run_ended = Moment::now();
+        self.unsaved = true;
+        let now = self.look()?;
+        let changes = self.disk.changes_to(&now);
+        self.disk = now;
+        Ok(changes)
+    }
+
+    /// After a run's changes were offered: those of tracked paths are part of
+    /// the manifest anyway, new paths if the client took them.
+    pub fn settle_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
+        for (index, change) in changes.iter().enumerate() {
+            let settled = match change {
+                Change::Put { path, entry } => {
+                    let known = self.manifest.get(path).is_some();
+                    if !known && !adopted.contains(&index) {
+                        continue;
+                    }
+                    self.manifest.put(path, entry.clone().into_node())
+                }
+                Change::Remove { path } if self.manifest.get(path).is_some() => {
+                    self.manifest.remove(path).map(drop)
+                }
+                Change::Remove { .. } => Ok(()),
+            };
+            if settled.is_err() {
+                // An untracked directory is in the way: the next sync sees a
+                // root that differs and asks for what it needs.
+                tracing::debug!(path = %change.path().display(), "not settled");
+            }
+        }
+    }
+
+    /// Writes what is known, if it changed; ends the time of changing.
+    pub fn save(&mut self) -> Result<(), AgentError> {
+        if !self.unsaved && !self.cache.is_changed() {
+            return Ok(());
+        }
+        let mut files = Vec::with_capacity(self.cache.len());
+        self.disk.visit(&mut |path, node| {
+            if let (Node::File(_), Some(cached)) = (node, self.cache.get(path.as_bytes())) {
+                files.push((path.clone(), *cached));
+            }
+        });
+        let index = Index {
+            name: self.name.clone(),
+            files,
+            untracked: self.untracked(),
+            mount_points: self.mount_points.clone(),
+            last_run_ended: self.last_run_ended,
+        };
+        write_record(&self.directory.join("index"), &index)?;
+        let changing = self.directory.join("changing");
+        match std::fs::remove_file(&changing) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(state(&changing, error)),
+            _ => {
+                self.unsaved = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn untracked(&self) -> BTreeSet<RelativePath> {
+        let mut untracked = BTreeSet::new();
+        for change in self.manifest.changes_to(&self.disk) {
+            if let Change::Put { path, .. } = change {
+                untracked.insert(path);
+            }
+        }
+        untracked
+    }
+
+    fn look(&mut self) -> Result<Directory, AgentError> {
+        let filter = AllBut(self.mount_points.iter().cloned().collect());
+        let found = scan(&self.handle, None, &filter, &mut self.cache, Moment::coarse_now())?;
+        Ok(found.tree)
+    }
+
+    /// The manifest and what is left of the untracked rest.
+    fn disk_after(&self, manifest: &Directory) -> Directory {
+        let mut disk = manifest.clone();
+        for path in self.untracked_on_disk() {
+            if disk.get(&path).is_none()
+                && self.handle.status(&path).is_ok()
+                && let Some(node) = self.disk.get(&path)
+            {
+                // A file where the manifest now wants a directory is gone.
+                drop(disk.put(&path, node.clone()));
+            }
+        }
+        disk
+    }
+
+    fn untracked_on_disk(&self) -> Vec<RelativePath> {
+        let mut paths = Vec::new();
+        self.disk.visit(&mut |path, node| {
+            if !matches!(node, Node::Directory(directory) if !directory.is_empty())
+                && self.manifest.get(path).is_none()
+            {
+                paths.push(path.clone());
+            }
+        });
+        paths
+    }
+
+    /// The manifest of the state that is wanted: by the changes that were
+    /// offered, if they begin where we are, else by asking.
+    fn wanted_state(
+        &mut self,
+        request: &RunRequest,
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<Directory, AgentError> {
+        if request.offers_changes {
+            let fits = request.base == Some(self.root());
+            let changes = receive::offer(self, fits, incoming)?;
+            if fits {
+                let mut wanted = self.manifest.clone();
+                let applied = changes.iter().try_for_each(|change| wanted.apply(change));
+                if applied.is_ok() && wanted.digest() == request.root {
+                    return Ok(wanted);
+                }
+            }
+        }
+        if self.root() == request.root {
+            return Ok(self.manifest.clone());
+        }
+        if self.manifest.is_empty() {
+            outgoing.message(&FromAgent::Want(Want::Everything))?;
+            let mut wanted = Directory::new();
+            for change in receive::offer(self, true, incoming)? {
+                wanted.apply(&change).map_err(SyncError::from)?;
+            }
+            return Ok(wanted);
+        }
+        Ok(receive::listings(&self.manifest, request.root, incoming, outgoing)?)
+    }
+
+    fn fetch_missing(
+        &mut self,
+        changes: &[Change],
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<(), AgentError> {
+        for _ in 0..WANT_ROUNDS_MAX {
+            let missing = apply::missing_contents(&self.manifest, changes, &self.store);
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for batch in missing.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
+                let digests = batch.iter().map(|(digest, _)| *digest).collect();
+                outgoing.message(&FromAgent::Want(Want::Contents(digests)))?;
+                receive::contents(self, changes, true, incoming)?;
+            }
+        }
+        let missing = apply::missing_contents(&self.manifest, changes, &self.store);
+        match missing.first() {
+            Some((digest, _)) => Err(SyncError::MissingContent(*digest).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn mark_changing(&mut self) -> Result<(), AgentError> {
+        let path = self.directory.join("changing");
+        std::fs::write(&path, b"").map_err(|source| state(&path, source))?;
+        self.unsaved = true;
+        Ok(())
+    }
+}
+
+/// A message from the shim that has no place in a sync.
+pub(crate) fn out_of_turn(message: &FromShim) -> SyncError {
+    let text = format!("{message:?}");
+    SyncError::OutOfTurn(text.chars().take(60).collect())
+}
+
+fn state(path: &Path, source: io::Error) -> AgentError {
+    AgentError::State { path: path.to_owned(), source }
+}

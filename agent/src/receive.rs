@@ -1,0 +1,195 @@
+//! The receiving half of a sync: offers, listings, contents.
+//!
+//! Everything here comes from a peer: lengths and counts are capped, digests are
+//! checked, and nothing on disk but the content store changes.
+
+use std::collections::HashMap;
+
+use burst_protocol::message::{Content, Encoding, FromAgent, FromShim, Want};
+use burst_protocol::tree::{Change, Directory, Entry, File, Listed, Node};
+use burst_protocol::{Digest, FileName, limit};
+use burst_sync::SyncError;
+use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
+use burst_sync::wire::{Incoming, Outgoing};
+
+use crate::project::{Project, out_of_turn};
+
+/// Changes that one sync may have: more than any source tree has files.
+const CHANGES_MAX: usize = 4 << 20;
+
+/// Receives changes and the contents for them, to the end of the offer. An offer
+/// that is not `kept`, since it begins at a state that we are not in, is read to
+/// its end and dropped.
+pub(crate) fn offer(
+    project: &mut Project,
+    kept: bool,
+    incoming: &mut Incoming,
+) -> Result<Vec<Change>, SyncError> {
+    let mut changes = Vec::new();
+    let mut bases = None;
+    loop {
+        match incoming.message()? {
+            FromShim::Changes(more) => {
+                if changes.len() + more.len() > CHANGES_MAX {
+                    return Err(SyncError::OutOfTurn("too many changes".into()));
+                }
+                bases = None;
+                if kept {
+                    changes.extend(more);
+                }
+            }
+            FromShim::Content(content) if kept => {
+                let bases = bases.get_or_insert_with(|| bases_of(project.manifest(), &changes));
+                one_content(project, content, bases, incoming)?;
+            }
+            FromShim::Content(content) => skip(content, incoming)?,
+            FromShim::ContentsEnd => return Ok(changes),
+            other => return Err(out_of_turn(&other)),
+        }
+    }
+}
+
+/// Receives contents to the end mark.
+pub(crate) fn contents(
+    project: &mut Project,
+    changes: &[Change],
+    kept: bool,
+    incoming: &mut Incoming,
+) -> Result<(), SyncError> {
+    let bases = bases_of(project.manifest(), changes);
+    loop {
+        match incoming.message()? {
+            FromShim::Content(content) if kept => one_content(project, content, &bases, incoming)?,
+            FromShim::Content(content) => skip(content, incoming)?,
+            FromShim::ContentsEnd => return Ok(()),
+            other => return Err(out_of_turn(&other)),
+        }
+    }
+}
+
+/// Asks level by level for the directories that we do not know, until the whole
+/// manifest of `root` is known.
+pub(crate) fn listings(
+    held: &Directory,
+    root: Digest,
+    incoming: &mut Incoming,
+    outgoing: &Outgoing,
+) -> Result<Directory, SyncError> {
+    let mut known: HashMap<Digest, &Directory> = HashMap::new();
+    known.insert(held.digest(), held);
+    held.visit(&mut |_, node| {
+        if let Node::Directory(directory) = node {
+            known.insert(directory.digest(), directory);
+        }
+    });
+    let mut received: HashMap<Digest, Vec<(FileName, Listed)>> = HashMap::new();
+    let mut wanted = vec![root];
+    let mut depth = 0;
+    while !wanted.is_empty() {
+        depth += 1;
+        if depth > limit::PATH_DEPTH_MAX + 1 {
+            return Err(SyncError::OutOfTurn("directories nested too deep".into()));
+        }
+        let mut next = Vec::new();
+        for batch in wanted.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
+            outgoing.message(&FromAgent::Want(Want::Listings(batch.to_vec())))?;
+            let mut expected = batch.iter();
+            while expected.len() > 0 {
+                let FromShim::Listings(listings) = incoming.message()? else {
+                    return Err(SyncError::OutOfTurn("no listings".into()));
+                };
+                for listing in listings {
+                    let digest = expected.next().ok_or(SyncError::Gone)?;
+                    if listing.digest()? != *digest {
+                        return Err(SyncError::Damaged(*digest));
+                    }
+                    for (_, listed) in &listing.0 {
+                        if let Listed::Directory(below) = listed
+                            && !known.contains_key(below)
+                            && !received.contains_key(below)
+                            && !next.contains(below)
+                        {
+                            next.push(*below);
+                        }
+                    }
+                    received.insert(*digest, listing.0);
+                }
+            }
+        }
+        wanted = next;
+    }
+    build(root, &known, &received, 0)
+}
+
+fn build(
+    digest: Digest,
+    known: &HashMap<Digest, &Directory>,
+    received: &HashMap<Digest, Vec<(FileName, Listed)>>,
+    depth: usize,
+) -> Result<Directory, SyncError> {
+    if depth > limit::PATH_DEPTH_MAX {
+        return Err(SyncError::OutOfTurn("directories nested too deep".into()));
+    }
+    if let Some(directory) = known.get(&digest) {
+        return Ok((*directory).clone());
+    }
+    let listing = received.get(&digest).ok_or(SyncError::MissingContent(digest))?;
+    let mut directory = Directory::new();
+    for (name, listed) in listing {
+        let node = match listed {
+            Listed::File(file) => Node::File(*file),
+            Listed::Link(target) => Node::Link(target.clone()),
+            Listed::Directory(below) => Node::Directory(build(*below, known, received, depth + 1)?),
+        };
+        directory.insert(name.clone(), node);
+    }
+    Ok(directory)
+}
+
+/// For each content that changes a file: where its previous version is.
+type Bases = HashMap<Digest, (burst_protocol::RelativePath, File)>;
+
+fn bases_of(held: &Directory, changes: &[Change]) -> Bases {
+    let mut bases = HashMap::new();
+    for change in changes {
+        if let Change::Put { path, entry: Entry::File(file) } = change
+            && let Some(old) = held.file(path)
+        {
+            bases.insert(file.digest, (path.clone(), *old));
+        }
+    }
+    bases
+}
+
+fn one_content(
+    project: &mut Project,
+    content: Content,
+    bases: &Bases,
+    incoming: &mut Incoming,
+) -> Result<(), SyncError> {
+    let from_tree = bases.get(&content.digest).and_then(|(path, old)| match content.encoding {
+        Encoding::Patch { base, .. } if base == old.digest && old.size <= PACKED_BYTES_MAX => {
+            let bytes = project.handle().read(path, PACKED_BYTES_MAX).ok()?;
+            (Digest::of(&bytes) == base).then_some(bytes)
+        }
+        _ => None,
+    });
+    let base = |packs: &mut PackStore, digest: &Digest| from_tree.or_else(|| packs.get(digest));
+    project.store.receive(incoming, content, base)
+}
+
+/// Reads past a content.
+fn skip(content: Content, incoming: &mut Incoming) -> Result<(), SyncError> {
+    let mut rest = match content.encoding {
+        Encoding::Whole => content.size,
+        Encoding::Patch { length, .. } => length,
+    };
+    while rest > 0 {
+        let piece = incoming.raw()?.len() as u64;
+        if piece == 0 || piece > rest {
+            return Err(SyncError::OutOfTurn("a content of another length".into()));
+        }
+        rest -= piece;
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! The init: the first process of a run's namespaces.
+//!
+//! It mounts, starts cargo, reaps what is orphaned, passes signals on, and ends
+//! when cargo ends, when it is told to, or when the agent is gone. With it ends
+//! everything that the run has started.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::containment::Containment;
+use super::spec::{self, Mount, Report, RunSpec};
+
+/// The init's whole life.
+pub fn main(arguments: &[String]) -> ExitCode {
+    let kind = arguments.first().and_then(|name| Containment::from_name(name));
+    let Some(kind) = kind else { return ExitCode::FAILURE };
+    if arguments.iter().any(|argument| argument == "--probe") {
+        return if prepare_mounts(kind).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let stdin = io::stdin();
+    let Ok(socket) = stdin.as_fd().try_clone_to_owned().map(UnixStream::from) else {
+        return ExitCode::FAILURE;
+    };
+    let report = match run(kind, &socket) {
+        Ok(report) => report,
+        Err(error) => Report::Failed(error.to_string()),
+    };
+    spec::write_report(&socket, &report);
+    ExitCode::SUCCESS
+}
+
+fn run(kind: Containment, socket: &UnixStream) -> io::Result<Report> {
+    reset_signals()?;
+    let (spec, streams) = spec::receive(socket)?;
+    if kind.keeps_paths() {
+        prepare_mounts(kind)?;
+        mount_all(&spec)?;
+    } else {
+        nix::sys::prctl::set_child_subreaper(true)?;
+    }
+    let cargo = match start(&spec, streams) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Report::NoProgram),
+        other => other?,
+    };
+    let commands = socket.try_clone()?;
+    std::thread::spawn(move || obey(commands, cargo, kind));
+    let report = reap_until(cargo)?;
+    if kind == Containment::Plain {
+        kill_descendants();
+    }
+    Ok(report)
+}
+
+/// Signals that whoever started the agent ignored must not be ignored by cargo.
+fn reset_signals() -> io::Result<()> {
+    for reset in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGPIPE]
+    {
+        // SAFETY: the default action runs no code of ours.
+        #[expect(
+            unsafe_code,
+            reason = "resetting a disposition is unsafe in nix's signature only"
+        )]
+        unsafe { signal(reset, SigHandler::SigDfl) }?;
+    }
+    Ok(())
+}
+
+/// Makes this mount namespace our own affair, with a `/proc` for its processes.
+fn prepare_mounts(kind: Containment) -> io::Result<()> {
+    if kind == Containment::Plain {
+        return Ok(());
+    }
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Inside containers this can be forbidden; the old /proc then still works.
+    if let Err(error) = mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>) {
+        tracing::debug!("cannot mount /proc: {error}");
+    }
+    Ok(())
+}
+
+fn mount_all(spec: &RunSpec) -> io::Result<()> {
+    let mut preserved: Vec<(PathBuf, OwnedFd)> = Vec::new();
+    for path in spec.preserve.iter().map(spec::path) {
+        if let Ok(file) = File::open(&path) {
+            preserved.push((path, file.into()));
+        }
+    }
+    for Mount { source, target } in &spec.mounts {
+        let (source, target) = (spec::path(source), spec::path(target));
+        bind(&source, &target)?;
+        for (path, fd) in &preserved {
+            if path.starts_with(&target) && *path != target {
+                std::fs::create_dir_all(path)?;
+                bind(&PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())), path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bind(source: &Path, target: &Path) -> io::Result<()> {
+    let place = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot mount at `{}`: {error}", target.display()))
+    };
+    if std::fs::metadata(source).map_err(place)?.is_dir() {
+        std::fs::create_dir_all(target).map_err(place)?;
+    } else if !target.exists() {
+        if let Some(parent) = target.parent() {
+            std::fs::create_dir_all(parent).map_err(place)?;
+        }
+        File::create(target).map_err(place)?;
+    }
+    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .map_err(|errno| place(errno.into()))
+}
+
+fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
+    let [input, output, error] = streams;
+    let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(spec::os(program));
+    command.args(arguments.iter().map(spec::os)).env_clear();
+    for (name, value) in &spec.environment {
+        command.env(spec::os(name), spec::os(value));
+    }
+    let directory = spec::path(&spec.working_directory);
+    std::fs::create_dir_all(&directory)?;
+    let child = command
+        .current_dir(directory)
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::from(output))
+        .stderr(Stdio::from(error))
+        .process_group(0)
+        .spawn()?;
+    Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
+}
+
+/// Reads commands until the agent says or does the last thing.
+fn obey(mut commands: UnixStream, cargo: Pid, kind: Containment) {
+    let mut command = [0; 1];
+    while let Ok(1) = commands.read(&mut command) {
+        match Signal::try_from(i32::from(command[0])) {
+            // A group that is gone already needs no signal.
+            Ok(signal) => killpg(cargo, signal).unwrap_or_default(),
+            Err(_) => break,
+        }
+    }
+    if kind == Containment::Plain {
+        kill_descendants();
+    }
+    #[expect(clippy::exit, reason = "as the first process of its namespace, this ends all others")]
+    std::process::exit(0);
+}
+
+/// Reaps everything until cargo itself is done.
+fn reap_until(cargo: Pid) -> io::Result<Report> {
+    loop {
+        match waitpid(None::<Pid>, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == cargo => return Ok(Report::Exited(code)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == cargo => {
+                return Ok(Report::Signaled(signal as i32));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Kills children until there are none: orphans become our children, so nobody
+/// who was started by the run escapes.
+fn kill_descendants() {
+    let own = std::process::id().to_string();
+    loop {
+        let children = children_of(&own);
+        for child in &children {
+            kill(*child, Signal::SIGKILL).ok();
+        }
+        match waitpid(None::<Pid>, (!children.is_empty()).then(WaitPidFlag::empty)) {
+            Err(Errno::ECHILD) => return,
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// The processes whose parent is `parent`, from `/proc`.
+fn children_of(parent: &str) -> Vec<Pid> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let is_child = |stat: &str| {
+        // "pid (name) state ppid …"; the name may hold anything.
+        stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(parent)
+    };
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            is_child(&stat).then(|| Pid::from_raw(pid))
+        })
+        .collect()
+}

@@ -1,0 +1,110 @@
+//! One cargo call, contained.
+//!
+//! A run is three processes. The agent starts the *supervisor*, which makes the
+//! namespaces and starts the *init* as the first process in them; the init mounts
+//! the project at its own path and starts cargo. When the init ends, the kernel
+//! ends everything in its process namespace. Where namespaces are not allowed the
+//! init is a subreaper instead and kills every descendant itself.
+//!
+//! Agent and init talk over one socket, which is the standard input of both
+//! helpers: first the [`spec::RunSpec`] with cargo's three streams as passed
+//! descriptors, then signals one way and the ending the other way. The socket is
+//! also the lifeline: when the agent is gone, however it went, the init reads the
+//! end of the stream and takes the run down with it.
+
+pub mod containment;
+pub mod init;
+pub mod spec;
+pub mod stdio;
+pub mod supervisor;
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use burst_protocol::message::Ending;
+
+use crate::error::AgentError;
+use containment::Containment;
+use spec::{Report, RunSpec};
+
+/// The first argument that makes this program a supervisor.
+pub const SUPERVISOR: &str = "run-supervisor";
+
+/// The first argument that makes this program an init.
+pub const INIT: &str = "run-init";
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Running {
+    supervisor: Child,
+    socket: UnixStream,
+}
+
+/// The handle by which other threads signal a run.
+#[derive(Debug)]
+pub struct Control(UnixStream);
+
+impl Running {
+    /// Starts a run. `streams` are cargo's standard input, output and error.
+    pub fn start(
+        containment: Containment,
+        spec: &RunSpec,
+        streams: [OwnedFd; 3],
+    ) -> Result<Self, AgentError> {
+        let failed = |source| AgentError::Start { what: "the run's supervisor".into(), source };
+        let (socket, theirs) = UnixStream::pair().map_err(failed)?;
+        let supervisor = Command::new("/proc/self/exe")
+            .arg0("burst-agent")
+            .args([SUPERVISOR, containment.name()])
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(failed)?;
+        let running = Self { supervisor, socket };
+        spec::send(&running.socket, spec, &streams).map_err(failed)?;
+        Ok(running)
+    }
+
+    /// A handle for signals.
+    pub fn control(&self) -> Result<Control, AgentError> {
+        let clone = self.socket.try_clone();
+        Ok(Control(clone.map_err(|source| AgentError::Start { what: "the run".into(), source })?))
+    }
+
+    /// Waits until nothing of the run is left, and tells how cargo ended.
+    pub fn wait(mut self) -> Result<Ending, AgentError> {
+        let mut report = Vec::new();
+        // A read error means that the init died: the report is then missing.
+        drop(self.socket.read_to_end(&mut report));
+        drop(self.supervisor.wait());
+        match spec::read_report(&report) {
+            Some(Report::Exited(code)) => Ok(Ending::Exited(code)),
+            Some(Report::Signaled(signal)) => Ok(Ending::Signaled(signal)),
+            Some(Report::NoProgram) => Err(AgentError::NoCargo),
+            Some(Report::Failed(message)) => Err(AgentError::Contain(message)),
+            // Killed as a whole, which only we do.
+            None => Ok(Ending::Signaled(nix::libc::SIGKILL)),
+        }
+    }
+}
+
+impl Control {
+    /// Sends a signal to cargo's process group.
+    pub fn signal(&mut self, signal: i32) {
+        if let Ok(signal) = u8::try_from(signal) {
+            // A run that is over needs no signal.
+            drop(self.0.write_all(&[signal]));
+        }
+    }
+
+    /// Ends the run and all it started.
+    pub fn kill(&mut self) {
+        // Zero is no signal: the init takes everything down.
+        drop(self.0.write_all(&[0]));
+    }
+}

@@ -1,0 +1,141 @@
+//! What the init is told, and what it reports.
+//!
+//! ```text
+//! agent to init:  length (4, little endian)  RunSpec (bincode)     with 3 descriptors
+//!                 then bytes: a signal number, or 0 to end everything
+//! init to agent:  Report (bincode), then the end of the stream
+//! ```
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::ByteBuf;
+use burst_protocol::codec;
+use burst_protocol::limit::MESSAGE_BYTES_MAX;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use serde::{Deserialize, Serialize};
+
+/// One run, as the init needs to know it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Directories and files to be seen elsewhere, in order.
+    pub mounts: Vec<Mount>,
+    /// Directories that stay visible even if a mount would cover them.
+    pub preserve: Vec<ByteBuf>,
+    /// Where cargo starts.
+    pub working_directory: ByteBuf,
+    /// The program and its arguments.
+    pub command: Vec<ByteBuf>,
+    /// Its whole environment.
+    pub environment: Vec<(ByteBuf, ByteBuf)>,
+}
+
+/// One bind mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mount {
+    /// What.
+    pub source: ByteBuf,
+    /// Where; made if it is not there.
+    pub target: ByteBuf,
+}
+
+/// How it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// cargo exited.
+    Exited(i32),
+    /// cargo was ended by a signal.
+    Signaled(i32),
+    /// There is no such program.
+    NoProgram,
+    /// The init failed.
+    Failed(String),
+}
+
+/// Bytes from a path.
+pub fn bytes(path: &Path) -> ByteBuf {
+    ByteBuf::from(path.as_os_str().as_bytes())
+}
+
+/// A path from bytes.
+pub fn path(bytes: &ByteBuf) -> PathBuf {
+    PathBuf::from(os(bytes))
+}
+
+/// A string of the operating system from bytes.
+pub fn os(bytes: &ByteBuf) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
+/// Bytes from a string of the operating system.
+pub fn from_os(text: &OsStr) -> ByteBuf {
+    ByteBuf::from(text.as_bytes())
+}
+
+/// Sends the spec and the three streams.
+pub fn send(socket: &UnixStream, spec: &RunSpec, streams: &[OwnedFd; 3]) -> io::Result<()> {
+    let body = codec::encode(spec).map_err(io::Error::other)?;
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes();
+    let fds = streams.each_ref().map(AsFd::as_fd);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let sent =
+        rustix::net::sendmsg(socket, &[IoSlice::new(&length)], &mut control, SendFlags::NOSIGNAL)?;
+    if sent != length.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    (&*socket).write_all(&body)
+}
+
+/// Receives what [`send`] sent.
+pub fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])> {
+    let mut length = [0; 4];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut length)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    if received.bytes != length.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut streams = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            streams.extend(fds);
+        }
+    }
+    let streams = <[OwnedFd; 3]>::try_from(streams)
+        .map_err(|_| io::Error::other("three streams were expected"))?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut body = vec![0; length];
+    (&*socket).read_exact(&mut body)?;
+    Ok((codec::decode(&body).map_err(io::Error::other)?, streams))
+}
+
+/// Tells the agent how it went.
+pub fn write_report(mut socket: &UnixStream, report: &Report) {
+    if let Ok(bytes) = codec::encode(report) {
+        // Without an agent nobody wants to know.
+        drop(socket.write_all(&bytes));
+    }
+}
+
+/// Reads a report; none if there is none.
+pub fn read_report(bytes: &[u8]) -> Option<Report> {
+    codec::decode(bytes).ok()
+}

@@ -1,0 +1,109 @@
+//! cargo's three streams: pipes, or pseudo-terminals where the client has
+//! terminals. Each stream is its own, so output and errors never mix.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use burst_protocol::limit::OUTPUT_BYTES_MAX;
+use burst_protocol::message::WindowSize;
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
+use rustix::termios::{LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Winsize};
+
+/// One stream: our end and cargo's.
+#[derive(Debug)]
+pub struct Pair {
+    /// The agent's end.
+    pub ours: File,
+    /// cargo's end.
+    pub theirs: OwnedFd,
+    /// Whether it is a terminal.
+    pub terminal: bool,
+}
+
+/// Which way a stream goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To cargo.
+    Input,
+    /// From cargo.
+    Output,
+}
+
+impl Pair {
+    /// Opens a stream.
+    pub fn open(direction: Direction, terminal: Option<WindowSize>) -> io::Result<Self> {
+        match terminal {
+            Some(size) => Self::terminal(size),
+            None => Self::pipe(direction),
+        }
+    }
+
+    /// A stream without anything in it.
+    pub fn null() -> io::Result<OwnedFd> {
+        Ok(File::open("/dev/null")?.into())
+    }
+
+    fn pipe(direction: Direction) -> io::Result<Self> {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let (ours, theirs) = match direction {
+            Direction::Input => (writer, reader),
+            Direction::Output => (reader, writer),
+        };
+        Ok(Self { ours: ours.into(), theirs, terminal: false })
+    }
+
+    fn terminal(size: WindowSize) -> io::Result<Self> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let ours = rustix::pty::openpt(flags)?;
+        rustix::pty::grantpt(&ours)?;
+        rustix::pty::unlockpt(&ours)?;
+        let name = rustix::pty::ptsname(&ours, Vec::new())?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let theirs = rustix::fs::open(name, flags, Mode::empty())?;
+        // The client's own terminal translates and echoes; doing it twice would
+        // change the bytes.
+        let mut modes = rustix::termios::tcgetattr(&theirs)?;
+        modes.output_modes.remove(OutputModes::OPOST);
+        modes.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        modes.special_codes[SpecialCodeIndex::VEOF] = END_OF_INPUT;
+        rustix::termios::tcsetattr(&theirs, OptionalActions::Now, &modes)?;
+        resize(ours.as_fd(), size)?;
+        Ok(Self { ours: ours.into(), theirs, terminal: true })
+    }
+}
+
+/// The byte by which a terminal ends its input.
+const END_OF_INPUT: u8 = 4;
+
+/// Ends the input of a stream that was written to.
+pub fn end_input(mut stream: File, terminal: bool) {
+    if terminal {
+        // A run that is over needs no end of input.
+        drop(stream.write_all(&[END_OF_INPUT]));
+    }
+}
+
+/// Tells a terminal its size.
+pub fn resize(terminal: impl AsFd, size: WindowSize) -> io::Result<()> {
+    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    Ok(rustix::termios::tcsetwinsize(terminal, size)?)
+}
+
+/// Reads what is there, as it is written; none at the end of the stream.
+pub fn read_some(stream: &mut File) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; OUTPUT_BYTES_MAX];
+    loop {
+        match stream.read(&mut buffer) {
+            // A terminal whose other side is closed reads as an input error.
+            Ok(0) => return None,
+            Ok(read) => {
+                buffer.truncate(read);
+                return Some(buffer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}

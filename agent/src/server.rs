@@ -1,0 +1,439 @@
+//! The agent as a server: its port, its projects, its end.
+//!
+//! It ends by itself when it has been idle for as long as it was told to stay,
+//! and when it is asked to. Its end, however it comes, ends every run: each run's
+//! init holds a socket to this process.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use burst_protocol::hello::{Preface, Reason};
+use burst_protocol::message::{AgentStatus, ProjectStatus};
+use burst_protocol::{ByteBuf, RelativePath};
+use burst_sync::stat_cache::StatCache;
+use burst_sync::wire::{self, Opening};
+use rustix::fs::FlockOperation;
+use tokio::sync::Notify;
+
+use crate::error::AgentError;
+use crate::identity::{self, Identity, Patience};
+use crate::layout;
+use crate::project::Project;
+use crate::queue::RunQueue;
+use crate::run::containment::Containment;
+use crate::run::spec::from_os;
+use crate::session;
+use crate::steps::Input;
+
+/// How long a client may take for its first bytes.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long runs may take to end when the agent is asked to end.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+
+/// zstd's level towards the client.
+const COMPRESSION_LEVEL: i32 = 1;
+
+/// The program version, for people.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How an agent is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where projects are kept.
+    pub disk: PathBuf,
+    /// Where `agent.cert`, `agent.key` and `shim.cert` are, and where the agent
+    /// writes its address.
+    pub keys: PathBuf,
+    /// The UDP address.
+    pub listen: SocketAddr,
+    /// How long to stay when idle.
+    pub keep_alive: Duration,
+    /// Silence after which a client counts as gone.
+    pub patience: Patience,
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    disk: PathBuf,
+    containment: Containment,
+    environment: Vec<(ByteBuf, ByteBuf)>,
+    slots: Mutex<HashMap<RelativePath, Arc<Slot>>>,
+    runs: Mutex<Vec<Weak<Mutex<Input>>>>,
+    idle: Mutex<Idle>,
+    moved: Notify,
+    ending: AtomicBool,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct Idle {
+    busy: usize,
+    since: Instant,
+    keep_alive: Duration,
+}
+
+/// One project among the agent's.
+#[derive(Debug)]
+pub struct Slot {
+    /// Who uses it.
+    pub queue: RunQueue,
+    name: RelativePath,
+    directory: PathBuf,
+    project: Mutex<Option<Project>>,
+    artifacts: Mutex<HashMap<PathBuf, StatCache>>,
+}
+
+/// Runs an agent until it ends. `ready` is told the address once it listens.
+pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), AgentError> {
+    let _lock = take_directory(&options.keys)?;
+    let own = Identity::load(&options.keys, "agent")?;
+    let client = identity::load_certificate(&options.keys, "shim")?;
+    let config = identity::server_config(&own, client, options.patience)?;
+    let listening = |source| AgentError::Listen { address: options.listen, source };
+    let endpoint = quinn::Endpoint::server(config, options.listen).map_err(listening)?;
+    let address = endpoint.local_addr().map_err(listening)?;
+    let agent = Arc::new(Agent::new(&options));
+    let address_file = options.keys.join("address");
+    std::fs::write(&address_file, format!("{address} {} {VERSION}\n", std::process::id()))
+        .map_err(|source| AgentError::State { path: address_file.clone(), source })?;
+    ready(address);
+    tokio::select! {
+        () = accept(&agent, &endpoint) => {}
+        () = agent.until_idle() => tracing::info!("idle: ending"),
+        () = terminated() => tracing::info!("asked by a signal: ending"),
+    }
+    agent.ending.store(true, Ordering::Relaxed);
+    // Gone already, or a later start replaces it.
+    drop(std::fs::remove_file(&address_file));
+    agent.kill_runs();
+    endpoint.close(0_u32.into(), b"ending");
+    // Those who were told to go get a moment to hear it.
+    drop(tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await);
+    Ok(())
+}
+
+/// Takes the directory for this process alone.
+fn take_directory(directory: &Path) -> Result<OwnedFd, AgentError> {
+    let path = directory.join("lock");
+    let file = std::fs::File::create(&path)
+        .map_err(|source| AgentError::State { path: path.clone(), source })?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| AgentError::Taken(directory.to_owned()))?;
+    Ok(file.into())
+}
+
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+async fn accept(agent: &Arc<Agent>, endpoint: &quinn::Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        let agent = agent.clone();
+        tokio::spawn(async move {
+            match incoming.await {
+                Ok(connection) => serve_connection(&agent, connection).await,
+                Err(error) => tracing::warn!("a connection was not made: {error}"),
+            }
+        });
+    }
+}
+
+async fn serve_connection(agent: &Arc<Agent>, connection: quinn::Connection) {
+    let gone = Arc::new(AtomicBool::new(false));
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        let (agent, gone) = (agent.clone(), gone.clone());
+        tokio::spawn(async move {
+            if let Err(error) = serve_stream(&agent, send, receive, gone).await {
+                tracing::warn!("a stream was not served: {error}");
+            }
+        });
+    }
+    gone.store(true, Ordering::Relaxed);
+}
+
+async fn serve_stream(
+    agent: &Arc<Agent>,
+    mut send: quinn::SendStream,
+    mut receive: quinn::RecvStream,
+    gone: Arc<AtomicBool>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let read = tokio::time::timeout(HELLO_DEADLINE, wire::read_preface(&mut receive));
+    let Preface::Hello { lowest, highest, .. } = read.await?? else {
+        return Err("the client did not begin with a hello".into());
+    };
+    let mut answer = Preface::answer(lowest, highest, VERSION);
+    if agent.ending.load(Ordering::Relaxed) {
+        answer = Preface::refuse(Reason::Ending, VERSION);
+    }
+    if matches!(answer, Preface::Refuse { .. }) {
+        send.write_all(&answer.to_bytes()).await?;
+        send.finish()?;
+        // Until the client has it or has gone.
+        drop(send.stopped().await);
+        return Ok(());
+    }
+    let (incoming, outgoing, writing) =
+        wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Read)?;
+    let agent = agent.clone();
+    std::thread::Builder::new().name("session".into()).stack_size(8 << 20).spawn(move || {
+        if outgoing.preface(&answer).is_ok() {
+            session::serve(&agent, incoming, &outgoing, &gone);
+        }
+    })?;
+    Ok(writing.await??)
+}
+
+impl Agent {
+    fn new(options: &Options) -> Self {
+        Self {
+            disk: options.disk.clone(),
+            containment: Containment::probe(),
+            environment: layout::passed_on()
+                .map(|(name, value)| (from_os(&name), from_os(&value)))
+                .collect(),
+            slots: Mutex::default(),
+            runs: Mutex::default(),
+            idle: Mutex::new(Idle {
+                busy: 0,
+                since: Instant::now(),
+                keep_alive: options.keep_alive,
+            }),
+            moved: Notify::new(),
+            ending: AtomicBool::new(false),
+            started: Instant::now(),
+        }
+    }
+
+    /// How runs are contained here.
+    pub const fn containment(&self) -> Containment {
+        self.containment
+    }
+
+    /// The environment that every run begins with.
+    pub fn environment(&self) -> &[(ByteBuf, ByteBuf)] {
+        &self.environment
+    }
+
+    /// Whether `cargo NAME` is there as an external subcommand.
+    pub fn has_subcommand(&self, name: &str) -> bool {
+        let program = format!("cargo-{name}");
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let cargo_home =
+            std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .chain([cargo_home.join("bin")])
+            .any(|directory| directory.join(&program).is_file())
+    }
+
+    /// The project of this name.
+    pub fn slot(&self, name: &RelativePath) -> Arc<Slot> {
+        let mut slots = lock(&self.slots);
+        let slot = slots.entry(name.clone()).or_insert_with(|| {
+            Arc::new(Slot {
+                queue: RunQueue::default(),
+                name: name.clone(),
+                directory: self.projects().join(Project::key(name)),
+                project: Mutex::default(),
+                artifacts: Mutex::default(),
+            })
+        });
+        slot.clone()
+    }
+
+    /// Counts as work until dropped.
+    pub fn busy(self: &Arc<Self>, keep_alive_secs: Option<u64>) -> Busy {
+        let mut idle = lock(&self.idle);
+        idle.busy += 1;
+        if let Some(secs) = keep_alive_secs {
+            idle.keep_alive = Duration::from_secs(secs);
+        }
+        Busy(self.clone())
+    }
+
+    /// Lets the agent end this run when it ends itself.
+    pub fn watch(&self, input: &Arc<Mutex<Input>>) {
+        let mut runs = lock(&self.runs);
+        runs.retain(|run| run.strong_count() > 0);
+        runs.push(Arc::downgrade(input));
+    }
+
+    /// What `status` shows.
+    pub fn status(&self) -> AgentStatus {
+        let idle = lock(&self.idle);
+        let ends_in = idle.keep_alive.saturating_sub(idle.since.elapsed());
+        let ends_in_secs = (idle.busy == 0).then_some(ends_in.as_secs());
+        drop(idle);
+        let mut projects = Vec::new();
+        for entry in std::fs::read_dir(self.projects()).into_iter().flatten().flatten() {
+            let Some(project) = Project::name_of(&entry.path()) else { continue };
+            let used =
+                std::fs::metadata(entry.path().join("index")).and_then(|file| file.modified());
+            let idle = used.ok().and_then(|used| SystemTime::now().duration_since(used).ok());
+            let runs = lock(&self.slots).get(&project).map(|slot| slot.queue.titles());
+            projects.push(ProjectStatus {
+                project,
+                idle_secs: idle.unwrap_or_default().as_secs(),
+                runs: runs.unwrap_or_default(),
+            });
+        }
+        projects.sort_by(|a, b| a.project.cmp(&b.project));
+        AgentStatus {
+            version: VERSION.into(),
+            pid: std::process::id(),
+            up_secs: self.started.elapsed().as_secs(),
+            ends_in_secs,
+            projects,
+        }
+    }
+
+    /// Ends every run, and the agent when the asking session is over.
+    pub fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
+        self.ending.store(true, Ordering::Relaxed);
+        self.kill_runs();
+        if with_volumes {
+            let asked = Instant::now();
+            while self.is_busy() && asked.elapsed() < END_DEADLINE {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let path = self.projects();
+            match std::fs::remove_dir_all(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(AgentError::State { path, source });
+                }
+                _ => {}
+            }
+        }
+        self.moved.notify_one();
+        Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        lock(&self.slots).values().any(|slot| slot.queue.is_busy())
+    }
+
+    fn kill_runs(&self) {
+        for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
+            lock(&run).kill();
+        }
+    }
+
+    fn projects(&self) -> PathBuf {
+        self.disk.join("projects")
+    }
+
+    /// Returns when the agent has been idle for long enough or is to end.
+    async fn until_idle(&self) {
+        loop {
+            if self.ending.load(Ordering::Relaxed) {
+                return;
+            }
+            let wait = {
+                let idle = lock(&self.idle);
+                match idle.busy {
+                    0 => idle.keep_alive.saturating_sub(idle.since.elapsed()),
+                    _ => Duration::MAX,
+                }
+            };
+            if wait.is_zero() {
+                return;
+            }
+            // Woken early or not, look again.
+            drop(
+                tokio::time::timeout(wait.min(Duration::from_secs(3600)), self.moved.notified())
+                    .await,
+            );
+        }
+    }
+}
+
+/// Work under way.
+#[derive(Debug)]
+pub struct Busy(Arc<Agent>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.0.idle);
+        idle.busy -= 1;
+        idle.since = Instant::now();
+        drop(idle);
+        self.0.moved.notify_one();
+    }
+}
+
+impl Slot {
+    /// The project, opened if it is not. Nobody else has it meanwhile.
+    pub fn project(&self) -> Result<OpenProject<'_>, AgentError> {
+        let mut guard = lock(&self.project);
+        if guard.is_none() {
+            *guard = Some(Project::open(&self.directory, &self.name)?);
+        }
+        Ok(OpenProject(guard))
+    }
+
+    /// Forgets what is known of the project: the next use looks at its disk.
+    pub fn close(&self) {
+        *lock(&self.project) = None;
+    }
+
+    /// Where its disk is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What is known of the files in target directories.
+    pub fn artifact_cache(&self) -> MutexGuard<'_, HashMap<PathBuf, StatCache>> {
+        lock(&self.artifacts)
+    }
+}
+
+/// A project that is open.
+#[derive(Debug)]
+pub struct OpenProject<'a>(MutexGuard<'a, Option<Project>>);
+
+impl Deref for OpenProject<'_> {
+    type Target = Project;
+
+    #[expect(clippy::expect_used, reason = "Slot::project is the only maker and has filled it")]
+    fn deref(&self) -> &Project {
+        self.0.as_ref().expect("filled by Slot::project")
+    }
+}
+
+impl DerefMut for OpenProject<'_> {
+    #[expect(clippy::expect_used, reason = "Slot::project is the only maker and has filled it")]
+    fn deref_mut(&mut self) -> &mut Project {
+        self.0.as_mut().expect("filled by Slot::project")
+    }
+}
+
+/// A lock whose holder panicked still guards data that is whole: nothing here is
+/// left half-way between two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells whoever started us, on standard output, where we listen.
+pub fn announce(address: SocketAddr) {
+    let mut stdout = std::io::stdout();
+    // Nobody may be reading any more; the address file says it too.
+    drop(writeln!(stdout, "ready {address}").and_then(|()| stdout.flush()));
+}

@@ -1,0 +1,351 @@
+//! One request of one client, from its first message to its end.
+//!
+//! A session is plain blocking code on a thread of its own. A run goes through a
+//! place in the project ([`crate::queue`]), the sync, the cargo calls
+//! ([`crate::steps`]), and what they left behind. While cargo runs, one more
+//! thread takes the client's messages; it hands back the first that is not for
+//! the run.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
+use burst_protocol::message::{Artifact, Content, Ending, Fetch, FromAgent, FromShim, RunRequest};
+use burst_protocol::tree::{Change, Entry};
+use burst_protocol::{Digest, RelativePath};
+use burst_sync::SyncError;
+use burst_sync::apply::Applied;
+use burst_sync::clock::Moment;
+use burst_sync::contents;
+use burst_sync::handle::TreeHandle;
+use burst_sync::wire::{Incoming, Outgoing};
+
+use crate::artifacts;
+use crate::error::AgentError;
+use crate::layout::Layout;
+use crate::project::out_of_turn;
+use crate::returned::{COPIED_BYTES_MAX, ReturnedCopies};
+use crate::server::{Agent, Slot};
+use crate::steps::{Input, Steps, listen};
+
+/// A changed source file larger than this stays on the agent, and is named.
+const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// So does what goes beyond this in all.
+const CHANGED_BYTES_MAX: u64 = 256 << 20;
+
+/// Serves a stream. `gone` tells whether the client's connection is closed.
+pub fn serve(agent: &Arc<Agent>, mut incoming: Incoming, outgoing: &Outgoing, gone: &AtomicBool) {
+    let served = match incoming.message() {
+        Ok(FromShim::Run(request)) => {
+            let _busy = agent.busy(request.keep_alive_secs);
+            Session { agent, request: &request, outgoing, gone }.run(incoming)
+        }
+        Ok(FromShim::Status) => outgoing
+            .message(&FromAgent::Status(agent.status()))
+            .and_then(|()| outgoing.message(&FromAgent::Done))
+            .map_err(AgentError::from),
+        Ok(FromShim::End { with_volumes }) => {
+            let ended = agent.end(with_volumes);
+            ended.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
+        }
+        Ok(other) => Err(out_of_turn(&other).into()),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = served {
+        tracing::warn!("a session failed: {error}");
+        // A client that is gone needs no explanation.
+        drop(outgoing.message(&FromAgent::Failed(error.failure())));
+    }
+}
+
+struct Session<'a> {
+    agent: &'a Arc<Agent>,
+    request: &'a RunRequest,
+    outgoing: &'a Outgoing,
+    gone: &'a AtomicBool,
+}
+
+/// What a run offers to its client.
+#[derive(Default)]
+struct Offer {
+    changes: Vec<Change>,
+    artifacts: Vec<Artifact>,
+    withheld: Vec<(RelativePath, u64)>,
+    /// Where the artifacts are.
+    target: PathBuf,
+}
+
+impl Session<'_> {
+    fn run(&self, mut incoming: Incoming) -> Result<(), AgentError> {
+        let slot = self.agent.slot(&self.request.project);
+        let waiting = |holder: &str| {
+            // If the client is gone, `gone` ends the wait.
+            drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
+        };
+        let gone = || self.gone.load(Ordering::Relaxed);
+        let place = slot
+            .queue
+            .enter(self.request.root, &self.request.title, waiting, gone)
+            .ok_or(SyncError::Gone)?;
+        let applied = self.sync(&slot, place.alone, &mut incoming).inspect_err(|_| slot.close())?;
+        place.settled(self.request.root);
+        let Applied { written, removed, .. } = applied;
+        self.outgoing.message(&FromAgent::Synced { written, removed })?;
+        if self.request.steps.is_empty() {
+            self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
+            slot.project()?.save()?;
+            return self.finish(&slot, &Offer::default(), incoming, None);
+        }
+        let layout = Layout::new(self.agent, self.request, &mut *slot.project()?)?;
+        self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone() })?;
+        let (outcome, listener) = self.run_steps(&slot, &layout, incoming);
+        let offer = self.offer(&slot, &layout, outcome.as_ref().ok().map(|(_, named)| named))?;
+        let root = slot.project()?.root();
+        let ending = match outcome {
+            _ if self.gone.load(Ordering::Relaxed) => Err(SyncError::Gone.into()),
+            Err(error) => Err(error),
+            Ok((ending, _)) => Ok(ending),
+        };
+        let finished = ending.and_then(|ending| {
+            self.send_offer(&offer, ending)?;
+            let (incoming, message) = listener.join().map_err(|_| SyncError::Gone)?;
+            self.finish(&slot, &offer, incoming, message)
+        });
+        if finished.is_err() {
+            // The client has taken nothing that we know of.
+            slot.project()?.settle_return(&offer.changes, &BTreeSet::new());
+        }
+        let mut project = slot.project()?;
+        if project.root() != root {
+            place.settled(project.root());
+        }
+        project.save()?;
+        finished
+    }
+
+    fn sync(
+        &self,
+        slot: &Slot,
+        alone: bool,
+        incoming: &mut Incoming,
+    ) -> Result<Applied, AgentError> {
+        let mut project = slot.project()?;
+        if alone {
+            let applied = project.sync(self.request, incoming, self.outgoing)?;
+            wait_for_tick_after(applied.latest);
+            return Ok(applied);
+        }
+        // The tree is in the wanted state already; an offer is not needed.
+        if self.request.offers_changes {
+            crate::receive::offer(&mut project, false, incoming)?;
+        }
+        Ok(Applied::default())
+    }
+
+    /// Runs cargo, with the client's messages on another thread. That thread
+    /// ends with the first message that is not for the run, which comes when the
+    /// client knows how the run ended, or when the client is gone.
+    #[expect(clippy::type_complexity, reason = "the parts of one outcome")]
+    fn run_steps(
+        &self,
+        slot: &Slot,
+        layout: &Layout,
+        incoming: Incoming,
+    ) -> (Result<(Ending, BTreeSet<PathBuf>), AgentError>, JoinHandle<(Incoming, Option<FromShim>)>)
+    {
+        let input = Arc::new(Mutex::new(Input::default()));
+        self.agent.watch(&input);
+        let listener = std::thread::spawn({
+            let input = input.clone();
+            move || listen(incoming, &input)
+        });
+        let mut steps = Steps::new(self.agent, self.request, layout, self.outgoing, input);
+        let mut run = || {
+            let mut ending = Ending::Exited(0);
+            for (index, step) in self.request.steps.iter().enumerate() {
+                if ending != Ending::Exited(0) || steps.is_interrupted() {
+                    break;
+                }
+                let Some(running) = steps.start(step)? else { continue };
+                if index == 0 {
+                    // Off the way of the run: remember what the sync changed.
+                    slot.project()?.save()?;
+                }
+                ending = steps.wait(running)?;
+            }
+            Ok(ending)
+        };
+        let ending: Result<Ending, AgentError> = run();
+        (ending.map(|ending| (ending, steps.into_named())), listener)
+    }
+
+    /// Looks at what the run has left: changed sources, then artifacts.
+    fn offer(
+        &self,
+        slot: &Slot,
+        layout: &Layout,
+        named: Option<&BTreeSet<PathBuf>>,
+    ) -> Result<Offer, AgentError> {
+        let mut offer = Offer { target: layout.target.clone(), ..Offer::default() };
+        let changes = {
+            let mut project = slot.project()?;
+            let changes = project.changes_of_run()?;
+            // What was there before and is not the client's stays as it is.
+            let untracked_removals = |change: &Change| matches!(change, Change::Remove { path } if project.manifest().get(path).is_none());
+            changes.into_iter().filter(|change| !untracked_removals(change)).collect::<Vec<_>>()
+        };
+        let mut bytes = 0;
+        for change in changes {
+            if let Change::Put { path, entry: Entry::File(file) } = &change {
+                let fits = bytes + file.size <= CHANGED_BYTES_MAX;
+                if file.size > CHANGED_FILE_BYTES_MAX || !fits {
+                    offer.withheld.push((path.clone(), file.size));
+                    continue;
+                }
+                bytes += file.size;
+            }
+            offer.changes.push(change);
+        }
+        if let Some(named) = named {
+            let mut cache = slot.artifact_cache();
+            let cache = cache.entry(layout.target.clone()).or_default();
+            offer.artifacts = artifacts::offered(
+                &layout.target,
+                &layout.target_seen,
+                named,
+                self.request.returns,
+                cache,
+            )?;
+        }
+        Ok(offer)
+    }
+
+    fn send_offer(&self, offer: &Offer, ending: Ending) -> Result<(), AgentError> {
+        for piece in offer.changes.chunks(CHANGES_PER_MESSAGE_MAX) {
+            self.outgoing.message(&FromAgent::Changed(piece.to_vec()))?;
+        }
+        for piece in offer.artifacts.chunks(CHANGES_PER_MESSAGE_MAX) {
+            self.outgoing.message(&FromAgent::Artifacts(piece.to_vec()))?;
+        }
+        for (path, size) in &offer.withheld {
+            let (path, size) = (path.clone(), *size);
+            self.outgoing.message(&FromAgent::Withheld { path, size })?;
+        }
+        Ok(self.outgoing.message(&FromAgent::Finished(ending))?)
+    }
+
+    /// Serves what the client fetches until it is done.
+    fn finish(
+        &self,
+        slot: &Slot,
+        offer: &Offer,
+        mut incoming: Incoming,
+        first: Option<FromShim>,
+    ) -> Result<(), AgentError> {
+        let mut adopted = BTreeSet::new();
+        let mut next = first;
+        loop {
+            let message = match next.take() {
+                Some(message) => message,
+                None => incoming.message()?,
+            };
+            match message {
+                FromShim::Fetch(wanted) => self.send_fetched(slot, offer, &wanted)?,
+                FromShim::Adopted(indices) => {
+                    adopted.extend(indices.into_iter().map(|index| index as usize));
+                }
+                // Sent before the client knew that the run was over.
+                FromShim::Input(_)
+                | FromShim::InputEnd
+                | FromShim::Signal(_)
+                | FromShim::Resize(_) => {}
+                FromShim::Done => break,
+                other => return Err(out_of_turn(&other).into()),
+            }
+        }
+        slot.project()?.settle_return(&offer.changes, &adopted);
+        Ok(self.outgoing.message(&FromAgent::Done)?)
+    }
+
+    fn send_fetched(&self, slot: &Slot, offer: &Offer, wanted: &[Fetch]) -> Result<(), AgentError> {
+        let tree = slot.project()?.tree();
+        let mut sources: HashMap<Digest, (PathBuf, RelativePath, u64)> = HashMap::new();
+        for change in &offer.changes {
+            if let Change::Put { path, entry: Entry::File(file) } = change {
+                sources.insert(file.digest, (tree.clone(), path.clone(), file.size));
+            }
+        }
+        for artifact in &offer.artifacts {
+            let place = (offer.target.clone(), artifact.path.clone(), artifact.file.size);
+            sources.insert(artifact.file.digest, place);
+        }
+        let copies = ReturnedCopies::open(&slot.directory().join("returned"))?;
+        for fetch in wanted {
+            let (root, path, size) =
+                sources.get(&fetch.digest).ok_or(SyncError::MissingContent(fetch.digest))?;
+            self.send_one(fetch, root, path, *size, &copies)?;
+        }
+        copies.trim()?;
+        Ok(self.outgoing.message(&FromAgent::ContentsEnd)?)
+    }
+
+    fn send_one(
+        &self,
+        fetch: &Fetch,
+        root: &std::path::Path,
+        path: &RelativePath,
+        size: u64,
+        copies: &ReturnedCopies,
+    ) -> Result<(), AgentError> {
+        let announce = |content: Content| self.outgoing.message(&FromAgent::Content(content));
+        let unreadable = |source| AgentError::from(SyncError::Read { path: path.clone(), source });
+        let handle = TreeHandle::open(root)?;
+        if self.request.compress_large && size <= COPIED_BYTES_MAX {
+            let content = handle.read(path, size).map_err(unreadable)?;
+            let base = fetch.base.and_then(|base| Some((base, copies.get(&base)?)));
+            copies.keep(fetch.digest, &content)?;
+            if let Some((base, held)) = base {
+                let cap = usize::MAX;
+                let base = (base, held.as_slice());
+                if contents::send_patch(
+                    self.outgoing,
+                    &announce,
+                    fetch.digest,
+                    &content,
+                    base,
+                    cap,
+                )? {
+                    return Ok(());
+                }
+            }
+        }
+        let mut file = handle.open_file(path).map_err(unreadable)?;
+        contents::send_whole(
+            self.outgoing,
+            &announce,
+            fetch.digest,
+            size,
+            &mut file,
+            self.request.compress_large,
+        )?;
+        Ok(())
+    }
+}
+
+/// Waits, a few milliseconds at most, until the kernel's clock has gone past a
+/// stamp. Whatever the run writes then bears a later time than what the sync
+/// wrote, so neither cargo nor the scan after the run can confuse the two.
+fn wait_for_tick_after(stamp: Option<Moment>) {
+    const TICKS_MAX: u32 = 50;
+    let Some(stamp) = stamp else { return };
+    for _ in 0..TICKS_MAX {
+        if Moment::coarse_now() > stamp {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,317 @@
+//! The cargo calls of one run, and the client's words to them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use burst_protocol::ByteBuf;
+use burst_protocol::limit::INPUT_WINDOW_BYTES;
+use burst_protocol::message::{
+    Call, Ending, FromAgent, FromShim, JsonMessages, RunRequest, Step, Stream, WindowSize,
+};
+use burst_sync::SyncError;
+use burst_sync::wire::{Incoming, Outgoing};
+
+use crate::artifacts::JsonLines;
+use crate::error::AgentError;
+use crate::layout::Layout;
+use crate::run::spec::RunSpec;
+use crate::run::stdio::{self, Direction, Pair};
+use crate::run::{Control, Running};
+use crate::server::Agent;
+
+/// The size of a terminal that did not tell its size.
+const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
+
+/// What reaches a run from outside.
+#[derive(Debug, Default)]
+pub struct Input {
+    control: Option<Control>,
+    queue: Option<mpsc::Sender<Vec<u8>>>,
+    /// Bytes that the run has not taken yet.
+    waiting: Arc<std::sync::atomic::AtomicUsize>,
+    terminals: Vec<File>,
+    interrupted: bool,
+    killed: bool,
+    /// Input that came before the run was there.
+    early: Vec<Vec<u8>>,
+    early_end: bool,
+}
+
+impl Input {
+    /// Ends the run, now or as soon as it starts.
+    pub fn kill(&mut self) {
+        self.killed = true;
+        if let Some(control) = &mut self.control {
+            control.kill();
+        }
+    }
+
+    fn signal(&mut self, signal: i32) {
+        self.interrupted = true;
+        if let Some(control) = &mut self.control {
+            control.signal(signal);
+        }
+    }
+
+    fn resize(&mut self, size: WindowSize) {
+        for terminal in &self.terminals {
+            // A terminal of a run that is over has no size.
+            drop(stdio::resize(terminal, size));
+        }
+        if let Some(control) = &mut self.control {
+            control.signal(nix::libc::SIGWINCH);
+        }
+    }
+
+    fn push(&mut self, bytes: Vec<u8>) -> Result<(), SyncError> {
+        use std::sync::atomic::Ordering;
+        let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+        if waiting > INPUT_WINDOW_BYTES {
+            return Err(SyncError::OutOfTurn("more input than was agreed".into()));
+        }
+        match &self.queue {
+            // A run that has closed its input does not want it.
+            Some(queue) => drop(queue.send(bytes)),
+            None => self.early.push(bytes),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.early_end = true;
+        self.queue = None;
+    }
+}
+
+/// Takes the client's messages until one comes that is not for the run, or the
+/// client is gone; then the run is ended.
+pub fn listen(mut incoming: Incoming, input: &Mutex<Input>) -> (Incoming, Option<FromShim>) {
+    loop {
+        let message = incoming.message();
+        let mut input = lock(input);
+        match message {
+            Ok(FromShim::Input(bytes)) => {
+                if input.push(bytes.into_vec()).is_err() {
+                    input.kill();
+                }
+            }
+            Ok(FromShim::InputEnd) => input.end(),
+            Ok(FromShim::Signal(signal)) => input.signal(signal),
+            Ok(FromShim::Resize(size)) => input.resize(size),
+            Ok(FromShim::Kill) => input.kill(),
+            Ok(other) => return (incoming, Some(other)),
+            Err(_) => {
+                input.kill();
+                return (incoming, None);
+            }
+        }
+    }
+}
+
+/// The calls of a run.
+pub struct Steps<'a> {
+    agent: &'a Agent,
+    request: &'a RunRequest,
+    layout: &'a Layout,
+    outgoing: &'a Outgoing,
+    input: Arc<Mutex<Input>>,
+    named: BTreeSet<PathBuf>,
+    first: bool,
+}
+
+/// A call under way, with the threads that carry its output.
+pub struct Started {
+    running: Running,
+    output: JoinHandle<JsonLines>,
+    error: JoinHandle<JsonLines>,
+}
+
+impl<'a> Steps<'a> {
+    /// For a request.
+    pub fn new(
+        agent: &'a Agent,
+        request: &'a RunRequest,
+        layout: &'a Layout,
+        outgoing: &'a Outgoing,
+        input: Arc<Mutex<Input>>,
+    ) -> Self {
+        Self { agent, request, layout, outgoing, input, named: BTreeSet::new(), first: true }
+    }
+
+    /// Whether the user has asked it to stop.
+    pub fn is_interrupted(&self) -> bool {
+        let input = lock(&self.input);
+        input.interrupted || input.killed
+    }
+
+    /// The files that cargo named.
+    pub fn into_named(self) -> BTreeSet<PathBuf> {
+        self.named
+    }
+
+    /// Starts a step; none if it is left out.
+    pub fn start(&mut self, step: &Step) -> Result<Option<Started>, AgentError> {
+        match self.choose(step)? {
+            Some(call) => self.start_call(call).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn start_call(&mut self, call: &Call) -> Result<Started, AgentError> {
+        let terminal = &self.request.terminal;
+        let size = terminal.size.unwrap_or(USUAL_SIZE);
+        let hides = call.json == JsonMessages::Hidden;
+        let failed = |source| AgentError::Start { what: "cargo".into(), source };
+        let output_size = (terminal.output && !hides).then_some(size);
+        let output = Pair::open(Direction::Output, output_size).map_err(failed)?;
+        let error =
+            Pair::open(Direction::Output, terminal.error.then_some(size)).map_err(failed)?;
+        let reads = self.request.sends_input && std::mem::take(&mut self.first);
+        let (their_input, our_input) = if reads {
+            let pair = Pair::open(Direction::Input, terminal.input.then_some(size));
+            let pair = pair.map_err(failed)?;
+            (pair.theirs, Some((pair.ours, pair.terminal)))
+        } else {
+            (Pair::null().map_err(failed)?, None)
+        };
+        let mut terminals = Vec::new();
+        for pair in [&output, &error] {
+            if pair.terminal {
+                terminals.push(pair.ours.try_clone().map_err(failed)?);
+            }
+        }
+        let streams = [their_input, output.theirs, error.theirs];
+        let running = Running::start(self.agent.containment(), &self.spec(call), streams)?;
+        self.connect_input(&running, our_input, terminals)?;
+        let output = self.carry(Stream::Output, output.ours, call.json);
+        let error = self.carry(Stream::Error, error.ours, JsonMessages::Absent);
+        Ok(Started { running, output, error })
+    }
+
+    /// Waits for the end of a call and all its output.
+    pub fn wait(&mut self, started: Started) -> Result<Ending, AgentError> {
+        let ending = started.running.wait();
+        let mut input = lock(&self.input);
+        input.control = None;
+        input.queue = None;
+        input.terminals.clear();
+        drop(input);
+        if let Ok(lines) = started.output.join() {
+            self.named.extend(lines.named);
+        }
+        // The other stream names nothing.
+        drop(started.error.join());
+        ending
+    }
+
+    fn choose<'s>(&self, step: &'s Step) -> Result<Option<&'s Call>, AgentError> {
+        let usable = |call: &&Call| match &call.needs {
+            Some(subcommand) => self.agent.has_subcommand(subcommand),
+            None => true,
+        };
+        match step.alternatives.iter().find(usable) {
+            None if !step.optional => {
+                let needs = step.alternatives.iter().find_map(|call| call.needs.clone());
+                Err(AgentError::Start {
+                    what: format!("`cargo {}`", needs.unwrap_or_default()),
+                    source: std::io::ErrorKind::NotFound.into(),
+                })
+            }
+            found => Ok(found),
+        }
+    }
+
+    fn spec(&self, call: &Call) -> RunSpec {
+        let mut command = vec![ByteBuf::from(b"cargo")];
+        let mut arguments = call.arguments.iter().cloned();
+        while let Some(argument) = arguments.next() {
+            if self.layout.drops_target_argument {
+                if argument.as_slice() == b"--" {
+                    command.push(argument);
+                    command.extend(arguments);
+                    break;
+                }
+                if argument.as_slice() == b"--target-dir" {
+                    arguments.next();
+                    continue;
+                }
+                if argument.starts_with(b"--target-dir=") {
+                    continue;
+                }
+            }
+            command.push(argument);
+        }
+        RunSpec {
+            mounts: self.layout.mounts.clone(),
+            preserve: self.layout.preserve.clone(),
+            working_directory: ByteBuf::from(self.layout.working_directory.as_os_str().as_bytes()),
+            command,
+            environment: self.layout.environment.clone(),
+        }
+    }
+
+    fn connect_input(
+        &self,
+        running: &Running,
+        stream: Option<(File, bool)>,
+        terminals: Vec<File>,
+    ) -> Result<(), AgentError> {
+        let mut control = running.control()?;
+        let mut input = lock(&self.input);
+        if input.killed {
+            control.kill();
+        }
+        input.control = Some(control);
+        input.terminals = terminals;
+        let Some((mut stream, terminal)) = stream else { return Ok(()) };
+        let (queue, written) = mpsc::channel::<Vec<u8>>();
+        for bytes in input.early.drain(..) {
+            // The receiver is right here.
+            drop(queue.send(bytes));
+        }
+        input.queue = (!input.early_end).then_some(queue);
+        let (outgoing, waiting) = (self.outgoing.clone(), input.waiting.clone());
+        std::thread::spawn(move || {
+            for bytes in written {
+                let taken = bytes.len();
+                let result = stream.write_all(&bytes);
+                waiting.fetch_sub(taken, std::sync::atomic::Ordering::Relaxed);
+                let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+                if result.is_err() || outgoing.message(&FromAgent::InputTaken(taken)).is_err() {
+                    return;
+                }
+            }
+            stdio::end_input(stream, terminal);
+        });
+        Ok(())
+    }
+
+    /// Carries a stream of the run to the client, on a thread.
+    fn carry(&self, stream: Stream, mut from: File, json: JsonMessages) -> JoinHandle<JsonLines> {
+        let outgoing = self.outgoing.clone();
+        std::thread::spawn(move || {
+            let mut lines = JsonLines::new(json);
+            let send = |bytes: Vec<u8>| {
+                if !bytes.is_empty() {
+                    // If the client is gone, the listener ends the run.
+                    drop(outgoing.message(&FromAgent::Output { stream, bytes: bytes.into() }));
+                }
+            };
+            while let Some(bytes) = stdio::read_some(&mut from) {
+                send(lines.push(bytes));
+            }
+            send(lines.finish());
+            lines
+        })
+    }
+}
+
+fn lock(input: &Mutex<Input>) -> MutexGuard<'_, Input> {
+    input.lock().unwrap_or_else(PoisonError::into_inner)
+}

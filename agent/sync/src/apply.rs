@@ -1,0 +1,285 @@
+//! From one state of a tree on disk to the next.
+//!
+//! Order of a sync: every content is in the [`ContentStore`] and verified, then
+//! the tree is changed. Only what differs is touched: equal content keeps its
+//! time, changed content gets the agent's stamp ([`crate::clock::stamp`]), a
+//! changed mode alone changes no time. Removals come first, deepest first. What
+//! stands in the way although no manifest knows it (a run made it) gives way; in
+//! a removed directory it stays.
+//!
+//! Not crash-safe by itself: a process that dies in here leaves a tree between
+//! two states. Its owner marks the tree before and hashes all of it anew after a
+//! crash; see `burst-agent`'s project.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+
+use burst_protocol::tree::{Change, Directory, Entry, File, Node};
+use burst_protocol::{Digest, RelativePath};
+use rustix::fs::{Timestamps, futimens};
+
+use crate::clock::{Moment, stamp_after};
+use crate::contents::ContentStore;
+use crate::error::SyncError;
+use crate::handle::{TreeHandle, is_directory, modified};
+use crate::pack::PACKED_BYTES_MAX;
+use crate::stat_cache::{Cached, Signature, StatCache};
+
+/// What an apply did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Files and links written.
+    pub written: u64,
+    /// Files, links and directories removed, each removed subtree as one.
+    pub removed: u64,
+    /// The latest stamp given.
+    pub latest: Option<Moment>,
+}
+
+/// Refuses a state that has no file left of a tree that had some.
+pub fn check_not_emptied(old: &Directory, new: &Directory) -> Result<(), SyncError> {
+    let files = old.count_files();
+    if files > 0 && new.count_files() == 0 {
+        return Err(SyncError::WouldEmpty { files });
+    }
+    Ok(())
+}
+
+/// The contents that `changes` need and that neither store nor tree has.
+pub fn missing_contents(
+    old: &Directory,
+    changes: &[Change],
+    store: &ContentStore,
+) -> Vec<(Digest, u64)> {
+    let wanted = changes.iter().filter_map(|change| content_needed(old, change));
+    let mut missing: HashMap<Digest, u64> = HashMap::new();
+    for file in wanted {
+        if !store.contains(&file.digest) {
+            missing.insert(file.digest, file.size);
+        }
+    }
+    if !missing.is_empty() {
+        old.visit(&mut |_, node| {
+            if let Node::File(file) = node {
+                missing.remove(&file.digest);
+            }
+        });
+    }
+    missing.into_iter().collect()
+}
+
+/// Copies the contents that only the old tree has into the store, before
+/// anything in the tree changes: files that were renamed or copied.
+pub fn keep_moved_contents(
+    handle: &TreeHandle,
+    old: &Directory,
+    changes: &[Change],
+    store: &mut ContentStore,
+) -> Result<(), SyncError> {
+    let mut wanted: HashMap<Digest, u64> = HashMap::new();
+    for file in changes.iter().filter_map(|change| content_needed(old, change)) {
+        if !store.contains(&file.digest) {
+            wanted.insert(file.digest, file.size);
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut places = Vec::new();
+    old.visit(&mut |path, node| {
+        if let Node::File(file) = node
+            && let Some(size) = wanted.remove(&file.digest)
+        {
+            places.push((path.clone(), file.digest, size));
+        }
+    });
+    for (path, digest, size) in places {
+        let file = handle
+            .open_file(&path)
+            .map_err(|source| SyncError::Read { path: path.clone(), source })?;
+        store.keep_file(digest, size, file)?;
+    }
+    Ok(())
+}
+
+/// Makes the changes on disk. `stamp` is the time for content that changes; the
+/// cache learns each file that is written.
+pub fn apply(
+    handle: &TreeHandle,
+    old: &Directory,
+    changes: &[Change],
+    store: &mut ContentStore,
+    stamp: Moment,
+    cache: &mut StatCache,
+) -> Result<Applied, SyncError> {
+    let mut uses: HashMap<Digest, u32> = HashMap::new();
+    for file in changes.iter().filter_map(|change| content_needed(old, change)) {
+        *uses.entry(file.digest).or_default() += 1;
+    }
+    store.packs.flush()?;
+    let mut apply = Apply { handle, store, stamp, cache, uses, applied: Applied::default() };
+    for change in changes {
+        if let Change::Remove { path } = change {
+            apply.remove(path, old.get(path))?;
+        }
+    }
+    for change in changes {
+        if let Change::Put { path, entry } = change {
+            apply.put(path, entry, old.get(path))?;
+        }
+    }
+    Ok(apply.applied)
+}
+
+/// The file that a change puts where its content is not yet.
+fn content_needed<'a>(old: &Directory, change: &'a Change) -> Option<&'a File> {
+    let Change::Put { path, entry: Entry::File(file) } = change else { return None };
+    let unchanged = old.file(path).is_some_and(|old| old.digest == file.digest);
+    (!unchanged).then_some(file)
+}
+
+struct Apply<'a> {
+    handle: &'a TreeHandle,
+    store: &'a mut ContentStore,
+    stamp: Moment,
+    cache: &'a mut StatCache,
+    uses: HashMap<Digest, u32>,
+    applied: Applied,
+}
+
+impl Apply<'_> {
+    /// Removes what the manifest knew at `path`, and directories that this
+    /// leaves empty.
+    fn remove(&mut self, path: &RelativePath, old: Option<&Node>) -> Result<(), SyncError> {
+        match old {
+            Some(Node::Directory(directory)) => self.remove_below(path, directory)?,
+            _ => self.remove_entry(path)?,
+        }
+        self.applied.removed += 1;
+        Ok(())
+    }
+
+    fn remove_below(&mut self, path: &RelativePath, below: &Directory) -> Result<(), SyncError> {
+        for (name, node) in below.entries() {
+            let path = path
+                .join(name)
+                .map_err(|source| SyncError::Path { shown: path.display().to_string(), source })?;
+            match node {
+                Node::Directory(directory) => self.remove_below(&path, directory)?,
+                _ => self.remove_entry(&path)?,
+            }
+        }
+        self.handle.remove_directory(path).map(drop).map_err(|source| unwritable(path, source))
+    }
+
+    fn remove_entry(&mut self, path: &RelativePath) -> Result<(), SyncError> {
+        self.cache.remove(path.as_bytes());
+        match self.handle.remove_file(path) {
+            // A run has put something else there: not the manifest's any more.
+            Err(error) if is_blocked(&error) => Ok(()),
+            other => other.map_err(|source| unwritable(path, source)),
+        }
+    }
+
+    fn put(
+        &mut self,
+        path: &RelativePath,
+        entry: &Entry,
+        old: Option<&Node>,
+    ) -> Result<(), SyncError> {
+        let write = match (entry, old) {
+            (Entry::File(new), Some(Node::File(old))) if new.digest == old.digest => {
+                self.set_executable(path, new)
+            }
+            (Entry::File(file), _) => self.write_file(path, file),
+            (Entry::Link(target), _) => {
+                self.make_room(path).and_then(|_| self.handle.create_link(path, target.as_bytes()))
+            }
+            (Entry::Directory, _) => self.handle.create_directories(path, true),
+        };
+        self.applied.written += 1;
+        write.map_err(|source| unwritable(path, source))
+    }
+
+    fn set_executable(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
+        self.handle.set_mode(path, mode(file))?;
+        let signature = Signature::of(&self.handle.status(path)?);
+        let settled = Cached { signature, digest: file.digest, settled: true };
+        self.cache.insert(path.as_bytes(), settled);
+        Ok(())
+    }
+
+    fn write_file(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
+        let previous = self.make_room(path)?;
+        if file.size > PACKED_BYTES_MAX {
+            self.place_staged(path, file)?;
+        } else {
+            let content = self.store.packs.get(&file.digest).ok_or(io::ErrorKind::NotFound)?;
+            self.handle.create_file(path, mode(file))?.write_all(&content)?;
+        }
+        let stamp = stamp_after(self.stamp, previous);
+        let written = self.handle.open_file(path)?;
+        let times = Timestamps { last_access: stamp.into(), last_modification: stamp.into() };
+        futimens(&written, &times)?;
+        let signature = Signature::of(&rustix::fs::fstat(&written)?);
+        // No later write can leave the stamp: the run starts in a later tick.
+        let cached = Cached { signature, digest: file.digest, settled: true };
+        self.cache.insert(path.as_bytes(), cached);
+        self.applied.latest = self.applied.latest.max(Some(stamp));
+        Ok(())
+    }
+
+    /// Moves a large content into the tree; copies it if it is wanted again.
+    fn place_staged(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
+        let staged = self.store.staged(&file.digest);
+        let uses = self.uses.entry(file.digest).or_default();
+        *uses = uses.saturating_sub(1);
+        if *uses > 0 {
+            let mut source = std::fs::File::open(&staged)?;
+            let mut target = self.handle.create_file(path, mode(file))?;
+            io::copy(&mut source, &mut target)?;
+            return Ok(());
+        }
+        std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(mode(file)))?;
+        let directory = staged.parent().ok_or(io::ErrorKind::NotFound)?;
+        let name = file.digest.to_hex();
+        let directory = std::fs::File::open(directory)?;
+        self.handle.take_in(directory.as_fd(), name.as_bytes(), path)
+    }
+
+    /// Clears `path` and makes the directories above it. Returns when what stood
+    /// there was last modified.
+    fn make_room(&mut self, path: &RelativePath) -> io::Result<Option<Moment>> {
+        self.cache.remove(path.as_bytes());
+        if let Some(parent) = path.parent() {
+            self.handle.create_directories(&parent, true)?;
+        }
+        let status = match self.handle.status(path) {
+            Ok(status) => status,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if is_directory(&status) {
+            self.handle.remove_all(path)?;
+        } else {
+            self.handle.remove_file(path)?;
+        }
+        Ok(Some(modified(&status)))
+    }
+}
+
+/// Permission bits of a file in a tree.
+const fn mode(file: &File) -> u32 {
+    if file.executable { 0o755 } else { 0o644 }
+}
+
+fn is_blocked(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
+        || matches!(error.raw_os_error(), Some(code) if code == rustix::io::Errno::LOOP.raw_os_error())
+}
+
+fn unwritable(path: &RelativePath, source: io::Error) -> SyncError {
+    SyncError::Write { path: path.clone(), source }
+}

@@ -1,0 +1,95 @@
+//! Times as file systems have them, and the tick by which they advance.
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// A point in time: seconds since 1970 and nanoseconds within the second.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Moment {
+    /// Seconds since 1970, negative before.
+    pub seconds: i64,
+    /// 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
+impl Moment {
+    /// A moment of whole seconds.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self { seconds, nanoseconds: 0 }
+    }
+
+    /// The clock that the kernel stamps files with: it advances once a tick (1
+    /// to 10 ms), so two writes within a tick bear the same time.
+    pub fn coarse_now() -> Self {
+        clock_gettime(ClockId::RealtimeCoarse).into()
+    }
+
+    /// The precise clock; never behind [`coarse_now`](Self::coarse_now).
+    pub fn now() -> Self {
+        clock_gettime(ClockId::Realtime).into()
+    }
+
+    /// The next moment that a file system can tell apart.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        if self.nanoseconds < 999_999_999 {
+            Self { seconds: self.seconds, nanoseconds: self.nanoseconds + 1 }
+        } else {
+            Self { seconds: self.seconds.saturating_add(1), nanoseconds: 0 }
+        }
+    }
+
+    /// This moment and `seconds` more.
+    #[must_use]
+    pub const fn plus_seconds(self, seconds: i64) -> Self {
+        Self { seconds: self.seconds.saturating_add(seconds), nanoseconds: self.nanoseconds }
+    }
+}
+
+impl From<rustix::time::Timespec> for Moment {
+    fn from(time: rustix::time::Timespec) -> Self {
+        Self { seconds: time.tv_sec, nanoseconds: u32::try_from(time.tv_nsec).unwrap_or_default() }
+    }
+}
+
+impl From<Moment> for rustix::time::Timespec {
+    fn from(moment: Moment) -> Self {
+        Self { tv_sec: moment.seconds, tv_nsec: i64::from(moment.nanoseconds) }
+    }
+}
+
+/// The stamp for files that change now: not before `now`, and later than
+/// anything a finished run can have left behind.
+pub fn stamp(now: Moment, last_run_ended: Moment) -> Moment {
+    now.max(last_run_ended.next())
+}
+
+/// The stamp for one file: the tree's, but later than the file's previous time,
+/// so that it differs from what cargo remembers even after a clock went back.
+pub fn stamp_after(stamp: Moment, previous: Option<Moment>) -> Moment {
+    previous.map_or(stamp, |previous| stamp.max(previous.next()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_never_before_what_was() {
+        let (early, late) = (Moment::from_seconds(10), Moment::from_seconds(20));
+        assert_eq!(stamp(late, early), late);
+        assert_eq!(stamp(early, late), late.next());
+        assert_eq!(stamp_after(early, None), early);
+        assert!(stamp_after(early, Some(late)) > late);
+        let edge = Moment { seconds: 1, nanoseconds: 999_999_999 };
+        assert_eq!(edge.next(), Moment::from_seconds(2));
+    }
+
+    #[test]
+    fn the_coarse_clock_is_not_ahead() {
+        let coarse = Moment::coarse_now();
+        assert!(coarse <= Moment::now());
+    }
+}

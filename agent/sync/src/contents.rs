@@ -1,0 +1,296 @@
+//! Contents on their way: sent from files or memory, received into a store.
+//!
+//! Invariant of the receiver: a content is in the store only after its bytes
+//! were hashed and found to be what was announced.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::Digest;
+use burst_protocol::limit::{PATCH_BYTES_MAX, RAW_BYTES_MAX};
+use burst_protocol::message::{Content, Encoding};
+
+use crate::error::SyncError;
+use crate::pack::{PACKED_BYTES_MAX, PackStore};
+use crate::wire::{Incoming, Outgoing};
+
+/// Contents from this size on are not compressed where the link is not worth it.
+pub const LARGE_BYTES: u64 = 256 << 10;
+
+/// Sends a content from a reader. Returns whether the bytes were those of the
+/// digest; if not, the receiver will find out too.
+pub fn send_whole(
+    outgoing: &Outgoing,
+    announce: &impl Fn(Content) -> Result<(), SyncError>,
+    digest: Digest,
+    size: u64,
+    reader: &mut impl Read,
+    compress_large: bool,
+) -> Result<Sent, SyncError> {
+    announce(Content { digest, size, encoding: Encoding::Whole })?;
+    let compress = compress_large || size < LARGE_BYTES;
+    let mut hasher = blake3::Hasher::new();
+    let mut rest = size;
+    while rest > 0 {
+        let length = usize::try_from(rest).unwrap_or(usize::MAX).min(RAW_BYTES_MAX);
+        let mut piece = vec![0; length];
+        if let Err(error) = reader.read_exact(&mut piece) {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                return Ok(Sent::Changed);
+            }
+            return Err(SyncError::Stream(error));
+        }
+        hasher.update(&piece);
+        outgoing.raw(piece, compress)?;
+        rest -= length as u64;
+    }
+    Ok(if Digest::from(hasher.finalize()) == digest { Sent::AsAnnounced } else { Sent::Changed })
+}
+
+/// Sends a content as a patch on `base`, if that is smaller; tells whether.
+pub fn send_patch(
+    outgoing: &Outgoing,
+    announce: &impl Fn(Content) -> Result<(), SyncError>,
+    digest: Digest,
+    content: &[u8],
+    base: (Digest, &[u8]),
+    cap: usize,
+) -> Result<bool, SyncError> {
+    let patch = crate::patch::make(base.1, content).map_err(SyncError::Compression)?;
+    if patch.len() >= content.len().min(cap) {
+        return Ok(false);
+    }
+    let encoding = Encoding::Patch { base: base.0, length: patch.len() as u64 };
+    announce(Content { digest, size: content.len() as u64, encoding })?;
+    for piece in patch.chunks(RAW_BYTES_MAX) {
+        outgoing.raw(piece.to_vec(), false)?;
+    }
+    Ok(true)
+}
+
+/// What became of sending a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The bytes had the digest that was announced.
+    AsAnnounced,
+    /// The file is another one by now.
+    Changed,
+}
+
+/// Where received contents are kept until a tree takes them.
+#[derive(Debug)]
+pub struct ContentStore {
+    /// The small ones.
+    pub packs: PackStore,
+    /// Large ones, each a file named by its digest.
+    staging: PathBuf,
+}
+
+impl ContentStore {
+    /// Opens the store in a directory. Large contents that an earlier process
+    /// left half-way are removed.
+    pub fn open(directory: &Path) -> Result<Self, SyncError> {
+        let staging = directory.join("staging");
+        let prepare = || {
+            match std::fs::remove_dir_all(&staging) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            std::fs::create_dir_all(&staging)
+        };
+        prepare().map_err(|source| store_error(&staging, source))?;
+        Ok(Self { packs: PackStore::open(&directory.join("packs"))?, staging })
+    }
+
+    /// Whether a content is here.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.packs.contains(digest) || self.staged(digest).exists()
+    }
+
+    /// The file of a large content.
+    pub fn staged(&self, digest: &Digest) -> PathBuf {
+        self.staging.join(digest.to_hex())
+    }
+
+    /// Receives what was announced. `base` gives the content of a digest that
+    /// the sender may use as a prefix.
+    pub fn receive(
+        &mut self,
+        incoming: &mut Incoming,
+        content: Content,
+        base: impl FnOnce(&mut PackStore, &Digest) -> Option<Vec<u8>>,
+    ) -> Result<(), SyncError> {
+        let Content { digest, size, encoding } = content;
+        match encoding {
+            Encoding::Patch { base: base_digest, length } => {
+                let cap = PATCH_BYTES_MAX as u64;
+                if length > cap || size > PACKED_BYTES_MAX {
+                    return Err(SyncError::OutOfTurn(format!("a patch of {length} bytes")));
+                }
+                let patch = receive_bytes(incoming, length)?;
+                let base = base(&mut self.packs, &base_digest)
+                    .ok_or(SyncError::MissingContent(base_digest))?;
+                let size = usize::try_from(size).unwrap_or(usize::MAX);
+                let bytes = crate::patch::apply(&base, &patch, size)?;
+                self.keep(digest, &bytes)
+            }
+            Encoding::Whole if size <= PACKED_BYTES_MAX => {
+                let bytes = receive_bytes(incoming, size)?;
+                self.keep(digest, &bytes)
+            }
+            Encoding::Whole => {
+                let path = self.staged(&digest);
+                receive_file(incoming, digest, size, &path)
+            }
+        }
+    }
+
+    /// Copies a file into the store, if it still has this digest.
+    pub fn keep_file(&mut self, digest: Digest, size: u64, file: File) -> Result<(), SyncError> {
+        if size <= PACKED_BYTES_MAX {
+            let mut bytes = Vec::new();
+            file.take(size + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|source| store_error(&self.staging, source))?;
+            return self.keep(digest, &bytes);
+        }
+        let path = self.staged(&digest);
+        let mut file = file;
+        let mut staged = Staged::create(&path)?;
+        let mut buffer = vec![0; RAW_BYTES_MAX];
+        loop {
+            let read = file.read(&mut buffer).map_err(|source| store_error(&path, source))?;
+            if read == 0 {
+                return staged.finish(digest);
+            }
+            staged.write(&buffer[..read])?;
+        }
+    }
+
+    /// Forgets the large contents that no tree took, and old small ones.
+    pub fn clean(&mut self, packed_cap: u64) -> Result<(), SyncError> {
+        let remove = || -> io::Result<()> {
+            for entry in std::fs::read_dir(&self.staging)? {
+                std::fs::remove_file(entry?.path())?;
+            }
+            Ok(())
+        };
+        remove().map_err(|source| store_error(&self.staging, source))?;
+        self.packs.trim(packed_cap)
+    }
+
+    fn keep(&mut self, digest: Digest, bytes: &[u8]) -> Result<(), SyncError> {
+        if Digest::of(bytes) != digest {
+            return Err(SyncError::Damaged(digest));
+        }
+        self.packs.put(digest, bytes, false)
+    }
+}
+
+/// Receives `length` bytes into memory; the caller has checked the cap.
+pub fn receive_bytes(incoming: &mut Incoming, length: u64) -> Result<Vec<u8>, SyncError> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(length.min(RAW_BYTES_MAX));
+    while bytes.len() < length {
+        let piece = incoming.raw()?;
+        if piece.is_empty() || bytes.len() + piece.len() > length {
+            return Err(SyncError::OutOfTurn("a content of another length".into()));
+        }
+        bytes.extend(piece);
+    }
+    Ok(bytes)
+}
+
+/// Receives a content into a new file at `path`, which is there only if the
+/// bytes were right.
+fn receive_file(
+    incoming: &mut Incoming,
+    digest: Digest,
+    size: u64,
+    path: &Path,
+) -> Result<(), SyncError> {
+    let mut staged = Staged::create(path)?;
+    receive_pieces(incoming, size, |piece| staged.write(piece))?;
+    staged.finish(digest)
+}
+
+/// Receives a whole content piece by piece. Whether the bytes were right is known
+/// only at the end: the file is the caller's to remove if they were not.
+pub fn receive_into(
+    incoming: &mut Incoming,
+    digest: Digest,
+    size: u64,
+    mut write: impl FnMut(&[u8]) -> Result<(), SyncError>,
+) -> Result<(), SyncError> {
+    let mut hasher = blake3::Hasher::new();
+    receive_pieces(incoming, size, |piece| {
+        hasher.update(piece);
+        write(piece)
+    })?;
+    if Digest::from(hasher.finalize()) == digest { Ok(()) } else { Err(SyncError::Damaged(digest)) }
+}
+
+fn receive_pieces(
+    incoming: &mut Incoming,
+    size: u64,
+    mut take: impl FnMut(&[u8]) -> Result<(), SyncError>,
+) -> Result<(), SyncError> {
+    let mut rest = size;
+    while rest > 0 {
+        let piece = incoming.raw()?;
+        let length = piece.len() as u64;
+        if length == 0 || length > rest {
+            return Err(SyncError::OutOfTurn("a content of another length".into()));
+        }
+        take(&piece)?;
+        rest -= length;
+    }
+    Ok(())
+}
+
+/// A file that is removed again unless it turns out right.
+struct Staged<'a> {
+    path: &'a Path,
+    file: File,
+    hasher: blake3::Hasher,
+    finished: bool,
+}
+
+impl<'a> Staged<'a> {
+    fn create(path: &'a Path) -> Result<Self, SyncError> {
+        let open = || {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            File::options().write(true).create_new(true).mode(0o644).open(path)
+        };
+        let file = open().map_err(|source| store_error(path, source))?;
+        Ok(Self { path, file, hasher: blake3::Hasher::new(), finished: false })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SyncError> {
+        self.hasher.update(bytes);
+        self.file.write_all(bytes).map_err(|source| store_error(self.path, source))
+    }
+
+    fn finish(mut self, digest: Digest) -> Result<(), SyncError> {
+        self.finished = Digest::from(self.hasher.finalize()) == digest;
+        if self.finished { Ok(()) } else { Err(SyncError::Damaged(digest)) }
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // It is removed again at the next opening of the store, too.
+            drop(std::fs::remove_file(self.path));
+        }
+    }
+}
+
+fn store_error(path: &Path, source: io::Error) -> SyncError {
+    SyncError::Store { shown: path.display().to_string(), source }
+}

@@ -1,0 +1,244 @@
+//! An open directory as the root of a tree, and the only ways to touch what is
+//! below it.
+//!
+//! Invariant: no operation follows a symbolic link, on the way or at the end,
+//! and none leaves the tree. The kernel sees to it (`openat2` with
+//! `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`), not a check before use. Paths
+//! are relative to the root, so a root that lies deep does not shorten them.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use burst_protocol::RelativePath;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::clock::Moment;
+use crate::error::SyncError;
+
+/// The root of a tree.
+#[derive(Debug)]
+pub struct TreeHandle {
+    root: OwnedFd,
+    /// The directory used last, since work comes sorted by directory.
+    recent: std::sync::Mutex<Option<(Vec<u8>, std::sync::Arc<OwnedFd>)>>,
+}
+
+impl TreeHandle {
+    /// Opens an existing directory. Links on the way to it are followed: what
+    /// lies above a tree is not the tree's business.
+    pub fn open(path: &Path) -> Result<Self, SyncError> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
+            SyncError::Root { shown: path.display().to_string(), source: errno.into() }
+        })?;
+        Ok(Self { root, recent: std::sync::Mutex::new(None) })
+    }
+
+    /// The same root for another thread, with directories remembered apart.
+    pub fn share(other: &Self) -> Result<Self, SyncError> {
+        let root = rustix::io::dup(&other.root)
+            .map_err(|errno| SyncError::Root { shown: "/".into(), source: errno.into() })?;
+        Ok(Self { root, recent: std::sync::Mutex::new(None) })
+    }
+
+    /// The root itself, to read its entries.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Opens the directory at `path`, to read its entries.
+    pub fn open_directory(&self, path: &RelativePath) -> io::Result<OwnedFd> {
+        self.open_beneath(path.as_bytes(), OFlags::DIRECTORY | OFlags::RDONLY)
+    }
+
+    /// Opens the regular file at `path` for reading. Devices and pipes are not
+    /// opened in a way that blocks or acts.
+    pub fn open_file(&self, path: &RelativePath) -> io::Result<std::fs::File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = std::fs::File::from(self.open_beneath(path.as_bytes(), flags)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// The whole content of a file, up to `cap` bytes; longer is an error.
+    pub fn read(&self, path: &RelativePath, cap: u64) -> io::Result<Vec<u8>> {
+        let file = self.open_file(path)?;
+        let size = file.metadata()?.len();
+        if size > cap {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        file.take(cap + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > cap {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(content)
+    }
+
+    /// The status of what stands at `path`, a link's own.
+    pub fn status(&self, path: &RelativePath) -> io::Result<Stat> {
+        let (parent, name) = self.parent(path)?;
+        Ok(rustix::fs::statat(&*parent, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// The target of the link at `path`.
+    pub fn read_link(&self, path: &RelativePath) -> io::Result<Vec<u8>> {
+        let (parent, name) = self.parent(path)?;
+        Ok(rustix::fs::readlinkat(&*parent, name, Vec::new())?.into_bytes())
+    }
+
+    /// Creates a file that must not exist.
+    pub fn create_file(&self, path: &RelativePath, mode: u32) -> io::Result<std::fs::File> {
+        let (parent, name) = self.parent(path)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&*parent, name, flags, Mode::from_raw_mode(mode))?.into())
+    }
+
+    /// Makes a link that must not exist.
+    pub fn create_link(&self, path: &RelativePath, target: &[u8]) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        Ok(rustix::fs::symlinkat(OsStr::from_bytes(target), &*parent, name)?)
+    }
+
+    /// Makes the directory at `path` and those above it. What stands in the
+    /// way and is no directory is removed first if `replace` says so.
+    pub fn create_directories(&self, path: &RelativePath, replace: bool) -> io::Result<()> {
+        if self.status(path).is_ok_and(|status| is_directory(&status)) {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.create_directories(&parent, replace)?;
+        }
+        let (parent, name) = self.parent(path)?;
+        match rustix::fs::mkdirat(&*parent, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => match self.status(path) {
+                Ok(status) if is_directory(&status) => Ok(()),
+                _ if replace => {
+                    rustix::fs::unlinkat(&*parent, name, AtFlags::empty())?;
+                    Ok(rustix::fs::mkdirat(&*parent, name, Mode::from_raw_mode(0o777))?)
+                }
+                _ => Err(io::ErrorKind::NotADirectory.into()),
+            },
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Removes a file or link. What is not there is removed already.
+    pub fn remove_file(&self, path: &RelativePath) -> io::Result<()> {
+        let (parent, name) = match self.parent(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        match rustix::fs::unlinkat(&*parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Removes an empty directory; tells whether it was empty.
+    pub fn remove_directory(&self, path: &RelativePath) -> io::Result<bool> {
+        self.forget_recent();
+        let (parent, name) = match self.parent(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            other => other?,
+        };
+        match rustix::fs::unlinkat(&*parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Removes whatever stands at `path`, with all below it.
+    pub fn remove_all(&self, path: &RelativePath) -> io::Result<()> {
+        match self.status(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(status) if !is_directory(&status) => return self.remove_file(path),
+            Ok(_) => {}
+        }
+        let directory = rustix::fs::Dir::new(self.open_directory(path)?)?;
+        for entry in directory {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let name = RelativePath::new(name).map_err(io::Error::other)?;
+            self.remove_all(&path.join_path(&name).map_err(io::Error::other)?)?;
+        }
+        self.remove_directory(path).map(drop)
+    }
+
+    /// Renames within the tree, replacing a file that is there.
+    pub fn rename(&self, from: &RelativePath, to: &RelativePath) -> io::Result<()> {
+        self.take_in(self.parent(from)?.0.as_fd(), from.file_name(), to)
+    }
+
+    /// Moves a file of the same file system into the tree.
+    pub fn take_in(
+        &self,
+        from: BorrowedFd<'_>,
+        from_name: &[u8],
+        to: &RelativePath,
+    ) -> io::Result<()> {
+        let (parent, name) = self.parent(to)?;
+        Ok(rustix::fs::renameat(from, OsStr::from_bytes(from_name), &*parent, name)?)
+    }
+
+    /// Sets the permission bits of a file.
+    pub fn set_mode(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
+        let file = self.open_file(path)?;
+        Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
+    }
+
+    /// The open parent directory of `path`, and its last name.
+    fn parent<'a>(
+        &self,
+        path: &'a RelativePath,
+    ) -> io::Result<(std::sync::Arc<OwnedFd>, &'a OsStr)> {
+        let (parent, name) = path.split();
+        let parent = parent.unwrap_or(b".");
+        let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((held, fd)) = recent.as_ref()
+            && held == parent
+        {
+            return Ok((fd.clone(), OsStr::from_bytes(name)));
+        }
+        let fd = self.open_beneath(parent, OFlags::DIRECTORY | OFlags::PATH)?;
+        let fd = std::sync::Arc::new(fd);
+        *recent = Some((parent.to_vec(), fd.clone()));
+        Ok((fd, OsStr::from_bytes(name)))
+    }
+
+    fn forget_recent(&self) {
+        self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    }
+
+    fn open_beneath(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let path = OsStr::from_bytes(path);
+        Ok(rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    }
+}
+
+/// Whether a status is a directory's.
+pub fn is_directory(status: &Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Directory
+}
+
+/// When a file was last written to.
+pub fn modified(status: &Stat) -> Moment {
+    Moment {
+        seconds: status.st_mtime,
+        nanoseconds: u32::try_from(status.st_mtime_nsec).unwrap_or_default(),
+    }
+}

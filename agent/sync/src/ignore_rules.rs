@@ -1,0 +1,347 @@
+//! Which files of a workspace are sent.
+//!
+//! In the order in which they decide:
+//! 1. the target directory at hand never is;
+//! 2. `extra_excludes`, patterns as in a `.gitignore` at the workspace root, `!`
+//!    included;
+//! 3. the default excludes that `unexclude` has left;
+//! 4. `.gitignore` files, the deepest first, up to the root of the repository,
+//!    then `.git/info/exclude`, then the user's global excludes: git's rules for
+//!    untracked files. A nested repository begins anew, as it does for git.
+//!
+//! Hidden files are sent like others. A directory that cargo marked as a target
+//! directory (its `CACHEDIR.TAG`) counts as `target/`; one that is merely called
+//! `target` does not, since crates have such source directories. The files that
+//! cargo itself reads ([`cargo_reads`]) are sent even if they are ignored:
+//! a build without an ignored `Cargo.lock` would be another build.
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burst_protocol::RelativePath;
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::scan::Filter;
+
+/// What is not sent unless `unexclude` names it. Patterns as in a `.gitignore`.
+pub const DEFAULT_EXCLUDES: [&str; 8] =
+    ["target/", ".git/", "node_modules/", ".direnv/", ".vscode/", ".idea/", "*.swp", ".DS_Store"];
+
+/// Copies that stand beside a file which was edited on both ends end in this;
+/// they are never sent.
+pub const CONFLICT_SUFFIX: &str = ".from-burst";
+
+/// The rules of one root.
+#[derive(Debug)]
+pub struct IgnoreRules {
+    root: PathBuf,
+    extra: Gitignore,
+    defaults: Gitignore,
+    marked_targets: bool,
+    never: HashSet<RelativePath>,
+    outer: Option<Arc<Level>>,
+    global: Arc<Gitignore>,
+}
+
+/// One directory's ignore file, and those above it.
+#[derive(Debug)]
+pub struct Level {
+    above: Option<Arc<Self>>,
+    matcher: Gitignore,
+}
+
+/// A pattern or ignore file that cannot be used as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleWarning(pub String);
+
+impl IgnoreRules {
+    /// Reads the rules that lie above `root`. `never` are paths below the root
+    /// that are left out whatever the rules say: the real target directory.
+    pub fn new(
+        root: &Path,
+        unexclude: &[String],
+        extra_excludes: &[String],
+        never: HashSet<RelativePath>,
+    ) -> (Self, Vec<RuleWarning>) {
+        let mut warnings = Vec::new();
+        for entry in unexclude {
+            if !DEFAULT_EXCLUDES.iter().any(|default| same_exclude(default, entry)) {
+                warnings.push(RuleWarning(format!(
+                    "unexclude = {entry:?} matches none of the default excludes ({})",
+                    DEFAULT_EXCLUDES.join(" ")
+                )));
+            }
+        }
+        let kept = |default: &str| !unexclude.iter().any(|entry| same_exclude(default, entry));
+        let mut defaults: Vec<String> = DEFAULT_EXCLUDES
+            .into_iter()
+            .filter(|default| *default != "target/" && kept(default))
+            .map(ToOwned::to_owned)
+            .collect();
+        // `.git` is a file in worktrees and submodules, and as useless there.
+        if defaults.iter().any(|default| default == ".git/") {
+            defaults.push(".git".into());
+        }
+        defaults.push(format!("*{CONFLICT_SUFFIX}"));
+        let rules = Self {
+            extra: from_lines(root, extra_excludes, &mut warnings),
+            defaults: from_lines(root, &defaults, &mut warnings),
+            marked_targets: kept("target/"),
+            never,
+            outer: outer_levels(root),
+            global: Arc::new(GitignoreBuilder::new(root).build_global().0),
+            root: root.to_owned(),
+        };
+        (rules, warnings)
+    }
+
+    /// Whether a path, or a directory above it, is left out by the defaults alone.
+    pub fn is_default_excluded(&self, path: &RelativePath) -> bool {
+        self.defaults.matched_path_or_any_parents(self.absolute(Some(path)), false).is_ignore()
+    }
+
+    fn decide(&self, path: &Path, is_directory: bool, level: Option<&Arc<Level>>) -> bool {
+        for matcher in [&self.extra, &self.defaults] {
+            match matcher.matched(path, is_directory) {
+                Match::Ignore(_) => return true,
+                Match::Whitelist(_) => return false,
+                Match::None => {}
+            }
+        }
+        let mut level = level;
+        while let Some(here) = level {
+            match here.matcher.matched(path, is_directory) {
+                Match::Ignore(_) => return true,
+                Match::Whitelist(_) => return false,
+                Match::None => level = here.above.as_ref(),
+            }
+        }
+        self.global.matched(path, is_directory).is_ignore()
+    }
+
+    fn absolute(&self, path: Option<&RelativePath>) -> PathBuf {
+        match path {
+            Some(path) => self.root.join(std::ffi::OsStr::from_bytes(path.as_bytes())),
+            None => self.root.clone(),
+        }
+    }
+}
+
+impl Filter for IgnoreRules {
+    type Context = Option<Arc<Level>>;
+
+    fn root(&self) -> Self::Context {
+        self.outer.clone()
+    }
+
+    fn enter(
+        &self,
+        path: Option<&RelativePath>,
+        names: &HashSet<&[u8]>,
+        context: &Self::Context,
+    ) -> Option<Self::Context> {
+        let marked = self.marked_targets && path.is_some() && names.contains(&b"CACHEDIR.TAG"[..]);
+        if marked && is_cargo_target(&self.absolute(path)) {
+            return None;
+        }
+        let mut level = context.clone();
+        if names.contains(&b".git"[..]) {
+            level = repository_excludes(&self.absolute(path));
+        }
+        if names.contains(&b".gitignore"[..]) {
+            let directory = self.absolute(path);
+            level = with_file(&directory, &directory.join(".gitignore"), level);
+        }
+        Some(level)
+    }
+
+    fn skips(&self, path: &RelativePath, is_directory: bool, context: &Self::Context) -> bool {
+        if self.never.contains(path) {
+            return true;
+        }
+        self.decide(&self.absolute(Some(path)), is_directory, context.as_ref())
+    }
+}
+
+/// The files below a workspace root that cargo reads whether or not git ignores
+/// them. They are sent if they exist.
+pub fn cargo_reads() -> impl Iterator<Item = RelativePath> {
+    [
+        "Cargo.toml",
+        "Cargo.lock",
+        ".cargo/config.toml",
+        ".cargo/config",
+        "rust-toolchain.toml",
+        "rust-toolchain",
+    ]
+    .into_iter()
+    .filter_map(|path| RelativePath::new(path.as_bytes()).ok())
+}
+
+/// Whether a directory is one that cargo made for its output.
+fn is_cargo_target(directory: &Path) -> bool {
+    std::fs::read(directory.join("CACHEDIR.TAG")).is_ok_and(|tag| {
+        let tag = String::from_utf8_lossy(&tag);
+        tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55") && tag.contains("cargo")
+    })
+}
+
+fn same_exclude(default: &str, entry: &str) -> bool {
+    default.trim_end_matches('/') == entry.trim_end_matches('/')
+}
+
+fn from_lines(root: &Path, lines: &[String], warnings: &mut Vec<RuleWarning>) -> Gitignore {
+    let mut builder = GitignoreBuilder::new(root);
+    for line in lines {
+        if let Err(error) = builder.add_line(None, line) {
+            warnings.push(RuleWarning(format!("the exclude {line:?} cannot be used: {error}")));
+        }
+    }
+    builder.build().unwrap_or_else(|error| {
+        warnings.push(RuleWarning(format!("the excludes cannot be used: {error}")));
+        Gitignore::empty()
+    })
+}
+
+fn with_file(directory: &Path, file: &Path, above: Option<Arc<Level>>) -> Option<Arc<Level>> {
+    let mut builder = GitignoreBuilder::new(directory);
+    // A line that cannot be read is skipped, as git does.
+    drop(builder.add(file));
+    match builder.build() {
+        Ok(matcher) if !matcher.is_empty() => Some(Arc::new(Level { above, matcher })),
+        _ => above,
+    }
+}
+
+fn repository_excludes(repository: &Path) -> Option<Arc<Level>> {
+    let exclude = repository.join(".git/info/exclude");
+    if exclude.is_file() { with_file(repository, &exclude, None) } else { None }
+}
+
+/// The levels between the repository's root and the parent of `root`. Outside of
+/// any repository nothing above the root counts.
+fn outer_levels(root: &Path) -> Option<Arc<Level>> {
+    let repository = root.ancestors().find(|ancestor| ancestor.join(".git").exists())?;
+    let mut level = repository_excludes(repository);
+    let mut between: Vec<&Path> =
+        root.ancestors().skip(1).take_while(|above| above.starts_with(repository)).collect();
+    between.reverse();
+    for directory in between {
+        let file = directory.join(".gitignore");
+        if file.is_file() {
+            level = with_file(directory, &file, level);
+        }
+    }
+    level
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::clock::Moment;
+    use crate::handle::TreeHandle;
+    use crate::scan::scan;
+    use crate::stat_cache::StatCache;
+
+    fn sent(root: &Path, unexclude: &[&str], extra: &[&str], never: &[&str]) -> Vec<String> {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let never = never.iter().map(|path| RelativePath::new(path.as_bytes()).unwrap()).collect();
+        let (rules, _) = IgnoreRules::new(root, &owned(unexclude), &owned(extra), never);
+        let handle = TreeHandle::open(root).unwrap();
+        let found = scan(&handle, None, &rules, &mut StatCache::default(), Moment::now()).unwrap();
+        let mut paths = Vec::new();
+        found.tree.visit(&mut |path, node| {
+            if !matches!(node, burst_protocol::tree::Node::Directory(_)) {
+                paths.push(path.display().to_string());
+            }
+        });
+        paths
+    }
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = tree.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        tree
+    }
+
+    #[test]
+    fn nesting_and_negation_are_gits() {
+        let tree = tree(&[
+            (".git/HEAD", ""),
+            (".git/info/exclude", "private\n"),
+            (".gitignore", "*.log\n/build\n!keep.log\ndocs/\n"),
+            ("a.log", ""),
+            ("keep.log", ""),
+            ("private", ""),
+            ("build/x", ""),
+            ("src/build/x", ""),
+            ("src/.gitignore", "!a.log\n*.tmp\n"),
+            ("src/a.log", ""),
+            ("src/a.tmp", ""),
+            ("docs/.gitignore", "!*\n"),
+            ("docs/x", ""),
+            (".hidden", ""),
+        ]);
+        let expected =
+            [".gitignore", ".hidden", "keep.log", "src/.gitignore", "src/a.log", "src/build/x"];
+        assert_eq!(sent(tree.path(), &[], &[], &[]), expected);
+    }
+
+    #[test]
+    fn rules_above_the_workspace_count_up_to_the_repository() {
+        let tree = tree(&[
+            (".gitignore", "c\n"),
+            ("repo/.git/HEAD", ""),
+            ("repo/.gitignore", "b\n/ws/a\n"),
+            ("repo/ws/a", ""),
+            ("repo/ws/b", ""),
+            ("repo/ws/c", ""),
+            ("repo/ws/sub/a", ""),
+        ]);
+        assert_eq!(sent(&tree.path().join("repo/ws"), &[], &[], &[]), ["c", "sub/a"]);
+    }
+
+    #[test]
+    fn only_real_target_directories_are_skipped() {
+        let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# created by cargo.\n";
+        let tree = tree(&[
+            ("src/target/mod.rs", ""),
+            ("target/debug/x", ""),
+            ("out/debug/x", ""),
+            ("old/CACHEDIR.TAG", tag),
+            ("old/debug/x", ""),
+        ]);
+        assert_eq!(sent(tree.path(), &[], &[], &["target", "out"]), ["src/target/mod.rs"]);
+        let unexcluded = sent(tree.path(), &["target"], &[], &["target", "out"]);
+        assert_eq!(unexcluded, ["old/CACHEDIR.TAG", "old/debug/x", "src/target/mod.rs"]);
+    }
+
+    #[test]
+    fn excludes_bend() {
+        let tree = tree(&[
+            (".gitignore", ".env\n"),
+            (".env", ""),
+            ("node_modules/x", ""),
+            ("a.bak", ""),
+            ("x.rs", ""),
+            ("x.rs.from-burst", ""),
+        ]);
+        assert_eq!(
+            sent(tree.path(), &[], &["*.bak", "!.env"], &[]),
+            [".env", ".gitignore", "x.rs"]
+        );
+        let unexcluded = sent(tree.path(), &["node_modules/"], &[], &[]);
+        assert_eq!(unexcluded, [".gitignore", "a.bak", "node_modules/x", "x.rs"]);
+        let (_, warnings) = IgnoreRules::new(tree.path(), &["nope".into()], &[], HashSet::new());
+        assert_eq!(warnings.len(), 1);
+    }
+}

@@ -1,0 +1,475 @@
+//! From a directory on disk to its manifest.
+//!
+//! Invariants: no link is followed; a file is hashed unless the cache is sure of
+//! it; what is neither file, link nor directory (sockets, pipes, devices) is
+//! left out and named. A file that changes while it is read is read again, and
+//! in the end stands in the manifest with a digest that it had, unsettled, so
+//! that the next scan looks again. Which files count is a [`Filter`]'s affair.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burst_protocol::path::PathError;
+use burst_protocol::tree::{Directory, File, LinkTarget, Node};
+use burst_protocol::{Digest, FileName, RelativePath};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::clock::Moment;
+use crate::error::SyncError;
+use crate::handle::TreeHandle;
+use crate::stat_cache::{Cached, Signature, StatCache};
+
+/// How often a file that keeps changing is read before its digest is taken as
+/// it is.
+const READS_MAX: u32 = 3;
+
+/// Decides what of a directory belongs to the tree.
+pub trait Filter {
+    /// What is known on the way down to a directory.
+    type Context: Clone;
+
+    /// What is known at the root.
+    fn root(&self) -> Self::Context;
+
+    /// What is known in a directory with these names; none leaves it out. `path`
+    /// is none for the root.
+    fn enter(
+        &self,
+        path: Option<&RelativePath>,
+        names: &HashSet<&[u8]>,
+        context: &Self::Context,
+    ) -> Option<Self::Context>;
+
+    /// Whether an entry is left out.
+    fn skips(&self, path: &RelativePath, is_directory: bool, context: &Self::Context) -> bool;
+}
+
+/// Every entry belongs to the tree, but those named here.
+#[derive(Debug, Default)]
+pub struct AllBut(pub HashSet<RelativePath>);
+
+impl Filter for AllBut {
+    type Context = ();
+
+    fn root(&self) {}
+
+    fn enter(&self, _: Option<&RelativePath>, _: &HashSet<&[u8]>, (): &()) -> Option<()> {
+        Some(())
+    }
+
+    fn skips(&self, path: &RelativePath, _: bool, (): &()) -> bool {
+        !self.0.is_empty() && self.0.contains(path)
+    }
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub struct Scan {
+    /// The manifest.
+    pub tree: Directory,
+    /// Files that had to be read.
+    pub hashed: usize,
+    /// Entries that no tree can hold: sockets, pipes, devices.
+    pub special: Vec<RelativePath>,
+}
+
+/// Scans the tree below `handle`. `now` is the time at which the scan begins, by
+/// the clock that stamps the files. `prefix` stands before each path in the cache
+/// and in errors. The cache is brought up to date; what it remembers below
+/// `prefix` and the scan did not find, it forgets.
+pub fn scan<F: Filter>(
+    handle: &TreeHandle,
+    prefix: Option<&RelativePath>,
+    filter: &F,
+    cache: &mut StatCache,
+    now: Moment,
+) -> Result<Scan, SyncError> {
+    let root = rustix::io::dup(handle.root())
+        .map_err(|errno| SyncError::Root { shown: shown(b""), source: errno.into() })?;
+    let mut walk = Walk {
+        filter,
+        cache,
+        path: prefix.map(|prefix| prefix.as_bytes().to_vec()).unwrap_or_default(),
+        prefix_length: prefix.map_or(0, |prefix| prefix.as_bytes().len() + 1),
+        unhashed: Vec::new(),
+        special: Vec::new(),
+        seen: HashSet::new(),
+    };
+    let mut tree = walk.directory(root, None, &filter.root())?.unwrap_or_default();
+    let Walk { unhashed, special, seen, .. } = walk;
+    let hashed = unhashed.len();
+    hash_all(handle, prefix, unhashed, cache, now, &mut tree)?;
+    let below = prefix.map(|prefix| [prefix.as_bytes(), b"/"].concat()).unwrap_or_default();
+    if cache.len() > seen.len() {
+        cache.retain(|path| !path.starts_with(&below) || seen.contains(path));
+    }
+    Ok(Scan { tree, hashed, special })
+}
+
+/// Looks at single paths that a scan has left out, and puts those that exist
+/// into its tree. Directories are not entered.
+pub fn add_paths<'a>(
+    handle: &TreeHandle,
+    prefix: Option<&RelativePath>,
+    paths: impl IntoIterator<Item = &'a RelativePath>,
+    cache: &mut StatCache,
+    now: Moment,
+    tree: &mut Directory,
+) -> Result<(), SyncError> {
+    for path in paths {
+        if tree.get(path).is_some() {
+            continue;
+        }
+        let Ok(status) = handle.status(path) else { continue };
+        let node = match FileType::from_raw_mode(status.st_mode) {
+            FileType::RegularFile => {
+                let key = full_path(prefix, path)?;
+                let signature = Signature::of(&status);
+                let digest = match cache.lookup(key.as_bytes(), &signature) {
+                    Some(digest) => digest,
+                    None => {
+                        let Some(cached) = hash_file(handle, path, &key, now)? else { continue };
+                        cache.insert(key.as_bytes(), cached);
+                        cached.digest
+                    }
+                };
+                Node::File(File {
+                    size: signature.size(),
+                    digest,
+                    executable: signature.executable(),
+                })
+            }
+            FileType::Symlink => match handle.read_link(path).map(|link| LinkTarget::new(&link)) {
+                Ok(Ok(target)) => Node::Link(target),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        tree.put(path, node)?;
+    }
+    Ok(())
+}
+
+struct Walk<'a, F: Filter> {
+    filter: &'a F,
+    cache: &'a mut StatCache,
+    /// The path of the directory at hand, the prefix included.
+    path: Vec<u8>,
+    prefix_length: usize,
+    unhashed: Vec<(RelativePath, Signature)>,
+    special: Vec<RelativePath>,
+    seen: HashSet<Box<[u8]>>,
+}
+
+struct Found {
+    name: FileName,
+    kind: FileType,
+}
+
+impl<F: Filter> Walk<'_, F> {
+    fn directory(
+        &mut self,
+        fd: OwnedFd,
+        path: Option<&RelativePath>,
+        context: &F::Context,
+    ) -> Result<Option<Directory>, SyncError> {
+        let found = self.read_entries(fd.as_fd())?;
+        let names = found.iter().map(|found| found.name.as_bytes()).collect();
+        let Some(context) = self.filter.enter(path, &names, context) else { return Ok(None) };
+        let mut directory = Directory::new();
+        for Found { name, kind } in found {
+            let length = self.path.len();
+            if length > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(name.as_bytes());
+            let node = self.entry(fd.as_fd(), &name, kind, &context);
+            self.path.truncate(length);
+            if let Some(node) = node? {
+                directory.insert(name, node);
+            }
+        }
+        Ok(Some(directory))
+    }
+
+    fn entry(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &FileName,
+        kind: FileType,
+        context: &F::Context,
+    ) -> Result<Option<Node>, SyncError> {
+        let below_root = &self.path[self.prefix_length..];
+        let path = RelativePath::new(below_root)
+            .and_then(|path| RelativePath::new(&self.path).map(|_| path))
+            .map_err(|source| SyncError::Path { shown: shown(&self.path), source })?;
+        let is_directory = kind == FileType::Directory;
+        if self.filter.skips(&path, is_directory, context) {
+            return Ok(None);
+        }
+        match kind {
+            FileType::Directory => {
+                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+                match rustix::fs::openat(parent, name_of(name), flags, Mode::empty()) {
+                    Ok(fd) => Ok(self.directory(fd, Some(&path), context)?.map(Node::Directory)),
+                    Err(Errno::NOENT) => Ok(None),
+                    Err(errno) => Err(self.unreadable(errno)),
+                }
+            }
+            FileType::Symlink => match rustix::fs::readlinkat(parent, name_of(name), Vec::new()) {
+                Ok(target) => LinkTarget::new(target.as_bytes())
+                    .map(Node::Link)
+                    .map(Some)
+                    .map_err(|source| SyncError::Path { shown: shown(&self.path), source }),
+                Err(Errno::NOENT) => Ok(None),
+                Err(errno) => Err(self.unreadable(errno)),
+            },
+            FileType::RegularFile => self.file(parent, name, path),
+            _ => {
+                self.special.push(path);
+                Ok(None)
+            }
+        }
+    }
+
+    fn file(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &FileName,
+        path: RelativePath,
+    ) -> Result<Option<Node>, SyncError> {
+        let status = match rustix::fs::statat(parent, name_of(name), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(status) => status,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.unreadable(errno)),
+        };
+        let signature = Signature::of(&status);
+        self.seen.insert(self.path.as_slice().into());
+        let known = self.cache.lookup(&self.path, &signature);
+        if known.is_none() {
+            self.unhashed.push((path, signature));
+        }
+        Ok(Some(Node::File(File {
+            size: signature.size(),
+            digest: known.unwrap_or(Digest::from_bytes([0; 32])),
+            executable: signature.executable(),
+        })))
+    }
+
+    fn read_entries(&self, fd: BorrowedFd<'_>) -> Result<Vec<Found>, SyncError> {
+        let mut found = Vec::new();
+        let directory = rustix::fs::Dir::read_from(fd).map_err(|errno| self.unreadable(errno))?;
+        for entry in directory {
+            let entry = entry.map_err(|errno| self.unreadable(errno))?;
+            let bytes = entry.file_name().to_bytes();
+            if bytes == b"." || bytes == b".." {
+                continue;
+            }
+            let name = FileName::new(bytes)
+                .map_err(|source| SyncError::Path { shown: shown(bytes), source })?;
+            let kind = match entry.file_type() {
+                FileType::Unknown => {
+                    match rustix::fs::statat(fd, name_of(&name), AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(status) => FileType::from_raw_mode(status.st_mode),
+                        Err(_) => continue,
+                    }
+                }
+                kind => kind,
+            };
+            found.push(Found { name, kind });
+        }
+        Ok(found)
+    }
+
+    fn unreadable(&self, errno: Errno) -> SyncError {
+        match RelativePath::new(&self.path) {
+            Ok(path) => SyncError::Read { path, source: errno.into() },
+            Err(_) => SyncError::Root { shown: shown(&self.path), source: errno.into() },
+        }
+    }
+}
+
+/// Hashes files on all cores and enters them into tree and cache.
+fn hash_all(
+    handle: &TreeHandle,
+    prefix: Option<&RelativePath>,
+    files: Vec<(RelativePath, Signature)>,
+    cache: &mut StatCache,
+    now: Moment,
+    tree: &mut Directory,
+) -> Result<(), SyncError> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(files.len()));
+    let work = || -> Result<(), SyncError> {
+        let handle = TreeHandle::share(handle)?;
+        while let Some((path, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let key = full_path(prefix, path)?;
+            let cached = hash_file(&handle, path, &key, now)?;
+            let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            results.push((path, key, cached));
+        }
+        Ok(())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = threads.min(files.len().div_ceil(16)).max(1);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut outcome = work();
+        for other in others {
+            let joined = other.join().unwrap_or(Err(SyncError::Gone));
+            outcome = outcome.and(joined);
+        }
+        outcome
+    })?;
+    for (path, key, cached) in
+        results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    {
+        match cached {
+            Some(cached) => {
+                cache.insert(key.as_bytes(), cached);
+                tree.put(path, Node::File(file_of(&cached)))?;
+            }
+            None => {
+                cache.remove(key.as_bytes());
+                tree.remove(path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The manifest's entry for a remembered file.
+pub fn file_of(cached: &Cached) -> File {
+    File {
+        size: cached.signature.size(),
+        digest: cached.digest,
+        executable: cached.signature.executable(),
+    }
+}
+
+/// Reads a file until its status before and after agree; none if it is gone.
+pub fn hash_file(
+    handle: &TreeHandle,
+    path: &RelativePath,
+    shown_as: &RelativePath,
+    now: Moment,
+) -> Result<Option<Cached>, SyncError> {
+    let unreadable = |source| SyncError::Read { path: shown_as.clone(), source };
+    let mut reads = 0;
+    loop {
+        let mut file = match handle.open_file(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let before = rustix::fs::fstat(&file).map_err(|errno| unreadable(errno.into()))?;
+        let mut hasher = blake3::Hasher::new();
+        let read = copy_to_hasher(&mut file, &mut hasher).map_err(unreadable)?;
+        let after = rustix::fs::fstat(&file).map_err(|errno| unreadable(errno.into()))?;
+        let signature = Signature::of(&after);
+        let stable = Signature::of(&before) == signature && read == signature.size();
+        reads += 1;
+        if stable || (reads >= READS_MAX && read == signature.size()) {
+            let settled = stable && signature.settled(now);
+            return Ok(Some(Cached { signature, digest: hasher.finalize().into(), settled }));
+        }
+        if reads >= READS_MAX {
+            return Err(SyncError::Changed(shown_as.clone()));
+        }
+    }
+}
+
+fn copy_to_hasher(reader: &mut impl Read, hasher: &mut blake3::Hasher) -> io::Result<u64> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut total = 0;
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                total += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn full_path(
+    prefix: Option<&RelativePath>,
+    path: &RelativePath,
+) -> Result<RelativePath, SyncError> {
+    let Some(prefix) = prefix else { return Ok(path.clone()) };
+    prefix
+        .join_path(path)
+        .map_err(|source: PathError| SyncError::Path { shown: path.display().to_string(), source })
+}
+
+fn name_of(name: &FileName) -> &std::ffi::OsStr {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(name.as_bytes())
+}
+
+/// Bytes of a path that may not be one, for people.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let start = bytes.len().saturating_sub(200);
+    let cut = if start > 0 { "…" } else { "" };
+    format!("{cut}{}", String::from_utf8_lossy(&bytes[start..]).escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn scan_all(at: &std::path::Path, cache: &mut StatCache, now: Moment) -> Scan {
+        let handle = TreeHandle::open(at).unwrap();
+        scan(&handle, None, &AllBut::default(), cache, now).unwrap()
+    }
+
+    #[test]
+    fn an_unchanged_tree_is_not_read_again() {
+        let tree = tempfile::tempdir().unwrap();
+        fs::create_dir(tree.path().join("src")).unwrap();
+        fs::write(tree.path().join("src/a"), "a").unwrap();
+        symlink("/etc", tree.path().join("out")).unwrap();
+        let mut cache = StatCache::default();
+        let later = Moment::now().plus_seconds(100);
+        let first = scan_all(tree.path(), &mut cache, later);
+        assert_eq!(first.hashed, 1);
+        let second = scan_all(tree.path(), &mut cache, later);
+        assert_eq!(second.hashed, 0);
+        assert_eq!(first.tree, second.tree);
+        let out = RelativePath::new(b"out").unwrap();
+        assert!(matches!(second.tree.get(&out), Some(Node::Link(_))));
+        fs::remove_file(tree.path().join("src/a")).unwrap();
+        scan_all(tree.path(), &mut cache, later);
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn a_file_written_in_the_tick_of_the_scan_is_read_again() {
+        let tree = tempfile::tempdir().unwrap();
+        fs::write(tree.path().join("a"), "1").unwrap();
+        let mut cache = StatCache::default();
+        let now = Moment::coarse_now();
+        scan_all(tree.path(), &mut cache, now);
+        assert_eq!(scan_all(tree.path(), &mut cache, now).hashed, 1);
+    }
+
+    #[test]
+    fn what_is_no_file_is_left_out_and_named() {
+        let tree = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("s")).unwrap();
+        let found = scan_all(tree.path(), &mut StatCache::default(), Moment::now());
+        assert!(found.tree.is_empty());
+        assert_eq!(found.special, [RelativePath::new(b"s").unwrap()]);
+    }
+}

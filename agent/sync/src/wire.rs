@@ -1,0 +1,492 @@
+//! Frames over a real stream, with blocking ends.
+//!
+//! [`connect`] gives a pair of queues and runs two tasks that move frames between
+//! them and the stream. The logic of both ends is written against the queues, as
+//! plain blocking code on threads of its own: [`Outgoing`] may be cloned and
+//! used from many threads, [`Incoming`] has one reader.
+//!
+//! Messages that are due together travel as one compressed frame; each direction
+//! has one zstd stream for its whole life, so what stood in one message is cheap
+//! to name again in the next. Bytes that would not get smaller go out as they
+//! are, if the sender says so.
+//!
+//! The queues are bounded: a peer that does not read slows the sender down and
+//! costs no memory.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use burst_protocol::codec;
+use burst_protocol::frame::{HEADER_BYTES, Header, Kind};
+use burst_protocol::hello::{PREFACE_BYTES, Preface};
+use burst_protocol::limit::FRAME_BYTES_MAX;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
+
+use crate::error::SyncError;
+
+/// Frames that may wait in a queue. With raw frames of 128 KiB that is 2 MiB.
+const QUEUE_FRAMES: usize = 16;
+
+/// Pending bytes from which on a compressed frame is made without waiting for
+/// more.
+const GATHER_BYTES: usize = 128 << 10;
+
+/// Pending bytes below which compressing is not worth it.
+const COMPRESS_FROM_BYTES: usize = 96;
+
+/// The largest zstd window that a peer may make us keep, as a power of two.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// One frame, unpacked.
+#[derive(Debug)]
+pub enum Frame {
+    /// The frozen first bytes.
+    Preface(Preface),
+    /// A message's bytes.
+    Message(Vec<u8>),
+    /// A piece of a content.
+    Raw(Vec<u8>),
+}
+
+enum Item {
+    Preface(Vec<u8>),
+    Message(Vec<u8>),
+    Raw { bytes: Vec<u8>, compress: bool },
+}
+
+/// How many bytes went over a stream, as its user sees them: without what QUIC,
+/// UDP and IP add.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes sent.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes received.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+/// The sending queue.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    queue: mpsc::Sender<Item>,
+    traffic: Arc<Traffic>,
+}
+
+impl Outgoing {
+    /// Queues the frozen first bytes.
+    pub fn preface(&self, preface: &Preface) -> Result<(), SyncError> {
+        self.push(Item::Preface(preface.to_bytes()))
+    }
+
+    /// Queues a message.
+    pub fn message<T: Serialize>(&self, message: &T) -> Result<(), SyncError> {
+        self.push(Item::Message(codec::encode(message)?))
+    }
+
+    /// Queues a piece of a content, at most a raw frame's cap.
+    pub fn raw(&self, bytes: Vec<u8>, compress: bool) -> Result<(), SyncError> {
+        self.push(Item::Raw { bytes, compress })
+    }
+
+    /// What went over the stream so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    fn push(&self, item: Item) -> Result<(), SyncError> {
+        self.queue.blocking_send(item).map_err(|_| SyncError::Gone)
+    }
+}
+
+/// The receiving queue.
+#[derive(Debug)]
+pub struct Incoming {
+    queue: mpsc::Receiver<Result<Frame, SyncError>>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Incoming {
+    /// The next frame; `Gone` at the orderly end of the stream.
+    pub fn frame(&mut self) -> Result<Frame, SyncError> {
+        self.queue.blocking_recv().unwrap_or(Err(SyncError::Gone))
+    }
+
+    /// The next frame, which has to be a message.
+    pub fn message<T: DeserializeOwned>(&mut self) -> Result<T, SyncError> {
+        message_of(self.frame()?)
+    }
+
+    /// The peer's first bytes, if they come within `deadline`.
+    pub fn preface_within(&mut self, deadline: Duration) -> Result<Preface, SyncError> {
+        let next = self
+            .runtime
+            .block_on(async { tokio::time::timeout(deadline, self.queue.recv()).await })
+            .map_err(|_| SyncError::Silent(deadline.as_secs()))?;
+        match next.unwrap_or(Err(SyncError::Gone))? {
+            Frame::Preface(preface) => Ok(preface),
+            _ => Err(SyncError::OutOfTurn("no first message".into())),
+        }
+    }
+
+    /// The next piece of a content.
+    pub fn raw(&mut self) -> Result<Vec<u8>, SyncError> {
+        match self.frame()? {
+            Frame::Raw(bytes) => Ok(bytes),
+            _ => Err(SyncError::OutOfTurn("a message inside a content".into())),
+        }
+    }
+}
+
+/// Takes a frame for a message.
+pub fn message_of<T: DeserializeOwned>(frame: Frame) -> Result<T, SyncError> {
+    match frame {
+        Frame::Message(bytes) => Ok(codec::decode(&bytes)?),
+        _ => Err(SyncError::OutOfTurn("a content that was not announced".into())),
+    }
+}
+
+/// The writing task of [`connect`]; done when all is sent and the queue is gone.
+pub type Writing = tokio::task::JoinHandle<Result<(), SyncError>>;
+
+/// What of the peer's first bytes is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// They were read already.
+    Read,
+    /// They are the first that [`Incoming`] gives out.
+    Expected,
+}
+
+/// Starts to move frames over a stream. `level` is zstd's. Has to be called
+/// within a tokio runtime.
+pub fn connect<R, W>(
+    reader: R,
+    writer: W,
+    level: i32,
+    opening: Opening,
+) -> Result<(Incoming, Outgoing, Writing), SyncError>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let traffic = Arc::new(Traffic::default());
+    let (to_write, written) = mpsc::channel(QUEUE_FRAMES);
+    let (read, to_read) = mpsc::channel(QUEUE_FRAMES);
+    let sender = Sender::new(writer, level, traffic.clone())?;
+    let writing = tokio::spawn(sender.run(written));
+    let receiver = Receiver::new(reader, traffic.clone())?;
+    tokio::spawn(receiver.run(opening, read));
+    let runtime = tokio::runtime::Handle::current();
+    let incoming = Incoming { queue: to_read, runtime };
+    Ok((incoming, Outgoing { queue: to_write, traffic }, writing))
+}
+
+/// Reads the frozen first bytes of a stream.
+pub async fn read_preface<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Preface, SyncError> {
+    let mut start = [0; PREFACE_BYTES];
+    match reader.read_exact(&mut start).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(SyncError::Gone),
+        Err(error) => return Err(SyncError::Stream(error)),
+    }
+    let (kind, length) = Preface::parse_start(start)?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).await.map_err(SyncError::Stream)?;
+    Ok(Preface::parse_body(kind, &body)?)
+}
+
+struct Sender<W> {
+    writer: W,
+    encoder: Encoder<'static>,
+    pending: Vec<u8>,
+    traffic: Arc<Traffic>,
+}
+
+impl<W: AsyncWrite + Unpin> Sender<W> {
+    fn new(writer: W, level: i32, traffic: Arc<Traffic>) -> Result<Self, SyncError> {
+        let encoder = Encoder::new(level).map_err(SyncError::Compression)?;
+        Ok(Self { writer, encoder, pending: Vec::new(), traffic })
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Item>) -> Result<(), SyncError> {
+        while let Some(item) = queue.recv().await {
+            self.item(item).await?;
+            while let Ok(item) = queue.try_recv() {
+                self.item(item).await?;
+            }
+            self.send_pending().await?;
+            self.writer.flush().await.map_err(SyncError::Stream)?;
+        }
+        self.writer.shutdown().await.map_err(SyncError::Stream)
+    }
+
+    async fn item(&mut self, item: Item) -> Result<(), SyncError> {
+        match item {
+            Item::Preface(bytes) => return self.write(&bytes).await,
+            Item::Message(bytes) => self.append(Kind::Message, &bytes)?,
+            Item::Raw { bytes, compress: true } => self.append(Kind::Raw, &bytes)?,
+            Item::Raw { bytes, compress: false } => {
+                self.send_pending().await?;
+                let header = Header::new(Kind::Raw, bytes.len())?;
+                self.write(&header.to_bytes()).await?;
+                return self.write(&bytes).await;
+            }
+        }
+        if self.pending.len() >= GATHER_BYTES { self.send_pending().await } else { Ok(()) }
+    }
+
+    fn append(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SyncError> {
+        self.pending.extend(Header::new(kind, payload.len())?.to_bytes());
+        self.pending.extend(payload);
+        Ok(())
+    }
+
+    async fn send_pending(&mut self) -> Result<(), SyncError> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        if pending.len() < COMPRESS_FROM_BYTES {
+            return self.write(&pending).await;
+        }
+        for piece in pending.chunks(GATHER_BYTES * 2) {
+            let packed = compress(&mut self.encoder, piece).map_err(SyncError::Compression)?;
+            let header = Header::new(Kind::Compressed, packed.len())?;
+            self.write(&header.to_bytes()).await?;
+            self.write(&packed).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), SyncError> {
+        self.traffic.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.writer.write_all(bytes).await.map_err(SyncError::Stream)
+    }
+}
+
+struct Receiver<R> {
+    reader: R,
+    decoder: Decoder<'static>,
+    /// Unpacked bytes that are not yet a whole frame.
+    unpacked: Vec<u8>,
+    traffic: Arc<Traffic>,
+}
+
+impl<R: AsyncRead + Unpin> Receiver<R> {
+    fn new(reader: R, traffic: Arc<Traffic>) -> Result<Self, SyncError> {
+        let mut decoder = Decoder::new().map_err(SyncError::Compression)?;
+        let limit = zstd::stream::raw::DParameter::WindowLogMax(WINDOW_LOG_MAX);
+        decoder.set_parameter(limit).map_err(SyncError::Compression)?;
+        Ok(Self { reader, decoder, unpacked: Vec::new(), traffic })
+    }
+
+    async fn run(mut self, opening: Opening, queue: mpsc::Sender<Result<Frame, SyncError>>) {
+        if opening == Opening::Expected {
+            let preface = read_preface(&mut self.reader).await.map(Frame::Preface);
+            let refused = preface.is_err();
+            if queue.send(preface).await.is_err() || refused {
+                return;
+            }
+        }
+        loop {
+            match self.next(&queue).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    // Without a reader nobody wants to know.
+                    drop(queue.send(Err(error)).await);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads one frame; false at the end of the stream or without a reader.
+    async fn next(
+        &mut self,
+        queue: &mpsc::Sender<Result<Frame, SyncError>>,
+    ) -> Result<bool, SyncError> {
+        let mut header = [0; HEADER_BYTES];
+        match self.reader.read_exact(&mut header).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(SyncError::Stream(error)),
+        }
+        let Header { kind, length } = Header::parse(header)?;
+        let mut payload = Vec::new();
+        let read = (&mut self.reader).take(length as u64).read_to_end(&mut payload).await;
+        if read.map_err(SyncError::Stream)? != length {
+            return Err(SyncError::Stream(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.traffic.received.fetch_add((HEADER_BYTES + length) as u64, Ordering::Relaxed);
+        match kind {
+            Kind::Message => Ok(queue.send(Ok(Frame::Message(payload))).await.is_ok()),
+            Kind::Raw => Ok(queue.send(Ok(Frame::Raw(payload))).await.is_ok()),
+            Kind::Compressed => self.unpack(&payload, queue).await,
+        }
+    }
+
+    /// Unpacks piece by piece and passes whole frames on as they appear, so a
+    /// frame that unpacks to gigabytes costs no more than a frame's cap.
+    async fn unpack(
+        &mut self,
+        packed: &[u8],
+        queue: &mpsc::Sender<Result<Frame, SyncError>>,
+    ) -> Result<bool, SyncError> {
+        let mut input = InBuffer::around(packed);
+        let mut buffer = vec![0; GATHER_BYTES];
+        loop {
+            let mut output = OutBuffer::around(buffer.as_mut_slice());
+            self.decoder.run(&mut input, &mut output).map_err(SyncError::Compression)?;
+            let written = output.pos();
+            self.unpacked.extend(&buffer[..written]);
+            if !self.pass_on(queue).await? {
+                return Ok(false);
+            }
+            if input.pos() == packed.len() && written < buffer.len() {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn pass_on(
+        &mut self,
+        queue: &mpsc::Sender<Result<Frame, SyncError>>,
+    ) -> Result<bool, SyncError> {
+        let mut at = 0;
+        while let Some(header) = self.unpacked[at..].first_chunk::<HEADER_BYTES>() {
+            let Header { kind, length } = Header::parse(*header)?;
+            let body = at + HEADER_BYTES;
+            let Some(payload) = self.unpacked.get(body..body + length) else { break };
+            let frame = match kind {
+                Kind::Message => Frame::Message(payload.to_vec()),
+                Kind::Raw => Frame::Raw(payload.to_vec()),
+                Kind::Compressed => {
+                    return Err(SyncError::OutOfTurn("a compressed frame in another".into()));
+                }
+            };
+            at = body + length;
+            if queue.send(Ok(frame)).await.is_err() {
+                return Ok(false);
+            }
+        }
+        self.unpacked.drain(..at);
+        Ok(true)
+    }
+}
+
+/// Compresses a piece and flushes, so that the other end can unpack all of it.
+fn compress(encoder: &mut Encoder<'static>, piece: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packed = vec![0; zstd::zstd_safe::compress_bound(piece.len()) + 64];
+    let mut input = InBuffer::around(piece);
+    let mut length = 0;
+    loop {
+        let mut output = OutBuffer::around_pos(packed.as_mut_slice(), length);
+        let rest = if input.pos() < piece.len() {
+            encoder.run(&mut input, &mut output)?;
+            1
+        } else {
+            encoder.flush(&mut output)?
+        };
+        length = output.pos();
+        if rest == 0 {
+            packed.truncate(length);
+            return Ok(packed);
+        }
+        if length == packed.len() {
+            if length > FRAME_BYTES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            packed.resize(length * 2, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burst_protocol::message::FromShim;
+
+    use super::*;
+
+    /// Gives out one byte at a time, so that every frame is split everywhere.
+    struct Trickle<R>(R);
+
+    impl<R: AsyncRead + Unpin> AsyncRead for Trickle<R> {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            let mut byte = [0; 1];
+            let mut one = tokio::io::ReadBuf::new(&mut byte);
+            let poll = std::pin::Pin::new(&mut self.0).poll_read(context, &mut one);
+            buffer.put_slice(one.filled());
+            poll
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn frames_arrive_whole_and_in_order() {
+        let (near, far) = tokio::io::duplex(1000);
+        let (far_reader, far_writer) = tokio::io::split(far);
+        let (near_reader, near_writer) = tokio::io::split(near);
+        let (_unused, outgoing, writing) =
+            connect(near_reader, near_writer, 3, Opening::Read).unwrap();
+        let (mut incoming, _keep, _) =
+            connect(Trickle(far_reader), far_writer, 3, Opening::Read).unwrap();
+        let sending = tokio::task::spawn_blocking(move || {
+            for n in 0..200 {
+                outgoing.message(&FromShim::Signal(n)).unwrap();
+                outgoing.raw(vec![n as u8; (n * 37) as usize], n % 3 != 0).unwrap();
+            }
+            outgoing.message(&FromShim::Done).unwrap();
+        });
+        tokio::task::spawn_blocking(move || {
+            for n in 0..200 {
+                assert_eq!(incoming.message::<FromShim>().unwrap(), FromShim::Signal(n));
+                assert_eq!(incoming.raw().unwrap(), vec![n as u8; (n * 37) as usize]);
+            }
+            assert_eq!(incoming.message::<FromShim>().unwrap(), FromShim::Done);
+        })
+        .await
+        .unwrap();
+        sending.await.unwrap();
+        writing.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nonsense_is_an_error_and_no_panic() {
+        for bytes in [
+            &b"\x09\0\0\0\0"[..],
+            b"\x02\x05\0\0\0zzzzz",
+            b"\x00\xff\xff\xff\xff",
+            b"\x00\x05\0\0\0a",
+        ] {
+            let (near, far) = tokio::io::duplex(1000);
+            let (far_reader, far_writer) = tokio::io::split(far);
+            let (mut incoming, _keep, _) =
+                connect(far_reader, far_writer, 1, Opening::Read).unwrap();
+            let mut near = near;
+            near.write_all(bytes).await.unwrap();
+            drop(near);
+            let got =
+                tokio::task::spawn_blocking(move || incoming.message::<FromShim>()).await.unwrap();
+            assert!(got.is_err(), "{bytes:?}");
+        }
+    }
+}

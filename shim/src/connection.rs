@@ -1,0 +1,159 @@
+//! The connection to an agent, and streams on it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use burst_agent::identity::{self, Identity, Patience};
+use burst_protocol::hello::{Preface, Reason, VERSIONS};
+use burst_sync::SyncError;
+use burst_sync::wire::{self, Incoming, Opening, Outgoing, Writing};
+use quinn::{ConnectError, ConnectionError};
+
+use crate::failure::Failure;
+
+/// How long an agent may take to answer a handshake.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an agent may take for its first bytes on a stream.
+const WELCOME_DEADLINE: Duration = Duration::from_secs(10);
+
+/// zstd's level towards an agent.
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// Our program version, for people.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A connection on which both ends have proved who they are.
+#[derive(Debug)]
+pub struct Connection {
+    endpoint: quinn::Endpoint,
+    connection: quinn::Connection,
+    address: SocketAddr,
+}
+
+/// One stream: its queues and the task that writes.
+#[derive(Debug)]
+pub struct Stream {
+    /// From the agent.
+    pub incoming: Incoming,
+    /// To the agent.
+    pub outgoing: Outgoing,
+    /// Done when all is sent.
+    pub writing: Writing,
+}
+
+impl Connection {
+    /// Connects to an agent whose certificate is known.
+    pub async fn open(
+        address: SocketAddr,
+        own: &Identity,
+        pinned: rustls::pki_types::CertificateDer<'static>,
+    ) -> Result<Self, Failure> {
+        let config =
+            identity::client_config(own, pinned, Patience::default()).map_err(Failure::Keys)?;
+        let silent = |source| Failure::Silent { address, source };
+        let local: SocketAddr = match address {
+            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+            SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let endpoint =
+            quinn::Endpoint::client(local).map_err(|error| silent(Some(Box::new(error))))?;
+        let connecting = endpoint
+            .connect_with(config, address, identity::server_name())
+            .map_err(|error: ConnectError| silent(Some(Box::new(error))))?;
+        let connection = match tokio::time::timeout(CONNECT_DEADLINE, connecting).await {
+            Err(_) => return Err(silent(None)),
+            Ok(Err(error)) if is_stranger(&error) => {
+                return Err(Failure::NotOurs { address, source: Box::new(error) });
+            }
+            Ok(Err(error)) => return Err(silent(Some(Box::new(error)))),
+            Ok(Ok(connection)) => connection,
+        };
+        Ok(Self { endpoint, connection, address })
+    }
+
+    /// Opens a stream; its first bytes are queued, nothing is awaited.
+    pub async fn stream(&self) -> Result<Stream, Failure> {
+        let opened = self.connection.open_bi().await.map_err(|error| self.broken(error))?;
+        let (send, receive) = opened;
+        let (incoming, outgoing, writing) =
+            wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
+                .map_err(|source| Failure::Lost { started: false, source })?;
+        Ok(Stream { incoming, outgoing, writing })
+    }
+
+    /// Waits for the agent's first bytes on a stream. Not within async code.
+    pub fn welcome(&self, incoming: &mut Incoming) -> Result<(), Failure> {
+        match incoming.preface_within(WELCOME_DEADLINE) {
+            Ok(Preface::Welcome { chosen, .. }) if VERSIONS.contains(&chosen) => Ok(()),
+            Ok(Preface::Refuse { reason: Reason::Ending, .. }) => Err(Failure::AgentEnding),
+            Ok(Preface::Refuse { lowest, text, .. }) => Err(Failure::Version {
+                agent: printable(&text),
+                own: VERSION,
+                agent_is_newer: lowest > *VERSIONS.end(),
+            }),
+            Ok(_) => Err(Failure::NotOurs {
+                address: self.address,
+                source: "its first message is not an agent's".into(),
+            }),
+            Err(error @ SyncError::Preface(_)) => {
+                Err(Failure::NotOurs { address: self.address, source: Box::new(error) })
+            }
+            Err(error) => match self.connection.close_reason() {
+                // Our certificate is refused only after the handshake is done here.
+                Some(reason) => Err(self.broken(reason)),
+                None => {
+                    Err(Failure::Silent { address: self.address, source: Some(Box::new(error)) })
+                }
+            },
+        }
+    }
+
+    /// Whether the agent is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
+    /// Datagram bytes sent and received, handshakes and retransmissions included.
+    pub fn datagram_bytes(&self) -> (u64, u64) {
+        let stats = self.connection.stats();
+        (stats.udp_tx.bytes, stats.udp_rx.bytes)
+    }
+
+    /// Says goodbye, so that the agent does not wait for us.
+    pub async fn close(self) {
+        self.connection.close(0_u32.into(), b"done");
+        self.endpoint.wait_idle().await;
+    }
+
+    /// Ends everything at once.
+    pub fn abandon(&self) {
+        self.connection.close(1_u32.into(), b"abandoned");
+    }
+
+    fn broken(&self, error: ConnectionError) -> Failure {
+        let address = self.address;
+        if is_stranger(&error) {
+            return Failure::NotOurs { address, source: Box::new(error) };
+        }
+        Failure::Silent { address, source: Some(Box::new(error)) }
+    }
+}
+
+/// Whether the other end failed to prove what was pinned, or did not accept us.
+fn is_stranger(error: &ConnectionError) -> bool {
+    // TLS alerts are transport errors from 0x100 on.
+    const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
+    match error {
+        ConnectionError::TransportError(error) => CRYPTO_ERRORS.contains(&u64::from(error.code)),
+        ConnectionError::ConnectionClosed(close) => {
+            CRYPTO_ERRORS.contains(&u64::from(close.error_code))
+        }
+        ConnectionError::VersionMismatch => true,
+        _ => false,
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(80).collect()
+}

@@ -1,0 +1,253 @@
+//! Every error that ends a command, with its exit code and its hint. This is the
+//! only place that decides either.
+
+use std::io;
+use std::path::PathBuf;
+
+use burst_agent::error::AgentError;
+use burst_protocol::message::{self, FailureKind};
+use burst_sync::SyncError;
+
+use crate::exit_code::Own;
+use crate::settings::SettingsError;
+
+/// What ends a command.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A settings file or variable.
+    #[error("the settings cannot be used")]
+    Settings(#[from] SettingsError),
+    /// The command line.
+    #[error("{0}")]
+    Usage(String),
+    /// There is no local cargo to ask about the workspace.
+    #[error("cannot run `{program}` to look at the workspace")]
+    NoCargo {
+        /// As it was called.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// cargo does not accept the workspace. Its own words come first.
+    #[error("cargo cannot read this workspace")]
+    NoWorkspace {
+        /// What cargo wrote.
+        words: String,
+        /// How it exited.
+        code: u8,
+    },
+    /// A directory of ours.
+    #[error("cannot use `{}`", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The workspace cannot be read.
+    #[error("the workspace cannot be sent")]
+    Workspace(#[source] SyncError),
+    /// A file kept changing.
+    #[error("the workspace keeps changing while it is read")]
+    Restless(#[source] SyncError),
+    /// The local agent does not start.
+    #[error("the agent on this machine does not start")]
+    AgentStart {
+        /// What it wrote last.
+        words: String,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// Keys of the connection.
+    #[error("the connection to the agent cannot be prepared")]
+    Keys(#[source] AgentError),
+    /// Nothing answers.
+    #[error("the agent at {address} does not answer")]
+    Silent {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What QUIC says.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// Somebody else answers.
+    #[error("what answers at {address} is not our agent")]
+    NotOurs {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What gave it away.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Versions that have nothing in common.
+    #[error("the agent ({agent}) and this cargo-burst ({own}) speak different protocol versions")]
+    Version {
+        /// The agent's program version.
+        agent: String,
+        /// Ours.
+        own: &'static str,
+        /// Whether the agent is the newer one.
+        agent_is_newer: bool,
+    },
+    /// The agent is going away.
+    #[error("the agent is ending")]
+    AgentEnding,
+    /// The connection broke.
+    #[error("the connection to the agent was lost{}", if *started { " while cargo ran" } else { "" })]
+    Lost {
+        /// Whether cargo was running.
+        started: bool,
+        /// Why.
+        source: SyncError,
+    },
+    /// The agent gave up, and says why.
+    #[error("{}", .0.messages.first().map_or("the agent gave up", String::as_str))]
+    Agent(message::Failure),
+    /// Results were not all written.
+    #[error("cargo is done, but its results are not all here")]
+    Results(#[source] SyncError),
+    /// The terminal is gone.
+    #[error("nobody reads the output")]
+    Output(#[source] io::Error),
+}
+
+impl Failure {
+    /// How the program exits.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) => Own::Settings as u8,
+            Self::Usage(_) => Own::Usage as u8,
+            Self::NoCargo { .. } | Self::Workspace(_) | Self::Restless(_) => Own::Workspace as u8,
+            Self::NoWorkspace { code, .. } => *code,
+            Self::Directory { .. }
+            | Self::AgentStart { .. }
+            | Self::Keys(_)
+            | Self::Silent { .. }
+            | Self::NotOurs { .. }
+            | Self::Version { .. }
+            | Self::AgentEnding => Own::Agent as u8,
+            Self::Agent(failure) => match failure.kind {
+                FailureKind::WouldEmpty => Own::Workspace as u8,
+                _ => Own::Run as u8,
+            },
+            Self::Lost { .. } => Own::Run as u8,
+            Self::Results(_) => Own::Results as u8,
+            // As a program that is ended by SIGPIPE looks to a shell.
+            Self::Output(_) => 141,
+        }
+    }
+
+    /// The causes, outermost first.
+    pub fn causes(&self) -> Vec<String> {
+        if let Self::Agent(failure) = self {
+            return failure.messages.iter().skip(1).cloned().collect();
+        }
+        if let Self::AgentStart { words, .. } = self {
+            return words.lines().map(str::to_owned).collect();
+        }
+        let mut causes = Vec::new();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            let text = error.to_string();
+            // Wrappers that say nothing new are left out.
+            if causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            source = error.source();
+        }
+        causes
+    }
+
+    /// What the user can do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Settings(error) => settings_hint(error),
+            Self::Usage(_) => "`cargo burst --help` lists the commands".into(),
+            Self::NoCargo { .. } => "install Rust from https://rustup.rs, or set CARGO".into(),
+            Self::NoWorkspace { .. } => {
+                "run it inside a cargo workspace, or name one with --manifest-path".into()
+            }
+            Self::Directory { path, .. } => format!(
+                "make `{}` writable, or point XDG_STATE_HOME, XDG_CACHE_HOME and \
+                 XDG_CONFIG_HOME elsewhere",
+                path.display()
+            ),
+            Self::Workspace(error) => workspace_hint(error),
+            Self::Restless(_) => {
+                "wait until nothing writes to it, or name what does in `extra_excludes`".into()
+            }
+            Self::AgentStart { log, .. } => format!("its log is `{}`", log.display()),
+            Self::Keys(_) => {
+                "`cargo burst down` ends the agent; new keys are made when it starts again".into()
+            }
+            Self::Silent { .. } | Self::AgentEnding => {
+                "run it again; if it stays so, `cargo burst down` ends the agent and the next \
+                 run starts a new one"
+                    .into()
+            }
+            Self::NotOurs { .. } => {
+                "nothing was sent to it; `cargo burst down`, then run it again".into()
+            }
+            Self::Version { agent_is_newer: true, .. } => {
+                "update this program: `cargo install cargo-burst`".into()
+            }
+            Self::Version { .. } => {
+                "`cargo burst down` ends the old agent; the next run starts a new one".into()
+            }
+            Self::Lost { .. } => {
+                "nothing here was changed; run it again, the agent goes on from what it has".into()
+            }
+            Self::Agent(failure) => agent_hint(failure.kind).into(),
+            Self::Results(error) => results_hint(error),
+            Self::Output(_) => "keep the reading end open".into(),
+        }
+    }
+}
+
+fn settings_hint(error: &SettingsError) -> String {
+    match error {
+        SettingsError::UnknownKey { nearest: Some(nearest), .. } => {
+            format!("did you mean `{nearest}`?")
+        }
+        SettingsError::TokenInProject { .. } => {
+            "move it to ~/.config/cargo-burst/config.toml or to HCLOUD_TOKEN; if it was \
+             committed, revoke it"
+                .into()
+        }
+        SettingsError::Unreadable { path, .. } => format!("make `{}` readable", path.display()),
+        _ => "`cargo burst config --defaults` shows every key with its meaning".into(),
+    }
+}
+
+fn workspace_hint(error: &SyncError) -> String {
+    match error {
+        SyncError::Read { path, .. } => format!(
+            "make `/{0}` readable, or add it to `extra_excludes` in .config/cargo-burst.toml",
+            path.display()
+        ),
+        SyncError::Path { .. } => "shorten the path, or add it to `extra_excludes`".into(),
+        _ => "check the workspace's directories".into(),
+    }
+}
+
+fn results_hint(error: &SyncError) -> String {
+    if error.is_disk_full() {
+        return "make room on this disk and run it again: cargo's work is kept on the agent".into();
+    }
+    "run it again: cargo's work is kept on the agent and only the results travel".into()
+}
+
+const fn agent_hint(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::DiskFull => {
+            "make room on the agent's disk, or drop its projects with \
+             `cargo burst down --with-volumes`"
+        }
+        FailureKind::WouldEmpty => {
+            "check that the workspace's files are here and not all ignored; nothing was deleted"
+        }
+        FailureKind::NoCargo => "install Rust on the agent's machine, or fix its PATH",
+        FailureKind::Corrupt | FailureKind::Ending => "run it again",
+        FailureKind::Other => {
+            "run it again; if it stays so, `cargo burst down --with-volumes` begins anew"
+        }
+    }
+}

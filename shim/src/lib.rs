@@ -1,0 +1,147 @@
+//! cargo-burst: runs cargo somewhere else and leaves this machine as if it had
+//! run here.
+//!
+//! # The way of one command
+//!
+//! [`main`] tells the program's personalities apart and turns every outcome into
+//! an exit code. [`arguments`] splits the command line: what is ours, what is
+//! cargo's. A run is a [`session`]: [`workspace`] asks cargo what is at hand,
+//! [`settings`] are resolved once, [`plan`] makes cargo calls of the verb,
+//! [`environment`] picks the variables. While a [`provider`] reaches an agent,
+//! [`sources`] scan the workspace, with what [`state`] remembers from last time.
+//! On one stream of the [`connection`] goes what is wanted and what differs
+//! ([`offer`]); back come cargo's words, which [`terminal`] prints, and in the end
+//! the results, which [`returns`] write. [`input`] and [`signals`] go forward
+//! meanwhile. [`suggestion`] speaks up once, on a project's first run.
+//!
+//! # Where things are decided
+//!
+//! What is sent: `burst_sync::ignore_rules`. What a command costs in errors, exit
+//! codes and hints: [`failure`] and [`exit_code`], nowhere else. What is printed:
+//! [`terminal`], nowhere else. The messages: `burst_protocol::message`. What
+//! happens on the other end: `burst_agent::session`.
+//!
+//! # What is absent
+//!
+//! No rsync and no ssh; no state inside the workspace; no secret in an argument
+//! or a log; no file of the workspace that is ever half-written.
+
+pub mod arguments;
+pub mod connection;
+pub mod environment;
+pub mod exit_code;
+pub mod failure;
+pub mod input;
+pub mod offer;
+pub mod open_docs;
+pub mod own_commands;
+pub mod plan;
+pub mod provider;
+pub mod returns;
+pub mod session;
+pub mod settings;
+pub mod signals;
+pub mod sources;
+pub mod state;
+pub mod suggestion;
+pub mod terminal;
+pub mod workspace;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use burst_protocol::message::Ending;
+
+use crate::arguments::{RunArguments, Wanted};
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::state::Directories;
+use crate::terminal::Terminal;
+
+/// The name under which this program is an agent.
+const AGENT: &str = "burst-agent";
+
+/// The whole program; `arguments` begin with its name.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let called_as = arguments.first().map(Path::new).and_then(Path::file_name);
+    if called_as.is_some_and(|name| name == AGENT) {
+        let texts = arguments.iter().map(|word| word.to_string_lossy().into_owned());
+        return burst_agent::main(texts.collect());
+    }
+    let words = arguments.into_iter().skip(1).collect();
+    let (wanted, verbosity) = arguments::parse(words);
+    let terminal = Arc::new(Terminal::new(verbosity));
+    match perform(&terminal, wanted) {
+        Ok(Ending::Exited(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Ok(Ending::Signaled(signal)) => signals::die_by(signal),
+        Err(failure) => {
+            terminal.error(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> {
+    if let Wanted::Text { text, code } = &wanted {
+        match code {
+            0 => terminal.result(text).map_err(Failure::Output)?,
+            _ => terminal.complain(text),
+        }
+        return Ok(Ending::Exited((*code).into()));
+    }
+    if std::env::var_os(burst_agent::layout::INSIDE).is_some() {
+        return run_here(terminal, wanted);
+    }
+    let directories = Directories::find()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Directory { path: "/".into(), source })?;
+    let handle = runtime.handle().clone();
+    let done = match wanted {
+        Wanted::Run(run) => {
+            terminal.keep_moving();
+            run_remotely(terminal, handle, directories, &run)
+        }
+        Wanted::Status => {
+            own_commands::status(terminal, &handle, &directories).map(|()| Ending::Exited(0))
+        }
+        Wanted::Down { with_volumes } => {
+            own_commands::down(terminal, &handle, &directories, with_volumes)
+                .map(|()| Ending::Exited(0))
+        }
+        Wanted::Config { defaults } => {
+            own_commands::config(terminal, &directories, defaults).map(|()| Ending::Exited(0))
+        }
+        Wanted::Text { .. } => Ok(Ending::Exited(0)),
+    };
+    // A thread that still reads standard input must not keep us.
+    runtime.shutdown_background();
+    done
+}
+
+fn run_remotely(
+    terminal: &Arc<Terminal>,
+    runtime: tokio::runtime::Handle,
+    directories: Directories,
+    run: &RunArguments,
+) -> Result<Ending, Failure> {
+    let directory = std::env::current_dir()
+        .map_err(|source| Failure::Directory { path: ".".into(), source })?;
+    Session { directory, terminal, runtime, directories, run }.run()
+}
+
+/// Inside of a run there is no further burst: a script that calls us means cargo.
+fn run_here(terminal: &Terminal, wanted: Wanted) -> Result<Ending, Failure> {
+    use std::os::unix::process::CommandExt;
+    let Wanted::Run(RunArguments { verb, arguments, .. }) = wanted else {
+        return Err(Failure::Usage("this command makes no sense inside of a run".into()));
+    };
+    terminal.detail("inside of a run: plain cargo");
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let source = std::process::Command::new(&program).args(verb.name()).args(arguments).exec();
+    Err(Failure::NoCargo { program: program.to_string_lossy().into_owned(), source })
+}

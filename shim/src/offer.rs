@@ -1,0 +1,214 @@
+//! What goes up: changes with their contents, and answers to what the agent
+//! wants.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+
+use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, PATCH_BYTES_MAX};
+use burst_protocol::message::{Content, FromShim, Want};
+use burst_protocol::tree::{Change, Directory, Entry, File, Listing, Node};
+use burst_protocol::{Digest, RelativePath};
+use burst_sync::SyncError;
+use burst_sync::contents::{Sent, send_patch, send_whole};
+use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
+use burst_sync::wire::Outgoing;
+
+use crate::sources::{Opened, Sources};
+
+/// Removals and additions from which on it is worth looking whether a content
+/// was merely moved.
+const LOOK_FOR_MOVES_FROM: usize = 8;
+
+/// Sends contents, each once.
+pub struct Sending<'a> {
+    sources: &'a Sources,
+    outgoing: &'a Outgoing,
+    compress_large: bool,
+    sent: HashSet<Digest>,
+    places: Option<HashMap<Digest, (RelativePath, File)>>,
+}
+
+impl<'a> Sending<'a> {
+    /// For one stream.
+    pub fn new(sources: &'a Sources, outgoing: &'a Outgoing, compress_large: bool) -> Self {
+        Self { sources, outgoing, compress_large, sent: HashSet::new(), places: None }
+    }
+
+    /// Sends changes on `base` and the contents that they need.
+    pub fn offer(
+        &mut self,
+        changes: &[Change],
+        base: &Directory,
+        contents: Option<&mut PackStore>,
+    ) -> Result<(), SyncError> {
+        for piece in changes.chunks(CHANGES_PER_MESSAGE_MAX) {
+            self.outgoing.message(&FromShim::Changes(piece.to_vec()))?;
+        }
+        let held = contents_held(base, changes);
+        let mut contents = contents;
+        for change in changes {
+            let Change::Put { path, entry: Entry::File(file) } = change else { continue };
+            let old = base.file(path);
+            let known = old.is_some_and(|old| old.digest == file.digest);
+            if known || held.contains(&file.digest) || !self.sent.insert(file.digest) {
+                continue;
+            }
+            let prefix =
+                old.and_then(|old| Some((old.digest, contents.as_mut()?.get(&old.digest)?)));
+            self.content(path, file, prefix)?;
+        }
+        self.outgoing.message(&FromShim::ContentsEnd)
+    }
+
+    /// Answers what the agent wants.
+    pub fn answer(&mut self, want: &Want) -> Result<(), SyncError> {
+        match want {
+            Want::Everything => {
+                let empty = Directory::new();
+                let changes = empty.changes_to(&self.sources.tree);
+                self.offer(&changes, &empty, None)
+            }
+            Want::Listings(digests) => self.listings(digests),
+            Want::Contents(digests) => {
+                let places = self.places.get_or_insert_with(|| self.sources.places());
+                let wanted: Vec<(RelativePath, File)> = digests
+                    .iter()
+                    .map(|digest| {
+                        places.get(digest).cloned().ok_or(SyncError::MissingContent(*digest))
+                    })
+                    .collect::<Result<_, _>>()?;
+                for (path, file) in wanted {
+                    self.content(&path, &file, None)?;
+                }
+                self.outgoing.message(&FromShim::ContentsEnd)
+            }
+        }
+    }
+
+    /// Sends one content. A file that is another one by now is an error: the
+    /// whole sync has to begin again.
+    fn content(
+        &self,
+        path: &RelativePath,
+        file: &File,
+        prefix: Option<(Digest, Vec<u8>)>,
+    ) -> Result<(), SyncError> {
+        let announce = |content: Content| self.outgoing.message(&FromShim::Content(content));
+        let changed = || SyncError::Changed(path.clone());
+        let mut reader: Box<dyn Read> = match self.sources.open(path)? {
+            Opened::File(open) if file.size > PACKED_BYTES_MAX => Box::new(open),
+            Opened::File(mut open) => {
+                let mut bytes = Vec::new();
+                let limit = file.size + 1;
+                let read = (&mut open).take(limit).read_to_end(&mut bytes);
+                read.map_err(|source| SyncError::Read { path: path.clone(), source })?;
+                if Digest::of(&bytes) != file.digest {
+                    return Err(changed());
+                }
+                if let Some((digest, base)) = prefix {
+                    let base = (digest, base.as_slice());
+                    let (digest, cap) = (file.digest, PATCH_BYTES_MAX);
+                    if send_patch(self.outgoing, &announce, digest, &bytes, base, cap)? {
+                        return Ok(());
+                    }
+                }
+                Box::new(std::io::Cursor::new(bytes))
+            }
+            Opened::Memory(bytes) => Box::new(std::io::Cursor::new(bytes)),
+        };
+        let sent = send_whole(
+            self.outgoing,
+            &announce,
+            file.digest,
+            file.size,
+            &mut reader,
+            self.compress_large,
+        )?;
+        if sent == Sent::AsAnnounced { Ok(()) } else { Err(changed()) }
+    }
+
+    fn listings(&self, digests: &[Digest]) -> Result<(), SyncError> {
+        // A message holds no more than so many entries, but always one listing.
+        const ENTRIES_PER_MESSAGE: usize = 10_000;
+        if digests.len() > DIGESTS_PER_MESSAGE_MAX {
+            return Err(SyncError::OutOfTurn("too many listings at once".into()));
+        }
+        let wanted: HashSet<&Digest> = digests.iter().collect();
+        let mut found: HashMap<Digest, Listing> = HashMap::new();
+        let mut note = |directory: &Directory| {
+            let digest = directory.digest();
+            if wanted.contains(&digest) {
+                found.entry(digest).or_insert_with(|| directory.listing());
+            }
+        };
+        note(&self.sources.tree);
+        self.sources.tree.visit(&mut |_, node| {
+            if let Node::Directory(directory) = node {
+                note(directory);
+            }
+        });
+        let mut message: Vec<Listing> = Vec::new();
+        let mut entries = 0;
+        for digest in digests {
+            let listing = found.get(digest).ok_or(SyncError::MissingContent(*digest))?;
+            if entries > 0 && entries + listing.0.len() > ENTRIES_PER_MESSAGE {
+                self.outgoing.message(&FromShim::Listings(std::mem::take(&mut message)))?;
+                entries = 0;
+            }
+            entries += listing.0.len().max(1);
+            message.push(listing.clone());
+        }
+        self.outgoing.message(&FromShim::Listings(message))
+    }
+}
+
+/// Contents that the base has somewhere else: files that were moved. Only looked
+/// for where something was removed or much was added.
+fn contents_held(base: &Directory, changes: &[Change]) -> HashSet<Digest> {
+    let removes = changes.iter().any(|change| matches!(change, Change::Remove { .. }));
+    let mut held = HashSet::new();
+    if removes || changes.len() >= LOOK_FOR_MOVES_FROM {
+        base.visit(&mut |_, node| {
+            if let Node::File(file) = node {
+                held.insert(file.digest);
+            }
+        });
+    }
+    held
+}
+
+/// Keeps the small contents of what was synced, as prefixes of later patches.
+/// Contents that no file of the tree has any more are dropped in time.
+pub fn remember(
+    sources: &Sources,
+    changes: &[Change],
+    contents: &mut PackStore,
+) -> Result<(), SyncError> {
+    for change in changes {
+        let Change::Put { path, entry: Entry::File(file) } = change else { continue };
+        if file.size > PACKED_BYTES_MAX || contents.contains(&file.digest) {
+            continue;
+        }
+        let bytes = match sources.open(path) {
+            Ok(Opened::File(open)) => {
+                let mut bytes = Vec::new();
+                match open.take(file.size + 1).read_to_end(&mut bytes) {
+                    Ok(_) => bytes,
+                    Err(_) => continue,
+                }
+            }
+            Ok(Opened::Memory(bytes)) => bytes,
+            Err(_) => continue,
+        };
+        // A file that was edited meanwhile is not what was synced.
+        if Digest::of(&bytes) == file.digest {
+            contents.put(file.digest, &bytes, true)?;
+        }
+    }
+    contents.flush()?;
+    if changes.len() > LOOK_FOR_MOVES_FROM {
+        let live = sources.places();
+        contents.compact(|digest| live.contains_key(digest))?;
+    }
+    Ok(())
+}

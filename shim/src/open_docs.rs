@@ -1,0 +1,27 @@
+//! `cargo doc --open`: the browser is on this machine.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use burst_protocol::message::Artifact;
+
+/// Opens the first crate page that came back, as far as a browser is known.
+pub fn open(docs: &Path, artifacts: &[Artifact]) {
+    let page = artifacts.iter().find_map(|artifact| {
+        let path = String::from_utf8_lossy(artifact.path.as_bytes()).into_owned();
+        let inner = path.strip_prefix("doc/")?;
+        let name = inner.strip_suffix("/index.html")?;
+        (!name.contains('/') && name != "src" && name != "help").then(|| docs.join(inner))
+    });
+    let Some(page) = page else { return };
+    let browser = std::env::var_os("BROWSER").unwrap_or_else(|| "xdg-open".into());
+    // Without a browser there is nothing to open; the files are there.
+    drop(
+        Command::new(browser)
+            .arg(page)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn(),
+    );
+}

@@ -1,0 +1,355 @@
+//! From a verb and its arguments to the cargo calls that fulfil it, and what of
+//! their results comes back. Pure: nothing here looks at files.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use burst_protocol::ByteBuf;
+use burst_protocol::message::{Call, JsonMessages, Returns, Step};
+
+use crate::arguments::{CargoCommand, RunArguments};
+
+/// What cargo is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The calls.
+    pub steps: Vec<Step>,
+    /// What comes back.
+    pub returns: Returns,
+    /// Whether cargo or what it starts may read standard input.
+    pub sends_input: bool,
+    /// Whether the documentation is to be opened here afterwards.
+    pub opens_docs: bool,
+}
+
+/// Makes the plan. `has_library` tells whether a selected package has a library
+/// whose documentation has tests.
+pub fn plan(run: &RunArguments, has_library: bool) -> Plan {
+    let arguments: Vec<Vec<u8>> =
+        run.arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
+    let fetches = !run.flags.no_fetch;
+    let mut returns = Returns {
+        timings: fetches && cargos(&arguments).any(|word| word.starts_with(b"--timings")),
+        ..Returns::default()
+    };
+    let mut opens_docs = false;
+    let steps = match run.verb {
+        CargoCommand::Build | CargoCommand::Rustc if fetches => {
+            returns.artifacts = true;
+            with_artifacts(run.verb, &arguments)
+        }
+        CargoCommand::Test => test_steps(run, &arguments, has_library),
+        CargoCommand::Doc => {
+            returns.docs = fetches;
+            let kept: Vec<Vec<u8>> =
+                arguments.iter().filter(|word| *word != b"--open").cloned().collect();
+            opens_docs = fetches && kept.len() < arguments.len();
+            vec![single(run.verb, &kept)]
+        }
+        verb => {
+            returns.criterion = fetches && verb == CargoCommand::Bench;
+            vec![single(verb, &arguments)]
+        }
+    };
+    let sends_input = matches!(
+        run.verb,
+        CargoCommand::Run
+            | CargoCommand::Test
+            | CargoCommand::Bench
+            | CargoCommand::Nextest
+            | CargoCommand::Other
+    );
+    Plan { steps, returns, sends_input, opens_docs }
+}
+
+/// The words before the first `--`, which are cargo's.
+fn cargos(arguments: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+    arguments.iter().map(Vec::as_slice).take_while(|word| *word != b"--")
+}
+
+fn call(verb: CargoCommand, arguments: &[Vec<u8>], json: JsonMessages) -> Call {
+    let verb = verb.name().map(|name| name.as_bytes().to_vec());
+    let words = verb.into_iter().chain(arguments.iter().cloned());
+    Call { needs: None, arguments: words.map(ByteBuf::from).collect(), json }
+}
+
+fn single(verb: CargoCommand, arguments: &[Vec<u8>]) -> Step {
+    step(call(verb, arguments, JsonMessages::Absent))
+}
+
+fn step(call: Call) -> Step {
+    Step { alternatives: vec![call], optional: false }
+}
+
+/// cargo names its artifacts only in JSON messages. If the user has not asked for
+/// any, we do, with diagnostics still rendered by cargo itself; if the user has,
+/// we read along; if the user wants another format, a second call, which finds
+/// everything built, names them.
+fn with_artifacts(verb: CargoCommand, arguments: &[Vec<u8>]) -> Vec<Step> {
+    let format = option(arguments, b"--message-format");
+    match format {
+        None => {
+            let ask = b"--message-format=json-render-diagnostics".to_vec();
+            let with: Vec<Vec<u8>> =
+                std::iter::once(ask).chain(arguments.iter().cloned()).collect();
+            vec![step(call(verb, &with, JsonMessages::Hidden))]
+        }
+        Some(format) if format.starts_with(b"json") => {
+            vec![step(call(verb, arguments, JsonMessages::Shown))]
+        }
+        Some(_) => {
+            let ask = vec![b"--message-format=json".to_vec(), b"-q".to_vec()];
+            let rest = without_option(arguments, b"--message-format");
+            let again: Vec<Vec<u8>> = ask.into_iter().chain(rest).collect();
+            vec![single(verb, arguments), step(call(verb, &again, JsonMessages::Hidden))]
+        }
+    }
+}
+
+fn option(arguments: &[Vec<u8>], name: &[u8]) -> Option<Vec<u8>> {
+    let mut words = cargos(arguments);
+    while let Some(word) = words.next() {
+        if word == name {
+            return words.next().map(<[u8]>::to_vec);
+        }
+        if let Some(value) = word.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")) {
+            return Some(value.to_vec());
+        }
+    }
+    None
+}
+
+fn without_option(arguments: &[Vec<u8>], name: &[u8]) -> Vec<Vec<u8>> {
+    let mut kept = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if word == name {
+            words.next();
+        } else if !word.strip_prefix(name).is_some_and(|rest| rest.starts_with(b"=")) {
+            kept.push(word.clone());
+        }
+    }
+    kept
+}
+
+fn test_steps(run: &RunArguments, arguments: &[Vec<u8>], has_library: bool) -> Vec<Step> {
+    let plain = call(CargoCommand::Test, arguments, JsonMessages::Absent);
+    let wants_docs_alone = cargos(arguments).any(|word| word == b"--doc");
+    if run.flags.cargo_test || wants_docs_alone {
+        let mut plain = plain;
+        if run.flags.no_doctests && !names_targets(arguments) {
+            // cargo test has no flag for this but to name all other targets.
+            plain.arguments.insert(1, ByteBuf::from(b"--all-targets"));
+        }
+        return vec![step(plain)];
+    }
+    let mut nextest = call(CargoCommand::Nextest, arguments, JsonMessages::Absent);
+    nextest.needs = Some("nextest".into());
+    nextest.arguments.insert(1, ByteBuf::from(b"run"));
+    if option(arguments, b"--no-tests").is_none() {
+        // A package without tests passes, as with cargo test.
+        nextest.arguments.insert(2, ByteBuf::from(b"--no-tests=pass"));
+    }
+    let docs = has_library && !run.flags.no_doctests && !names_targets(arguments);
+    let mut fallback = plain;
+    if run.flags.no_doctests && !names_targets(arguments) {
+        fallback.arguments.insert(1, ByteBuf::from(b"--all-targets"));
+    }
+    let mut steps = vec![Step { alternatives: vec![nextest, fallback], optional: false }];
+    if docs {
+        let mut doc = call(CargoCommand::Test, &doc_arguments(arguments), JsonMessages::Absent);
+        doc.arguments.insert(1, ByteBuf::from(b"--doc"));
+        // Without nextest the first call was cargo test, documentation included:
+        // a step that no alternative fits is left out if it may be.
+        doc.needs = Some("nextest".into());
+        steps.push(Step { alternatives: vec![doc], optional: true });
+    }
+    steps
+}
+
+/// Whether targets are named that leave no room for documentation tests.
+fn names_targets(arguments: &[Vec<u8>]) -> bool {
+    const NAMES: [&[u8]; 11] = [
+        b"--test",
+        b"--tests",
+        b"--bin",
+        b"--bins",
+        b"--example",
+        b"--examples",
+        b"--bench",
+        b"--benches",
+        b"--lib",
+        b"--all-targets",
+        b"--no-run",
+    ];
+    cargos(arguments).any(|word| {
+        NAMES.iter().any(|name| {
+            word.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+        })
+    })
+}
+
+/// Those of nextest's arguments that `cargo test --doc` understands, and as it
+/// understands them.
+fn doc_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    const ALONE: [&[u8]; 13] = [
+        b"--release",
+        b"-r",
+        b"--all-features",
+        b"--no-default-features",
+        b"--workspace",
+        b"--all",
+        b"--locked",
+        b"--offline",
+        b"--frozen",
+        b"--quiet",
+        b"-q",
+        b"--verbose",
+        b"-v",
+    ];
+    const VALUED: [&[u8]; 11] = [
+        b"-p",
+        b"--package",
+        b"--exclude",
+        b"-F",
+        b"--features",
+        b"--target",
+        b"--target-dir",
+        b"--manifest-path",
+        b"--config",
+        b"--color",
+        b"--cargo-profile",
+    ];
+    let renamed = |name: &[u8]| match name {
+        b"--cargo-profile" => b"--profile".to_vec(),
+        other => other.to_vec(),
+    };
+    let mut kept = Vec::new();
+    let mut words = cargos(arguments);
+    while let Some(word) = words.next() {
+        let (name, value) = match word.iter().position(|byte| *byte == b'=') {
+            Some(at) if word.starts_with(b"--") => (&word[..at], Some(&word[at + 1..])),
+            _ => (word, None),
+        };
+        if ALONE.contains(&name) {
+            kept.push(word.to_vec());
+        } else if VALUED.contains(&name) {
+            let value = value.or_else(|| words.next()).unwrap_or_default();
+            kept.extend([renamed(name), value.to_vec()]);
+        } else if [b"-p".as_slice(), b"-F"].iter().any(|short| word.starts_with(short)) {
+            kept.push(word.to_vec());
+        } else if NEXTEST_VALUED.contains(&name) && value.is_none() {
+            words.next();
+        }
+    }
+    kept
+}
+
+/// Options of nextest's own that take a value, which is then no test name.
+const NEXTEST_VALUED: [&[u8]; 14] = [
+    b"-E",
+    b"--filterset",
+    b"--filter-expr",
+    b"-P",
+    b"--profile",
+    b"-j",
+    b"--test-threads",
+    b"--retries",
+    b"--partition",
+    b"--failure-output",
+    b"--success-output",
+    b"--status-level",
+    b"--final-status-level",
+    b"--build-jobs",
+];
+
+/// The value of `--NAME VALUE` or `--NAME=VALUE` among cargo's arguments.
+pub fn value_of(arguments: &[OsString], name: &str) -> Option<OsString> {
+    let words: Vec<Vec<u8>> = arguments.iter().map(|word| word.as_bytes().to_vec()).collect();
+    option(&words, name.as_bytes()).map(OsString::from_vec)
+}
+
+/// All values of a repeatable option, long or short.
+pub fn values_of(arguments: &[OsString], long: &str, short: &str) -> Vec<OsString> {
+    let mut values = Vec::new();
+    let mut words = arguments.iter().take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        let text = word.as_bytes();
+        if word == long || word == short {
+            values.extend(words.next().cloned());
+        } else if let Some(rest) = text.strip_prefix(long.as_bytes()) {
+            values.extend(rest.strip_prefix(b"=").map(|value| OsStr::from_bytes(value).to_owned()));
+        } else if let Some(rest) = text.strip_prefix(short.as_bytes())
+            && !text.starts_with(b"--")
+        {
+            let value = rest.strip_prefix(b"=").unwrap_or(rest);
+            values.push(OsStr::from_bytes(value).to_owned());
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::{Wanted, parse};
+
+    fn calls(line: &str, has_library: bool) -> Vec<Vec<String>> {
+        let (wanted, _) = parse(line.split_whitespace().map(OsString::from).collect());
+        let Wanted::Run(run) = wanted else { panic!("{line}") };
+        let text = |call: &Call| {
+            let words: Vec<_> =
+                call.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
+            words.join(" ")
+        };
+        let steps = plan(&run, has_library).steps;
+        steps.iter().map(|step| step.alternatives.iter().map(text).collect()).collect()
+    }
+
+    #[test]
+    fn builds_name_their_artifacts() {
+        let hidden = "build --message-format=json-render-diagnostics --release";
+        assert_eq!(calls("build --release", true), [[hidden]]);
+        assert_eq!(calls("build --message-format json", true), [["build --message-format json"]]);
+        assert_eq!(
+            calls("build --message-format=short -p a", true),
+            [["build --message-format=short -p a"], ["build --message-format=json -q -p a"]]
+        );
+        assert_eq!(calls("build --no-fetch", true), [["build"]]);
+        assert_eq!(calls("check -p a", true), [["check -p a"]]);
+        assert_eq!(calls("-- expand --lib", true), [["expand --lib"]]);
+    }
+
+    #[test]
+    fn tests_are_nextest_and_documentation() {
+        assert_eq!(
+            calls("test --release -p a -E expr() --cargo-profile x foo", true),
+            [
+                vec![
+                    "nextest run --no-tests=pass --release -p a -E expr() --cargo-profile x foo",
+                    "test --release -p a -E expr() --cargo-profile x foo"
+                ],
+                vec!["test --doc --release -p a --profile x"]
+            ]
+        );
+        for line in ["test --test x", "test --bins", "test --no-doctests", "test --bench=b"] {
+            assert_eq!(calls(line, true).len(), 1, "{line}");
+        }
+        assert_eq!(calls("test", false).len(), 1);
+        assert_eq!(calls("test --cargo-test", true), [["test"]]);
+        assert_eq!(calls("test --doc", true), [["test --doc"]]);
+        assert_eq!(calls("test -- --test", true).len(), 2);
+    }
+
+    #[test]
+    fn options_are_found_in_every_spelling() {
+        let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(value_of(&words("--target-dir x"), "--target-dir").unwrap(), "x");
+        assert_eq!(value_of(&words("--target-dir=x"), "--target-dir").unwrap(), "x");
+        assert_eq!(value_of(&words("-- --target-dir=x"), "--target-dir"), None);
+        assert_eq!(
+            values_of(&words("-p a -pb --package=c --package d"), "--package", "-p"),
+            ["a", "b", "c", "d"]
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! The local provider: an agent on this machine, for this user.
+//!
+//! The agent is this very program under its other name. It holds a lock on its
+//! directory of keys for as long as it lives, so whether one is there is never
+//! guessed from a process number. Starting is done under a lock of its own: two
+//! commands that start at once share one agent.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use burst_agent::identity::{self, Identity};
+use burst_agent::layout::passed_on;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::fs::FlockOperation;
+use tokio::runtime::Handle;
+
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::state::Directories;
+
+/// How long an agent may take from its start until it listens.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long an agent may take to end when it is told to.
+const END_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A log that has grown beyond this is begun anew.
+const LOG_BYTES_MAX: u64 = 1 << 20;
+
+/// The provider's name, in paths of the cache.
+pub const NAME: &str = "local";
+
+/// The agent on this machine.
+#[derive(Debug)]
+pub struct LocalProvider {
+    keys: PathBuf,
+    disk: PathBuf,
+    keep_alive_secs: u64,
+}
+
+/// How a connection came about.
+#[derive(Debug)]
+pub struct Reached {
+    /// The connection.
+    pub connection: Connection,
+    /// Whether the agent was started for it.
+    pub started: bool,
+}
+
+impl LocalProvider {
+    /// For these directories.
+    pub fn new(directories: &Directories, keep_alive_secs: u64) -> Self {
+        Self {
+            keys: directories.state.join(NAME),
+            disk: directories.cache.join(NAME),
+            keep_alive_secs,
+        }
+    }
+
+    /// Connects to the agent, which is started if there is none.
+    pub fn reach(&self, runtime: &Handle) -> Result<Reached, Failure> {
+        if let Some(connection) = self.reach_running(runtime)? {
+            return Ok(Reached { connection, started: false });
+        }
+        let _starting = self.lock_start()?;
+        // Somebody else may have started it while we waited.
+        if let Some(connection) = self.reach_running(runtime)? {
+            return Ok(Reached { connection, started: false });
+        }
+        let address = self.start()?;
+        Ok(Reached { connection: self.connect(runtime, address)?, started: true })
+    }
+
+    /// Connects to the agent if one is there.
+    pub fn reach_running(&self, runtime: &Handle) -> Result<Option<Connection>, Failure> {
+        let Some(address) = self.address()? else { return Ok(None) };
+        match self.connect(runtime, address) {
+            // It ended in between.
+            Err(_) if !self.is_running()? => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Ends an agent that cannot be talked to; nothing if there is none.
+    pub fn stop(&self) -> Result<Option<u32>, Failure> {
+        let Some(pid) = self.described()?.and_then(|(_, pid)| pid) else { return Ok(None) };
+        if let Ok(raw) = i32::try_from(pid) {
+            // Gone already is as good.
+            kill(Pid::from_raw(raw), Signal::SIGTERM).ok();
+        }
+        self.wait_until_ended()?;
+        Ok(Some(pid))
+    }
+
+    /// Waits until no agent holds the lock.
+    pub fn wait_until_ended(&self) -> Result<(), Failure> {
+        let asked = Instant::now();
+        while self.is_running()? {
+            if asked.elapsed() > END_DEADLINE {
+                return Err(Failure::AgentEnding);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Where the agent keeps its projects.
+    pub fn disk(&self) -> &Path {
+        &self.disk
+    }
+
+    fn address(&self) -> Result<Option<SocketAddr>, Failure> {
+        Ok(self.described()?.map(|(address, _)| address))
+    }
+
+    /// Address and process of the agent that holds the lock.
+    fn described(&self) -> Result<Option<(SocketAddr, Option<u32>)>, Failure> {
+        if !self.is_running()? {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(self.keys.join("address")).unwrap_or_default();
+        let mut words = text.split_whitespace();
+        let address = words.next().and_then(|word| word.parse().ok());
+        Ok(address.map(|address| (address, words.next().and_then(|word| word.parse().ok()))))
+    }
+
+    /// Whether an agent holds the lock.
+    fn is_running(&self) -> Result<bool, Failure> {
+        let path = self.keys.join("lock");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(Failure::Directory { path, source }),
+        };
+        // Shared, so that two who ask at once do not take each other for an agent.
+        Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    }
+
+    fn connect(&self, runtime: &Handle, address: SocketAddr) -> Result<Connection, Failure> {
+        let own = Identity::load(&self.keys, "shim").map_err(Failure::Keys)?;
+        let pinned = identity::load_certificate(&self.keys, "agent").map_err(Failure::Keys)?;
+        runtime.block_on(Connection::open(address, &own, pinned))
+    }
+
+    /// Makes the directory, private, and takes the lock of those who start.
+    fn lock_start(&self) -> Result<File, Failure> {
+        let failed = |source| Failure::Directory { path: self.keys.clone(), source };
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&self.keys).map_err(failed)?;
+        let file = File::create(self.keys.join("start.lock")).map_err(failed)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .map_err(|errno| failed(errno.into()))?;
+        Ok(file)
+    }
+
+    fn start(&self) -> Result<SocketAddr, Failure> {
+        std::fs::create_dir_all(&self.disk)
+            .map_err(|source| Failure::Directory { path: self.disk.clone(), source })?;
+        for name in ["shim", "agent"] {
+            if Identity::load(&self.keys, name).is_err() {
+                Identity::generate()
+                    .and_then(|identity| identity.save(&self.keys, name))
+                    .map_err(Failure::Keys)?;
+            }
+        }
+        let log_path = self.keys.join("agent.log");
+        let failed = |words: String| Failure::AgentStart { words, log: log_path.clone() };
+        let mut log = open_log(&log_path)
+            .map_err(|source| Failure::Directory { path: log_path.clone(), source })?;
+        let log_begin = log.seek(SeekFrom::End(0)).unwrap_or_default();
+        let stderr = log.try_clone().map_err(|error| failed(error.to_string()))?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("burst-agent").args(["serve", "--detach", "--disk"]).arg(&self.disk);
+        command.arg("--keys").arg(&self.keys);
+        command.args(["--keep-alive-secs", &self.keep_alive_secs.to_string()]);
+        if let Some(grace) = std::env::var_os("CARGO_BURST_GRACE_SECS") {
+            command.arg("--grace-secs").arg(grace);
+        }
+        command.env_clear().envs(passed_on());
+        if let Some(filter) = std::env::var_os("CARGO_BURST_LOG") {
+            command.env("CARGO_BURST_LOG", filter);
+        }
+        let mut child = command
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let ready = child.stdout.take().and_then(first_line);
+        let address =
+            ready.as_deref().and_then(|line| line.strip_prefix("ready ")?.trim().parse().ok());
+        address.ok_or_else(|| {
+            let mut words = String::new();
+            // Without a log the exit is all there is to tell.
+            drop(log.seek(SeekFrom::Start(log_begin)).and_then(|_| log.read_to_string(&mut words)));
+            failed(last_lines(&words))
+        })
+    }
+}
+
+/// The first line that a process writes, if it comes in time.
+fn first_line(stdout: std::process::ChildStdout) -> Option<String> {
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        if BufReader::new(stdout).read_line(&mut line).is_ok() {
+            // Nobody waits any more: too late.
+            drop(send.send(line));
+        }
+    });
+    receive.recv_timeout(START_DEADLINE).ok()
+}
+
+fn open_log(path: &Path) -> std::io::Result<File> {
+    let large = std::fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX);
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    if large {
+        std::fs::remove_file(path)?;
+    }
+    options.open(path)
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(3)..].join("\n")
+}

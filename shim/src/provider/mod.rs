@@ -1,0 +1,3 @@
+//! Where agents come from.
+
+pub mod local;

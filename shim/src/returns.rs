@@ -1,0 +1,460 @@
+//! What comes back, and how it is written here.
+//!
+//! Each file is written whole under a temporary name and renamed. A source file
+//! is written only if it still is what was sent; if it was edited meanwhile, the
+//! agent's version is put beside it (`NAME.from-burst`) and named. Nothing is
+//! written outside of the workspace and its target directory, and nothing through
+//! a symbolic link inside of them. What is here already is not fetched.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
+use burst_protocol::message::{Artifact, Content, Encoding, Fetch, FromAgent, FromShim};
+use burst_protocol::tree::{Change, Entry, File, Node};
+use burst_protocol::{Digest, RelativePath};
+use burst_sync::clock::Moment;
+use burst_sync::contents::{receive_bytes, receive_into};
+use burst_sync::handle::TreeHandle;
+use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use burst_sync::scan::hash_file;
+use burst_sync::stat_cache::StatCache;
+use burst_sync::wire::{Incoming, Outgoing};
+use burst_sync::{SyncError, patch};
+
+use crate::sources::Sources;
+
+/// The largest file that is a patch's base; both have to fit into memory.
+const BASE_BYTES_MAX: u64 = 128 << 20;
+
+/// What was done with what came back.
+#[derive(Debug, Default)]
+pub struct Returned {
+    /// Files written.
+    pub written: usize,
+    /// Places in the list of changes that are now ours too.
+    pub adopted: Vec<u32>,
+    /// New paths below the workspace root.
+    pub made: Vec<RelativePath>,
+    /// Things to tell the user.
+    pub notes: Vec<String>,
+}
+
+/// One file that is to be written.
+#[derive(Clone, Debug)]
+struct Destination {
+    /// 0 for the workspace, 1 for the target directory.
+    root: usize,
+    path: RelativePath,
+    executable: bool,
+    base: Option<Digest>,
+}
+
+/// Writes results.
+pub struct Returns<'a> {
+    sources: &'a Sources,
+    workspace: TreeHandle,
+    target: Option<TreeHandle>,
+    /// What is excluded by default is not a source file, whoever made it.
+    excluded: &'a dyn Fn(&RelativePath) -> bool,
+    wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
+    returned: Returned,
+}
+
+impl<'a> Returns<'a> {
+    /// For a workspace.
+    pub fn new(
+        sources: &'a Sources,
+        workspace: &Path,
+        excluded: &'a dyn Fn(&RelativePath) -> bool,
+    ) -> Result<Self, SyncError> {
+        Ok(Self {
+            sources,
+            workspace: TreeHandle::open(workspace)?,
+            target: None,
+            excluded,
+            wanted: BTreeMap::new(),
+            returned: Returned::default(),
+        })
+    }
+
+    /// Decides about the source files that the run has changed, made or removed.
+    pub fn changes(&mut self, changes: &[Change]) -> Result<(), SyncError> {
+        for (index, change) in changes.iter().enumerate() {
+            let Some(path) = change.path().below(&self.sources.project) else {
+                let shown = change.path().display().to_string();
+                self.returned.notes.push(format!(
+                    "the run changed `/{shown}`, which is outside of the workspace: not brought back"
+                ));
+                continue;
+            };
+            if (self.excluded)(&path) {
+                continue;
+            }
+            let sent = self.sources.tree.get(change.path());
+            let adopted = match change {
+                Change::Put { entry, .. } => self.put(&path, entry, sent)?,
+                Change::Remove { .. } => self.remove(&path, sent)?,
+            };
+            if adopted && let Ok(index) = u32::try_from(index) {
+                self.returned.adopted.push(index);
+                if sent.is_none() {
+                    self.returned.made.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides about files of the target directory, which belongs to cargo alone.
+    pub fn artifacts(
+        &mut self,
+        target: &Path,
+        artifacts: &[Artifact],
+        cache: &mut StatCache,
+    ) -> Result<(), SyncError> {
+        if artifacts.is_empty() {
+            return Ok(());
+        }
+        create_target(target)?;
+        let handle = TreeHandle::open(target)?;
+        for Artifact { path, file } in artifacts {
+            let here = self.known(&handle, path, cache)?;
+            if here.is_some_and(|here| here == *file) {
+                continue;
+            }
+            let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
+            let destination =
+                Destination { root: 1, path: path.clone(), executable: file.executable, base };
+            self.want(file, destination);
+        }
+        self.target = Some(handle);
+        Ok(())
+    }
+
+    /// Bytes that will come, at most.
+    pub fn wanted_bytes(&self) -> u64 {
+        self.wanted.values().map(|(size, _)| size).sum()
+    }
+
+    /// Fetches what is wanted and writes it.
+    pub fn fetch(
+        mut self,
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<Returned, SyncError> {
+        let wanted: Vec<Fetch> = self
+            .wanted
+            .iter()
+            .map(|(digest, (_, destinations))| Fetch {
+                digest: *digest,
+                base: destinations.first().and_then(|destination| destination.base),
+            })
+            .collect();
+        for batch in wanted.chunks(DIGESTS_PER_MESSAGE_MAX) {
+            outgoing.message(&FromShim::Fetch(batch.to_vec()))?;
+            loop {
+                match incoming.message()? {
+                    FromAgent::Content(content) => self.receive(content, incoming)?,
+                    FromAgent::ContentsEnd => break,
+                    FromAgent::Failed(failure) => {
+                        return Err(SyncError::OutOfTurn(failure.messages.join(": ")));
+                    }
+                    FromAgent::InputTaken(_) => {}
+                    other => return Err(SyncError::OutOfTurn(format!("{other:?}"))),
+                }
+            }
+        }
+        if let Some((digest, _)) = self.wanted.first_key_value() {
+            return Err(SyncError::MissingContent(*digest));
+        }
+        outgoing.message(&FromShim::Adopted(self.returned.adopted.clone()))?;
+        outgoing.message(&FromShim::Done)?;
+        Ok(self.returned)
+    }
+
+    /// A file, link or directory that is new or different. Tells whether it is
+    /// ours from now on.
+    fn put(
+        &mut self,
+        path: &RelativePath,
+        entry: &Entry,
+        sent: Option<&Node>,
+    ) -> Result<bool, SyncError> {
+        let here = self.here(path)?;
+        let write = |source| SyncError::Write { path: path.clone(), source };
+        match entry {
+            Entry::Directory => {
+                Ok(self.workspace.create_directories(path, false).map_err(write).is_ok())
+            }
+            Entry::Link(target) => {
+                if here == Some(Node::Link(target.clone())) {
+                    return Ok(true);
+                }
+                if here.as_ref() != sent {
+                    return Ok(self.note_conflict(path, "links elsewhere on the agent now"));
+                }
+                if let Some(parent) = path.parent() {
+                    self.workspace.create_directories(&parent, false).map_err(write)?;
+                }
+                self.workspace.remove_file(path).map_err(write)?;
+                self.workspace.create_link(path, target.as_bytes()).map_err(write)?;
+                self.returned.written += 1;
+                Ok(true)
+            }
+            Entry::File(file) => {
+                if here == Some(Node::File(*file)) {
+                    return Ok(true);
+                }
+                let untouched = here.as_ref() == sent;
+                let mut destination = Destination {
+                    root: 0,
+                    path: path.clone(),
+                    executable: file.executable,
+                    base: None,
+                };
+                if !untouched {
+                    let Some(beside) = beside(path) else { return Ok(false) };
+                    self.returned.notes.push(format!(
+                        "`{}` was changed here and by the run: the run's version is in `{}`",
+                        path.display(),
+                        beside.display()
+                    ));
+                    destination.path = beside;
+                }
+                self.want(file, destination);
+                Ok(untouched)
+            }
+        }
+    }
+
+    fn remove(&mut self, path: &RelativePath, sent: Option<&Node>) -> Result<bool, SyncError> {
+        let here = self.here(path)?;
+        let write = |source| SyncError::Write { path: path.clone(), source };
+        match (&here, sent) {
+            (None, _) => {}
+            (Some(Node::Directory(_)), Some(Node::Directory(directory))) => {
+                // Only what was sent goes, and only if it still is what was sent.
+                let mut below = Vec::new();
+                directory.visit(&mut |inner, node| {
+                    if let Ok(inner) = path.join_path(inner) {
+                        below.push((inner, node));
+                    }
+                });
+                for (inner, node) in below.iter().rev() {
+                    if matches!(node, Node::Directory(_)) {
+                        self.workspace.remove_directory(inner).map_err(write)?;
+                    } else if self.here(inner)?.as_ref() == Some(*node) {
+                        self.workspace.remove_file(inner).map_err(write)?;
+                    }
+                }
+                self.workspace.remove_directory(path).map_err(write)?;
+            }
+            (here, sent) if here.as_ref() == sent => {
+                self.workspace.remove_file(path).map_err(write)?;
+            }
+            _ => return Ok(self.note_conflict(path, "was removed by the run")),
+        }
+        Ok(true)
+    }
+
+    fn note_conflict(&mut self, path: &RelativePath, what: &str) -> bool {
+        let text = format!("`{}` {what}, but was changed here: left as it is here", path.display());
+        self.returned.notes.push(text);
+        false
+    }
+
+    /// What stands at a path of the workspace now, in full.
+    fn here(&self, path: &RelativePath) -> Result<Option<Node>, SyncError> {
+        let Ok(status) = self.workspace.status(path) else { return Ok(None) };
+        if burst_sync::handle::is_directory(&status) {
+            return Ok(Some(Node::Directory(burst_protocol::tree::Directory::new())));
+        }
+        if let Ok(target) = self.workspace.read_link(path) {
+            return Ok(burst_protocol::tree::LinkTarget::new(&target).ok().map(Node::Link));
+        }
+        let cached = hash_file(&self.workspace, path, path, Moment::coarse_now())?;
+        Ok(cached.map(|cached| Node::File(burst_sync::scan::file_of(&cached))))
+    }
+
+    /// What stands at a path of the target directory, by a cache of its own.
+    fn known(
+        &self,
+        handle: &TreeHandle,
+        path: &RelativePath,
+        cache: &mut StatCache,
+    ) -> Result<Option<File>, SyncError> {
+        let Ok(status) = handle.status(path) else { return Ok(None) };
+        let signature = burst_sync::stat_cache::Signature::of(&status);
+        if let Some(digest) = cache.lookup(path.as_bytes(), &signature) {
+            let (size, executable) = (signature.size(), signature.executable());
+            return Ok(Some(File { size, digest, executable }));
+        }
+        let Ok(Some(cached)) = hash_file(handle, path, path, Moment::coarse_now()) else {
+            return Ok(None);
+        };
+        cache.insert(path.as_bytes(), cached);
+        Ok(Some(burst_sync::scan::file_of(&cached)))
+    }
+
+    fn want(&mut self, file: &File, destination: Destination) {
+        let (_, destinations) = self.wanted.entry(file.digest).or_insert((file.size, Vec::new()));
+        destinations.push(destination);
+    }
+
+    fn receive(&mut self, content: Content, incoming: &mut Incoming) -> Result<(), SyncError> {
+        let Content { digest, size, encoding } = content;
+        let Some((expected, destinations)) = self.wanted.remove(&digest) else {
+            return Err(SyncError::OutOfTurn("a content that nobody wanted".into()));
+        };
+        if expected != size {
+            return Err(SyncError::Damaged(digest));
+        }
+        let (first, others) = destinations.split_first().ok_or(SyncError::Gone)?;
+        let handle = self.handle(first)?;
+        match encoding {
+            Encoding::Whole => {
+                write_file(handle, first, |file| {
+                    receive_into(incoming, digest, size, |piece| {
+                        file.write_all(piece).map_err(|source| unwritable(first, source))
+                    })
+                })?;
+            }
+            Encoding::Patch { base, length } => {
+                let content = self.patched(first, (base, length), content, incoming)?;
+                let handle = self.handle(first)?;
+                write_file(handle, first, |file| {
+                    file.write_all(&content).map_err(|source| unwritable(first, source))
+                })?;
+            }
+        }
+        for other in others {
+            let mut source = self
+                .handle(first)?
+                .open_file(&first.path)
+                .map_err(|source| unwritable(first, source))?;
+            write_file(self.handle(other)?, other, |file| {
+                std::io::copy(&mut source, file).map_err(|source| unwritable(other, source))?;
+                Ok(())
+            })?;
+        }
+        self.returned.written += destinations.len();
+        Ok(())
+    }
+
+    fn patched(
+        &self,
+        destination: &Destination,
+        (base, length): (Digest, u64),
+        content: Content,
+        incoming: &mut Incoming,
+    ) -> Result<Vec<u8>, SyncError> {
+        if length > 2 * BASE_BYTES_MAX || content.size > 2 * BASE_BYTES_MAX {
+            return Err(SyncError::OutOfTurn(format!("a patch of {length} bytes")));
+        }
+        let patch = receive_bytes(incoming, length)?;
+        let held = self
+            .handle(destination)?
+            .read(&destination.path, BASE_BYTES_MAX)
+            .map_err(|source| unwritable(destination, source))?;
+        if Digest::of(&held) != base {
+            return Err(SyncError::Changed(destination.path.clone()));
+        }
+        let size = usize::try_from(content.size).unwrap_or(usize::MAX);
+        let bytes = patch::apply(&held, &patch, size)?;
+        if Digest::of(&bytes) == content.digest {
+            Ok(bytes)
+        } else {
+            Err(SyncError::Damaged(content.digest))
+        }
+    }
+
+    fn handle(&self, destination: &Destination) -> Result<&TreeHandle, SyncError> {
+        match destination.root {
+            0 => Ok(&self.workspace),
+            _ => self.target.as_ref().ok_or(SyncError::Gone),
+        }
+    }
+}
+
+/// Where the agent's version of a file goes that was edited here.
+fn beside(path: &RelativePath) -> Option<RelativePath> {
+    RelativePath::new(&[path.as_bytes(), CONFLICT_SUFFIX.as_bytes()].concat()).ok()
+}
+
+/// Writes a file under a temporary name, then renames it; on any error nothing
+/// is left.
+fn write_file(
+    handle: &TreeHandle,
+    destination: &Destination,
+    fill: impl FnOnce(&mut std::fs::File) -> Result<(), SyncError>,
+) -> Result<(), SyncError> {
+    let failed = |source| unwritable(destination, source);
+    let path = &destination.path;
+    if let Some(parent) = path.parent() {
+        handle.create_directories(&parent, false).map_err(failed)?;
+    }
+    let temporary =
+        temporary_name(path).ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
+    handle.remove_file(&temporary).map_err(failed)?;
+    let mode = if destination.executable { 0o755 } else { 0o644 };
+    let mut file = handle.create_file(&temporary, mode).map_err(failed)?;
+    let filled = fill(&mut file).and_then(|()| handle.rename(&temporary, path).map_err(failed));
+    if filled.is_err() {
+        // The error that matters is the first one.
+        drop(handle.remove_file(&temporary));
+    }
+    filled
+}
+
+/// A name beside a file, short enough to be one.
+fn temporary_name(path: &RelativePath) -> Option<RelativePath> {
+    let name = format!(".burst-{}{CONFLICT_SUFFIX}", std::process::id());
+    let (parent, _) = path.split();
+    let bytes = match parent {
+        Some(parent) => [parent, b"/", name.as_bytes()].concat(),
+        None => name.into_bytes(),
+    };
+    RelativePath::new(&bytes).ok()
+}
+
+/// Makes the target directory as cargo does: marked, so that backups and our own
+/// scan leave it out.
+fn create_target(target: &Path) -> Result<(), SyncError> {
+    if target.exists() {
+        return Ok(());
+    }
+    const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+        # This file is a cache directory tag created by cargo.\n\
+        # For information about cache directory tags see https://bford.info/cachedir/\n";
+    std::fs::create_dir_all(target)
+        .and_then(|()| std::fs::write(target.join("CACHEDIR.TAG"), TAG))
+        .map_err(|source| SyncError::Store { shown: target.display().to_string(), source })
+}
+
+fn unwritable(destination: &Destination, source: std::io::Error) -> SyncError {
+    SyncError::Write { path: destination.path.clone(), source }
+}
+
+/// The state that the agent holds after the return: what was sent, with all
+/// changes of known paths and those new ones that were adopted.
+pub fn base_after(
+    sent: &burst_protocol::tree::Directory,
+    changes: &[Change],
+    adopted: &[u32],
+) -> Option<burst_protocol::tree::Directory> {
+    let adopted: HashMap<usize, ()> = adopted.iter().map(|index| (*index as usize, ())).collect();
+    let mut base = sent.clone();
+    for (index, change) in changes.iter().enumerate() {
+        let known = base.get(change.path()).is_some();
+        let counts = match change {
+            Change::Put { .. } => known || adopted.contains_key(&index),
+            Change::Remove { .. } => known,
+        };
+        if counts {
+            base.apply(change).ok()?;
+        }
+    }
+    Some(base)
+}

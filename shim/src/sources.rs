@@ -1,0 +1,230 @@
+//! What is sent: the manifest of the workspace and of what belongs to it, and the
+//! contents behind it.
+//!
+//! All roots are one tree below `/`, each file at its absolute path. Files of
+//! cargo's configuration above the workspace are sent without the credentials
+//! that may stand in them, so what is sent of them is not what is on disk: they
+//! live in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::tree::{Directory, File as FileEntry, Node};
+use burst_protocol::{Digest, RelativePath};
+use burst_sync::SyncError;
+use burst_sync::clock::Moment;
+use burst_sync::handle::TreeHandle;
+use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, cargo_reads};
+use burst_sync::scan::{add_paths, scan};
+
+use crate::settings::Settings;
+use crate::state::WorkspaceState;
+use crate::workspace::Workspace;
+
+/// The manifest and the way to its contents.
+#[derive(Debug)]
+pub struct Sources {
+    /// The manifest, below `/`.
+    pub tree: Directory,
+    /// What is to be seen at its own path on the other end.
+    pub mounts: Vec<RelativePath>,
+    /// The workspace root, below `/`.
+    pub project: RelativePath,
+    /// What the rules have to say.
+    pub warnings: Vec<RuleWarning>,
+    /// Entries that cannot be sent: sockets, pipes, devices.
+    pub special: usize,
+    roots: Vec<Root>,
+    in_memory: HashMap<RelativePath, Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Root {
+    prefix: RelativePath,
+    handle: TreeHandle,
+}
+
+/// A content, opened.
+#[derive(Debug)]
+pub enum Opened {
+    /// On disk.
+    File(File),
+    /// In memory.
+    Memory(Vec<u8>),
+}
+
+impl Sources {
+    /// Scans everything. `working_directory` is in the manifest even if it is
+    /// empty; `now` is the time at which the scan begins.
+    pub fn scan(
+        workspace: &Workspace,
+        settings: &Settings,
+        state: &mut WorkspaceState,
+        working_directory: &Path,
+        now: Moment,
+    ) -> Result<Self, SyncError> {
+        let project = below_root(&workspace.root)?;
+        let mut sources = Self {
+            tree: Directory::new(),
+            mounts: Vec::new(),
+            project: project.clone(),
+            warnings: Vec::new(),
+            special: 0,
+            roots: Vec::new(),
+            in_memory: HashMap::new(),
+        };
+        let roots = std::iter::once(&workspace.root).chain(&workspace.outside);
+        for root in roots {
+            sources.scan_root(root, workspace, settings, state, now)?;
+        }
+        for file in &workspace.files {
+            sources.add_file(file)?;
+        }
+        let prefixes: Vec<Vec<u8>> =
+            sources.mounts.iter().map(|mount| [mount.as_bytes(), b"/"].concat()).collect();
+        state.scanned.retain(|path| prefixes.iter().any(|prefix| path.starts_with(prefix)));
+        let inside = working_directory.starts_with(&workspace.root);
+        if let (true, Ok(directory)) = (inside, below_root(working_directory))
+            && sources.tree.get(&directory).is_none()
+        {
+            sources.tree.put(&directory, Node::Directory(Directory::new()))?;
+        }
+        Ok(sources)
+    }
+
+    /// Opens the content behind a path of the manifest.
+    pub fn open(&self, path: &RelativePath) -> Result<Opened, SyncError> {
+        if let Some(bytes) = self.in_memory.get(path) {
+            return Ok(Opened::Memory(bytes.clone()));
+        }
+        let unreadable = |source| SyncError::Read { path: path.clone(), source };
+        for root in &self.roots {
+            if let Some(below) = path.below(&root.prefix) {
+                return match root.handle.open_file(&below) {
+                    Ok(file) => Ok(Opened::File(file)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                        Err(SyncError::Changed(path.clone()))
+                    }
+                    Err(error) => Err(unreadable(error)),
+                };
+            }
+        }
+        Err(unreadable(std::io::ErrorKind::NotFound.into()))
+    }
+
+    /// Where each content is, by digest.
+    pub fn places(&self) -> HashMap<Digest, (RelativePath, FileEntry)> {
+        let mut places = HashMap::new();
+        self.tree.visit(&mut |path, node| {
+            if let Node::File(file) = node {
+                places.entry(file.digest).or_insert_with(|| (path.clone(), *file));
+            }
+        });
+        places
+    }
+
+    fn scan_root(
+        &mut self,
+        root: &Path,
+        workspace: &Workspace,
+        settings: &Settings,
+        state: &mut WorkspaceState,
+        now: Moment,
+    ) -> Result<(), SyncError> {
+        let prefix = below_root(root)?;
+        let target = workspace.target_directory.strip_prefix(root).ok();
+        let never: HashSet<RelativePath> = target
+            .and_then(|target| RelativePath::new(target.as_os_str().as_bytes()).ok())
+            .into_iter()
+            .collect();
+        let (rules, warnings) =
+            IgnoreRules::new(root, &settings.unexclude, &settings.extra_excludes, never);
+        let is_workspace = root == workspace.root;
+        let handle = TreeHandle::open(root)?;
+        let mut found = scan(&handle, Some(&prefix), &rules, &mut state.scanned, now)?;
+        let cargos: Vec<RelativePath> = cargo_reads().collect();
+        let scanned = &mut state.scanned;
+        add_paths(&handle, Some(&prefix), &cargos, scanned, now, &mut found.tree)?;
+        if is_workspace {
+            self.warnings = warnings;
+            let companions = state.companions.iter();
+            add_paths(&handle, Some(&prefix), companions, scanned, now, &mut found.tree)?;
+            state.companions.retain(|path| found.tree.get(path).is_some());
+        }
+        self.special += found.special.len();
+        self.tree.put(&prefix, Node::Directory(found.tree))?;
+        self.mounts.push(prefix.clone());
+        self.roots.push(Root { prefix, handle });
+        Ok(())
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), SyncError> {
+        let place = below_root(path)?;
+        if self.tree.get(&place).is_some() {
+            return Ok(());
+        }
+        let bytes = std::fs::read(path)
+            .map_err(|source| SyncError::Read { path: place.clone(), source })?;
+        let bytes = without_credentials(bytes);
+        let size = bytes.len() as u64;
+        let file = FileEntry { size, digest: Digest::of(&bytes), executable: false };
+        self.tree.put(&place, Node::File(file))?;
+        self.mounts.push(place.clone());
+        self.in_memory.insert(place, bytes);
+        Ok(())
+    }
+}
+
+/// The path below `/` that an absolute path names.
+pub fn below_root(path: &Path) -> Result<RelativePath, SyncError> {
+    let bytes = path.as_os_str().as_bytes();
+    RelativePath::below_root(bytes)
+        .map_err(|source| SyncError::Path { shown: path.display().to_string(), source })
+}
+
+/// The absolute path of a path below `/`.
+pub fn absolute(path: &RelativePath) -> PathBuf {
+    Path::new("/").join(std::ffi::OsStr::from_bytes(path.as_bytes()))
+}
+
+/// Keys of cargo's configuration that hold secrets.
+const CREDENTIALS: [&str; 2] = ["token", "secret-key"];
+
+/// A configuration without tokens; anything else as it is.
+fn without_credentials(bytes: Vec<u8>) -> Vec<u8> {
+    let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    let Some(mut table) = parsed else { return bytes };
+    let mut removed = false;
+    let mut clean = |value: &mut toml::Value| {
+        if let Some(table) = value.as_table_mut() {
+            for key in CREDENTIALS {
+                removed |= table.remove(key).is_some();
+            }
+        }
+    };
+    if let Some(registry) = table.get_mut("registry") {
+        clean(registry);
+    }
+    if let Some(registries) = table.get_mut("registries").and_then(toml::Value::as_table_mut) {
+        for (_, registry) in registries.iter_mut() {
+            clean(registry);
+        }
+    }
+    if removed { table.to_string().into_bytes() } else { bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_stay_here() {
+        let config = "[build]\njobs = 2\n[registry]\ntoken = 'a'\n[registries.x]\nindex = 'i'\ntoken = 'b'\n";
+        let sent = String::from_utf8(without_credentials(config.as_bytes().to_vec())).unwrap();
+        assert!(!sent.contains("token") && sent.contains("jobs = 2") && sent.contains("index"));
+        let plain = b"# kept\n[build]\njobs = 2\n".to_vec();
+        assert_eq!(without_credentials(plain.clone()), plain);
+    }
+}

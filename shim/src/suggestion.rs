@@ -1,0 +1,170 @@
+//! The first run of a project: large files that git does not track are probably
+//! not sources. They are named, and the user is asked whether to leave them out.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use burst_protocol::RelativePath;
+use burst_protocol::tree::Node;
+
+use crate::failure::Failure;
+use crate::settings::PROJECT_FILE;
+use crate::sources::Sources;
+use crate::terminal::{Terminal, bytes, can_ask};
+
+/// A file from this size on is worth a question.
+const LARGE_BYTES: u64 = 10 << 20;
+
+/// So many are named; the others are counted.
+const NAMED_MAX: usize = 8;
+
+/// A file that is perhaps better left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Large {
+    path: RelativePath,
+    size: u64,
+}
+
+/// Looks for large untracked files and asks about them. Tells whether excludes
+/// were written, so that the tree has to be scanned anew.
+pub fn suggest(
+    terminal: &Terminal,
+    sources: &Sources,
+    workspace: &Path,
+    yes: bool,
+) -> Result<bool, Failure> {
+    let mut large = large_files(sources);
+    if large.is_empty() {
+        return Ok(false);
+    }
+    let tracked = tracked_files(workspace);
+    large.retain(|file| !tracked.contains(file.path.as_bytes()));
+    if large.is_empty() {
+        return Ok(false);
+    }
+    large.sort_by_key(|file| std::cmp::Reverse(file.size));
+    let total = bytes(large.iter().map(|file| file.size).sum());
+    let named: Vec<String> = large
+        .iter()
+        .take(NAMED_MAX)
+        .map(|file| format!("  {} ({})", file.path.display(), bytes(file.size)))
+        .collect();
+    let more = match large.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!("\n  and {more} more"),
+    };
+    let list = format!("{}{more}", named.join("\n"));
+    let agreed = yes || {
+        if !can_ask() {
+            terminal.warn(&format!(
+                "{total} of large untracked files are sent:\n{list}\nname them in \
+                 `extra_excludes` in {PROJECT_FILE} to leave them out"
+            ));
+            return Ok(false);
+        }
+        terminal.ask(&format!(
+            "These files are large and not tracked by git ({total}):\n{list}\n\
+             Leave them out from now on (extra_excludes in {PROJECT_FILE})?"
+        ))
+    };
+    if agreed {
+        add_excludes(workspace, &large)?;
+        terminal.say(&format!("left out {total}; see {PROJECT_FILE}"));
+    }
+    Ok(agreed)
+}
+
+fn large_files(sources: &Sources) -> Vec<Large> {
+    let mut large = Vec::new();
+    sources.tree.visit(&mut |path, node| {
+        if let (Node::File(file), Some(below)) = (node, path.below(&sources.project))
+            && file.size >= LARGE_BYTES
+        {
+            large.push(Large { path: below, size: file.size });
+        }
+    });
+    large
+}
+
+/// What git tracks; nothing without git or outside of a repository.
+fn tracked_files(workspace: &Path) -> HashSet<Vec<u8>> {
+    let output = Command::new("git")
+        .args(["ls-files", "-z", "--cached"])
+        .current_dir(workspace)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let listed = output.map(|output| output.stdout).unwrap_or_default();
+    listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+/// Adds patterns to the project's file, all else in it left as it is.
+fn add_excludes(workspace: &Path, large: &[Large]) -> Result<(), Failure> {
+    let path = workspace.join(PROJECT_FILE);
+    let failed = |source| Failure::Directory { path: path.clone(), source };
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        other => other.map_err(failed)?,
+    };
+    let mut document: toml_edit::DocumentMut =
+        text.parse().map_err(|error| failed(std::io::Error::other(format!("{error}"))))?;
+    let mut patterns: Vec<String> = match document.get("extra_excludes") {
+        Some(toml_edit::Item::Value(toml_edit::Value::Array(array))) => {
+            array.iter().filter_map(|item| Some(item.as_str()?.to_owned())).collect()
+        }
+        Some(toml_edit::Item::Value(toml_edit::Value::String(one))) => vec![one.value().clone()],
+        _ => Vec::new(),
+    };
+    patterns.extend(large.iter().map(|file| pattern(&file.path)));
+    document["extra_excludes"] =
+        toml_edit::value(patterns.into_iter().collect::<toml_edit::Array>());
+    let write = || {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let temporary = path.with_extension("toml.new");
+        std::fs::write(&temporary, document.to_string())?;
+        std::fs::rename(&temporary, &path)
+    };
+    write().map_err(failed)
+}
+
+/// A pattern that matches just this path.
+fn pattern(path: &RelativePath) -> String {
+    let text = String::from_utf8_lossy(path.as_bytes()).into_owned();
+    let mut pattern = String::from("/");
+    for character in text.chars() {
+        match character {
+            '*' | '?' | '[' | ']' | '\\' | '!' | '#' => pattern.extend(['\\', character]),
+            // Not UTF-8: any one character in its place.
+            '\u{fffd}' => pattern.push('?'),
+            other => pattern.push(other),
+        }
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excludes_are_added_and_the_rest_stays() {
+        let workspace = tempfile::tempdir().unwrap();
+        let file = workspace.path().join(PROJECT_FILE);
+        let large =
+            |path: &str| vec![Large { path: RelativePath::new(path.as_bytes()).unwrap(), size: 1 }];
+        add_excludes(workspace.path(), &large("data/a.bin")).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "extra_excludes = [\"/data/a.bin\"]\n");
+        std::fs::write(&file, "# mine\nvolume_gb = 50 # small\nextra_excludes = ['x']\n").unwrap();
+        add_excludes(workspace.path(), &large("we[i]rd")).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("# mine\nvolume_gb = 50 # small\n"), "{text}");
+        assert!(
+            text.contains("\"x\"") && text.contains("we\\\\[i\\\\]rd")
+                || text.contains("'/we\\[i\\]rd'"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! What cargo says about the workspace at hand: its root, its target directory,
+//! its packages, and what outside of the root belongs to a build.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::failure::Failure;
+use crate::plan::{value_of, values_of};
+
+/// A workspace, as one command needs to know it.
+#[derive(Debug)]
+pub struct Workspace {
+    /// Its root directory.
+    pub root: PathBuf,
+    /// Where cargo puts its output.
+    pub target_directory: PathBuf,
+    /// Whether only an environment variable says so.
+    pub target_by_variable: bool,
+    /// Directories outside of the root that packages come from.
+    pub outside: BTreeSet<PathBuf>,
+    /// Single files outside of the root: workspace manifests that packages of
+    /// `outside` inherit from, cargo's configuration, the toolchain file.
+    pub files: BTreeSet<PathBuf>,
+    packages: Vec<Package>,
+    default_members: HashSet<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    #[serde(default)]
+    workspace_default_members: Vec<String>,
+    workspace_members: Vec<String>,
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    kind: Vec<String>,
+    #[serde(default)]
+    doctest: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    path: Option<PathBuf>,
+}
+
+impl Workspace {
+    /// Asks cargo. `arguments` are those of the run.
+    pub fn find(directory: &Path, arguments: &[OsString]) -> Result<Self, Failure> {
+        let manifest = value_of(arguments, "--manifest-path");
+        let configs = values_of(arguments, "--config", "--config");
+        let metadata = metadata(directory, manifest, &configs)?;
+        let root = metadata.workspace_root;
+        let (target_directory, target_by_variable) = match value_of(arguments, "--target-dir") {
+            Some(named) => (directory.join(named), false),
+            None => {
+                let by_variable = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]
+                    .iter()
+                    .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+                (metadata.target_directory, by_variable)
+            }
+        };
+        let default_members = match metadata.workspace_default_members {
+            members if members.is_empty() => metadata.workspace_members,
+            members => members,
+        };
+        let mut workspace = Self {
+            target_directory: normalized(&target_directory),
+            target_by_variable,
+            outside: BTreeSet::new(),
+            files: BTreeSet::new(),
+            packages: metadata.packages,
+            default_members: default_members.into_iter().collect(),
+            root,
+        };
+        workspace.find_outside(&configs)?;
+        workspace.find_files();
+        Ok(workspace)
+    }
+
+    /// Whether one of the selected packages has a library with documentation
+    /// tests.
+    pub fn has_library(&self, arguments: &[OsString]) -> bool {
+        let selected = values_of(arguments, "--package", "-p");
+        let all = arguments.iter().any(|word| word == "--workspace" || word == "--all");
+        let is_selected = |package: &Package| {
+            if selected.is_empty() {
+                return all || self.default_members.contains(&package.id);
+            }
+            selected.iter().any(|spec| {
+                let spec = spec.to_string_lossy();
+                let name = spec.rsplit('#').next().unwrap_or(&spec);
+                let name = name.split(['@', ':']).next().unwrap_or(name);
+                // A pattern may select anything.
+                name == package.name || name.contains(['*', '?', '['])
+            })
+        };
+        let has_library = |package: &Package| {
+            package.targets.iter().any(|target| {
+                target.doctest && !target.kind.iter().any(|kind| kind == "bin" || kind == "example")
+            })
+        };
+        self.packages.iter().filter(|package| is_selected(package)).any(has_library)
+    }
+
+    /// Follows path dependencies out of the root, and those of what they lead to.
+    fn find_outside(&mut self, configs: &[OsString]) -> Result<(), Failure> {
+        let mut found: Vec<PathBuf> = self.packages.iter().flat_map(Package::paths).collect();
+        found.extend(patched_paths(&self.root));
+        let mut seen = HashSet::new();
+        while let Some(directory) = found.pop() {
+            let directory = normalized(&directory);
+            if directory.starts_with(&self.root) || !seen.insert(directory.clone()) {
+                continue;
+            }
+            let manifest = directory.join("Cargo.toml");
+            if !manifest.is_file() {
+                continue;
+            }
+            // One that cargo cannot read is for cargo to complain about.
+            if let Ok(other) = metadata(&directory, Some(manifest.clone().into()), configs) {
+                if other.workspace_root != directory {
+                    self.files.insert(other.workspace_root.join("Cargo.toml"));
+                }
+                let own = other.packages.iter().filter(|package| package.manifest_path == manifest);
+                found.extend(own.flat_map(Package::paths));
+            }
+            self.outside.insert(directory);
+        }
+        let all = self.outside.clone();
+        self.outside
+            .retain(|path| !all.iter().any(|other| other != path && path.starts_with(other)));
+        Ok(())
+    }
+
+    /// The configuration and toolchain files above the root, which cargo and
+    /// rustup look for.
+    fn find_files(&mut self) {
+        let cargo_home = cargo_home();
+        for directory in self.root.ancestors().skip(1) {
+            for name in
+                [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"]
+            {
+                let file = directory.join(name);
+                let is_cargo_homes =
+                    cargo_home.as_ref().is_some_and(|home| file.parent() == Some(home));
+                if file.is_file() && !is_cargo_homes {
+                    self.files.insert(file);
+                }
+            }
+        }
+        let outside = &self.outside;
+        self.files.retain(|file| !outside.iter().any(|root| file.starts_with(root)));
+    }
+}
+
+impl Package {
+    fn paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.dependencies.iter().filter_map(|dependency| dependency.path.clone())
+    }
+}
+
+/// cargo's home, where its configuration and credentials are.
+fn cargo_home() -> Option<PathBuf> {
+    std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
+}
+
+/// The paths of `[patch]` and `[replace]` in a root manifest.
+fn patched_paths(root: &Path) -> Vec<PathBuf> {
+    let Ok(text) = std::fs::read_to_string(root.join("Cargo.toml")) else { return Vec::new() };
+    let Ok(manifest) = text.parse::<toml::Table>() else { return Vec::new() };
+    let patches = manifest.get("patch").and_then(toml::Value::as_table);
+    let sources = patches.into_iter().flat_map(toml::Table::values);
+    let replaced = manifest.get("replace").into_iter();
+    sources
+        .chain(replaced)
+        .filter_map(toml::Value::as_table)
+        .flat_map(toml::Table::values)
+        .filter_map(|entry| entry.get("path")?.as_str())
+        .map(|path| root.join(path))
+        .collect()
+}
+
+/// The path without `.` and `..`, links left as they are.
+fn normalized(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                normal.pop();
+            }
+            std::path::Component::CurDir => {}
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+fn metadata(
+    directory: &Path,
+    manifest: Option<OsString>,
+    configs: &[OsString],
+) -> Result<Metadata, Failure> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&program);
+    command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(directory);
+    if let Some(manifest) = manifest {
+        command.arg("--manifest-path").arg(manifest);
+    }
+    for config in configs {
+        command.arg("--config").arg(config);
+    }
+    let output = command.output().map_err(|source| Failure::NoCargo {
+        program: program.to_string_lossy().into_owned(),
+        source,
+    })?;
+    let refused = |words: String| Failure::NoWorkspace {
+        words,
+        code: output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(101).max(1),
+    };
+    if !output.status.success() {
+        return Err(refused(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| refused(format!("error: cannot read cargo's metadata: {error}")))
+}

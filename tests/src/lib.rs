@@ -1,0 +1,1 @@
+//! The sandbox, suites and benches of cargo-burst.
