@@ -38,6 +38,9 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// How long runs may take to end when the agent is asked to end.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long clients may take to hear that the agent is ending.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// zstd's level towards the client.
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -115,9 +118,10 @@ pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(
     // Gone already, or a later start replaces it.
     drop(std::fs::remove_file(&address_file));
     agent.kill_runs();
+    // Those who are served get a moment to hear how it ends.
+    drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
     endpoint.close(0_u32.into(), b"ending");
-    // Those who were told to go get a moment to hear it.
-    drop(tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await);
+    drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
     Ok(())
 }
 

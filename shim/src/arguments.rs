@@ -233,7 +233,9 @@ pub fn parse(mut arguments: Vec<OsString>) -> (Wanted, Verbosity) {
         (Some(verb), Some((_, rest))) if !asks_for_help(rest) => match split(verb, rest) {
             Ok(run) => {
                 let before_dashes = || rest.iter().take_while(|argument| *argument != "--");
-                if before_dashes().any(|argument| argument == "-q" || argument == "--quiet") {
+                if verbosity == Verbosity::Normal
+                    && before_dashes().any(|word| word == "-q" || word == "--quiet")
+                {
                     verbosity = Verbosity::Quiet;
                 }
                 (Wanted::Run(run), verbosity)
@@ -249,13 +251,21 @@ fn asks_for_help(arguments: &[OsString]) -> bool {
     ours.any(|argument| argument == "--help" || argument == "-h")
 }
 
+/// What clippy takes behind a `--`, and cargo never.
+const LINT_LEVELS: [&str; 7] = ["-D", "-W", "-A", "--deny", "--warn", "--allow", "--forbid"];
+
 /// Takes our flags out of what stands behind a cargo verb.
 fn split(verb: CargoCommand, arguments: &[OsString]) -> Result<RunArguments, String> {
     let mut flags = Flags::default();
     let mut cargos = Vec::new();
     let mut rest = arguments.iter();
     if arguments.first().is_some_and(|first| first == "--") {
-        cargos = arguments[1..].to_vec();
+        // `clippy -- -D warnings` can only mean clippy's own lint levels.
+        let lints = verb == CargoCommand::Clippy
+            && arguments.get(1).is_some_and(|second| LINT_LEVELS.iter().any(|level| second == level));
+        // `rustc --` exists for what follows it.
+        let stays = lints || verb == CargoCommand::Rustc;
+        cargos = arguments[usize::from(!stays)..].to_vec();
         rest = [].iter();
     }
     while let Some(argument) = rest.next() {
@@ -338,6 +348,9 @@ mod tests {
         assert_eq!(run("build --release"), run("burst build -- --release"));
         assert_eq!(run("build -- --no-fetch x").1, "--no-fetch x");
         assert_eq!(run("clippy --all-targets -- -D warnings").1, "--all-targets -- -D warnings");
+        assert_eq!(run("clippy -- -D warnings").1, "-- -D warnings");
+        assert_eq!(run("clippy -- -p a").1, "-p a");
+        assert_eq!(run("run -- -- --flag").1, "-- --flag");
         assert_eq!(run("test --no-doctests").2.no_doctests, true);
         assert_eq!(run("build --no-doctests").1, "--no-doctests");
         assert_eq!(run("b -q").0, CargoCommand::Build);
@@ -349,6 +362,7 @@ mod tests {
     fn quiet_and_verbose() {
         assert_eq!(parsed("-q build").1, Verbosity::Quiet);
         assert_eq!(parsed("build -q").1, Verbosity::Quiet);
+        assert_eq!(parsed("-v build -q").1, Verbosity::Verbose);
         assert_eq!(parsed("burst -v check").1, Verbosity::Verbose);
         assert_eq!(parsed("run -- -q").1, Verbosity::Normal);
     }

@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(calls("test", false).len(), 1);
         assert_eq!(calls("test --cargo-test", true), [["test"]]);
         assert_eq!(calls("test --doc", true), [["test --doc"]]);
-        assert_eq!(calls("test -- --test", true).len(), 2);
+        assert_eq!(calls("test x -- --test", true).len(), 2);
     }
 
     #[test]

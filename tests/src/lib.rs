@@ -1,1 +1,227 @@
-//! The sandbox, suites and benches of cargo-burst.
+//! The sandbox in which the suites run the real program.
+//!
+//! A [`Sandbox`] has a home, XDG directories and an agent of its own and a cleared
+//! environment; when it is dropped its agent is ended, by its process id. A
+//! [`Project`] is a workspace in it. Tests that need what is not there say so by
+//! [`skip`], which `.ci/run` turns into a failure.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A home and what belongs to it.
+#[derive(Debug)]
+pub struct Sandbox {
+    directory: tempfile::TempDir,
+    program: PathBuf,
+    variables: Vec<(OsString, OsString)>,
+}
+
+/// What a command wrote and how it ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Sandbox {
+    /// A new one, for this program.
+    #[expect(clippy::new_without_default, reason = "it makes directories")]
+    pub fn new(program: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("burst-").tempdir().expect("a directory");
+        for name in ["home", "cache", "state", "config"] {
+            fs::create_dir(directory.path().join(name)).expect("a directory");
+        }
+        // Other users may have to look in.
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(directory.path(), open).expect("permissions");
+        Self { directory, program: program.into(), variables: Vec::new() }
+    }
+
+    /// Sets a variable for all further commands.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.variables.push((name.into(), value.as_ref().into()));
+        self
+    }
+
+    /// Where everything is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes the user's settings.
+    pub fn settings(&self, text: &str) {
+        let directory = self.path().join("config/cargo-burst");
+        fs::create_dir_all(&directory).expect("a directory");
+        fs::write(directory.join("config.toml"), text).expect("settings");
+    }
+
+    /// A workspace with these files.
+    pub fn project(&self, name: &str, files: &[(&str, &str)]) -> Project<'_> {
+        let root = self.path().join(name);
+        fs::create_dir_all(&root).expect("a directory");
+        let project = Project { sandbox: self, root };
+        for (path, content) in files {
+            project.write(path, content);
+        }
+        project
+    }
+
+    /// A package with one program that prints `hello`.
+    pub fn hello(&self, name: &str) -> Project<'_> {
+        self.project(
+            name,
+            &[
+                ("Cargo.toml", "[package]\nname = 'hello'\nversion = '0.1.0'\nedition = '2021'\n"),
+                ("src/main.rs", "fn main() {\n    println!(\"hello\");\n}\n"),
+                (".gitignore", "/target\n"),
+            ],
+        )
+    }
+
+    /// A command in the sandbox's environment.
+    pub fn command(&self, program: impl AsRef<OsStr>, directory: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(directory).env_clear().stdin(Stdio::null());
+        for name in ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR", "RUSTUP_AUTO_INSTALL"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        for (name, default) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            command.env(name, std::env::var_os(name).unwrap_or_else(|| home.join(default).into()));
+        }
+        command
+            .env("HOME", self.path().join("home"))
+            .env("XDG_CACHE_HOME", self.path().join("cache"))
+            .env("XDG_STATE_HOME", self.path().join("state"))
+            .env("XDG_CONFIG_HOME", self.path().join("config"))
+            .env("CARGO_BURST_GRACE_SECS", "3");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The program under test, with arguments separated by spaces.
+    pub fn burst_command(&self, directory: &Path, arguments: &str) -> Command {
+        let mut command = self.command(&self.program, directory);
+        command.arg("burst").args(arguments.split_whitespace());
+        command
+    }
+
+    /// The agent's process, if one was started and has not ended.
+    pub fn agent(&self) -> Option<i32> {
+        let text = fs::read_to_string(self.keys().join("address")).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Where the local provider keeps keys, address and log.
+    pub fn keys(&self) -> PathBuf {
+        self.path().join("state/cargo-burst/local")
+    }
+
+    /// The agent's log, for messages of failed tests.
+    pub fn agent_log(&self) -> String {
+        fs::read_to_string(self.keys().join("agent.log")).unwrap_or_default()
+    }
+
+    /// Where the agent keeps the tree of a project.
+    pub fn agent_tree(&self, project: &Path) -> PathBuf {
+        let name = burst_protocol::RelativePath::below_root(project.as_os_str().as_encoded_bytes())
+            .expect("an absolute path");
+        let key = burst_agent::project::Project::key(&name);
+        self.path()
+            .join("cache/cargo-burst/local/projects")
+            .join(key)
+            .join("tree")
+            .join(project.strip_prefix("/").expect("an absolute path"))
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some(agent) = self.agent() {
+            let agent = nix::unistd::Pid::from_raw(agent);
+            nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGKILL).ok();
+        }
+    }
+}
+
+/// A workspace in a sandbox.
+#[derive(Debug)]
+pub struct Project<'a> {
+    /// Where it is.
+    pub sandbox: &'a Sandbox,
+    /// Its root.
+    pub root: PathBuf,
+}
+
+impl Project<'_> {
+    /// Writes a file, with the directories above it.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.root.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, content).expect("a file");
+    }
+
+    /// Reads a file.
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.root.join(path))
+            .unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Whether there is such a file.
+    pub fn has(&self, path: &str) -> bool {
+        self.root.join(path).exists()
+    }
+
+    /// The command, not yet started.
+    pub fn command(&self, arguments: &str) -> Command {
+        self.sandbox.burst_command(&self.root, arguments)
+    }
+
+    /// Runs `cargo burst ARGUMENTS` in the root.
+    pub fn burst(&self, arguments: &str) -> Ended {
+        ended(self.command(arguments).output().expect("the program"))
+    }
+
+    /// Runs it and expects success.
+    pub fn ok(&self, arguments: &str) -> Ended {
+        let ended = self.burst(arguments);
+        assert_eq!(ended.code, Some(0), "{arguments}: {ended:#?}\n{}", self.sandbox.agent_log());
+        ended
+    }
+
+    /// Runs a program of the target directory and returns its output.
+    pub fn output_of(&self, program: &str) -> String {
+        let output = Command::new(self.root.join(program)).output().expect("a program");
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+/// From the standard library's form.
+pub fn ended(output: Output) -> Ended {
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Says that a test cannot run here. Where skips are not allowed it fails.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("BURST_NO_SKIP").is_none(), "skipped: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Whether this is root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}

@@ -1,0 +1,25 @@
+//! The suites, each in a file of its own:
+//!
+//! - `verbs`: what comes out of each verb, and what comes back.
+//! - `bad_input`: errors, their hints and exit codes.
+//! - `faults`: agents and shims that die, peers that lie, disks that are full.
+//! - `histories`: random histories of a workspace, freshness, identity.
+//! - `settings`: files, variables, the first run's question.
+//! - `terminals`: streams, signals, input.
+//! - `together`: several projects and several runs at once.
+
+#![allow(missing_docs, reason = "these are tests")]
+
+mod bad_input;
+mod faults;
+mod histories;
+mod settings;
+mod terminals;
+mod together;
+mod verbs;
+
+use burst_tests::Sandbox;
+
+fn sandbox() -> Sandbox {
+    Sandbox::new(env!("CARGO_BIN_EXE_cargo-burst-under-test"))
+}
