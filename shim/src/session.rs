@@ -111,6 +111,10 @@ impl Session<'_> {
             self.exchange(&prepared, &mut state, sources, &reached.connection, &signals);
         self.terminal.quiet();
         signals.stop_forwarding();
+        if let Some(signal) = signals.insisted() {
+            reached.connection.abandon();
+            return Ok(Ending::Signaled(signal));
+        }
         let traffic = reached.connection.datagram_bytes();
         match exchanged {
             Ok(ending) => {
@@ -226,7 +230,7 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     fn perform(&self, state: &mut WorkspaceState, stream: Stream) -> Result<Ending, Failure> {
-        let Stream { mut incoming, outgoing, writing } = stream;
+        let Stream { mut incoming, outgoing, .. } = stream;
         let lost = |started| move |source| Failure::Lost { started, source };
         let terminal = self.session.terminal;
         let root = self.sources.tree.digest();
@@ -292,9 +296,9 @@ impl Exchange<'_> {
         self.settle(state, &outcome, &returned)?;
         self.signals.stop_forwarding();
         drop(outgoing);
-        // The last message decides; how the stream ends does not matter.
+        // The agent has heard everything when it answers; how the stream ends
+        // does not matter.
         drop(incoming.message::<FromAgent>());
-        drop(self.session.runtime.block_on(writing));
         outcome.ending.ok_or_else(|| lost(true)(SyncError::Gone))
     }
 

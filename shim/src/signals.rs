@@ -5,7 +5,7 @@
 //! this program at once. Before cargo runs, the first one already ends us: nothing
 //! has happened yet.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Signals {
     outgoing: Arc<Mutex<Option<Outgoing>>>,
     once: Arc<AtomicBool>,
+    /// The signal that came a second time; 0 is none.
+    last: Arc<AtomicI32>,
 }
 
 impl Signals {
@@ -71,9 +73,10 @@ impl Signals {
         *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether a signal came.
-    pub fn was_received(&self) -> bool {
-        self.once.load(Ordering::Relaxed)
+    /// The signal by which the user insisted, if any: it is how this program
+    /// ends, whatever else happens meanwhile.
+    pub fn insisted(&self) -> Option<i32> {
+        Some(self.last.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
 
     fn target(&self) -> Option<Outgoing> {
@@ -84,6 +87,7 @@ impl Signals {
         let again = self.once.swap(true, Ordering::Relaxed);
         let Some(outgoing) = self.target() else { die_by(kind as i32) };
         if again {
+            self.last.store(kind as i32, Ordering::Relaxed);
             // If the agent hears nothing any more, its own end of the stream tells.
             drop(outgoing.message(&FromShim::Kill));
             std::thread::sleep(LAST_WORDS);

@@ -1,1 +1,246 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
+use burst_tests::{Ended, ended, is_root, skip};
+
+use crate::sandbox;
+
+/// Every error of ours has these three parts.
+#[track_caller]
+fn assert_explained(ended: &Ended, code: i32, error: &str, hint: &str) {
+    assert_eq!(ended.code, Some(code), "{ended:#?}");
+    assert_eq!(ended.stdout, "");
+    for part in [format!("error: {error}"), format!("hint: {hint}")] {
+        assert!(ended.stderr.contains(&part), "{part}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn no_workspace_is_cargos_own_message() {
+    let sandbox = sandbox();
+    fs::create_dir(sandbox.path().join("empty")).unwrap();
+    let run = |arguments: &str| {
+        ended(sandbox.burst_command(&sandbox.path().join("empty"), arguments).output().unwrap())
+    };
+    let found = run("build");
+    assert_explained(&found, 101, "could not find `Cargo.toml` in", "run it inside a cargo workspace");
+    let found = run("build --manifest-path nope/Cargo.toml");
+    assert_explained(&found, 101, "manifest path `nope/Cargo.toml` does not exist", "run it inside");
+    assert_eq!(sandbox.agent(), None);
+}
+
+#[test]
+fn a_broken_manifest_is_cargos_own_message() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("Cargo.toml", "[package\n");
+    let found = project.burst("build");
+    assert_eq!(found.code, Some(101));
+    assert!(found.stderr.contains("unclosed table"), "{}", found.stderr);
+}
+
+#[test]
+fn wrong_command_lines_name_the_way() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let found = project.burst("fmt");
+    assert_eq!(found.code, Some(2));
+    assert!(found.stderr.contains("`cargo burst -- VERB`"), "{}", found.stderr);
+    assert_eq!(project.burst("build --env").code, Some(2));
+}
+
+#[test]
+fn a_missing_cargo_is_named() {
+    let sandbox = sandbox().with("CARGO", "/no/such/cargo");
+    let project = sandbox.hello("app");
+    let found = project.burst("build");
+    assert_explained(&found, 112, "cannot run `/no/such/cargo`", "install Rust");
+    assert!(found.stderr.contains("caused by: No such file"), "{}", found.stderr);
+}
+
+/// Runs the program as a user who may not read everything.
+fn as_nobody(command: &Command) -> Command {
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
+    other.arg(command.get_program()).args(command.get_args());
+    other.current_dir(command.get_current_dir().unwrap()).env_clear();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            other.env(name, value);
+        }
+    }
+    other
+}
+
+/// Gives a sandbox to `nobody`, toolchain homes included.
+fn give_away(path: &Path) {
+    let status = Command::new("chown").args(["-R", "65534:65534"]).arg(path).status().unwrap();
+    assert!(status.success());
+}
+
+/// A toolchain that `nobody` can use: root's home may be closed to others.
+fn open_toolchain(sandbox: burst_tests::Sandbox) -> burst_tests::Sandbox {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
+    let sysroot = String::from_utf8(sysroot.stdout).unwrap();
+    let path = format!("{}/bin:/usr/bin:/bin", sysroot.trim());
+    let home = sandbox.path().join("home/.cargo");
+    sandbox.with("PATH", path).with("CARGO_HOME", home)
+}
+
+fn nobody_can_reach_the_toolchain() -> bool {
+    let found = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--", "sh", "-c"])
+        .arg(r#""$(rustc --print sysroot)/bin/cargo" --version"#)
+        .output();
+    found.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    if !is_root() || !nobody_can_reach_the_toolchain() {
+        return skip("needs root, to become a user who may not read a file");
+    }
+    let sandbox = open_toolchain(sandbox());
+    let project = sandbox.hello("app");
+    give_away(sandbox.path());
+    project.write("secret.txt", "x");
+    fs::set_permissions(project.root.join("secret.txt"), fs::Permissions::from_mode(0o600)).unwrap();
+    let found = ended(as_nobody(&project.command("build")).output().unwrap());
+    assert_explained(&found, 112, "the workspace cannot be sent", "make `/");
+    assert!(found.stderr.contains("secret.txt`: ") || found.stderr.contains("secret.txt`\n"), "{}", found.stderr);
+    assert!(found.stderr.contains("caused by: Permission denied"), "{}", found.stderr);
+    fs::remove_file(project.root.join("secret.txt")).unwrap();
+    // The same user builds in a user namespace, at the project's own path.
+    project.write("src/main.rs", "fn main() { println!(\"{}\", env!(\"CARGO_MANIFEST_DIR\")) }\n");
+    let found = ended(as_nobody(&project.command("run -q")).output().unwrap());
+    assert_eq!(found.stdout, format!("{}\n", project.root.display()), "{found:?}\n{}", sandbox.agent_log());
+}
+
+#[test]
+fn without_namespaces_it_runs_elsewhere_and_says_so_once() {
+    if !is_root() || !nobody_can_reach_the_toolchain() {
+        return skip("needs root, to forbid namespaces");
+    }
+    let sandbox = open_toolchain(sandbox());
+    let project = sandbox.hello("app");
+    give_away(sandbox.path());
+    // In a user namespace that is not ours to nest further, nothing is allowed.
+    let forbid = sandbox.path().join("forbid");
+    fs::write(&forbid, "#!/bin/sh\necho 0 > /proc/sys/user/max_user_namespaces\nexec \"$@\"\n").unwrap();
+    fs::set_permissions(&forbid, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |arguments: &str| {
+        let inner = as_nobody(&project.command(arguments));
+        let mut outer = Command::new("unshare");
+        outer.args(["--user", "--map-root-user", "--map-users=auto", "--map-groups=auto"]);
+        outer.arg(&forbid).arg(inner.get_program()).args(inner.get_args());
+        outer.current_dir(&project.root).env_clear();
+        for (name, value) in inner.get_envs() {
+            outer.env(name, value.unwrap());
+        }
+        ended(outer.output().unwrap())
+    };
+    let first = run("build");
+    if first.stderr.contains("unshare:") || first.stderr.contains("setpriv:") {
+        // No subordinate ids here: forbid by the limit of a namespace of one user.
+        return plain_by_one_user(&project, &forbid);
+    }
+    assert_eq!(first.code, Some(0), "{first:?}\n{}", sandbox.agent_log());
+    assert!(first.stderr.contains("namespaces are not allowed"), "{}", first.stderr);
+    assert!(!run("build").stderr.contains("namespaces are not allowed"));
+}
+
+fn plain_by_one_user(project: &burst_tests::Project<'_>, forbid: &Path) {
+    let run = |arguments: &str| {
+        let inner = project.command(arguments);
+        let mut outer = Command::new("unshare");
+        // Root of a namespace without the right to make mounts or more namespaces.
+        outer.args(["--user", "--map-root-user"]).arg(forbid);
+        outer.args(["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs"]);
+        outer.arg(inner.get_program()).args(inner.get_args());
+        outer.current_dir(&project.root).env_clear();
+        for (name, value) in inner.get_envs() {
+            outer.env(name, value.unwrap());
+        }
+        ended(outer.output().unwrap())
+    };
+    let root = Command::new("chown").args(["-R", "0:0"]).arg(project.sandbox.path()).status().unwrap();
+    assert!(root.success());
+    let first = run("build");
+    assert_eq!(first.code, Some(0), "{first:?}\n{}", project.sandbox.agent_log());
+    assert!(first.stderr.contains("namespaces are not allowed"), "{}", first.stderr);
+    assert_eq!(project.output_of("target/debug/hello"), "hello\n");
+    project.write("src/main.rs", "fn main() {\n    println!(\"two\");\n}\n");
+    let second = run("build --target-dir elsewhere");
+    assert_eq!(second.code, Some(0), "{second:?}");
+    assert!(!second.stderr.contains("namespaces are not allowed"), "{}", second.stderr);
+    assert_eq!(project.output_of("elsewhere/debug/hello"), "two\n");
+    // What a run leaves behind does not survive it here either.
+    project.write("src/main.rs", "fn main() { std::process::Command::new(\"setsid\").args([\"sleep\", \"97531\"]).spawn().unwrap(); }\n");
+    assert_eq!(run("run -q").code, Some(0));
+    let left = Command::new("pgrep").args(["-f", "sleep 97531"]).output().unwrap();
+    assert!(left.stdout.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_path_of_4000_bytes_arrives_or_is_named() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let name = "n".repeat(200);
+    let prefix = project.root.as_os_str().len();
+    let depth = (4000 - prefix) / 201;
+    let mut relative = vec![name.clone(); depth].join("/");
+    let room = 4000 - prefix - 1 - relative.len() - 1;
+    relative = format!("{relative}/{}", "f".repeat(room.clamp(1, 200)));
+    assert!(project.root.join(&relative).as_os_str().len() > 3900);
+    project.write(&relative, "deep");
+    project.write("src/main.rs", format!("fn main() {{ print!(\"{{}}\", std::fs::read_to_string({relative:?}).unwrap()) }}\n"));
+    assert_eq!(project.ok("run -q").stdout, "deep");
+
+    // One level too many for any manifest: named, with what to do about it.
+    let deep = vec!["d"; 300].join("/");
+    fs::create_dir_all(project.root.join(&deep)).unwrap();
+    let found = project.burst("build");
+    assert_explained(&found, 112, "the workspace cannot be sent", "shorten the path");
+    assert!(found.stderr.contains("nested deeper than 255"), "{}", found.stderr);
+}
+
+#[test]
+fn a_file_of_3_gb_arrives() {
+    let sandbox = sandbox();
+    // Compressed, since it is mostly nothing; the other way is the default's.
+    sandbox.settings("compression = 'always'\n");
+    let project = sandbox.hello("app");
+    let file = fs::File::create(project.root.join("huge")).unwrap();
+    file.set_len(3_000_000_000).unwrap();
+    use std::os::unix::fs::FileExt;
+    file.write_all_at(b"end", 2_999_999_990).unwrap();
+    drop(file);
+    project.ok("check -q");
+    let arrived = sandbox.agent_tree(&project.root).join("huge");
+    assert_eq!(fs::metadata(&arrived).unwrap().len(), 3_000_000_000);
+    let mut end = [0; 3];
+    fs::File::open(arrived).unwrap().read_exact_at(&mut end, 2_999_999_990).unwrap();
+    assert_eq!(&end, b"end");
+}
+
+#[test]
+fn a_directory_of_120_000_files_arrives() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let many = project.root.join("many");
+    fs::create_dir(&many).unwrap();
+    for n in 0..120_000 {
+        fs::write(many.join(format!("file-with-a-name-{n}")), n.to_string()).unwrap();
+    }
+    project.ok("check -q");
+    let there = sandbox.agent_tree(&project.root).join("many");
+    assert_eq!(fs::read_dir(&there).unwrap().count(), 120_000);
+    assert_eq!(fs::read_to_string(there.join("file-with-a-name-77777")).unwrap(), "77777");
+    // Without a base, both ends compare listings, whatever their length.
+    fs::remove_dir_all(sandbox.path().join("cache/cargo-burst/workspaces")).unwrap();
+    fs::write(many.join("file-with-a-name-5"), "five").unwrap();
+    let again = project.burst("-v check -q");
+    assert!(again.stderr.contains("1 written, 0 removed"), "{again:?}");
+}

@@ -1,1 +1,227 @@
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
+use burst_tests::{Project, ended};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::pty::OpenptFlags;
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::sandbox;
+
+/// A program that says what its streams are.
+const ASKS: &str = "use std::io::IsTerminal;\nfn main() {\n    println!(\"out {}\", std::io::stdout().is_terminal());\n    eprintln!(\"err {}\", std::io::stderr().is_terminal());\n    println!(\"in {}\", std::io::stdin().is_terminal());\n    println!(\"term {:?}\", std::env::var(\"TERM\"));\n}\n";
+
+/// A terminal of 100 columns: our side, and the side that a program gets.
+fn terminal() -> (std::fs::File, OwnedFd) {
+    let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    rustix::pty::grantpt(&ours).unwrap();
+    rustix::pty::unlockpt(&ours).unwrap();
+    let name = rustix::pty::ptsname(&ours, Vec::new()).unwrap();
+    let theirs = rustix::fs::open(
+        name,
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
+    let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&theirs, size).unwrap();
+    (ours.into(), theirs)
+}
+
+fn read_all(mut terminal: std::fs::File) -> String {
+    let mut bytes = Vec::new();
+    // A terminal that is closed on the other side reads as an error.
+    drop(terminal.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Waits for something that will certainly happen, or fails loudly.
+fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} does not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A program that writes its process id, then waits for ever.
+fn waiter(project: &Project<'_>, extra: &str) {
+    let pid = project.sandbox.path().join("pid");
+    let new = project.sandbox.path().join("pid.new");
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{\n    {extra}\n    let pid = std::fs::read_link(\"/proc/self\").unwrap();\n    std::fs::write({new:?}, format!(\"{{}}\", pid.display())).unwrap();\n    std::fs::rename({new:?}, {pid:?}).unwrap();\n    loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}\n}}\n"),
+    );
+}
+
+/// Processes of this machine whose program is the project's.
+fn alive(project: &Project<'_>) -> usize {
+    let program = project.root.join("target/debug/hello");
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| {
+            std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
+                let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+                first == program.as_os_str().as_encoded_bytes() || first == b"target/debug/hello"
+            }) && std::fs::read_to_string(entry.path().join("environ"))
+                .is_ok_and(|environ| environ.contains(project.sandbox.path().to_str().unwrap()))
+        })
+        .count()
+}
+
+fn start(project: &Project<'_>) -> Child {
+    let child = project
+        .command("run -q")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("the run", || project.sandbox.path().join("pid").exists());
+    assert_eq!(alive(project), 1);
+    child
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
+#[test]
+fn a_stream_is_a_terminal_only_where_ours_is() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", ASKS);
+    let plain = project.ok("run -q");
+    assert_eq!(plain.stdout, "out false\nin false\nterm Err(NotPresent)\n");
+    assert!(plain.stderr.contains("err false"), "{}", plain.stderr);
+
+    let (ours, theirs) = terminal();
+    let ended = ended(
+        project.command("run -q").env("TERM", "xterm-256color").stdout(theirs).output().unwrap(),
+    );
+    let shown = read_all(ours);
+    assert!(shown.contains("out true"), "{shown:?}");
+    assert!(shown.contains("term Ok(\"xterm-256color\")"), "{shown:?}");
+    assert!(ended.stderr.contains("err false"), "{}", ended.stderr);
+
+    let (ours, theirs) = terminal();
+    let ended = burst_tests::ended(
+        project.command("run").env("TERM", "xterm-256color").stderr(theirs).output().unwrap(),
+    );
+    assert_eq!(ended.stdout, "out false\nin false\nterm Ok(\"xterm-256color\")\n");
+    let shown = read_all(ours);
+    assert!(shown.contains("err true") && shown.contains("\u{1b}["), "colours: {shown:?}");
+}
+
+#[test]
+fn input_reaches_the_program_and_its_end_too() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", "fn main() {\n    let text = std::io::read_to_string(std::io::stdin()).unwrap();\n    println!(\"{} {}\", text.len(), text.lines().count());\n}\n");
+    let mut child = project
+        .command("run -q")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // More than any window or pipe holds.
+    let text = "0123456789abcde\n".repeat(100_000);
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "1600000 100000\n");
+
+    // A program that reads nothing is not kept up by what it does not read.
+    project.write("src/main.rs", "fn main() { println!(\"done\") }\n");
+    let mut child =
+        project.command("run -q").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let feeding = std::thread::spawn(move || while stdin.write_all(&[0; 4096]).is_ok() {});
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"done\n");
+    feeding.join().unwrap();
+}
+
+#[test]
+fn large_output_is_complete_and_unmixed() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", "use std::io::Write;\nfn main() {\n    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());\n    for n in 0..50_000u32 { writeln!(out, \"{n} out\").unwrap(); writeln!(err, \"{n} err\").unwrap(); }\n}\n");
+    let ended = project.ok("-q run -q");
+    let expected = |name: &str| (0..50_000).map(|n| format!("{n} {name}\n")).collect::<String>();
+    assert!(ended.stdout == expected("out"));
+    assert!(ended.stderr.ends_with(&expected("err")));
+}
+
+#[test]
+fn the_first_interrupt_is_cargos_and_a_signal_is_a_signal() {
+    use std::os::unix::process::ExitStatusExt;
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    waiter(&project, "");
+    let child = start(&project);
+    send(&child, Signal::SIGINT);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(2), "{output:?}");
+    assert_eq!(alive(&project), 0);
+}
+
+#[test]
+fn the_second_interrupt_ends_what_ignores_the_first() {
+    use std::os::unix::process::ExitStatusExt;
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    // Ignored from the shell on, so that cargo and the program ignore it.
+    waiter(&project, "");
+    let wrapper = sandbox.path().join("ignore-int");
+    std::fs::write(&wrapper, "#!/bin/sh\ntrap '' INT\nexec \"$@\"\n").unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    project.write(
+        ".cargo/config.toml",
+        format!("[target.'cfg(all())']\nrunner = [{:?}]\n", wrapper.to_str().unwrap()),
+    );
+    let mut child = start(&project);
+    send(&child, Signal::SIGINT);
+    send(&child, Signal::SIGINT);
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30));
+        // The two may have been taken for one.
+        std::thread::sleep(Duration::from_millis(100));
+        if child.try_wait().unwrap().is_none() {
+            send(&child, Signal::SIGINT);
+        }
+    };
+    assert_eq!(status.signal(), Some(2));
+    wait_until("the end of the run", || alive(&project) == 0);
+}
+
+#[test]
+fn a_killed_shim_takes_its_run_along() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    // A child in a session of its own is part of the run, too.
+    waiter(&project, "if std::env::args().len() == 1 { std::process::Command::new(\"setsid\").args([\"sleep\", \"98765\"]).spawn().unwrap(); }");
+    let mut child = start(&project);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until("the end of the run", || alive(&project) == 0);
+    project.write("src/main.rs", "fn main() { println!(\"next\") }\n");
+    assert_eq!(project.ok("run -q").stdout, "next\n");
+}
+
+#[test]
+fn progress_is_plain_lines_where_nobody_watches() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let ended = project.ok("build");
+    assert!(!ended.stderr.contains('\r') && !ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
+    assert!(project.ok("-q build").stderr.lines().all(|line| !line.starts_with("burst:")));
+}

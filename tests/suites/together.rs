@@ -1,1 +1,123 @@
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
+use burst_tests::{Project, ended};
+
+use crate::sandbox;
+
+/// A program that says that it runs, and runs until it is let go.
+fn held(project: &Project<'_>, name: &str) {
+    let (started, go) = (project.sandbox.path().join(format!("{name}-started")), project.sandbox.path().join(format!("{name}-go")));
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{\n    std::fs::write({started:?}, \"\").unwrap();\n    while !std::path::Path::new({go:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n    println!(\"{name}\");\n}}\n"),
+    );
+}
+
+fn start(project: &Project<'_>, arguments: &str) -> Child {
+    project.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn wait_for(path: &std::path::Path) {
+    let began = Instant::now();
+    while !path.exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn several_projects_run_at_once_on_one_agent() {
+    let sandbox = sandbox();
+    let (a, b) = (sandbox.hello("a"), sandbox.hello("b"));
+    held(&a, "a");
+    held(&b, "b");
+    let (run_a, run_b) = (start(&a, "run -q"), start(&b, "run -q"));
+    wait_for(&sandbox.path().join("a-started"));
+    wait_for(&sandbox.path().join("b-started"));
+    let status = a.ok("status").stdout;
+    assert!(status.contains("running `cargo run -q`"), "{status}");
+    for name in ["a", "b"] {
+        std::fs::write(sandbox.path().join(format!("{name}-go")), "").unwrap();
+    }
+    for (run, name) in [(run_a, "a\n"), (run_b, "b\n")] {
+        let ended = ended(run.wait_with_output().unwrap());
+        assert_eq!(ended.stdout, name, "{ended:?}");
+    }
+    let log = sandbox.agent_log();
+    assert!(!log.contains("another agent"), "{log}");
+}
+
+#[test]
+fn a_run_that_needs_another_state_waits_visibly() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    held(&project, "one");
+    let first = start(&project, "run -q");
+    wait_for(&sandbox.path().join("one-started"));
+    // The very same state joins at once.
+    assert_eq!(project.ok("check -q").code, Some(0));
+    project.write("src/main.rs", "fn main() { println!(\"two\") }\n");
+    let mut second = start(&project, "-v run -q");
+    let mut said = String::new();
+    use std::io::BufRead;
+    let mut stderr = std::io::BufReader::new(second.stderr.take().unwrap());
+    while !said.contains("waiting for `cargo run -q`") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    std::fs::write(sandbox.path().join("one-go"), "").unwrap();
+    assert_eq!(ended(first.wait_with_output().unwrap()).stdout, "one\n");
+    let reading = std::thread::spawn(move || std::io::read_to_string(stderr));
+    assert_eq!(ended(second.wait_with_output().unwrap()).stdout, "two\n");
+    reading.join().unwrap().unwrap();
+}
+
+#[test]
+fn commands_that_start_at_once_share_one_agent() {
+    let sandbox = sandbox();
+    let projects: Vec<_> = (0..4).map(|n| sandbox.hello(&format!("p{n}"))).collect();
+    let runs: Vec<_> = projects.iter().map(|project| start(project, "run -q")).collect();
+    for run in runs {
+        let ended = ended(run.wait_with_output().unwrap());
+        assert_eq!(ended.stdout, "hello\n", "{ended:?}");
+    }
+    let began = sandbox.agent_log().matches("idle: ending").count();
+    assert_eq!(began, 0);
+    let status = projects[0].ok("status").stdout;
+    assert_eq!(status.matches("  /").count(), 4, "{status}");
+}
+
+#[test]
+fn the_agent_ends_when_idle_and_when_told() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("check");
+    let agent = sandbox.agent().expect("an agent");
+    assert!(project.ok("status").stdout.contains(&format!("pid {agent}")));
+    assert_eq!(project.ok("down").stdout, "ended the local agent\n");
+    assert!(project.ok("status").stdout.contains("not running"));
+    assert_eq!(project.ok("down").stdout, "no local agent is running\n");
+    // What it kept is still there: nothing is compiled again.
+    let ended = project.ok("check");
+    assert!(!ended.stderr.contains("Checking"), "{}", ended.stderr);
+    project.ok("down --with-volumes");
+    assert!(project.ok("check").stderr.contains("Checking"));
+
+    sandbox.settings("keep_alive_secs = 1\n");
+    project.ok("check");
+    let began = Instant::now();
+    while !project.ok("status").stdout.contains("not running") {
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+}
+
+#[test]
+fn a_burst_inside_of_a_run_is_plain_cargo() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{\n    let out = std::process::Command::new({:?}).args([\"burst\", \"--\", \"--version\"]).output().unwrap();\n    print!(\"{{}}\", String::from_utf8_lossy(&out.stdout));\n}}\n", env!("CARGO_BIN_EXE_cargo-burst-under-test")),
+    );
+    assert!(project.ok("run -q").stdout.starts_with("cargo 1."));
+}
