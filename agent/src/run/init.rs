@@ -46,6 +46,7 @@ fn run(kind: Containment, socket: &UnixStream) -> io::Result<Report> {
     if kind.keeps_paths() {
         prepare_mounts(kind)?;
         mount_all(&spec)?;
+        rustix::thread::clear_ambient_capability_set()?;
     } else {
         nix::sys::prctl::set_child_subreaper(true)?;
     }

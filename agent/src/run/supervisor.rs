@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use nix::sched::{CloneFlags, unshare};
+use rustix::thread::CapabilitySet;
 
 use super::containment::Containment;
 
@@ -40,7 +41,18 @@ fn enter(kind: Containment) -> std::io::Result<()> {
             unshare(spaces | CloneFlags::CLONE_NEWUSER)?;
             std::fs::write("/proc/self/setgroups", "deny")?;
             std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
-            std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
+            std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
+            keep_mounting_right()
         }
     }
+}
+
+/// The user stays who they are, and would lose every right of the new namespace
+/// with the start of the init. The right to mount is handed down; the init drops
+/// it before cargo starts.
+fn keep_mounting_right() -> std::io::Result<()> {
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable |= CapabilitySet::SYS_ADMIN;
+    rustix::thread::set_capabilities(None, sets)?;
+    Ok(rustix::thread::configure_capability_in_ambient_set(CapabilitySet::SYS_ADMIN, true)?)
 }
