@@ -262,7 +262,9 @@ fn split(verb: CargoCommand, arguments: &[OsString]) -> Result<RunArguments, Str
     if arguments.first().is_some_and(|first| first == "--") {
         // `clippy -- -D warnings` can only mean clippy's own lint levels.
         let lints = verb == CargoCommand::Clippy
-            && arguments.get(1).is_some_and(|second| LINT_LEVELS.iter().any(|level| second == level));
+            && arguments
+                .get(1)
+                .is_some_and(|second| LINT_LEVELS.iter().any(|level| second == level));
         // `rustc --` exists for what follows it.
         let stays = lints || verb == CargoCommand::Rustc;
         cargos = arguments[usize::from(!stays)..].to_vec();

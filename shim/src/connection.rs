@@ -48,9 +48,9 @@ impl Connection {
         address: SocketAddr,
         own: &Identity,
         pinned: rustls::pki_types::CertificateDer<'static>,
+        patience: Patience,
     ) -> Result<Self, Failure> {
-        let config =
-            identity::client_config(own, pinned, Patience::default()).map_err(Failure::Keys)?;
+        let config = identity::client_config(own, pinned, patience).map_err(Failure::Keys)?;
         let silent = |source| Failure::Silent { address, source };
         let local: SocketAddr = match address {
             SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),

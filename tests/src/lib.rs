@@ -173,8 +173,7 @@ impl Project<'_> {
 
     /// Reads a file.
     pub fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.root.join(path))
-            .unwrap_or_else(|error| panic!("{path}: {error}"))
+        fs::read_to_string(self.root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// Whether there is such a file.

@@ -24,9 +24,19 @@ fn no_workspace_is_cargos_own_message() {
         ended(sandbox.burst_command(&sandbox.path().join("empty"), arguments).output().unwrap())
     };
     let found = run("build");
-    assert_explained(&found, 101, "could not find `Cargo.toml` in", "run it inside a cargo workspace");
+    assert_explained(
+        &found,
+        101,
+        "could not find `Cargo.toml` in",
+        "run it inside a cargo workspace",
+    );
     let found = run("build --manifest-path nope/Cargo.toml");
-    assert_explained(&found, 101, "manifest path `nope/Cargo.toml` does not exist", "run it inside");
+    assert_explained(
+        &found,
+        101,
+        "manifest path `nope/Cargo.toml` does not exist",
+        "run it inside",
+    );
     assert_eq!(sandbox.agent(), None);
 }
 
@@ -75,7 +85,13 @@ fn as_nobody(sandbox: &Sandbox, command: &Command) -> Command {
         assert!(status.success());
     }
     let mut other = Command::new("unshare");
-    other.args(["--mount", "sh", "-c", "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"", "sh"]);
+    other.args([
+        "--mount",
+        "sh",
+        "-c",
+        "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"",
+        "sh",
+    ]);
     other.arg(sysroot.trim()).arg(&toolchain);
     other.args(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
     other.arg(program).args(command.get_args());
@@ -97,12 +113,12 @@ fn an_unreadable_file_is_named() {
     }
     let sandbox = sandbox();
     let project = sandbox.hello("app");
-    let run = |arguments: &str| {
-        ended(as_nobody(&sandbox, &project.command(arguments)).output().unwrap())
-    };
+    let run =
+        |arguments: &str| ended(as_nobody(&sandbox, &project.command(arguments)).output().unwrap());
     assert_eq!(run("config").code, Some(0));
     project.write("secret.txt", "x");
-    fs::set_permissions(project.root.join("secret.txt"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(project.root.join("secret.txt"), fs::Permissions::from_mode(0o600))
+        .unwrap();
     let found = run("build");
     assert_explained(&found, 112, "the workspace cannot be sent", "make `/");
     assert!(found.stderr.contains("caused by: cannot read `"), "{}", found.stderr);
@@ -121,7 +137,8 @@ fn without_namespaces_it_runs_elsewhere_and_says_so_once() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     let forbid = sandbox.path().join("forbid");
-    fs::write(&forbid, "#!/bin/sh\necho 0 > /proc/sys/user/max_user_namespaces\nexec \"$@\"\n").unwrap();
+    fs::write(&forbid, "#!/bin/sh\necho 0 > /proc/sys/user/max_user_namespaces\nexec \"$@\"\n")
+        .unwrap();
     fs::set_permissions(&forbid, fs::Permissions::from_mode(0o755)).unwrap();
     let run = |arguments: &str| {
         let inner = project.command(arguments);
@@ -168,7 +185,12 @@ fn a_path_of_4000_bytes_arrives_or_is_named() {
     relative = format!("{relative}/{}", "f".repeat(room.clamp(1, 200)));
     assert!(project.root.join(&relative).as_os_str().len() > 3900);
     project.write(&relative, "deep");
-    project.write("src/main.rs", format!("fn main() {{ print!(\"{{}}\", std::fs::read_to_string({relative:?}).unwrap()) }}\n"));
+    project.write(
+        "src/main.rs",
+        format!(
+            "fn main() {{ print!(\"{{}}\", std::fs::read_to_string({relative:?}).unwrap()) }}\n"
+        ),
+    );
     assert_eq!(project.ok("run -q").stdout, "deep");
 
     // One level too many for any manifest: named, with what to do about it.

@@ -1,1 +1,349 @@
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use burst_agent::identity::{self, Identity, Patience};
+use burst_protocol::Digest;
+use burst_protocol::codec;
+use burst_protocol::frame::{Header, Kind};
+use burst_protocol::hello::{Preface, Reason};
+use burst_protocol::message::{FromAgent, Want};
+use burst_tests::{Ended, Project, Sandbox, ended, is_root, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::sandbox;
+
+#[track_caller]
+fn assert_explained(ended: &Ended, code: i32, error: &str, hint: &str) {
+    assert_eq!(ended.code, Some(code), "{ended:#?}");
+    for part in [format!("error: {error}"), format!("hint: {hint}")] {
+        assert!(ended.stderr.contains(&part), "{part}: {}", ended.stderr);
+    }
+}
+
+/// What a scripted agent says to every stream.
+#[derive(Clone, Copy, Debug)]
+enum Says {
+    Refusal { lowest: u16, highest: u16 },
+    Nothing,
+    Nonsense,
+    Message(fn() -> FromAgent),
+    HugeFrame,
+}
+
+/// An agent that follows a script, in place of the local one.
+struct Scripted {
+    _lock: rustix::fd::OwnedFd,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Scripted {
+    fn start(sandbox: &Sandbox, says: Says, own_keys: bool) -> Self {
+        let keys = sandbox.keys();
+        fs::create_dir_all(&keys).unwrap();
+        for name in ["shim", "agent"] {
+            Identity::generate().unwrap().save(&keys, name).unwrap();
+        }
+        let stranger = Identity::generate().unwrap();
+        let own = if own_keys { Identity::load(&keys, "agent").unwrap() } else { stranger };
+        let pinned = identity::load_certificate(&keys, "shim").unwrap();
+        let config = identity::server_config(&own, pinned, Patience::default()).unwrap();
+        let lock = fs::File::create(keys.join("lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let entered = runtime.enter();
+        let endpoint = quinn::Endpoint::server(config, listen).unwrap();
+        drop(entered);
+        // Without a process id: `down` must not end this very process.
+        fs::write(keys.join("address"), endpoint.local_addr().unwrap().to_string()).unwrap();
+        runtime.spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                tokio::spawn(async move {
+                    let Ok(connection) = incoming.await else { return };
+                    while let Ok((send, _receive)) = connection.accept_bi().await {
+                        tokio::spawn(say(says, send, _receive));
+                    }
+                });
+            }
+        });
+        Self { _lock: lock.into(), _runtime: runtime }
+    }
+}
+
+async fn say(says: Says, mut send: quinn::SendStream, receive: quinn::RecvStream) {
+    let welcome = Preface::Welcome { chosen: 1, program: "scripted".into() }.to_bytes();
+    let message = |message: &FromAgent| {
+        let body = codec::encode(message).unwrap();
+        [Header::new(Kind::Message, body.len()).unwrap().to_bytes().as_slice(), &body].concat()
+    };
+    let bytes = match says {
+        Says::Refusal { lowest, highest } => {
+            Preface::Refuse { reason: Reason::Version, lowest, highest, text: "9.9.9".into() }
+                .to_bytes()
+        }
+        Says::Nothing => Vec::new(),
+        Says::Nonsense => b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+        Says::Message(make) => [welcome, message(&make())].concat(),
+        Says::HugeFrame => [welcome, vec![0, 0xff, 0xff, 0xff, 0xff]].concat(),
+    };
+    send.write_all(&bytes).await.unwrap();
+    // The stream stays open: the shim decides when it has heard enough.
+    let _receive = receive;
+    drop(send.stopped().await);
+}
+
+#[test]
+fn agents_of_other_versions_are_told_apart() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let newer = Scripted::start(&sandbox, Says::Refusal { lowest: 8, highest: 9 }, true);
+    let found = project.burst("build");
+    assert_explained(&found, 113, "the agent (9.9.9) and this cargo-burst", "update this program");
+    drop(newer);
+    let _older = Scripted::start(&sandbox, Says::Refusal { lowest: 0, highest: 0 }, true);
+    let found = project.burst("build");
+    assert_explained(
+        &found,
+        113,
+        "the agent (9.9.9) and this cargo-burst",
+        "`cargo burst down` ends the old agent",
+    );
+}
+
+#[test]
+fn a_silent_agent_is_given_up() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let silent = Scripted::start(&sandbox, Says::Nothing, true);
+    let found = project.burst("build");
+    assert_explained(&found, 113, "the agent at 127.0.0.1:", "run it again");
+    drop(silent);
+    // A port where nobody speaks QUIC at all.
+    let _holder = Scripted::start(&sandbox, Says::Nothing, true);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    fs::write(sandbox.keys().join("address"), socket.local_addr().unwrap().to_string()).unwrap();
+    assert_explained(&project.burst("build"), 113, "the agent at 127.0.0.1:", "run it again");
+}
+
+#[test]
+fn strangers_get_nothing() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let stranger = Scripted::start(&sandbox, Says::Nothing, false);
+    let found = project.burst("build");
+    assert_explained(&found, 113, "what answers at 127.0.0.1:", "nothing was sent to it");
+    drop(stranger);
+    let talker = Scripted::start(&sandbox, Says::Nonsense, true);
+    assert_explained(&project.burst("build"), 113, "what answers at", "nothing was sent");
+    drop(talker);
+    // An agent that pins another shim.
+    let _agent = Scripted::start(&sandbox, Says::Nothing, true);
+    Identity::generate().unwrap().save(&sandbox.keys(), "shim").unwrap();
+    assert_explained(&project.burst("build"), 113, "what answers at", "nothing was sent");
+}
+
+#[test]
+fn an_agent_that_lies_does_no_harm() {
+    let unknown = || FromAgent::Want(Want::Contents(vec![Digest::from_bytes([7; 32])]));
+    let early = || FromAgent::ContentsEnd;
+    for says in [Says::Message(unknown), Says::Message(early), Says::HugeFrame] {
+        let sandbox = sandbox();
+        let project = sandbox.hello("app");
+        let _liar = Scripted::start(&sandbox, says, true);
+        let found = project.burst("build");
+        assert_explained(
+            &found,
+            114,
+            "the connection to the agent was lost",
+            "nothing here was changed",
+        );
+        assert!(!project.has("target") && !project.has("Cargo.lock"));
+    }
+}
+
+#[test]
+fn a_full_disk_on_the_agent_loses_nothing() {
+    if !is_root() {
+        return skip("needs root, to mount a small disk");
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let disk = sandbox.path().join("cache/cargo-burst/local");
+    fs::create_dir_all(&disk).unwrap();
+    // Seen by the agent alone; it ends with the agent.
+    let run = |arguments: &str| {
+        let inner = project.command(arguments);
+        let mut outer = Command::new("unshare");
+        outer.args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t tmpfs -o size=4m none \"$1\" && shift && exec \"$@\"",
+            "sh",
+        ]);
+        outer.arg(&disk).arg(inner.get_program()).args(inner.get_args());
+        outer.current_dir(&project.root).env_clear();
+        for (name, value) in inner.get_envs() {
+            outer.env(name, value.unwrap());
+        }
+        ended(outer.output().unwrap())
+    };
+    let noise: Vec<u8> =
+        (0..8_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    project.write("data", &noise);
+    let found = run("build");
+    assert_explained(&found, 114, "cannot use the store", "make room on the agent's disk");
+    assert!(found.stderr.contains("caused by: No space left on device"), "{}", found.stderr);
+    assert!(fs::read(project.root.join("data")).unwrap() == noise);
+    // The disk fills while cargo runs: cargo's own trouble, told by cargo.
+    fs::remove_file(project.root.join("data")).unwrap();
+    let found = run("build");
+    assert!(matches!(found.code, Some(101 | 114)), "{found:?}");
+    project.ok("down");
+    project.ok("build");
+    assert_eq!(project.output_of("target/debug/hello"), "hello\n");
+}
+
+#[test]
+fn a_full_disk_here_leaves_no_half_file() {
+    if !is_root() {
+        return skip("needs root, to mount a small disk");
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let target = sandbox.path().join("small");
+    fs::create_dir(&target).unwrap();
+    let run = |size: &str| {
+        let inner = project.command(&format!("build --target-dir {}", target.display()));
+        let mut outer = Command::new("unshare");
+        let script = format!(
+            "mount -t tmpfs -o size={size} none \"$1\" && shift && \"$@\"; code=$?; find {}; exit $code",
+            target.display()
+        );
+        outer.args(["--mount", "sh", "-c", &script, "sh"]);
+        outer.arg(&target).arg(inner.get_program()).args(inner.get_args());
+        outer.current_dir(&project.root).env_clear();
+        for (name, value) in inner.get_envs() {
+            outer.env(name, value.unwrap());
+        }
+        ended(outer.output().unwrap())
+    };
+    project.ok("check");
+    let found = run("64k");
+    assert_eq!(found.code, Some(115), "{found:?}");
+    assert!(found.stderr.contains("make room on this disk"), "{}", found.stderr);
+    assert!(!found.stdout.contains("debug/hello\n"), "{}", found.stdout);
+    assert!(!found.stdout.contains(".from-burst"), "{}", found.stdout);
+    let found = run("100m");
+    assert_eq!(found.code, Some(0), "{found:?}");
+    assert!(found.stdout.contains("debug/hello"), "{}", found.stdout);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_sent_whole_or_not_at_all() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let path = project.root.join("busy");
+    fs::write(&path, vec![0; 4 << 20]).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            use std::os::unix::fs::FileExt;
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            for round in 1_u64.. {
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                file.write_all_at(&round.to_le_bytes(), (round * 8) % (4 << 20)).unwrap();
+            }
+        });
+        let found = project.burst("check");
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        if found.code != Some(0) {
+            assert_explained(
+                &found,
+                112,
+                "the workspace keeps changing",
+                "wait until nothing writes",
+            );
+        }
+    });
+    project.ok("check");
+    let there = sandbox.agent_tree(&project.root).join("busy");
+    assert!(fs::read(there).unwrap() == fs::read(&path).unwrap());
+}
+
+fn kill_agent(sandbox: &Sandbox) {
+    let agent = sandbox.agent().expect("an agent");
+    kill(Pid::from_raw(agent), Signal::SIGKILL).ok();
+}
+
+#[test]
+fn an_agent_killed_while_cargo_runs() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let alive = sandbox.path().join("alive");
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{\n    std::fs::write(\"half\", \"made\").unwrap();\n    std::fs::write({alive:?}, std::fs::read_link(\"/proc/self\").unwrap().to_str().unwrap()).unwrap();\n    loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}\n}}\n"),
+    );
+    let running =
+        project.command("run -q").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while !alive.exists() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill_agent(&sandbox);
+    let found = ended(running.wait_with_output().unwrap());
+    assert_explained(
+        &found,
+        114,
+        "the connection to the agent was lost while cargo ran",
+        "nothing here was changed",
+    );
+    assert!(!project.has("half"));
+    // In the run's own namespace the process has another number: look for its program.
+    let left = Command::new("pgrep").args(["-f", "-x", "target/debug/hello"]).output().unwrap();
+    let ours = String::from_utf8(left.stdout).unwrap().lines().any(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.contains(sandbox.path().to_str().unwrap()))
+    });
+    assert!(!ours);
+    project.write("src/main.rs", "fn main() { println!(\"again\") }\n");
+    project.ok("build");
+    assert_eq!(project.output_of("target/debug/hello"), "again\n");
+}
+
+#[test]
+fn an_agent_killed_at_any_moment_of_a_sync() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("check");
+    for round in 0..8_u64 {
+        for n in 0..400 {
+            project.write(&format!("data/{}/{n}", n % 7), format!("{round} {n}").repeat(50));
+        }
+        let mut child = project
+            .command("check -q")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Moments spread over the time that a sync takes.
+        std::thread::sleep(Duration::from_millis(20 + 25 * round));
+        if sandbox.agent().is_some() {
+            kill_agent(&sandbox);
+        }
+        child.wait().unwrap();
+        project.ok("check -q");
+        crate::histories::assert_same_tree(&project);
+    }
+}

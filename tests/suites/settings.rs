@@ -57,7 +57,10 @@ fn excludes_and_unexclude_work() {
     for file in ["user-a", "project-a", ".git/HEAD", ".idea/x", "node_modules/x", "seen"] {
         project.write(file, "x");
     }
-    project.write(".config/cargo-burst.toml", "extra_excludes = ['project-*']\nunexclude = ['.git', 'tarrget/']\n");
+    project.write(
+        ".config/cargo-burst.toml",
+        "extra_excludes = ['project-*']\nunexclude = ['.git', 'tarrget/']\n",
+    );
     project.write("src/main.rs", "fn main() {\n    for file in [\"user-a\", \"project-a\", \".git/HEAD\", \".idea/x\", \"node_modules/x\", \"seen\"] {\n        print!(\"{} \", std::path::Path::new(file).exists());\n    }\n}\n");
     let ended = project.ok("run -q");
     assert_eq!(ended.stdout, "false false true false false true ");
@@ -78,12 +81,8 @@ fn large_untracked_files_are_asked_about_once() {
 
     let other = sandbox.hello("other");
     other.write("data/big.bin", vec![7; 11 << 20]);
-    let mut child = other
-        .command("check --yes")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        other.command("check --yes").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"n\n").unwrap();
     let ended = burst_tests::ended(child.wait_with_output().unwrap());
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -122,12 +122,8 @@ fn input_reaches_the_program_and_its_end_too() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     project.write("src/main.rs", "fn main() {\n    let text = std::io::read_to_string(std::io::stdin()).unwrap();\n    println!(\"{} {}\", text.len(), text.lines().count());\n}\n");
-    let mut child = project
-        .command("run -q")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        project.command("run -q").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     // More than any window or pipe holds.
     let text = "0123456789abcde\n".repeat(100_000);
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -208,7 +204,10 @@ fn a_killed_shim_takes_its_run_along() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     // A child in a session of its own is part of the run, too.
-    waiter(&project, "if std::env::args().len() == 1 { std::process::Command::new(\"setsid\").args([\"sleep\", \"98765\"]).spawn().unwrap(); }");
+    waiter(
+        &project,
+        "if std::env::args().len() == 1 { std::process::Command::new(\"setsid\").args([\"sleep\", \"98765\"]).spawn().unwrap(); }",
+    );
     let mut child = start(&project);
     child.kill().unwrap();
     child.wait().unwrap();

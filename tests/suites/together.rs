@@ -7,7 +7,10 @@ use crate::sandbox;
 
 /// A program that says that it runs, and runs until it is let go.
 fn held(project: &Project<'_>, name: &str) {
-    let (started, go) = (project.sandbox.path().join(format!("{name}-started")), project.sandbox.path().join(format!("{name}-go")));
+    let (started, go) = (
+        project.sandbox.path().join(format!("{name}-started")),
+        project.sandbox.path().join(format!("{name}-go")),
+    );
     project.write(
         "src/main.rs",
         format!("fn main() {{\n    std::fs::write({started:?}, \"\").unwrap();\n    while !std::path::Path::new({go:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n    println!(\"{name}\");\n}}\n"),

@@ -94,7 +94,10 @@ fn target_directories_are_where_cargo_would_put_them() {
         project.ok(&format!("build --target {triple}"));
         assert!(project.has(&format!("made/here/{triple}/debug/hello")));
     }
-    project.write("Cargo.toml", &(project.read("Cargo.toml") + "[profile.lean]\ninherits = 'release'\n"));
+    project.write(
+        "Cargo.toml",
+        &(project.read("Cargo.toml") + "[profile.lean]\ninherits = 'release'\n"),
+    );
     project.ok("build --profile lean");
     assert!(project.has("made/here/lean/hello"));
 }
@@ -102,9 +105,8 @@ fn target_directories_are_where_cargo_would_put_them() {
 #[test]
 fn workspaces_from_any_directory() {
     let sandbox = sandbox();
-    let member = |name: &str| {
-        format!("[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2021'\n")
-    };
+    let member =
+        |name: &str| format!("[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2021'\n");
     let project = sandbox.project(
         "work",
         &[
@@ -119,8 +121,8 @@ fn workspaces_from_any_directory() {
     let inside = sandbox.burst_command(&project.root.join("a/src"), "build -q").status().unwrap();
     assert!(inside.success());
     assert!(project.has("target/debug/a") && !project.has("target/debug/one"));
-    let outside =
-        sandbox.burst_command(sandbox.path(), "build -q --manifest-path work/b/Cargo.toml --bin two");
+    let outside = sandbox
+        .burst_command(sandbox.path(), "build -q --manifest-path work/b/Cargo.toml --bin two");
     let mut outside = outside;
     assert!(outside.status().unwrap().success());
     assert!(project.has("target/debug/two") && !project.has("target/debug/one"));
@@ -134,7 +136,10 @@ fn dependencies_outside_of_the_workspace_and_configuration_above_it() {
     sandbox.project(
         "shared",
         &[
-            ("Cargo.toml", "[workspace]\nmembers = ['dep']\n[workspace.package]\nversion = '1.2.3'\n"),
+            (
+                "Cargo.toml",
+                "[workspace]\nmembers = ['dep']\n[workspace.package]\nversion = '1.2.3'\n",
+            ),
             ("dep/Cargo.toml", "[package]\nname = 'dep'\nversion.workspace = true\n"),
             ("dep/src/lib.rs", "pub fn text() -> &'static str { env!(\"FROM_ABOVE\") }\n"),
         ],
@@ -192,7 +197,11 @@ fn standard_output_is_cargos_alone() {
     assert!(ended.stdout.contains(&format!("{}/target/debug/hello", project.root.display())));
     project.write("src/main.rs", "fn main() { let x = 1; }\n");
     let ended = project.ok("build --message-format short");
-    assert!(ended.stderr.contains("src/main.rs:1:17: warning: unused variable"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("src/main.rs:1:17: warning: unused variable"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(ended.stdout, "");
     assert_eq!(project.output_of("target/debug/hello"), "");
 }
@@ -219,7 +228,10 @@ fn what_a_run_changes_in_the_sources_comes_back() {
     assert!(ended.stderr.contains("0 written, 0 removed"), "{}", ended.stderr);
     // Deleting it here deletes it there, also where git ignores it.
     fs::remove_file(project.root.join("made-ignored")).unwrap();
-    project.write("src/main.rs", "fn main() { assert!(!std::path::Path::new(\"made-ignored\").exists()) }\n");
+    project.write(
+        "src/main.rs",
+        "fn main() { assert!(!std::path::Path::new(\"made-ignored\").exists()) }\n",
+    );
     project.ok("run -q");
 }
 
@@ -237,7 +249,12 @@ fn what_was_edited_meanwhile_is_not_overwritten() {
             "fn main() {{\n    std::fs::write(\"notes\", \"by the run\").unwrap();\n    std::fs::write({started:?}, \"\").unwrap();\n    while !std::path::Path::new({go_on:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n}}\n"
         ),
     );
-    let running = project.command("run").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let running = project
+        .command("run")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     while !started.exists() {
         std::thread::yield_now();
     }
@@ -270,11 +287,18 @@ fn tests_are_nextest_then_documentation() {
     let ended = project.ok("test");
     assert!(ended.stderr.contains("2 tests run: 2 passed"), "{}", ended.stderr);
     assert!(ended.stdout.contains("src/lib.rs - two (line 1) ... ok"), "{}", ended.stdout);
-    for (arguments, documentation) in
-        [("test --test outer", false), ("test --no-doctests", false), ("test --cargo-test", true), ("test --doc", true)]
-    {
+    for (arguments, documentation) in [
+        ("test --test outer", false),
+        ("test --no-doctests", false),
+        ("test --cargo-test", true),
+        ("test --doc", true),
+    ] {
         let ended = project.ok(arguments);
-        assert_eq!(ended.stdout.contains("(line 1) ... ok"), documentation, "{arguments}: {ended:?}");
+        assert_eq!(
+            ended.stdout.contains("(line 1) ... ok"),
+            documentation,
+            "{arguments}: {ended:?}"
+        );
     }
     project.write("tests/outer.rs", "#[test]\nfn outer() { panic!(\"no\") }\n");
     assert_eq!(project.burst("test").code, Some(100));
@@ -327,7 +351,10 @@ fn bench_reports_come_back_and_fetching_can_be_left() {
     assert_eq!(project.read("target/criterion/a/report/index.html"), "figures");
     project.ok("build --no-fetch");
     assert!(!project.has("target/debug/hello"));
-    project.write("src/main.rs", "fn main() { println!(\"{:?} {:?}\", std::env::var(\"A\"), std::env::var(\"B\")) }\n");
+    project.write(
+        "src/main.rs",
+        "fn main() { println!(\"{:?} {:?}\", std::env::var(\"A\"), std::env::var(\"B\")) }\n",
+    );
     let ended = burst_tests::ended(
         project.command("run -q --env A=1=2 --env B --env PATH").env("B", "two").output().unwrap(),
     );

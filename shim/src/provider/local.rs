@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use burst_agent::identity::{self, Identity};
+use burst_agent::identity::{self, Identity, Patience};
 use burst_agent::layout::passed_on;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -147,7 +147,8 @@ impl LocalProvider {
     fn connect(&self, runtime: &Handle, address: SocketAddr) -> Result<Connection, Failure> {
         let own = Identity::load(&self.keys, "shim").map_err(Failure::Keys)?;
         let pinned = identity::load_certificate(&self.keys, "agent").map_err(Failure::Keys)?;
-        runtime.block_on(Connection::open(address, &own, pinned))
+        let gone_after = Duration::from_secs(grace_secs());
+        runtime.block_on(Connection::open(address, &own, pinned, Patience { gone_after }))
     }
 
     /// Makes the directory, private, and takes the lock of those who start.
@@ -181,9 +182,7 @@ impl LocalProvider {
         command.arg0("burst-agent").args(["serve", "--detach", "--disk"]).arg(&self.disk);
         command.arg("--keys").arg(&self.keys);
         command.args(["--keep-alive-secs", &self.keep_alive_secs.to_string()]);
-        if let Some(grace) = std::env::var_os("CARGO_BURST_GRACE_SECS") {
-            command.arg("--grace-secs").arg(grace);
-        }
+        command.args(["--grace-secs", &grace_secs().to_string()]);
         command.env_clear().envs(passed_on());
         if let Some(filter) = std::env::var_os("CARGO_BURST_LOG") {
             command.env("CARGO_BURST_LOG", filter);
@@ -205,6 +204,13 @@ impl LocalProvider {
             failed(last_lines(&words))
         })
     }
+}
+
+/// Seconds of silence after which the other end counts as gone. Nobody has to set
+/// it; tests do.
+fn grace_secs() -> u64 {
+    let set = std::env::var("CARGO_BURST_GRACE_SECS").ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(Patience::default().gone_after.as_secs())
 }
 
 /// The first line that a process writes, if it comes in time.
