@@ -55,6 +55,8 @@ enum Verb {
     Nextest(CargoVerb),
     /// cargo rustc; brings the final artifacts back
     Rustc(CargoVerb),
+    /// Bring the agent's copy up to date, and run nothing
+    Sync(CargoVerb),
     /// Show the agent, its projects and what is running
     Status,
     /// End the agent; runs that are under way end too
@@ -147,12 +149,14 @@ pub enum CargoCommand {
     Nextest,
     /// `cargo rustc`
     Rustc,
+    /// No cargo call: only the sync.
+    Sync,
     /// Any other; the verb is the first argument.
     Other,
 }
 
 impl CargoCommand {
-    const KNOWN: [(&'static str, Self); 9] = [
+    const KNOWN: [(&'static str, Self); 10] = [
         ("build", Self::Build),
         ("check", Self::Check),
         ("clippy", Self::Clippy),
@@ -162,6 +166,7 @@ impl CargoCommand {
         ("doc", Self::Doc),
         ("nextest", Self::Nextest),
         ("rustc", Self::Rustc),
+        ("sync", Self::Sync),
     ];
 
     fn parse(text: &str) -> Option<Self> {
@@ -353,7 +358,7 @@ mod tests {
         assert_eq!(run("clippy -- -D warnings").1, "-- -D warnings");
         assert_eq!(run("clippy -- -p a").1, "-p a");
         assert_eq!(run("run -- -- --flag").1, "-- --flag");
-        assert_eq!(run("test --no-doctests").2.no_doctests, true);
+        assert!(run("test --no-doctests").2.no_doctests);
         assert_eq!(run("build --no-doctests").1, "--no-doctests");
         assert_eq!(run("b -q").0, CargoCommand::Build);
         assert_eq!(run("-- expand --lib").1, "expand --lib");

@@ -9,8 +9,8 @@
 //! [`settings`] are resolved once, [`plan`] makes cargo calls of the verb,
 //! [`environment`] picks the variables. While a [`provider`] reaches an agent,
 //! [`sources`] scan the workspace, with what [`state`] remembers from last time.
-//! On one stream of the [`connection`] goes what is wanted and what differs
-//! ([`offer`]); back come cargo's words, which [`terminal`] prints, and in the end
+//! On one stream of the [`connection`] ([`exchange`]) goes what is wanted and what
+//! differs ([`offer`]); back come cargo's words, which [`terminal`] prints, and in the end
 //! the results, which [`returns`] write. [`input`] and [`signals`] go forward
 //! meanwhile. [`suggestion`] speaks up once, on a project's first run.
 //!
@@ -29,6 +29,7 @@
 pub mod arguments;
 pub mod connection;
 pub mod environment;
+pub mod exchange;
 pub mod exit_code;
 pub mod failure;
 pub mod input;

@@ -38,6 +38,7 @@ pub fn plan(run: &RunArguments, has_library: bool) -> Plan {
             returns.artifacts = true;
             with_artifacts(run.verb, &arguments)
         }
+        CargoCommand::Sync => Vec::new(),
         CargoCommand::Test => test_steps(run, &arguments, has_library),
         CargoCommand::Doc => {
             returns.docs = fetches;

@@ -5,6 +5,13 @@
 //! [`Project`] is a workspace in it. Tests that need what is not there say so by
 //! [`skip`], which `.ci/run` turns into a failure.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "for tests alone"
+)]
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +39,6 @@ pub struct Ended {
 
 impl Sandbox {
     /// A new one, for this program.
-    #[expect(clippy::new_without_default, reason = "it makes directories")]
     pub fn new(program: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("burst-").tempdir().expect("a directory");
         for name in ["home", "cache", "state", "config"] {

@@ -9,7 +9,7 @@ use burst_protocol::codec;
 use burst_protocol::frame::{Header, Kind};
 use burst_protocol::hello::{Preface, Reason};
 use burst_protocol::message::{FromAgent, Want};
-use burst_tests::{Ended, Project, Sandbox, ended, is_root, skip};
+use burst_tests::{Ended, Sandbox, ended, is_root, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

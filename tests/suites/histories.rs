@@ -253,7 +253,7 @@ impl Workspace<'_> {
 
 /// Compares the agent's tree with the workspace: names, kinds, contents, links,
 /// and whether a file is executable.
-pub fn assert_same_tree(project: &Project<'_>) {
+pub(crate) fn assert_same_tree(project: &Project<'_>) {
     let here = entries(&project.root);
     let there = entries(&project.sandbox.agent_tree(&project.root));
     for (path, entry) in &here {

@@ -8,7 +8,12 @@
 //! - `terminals`: streams, signals, input.
 //! - `together`: several projects and several runs at once.
 
-#![allow(missing_docs, reason = "these are tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "these are tests: a panic is how they fail"
+)]
 
 mod bad_input;
 mod faults;

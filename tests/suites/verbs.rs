@@ -245,7 +245,7 @@ fn what_was_edited_meanwhile_is_not_overwritten() {
     let go_on = sandbox.path().join("go-on");
     project.write(
         "src/main.rs",
-        &format!(
+        format!(
             "fn main() {{\n    std::fs::write(\"notes\", \"by the run\").unwrap();\n    std::fs::write({started:?}, \"\").unwrap();\n    while !std::path::Path::new({go_on:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n}}\n"
         ),
     );

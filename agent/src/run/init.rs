@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::containment::Containment;
@@ -187,9 +187,8 @@ fn kill_descendants() {
         for child in &children {
             kill(*child, Signal::SIGKILL).ok();
         }
-        match waitpid(None::<Pid>, (!children.is_empty()).then(WaitPidFlag::empty)) {
-            Err(Errno::ECHILD) => return,
-            Ok(_) | Err(_) => {}
+        if waitpid(None::<Pid>, None) == Err(Errno::ECHILD) {
+            return;
         }
     }
 }

@@ -210,7 +210,7 @@ impl LocalProvider {
 /// it; tests do.
 fn grace_secs() -> u64 {
     let set = std::env::var("CARGO_BURST_GRACE_SECS").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or(Patience::default().gone_after.as_secs())
+    set.unwrap_or_else(|| Patience::default().gone_after.as_secs())
 }
 
 /// The first line that a process writes, if it comes in time.

@@ -1,0 +1,191 @@
+//! The bytes of every message of protocol version 1.
+//!
+//! If this fails, the code has changed what travels: that needs a new version, not
+//! a new file. Only for messages that no release has spoken yet may the file be
+//! written anew: `BURST_WRITE_GOLDEN=1 cargo test -p burst-protocol`.
+
+#![allow(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
+
+use burst_protocol::codec::{decode, encode};
+use burst_protocol::message::*;
+use burst_protocol::tree::{Change, Directory, Entry, File, LinkTarget, Listed, Listing, Node};
+use burst_protocol::{ByteBuf, Digest, FileName, RelativePath};
+
+fn path(text: &str) -> RelativePath {
+    RelativePath::new(text.as_bytes()).unwrap()
+}
+
+fn file() -> File {
+    File { size: 70_000, digest: Digest::from_bytes([0xab; 32]), executable: true }
+}
+
+fn changes() -> Vec<Change> {
+    vec![
+        Change::Put { path: path("a/b"), entry: Entry::File(file()) },
+        Change::Put { path: path("l"), entry: Entry::Link(LinkTarget::new(b"../x").unwrap()) },
+        Change::Put { path: path("d"), entry: Entry::Directory },
+        Change::Remove { path: path("gone") },
+    ]
+}
+
+fn contents() -> [Content; 2] {
+    let digest = Digest::from_bytes([1; 32]);
+    let base = Digest::from_bytes([2; 32]);
+    [
+        Content { digest, size: 5, encoding: Encoding::Whole },
+        Content { digest, size: 5, encoding: Encoding::Patch { base, length: 300 } },
+    ]
+}
+
+fn request() -> RunRequest {
+    let call = Call {
+        needs: Some("nextest".into()),
+        arguments: vec![ByteBuf::from(b"build"), ByteBuf::from(b"\xff")],
+        json: JsonMessages::Hidden,
+    };
+    RunRequest {
+        project: path("home/me/app"),
+        mounts: vec![path("home/me/app")],
+        target_directory: path("home/me/app/target"),
+        names_target_directory: true,
+        working_directory: path("home/me/app/src"),
+        base: Some(Digest::from_bytes([3; 32])),
+        root: Digest::from_bytes([4; 32]),
+        offers_changes: true,
+        steps: vec![Step { alternatives: vec![call], optional: true }],
+        environment: vec![(ByteBuf::from(b"A"), ByteBuf::from(b"1"))],
+        toolchain: Some("stable".into()),
+        terminal: Terminal {
+            input: true,
+            output: false,
+            error: true,
+            name: Some("xterm".into()),
+            size: Some(WindowSize { columns: 80, rows: 24 }),
+        },
+        sends_input: true,
+        returns: Returns { artifacts: true, criterion: false, timings: true, docs: false },
+        compress_large: false,
+        keep_alive_secs: Some(300),
+        title: "cargo build".into(),
+    }
+}
+
+fn from_shim() -> Vec<FromShim> {
+    let digest = Digest::from_bytes([5; 32]);
+    let listing = Listing(vec![
+        (FileName::new(b"d").unwrap(), Listed::Directory(digest)),
+        (FileName::new(b"f").unwrap(), Listed::File(file())),
+    ]);
+    let [whole, patch] = contents();
+    vec![
+        FromShim::Run(Box::new(request())),
+        FromShim::Status,
+        FromShim::End { with_volumes: true },
+        FromShim::Changes(changes()),
+        FromShim::Content(whole),
+        FromShim::Content(patch),
+        FromShim::ContentsEnd,
+        FromShim::Listings(vec![listing]),
+        FromShim::Input(ByteBuf::from(b"in")),
+        FromShim::InputEnd,
+        FromShim::Signal(2),
+        FromShim::Resize(WindowSize { columns: 300, rows: 2 }),
+        FromShim::Kill,
+        FromShim::Fetch(vec![Fetch { digest, base: Some(digest) }]),
+        FromShim::Adopted(vec![0, 251]),
+        FromShim::Done,
+    ]
+}
+
+fn from_agent() -> Vec<FromAgent> {
+    let digest = Digest::from_bytes([6; 32]);
+    let project =
+        ProjectStatus { project: path("p"), idle_secs: 9, runs: vec!["cargo build".into()] };
+    vec![
+        FromAgent::Waiting { holder: "cargo test".into() },
+        FromAgent::Want(Want::Everything),
+        FromAgent::Want(Want::Listings(vec![digest])),
+        FromAgent::Want(Want::Contents(vec![digest])),
+        FromAgent::Synced { written: 1, removed: 2 },
+        FromAgent::Started { notice: Some("n".into()) },
+        FromAgent::Output { stream: Stream::Error, bytes: ByteBuf::from(b"\x1b[m") },
+        FromAgent::Changed(changes()),
+        FromAgent::Artifacts(vec![Artifact { path: path("debug/app"), file: file() }]),
+        FromAgent::Withheld { path: path("big"), size: 1 << 40 },
+        FromAgent::Finished(Ending::Exited(101)),
+        FromAgent::Finished(Ending::Signaled(9)),
+        FromAgent::Content(contents()[0]),
+        FromAgent::ContentsEnd,
+        FromAgent::Failed(Failure { kind: FailureKind::DiskFull, messages: vec!["m".into()] }),
+        FromAgent::Status(AgentStatus {
+            version: "0.1.0".into(),
+            pid: 77,
+            up_secs: 1,
+            ends_in_secs: None,
+            projects: vec![project],
+        }),
+        FromAgent::Done,
+        FromAgent::InputTaken(4096),
+    ]
+}
+
+fn line(name: &str, bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{name} {hex}\n")
+}
+
+#[test]
+fn the_bytes_of_version_1() {
+    let mut text = String::new();
+    for message in from_shim() {
+        let bytes = encode(&message).unwrap();
+        assert_eq!(decode::<FromShim>(&bytes).unwrap(), message);
+        text += &line("shim", &bytes);
+    }
+    for message in from_agent() {
+        let bytes = encode(&message).unwrap();
+        assert_eq!(decode::<FromAgent>(&bytes).unwrap(), message);
+        text += &line("agent", &bytes);
+    }
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden-v1.txt");
+    if std::env::var_os("BURST_WRITE_GOLDEN").is_some() {
+        std::fs::write(golden, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(golden).unwrap(), text);
+}
+
+#[test]
+fn cut_and_lengthened_messages_are_errors() {
+    for message in from_agent() {
+        let bytes = encode(&message).unwrap();
+        for end in 0..bytes.len() {
+            assert!(decode::<FromAgent>(&bytes[..end]).is_err(), "{message:?} cut at {end}");
+        }
+        assert!(decode::<FromAgent>(&[bytes.as_slice(), b"\0"].concat()).is_err());
+    }
+}
+
+#[test]
+fn lengths_that_no_message_has_cost_no_memory() {
+    // A list of 2^60 digests, of which none follows.
+    let claimed = [
+        &encode(&FromAgent::Want(Want::Contents(Vec::new()))).unwrap()[..2],
+        &[0xfd],
+        &(1_u64 << 60).to_le_bytes(),
+    ]
+    .concat();
+    assert!(decode::<FromAgent>(&claimed).is_err());
+}
+
+#[test]
+fn paths_are_checked_while_they_are_read() {
+    let good = encode(&Change::Remove { path: path("abc") }).unwrap();
+    let mut climbing = good.clone();
+    let at = climbing.windows(3).position(|bytes| bytes == b"abc").unwrap();
+    climbing[at..at + 3].copy_from_slice(b"../");
+    assert!(decode::<Change>(&good).is_ok());
+    assert!(decode::<Change>(&climbing).is_err());
+    let mut tree = Directory::new();
+    tree.put(&path("a"), Node::File(file())).unwrap();
+    assert_eq!(decode::<Directory>(&encode(&tree).unwrap()).unwrap(), tree);
+}

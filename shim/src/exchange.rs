@@ -1,0 +1,358 @@
+//! One stream's worth of talking: the request and what differs, the agent's wants,
+//! cargo's words, the results.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use burst_protocol::hello::Preface;
+use burst_protocol::message::{
+    Artifact, Ending, FromAgent, FromShim, RunRequest, Step, Terminal as TerminalInfo,
+};
+use burst_protocol::tree::{Change, Directory};
+use burst_protocol::{ByteBuf, Digest, RelativePath};
+use burst_sync::SyncError;
+use burst_sync::ignore_rules::IgnoreRules;
+use burst_sync::pack::PackStore;
+use burst_sync::stat_cache::StatCache;
+use burst_sync::wire::{Incoming, Outgoing};
+use rustix::termios::isatty;
+
+use crate::connection::{Connection, Stream, VERSION};
+use crate::failure::Failure;
+use crate::input;
+use crate::offer::{self, Sending};
+use crate::plan::Plan;
+use crate::returns::{Returned, Returns, base_after};
+use crate::session::Session;
+use crate::settings::{Compression, Settings};
+use crate::signals::{Signals, window_size};
+use crate::sources::{Sources, below_root};
+use crate::state::WorkspaceState;
+use crate::terminal::{bytes, seconds};
+use crate::workspace::Workspace;
+
+/// What a run has told at its end.
+#[derive(Debug, Default)]
+struct Outcome {
+    changes: Vec<Change>,
+    artifacts: Vec<Artifact>,
+    ending: Option<Ending>,
+}
+
+/// All that stays the same if a sync has to begin again.
+pub(crate) struct Prepared {
+    pub(crate) workspace: Workspace,
+    pub(crate) settings: Settings,
+    pub(crate) plan: Plan,
+    pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
+}
+
+/// One stream's worth of talking.
+pub(crate) struct Exchange<'a> {
+    pub(crate) session: &'a Session<'a>,
+    pub(crate) prepared: &'a Prepared,
+    pub(crate) connection: &'a Connection,
+    pub(crate) signals: &'a Signals,
+    pub(crate) sources: &'a Sources,
+}
+
+impl Exchange<'_> {
+    pub(crate) fn perform(
+        &self,
+        state: &mut WorkspaceState,
+        stream: Stream,
+    ) -> Result<Ending, Failure> {
+        let Stream { mut incoming, outgoing, .. } = stream;
+        let lost = |started| move |source| Failure::Lost { started, source };
+        let terminal = self.session.terminal;
+        let root = self.sources.tree.digest();
+        let base_root = state.base_root();
+        let base = match base_root {
+            Some(base_root) if base_root != root => state.base(),
+            _ => None,
+        };
+        let changes = base.as_ref().map(|base| base.changes_to(&self.sources.tree));
+        terminal.begin("syncing");
+        let began = Instant::now();
+        let request = self.request(base_root, root, changes.is_some())?;
+        let mut contents = state.contents()?;
+        let mut sending = Sending::new(self.sources, &outgoing, request.compress_large);
+        let offered = (|| {
+            outgoing.preface(&Preface::hello(VERSION))?;
+            outgoing.message(&FromShim::Run(Box::new(request)))?;
+            match (&changes, &base) {
+                (Some(changes), Some(base)) => sending.offer(changes, base, Some(&mut contents)),
+                _ => Ok(()),
+            }
+        })();
+        match offered {
+            // Whoever does not read any more has said why.
+            Ok(()) | Err(SyncError::Gone) => {}
+            Err(error) => return Err(local(error)),
+        }
+        self.connection.welcome(&mut incoming)?;
+        self.serve_wants(&mut sending, &mut incoming)?;
+        terminal.detail(&format!(
+            "synced in {}, {} sent",
+            seconds(began.elapsed()),
+            bytes(outgoing.traffic().sent())
+        ));
+        drop(sending);
+        self.signals.forward_to(outgoing.clone());
+        // What the agent holds is remembered while cargo runs.
+        let outcome = std::thread::scope(|scope| {
+            let remembering = scope.spawn(|| {
+                self.remember(state, base_root != Some(root), base.as_ref(), &mut contents)
+            });
+            let outcome = self.follow(&mut incoming, &outgoing);
+            remembering.join().unwrap_or(Ok(())).and(outcome)
+        })?;
+        let returned = self.take_back(state, &outcome, &mut incoming, &outgoing)?;
+        self.settle(state, &outcome, &returned)?;
+        self.signals.stop_forwarding();
+        let traffic = outgoing.traffic();
+        terminal.detail(&format!(
+            "stream: {} bytes sent, {} bytes received",
+            traffic.sent(),
+            traffic.received()
+        ));
+        drop(outgoing);
+        // The agent has heard everything when it answers; how the stream ends
+        // does not matter.
+        drop(incoming.message::<FromAgent>());
+        outcome.ending.ok_or_else(|| lost(true)(SyncError::Gone))
+    }
+
+    /// Gives the agent what it wants until its tree is as ours.
+    fn serve_wants(
+        &self,
+        sending: &mut Sending<'_>,
+        incoming: &mut Incoming,
+    ) -> Result<(), Failure> {
+        let terminal = self.session.terminal;
+        let lost = |source| Failure::Lost { started: false, source };
+        loop {
+            match incoming.message().map_err(lost)? {
+                FromAgent::Waiting { holder } => {
+                    terminal.begin(format!("waiting for `{holder}` in this project"));
+                    terminal.say(&format!("waiting for `{holder}`, which runs in this project"));
+                }
+                FromAgent::Want(want) => match sending.answer(&want) {
+                    Ok(()) | Err(SyncError::Gone) => {}
+                    Err(error) => return Err(local(error)),
+                },
+                FromAgent::Synced { written, removed } => {
+                    terminal.quiet();
+                    terminal.detail(&format!("synced: {written} written, {removed} removed"));
+                    return Ok(());
+                }
+                FromAgent::Failed(failure) => return Err(Failure::Agent(failure)),
+                other => return Err(lost(out_of_turn(&other))),
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        base: Option<Digest>,
+        root: Digest,
+        offers_changes: bool,
+    ) -> Result<RunRequest, Failure> {
+        let Prepared { workspace, settings, plan, environment } = self.prepared;
+        let tty = |stream: rustix::fd::BorrowedFd<'_>| isatty(stream);
+        let terminal = TerminalInfo {
+            input: tty(rustix::stdio::stdin()),
+            output: tty(rustix::stdio::stdout()),
+            error: tty(rustix::stdio::stderr()),
+            name: std::env::var("TERM").ok(),
+            size: window_size(),
+        };
+        let compress_large = match settings.compression {
+            Compression::Auto => !self.connection.is_local(),
+            Compression::Always => true,
+            Compression::Never => false,
+        };
+        Ok(RunRequest {
+            project: self.sources.project.clone(),
+            mounts: self.sources.mounts.clone(),
+            target_directory: below_root(&workspace.target_directory)
+                .map_err(Failure::Workspace)?,
+            names_target_directory: workspace.target_by_variable,
+            working_directory: below_root(&self.session.directory).map_err(Failure::Workspace)?,
+            base,
+            root,
+            offers_changes,
+            steps: plan.steps.clone(),
+            environment: environment.clone(),
+            toolchain: std::env::var("RUSTUP_TOOLCHAIN").ok(),
+            terminal,
+            sends_input: plan.sends_input,
+            returns: plan.returns,
+            compress_large,
+            keep_alive_secs: Some(settings.keep_alive_secs),
+            title: title(&plan.steps),
+        })
+    }
+
+    /// Follows the run to its end.
+    fn follow(&self, incoming: &mut Incoming, outgoing: &Outgoing) -> Result<Outcome, Failure> {
+        let terminal = self.session.terminal;
+        let mut outcome = Outcome::default();
+        let mut window = None;
+        loop {
+            let lost = |source| Failure::Lost { started: true, source };
+            match incoming.message().map_err(lost)? {
+                FromAgent::Started { notice } => {
+                    if let Some(notice) = notice {
+                        self.notify_once(&notice);
+                    }
+                    if self.prepared.plan.sends_input {
+                        window = Some(input::forward(outgoing.clone()));
+                    }
+                }
+                FromAgent::Output { stream, bytes } => {
+                    if let Err(error) = terminal.pass_on(stream, &bytes) {
+                        // Nobody reads any more: cargo would be ended by that, too.
+                        drop(outgoing.message(&FromShim::Kill));
+                        return Err(Failure::Output(error));
+                    }
+                }
+                FromAgent::InputTaken(count) => {
+                    if let Some(window) = &window {
+                        window.taken(count);
+                    }
+                }
+                FromAgent::Changed(changes) => outcome.changes.extend(changes),
+                FromAgent::Artifacts(artifacts) => outcome.artifacts.extend(artifacts),
+                FromAgent::Withheld { path, size } => terminal.warn(&format!(
+                    "the run made `/{}` ({}): too large to bring back",
+                    path.display(),
+                    bytes(size)
+                )),
+                FromAgent::Finished(ending) => {
+                    outcome.ending = Some(ending);
+                    return Ok(outcome);
+                }
+                FromAgent::Failed(failure) => return Err(Failure::Agent(failure)),
+                other => return Err(lost(out_of_turn(&other))),
+            }
+        }
+    }
+
+    /// Shows a notice if it was not shown before.
+    fn notify_once(&self, notice: &str) {
+        let marker = self.session.directories.state.join("noticed-plain");
+        if !marker.exists() {
+            self.session.terminal.warn(notice);
+            // Without the marker it is merely shown again.
+            drop(std::fs::write(marker, b""));
+        }
+    }
+
+    /// Remembers what the agent holds now.
+    fn remember(
+        &self,
+        state: &mut WorkspaceState,
+        is_new: bool,
+        base: Option<&Directory>,
+        contents: &mut PackStore,
+    ) -> Result<(), Failure> {
+        if is_new {
+            state.save_base(&self.sources.tree)?;
+            let empty = Directory::new();
+            let changes = base.unwrap_or(&empty).changes_to(&self.sources.tree);
+            offer::remember(self.sources, &changes, contents).map_err(Failure::Workspace)?;
+        }
+        state.save()
+    }
+
+    /// Brings the results here.
+    fn take_back(
+        &self,
+        state: &WorkspaceState,
+        outcome: &Outcome,
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<Returned, Failure> {
+        let workspace = &self.prepared.workspace;
+        let (rules, _) = IgnoreRules::new(
+            &workspace.root,
+            &self.prepared.settings.unexclude,
+            &[],
+            HashSet::new(),
+        );
+        let excluded = |path: &RelativePath| rules.is_default_excluded(path);
+        let mut cache = StatCache::load(&state.returned_path());
+        let mut returns =
+            Returns::new(self.sources, &workspace.root, &excluded).map_err(Failure::Results)?;
+        returns.changes(&outcome.changes).map_err(Failure::Results)?;
+        returns
+            .artifacts(&workspace.target_directory, &outcome.artifacts, &mut cache)
+            .map_err(Failure::Results)?;
+        let wanted = returns.wanted_bytes();
+        if wanted > 0 {
+            self.session.terminal.begin(format!("bringing back {}", bytes(wanted)));
+        }
+        let returned = returns.fetch(incoming, outgoing).map_err(Failure::Results)?;
+        self.session.terminal.quiet();
+        for note in &returned.notes {
+            self.session.terminal.warn(note);
+        }
+        self.session.terminal.detail(&format!("{} files brought back", returned.written));
+        if cache.is_changed() {
+            cache.save(&state.returned_path()).map_err(Failure::Workspace)?;
+        }
+        if self.prepared.plan.opens_docs && outcome.ending == Some(Ending::Exited(0)) {
+            crate::open_docs::open(&workspace.target_directory.join("doc"), &outcome.artifacts);
+        }
+        Ok(returned)
+    }
+
+    /// Remembers what the return has changed on both ends.
+    fn settle(
+        &self,
+        state: &mut WorkspaceState,
+        outcome: &Outcome,
+        returned: &Returned,
+    ) -> Result<(), Failure> {
+        if outcome.changes.is_empty() {
+            return Ok(());
+        }
+        state.companions.extend(returned.made.iter().cloned());
+        match base_after(&self.sources.tree, &outcome.changes, &returned.adopted) {
+            Some(base) => state.save_base(&base)?,
+            None => state.forget_base(),
+        }
+        state.save()
+    }
+}
+
+/// What stands in other users' "waiting for" lines.
+fn title(steps: &[Step]) -> String {
+    const CHARACTERS_MAX: usize = 80;
+    let Some(call) = steps.first().and_then(|step| step.alternatives.first()) else {
+        return "cargo burst sync".to_owned();
+    };
+    let words: Vec<String> = call
+        .arguments
+        .iter()
+        .filter(|word| !word.starts_with(b"--message-format=json-render"))
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    format!("cargo {}", words.join(" ")).chars().take(CHARACTERS_MAX).collect()
+}
+
+/// An error of reading or sending the workspace.
+fn local(error: SyncError) -> Failure {
+    match error {
+        SyncError::Changed(_) => Failure::Restless(error),
+        SyncError::Stream(_) | SyncError::Gone | SyncError::MissingContent(_) => {
+            Failure::Lost { started: false, source: error }
+        }
+        error => Failure::Workspace(error),
+    }
+}
+
+fn out_of_turn(message: &FromAgent) -> SyncError {
+    SyncError::OutOfTurn(format!("{message:?}").chars().take(60).collect())
+}
