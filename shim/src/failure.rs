@@ -242,7 +242,8 @@ const fn agent_hint(kind: FailureKind) -> &'static str {
              `cargo burst down --with-volumes`"
         }
         FailureKind::WouldEmpty => {
-            "check that the workspace's files are here and not all ignored; nothing was deleted"
+            "check that the workspace's files are here and not all excluded; nothing was \
+             deleted. If it is meant, `cargo burst down --with-volumes` first"
         }
         FailureKind::NoCargo => "install Rust on the agent's machine, or fix its PATH",
         FailureKind::Corrupt | FailureKind::Ending => "run it again",

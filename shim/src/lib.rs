@@ -46,6 +46,7 @@ pub mod sources;
 pub mod state;
 pub mod suggestion;
 pub mod terminal;
+pub mod tracked;
 pub mod workspace;
 
 use std::ffi::OsString;

@@ -21,6 +21,7 @@ use burst_sync::scan::{add_paths, scan};
 
 use crate::settings::Settings;
 use crate::state::WorkspaceState;
+use crate::tracked::TrackedIgnored;
 use crate::workspace::Workspace;
 
 /// The manifest and the way to its contents.
@@ -143,10 +144,14 @@ impl Sources {
             IgnoreRules::new(root, &settings.unexclude, &settings.extra_excludes, never);
         let is_workspace = root == workspace.root;
         let handle = TreeHandle::open(root)?;
+        let tracked = TrackedIgnored::ask(root);
         let mut found = scan(&handle, Some(&prefix), &rules, &mut state.scanned, now)?;
         let cargos: Vec<RelativePath> = cargo_reads().collect();
         let scanned = &mut state.scanned;
         add_paths(&handle, Some(&prefix), &cargos, scanned, now, &mut found.tree)?;
+        let tracked = tracked.answer();
+        let tracked = tracked.iter().filter(|path| !rules.excludes_tracked(path));
+        add_paths(&handle, Some(&prefix), tracked, scanned, now, &mut found.tree)?;
         if is_workspace {
             self.warnings = warnings;
             let companions = state.companions.iter();

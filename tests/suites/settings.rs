@@ -108,3 +108,50 @@ fn nothing_of_the_environment_is_sent_unless_named() {
     assert_eq!(ended.stdout, "CARGO_BURST_INSIDE\nOk(\"flag\")\n");
     assert!(ended.stderr.contains("HOME is not forwarded"), "{}", ended.stderr);
 }
+
+#[test]
+fn what_git_tracks_is_sent_though_a_pattern_ignores_it() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(".gitignore", "/target\n*.log\ngenerated/\n");
+    for file in ["tracked.log", "untracked.log", "generated/tracked.rs", "generated/untracked.rs"] {
+        project.write(file, "x");
+    }
+    let git = |arguments: &str| {
+        let mut command = sandbox.command("git", &project.root);
+        assert!(command.args(arguments.split(' ')).status().unwrap().success(), "{arguments}");
+    };
+    git("init -q");
+    git("add -f tracked.log generated/tracked.rs Cargo.toml src .gitignore");
+    project.ok("sync");
+    let there = sandbox.agent_tree(&project.root);
+    assert!(there.join("tracked.log").exists() && there.join("generated/tracked.rs").exists());
+    assert!(
+        !there.join("untracked.log").exists() && !there.join("generated/untracked.rs").exists()
+    );
+    assert!(!there.join(".git").exists());
+    project.write(".config/cargo-burst.toml", "extra_excludes = ['*.log']\n");
+    project.ok("sync");
+    assert!(!there.join("tracked.log").exists() && there.join("generated/tracked.rs").exists());
+}
+
+#[test]
+fn a_sync_that_would_empty_the_tree_stops() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("sync");
+    project.write(".config/cargo-burst.toml", "extra_excludes = ['*']\n");
+    let ended = project.burst("build");
+    assert_eq!(ended.code, Some(112), "{ended:?}");
+    assert!(
+        ended.stderr.contains("error: this sync would delete all 2 source files"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("hint: check that the workspace's files are here"),
+        "{}",
+        ended.stderr
+    );
+    assert!(sandbox.agent_tree(&project.root).join("src/main.rs").exists());
+}

@@ -24,6 +24,7 @@ use crate::clock::{Moment, stamp_after};
 use crate::contents::ContentStore;
 use crate::error::SyncError;
 use crate::handle::{TreeHandle, is_directory, modified};
+use crate::ignore_rules::cargo_reads;
 use crate::pack::PACKED_BYTES_MAX;
 use crate::stat_cache::{Cached, Signature, StatCache};
 
@@ -38,13 +39,26 @@ pub struct Applied {
     pub latest: Option<Moment>,
 }
 
-/// Refuses a state that has no file left of a tree that had some.
+/// Refuses a state that has nothing left of a tree that had something. The files
+/// that are sent in any case ([`cargo_reads`]) are not something: a pattern that
+/// excludes everything leaves them over.
 pub fn check_not_emptied(old: &Directory, new: &Directory) -> Result<(), SyncError> {
-    let files = old.count_files();
-    if files > 0 && new.count_files() == 0 {
+    let files = count_sources(old);
+    if files > 0 && count_sources(new) == 0 {
         return Err(SyncError::WouldEmpty { files });
     }
     Ok(())
+}
+
+fn count_sources(tree: &Directory) -> usize {
+    let always: Vec<RelativePath> = cargo_reads().collect();
+    let mut count = 0;
+    tree.visit(&mut |path, node| {
+        let is_source = matches!(node, Node::File(_))
+            && !always.iter().any(|always| always.file_name() == path.file_name());
+        count += usize::from(is_source);
+    });
+    count
 }
 
 /// The contents that `changes` need and that neither store nor tree has.
@@ -282,4 +296,29 @@ fn is_blocked(error: &io::Error) -> bool {
 
 fn unwritable(path: &RelativePath, source: io::Error) -> SyncError {
     SyncError::Write { path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(paths: &[&str]) -> Directory {
+        let mut tree = Directory::new();
+        for path in paths {
+            let file = File { size: 0, digest: Digest::of(b""), executable: false };
+            let path = RelativePath::new(path.as_bytes()).unwrap();
+            tree.put(&path, Node::File(file)).unwrap();
+        }
+        tree
+    }
+
+    #[test]
+    fn a_tree_is_never_emptied() {
+        let full = tree(&["w/Cargo.toml", "w/src/main.rs"]);
+        assert!(check_not_emptied(&full, &Directory::new()).is_err());
+        assert!(check_not_emptied(&full, &tree(&["w/Cargo.toml", "w/Cargo.lock"])).is_err());
+        assert!(check_not_emptied(&full, &tree(&["w/src/lib.rs"])).is_ok());
+        assert!(check_not_emptied(&Directory::new(), &Directory::new()).is_ok());
+        assert!(check_not_emptied(&tree(&["w/Cargo.toml"]), &Directory::new()).is_ok());
+    }
 }

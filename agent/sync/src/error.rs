@@ -61,7 +61,7 @@ pub enum SyncError {
     #[error("the content {0:?} is missing")]
     MissingContent(Digest),
     /// The sync would leave nothing of a tree that had something.
-    #[error("this sync would delete all {files} files of the project")]
+    #[error("this sync would delete all {files} source files of the project")]
     WouldEmpty {
         /// How many files the tree has.
         files: usize,

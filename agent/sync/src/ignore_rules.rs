@@ -9,6 +9,9 @@
 //!    then `.git/info/exclude`, then the user's global excludes: git's rules for
 //!    untracked files. A nested repository begins anew, as it does for git.
 //!
+//! What git tracks is not ignored, whatever the patterns say; which files these are
+//! only git knows, so the caller asks it and adds them ([`IgnoreRules::excludes_tracked`]).
+//!
 //! Hidden files are sent like others. A directory that cargo marked as a target
 //! directory (its `CACHEDIR.TAG`) counts as `target/`; one that is merely called
 //! `target` does not, since crates have such source directories. The files that
@@ -101,6 +104,20 @@ impl IgnoreRules {
     /// Whether a path, or a directory above it, is left out by the defaults alone.
     pub fn is_default_excluded(&self, path: &RelativePath) -> bool {
         self.defaults.matched_path_or_any_parents(self.absolute(Some(path)), false).is_ignore()
+    }
+
+    /// Whether a path is left out even if git tracks it: by the settings, by the
+    /// defaults, or as part of the target directory.
+    pub fn excludes_tracked(&self, path: &RelativePath) -> bool {
+        let absolute = self.absolute(Some(path));
+        let below_never =
+            self.never.iter().any(|never| never == path || path.below(never).is_some());
+        below_never
+            || match self.extra.matched_path_or_any_parents(&absolute, false) {
+                Match::Ignore(_) => true,
+                Match::Whitelist(_) => false,
+                Match::None => self.is_default_excluded(path),
+            }
     }
 
     fn decide(&self, path: &Path, is_directory: bool, level: Option<&Arc<Level>>) -> bool {
