@@ -275,6 +275,7 @@ impl Project {
     fn look(&mut self) -> Result<Directory, AgentError> {
         let filter = AllBut(self.mount_points.iter().cloned().collect());
         let found = scan(&self.handle, None, &filter, &mut self.cache, Moment::coarse_now())?;
+        self.cache.forget_unseen(None);
         Ok(found.tree)
     }
 

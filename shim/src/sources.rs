@@ -158,6 +158,7 @@ impl Sources {
             add_paths(&handle, Some(&prefix), companions, scanned, now, &mut found.tree)?;
             state.companions.retain(|path| found.tree.get(path).is_some());
         }
+        scanned.forget_unseen(Some(&prefix));
         self.special += found.special.len();
         self.tree.put(&prefix, Node::Directory(found.tree))?;
         self.mounts.push(prefix.clone());

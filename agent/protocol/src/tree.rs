@@ -103,6 +103,12 @@ impl PartialEq for Directory {
 
 impl Eq for Directory {}
 
+impl FromIterator<(FileName, Node)> for Directory {
+    fn from_iter<I: IntoIterator<Item = (FileName, Node)>>(entries: I) -> Self {
+        Self { entries: entries.into_iter().collect(), digest: OnceLock::new() }
+    }
+}
+
 /// One entry as a change or a listing names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {

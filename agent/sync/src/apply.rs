@@ -133,7 +133,8 @@ pub fn apply(
         *uses.entry(file.digest).or_default() += 1;
     }
     store.packs.flush()?;
-    let mut apply = Apply { handle, store, stamp, cache, uses, applied: Applied::default() };
+    let applied = Applied::default();
+    let mut apply = Apply { handle, store, stamp, cache, uses, ensured: None, applied };
     for change in changes {
         if let Change::Remove { path } = change {
             apply.remove(path, old.get(path))?;
@@ -160,6 +161,8 @@ struct Apply<'a> {
     stamp: Moment,
     cache: &'a mut StatCache,
     uses: HashMap<Digest, u32>,
+    /// The directory that was made sure of last: work comes sorted by directory.
+    ensured: Option<Vec<u8>>,
     applied: Applied,
 }
 
@@ -227,14 +230,15 @@ impl Apply<'_> {
 
     fn write_file(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
         let previous = self.make_room(path)?;
-        if file.size > PACKED_BYTES_MAX {
-            self.place_staged(path, file)?;
+        let written = if file.size > PACKED_BYTES_MAX {
+            self.place_staged(path, file)?
         } else {
             let content = self.store.packs.get(&file.digest).ok_or(io::ErrorKind::NotFound)?;
-            self.handle.create_file(path, mode(file))?.write_all(&content)?;
-        }
+            let mut created = self.handle.create_file(path, mode(file))?;
+            created.write_all(&content)?;
+            created
+        };
         let stamp = stamp_after(self.stamp, previous);
-        let written = self.handle.open_file(path)?;
         let times = Timestamps { last_access: stamp.into(), last_modification: stamp.into() };
         futimens(&written, &times)?;
         let signature = Signature::of(&rustix::fs::fstat(&written)?);
@@ -246,7 +250,7 @@ impl Apply<'_> {
     }
 
     /// Moves a large content into the tree; copies it if it is wanted again.
-    fn place_staged(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
+    fn place_staged(&mut self, path: &RelativePath, file: &File) -> io::Result<std::fs::File> {
         let staged = self.store.staged(&file.digest);
         let uses = self.uses.entry(file.digest).or_default();
         *uses = uses.saturating_sub(1);
@@ -254,21 +258,26 @@ impl Apply<'_> {
             let mut source = std::fs::File::open(&staged)?;
             let mut target = self.handle.create_file(path, mode(file))?;
             io::copy(&mut source, &mut target)?;
-            return Ok(());
+            return Ok(target);
         }
         std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(mode(file)))?;
         let directory = staged.parent().ok_or(io::ErrorKind::NotFound)?;
         let name = file.digest.to_hex();
         let directory = std::fs::File::open(directory)?;
-        self.handle.take_in(directory.as_fd(), name.as_bytes(), path)
+        self.handle.take_in(directory.as_fd(), name.as_bytes(), path)?;
+        self.handle.open_file(path)
     }
 
     /// Clears `path` and makes the directories above it. Returns when what stood
     /// there was last modified.
     fn make_room(&mut self, path: &RelativePath) -> io::Result<Option<Moment>> {
         self.cache.remove(path.as_bytes());
-        if let Some(parent) = path.parent() {
-            self.handle.create_directories(&parent, true)?;
+        let parent = path.split().0;
+        if parent != self.ensured.as_deref() {
+            if let Some(parent) = path.parent() {
+                self.handle.create_directories(&parent, true)?;
+            }
+            self.ensured = parent.map(<[u8]>::to_vec);
         }
         let status = match self.handle.status(path) {
             Ok(status) => status,
@@ -276,6 +285,7 @@ impl Apply<'_> {
             Err(error) => return Err(error),
         };
         if is_directory(&status) {
+            self.ensured = None;
             self.handle.remove_all(path)?;
         } else {
             self.handle.remove_file(path)?;

@@ -28,6 +28,9 @@ use crate::stat_cache::{Cached, Signature, StatCache};
 /// it is.
 const READS_MAX: u32 = 3;
 
+/// Bytes that are read at once to be hashed.
+const READ_BYTES: usize = 64 << 10;
+
 /// Decides what of a directory belongs to the tree.
 pub trait Filter {
     /// What is known on the way down to a directory.
@@ -98,16 +101,12 @@ pub fn scan<F: Filter>(
         prefix_length: prefix.map_or(0, |prefix| prefix.as_bytes().len() + 1),
         unhashed: Vec::new(),
         special: Vec::new(),
-        seen: HashSet::new(),
     };
+    walk.cache.begin_scan();
     let mut tree = walk.directory(root, None, &filter.root())?.unwrap_or_default();
-    let Walk { unhashed, special, seen, .. } = walk;
+    let Walk { unhashed, special, .. } = walk;
     let hashed = unhashed.len();
     hash_all(handle, prefix, unhashed, cache, now, &mut tree)?;
-    let below = prefix.map(|prefix| [prefix.as_bytes(), b"/"].concat()).unwrap_or_default();
-    if cache.len() > seen.len() {
-        cache.retain(|path| !path.starts_with(&below) || seen.contains(path));
-    }
     Ok(Scan { tree, hashed, special })
 }
 
@@ -130,7 +129,7 @@ pub fn add_paths<'a>(
             FileType::RegularFile => {
                 let key = full_path(prefix, path)?;
                 let signature = Signature::of(&status);
-                let digest = match cache.lookup(key.as_bytes(), &signature) {
+                let digest = match cache.see(key.as_bytes(), &signature) {
                     Some(digest) => digest,
                     None => {
                         let Some(cached) = hash_file(handle, path, &key, now)? else { continue };
@@ -163,7 +162,6 @@ struct Walk<'a, F: Filter> {
     prefix_length: usize,
     unhashed: Vec<(RelativePath, Signature)>,
     special: Vec<RelativePath>,
-    seen: HashSet<Box<[u8]>>,
 }
 
 struct Found {
@@ -181,7 +179,7 @@ impl<F: Filter> Walk<'_, F> {
         let found = self.read_entries(fd.as_fd())?;
         let names = found.iter().map(|found| found.name.as_bytes()).collect();
         let Some(context) = self.filter.enter(path, &names, context) else { return Ok(None) };
-        let mut directory = Directory::new();
+        let mut entries = Vec::with_capacity(found.len());
         for Found { name, kind } in found {
             let length = self.path.len();
             if length > 0 {
@@ -191,10 +189,10 @@ impl<F: Filter> Walk<'_, F> {
             let node = self.entry(fd.as_fd(), &name, kind, &context);
             self.path.truncate(length);
             if let Some(node) = node? {
-                directory.insert(name, node);
+                entries.push((name, node));
             }
         }
-        Ok(Some(directory))
+        Ok(Some(entries.into_iter().collect()))
     }
 
     fn entry(
@@ -249,8 +247,7 @@ impl<F: Filter> Walk<'_, F> {
             Err(errno) => return Err(self.unreadable(errno)),
         };
         let signature = Signature::of(&status);
-        self.seen.insert(self.path.as_slice().into());
-        let known = self.cache.lookup(&self.path, &signature);
+        let known = self.cache.see(&self.path, &signature);
         if known.is_none() {
             self.unhashed.push((path, signature));
         }
@@ -307,9 +304,10 @@ fn hash_all(
     let results = Mutex::new(Vec::with_capacity(files.len()));
     let work = || -> Result<(), SyncError> {
         let handle = TreeHandle::share(handle)?;
+        let mut buffer = vec![0; READ_BYTES];
         while let Some((path, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let key = full_path(prefix, path)?;
-            let cached = hash_file(&handle, path, &key, now)?;
+            let cached = hash_with(&handle, path, &key, now, &mut buffer)?;
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             results.push((path, key, cached));
         }
@@ -359,6 +357,16 @@ pub fn hash_file(
     shown_as: &RelativePath,
     now: Moment,
 ) -> Result<Option<Cached>, SyncError> {
+    hash_with(handle, path, shown_as, now, &mut vec![0; READ_BYTES])
+}
+
+fn hash_with(
+    handle: &TreeHandle,
+    path: &RelativePath,
+    shown_as: &RelativePath,
+    now: Moment,
+    buffer: &mut [u8],
+) -> Result<Option<Cached>, SyncError> {
     let unreadable = |source| SyncError::Read { path: shown_as.clone(), source };
     let mut reads = 0;
     loop {
@@ -369,7 +377,7 @@ pub fn hash_file(
         };
         let before = rustix::fs::fstat(&file).map_err(|errno| unreadable(errno.into()))?;
         let mut hasher = blake3::Hasher::new();
-        let read = copy_to_hasher(&mut file, &mut hasher).map_err(unreadable)?;
+        let read = copy_to_hasher(&mut file, &mut hasher, buffer).map_err(unreadable)?;
         let after = rustix::fs::fstat(&file).map_err(|errno| unreadable(errno.into()))?;
         let signature = Signature::of(&after);
         let stable = Signature::of(&before) == signature && read == signature.size();
@@ -384,11 +392,14 @@ pub fn hash_file(
     }
 }
 
-fn copy_to_hasher(reader: &mut impl Read, hasher: &mut blake3::Hasher) -> io::Result<u64> {
-    let mut buffer = vec![0; 64 << 10];
+fn copy_to_hasher(
+    reader: &mut impl Read,
+    hasher: &mut blake3::Hasher,
+    buffer: &mut [u8],
+) -> io::Result<u64> {
     let mut total = 0;
     loop {
-        match reader.read(&mut buffer) {
+        match reader.read(buffer) {
             Ok(0) => return Ok(total),
             Ok(read) => {
                 hasher.update(&buffer[..read]);
@@ -451,6 +462,7 @@ mod tests {
         assert!(matches!(second.tree.get(&out), Some(Node::Link(_))));
         fs::remove_file(tree.path().join("src/a")).unwrap();
         scan_all(tree.path(), &mut cache, later);
+        cache.forget_unseen(None);
         assert!(cache.is_empty());
     }
 

@@ -79,28 +79,58 @@ pub struct Cached {
 /// All that a scan remembers, by path.
 #[derive(Debug, Default)]
 pub struct StatCache {
-    files: HashMap<Box<[u8]>, Cached>,
+    files: HashMap<Box<[u8]>, Remembered>,
     changed: bool,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    cached: Cached,
+    /// Whether the scan at hand has come across it.
+    seen: bool,
 }
 
 impl StatCache {
     /// The digest of a file that certainly has not changed.
     pub fn lookup(&self, path: &[u8], signature: &Signature) -> Option<Digest> {
-        let cached = self.files.get(path)?;
+        let Remembered { cached, .. } = self.files.get(path)?;
         (cached.settled && cached.signature == *signature).then_some(cached.digest)
     }
 
     /// What is remembered of a path.
     pub fn get(&self, path: &[u8]) -> Option<&Cached> {
-        self.files.get(path)
+        self.files.get(path).map(|remembered| &remembered.cached)
     }
 
     /// Remembers a file.
     pub fn insert(&mut self, path: &[u8], cached: Cached) {
-        if self.files.get(path) != Some(&cached) {
-            self.files.insert(path.into(), cached);
+        if self.get(path) != Some(&cached) {
+            self.files.insert(path.into(), Remembered { cached, seen: true });
             self.changed = true;
         }
+    }
+
+    /// A scan begins that will [`see`](Self::see) what there is.
+    pub(crate) fn begin_scan(&mut self) {
+        for remembered in self.files.values_mut() {
+            remembered.seen = false;
+        }
+    }
+
+    /// As [`lookup`](Self::lookup), and notes that the file is there.
+    pub(crate) fn see(&mut self, path: &[u8], signature: &Signature) -> Option<Digest> {
+        let Remembered { cached, seen } = self.files.get_mut(path)?;
+        *seen = true;
+        (cached.settled && cached.signature == *signature).then_some(cached.digest)
+    }
+
+    /// Forgets what the last scan, and what was added to it, have not come across:
+    /// everything of the tree that is gone.
+    pub fn forget_unseen(&mut self, prefix: Option<&RelativePath>) {
+        let before = self.files.len();
+        let below = prefix.map(|prefix| [prefix.as_bytes(), b"/"].concat()).unwrap_or_default();
+        self.files.retain(|path, remembered| remembered.seen || !path.starts_with(&below));
+        self.changed |= before != self.files.len();
     }
 
     /// Forgets a file.
@@ -134,8 +164,10 @@ impl StatCache {
     /// empty: it only costs time.
     pub fn load(path: &Path) -> Self {
         let files = read_record::<Vec<(RelativePath, Cached)>>(path).unwrap_or_default();
-        let files =
-            files.into_iter().map(|(path, cached)| (path.as_bytes().into(), cached)).collect();
+        let files = files
+            .into_iter()
+            .map(|(path, cached)| (path.as_bytes().into(), Remembered { cached, seen: false }))
+            .collect();
         Self { files, changed: false }
     }
 
@@ -144,7 +176,9 @@ impl StatCache {
         let files: Vec<(RelativePath, Cached)> = self
             .files
             .iter()
-            .filter_map(|(path, cached)| Some((RelativePath::new(path).ok()?, *cached)))
+            .filter_map(|(path, remembered)| {
+                Some((RelativePath::new(path).ok()?, remembered.cached))
+            })
             .collect();
         write_record(path, &files)?;
         self.changed = false;
