@@ -62,9 +62,12 @@ impl AgentError {
                 FailureKind::DiskFull
             }
             Self::Sync(SyncError::WouldEmpty { .. }) => FailureKind::WouldEmpty,
-            Self::Sync(SyncError::Damaged(_) | SyncError::Tree(_) | SyncError::Codec(_)) => {
-                FailureKind::Corrupt
-            }
+            Self::Sync(
+                SyncError::Damaged(_)
+                | SyncError::MissingContent(_)
+                | SyncError::Tree(_)
+                | SyncError::Codec(_),
+            ) => FailureKind::Corrupt,
             Self::NoCargo => FailureKind::NoCargo,
             Self::Ending => FailureKind::Ending,
             _ => FailureKind::Other,

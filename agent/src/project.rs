@@ -22,6 +22,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::{FromAgent, FromShim, RunRequest, Want};
@@ -53,8 +54,9 @@ pub struct Project {
     directory: PathBuf,
     name: RelativePath,
     handle: TreeHandle,
-    manifest: Directory,
-    disk: Directory,
+    manifest: Arc<Directory>,
+    /// Mostly the very same as the manifest, and then shared with it.
+    disk: Arc<Directory>,
     cache: StatCache,
     pub(crate) store: ContentStore,
     last_run_ended: Moment,
@@ -113,18 +115,18 @@ impl Project {
             store: ContentStore::open(directory)?,
             directory: directory.to_owned(),
             name: name.clone(),
-            manifest: Directory::new(),
-            disk: Directory::new(),
+            manifest: Arc::default(),
+            disk: Arc::default(),
             cache,
             last_run_ended,
             mount_points,
             unsaved: true,
         };
-        project.disk = project.look()?;
+        project.disk = Arc::new(project.look()?);
         project.manifest = project.disk.clone();
         for path in &untracked {
             // What is gone by now needs no exception.
-            drop(project.manifest.remove(path));
+            drop(Arc::make_mut(&mut project.manifest).remove(path));
         }
         project.save()?;
         Ok(project)
@@ -146,7 +148,7 @@ impl Project {
     }
 
     /// The manifest.
-    pub const fn manifest(&self) -> &Directory {
+    pub fn manifest(&self) -> &Directory {
         &self.manifest
     }
 
@@ -191,8 +193,8 @@ impl Project {
             stamp,
             &mut self.cache,
         )?;
+        self.disk = self.disk_after(&wanted);
         self.manifest = wanted;
-        self.disk = self.disk_after(&self.manifest);
         self.store.clean(PACKED_BYTES_KEPT)?;
         self.last_run_ended = self.last_run_ended.max(applied.latest.unwrap_or_default());
         Ok(applied)
@@ -204,24 +206,30 @@ impl Project {
         self.unsaved = true;
         let now = self.look()?;
         let changes = self.disk.changes_to(&now);
-        self.disk = now;
+        if !changes.is_empty() {
+            self.disk = Arc::new(now);
+        }
         Ok(changes)
     }
 
     /// After a run's changes were offered: those of tracked paths are part of
     /// the manifest anyway, new paths if the client took them.
     pub fn settle_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
+        if changes.is_empty() {
+            return;
+        }
+        let manifest = Arc::make_mut(&mut self.manifest);
         for (index, change) in changes.iter().enumerate() {
             let settled = match change {
                 Change::Put { path, entry } => {
-                    let known = self.manifest.get(path).is_some();
+                    let known = manifest.get(path).is_some();
                     if !known && !adopted.contains(&index) {
                         continue;
                     }
-                    self.manifest.put(path, entry.clone().into_node())
+                    manifest.put(path, entry.clone().into_node())
                 }
-                Change::Remove { path } if self.manifest.get(path).is_some() => {
-                    self.manifest.remove(path).map(drop)
+                Change::Remove { path } if manifest.get(path).is_some() => {
+                    manifest.remove(path).map(drop)
                 }
                 Change::Remove { .. } => Ok(()),
             };
@@ -230,6 +238,9 @@ impl Project {
                 // root that differs and asks for what it needs.
                 tracing::debug!(path = %change.path().display(), "not settled");
             }
+        }
+        if self.manifest.digest() == self.disk.digest() {
+            self.manifest = self.disk.clone();
         }
     }
 
@@ -280,9 +291,13 @@ impl Project {
     }
 
     /// The manifest and what is left of the untracked rest.
-    fn disk_after(&self, manifest: &Directory) -> Directory {
-        let mut disk = manifest.clone();
-        for path in self.untracked_on_disk() {
+    fn disk_after(&self, manifest: &Arc<Directory>) -> Arc<Directory> {
+        let untracked = self.untracked_on_disk();
+        if untracked.is_empty() {
+            return manifest.clone();
+        }
+        let mut disk = Directory::clone(manifest);
+        for path in untracked {
             if disk.get(&path).is_none()
                 && self.handle.status(&path).is_ok()
                 && let Some(node) = self.disk.get(&path)
@@ -291,11 +306,14 @@ impl Project {
                 drop(disk.put(&path, node.clone()));
             }
         }
-        disk
+        Arc::new(disk)
     }
 
     fn untracked_on_disk(&self) -> Vec<RelativePath> {
         let mut paths = Vec::new();
+        if Arc::ptr_eq(&self.disk, &self.manifest) {
+            return paths;
+        }
         self.disk.visit(&mut |path, node| {
             if !matches!(node, Node::Directory(directory) if !directory.is_empty())
                 && self.manifest.get(path).is_none()
@@ -313,15 +331,15 @@ impl Project {
         request: &RunRequest,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
-    ) -> Result<Directory, AgentError> {
+    ) -> Result<Arc<Directory>, AgentError> {
         if request.offers_changes {
             let fits = request.base == Some(self.root());
             let changes = receive::offer(self, fits, incoming)?;
             if fits {
-                let mut wanted = self.manifest.clone();
+                let mut wanted = Directory::clone(&self.manifest);
                 let applied = changes.iter().try_for_each(|change| wanted.apply(change));
                 if applied.is_ok() && wanted.digest() == request.root {
-                    return Ok(wanted);
+                    return Ok(Arc::new(wanted));
                 }
             }
         }
@@ -334,9 +352,10 @@ impl Project {
             for change in receive::offer(self, true, incoming)? {
                 wanted.apply(&change).map_err(SyncError::from)?;
             }
-            return Ok(wanted);
+            return Ok(Arc::new(wanted));
         }
-        Ok(receive::listings(&self.manifest, request.root, incoming, outgoing)?)
+        let listed = receive::listings(&self.manifest, request.root, incoming, outgoing)?;
+        Ok(Arc::new(listed))
     }
 
     fn fetch_missing(

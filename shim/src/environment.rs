@@ -1,5 +1,9 @@
 //! Which environment variables cargo sees on the other end: none but those that
 //! are named, in settings or by `--env`, and of those none that would break it.
+//!
+//! An agent on this machine may have been started by another shell: to it go also
+//! the few that any agent has of its own (`PATH`, `HOME`, language, proxies), since
+//! those of the calling shell are the right ones.
 
 use std::os::unix::ffi::OsStringExt;
 
@@ -7,6 +11,12 @@ use burst_protocol::ByteBuf;
 
 use crate::settings::Settings;
 use crate::terminal::Terminal;
+
+/// What an agent on this machine is to use in place of its own.
+pub fn of_this_shell() -> Vec<(ByteBuf, ByteBuf)> {
+    let bytes = |text: std::ffi::OsString| ByteBuf::from(text.into_vec());
+    burst_agent::layout::passed_on().map(|(name, value)| (bytes(name), bytes(value))).collect()
+}
 
 /// The variables to send. `--env` wins over the settings, the last over the
 /// first; a name that is not set here is skipped.

@@ -18,6 +18,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 use rustix::termios::isatty;
 
 use crate::connection::{Connection, Stream, VERSION};
+use crate::environment;
 use crate::failure::Failure;
 use crate::input;
 use crate::offer::{self, Sending};
@@ -158,7 +159,7 @@ impl Exchange<'_> {
         root: Digest,
         offers_changes: bool,
     ) -> Result<RunRequest, Failure> {
-        let Prepared { workspace, settings, plan, environment } = self.prepared;
+        let Prepared { workspace, settings, plan, environment: named } = self.prepared;
         let tty = |stream: rustix::fd::BorrowedFd<'_>| isatty(stream);
         let terminal = TerminalInfo {
             input: tty(rustix::stdio::stdin()),
@@ -167,6 +168,11 @@ impl Exchange<'_> {
             name: std::env::var("TERM").ok(),
             size: window_size(),
         };
+        let mut variables = Vec::new();
+        if self.connection.is_local() {
+            variables = environment::of_this_shell();
+        }
+        variables.extend(named.iter().cloned());
         let compress_large = match settings.compression {
             Compression::Auto => !self.connection.is_local(),
             Compression::Always => true,
@@ -183,7 +189,7 @@ impl Exchange<'_> {
             root,
             offers_changes,
             steps: plan.steps.clone(),
-            environment: environment.clone(),
+            environment: variables,
             toolchain: std::env::var("RUSTUP_TOOLCHAIN").ok(),
             terminal,
             sends_input: plan.sends_input,

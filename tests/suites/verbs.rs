@@ -379,3 +379,15 @@ fn modes_links_and_odd_names_arrive() {
     );
     project.ok("run -q");
 }
+
+#[test]
+fn the_calling_shells_path_counts_not_that_of_the_agents_start() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project
+        .write("src/main.rs", "fn main() { print!(\"{}\", std::env::var(\"PATH\").unwrap()) }\n");
+    project.ok("build");
+    let path = format!("{}:/only/in/this/shell", std::env::var("PATH").unwrap());
+    let ended = burst_tests::ended(project.command("run -q").env("PATH", &path).output().unwrap());
+    assert!(ended.stdout.contains(":/only/in/this/shell"), "{ended:?}");
+}
