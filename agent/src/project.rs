@@ -23,6 +23,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::{FromAgent, FromShim, RunRequest, Want};
@@ -45,6 +46,10 @@ use crate::receive;
 /// back to an earlier state.
 const PACKED_BYTES_KEPT: u64 = 512 << 20;
 
+/// A tree that was idle for longer is looked at before it is used: a cleaner of
+/// caches may have been there.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
 /// How often missing contents are asked for before the sync fails.
 const WANT_ROUNDS_MAX: usize = 3;
 
@@ -60,6 +65,7 @@ pub struct Project {
     cache: StatCache,
     pub(crate) store: ContentStore,
     last_run_ended: Moment,
+    last_look: Instant,
     /// Mount points inside the tree: other disks begin there.
     mount_points: BTreeSet<RelativePath>,
     unsaved: bool,
@@ -119,6 +125,7 @@ impl Project {
             disk: Arc::default(),
             cache,
             last_run_ended,
+            last_look: Instant::now(),
             mount_points,
             unsaved: true,
         };
@@ -135,6 +142,14 @@ impl Project {
     /// The state that both ends agree on.
     pub fn root(&self) -> Digest {
         self.manifest.digest()
+    }
+
+    /// Whether the disk is still the one that was opened.
+    pub fn is_there(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let opened = rustix::fs::fstat(self.handle.root());
+        let there = std::fs::metadata(self.tree());
+        matches!((opened, there), (Ok(opened), Ok(there)) if opened.st_ino == there.ino())
     }
 
     /// Where the client's file system is kept.
@@ -172,6 +187,12 @@ impl Project {
         incoming: &mut Incoming,
         outgoing: &Outgoing,
     ) -> Result<Applied, AgentError> {
+        if self.last_look.elapsed() > LOOK_AGAIN_AFTER {
+            // What happened here since then was nobody's run: the next sync puts
+            // it right, and no run is held to have done it.
+            let changes = self.changes_of_run()?;
+            self.settle_return(&changes, &BTreeSet::new());
+        }
         let wanted = self.wanted_state(request, incoming, outgoing)?;
         if wanted.digest() != request.root {
             return Err(SyncError::Damaged(request.root).into());
@@ -285,6 +306,7 @@ impl Project {
 
     fn look(&mut self) -> Result<Directory, AgentError> {
         let filter = AllBut(self.mount_points.iter().cloned().collect());
+        self.last_look = Instant::now();
         let found = scan(&self.handle, None, &filter, &mut self.cache, Moment::coarse_now())?;
         self.cache.forget_unseen(None);
         Ok(found.tree)

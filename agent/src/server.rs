@@ -387,7 +387,7 @@ impl Slot {
     /// The project, opened if it is not. Nobody else has it meanwhile.
     pub fn project(&self) -> Result<OpenProject<'_>, AgentError> {
         let mut guard = lock(&self.project);
-        if guard.is_none() {
+        if !guard.as_ref().is_some_and(Project::is_there) {
             *guard = Some(Project::open(&self.directory, &self.name)?);
         }
         Ok(OpenProject(guard))

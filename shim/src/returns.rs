@@ -81,6 +81,7 @@ impl<'a> Returns<'a> {
 
     /// Decides about the source files that the run has changed, made or removed.
     pub fn changes(&mut self, changes: &[Change]) -> Result<(), SyncError> {
+        let trusted = self.removals_are_plausible(changes);
         for (index, change) in changes.iter().enumerate() {
             let Some(path) = change.path().below(&self.sources.project) else {
                 let shown = change.path().display().to_string();
@@ -89,7 +90,8 @@ impl<'a> Returns<'a> {
                 ));
                 continue;
             };
-            if (self.excluded)(&path) {
+            let removed = matches!(change, Change::Remove { .. });
+            if (self.excluded)(&path) || (removed && !trusted) {
                 continue;
             }
             let sent = self.sources.tree.get(change.path());
@@ -105,6 +107,30 @@ impl<'a> Returns<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A run that seems to have removed most of the project has rather lost its
+    /// disk. Nothing is deleted here then; the next sync puts it right there.
+    fn removals_are_plausible(&mut self, changes: &[Change]) -> bool {
+        let mut removed = 0;
+        for change in changes {
+            if let Change::Remove { path } = change {
+                removed += match self.sources.tree.get(path) {
+                    Some(Node::Directory(directory)) => directory.count_files(),
+                    Some(_) => 1,
+                    None => 0,
+                };
+            }
+        }
+        let all = self.sources.tree.count_files();
+        let plausible = removed <= 1 || removed * 2 <= all;
+        if !plausible {
+            self.returned.notes.push(format!(
+                "{removed} of {all} files are gone on the agent after this run: nothing was \
+                 deleted here"
+            ));
+        }
+        plausible
     }
 
     /// Decides about files of the target directory, which belongs to cargo alone.

@@ -347,3 +347,28 @@ fn an_agent_killed_at_any_moment_of_a_sync() {
         crate::histories::assert_same_tree(&project);
     }
 }
+
+#[test]
+fn an_agents_lost_disk_deletes_nothing_here() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build");
+    let disk = sandbox.path().join("cache/cargo-burst/local/projects");
+    fs::remove_dir_all(&disk).unwrap();
+    project.ok("build");
+    assert!(project.has("src/main.rs") && project.has("Cargo.toml"));
+    // The same while cargo runs.
+    let tree = sandbox.agent_tree(&project.root);
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{ std::fs::remove_dir_all({:?}).unwrap(); for name in [\"Cargo.toml\", \"Cargo.lock\", \".gitignore\"] {{ std::fs::remove_file(name).unwrap(); }} }}\n", tree.join("src")),
+    );
+    let ended = project.ok("run -q");
+    assert!(ended.stderr.contains("nothing was deleted here"), "{ended:?}");
+    for file in ["src/main.rs", "Cargo.toml", "Cargo.lock", ".gitignore"] {
+        assert!(project.has(file), "{file}");
+    }
+    project.write("src/main.rs", "fn main() { println!(\"back\") }\n");
+    assert_eq!(project.ok("run -q").stdout, "back\n");
+    crate::histories::assert_same_tree(&project);
+}
