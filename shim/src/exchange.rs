@@ -2,6 +2,7 @@
 //! cargo's words, the results.
 
 use std::collections::HashSet;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use burst_protocol::hello::Preface;
@@ -77,28 +78,30 @@ impl Exchange<'_> {
         let began = Instant::now();
         let request = self.request(base_root, root, changes.is_some())?;
         let mut contents = state.contents()?;
-        let mut sending = Sending::new(self.sources, &outgoing, request.compress_large);
-        let offered = (|| {
-            outgoing.preface(&Preface::hello(VERSION))?;
-            outgoing.message(&FromShim::Run(Box::new(request)))?;
-            match (&changes, &base) {
-                (Some(changes), Some(base)) => sending.offer(changes, base, Some(&mut contents)),
-                _ => Ok(()),
+        let sending = Sending::new(self.sources, &outgoing, request.compress_large);
+        let differs = changes.as_deref().zip(base.as_ref());
+        // The agent is heard while we speak: it may have to say that it waits for
+        // another run, or that it gives up.
+        std::thread::scope(|scope| {
+            let contents = &mut contents;
+            let speaking = scope.spawn(|| speak(request, differs, contents, &outgoing, sending));
+            let heard = self
+                .connection
+                .welcome(&mut incoming)
+                .and_then(|()| self.serve_wants(Speaking::Still(speaking), &mut incoming));
+            if let Err(failure) = &heard
+                && !failure.leaves_connection()
+            {
+                // Whatever is still being said, nobody will hear it.
+                self.connection.abandon();
             }
-        })();
-        match offered {
-            // Whoever does not read any more has said why.
-            Ok(()) | Err(SyncError::Gone) => {}
-            Err(error) => return Err(local(error)),
-        }
-        self.connection.welcome(&mut incoming)?;
-        self.serve_wants(&mut sending, &mut incoming)?;
+            heard
+        })?;
         terminal.detail(&format!(
             "synced in {}, {} sent",
             seconds(began.elapsed()),
             bytes(outgoing.traffic().sent())
         ));
-        drop(sending);
         self.signals.forward_to(outgoing.clone());
         // What the agent holds is remembered while cargo runs.
         let outcome = std::thread::scope(|scope| {
@@ -127,7 +130,7 @@ impl Exchange<'_> {
     /// Gives the agent what it wants until its tree is as ours.
     fn serve_wants(
         &self,
-        sending: &mut Sending<'_>,
+        mut speaking: Speaking<'_, '_>,
         incoming: &mut Incoming,
     ) -> Result<(), Failure> {
         let terminal = self.session.terminal;
@@ -138,16 +141,27 @@ impl Exchange<'_> {
                     terminal.begin(format!("waiting for `{holder}` in this project"));
                     terminal.say(&format!("waiting for `{holder}`, which runs in this project"));
                 }
-                FromAgent::Want(want) => match sending.answer(&want) {
-                    Ok(()) | Err(SyncError::Gone) => {}
-                    Err(error) => return Err(local(error)),
-                },
+                FromAgent::Want(want) => {
+                    // It wants something only when it has heard the offer to its end.
+                    let mut sending = speaking.done()?;
+                    let answered = sending.answer(&want);
+                    speaking = Speaking::Done(sending);
+                    match answered {
+                        Ok(()) | Err(SyncError::Gone) => {}
+                        Err(error) => return Err(local(error)),
+                    }
+                }
                 FromAgent::Synced { written, removed } => {
+                    speaking.done()?;
                     terminal.quiet();
                     terminal.detail(&format!("synced: {written} written, {removed} removed"));
                     return Ok(());
                 }
-                FromAgent::Failed(failure) => return Err(Failure::Agent(failure)),
+                FromAgent::Failed(failure) => {
+                    // If it failed because we broke off, our reason is the reason.
+                    speaking.done()?;
+                    return Err(Failure::Agent(failure));
+                }
                 other => return Err(lost(out_of_turn(&other))),
             }
         }
@@ -331,6 +345,53 @@ impl Exchange<'_> {
         }
         state.save()
     }
+}
+
+/// Our side of the sync: the offer under way on its thread, or behind us.
+enum Speaking<'scope, 'a> {
+    Still(ScopedJoinHandle<'scope, (Sending<'a>, Result<(), SyncError>)>),
+    Done(Sending<'a>),
+}
+
+impl<'a> Speaking<'_, 'a> {
+    /// Waits for the end of the offer.
+    fn done(self) -> Result<Sending<'a>, Failure> {
+        let speaking = match self {
+            Self::Done(sending) => return Ok(sending),
+            Self::Still(speaking) => speaking,
+        };
+        let gone = Failure::Lost { started: false, source: SyncError::Gone };
+        match speaking.join().map_err(|_| gone)? {
+            // An agent that does not read any more says why.
+            (sending, Ok(()) | Err(SyncError::Gone)) => Ok(sending),
+            (_, Err(error)) => Err(local(error)),
+        }
+    }
+}
+
+/// Sends the first flight: who we are, what is wanted, and what differs, if the
+/// agent's state is known.
+fn speak<'a>(
+    request: RunRequest,
+    differs: Option<(&[Change], &Directory)>,
+    contents: &mut PackStore,
+    outgoing: &Outgoing,
+    mut sending: Sending<'a>,
+) -> (Sending<'a>, Result<(), SyncError>) {
+    let speak = || {
+        outgoing.preface(&Preface::hello(VERSION))?;
+        outgoing.message(&FromShim::Run(Box::new(request)))?;
+        match differs {
+            Some((changes, base)) => sending.offer(changes, base, Some(contents)),
+            None => Ok(()),
+        }
+    };
+    let spoken = speak();
+    if !matches!(spoken, Ok(()) | Err(SyncError::Gone)) {
+        // A message that has no place here: the agent gives up and answers.
+        drop(outgoing.message(&FromShim::Done));
+    }
+    (sending, spoken)
 }
 
 /// What stands in other users' "waiting for" lines.

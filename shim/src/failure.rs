@@ -135,6 +135,11 @@ impl Failure {
         }
     }
 
+    /// Whether the connection can still be used.
+    pub const fn leaves_connection(&self) -> bool {
+        matches!(self, Self::Restless(_) | Self::Agent(_))
+    }
+
     /// The causes, outermost first.
     pub fn causes(&self) -> Vec<String> {
         if let Self::Agent(failure) = self {
@@ -184,7 +189,7 @@ impl Failure {
                     .into()
             }
             Self::NotOurs { .. } => {
-                "nothing was sent to it; `cargo burst down`, then run it again".into()
+                "end what listens there, or `cargo burst down`; then run it again".into()
             }
             Self::Version { agent_is_newer: true, .. } => {
                 "update this program: `cargo install cargo-burst`".into()

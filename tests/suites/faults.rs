@@ -138,15 +138,15 @@ fn strangers_get_nothing() {
     let project = sandbox.hello("app");
     let stranger = Scripted::start(&sandbox, Says::Nothing, false);
     let found = project.burst("build");
-    assert_explained(&found, 113, "what answers at 127.0.0.1:", "nothing was sent to it");
+    assert_explained(&found, 113, "what answers at 127.0.0.1:", "end what listens there");
     drop(stranger);
     let talker = Scripted::start(&sandbox, Says::Nonsense, true);
-    assert_explained(&project.burst("build"), 113, "what answers at", "nothing was sent");
+    assert_explained(&project.burst("build"), 113, "what answers at", "end what listens there");
     drop(talker);
     // An agent that pins another shim.
     let _agent = Scripted::start(&sandbox, Says::Nothing, true);
     Identity::generate().unwrap().save(&sandbox.keys(), "shim").unwrap();
-    assert_explained(&project.burst("build"), 113, "what answers at", "nothing was sent");
+    assert_explained(&project.burst("build"), 113, "what answers at", "end what listens there");
 }
 
 #[test]

@@ -76,6 +76,32 @@ fn a_run_that_needs_another_state_waits_visibly() {
 }
 
 #[test]
+fn waiting_is_visible_however_much_is_to_be_sent() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    held(&project, "one");
+    let first = start(&project, "run -q");
+    wait_for(&sandbox.path().join("one-started"));
+    // More than any window holds, and nothing that compresses.
+    let noise: Vec<u8> =
+        (0..30_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
+    project.write("data", &noise);
+    let mut second = start(&project, "-v check -q");
+    let mut said = String::new();
+    use std::io::BufRead;
+    let mut stderr = std::io::BufReader::new(second.stderr.take().unwrap());
+    while !said.contains("waiting for `cargo run -q`") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    std::fs::write(sandbox.path().join("one-go"), "").unwrap();
+    assert_eq!(ended(first.wait_with_output().unwrap()).stdout, "one\n");
+    let reading = std::thread::spawn(move || std::io::read_to_string(stderr));
+    assert_eq!(ended(second.wait_with_output().unwrap()).code, Some(0));
+    reading.join().unwrap().unwrap();
+    assert!(std::fs::read(sandbox.agent_tree(&project.root).join("data")).unwrap() == noise);
+}
+
+#[test]
 fn commands_that_start_at_once_share_one_agent() {
     let sandbox = sandbox();
     let projects: Vec<_> = (0..4).map(|n| sandbox.hello(&format!("p{n}"))).collect();
