@@ -30,7 +30,8 @@ pub(crate) fn offer(
     loop {
         match incoming.message()? {
             FromShim::Changes(more) => {
-                if changes.len() + more.len() > CHANGES_MAX {
+                let most = limit::CHANGES_PER_MESSAGE_MAX;
+                if more.len() > most || changes.len() + more.len() > CHANGES_MAX {
                     return Err(SyncError::OutOfTurn("too many changes".into()));
                 }
                 bases = None;

@@ -69,6 +69,9 @@ impl<'a> Sending<'a> {
                 self.offer(&changes, &empty, None)
             }
             Want::Listings(digests) => self.listings(digests),
+            Want::Contents(digests) if digests.len() > DIGESTS_PER_MESSAGE_MAX => {
+                Err(SyncError::OutOfTurn("too many contents at once".into()))
+            }
             Want::Contents(digests) => {
                 let places = self.places.get_or_insert_with(|| self.sources.places());
                 let wanted: Vec<(RelativePath, File)> = digests

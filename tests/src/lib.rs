@@ -226,6 +226,19 @@ pub fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Whether programs are missing that a test needs; then it is skipped.
+pub fn lacks(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &&&str| {
+        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    };
+    let missing: Vec<_> = programs.iter().filter(|program| !is_there(program)).collect();
+    if !missing.is_empty() {
+        skip(&format!("needs {missing:?}"));
+    }
+    !missing.is_empty()
+}
+
 /// Whether this is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

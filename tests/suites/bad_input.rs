@@ -108,6 +108,9 @@ fn as_nobody(sandbox: &Sandbox, command: &Command) -> Command {
 
 #[test]
 fn an_unreadable_file_is_named() {
+    if burst_tests::lacks(&["unshare", "setpriv"]) {
+        return;
+    }
     if !is_root() {
         return skip("needs root, to become a user who may not read a file");
     }
@@ -134,6 +137,9 @@ fn an_unreadable_file_is_named() {
 
 #[test]
 fn without_namespaces_it_runs_elsewhere_and_says_so_once() {
+    if burst_tests::lacks(&["unshare", "setpriv", "pgrep"]) {
+        return;
+    }
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     let forbid = sandbox.path().join("forbid");

@@ -170,6 +170,9 @@ fn an_agent_that_lies_does_no_harm() {
 
 #[test]
 fn a_full_disk_on_the_agent_loses_nothing() {
+    if burst_tests::lacks(&["unshare"]) {
+        return;
+    }
     if !is_root() {
         return skip("needs root, to mount a small disk");
     }
@@ -213,6 +216,9 @@ fn a_full_disk_on_the_agent_loses_nothing() {
 
 #[test]
 fn a_full_disk_here_leaves_no_half_file() {
+    if burst_tests::lacks(&["unshare"]) {
+        return;
+    }
     if !is_root() {
         return skip("needs root, to mount a small disk");
     }
@@ -287,6 +293,9 @@ fn kill_agent(sandbox: &Sandbox) {
 
 #[test]
 fn an_agent_killed_while_cargo_runs() {
+    if burst_tests::lacks(&["pgrep"]) {
+        return;
+    }
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     let alive = sandbox.path().join("alive");

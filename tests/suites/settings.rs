@@ -111,6 +111,9 @@ fn nothing_of_the_environment_is_sent_unless_named() {
 
 #[test]
 fn what_git_tracks_is_sent_though_a_pattern_ignores_it() {
+    if burst_tests::lacks(&["git"]) {
+        return;
+    }
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     project.write(".gitignore", "/target\n*.log\ngenerated/\n");

@@ -272,6 +272,9 @@ fn what_was_edited_meanwhile_is_not_overwritten() {
 
 #[test]
 fn tests_are_nextest_then_documentation() {
+    if burst_tests::lacks(&["cargo-nextest"]) {
+        return;
+    }
     let sandbox = sandbox();
     let project = sandbox.project(
         "lib",
