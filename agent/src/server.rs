@@ -38,6 +38,9 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// How long runs may take to end when the agent is asked to end.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long an agent waits at least for whoever has started it.
+const FIRST_STAY: Duration = Duration::from_secs(10);
+
 /// How long clients may take to hear that the agent is ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -82,6 +85,16 @@ struct Idle {
     busy: usize,
     since: Instant,
     keep_alive: Duration,
+    /// Whether anybody has used the agent yet.
+    used: bool,
+}
+
+impl Idle {
+    /// How long the agent still stays if nothing happens.
+    fn rest(&self) -> Duration {
+        let least = if self.used { Duration::ZERO } else { FIRST_STAY };
+        self.keep_alive.max(least).saturating_sub(self.since.elapsed())
+    }
 }
 
 /// One project among the agent's.
@@ -98,6 +111,9 @@ pub struct Slot {
 /// Runs an agent until it ends. `ready` is told the address once it listens.
 pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), AgentError> {
     let _lock = take_directory(&options.keys)?;
+    let address_file = options.keys.join("address");
+    // One that crashed may have left its own.
+    drop(std::fs::remove_file(&address_file));
     let own = Identity::load(&options.keys, "agent")?;
     let client = identity::load_certificate(&options.keys, "shim")?;
     let config = identity::server_config(&own, client, options.patience)?;
@@ -105,9 +121,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(
     let endpoint = quinn::Endpoint::server(config, options.listen).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
     let agent = Arc::new(Agent::new(&options));
-    let address_file = options.keys.join("address");
-    std::fs::write(&address_file, format!("{address} {} {VERSION}\n", std::process::id()))
-        .map_err(|source| AgentError::State { path: address_file.clone(), source })?;
+    write_address(&address_file, address)?;
     ready(address);
     tokio::select! {
         () = accept(&agent, &endpoint) => {}
@@ -123,6 +137,14 @@ pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(
     endpoint.close(0_u32.into(), b"ending");
     drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
     Ok(())
+}
+
+/// Tells whoever looks where we listen; whole from the first moment on.
+fn write_address(path: &Path, address: SocketAddr) -> Result<(), AgentError> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, format!("{address} {} {VERSION}\n", std::process::id()))
+        .and_then(|()| std::fs::rename(&new, path))
+        .map_err(|source| AgentError::State { path: path.to_owned(), source })
 }
 
 /// Takes the directory for this process alone.
@@ -219,6 +241,7 @@ impl Agent {
                 busy: 0,
                 since: Instant::now(),
                 keep_alive: options.keep_alive,
+                used: false,
             }),
             moved: Notify::new(),
             ending: AtomicBool::new(false),
@@ -267,6 +290,7 @@ impl Agent {
     pub fn busy(self: &Arc<Self>, keep_alive_secs: Option<u64>) -> Busy {
         let mut idle = lock(&self.idle);
         idle.busy += 1;
+        idle.used = true;
         if let Some(secs) = keep_alive_secs {
             idle.keep_alive = Duration::from_secs(secs);
         }
@@ -283,8 +307,7 @@ impl Agent {
     /// What `status` shows.
     pub fn status(&self) -> AgentStatus {
         let idle = lock(&self.idle);
-        let ends_in = idle.keep_alive.saturating_sub(idle.since.elapsed());
-        let ends_in_secs = (idle.busy == 0).then_some(ends_in.as_secs());
+        let ends_in_secs = (idle.busy == 0).then_some(idle.rest().as_secs());
         drop(idle);
         let mut projects = Vec::new();
         for entry in std::fs::read_dir(self.projects()).into_iter().flatten().flatten() {
@@ -353,7 +376,7 @@ impl Agent {
             let wait = {
                 let idle = lock(&self.idle);
                 match idle.busy {
-                    0 => idle.keep_alive.saturating_sub(idle.since.elapsed()),
+                    0 => idle.rest(),
                     _ => Duration::MAX,
                 }
             };

@@ -11,6 +11,9 @@ use quinn::{ConnectError, ConnectionError};
 
 use crate::failure::Failure;
 
+/// What an agent says when it closes a connection because it ends.
+const ENDING: &[u8] = b"ending";
+
 /// How long an agent may take to answer a handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -139,6 +142,9 @@ impl Connection {
 
     fn broken(&self, error: ConnectionError) -> Failure {
         let address = self.address;
+        if matches!(&error, ConnectionError::ApplicationClosed(close) if close.reason == ENDING) {
+            return Failure::AgentEnding;
+        }
         if is_stranger(&error) {
             return Failure::NotOurs { address, source: Box::new(error) };
         }

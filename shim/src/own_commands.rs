@@ -23,9 +23,12 @@ pub fn status(
     let Some(connection) = provider.reach_running(runtime)? else {
         return print(terminal, "local agent: not running (the next run starts it)\n");
     };
-    let answered = ask(runtime, &connection, &FromShim::Status)?;
+    let answered = ask(runtime, &connection, &FromShim::Status);
     runtime.block_on(connection.close());
-    let FromAgent::Status(status) = answered else { return Err(Failure::AgentEnding) };
+    if matches!(answered, Err(Failure::AgentEnding)) {
+        return print(terminal, "local agent: ending\n");
+    }
+    let FromAgent::Status(status) = answered? else { return Err(Failure::AgentEnding) };
     print(terminal, &shown(&status))
 }
 

@@ -73,16 +73,25 @@ impl Session<'_> {
             let scanned = self.scan(&prepared);
             (reaching.join().unwrap_or(Err(Failure::AgentEnding)), scanned)
         });
-        let (mut state, sources) = scanned?;
-        let reached = reached?;
+        let (mut state, mut sources) = scanned?;
+        let mut reached = reached?;
         if reached.started {
             self.terminal.say(
                 "no Hetzner token, so cargo runs through an agent on this machine; with \
                  HCLOUD_TOKEN set it runs on a server",
             );
         }
-        let exchanged =
-            self.exchange(&prepared, &mut state, sources, &reached.connection, &signals);
+        let mut exchange = |connection: &Connection, sources| {
+            self.exchange(&prepared, &mut state, sources, connection, &signals)
+        };
+        let mut exchanged = exchange(&reached.connection, sources);
+        if matches!(exchanged, Err(Failure::AgentEnding)) {
+            // It was about to end when we came: the next one will be there for us.
+            provider.wait_until_ended()?;
+            reached = provider.reach(&self.runtime)?;
+            sources = self.scan(&prepared)?.1;
+            exchanged = exchange(&reached.connection, sources);
+        }
         self.terminal.quiet();
         signals.stop_forwarding();
         if let Some(signal) = signals.insisted() {

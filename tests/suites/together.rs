@@ -138,6 +138,11 @@ fn the_agent_ends_when_idle_and_when_told() {
     while !project.ok("status").stdout.contains("not running") {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
+    // Runs that meet an agent at its end get the next one.
+    sandbox.settings("keep_alive_secs = 0\n");
+    for _ in 0..12 {
+        project.ok("check -q");
+    }
 }
 
 #[test]

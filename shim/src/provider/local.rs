@@ -32,6 +32,9 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// How long an agent may take to end when it is told to.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How often is looked whether an agent has come or gone.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A log that has grown beyond this is begun anew.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
@@ -76,16 +79,28 @@ impl LocalProvider {
             return Ok(Reached { connection, started: false });
         }
         let address = self.start()?;
-        Ok(Reached { connection: self.connect(runtime, address)?, started: true })
+        let connection = runtime.block_on(self.connecting(address)?)?;
+        Ok(Reached { connection, started: true })
     }
 
-    /// Connects to the agent if one is there.
+    /// Connects to the agent if one is there. One that is ending counts as none,
+    /// when it has ended.
     pub fn reach_running(&self, runtime: &Handle) -> Result<Option<Connection>, Failure> {
-        let Some(address) = self.address()? else { return Ok(None) };
-        match self.connect(runtime, address) {
-            // It ended in between.
-            Err(_) if !self.is_running()? => Ok(None),
-            other => other.map(Some),
+        let began = Instant::now();
+        loop {
+            match self.described()? {
+                None => return Ok(None),
+                Some((Some(address), _)) => {
+                    if let Some(connection) = self.connect_while_there(runtime, address)? {
+                        return Ok(Some(connection));
+                    }
+                }
+                // It is starting or ending: either is soon over.
+                Some((None, _)) if began.elapsed() < END_DEADLINE => {
+                    std::thread::sleep(LOOK_EVERY);
+                }
+                Some((None, _)) => return Err(Failure::AgentEnding),
+            }
         }
     }
 
@@ -107,7 +122,7 @@ impl LocalProvider {
             if asked.elapsed() > END_DEADLINE {
                 return Err(Failure::AgentEnding);
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK_EVERY);
         }
         Ok(())
     }
@@ -117,19 +132,47 @@ impl LocalProvider {
         &self.disk
     }
 
-    fn address(&self) -> Result<Option<SocketAddr>, Failure> {
-        Ok(self.described()?.map(|(address, _)| address))
+    /// Connects, unless the agent of this address ends meanwhile.
+    fn connect_while_there(
+        &self,
+        runtime: &Handle,
+        address: SocketAddr,
+    ) -> Result<Option<Connection>, Failure> {
+        let is_gone = || {
+            let there = self.described();
+            !matches!(there, Ok(Some((Some(other), _))) if other == address)
+        };
+        let gone = async {
+            while !is_gone() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let connecting = self.connecting(address)?;
+        let connected = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                connected = connecting => Some(connected),
+                () = gone => None,
+            }
+        });
+        match connected {
+            Some(Err(_)) | None if is_gone() => Ok(None),
+            Some(connected) => connected.map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// Address and process of the agent that holds the lock.
-    fn described(&self) -> Result<Option<(SocketAddr, Option<u32>)>, Failure> {
+    /// Address and process of the agent that holds the lock, if there is one; it
+    /// has an address from when it listens until it begins to end.
+    #[expect(clippy::type_complexity, reason = "two facts, each of which may be missing")]
+    fn described(&self) -> Result<Option<(Option<SocketAddr>, Option<u32>)>, Failure> {
         if !self.is_running()? {
             return Ok(None);
         }
         let text = std::fs::read_to_string(self.keys.join("address")).unwrap_or_default();
         let mut words = text.split_whitespace();
         let address = words.next().and_then(|word| word.parse().ok());
-        Ok(address.map(|address| (address, words.next().and_then(|word| word.parse().ok()))))
+        Ok(Some((address, words.next().and_then(|word| word.parse().ok()))))
     }
 
     /// Whether an agent holds the lock.
@@ -144,11 +187,15 @@ impl LocalProvider {
         Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
 
-    fn connect(&self, runtime: &Handle, address: SocketAddr) -> Result<Connection, Failure> {
+    fn connecting(
+        &self,
+        address: SocketAddr,
+    ) -> Result<impl Future<Output = Result<Connection, Failure>>, Failure> {
         let own = Identity::load(&self.keys, "shim").map_err(Failure::Keys)?;
         let pinned = identity::load_certificate(&self.keys, "agent").map_err(Failure::Keys)?;
         let gone_after = Duration::from_secs(grace_secs());
-        runtime.block_on(Connection::open(address, &own, pinned, Patience { gone_after }))
+        let patience = Patience { gone_after };
+        Ok(async move { Connection::open(address, &own, pinned, patience).await })
     }
 
     /// Makes the directory, private, and takes the lock of those who start.
