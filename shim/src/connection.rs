@@ -93,8 +93,9 @@ impl Connection {
         match incoming.preface_within(WELCOME_DEADLINE) {
             Ok(Preface::Welcome { chosen, .. }) if VERSIONS.contains(&chosen) => Ok(()),
             Ok(Preface::Refuse { reason: Reason::Ending, .. }) => Err(Failure::AgentEnding),
-            Ok(Preface::Refuse { lowest, text, .. }) => Err(Failure::Version {
+            Ok(Preface::Refuse { lowest, highest, text, .. }) => Err(Failure::Version {
                 agent: printable(&text),
+                speaks: (lowest, highest),
                 own: VERSION,
                 agent_is_newer: lowest > *VERSIONS.end(),
             }),

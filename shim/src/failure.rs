@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use burst_agent::error::AgentError;
+use burst_protocol::hello::VERSIONS;
 use burst_protocol::message::{self, FailureKind};
 use burst_sync::SyncError;
 
@@ -82,7 +83,9 @@ pub enum Failure {
     Version {
         /// The agent's program version.
         agent: String,
-        /// Ours.
+        /// The lowest and the highest protocol version that it speaks.
+        speaks: (u16, u16),
+        /// Our program version.
         own: &'static str,
         /// Whether the agent is the newer one.
         agent_is_newer: bool,
@@ -143,10 +146,30 @@ impl Failure {
     /// The causes, outermost first.
     pub fn causes(&self) -> Vec<String> {
         if let Self::Agent(failure) = self {
-            return failure.messages.iter().skip(1).cloned().collect();
+            let mut causes: Vec<String> = failure.messages.iter().skip(1).cloned().collect();
+            if failure.kind == FailureKind::WouldEmpty {
+                causes.push("the scan here found none of the project's sources".into());
+            }
+            return causes;
         }
-        if let Self::AgentStart { words, .. } = self {
-            return words.lines().map(str::to_owned).collect();
+        match self {
+            Self::AgentStart { words, .. } if words.is_empty() => {
+                return vec!["it was not ready in time and wrote nothing".into()];
+            }
+            Self::AgentStart { words, .. } => return words.lines().map(str::to_owned).collect(),
+            Self::NoWorkspace { code, .. } => {
+                return vec![format!("`cargo metadata` exited with code {code}")];
+            }
+            Self::Version { speaks: (lowest, highest), .. } => {
+                let (low, high) = (VERSIONS.start(), VERSIONS.end());
+                return vec![format!(
+                    "the agent speaks versions {lowest} to {highest}, this program {low} to {high}"
+                )];
+            }
+            Self::Silent { source: None, .. } => {
+                return vec!["the handshake was not answered in time".into()];
+            }
+            _ => {}
         }
         let mut causes = Vec::new();
         let mut source = std::error::Error::source(self);

@@ -18,8 +18,8 @@ use crate::sandbox;
 #[track_caller]
 fn assert_explained(ended: &Ended, code: i32, error: &str, hint: &str) {
     assert_eq!(ended.code, Some(code), "{ended:#?}");
-    for part in [format!("error: {error}"), format!("hint: {hint}")] {
-        assert!(ended.stderr.contains(&part), "{part}: {}", ended.stderr);
+    for part in [&format!("error: {error}"), "caused by: ", &format!("hint: {hint}")] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
     }
 }
 
