@@ -3,7 +3,7 @@
 //! - [`server`] listens, knows its projects and when to end; [`identity`] is the
 //!   TLS on both ends.
 //! - [`session`] serves one request: a place in the [`queue`], the sync into a
-//!   [`project`] (its receiving half is [`receive`]), the cargo calls ([`steps`],
+//!   [`project`] (its receiving half is `receive`), the cargo calls ([`steps`],
 //!   laid out by [`layout`]), and what they left behind ([`artifacts`]).
 //! - [`run`] contains a cargo call in namespaces and tells exactly how it ended.
 //!
