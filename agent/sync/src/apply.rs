@@ -323,6 +323,65 @@ mod tests {
     }
 
     #[test]
+    fn links_that_a_run_left_are_replaced_and_never_followed() {
+        let disk = tempfile::tempdir().unwrap();
+        let (root, outside) = (disk.path().join("tree"), disk.path().join("outside"));
+        for directory in [&root, &outside] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        std::fs::write(outside.join("x"), "theirs").unwrap();
+        for name in ["d", "f"] {
+            std::os::unix::fs::symlink(&outside, root.join(name)).unwrap();
+        }
+        let handle = TreeHandle::open(&root).unwrap();
+        let mut store = ContentStore::open(&disk.path().join("store")).unwrap();
+        let digest = Digest::of(b"ours");
+        store.packs.put(digest, b"ours", true).unwrap();
+        let put = |path: &str| Change::Put {
+            path: RelativePath::new(path.as_bytes()).unwrap(),
+            entry: Entry::File(File { size: 4, digest, executable: false }),
+        };
+        let (old, stamp) = (tree(&["d/x", "d/y"]), Moment::coarse_now());
+        let gone = RelativePath::new(b"d/y").unwrap();
+        let changes = [Change::Remove { path: gone }, put("d/x"), put("f")];
+        let cache = &mut StatCache::default();
+        assert!(handle.read(&RelativePath::new(b"d/x").unwrap(), 100).is_err());
+        apply(&handle, &old, &changes, &mut store, stamp, cache).unwrap();
+        assert_eq!(std::fs::read(outside.join("x")).unwrap(), b"theirs");
+        for path in ["d/x", "f"] {
+            assert_eq!(std::fs::read(root.join(path)).unwrap(), b"ours");
+        }
+        assert!(!std::fs::symlink_metadata(root.join("d")).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn only_changed_content_gets_a_new_time() {
+        let disk = tempfile::tempdir().unwrap();
+        let root = disk.path().join("tree");
+        std::fs::create_dir(&root).unwrap();
+        let handle = TreeHandle::open(&root).unwrap();
+        let mut store = ContentStore::open(&disk.path().join("store")).unwrap();
+        let mut held = Directory::new();
+        let mut cache = StatCache::default();
+        let path = RelativePath::new(b"a").unwrap();
+        let mut put = |content: &[u8], executable, stamp| {
+            let digest = Digest::of(content);
+            store.packs.put(digest, content, false).unwrap();
+            let file = File { size: content.len() as u64, digest, executable };
+            let change = Change::Put { path: path.clone(), entry: Entry::File(file) };
+            apply(&handle, &held, std::slice::from_ref(&change), &mut store, stamp, &mut cache)
+                .unwrap();
+            held.apply(&change).unwrap();
+            modified(&handle.status(&path).unwrap())
+        };
+        let early = Moment::from_seconds(1000);
+        assert_eq!(put(b"one", false, early), early);
+        assert_eq!(put(b"one", true, early.plus_seconds(5)), early);
+        // The agent's clock went back: the time still goes on.
+        assert!(put(b"two", true, Moment::from_seconds(10)) > early);
+    }
+
+    #[test]
     fn a_tree_is_never_emptied() {
         let full = tree(&["w/Cargo.toml", "w/src/main.rs"]);
         assert!(check_not_emptied(&full, &Directory::new()).is_err());
