@@ -48,9 +48,6 @@ pub enum AgentError {
     /// No cargo on the agent.
     #[error("there is no cargo on the agent's PATH")]
     NoCargo,
-    /// The agent is asked to end.
-    #[error("the agent is ending")]
-    Ending,
 }
 
 impl AgentError {
@@ -69,7 +66,6 @@ impl AgentError {
                 | SyncError::Codec(_),
             ) => FailureKind::Corrupt,
             Self::NoCargo => FailureKind::NoCargo,
-            Self::Ending => FailureKind::Ending,
             _ => FailureKind::Other,
         };
         let mut messages = vec![self.to_string()];

@@ -47,6 +47,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// zstd's level towards the client.
 const COMPRESSION_LEVEL: i32 = 1;
 
+/// What a client is told when its connection is closed because the agent ends.
+pub const ENDING: &[u8] = b"ending";
+
 /// The program version, for people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -134,7 +137,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(
     agent.kill_runs();
     // Those who are served get a moment to hear how it ends.
     drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
-    endpoint.close(0_u32.into(), b"ending");
+    endpoint.close(0_u32.into(), ENDING);
     drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
     Ok(())
 }

@@ -4,15 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use burst_agent::identity::{self, Identity, Patience};
+use burst_agent::server::ENDING;
 use burst_protocol::hello::{Preface, Reason, VERSIONS};
 use burst_sync::SyncError;
 use burst_sync::wire::{self, Incoming, Opening, Outgoing, Writing};
 use quinn::{ConnectError, ConnectionError};
 
 use crate::failure::Failure;
-
-/// What an agent says when it closes a connection because it ends.
-const ENDING: &[u8] = b"ending";
 
 /// How long an agent may take to answer a handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);

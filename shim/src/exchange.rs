@@ -1,6 +1,7 @@
 //! One stream's worth of talking: the request and what differs, the agent's wants,
 //! cargo's words, the results.
 
+use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
@@ -77,13 +78,15 @@ impl Exchange<'_> {
         terminal.begin("syncing");
         let began = Instant::now();
         let request = self.request(base_root, root, changes.is_some())?;
-        let mut contents = state.contents()?;
+        // Only what differs needs the contents of last time, or changes them.
+        let is_new = base_root != Some(root);
+        let mut contents = if is_new { Some(state.contents()?) } else { None };
         let sending = Sending::new(self.sources, &outgoing, request.compress_large);
         let differs = changes.as_deref().zip(base.as_ref());
         // The agent is heard while we speak: it may have to say that it waits for
         // another run, or that it gives up.
         std::thread::scope(|scope| {
-            let contents = &mut contents;
+            let contents = contents.as_mut();
             let speaking = scope.spawn(|| speak(request, differs, contents, &outgoing, sending));
             let heard = self
                 .connection
@@ -105,9 +108,8 @@ impl Exchange<'_> {
         self.signals.forward_to(outgoing.clone());
         // What the agent holds is remembered while cargo runs.
         let outcome = std::thread::scope(|scope| {
-            let remembering = scope.spawn(|| {
-                self.remember(state, base_root != Some(root), base.as_ref(), &mut contents)
-            });
+            let remembering =
+                scope.spawn(|| self.remember(state, base.as_ref(), contents.as_mut()));
             let outcome = self.follow(&mut incoming, &outgoing);
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
@@ -269,15 +271,14 @@ impl Exchange<'_> {
         }
     }
 
-    /// Remembers what the agent holds now.
+    /// Remembers what the agent holds now; `contents` are given if that is new.
     fn remember(
         &self,
         state: &mut WorkspaceState,
-        is_new: bool,
         base: Option<&Directory>,
-        contents: &mut PackStore,
+        contents: Option<&mut PackStore>,
     ) -> Result<(), Failure> {
-        if is_new {
+        if let Some(contents) = contents {
             state.save_base(&self.sources.tree)?;
             let empty = Directory::new();
             let changes = base.unwrap_or(&empty).changes_to(&self.sources.tree);
@@ -295,12 +296,10 @@ impl Exchange<'_> {
         outgoing: &Outgoing,
     ) -> Result<Returned, Failure> {
         let workspace = &self.prepared.workspace;
-        let (rules, _) = IgnoreRules::new(
-            &workspace.root,
-            &self.prepared.settings.unexclude,
-            &[],
-            HashSet::new(),
-        );
+        let unexclude = &self.prepared.settings.unexclude;
+        // Most runs change no source file, and need no rules.
+        let rules =
+            LazyCell::new(|| IgnoreRules::new(&workspace.root, unexclude, &[], HashSet::new()).0);
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
         let mut cache = StatCache::load(&state.returned_path());
         let mut returns =
@@ -374,7 +373,7 @@ impl<'a> Speaking<'_, 'a> {
 fn speak<'a>(
     request: RunRequest,
     differs: Option<(&[Change], &Directory)>,
-    contents: &mut PackStore,
+    contents: Option<&mut PackStore>,
     outgoing: &Outgoing,
     mut sending: Sending<'a>,
 ) -> (Sending<'a>, Result<(), SyncError>) {
@@ -382,7 +381,7 @@ fn speak<'a>(
         outgoing.preface(&Preface::hello(VERSION))?;
         outgoing.message(&FromShim::Run(Box::new(request)))?;
         match differs {
-            Some((changes, base)) => sending.offer(changes, base, Some(contents)),
+            Some((changes, base)) => sending.offer(changes, base, contents),
             None => Ok(()),
         }
     };

@@ -6,7 +6,7 @@
 //! written outside of the workspace and its target directory, and nothing through
 //! a symbolic link inside of them. What is here already is not fetched.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -470,12 +470,12 @@ pub fn base_after(
     changes: &[Change],
     adopted: &[u32],
 ) -> Option<burst_protocol::tree::Directory> {
-    let adopted: HashMap<usize, ()> = adopted.iter().map(|index| (*index as usize, ())).collect();
+    let adopted: BTreeSet<usize> = adopted.iter().map(|index| *index as usize).collect();
     let mut base = sent.clone();
     for (index, change) in changes.iter().enumerate() {
         let known = base.get(change.path()).is_some();
         let counts = match change {
-            Change::Put { .. } => known || adopted.contains_key(&index),
+            Change::Put { .. } => known || adopted.contains(&index),
             Change::Remove { .. } => known,
         };
         if counts {

@@ -276,13 +276,6 @@ impl Directory {
         self.visit_below(&mut Vec::new(), visit);
     }
 
-    /// How many files, links and directories are below.
-    pub fn count(&self) -> usize {
-        let mut count = 0;
-        self.visit(&mut |_, _| count += 1);
-        count
-    }
-
     /// How many files are below.
     pub fn count_files(&self) -> usize {
         let mut count = 0;
