@@ -17,6 +17,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A home and what belongs to it.
 #[derive(Debug)]
@@ -208,6 +209,35 @@ impl Project<'_> {
     pub fn output_of(&self, program: &str) -> String {
         let output = Command::new(self.root.join(program)).output().expect("a program");
         String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+/// Gives `outer`, whose own arguments end with a program, that program's arguments,
+/// directory and environment.
+pub fn carry_over(outer: &mut Command, inner: &Command) {
+    outer.args(inner.get_args()).env_clear();
+    if let Some(directory) = inner.get_current_dir() {
+        outer.current_dir(directory);
+    }
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+}
+
+/// Waits for something that will certainly happen, or fails loudly.
+#[track_caller]
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} does not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Every error of ours names what failed, a cause and a next step.
+#[track_caller]
+pub fn assert_explained(ended: &Ended, code: i32, error: &str, hint: &str) {
+    assert_eq!(ended.code, Some(code), "{ended:#?}");
+    for part in [&format!("error: {error}"), "caused by: ", &format!("hint: {hint}")] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
     }
 }
 

@@ -1,7 +1,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use burst_agent::identity::{self, Identity, Patience};
 use burst_protocol::Digest;
@@ -9,19 +9,11 @@ use burst_protocol::codec;
 use burst_protocol::frame::{Header, Kind};
 use burst_protocol::hello::{Preface, Reason};
 use burst_protocol::message::{FromAgent, Want};
-use burst_tests::{Ended, Sandbox, ended, is_root, skip};
+use burst_tests::{Sandbox, assert_explained, carry_over, ended, is_root, skip, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::sandbox;
-
-#[track_caller]
-fn assert_explained(ended: &Ended, code: i32, error: &str, hint: &str) {
-    assert_eq!(ended.code, Some(code), "{ended:#?}");
-    for part in [&format!("error: {error}"), "caused by: ", &format!("hint: {hint}")] {
-        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
-    }
-}
 
 /// What a scripted agent says to every stream.
 #[derive(Clone, Copy, Debug)]
@@ -191,11 +183,8 @@ fn a_full_disk_on_the_agent_loses_nothing() {
             "mount -t tmpfs -o size=4m none \"$1\" && shift && exec \"$@\"",
             "sh",
         ]);
-        outer.arg(&disk).arg(inner.get_program()).args(inner.get_args());
-        outer.current_dir(&project.root).env_clear();
-        for (name, value) in inner.get_envs() {
-            outer.env(name, value.unwrap());
-        }
+        outer.arg(&disk).arg(inner.get_program());
+        carry_over(&mut outer, &inner);
         ended(outer.output().unwrap())
     };
     let noise: Vec<u8> =
@@ -234,11 +223,8 @@ fn a_full_disk_here_leaves_no_half_file() {
             target.display()
         );
         outer.args(["--mount", "sh", "-c", &script, "sh"]);
-        outer.arg(&target).arg(inner.get_program()).args(inner.get_args());
-        outer.current_dir(&project.root).env_clear();
-        for (name, value) in inner.get_envs() {
-            outer.env(name, value.unwrap());
-        }
+        outer.arg(&target).arg(inner.get_program());
+        carry_over(&mut outer, &inner);
         ended(outer.output().unwrap())
     };
     project.ok("check");
@@ -305,11 +291,7 @@ fn an_agent_killed_while_cargo_runs() {
     );
     let running =
         project.command("run -q").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let began = Instant::now();
-    while !alive.exists() {
-        assert!(began.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("the run", || alive.exists());
     kill_agent(&sandbox);
     let found = ended(running.wait_with_output().unwrap());
     assert_explained(

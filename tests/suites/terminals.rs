@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use burst_tests::{Project, ended};
+use burst_tests::{Project, ended, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::pty::OpenptFlags;
@@ -36,15 +36,6 @@ fn read_all(mut terminal: std::fs::File) -> String {
     // A terminal that is closed on the other side reads as an error.
     drop(terminal.read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Waits for something that will certainly happen, or fails loudly.
-fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !happened() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{what} does not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A program that writes its process id, then waits for ever.

@@ -1,7 +1,9 @@
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use burst_tests::{Project, ended};
+use burst_tests::{Project, ended, wait_until};
 
 use crate::sandbox;
 
@@ -22,11 +24,18 @@ fn start(project: &Project<'_>, arguments: &str) -> Child {
 }
 
 fn wait_for(path: &std::path::Path) {
-    let began = Instant::now();
-    while !path.exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{}", path.display());
-        std::thread::sleep(Duration::from_millis(5));
+    wait_until(&path.display().to_string(), || path.exists());
+}
+
+/// Reads what a run says until it says that it waits for `cargo run -q`; the rest
+/// is read by the thread that is returned.
+fn heard_waiting(run: &mut Child) -> JoinHandle<std::io::Result<String>> {
+    let mut said = String::new();
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    while !said.contains("waiting for `cargo run -q`") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
     }
+    std::thread::spawn(move || std::io::read_to_string(stderr))
 }
 
 #[test]
@@ -62,15 +71,9 @@ fn a_run_that_needs_another_state_waits_visibly() {
     assert_eq!(project.ok("check -q").code, Some(0));
     project.write("src/main.rs", "fn main() { println!(\"two\") }\n");
     let mut second = start(&project, "-v run -q");
-    let mut said = String::new();
-    use std::io::BufRead;
-    let mut stderr = std::io::BufReader::new(second.stderr.take().unwrap());
-    while !said.contains("waiting for `cargo run -q`") {
-        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
-    }
+    let reading = heard_waiting(&mut second);
     std::fs::write(sandbox.path().join("one-go"), "").unwrap();
     assert_eq!(ended(first.wait_with_output().unwrap()).stdout, "one\n");
-    let reading = std::thread::spawn(move || std::io::read_to_string(stderr));
     assert_eq!(ended(second.wait_with_output().unwrap()).stdout, "two\n");
     reading.join().unwrap().unwrap();
 }
@@ -87,15 +90,9 @@ fn waiting_is_visible_however_much_is_to_be_sent() {
         (0..30_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
     project.write("data", &noise);
     let mut second = start(&project, "-v check -q");
-    let mut said = String::new();
-    use std::io::BufRead;
-    let mut stderr = std::io::BufReader::new(second.stderr.take().unwrap());
-    while !said.contains("waiting for `cargo run -q`") {
-        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
-    }
+    let reading = heard_waiting(&mut second);
     std::fs::write(sandbox.path().join("one-go"), "").unwrap();
     assert_eq!(ended(first.wait_with_output().unwrap()).stdout, "one\n");
-    let reading = std::thread::spawn(move || std::io::read_to_string(stderr));
     assert_eq!(ended(second.wait_with_output().unwrap()).code, Some(0));
     reading.join().unwrap().unwrap();
     assert!(std::fs::read(sandbox.agent_tree(&project.root).join("data")).unwrap() == noise);
