@@ -1,5 +1,6 @@
 //! The suites, each in a file of its own:
 //!
+//! - `api`: the client of the Hetzner API against the simulator of it.
 //! - `verbs`: what comes out of each verb, and what comes back.
 //! - `bad_input`: errors, their hints and exit codes.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
@@ -15,6 +16,7 @@
     reason = "these are tests: a panic is how they fail"
 )]
 
+mod api;
 mod bad_input;
 mod faults;
 mod histories;

@@ -1,0 +1,307 @@
+//! One request, with its retries.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, DATE, HeaderValue};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Code, Error, Operation};
+use crate::retry::Retries;
+use crate::token::Token;
+
+/// Where the API is.
+pub const ENDPOINT: &str = "https://api.hetzner.cloud/v1";
+
+/// How long one request may take, retries aside.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a connection may take to be made.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Bytes of an answer. A page of fifty servers has some 200 kB.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Parameters of a query.
+pub(crate) type Query = Vec<(&'static str, String)>;
+
+/// What answers contain.
+pub(crate) type Answer = Map<String, Value>;
+
+/// A random number in 0..1, for the jitter of retries.
+pub type Chance = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// A client for one token, which is one project at Hetzner. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    endpoint: String,
+    authorization: HeaderValue,
+    retries: Retries,
+    chance: Chance,
+    /// The API's clock less ours, in seconds.
+    offset_secs: Arc<AtomicI64>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Client").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: RefusalError,
+}
+
+#[derive(Deserialize)]
+struct RefusalError {
+    code: Code,
+    message: String,
+    #[serde(default)]
+    details: Option<Details>,
+}
+
+#[derive(Default, Deserialize)]
+struct Details {
+    #[serde(default)]
+    fields: Vec<Field>,
+    #[serde(default)]
+    limits: Vec<Limit>,
+}
+
+#[derive(Deserialize)]
+struct Field {
+    name: String,
+    #[serde(default)]
+    messages: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    name: String,
+}
+
+impl RefusalError {
+    fn message(&self) -> String {
+        let mut text = self.message.clone();
+        if let Some(details) = &self.details {
+            for field in &details.fields {
+                text.push_str(&format!("; {}: {}", field.name, field.messages.join(", ")));
+            }
+            for limit in &details.limits {
+                text.push_str(&format!("; limit {}", limit.name));
+            }
+        }
+        // Words of a peer: nothing in them may steer a terminal.
+        text.chars().filter(|character| !character.is_control()).take(500).collect()
+    }
+}
+
+impl Client {
+    /// A client for an endpoint, such as [`ENDPOINT`]. rustls must have a process-wide
+    /// crypto provider by now.
+    pub fn new(
+        endpoint: &str,
+        token: &Token,
+        retries: Retries,
+        chance: Chance,
+    ) -> Result<Self, Error> {
+        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        let url = reqwest::Url::parse(&endpoint);
+        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err(Error::Endpoint(endpoint));
+        }
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("cargo-burst/", env!("CARGO_PKG_VERSION")))
+            .timeout(REQUEST_DEADLINE)
+            .connect_timeout(CONNECT_DEADLINE)
+            // A token must not follow a redirect to somewhere else.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(Error::Http)?;
+        Ok(Self {
+            http,
+            endpoint,
+            authorization: token.header(),
+            retries,
+            chance,
+            offset_secs: Arc::default(),
+        })
+    }
+
+    /// Where it asks.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// What time it is by the API's clock, as far as its last answer told; our clock
+    /// may be wrong by hours, and created times and bills are by theirs.
+    pub fn now(&self) -> jiff::Timestamp {
+        let now = jiff::Timestamp::now();
+        let offset = jiff::SignedDuration::from_secs(self.offset_secs.load(Ordering::Relaxed));
+        now.checked_add(offset).unwrap_or(now)
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &'static str,
+    ) -> Result<T, Error> {
+        let (answer, operation) = self.get_raw(path, Query::new()).await?;
+        field(answer, key, &operation)
+    }
+
+    pub(crate) async fn get_raw(
+        &self,
+        path: &str,
+        query: Query,
+    ) -> Result<(Answer, Operation), Error> {
+        self.request(Method::GET, path, &query, None).await
+    }
+
+    pub(crate) async fn send<B: Serialize + Sync>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<(Answer, Operation), Error> {
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        self.request(method, path, &Query::new(), Some(body)).await
+    }
+
+    /// Deletes; what is not there (any more) is deleted.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, Error> {
+        match self.request(Method::DELETE, path, &Query::new(), None).await {
+            Err(error) if error.is_not_found() => Ok(Answer::new()),
+            answered => answered.map(|(answer, _)| answer),
+        }
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<Vec<u8>>,
+    ) -> Result<(Answer, Operation), Error> {
+        let mut tried = 0;
+        loop {
+            let operation = Operation { method: name(&method), path: path.to_owned() };
+            let answered = self.once(&method, operation.clone(), query, body.clone()).await;
+            tried += 1;
+            match answered {
+                Ok(answer) => return Ok((answer, operation)),
+                Err(error) => match self.retries.wait(&error, tried, (self.chance)()) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return Err(error),
+                },
+            }
+        }
+    }
+
+    async fn once(
+        &self,
+        method: &Method,
+        operation: Operation,
+        query: &Query,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, Error> {
+        let url = format!("{}{}", self.endpoint, operation.path);
+        let mut request = self
+            .http
+            .request(method.clone(), url)
+            .header(AUTHORIZATION, self.authorization.clone())
+            .query(query);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let lost = |source: reqwest::Error| Error::Unreachable {
+            operation: operation.clone(),
+            timed_out: source.is_timeout(),
+            unsent: source.is_connect(),
+            source: source.without_url(),
+        };
+        let response = request.send().await.map_err(lost)?;
+        let status = response.status().as_u16();
+        self.learn_time(response.headers().get(DATE));
+        let correlation = response
+            .headers()
+            .get("x-correlation-id")
+            .and_then(|value| value.to_str().ok())
+            .map(|id| id.chars().take(64).collect::<String>());
+        let bytes = read_all(response).await.map_err(lost)?;
+        if !(200..300).contains(&status) {
+            return Err(match serde_json::from_slice::<Refusal>(&bytes) {
+                Ok(Refusal { error }) => Error::Refused {
+                    operation,
+                    status,
+                    message: error.message(),
+                    code: error.code,
+                    correlation,
+                },
+                Err(_) => Error::Status { operation, status, correlation },
+            });
+        }
+        if bytes.is_empty() {
+            return Ok(Answer::new());
+        }
+        serde_json::from_slice(&bytes).map_err(|source| Error::Unintelligible {
+            operation,
+            correlation,
+            source,
+        })
+    }
+
+    fn learn_time(&self, date: Option<&HeaderValue>) {
+        let Some(text) = date.and_then(|date| date.to_str().ok()) else { return };
+        let Ok(there) = DateTimeParser::new().parse_timestamp(text) else { return };
+        let here = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
+        let offset = there.as_second() - here;
+        // The header has whole seconds: a second more or less is no offset.
+        let offset = if offset.abs() <= 1 { 0 } else { offset };
+        self.offset_secs.store(offset, Ordering::Relaxed);
+    }
+}
+
+/// Reads a body up to its cap; what is beyond is cut and fails as JSON.
+async fn read_all(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+            break;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+const fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "POST",
+    }
+}
+
+/// Takes a field out of an answer.
+pub(crate) fn field<T: DeserializeOwned>(
+    mut answer: Answer,
+    key: &'static str,
+    operation: &Operation,
+) -> Result<T, Error> {
+    let value = answer.remove(key).unwrap_or_default();
+    serde_json::from_value(value).map_err(|source| Error::Unintelligible {
+        operation: operation.clone(),
+        correlation: None,
+        source,
+    })
+}

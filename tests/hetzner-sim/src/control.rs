@@ -1,0 +1,66 @@
+//! The control endpoint, which is no part of the API: `/control/...` beside `/v1`.
+//!
+//! ```text
+//! GET  /control/calls        what was asked
+//! POST /control/scenario     replaces the scenario (what is there stays)
+//! POST /control/advance      {"secs": 3600}: moves virtual time
+//! POST /control/rate         {"rate": 60}: how fast it runs
+//! GET  /control/ledger       the bill
+//! GET  /control/state        servers and volumes
+//! GET  /control/held         waits until a call is held; its number
+//! POST /control/release      lets it go
+//! GET  /control/violations   answers that were not as the schemas want them
+//! ```
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::render;
+use crate::scenario::Scenario;
+use crate::simulator::{Shared, lock};
+
+/// Serves one request.
+pub async fn serve(shared: &Arc<Shared>, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+    let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let answer = match (method, path) {
+        ("GET", "/calls") => json!(shared.calls()),
+        ("GET", "/ledger") => {
+            let (ledger, sum) = shared.ledger();
+            json!({ "lines": ledger.lines, "sum": sum, "total": sum.total() })
+        }
+        ("GET", "/state") => state(shared),
+        ("GET", "/violations") => json!(shared.violations()),
+        ("GET", "/held") => json!(shared.wait_until_held().await),
+        ("POST", "/release") => {
+            shared.release();
+            Value::Null
+        }
+        ("POST", "/advance") => {
+            shared.advance(body["secs"].as_f64().unwrap_or(0.0));
+            Value::Null
+        }
+        ("POST", "/rate") => {
+            lock(&shared.clock).set_rate(body["rate"].as_f64().unwrap_or(1.0));
+            Value::Null
+        }
+        ("POST", "/scenario") => match serde_json::from_value::<Scenario>(body) {
+            Ok(scenario) => {
+                lock(&shared.world).scenario = scenario;
+                Value::Null
+            }
+            Err(error) => return (422, json!({ "error": error.to_string() })),
+        },
+        _ => return (404, json!({ "error": "no such control" })),
+    };
+    (200, answer)
+}
+
+fn state(shared: &Arc<Shared>) -> Value {
+    let world = lock(&shared.world);
+    let servers: Vec<Value> =
+        world.servers.values().map(|one| render::server(&world, one)).collect();
+    let volumes: Vec<Value> =
+        world.volumes.values().map(|one| render::volume(&world, one)).collect();
+    json!({ "servers": servers, "volumes": volumes })
+}

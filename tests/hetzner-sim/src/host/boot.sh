@@ -1,0 +1,37 @@
+# The first process of a host. Its standard input is its power: when that ends, so
+# does the host. Called with the host's directory, the agent program, its port, and
+# the directories of rustup and of cargo's programs.
+set -eu
+directory=$1 agent=$2 port=$3 rustup=$4 programs=$5
+root=$directory/root
+
+mount --make-rprivate /
+mount -t overlay overlay -o "lowerdir=/,upperdir=$directory/upper,workdir=$directory/work" "$root"
+mount -t proc proc "$root/proc"
+for place in tmp run mnt; do mount -t tmpfs none "$root/$place"; done
+mount --bind "$directory/dev" "$root/dev"
+mkdir -p "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666 none "$root/dev/pts"
+mount -t tmpfs none "$root/dev/shm"
+mkdir -p "$root/opt/rustup" "$root/opt/cargo/bin"
+mount --bind "$rustup" "$root/opt/rustup"
+mount --bind "$programs" "$root/opt/cargo/bin"
+touch "$root/opt/burst-agent"
+mount --bind "$agent" "$root/opt/burst-agent"
+chmod 1777 "$root/tmp"
+cd "$root"
+pivot_root . mnt
+umount -l /mnt
+mount -t tmpfs none /mnt
+
+# As the image has it: a user for builds, and nothing of the machine's own secrets.
+mount -t tmpfs -o mode=0700 none /root
+getent group build >/dev/null || groupadd --system build
+getent passwd build >/dev/null || useradd --system --gid build --home-dir /home/build build
+mkdir -p /home/build && chown build:build /home/build
+
+env -i PATH=/opt/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    HOME=/root LANG=C.UTF-8 RUSTUP_HOME=/opt/rustup RUSTUP_AUTO_INSTALL=0 \
+    bash -c 'exec -a burst-agent /opt/burst-agent serve --server --listen "0.0.0.0:$1"' bash "$port" \
+    </dev/null >>/host.log 2>&1 &
+cat >/dev/null

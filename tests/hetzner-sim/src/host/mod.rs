@@ -1,0 +1,161 @@
+//! Servers that are real hosts: network, mount, process and other namespaces over this
+//! machine's own root file system.
+//!
+//! Each has an address of its own over a veth pair, a metadata service at
+//! 169.254.169.254, the API at the very address that the client uses, volumes as
+//! loop-mounted images below `/dev/disk/by-id`, and the agent, started as the image
+//! would start it. What a simulator that is killed leaves behind is cleared away by
+//! `undertaker.sh`, which waits for nothing but our end.
+
+mod commands;
+mod machine;
+mod metadata;
+mod network;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+
+use crate::simulator::{Shared, lock};
+use crate::world::Effect;
+use machine::{Machines, Order};
+use network::Network;
+
+/// The UDP port of the agent, as the image has it.
+pub const AGENT_PORT: u16 = 7777;
+
+/// What clears away behind a simulator, however it ends.
+const UNDERTAKER: &str = include_str!("undertaker.sh");
+
+/// All hosts of a simulator.
+#[derive(Debug)]
+pub struct Hosts {
+    directory: PathBuf,
+    agent: PathBuf,
+    networks: Mutex<Option<BTreeMap<u64, Arc<Network>>>>,
+    orders: Mutex<Option<mpsc::Sender<Order>>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    undertaker: Mutex<Option<Child>>,
+}
+
+impl Hosts {
+    /// Prepares for hosts that run this agent.
+    pub fn start(agent: PathBuf) -> io::Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "hosts need root"));
+        }
+        let agent = fs::canonicalize(agent)?;
+        let directory = tempfile::Builder::new().prefix("hetzner-sim-").tempdir()?.keep();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+        fs::create_dir(directory.join("volumes"))?;
+        fs::create_dir(directory.join("networks"))?;
+        let undertaker = Command::new("setsid")
+            .args(["sh", "-c", UNDERTAKER, "undertaker"])
+            .arg(&directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self {
+            directory,
+            agent,
+            networks: Mutex::new(Some(BTreeMap::new())),
+            orders: Mutex::default(),
+            worker: Mutex::default(),
+            undertaker: Mutex::new(Some(undertaker)),
+        })
+    }
+
+    /// From now on orders are carried out; hosts reach the API at `api_port` of their
+    /// own loopback.
+    pub(crate) fn begin(
+        &self,
+        shared: &Arc<Shared>,
+        runtime: &tokio::runtime::Handle,
+        api_port: u16,
+    ) {
+        let (orders, ordered) = mpsc::channel();
+        *lock(&self.orders) = Some(orders);
+        let machines = Machines::new(
+            self.directory.clone(),
+            self.agent.clone(),
+            Arc::downgrade(shared),
+            runtime.clone(),
+            api_port,
+        );
+        *lock(&self.worker) = Some(std::thread::spawn(move || machines.work(&ordered)));
+    }
+
+    /// The address of a server's host, made if it has none yet.
+    pub(crate) fn address_of(&self, server: u64) -> Option<String> {
+        let mut networks = lock(&self.networks);
+        let networks = networks.as_mut()?;
+        if let Some(network) = networks.get(&server) {
+            return Some(network.address());
+        }
+        match Network::make(&self.directory) {
+            Ok(network) => {
+                let address = network.address();
+                networks.insert(server, Arc::new(network));
+                Some(address)
+            }
+            Err(error) => {
+                eprintln!("hetzner-sim: no network for a host: {error}");
+                None
+            }
+        }
+    }
+
+    /// What a host's processes have changed of the file system; for tests.
+    pub fn files_of(&self, server: u64) -> PathBuf {
+        self.directory.join(format!("server-{server}/upper"))
+    }
+
+    /// What the agent of a host wrote.
+    pub fn log_of(&self, server: u64) -> String {
+        fs::read_to_string(self.files_of(server).join("host.log")).unwrap_or_default()
+    }
+
+    /// The name of the network namespace of a host.
+    pub fn namespace_of(&self, server: u64) -> Option<String> {
+        let networks = lock(&self.networks);
+        networks.as_ref()?.get(&server).map(|network| network.name.clone())
+    }
+
+    pub(crate) fn push(&self, effect: Effect, user_data: String, gb: u64) {
+        let network = match effect {
+            Effect::Forget(server) => {
+                if let Some(networks) = lock(&self.networks).as_mut() {
+                    // The worker still has it until the host is off.
+                    networks.remove(&server);
+                }
+                return;
+            }
+            Effect::Boot(server) => {
+                lock(&self.networks).as_ref().and_then(|networks| networks.get(&server).cloned())
+            }
+            _ => None,
+        };
+        if let Some(orders) = &*lock(&self.orders) {
+            // A worker that is gone has said why.
+            drop(orders.send(Order { effect, user_data, gb, network }));
+        }
+    }
+
+    /// Ends all hosts.
+    pub(crate) fn end(&self) {
+        drop(lock(&self.orders).take());
+        if let Some(worker) = lock(&self.worker).take() {
+            drop(worker.join());
+        }
+        drop(lock(&self.networks).take());
+        if let Some(mut undertaker) = lock(&self.undertaker).take() {
+            drop(undertaker.stdin.take());
+            drop(undertaker.wait());
+        }
+    }
+}

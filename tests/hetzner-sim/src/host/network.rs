@@ -1,0 +1,110 @@
+//! A host's network: a namespace, a veth pair, an address, a way out.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use super::commands::succeed;
+
+/// Hosts at once on one machine: each has four addresses of 10.201.0.0/16.
+const HOSTS_MAX: u32 = 1 << 14;
+
+/// Where the metadata service is, on every host.
+pub(super) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// A network of a host. It goes when it is dropped.
+#[derive(Debug)]
+pub(super) struct Network {
+    /// Of the namespace and of the link on our side.
+    pub(super) name: String,
+    number: u32,
+    mark: PathBuf,
+}
+
+impl Network {
+    /// Makes one. The link's name is what decides who has a number.
+    pub(super) fn make(directory: &Path) -> io::Result<Self> {
+        let first = std::process::id().wrapping_mul(61) % HOSTS_MAX;
+        for step in 0..HOSTS_MAX {
+            let number = (first + step) % HOSTS_MAX;
+            let name = format!("hsim{number}");
+            let mark = directory.join("networks").join(&name);
+            let peer = format!("{name}p");
+            let added =
+                succeed("ip", ["link", "add", &name, "type", "veth", "peer", "name", &peer]);
+            match added {
+                Err(error) if error.to_string().contains("File exists") => continue,
+                other => other?,
+            };
+            fs::write(&mark, "")?;
+            let network = Self { name, number, mark };
+            network.connect(&peer)?;
+            return Ok(network);
+        }
+        Err(io::Error::other("too many hosts on this machine"))
+    }
+
+    fn connect(&self, peer: &str) -> io::Result<()> {
+        let name = self.name.as_str();
+        succeed("ip", ["netns", "add", name])?;
+        succeed("ip", ["link", "set", peer, "netns", name])?;
+        let outer = format!("{}/30", self.host(1));
+        succeed("ip", ["address", "add", &outer, "dev", name])?;
+        succeed("ip", ["link", "set", name, "up"])?;
+        let script = format!(
+            "ip link set lo up && ip address add {METADATA}/32 dev lo \
+             && ip link set {peer} name eth0 && ip address add {}/30 dev eth0 \
+             && ip link set eth0 up && ip route add default via {}",
+            self.host(2),
+            self.host(1)
+        );
+        succeed("ip", ["netns", "exec", name, "sh", "-c", &script])?;
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+        let rules = format!(
+            "add table ip {name}\n\
+             add chain ip {name} out {{ type nat hook postrouting priority srcnat; }}\n\
+             add rule ip {name} out ip saddr {} oifname != \"{name}\" masquerade\n",
+            self.host(2)
+        );
+        succeed("nft", [rules.as_str()]).map(drop)
+    }
+
+    fn host(&self, last: u32) -> Ipv4Addr {
+        let base = u32::from(Ipv4Addr::new(10, 201, 0, 0));
+        Ipv4Addr::from(base + self.number * 4 + last)
+    }
+
+    /// The host's address.
+    pub(super) fn address(&self) -> String {
+        self.host(2).to_string()
+    }
+
+    /// Listens inside of the namespace.
+    pub(super) fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let namespace = File::open(Path::new("/run/netns").join(&self.name))?;
+        // Only this thread enters, and it ends at once; the socket stays there.
+        let bound = std::thread::spawn(move || {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(
+                std::os::fd::AsFd::as_fd(&namespace),
+                Some(kind),
+            )?;
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            io::Result::Ok(listener)
+        });
+        bound.join().map_err(|_| io::Error::other("the thread gave up"))?
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let name = self.name.as_str();
+        // What is gone already is as good; the undertaker looks again.
+        drop(succeed("ip", ["netns", "delete", name]));
+        drop(succeed("ip", ["link", "delete", name]));
+        drop(succeed("nft", ["delete", "table", "ip", name]));
+        drop(fs::remove_file(&self.mark));
+    }
+}

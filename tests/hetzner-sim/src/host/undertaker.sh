@@ -1,0 +1,16 @@
+# Waits for the simulator's end, which ends its standard input, and clears away what is
+# left: processes, networks, loop devices, files. Called with the directory.
+directory=$1
+cat >/dev/null
+for entry in "$directory"/networks/*; do
+    [ -e "$entry" ] || continue
+    name=${entry##*/}
+    ip netns pids "$name" 2>/dev/null | xargs -r kill -9 2>/dev/null
+    ip netns delete "$name" 2>/dev/null
+    ip link delete "$name" 2>/dev/null
+    nft delete table ip "$name" 2>/dev/null
+done
+losetup --noheadings --list --output NAME,BACK-FILE |
+    awk -v own="$directory/" 'index($2, own) == 1 { print $1 }' |
+    xargs -r -n 1 losetup --detach 2>/dev/null
+rm -rf "$directory"

@@ -1,0 +1,68 @@
+//! Paths.
+
+/// What a path means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The method.
+    pub(crate) method: String,
+    /// `servers`, `volumes`, ...
+    pub(crate) kind: String,
+    /// The number of one.
+    pub(crate) id: Option<u64>,
+    /// The verb of `/actions/VERB`.
+    pub(crate) verb: Option<String>,
+}
+
+/// Kinds of resources that the API has, as far as they are simulated.
+const KINDS: [&str; 9] = [
+    "servers",
+    "volumes",
+    "firewalls",
+    "images",
+    "actions",
+    "locations",
+    "server_types",
+    "pricing",
+    "datacenters",
+];
+
+impl Route {
+    /// Reads a path below `/v1`; none if there is no such path.
+    pub(crate) fn parse(method: &str, path: &str) -> Option<Self> {
+        let rest = path.strip_prefix("/v1/")?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        let kind = parts.first().filter(|kind| KINDS.contains(*kind))?;
+        let id = match parts.get(1) {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        };
+        let verb = match parts.get(2..) {
+            None | Some([]) => None,
+            Some(["actions", verb]) => Some((*verb).to_owned()),
+            Some(_) => return None,
+        };
+        Some(Self { method: method.to_owned(), kind: (*kind).to_owned(), id, verb })
+    }
+
+    /// As the published document writes it, such as `GET /servers/{id}`.
+    pub(crate) fn operation(&self) -> String {
+        format!("{} {}", self.method, self.path())
+    }
+
+    /// The path with its variables.
+    pub(crate) fn path(&self) -> String {
+        let mut path = format!("/{}", self.kind);
+        if self.id.is_some() {
+            path.push_str("/{id}");
+        }
+        if let Some(verb) = &self.verb {
+            path.push_str(&format!("/actions/{verb}"));
+        }
+        path
+    }
+
+    /// Whether the endpoint was removed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.kind == "datacenters"
+    }
+}

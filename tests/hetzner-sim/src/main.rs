@@ -1,0 +1,7 @@
+//! `hetzner-sim`, the program: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hetzner_sim::main(std::env::args().collect())
+}

@@ -1,0 +1,78 @@
+//! `hetzner-sim`, the program.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use crate::scenario::Scenario;
+use crate::simulator::{Backend, Options, Simulator};
+
+/// A Hetzner Cloud API on loopback, for tests.
+#[derive(Parser)]
+#[command(name = "hetzner-sim", version)]
+struct Arguments {
+    /// Where to listen; port 0 takes any
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The token that may do everything
+    #[arg(long)]
+    token: String,
+    /// What a server is: an entry, or a host made of namespaces (needs root)
+    #[arg(long, value_enum, default_value = "none")]
+    backend: BackendName,
+    /// The program that hosts start as burst-agent; needed with `--backend hosts`
+    #[arg(long, required_if_eq("backend", "hosts"))]
+    agent: Option<PathBuf>,
+    /// What is to be different (JSON)
+    #[arg(long)]
+    scenario: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BackendName {
+    None,
+    Hosts,
+}
+
+/// The whole program; `arguments` begin with its name.
+pub fn main(arguments: Vec<String>) -> ExitCode {
+    let arguments = Arguments::parse_from(arguments);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let scenario = match &arguments.scenario {
+        Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
+        None => Scenario::default(),
+    };
+    let backend = match (arguments.backend, arguments.agent) {
+        (BackendName::Hosts, Some(agent)) => Backend::Hosts { agent },
+        _ => Backend::None,
+    };
+    let options = Options { listen: arguments.listen, token: arguments.token, backend, scenario };
+    let simulator = Simulator::start(options)?;
+    println!("listening on {}", simulator.endpoint());
+    std::io::stdout().flush()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        std::io::Result::Ok(())
+    })?;
+    drop(simulator);
+    Ok(())
+}

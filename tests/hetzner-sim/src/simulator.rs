@@ -1,0 +1,356 @@
+//! The simulator: started, asked, ended.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::host::Hosts;
+use crate::http;
+use crate::ledger::{Ledger, Sum};
+use crate::log::Call;
+use crate::refusal::Refusal;
+use crate::scenario::{FaultKind, Scenario};
+use crate::schema::Schemas;
+use crate::world::{Effect, World};
+
+/// How often is looked whose time has come.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// An entry.
+    None,
+    /// A host made of namespaces, on which this agent runs. Needs root.
+    Hosts {
+        /// The program that is started as `burst-agent`.
+        agent: PathBuf,
+    },
+}
+
+/// How a simulator is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens; port 0 takes any.
+    pub listen: SocketAddr,
+    /// The token that may do everything.
+    pub token: String,
+    /// What a server is.
+    pub backend: Backend,
+    /// What is different.
+    pub scenario: Scenario,
+}
+
+impl Options {
+    /// On any port of loopback, with servers that are entries.
+    pub fn new(token: &str, scenario: Scenario) -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 0).into(),
+            token: token.to_owned(),
+            backend: Backend::None,
+            scenario,
+        }
+    }
+}
+
+/// A running simulator. It ends, with all it made, when it is dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What there is.
+    pub world: Mutex<World>,
+    /// What time it is.
+    pub clock: Mutex<Clock>,
+    /// The published schemas.
+    pub schemas: Schemas,
+    /// The token that may do everything.
+    pub token: String,
+    calls: Mutex<Vec<Call>>,
+    violations: Mutex<Vec<String>>,
+    bucket: Mutex<(f64, i64)>,
+    started: Instant,
+    held: watch::Sender<Option<usize>>,
+    hosts: Option<Hosts>,
+}
+
+impl Simulator {
+    /// Starts one.
+    pub fn start(options: Options) -> std::io::Result<Self> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let clock = Clock::new(options.scenario.now, options.scenario.rate);
+        let now = clock.now();
+        let burst = options.scenario.requests.burst;
+        let listener = runtime.block_on(TcpListener::bind(options.listen))?;
+        let address = listener.local_addr()?;
+        let hosts = match options.backend {
+            Backend::None => None,
+            Backend::Hosts { agent } => Some(Hosts::start(agent)?),
+        };
+        let shared = Arc::new(Shared {
+            world: Mutex::new(World::new(options.scenario, now)),
+            clock: Mutex::new(clock),
+            schemas: Schemas::new(),
+            token: options.token,
+            calls: Mutex::default(),
+            violations: Mutex::default(),
+            bucket: Mutex::new((burst, now)),
+            started: Instant::now(),
+            held: watch::Sender::new(None),
+            hosts,
+        });
+        if let Some(hosts) = &shared.hosts {
+            hosts.begin(&shared, runtime.handle(), address.port());
+        }
+        runtime.spawn(accept(shared.clone(), listener));
+        runtime.spawn(tick(shared.clone()));
+        Ok(Self { shared, address, runtime: Some(runtime) })
+    }
+
+    /// Where the API is: `http://ADDRESS/v1`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Everything else.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        if let Some(hosts) = &self.shared.hosts {
+            hosts.end();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Serves connections.
+pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| http::serve(shared.clone(), request));
+            // A connection that ends early is the client's or the scenario's affair.
+            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+        });
+    }
+}
+
+async fn tick(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        shared.settle();
+    }
+}
+
+impl Shared {
+    /// Lets everything happen whose time has come.
+    pub fn settle(&self) {
+        let now = lock(&self.clock).now();
+        lock(&self.world).settle(now);
+        self.wake_hosts();
+    }
+
+    /// Moves virtual time.
+    pub fn advance(&self, secs: f64) {
+        lock(&self.clock).advance(secs);
+        self.settle();
+    }
+
+    /// Virtual time, in unix seconds.
+    pub fn now_secs(&self) -> i64 {
+        lock(&self.clock).now() / 1000
+    }
+
+    /// What was asked so far.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.calls).clone()
+    }
+
+    /// Forgets what was asked.
+    pub fn forget_calls(&self) {
+        lock(&self.calls).clear();
+    }
+
+    /// The bill, and what it comes to by now.
+    pub fn ledger(&self) -> (Ledger, Sum) {
+        let now = lock(&self.clock).now();
+        let mut world = lock(&self.world);
+        world.settle(now);
+        (world.ledger.clone(), world.ledger.sum(now))
+    }
+
+    /// Answers that were not as the schemas want them.
+    pub fn violations(&self) -> Vec<String> {
+        lock(&self.violations).clone()
+    }
+
+    pub(crate) fn check_answer(&self, operation: &str, status: u16, body: &Value) {
+        if let Err(violation) = self.schemas.check_answer(operation, status, body) {
+            lock(&self.violations).push(violation);
+        }
+    }
+
+    pub(crate) fn log_begin(&self, method: &str, path: &str, query: &str) -> usize {
+        let mut calls = lock(&self.calls);
+        calls.push(Call {
+            method: method.to_owned(),
+            route: numbers_left_out(path),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            began: self.micros(),
+            ended: None,
+            status: None,
+        });
+        calls.len() - 1
+    }
+
+    pub(crate) fn log_end(&self, index: usize, status: Option<u16>) {
+        let micros = self.micros();
+        if let Some(call) = lock(&self.calls).get_mut(index) {
+            call.ended = Some(micros);
+            call.status = status;
+        }
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes one request out of the bucket of the rate limit.
+    pub(crate) fn take_request(&self) -> Result<(), Refusal> {
+        let now = lock(&self.clock).now();
+        let limit = lock(&self.world).scenario.requests.clone();
+        let mut bucket = lock(&self.bucket);
+        let filled = bucket.0 + (now - bucket.1) as f64 / 1000.0 * limit.per_second;
+        *bucket = (filled.min(limit.burst), now);
+        if bucket.0 < 1.0 {
+            return Err(Refusal::new("rate_limit_exceeded", "limit of requests per hour reached"));
+        }
+        bucket.0 -= 1.0;
+        Ok(())
+    }
+
+    /// The limit, what is left of it, and when it is whole again.
+    pub(crate) fn requests_left(&self) -> (u64, u64, i64) {
+        let limit = lock(&self.world).scenario.requests.clone();
+        let bucket = lock(&self.bucket);
+        let missing = (limit.burst - bucket.0) / limit.per_second.max(1e-9);
+        (limit.burst as u64, bucket.0.max(0.0) as u64, bucket.1 / 1000 + missing as i64)
+    }
+
+    /// The fault that fits a call, used up by it.
+    pub(crate) fn take_fault(
+        &self,
+        method: &str,
+        operation: &str,
+        index: usize,
+    ) -> Option<FaultKind> {
+        let route = operation.split_once(' ').map_or("", |(_, route)| route);
+        let mut world = lock(&self.world);
+        let faults = &mut world.scenario.faults;
+        let at = faults.iter().position(|fault| {
+            fault.method.as_deref().is_none_or(|wanted| wanted == method)
+                && fault.route.as_deref().is_none_or(|wanted| wanted == route)
+                && fault.call.is_none_or(|wanted| wanted == index)
+                && fault.times != Some(0)
+        })?;
+        if let Some(times) = &mut faults[at].times {
+            *times -= 1;
+        }
+        Some(faults[at].kind.clone())
+    }
+
+    /// Holds a call until it is released.
+    pub(crate) async fn hold(&self, index: usize) {
+        self.held.send_replace(Some(index));
+        let mut held = self.held.subscribe();
+        // The sender is ours: it does not go away.
+        drop(held.wait_for(Option::is_none).await);
+    }
+
+    /// Waits until a call is held, and tells its number.
+    pub async fn wait_until_held(&self) -> Option<usize> {
+        let mut held = self.held.subscribe();
+        held.wait_for(Option::is_some).await.ok().and_then(|held| *held)
+    }
+
+    /// The call that is held.
+    pub fn held(&self) -> Option<usize> {
+        *self.held.borrow()
+    }
+
+    /// Lets the held call go: its connection is closed.
+    pub fn release(&self) {
+        self.held.send_replace(None);
+    }
+
+    /// Gives new servers the addresses of their hosts.
+    pub(crate) fn give_addresses(&self, world: &mut World) {
+        let Some(hosts) = &self.hosts else { return };
+        for server in world.servers.values_mut() {
+            if server.ipv4.is_some() {
+                server.ipv4 = hosts.address_of(server.id);
+            }
+        }
+    }
+
+    /// Hands over what has to happen to real hosts.
+    pub(crate) fn wake_hosts(&self) {
+        let mut world = lock(&self.world);
+        let effects = std::mem::take(&mut world.effects);
+        let Some(hosts) = &self.hosts else { return };
+        for effect in effects {
+            let user_data = match effect {
+                Effect::Boot(id) => world.servers.get(&id).map(|server| server.user_data.clone()),
+                _ => None,
+            };
+            let gb = match effect {
+                Effect::Plug { volume, .. } => world.volumes.get(&volume).map(|volume| volume.gb),
+                _ => None,
+            };
+            hosts.push(effect, user_data.unwrap_or_default(), gb.unwrap_or(0));
+        }
+    }
+
+    /// The hosts, where there are any.
+    pub const fn hosts(&self) -> Option<&Hosts> {
+        self.hosts.as_ref()
+    }
+}
+
+/// `/v1/servers/12/actions/x` becomes `/servers/{id}/actions/x`.
+fn numbers_left_out(path: &str) -> String {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let part = |part: &str| match part.parse::<u64>() {
+        Ok(_) => "{id}".to_owned(),
+        Err(_) => part.to_owned(),
+    };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+/// A holder that panicked is a failed test; the others still want to be told so.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,52 @@
+//! Firewalls.
+
+use serde_json::Value;
+
+use super::{Firewall, World, labels_of, text};
+use crate::refusal::Refusal;
+
+impl World {
+    /// `POST /firewalls`.
+    pub fn create_firewall(&mut self, body: &Value, now: i64) -> Result<u64, Refusal> {
+        let name = text(body, "name").to_owned();
+        let labels = labels_of(body)?.unwrap_or_default();
+        let rules = body["rules"].as_array().cloned().unwrap_or_default();
+        if rules.len() > 50 {
+            return Err(Refusal::invalid("rules", "must be at most 50"));
+        }
+        if self.firewalls.values().any(|firewall| firewall.name == name) {
+            return Err(Refusal::taken("firewall name is already used"));
+        }
+        let id = self.new_id();
+        let firewall = Firewall { id, name, labels, rules, created: now, used_until: now };
+        self.firewalls.insert(id, firewall);
+        Ok(id)
+    }
+
+    /// `PUT /firewalls/{id}`.
+    pub fn update_firewall(&mut self, id: u64, body: &Value) -> Result<(), Refusal> {
+        let labels = labels_of(body)?;
+        let firewall = self.firewalls.get_mut(&id).ok_or_else(|| Refusal::not_found("firewall"))?;
+        firewall.labels = labels.unwrap_or_else(|| std::mem::take(&mut firewall.labels));
+        if let Some(name) = body["name"].as_str() {
+            firewall.name = name.to_owned();
+        }
+        Ok(())
+    }
+
+    /// `DELETE /firewalls/{id}`.
+    pub fn delete_firewall(&mut self, id: u64, now: i64) -> Result<(), Refusal> {
+        let firewall = self.firewalls.get(&id).ok_or_else(|| Refusal::not_found("firewall"))?;
+        if now < firewall.used_until || !self.servers_behind(id).is_empty() {
+            return Err(Refusal::new("resource_in_use", "firewall is still in use"));
+        }
+        self.firewalls.remove(&id);
+        Ok(())
+    }
+
+    /// The servers that a firewall is applied to.
+    pub fn servers_behind(&self, firewall: u64) -> Vec<u64> {
+        let behind = self.servers.values().filter(|server| server.firewalls.contains(&firewall));
+        behind.map(|server| server.id).collect()
+    }
+}
