@@ -31,6 +31,22 @@ pub enum AgentError {
     /// Keys or certificates.
     #[error("cannot make or read the keys of the connection: {0}")]
     Identity(String),
+    /// What the metadata service tells.
+    #[error("the server's user data cannot be used: {0}")]
+    UserData(String),
+    /// A project's disk.
+    #[error("cannot {what} the volume `{}`", path.display())]
+    Volume {
+        /// Which.
+        path: PathBuf,
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A disk that a project cannot have.
+    #[error("the project's disk on this agent {0}")]
+    Disk(&'static str),
     /// Another agent has the directory.
     #[error("another agent is using `{}`", .0.display())]
     Taken(PathBuf),

@@ -43,6 +43,16 @@ impl Identity {
         Ok(Self { certificate: cert.der().clone(), key: signing_key.serialize_der().into() })
     }
 
+    /// From what was passed on, in DER.
+    pub fn from_parts(certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        Self { certificate: certificate.into(), key: key.into() }
+    }
+
+    /// The private key, in DER: for the one who is to be this identity.
+    pub fn secret(&self) -> &[u8] {
+        self.key.secret_pkcs8_der()
+    }
+
     /// The certificate, for the other end to pin.
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
@@ -58,6 +68,11 @@ impl Identity {
     /// Writes `NAME.cert` and `NAME.key` into a directory.
     pub fn save(&self, directory: &Path, name: &str) -> Result<(), AgentError> {
         write_private(&directory.join(format!("{name}.key")), self.key.secret_pkcs8_der())?;
+        self.save_certificate(directory, name)
+    }
+
+    /// Writes only `NAME.cert`.
+    pub fn save_certificate(&self, directory: &Path, name: &str) -> Result<(), AgentError> {
         write_private(&directory.join(format!("{name}.cert")), &self.certificate)
     }
 

@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use burst_protocol::message::RunRequest;
 use burst_protocol::{ByteBuf, RelativePath};
 
+use crate::boot::BuildUser;
 use crate::error::AgentError;
 use crate::project::Project;
 use crate::run::spec::{self, Mount};
 use crate::server::Agent;
+use crate::volume::MOUNTS;
 
 /// The environment variable that tells a program in a run that it is in one.
 pub const INSIDE: &str = "CARGO_BURST_INSIDE";
@@ -60,6 +62,10 @@ pub struct Layout {
     pub mounts: Vec<Mount>,
     /// Directories that no mount may cover.
     pub preserve: Vec<ByteBuf>,
+    /// Directories that runs see empty.
+    pub hide: Vec<ByteBuf>,
+    /// Whom the run runs as, and that user's group; none: as the agent.
+    pub user: Option<(u32, u32)>,
     /// Where cargo starts.
     pub working_directory: PathBuf,
     /// The target directory on the agent's disk.
@@ -83,9 +89,12 @@ impl Layout {
     ) -> Result<Self, AgentError> {
         let target = project.target(&request.target_directory)?;
         let keeps_paths = agent.containment().keeps_paths();
+        let own = agent.build_user().map(|user| Own::new(user, request, project)).transpose()?;
         let mut layout = Self {
             mounts: Vec::new(),
             preserve: Vec::new(),
+            hide: Vec::new(),
+            user: None,
             working_directory: on_client(&request.working_directory),
             target_seen: on_client(&request.target_directory),
             environment: environment(agent, request),
@@ -94,26 +103,44 @@ impl Layout {
             target,
         };
         if keeps_paths {
-            layout.mount(request, project);
+            layout.mount(request, project, own.as_ref());
         } else {
             layout.stay_below(request, project);
         }
         Ok(layout)
     }
 
-    fn mount(&mut self, request: &RunRequest, project: &mut Project) {
+    fn mount(&mut self, request: &RunRequest, project: &mut Project, own: Option<&Own>) {
         let tree = project.tree();
+        let mut homes = homes();
+        if let Some(own) = own {
+            for (source, target) in &own.places {
+                let (source, target) = (spec::bytes(source), spec::bytes(target));
+                self.mounts.push(Mount { source, target });
+            }
+            self.set("HOME", own.home.as_os_str());
+            for name in ["USER", "LOGNAME"] {
+                self.set(name, OsStr::new("build"));
+            }
+            // cargo's home is the project's own, at the client's path.
+            homes.remove(0);
+            if let Some(cargo_home) = &own.cargo_home {
+                self.set("CARGO_HOME", cargo_home.as_os_str());
+                homes.push(cargo_home.clone());
+            }
+            self.hide = vec![spec::bytes(Path::new(MOUNTS))];
+            self.user = Some(own.user);
+        }
         for mount in &request.mounts {
             let source = spec::bytes(&below(&tree, mount));
             self.mounts.push(Mount { source, target: spec::bytes(&on_client(mount)) });
         }
-        self.preserve = homes().iter().map(|home| spec::bytes(home)).collect();
+        self.preserve = homes.iter().map(|home| spec::bytes(home)).collect();
         self.mounts.push(Mount {
             source: spec::bytes(&self.target),
             target: spec::bytes(&self.target_seen),
         });
         // What is mounted inside the tree is not the tree's own.
-        let homes = homes();
         let inside = homes.iter().chain([&self.target_seen]);
         for path in
             inside.filter_map(|path| RelativePath::below_root(path.as_os_str().as_bytes()).ok())
@@ -143,6 +170,33 @@ impl Layout {
     fn set(&mut self, name: &str, value: &OsStr) {
         self.environment.retain(|(other, _)| other.as_slice() != name.as_bytes());
         self.environment.push((ByteBuf::from(name.as_bytes()), spec::from_os(value)));
+    }
+}
+
+/// What a project has for itself on a server: homes and a place for temporary files, on
+/// its own volume.
+struct Own {
+    places: Vec<(PathBuf, PathBuf)>,
+    home: PathBuf,
+    cargo_home: Option<PathBuf>,
+    user: (u32, u32),
+}
+
+impl Own {
+    fn new(user: &BuildUser, request: &RunRequest, project: &Project) -> Result<Self, AgentError> {
+        let volume = project.directory().parent().unwrap_or_else(|| Path::new(MOUNTS)).to_owned();
+        let cargo_home = request.cargo_home.as_ref().map(on_client);
+        let mut places = vec![("home", user.home.clone()), ("tmp", PathBuf::from("/tmp"))];
+        places.extend(cargo_home.clone().map(|path| ("cargo-home", path)));
+        let mut mounted = Vec::new();
+        for (name, target) in places {
+            let source = volume.join(name);
+            std::fs::create_dir_all(&source)
+                .map_err(|error| AgentError::State { path: source.clone(), source: error })?;
+            mounted.push((source, target));
+        }
+        let user_ids = (user.uid.as_raw(), user.gid.as_raw());
+        Ok(Self { places: mounted, home: user.home.clone(), cargo_home, user: user_ids })
     }
 }
 

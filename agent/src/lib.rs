@@ -5,15 +5,20 @@
 //! - [`session`] serves one request: a place in the [`queue`], the sync into a
 //!   [`project`] (its receiving half is `receive`), the cargo calls ([`steps`],
 //!   laid out by [`layout`]), and what they left behind ([`artifacts`]).
+//! - On a server of its own, [`boot`] gets its keys ([`user_data`]) and closes them
+//!   away from builds; each project has a [`volume`], and [`power_cut`] sees what a
+//!   server's sudden end may have spoilt on it.
 //! - [`run`] contains a cargo call in namespaces and tells exactly how it ended.
 //!
 //! The agent knows no cloud and no token. The shim starts this very library as
 //! its local agent: [`main`] is the program, whatever its file is called.
 
 pub mod artifacts;
+pub mod boot;
 pub mod error;
 pub mod identity;
 pub mod layout;
+pub mod power_cut;
 pub mod project;
 pub mod queue;
 mod receive;
@@ -22,6 +27,8 @@ pub mod run;
 pub mod server;
 pub mod session;
 pub mod steps;
+pub mod user_data;
+pub mod volume;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +38,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::identity::Patience;
-use crate::server::Options;
+use crate::server::{Options, Place};
 
 /// The agent of cargo-burst. It is started by the shim; people rarely need it.
 #[derive(Parser)]
@@ -45,12 +52,16 @@ struct Arguments {
 enum Verb {
     /// Listen, and run cargo for the shim whose certificate is pinned.
     Serve {
+        /// Be the only purpose of a server: keys come from its metadata service, and
+        /// each project has a volume of its own.
+        #[arg(long, conflicts_with_all = ["disk", "keys", "keep_alive_secs", "detach"])]
+        server: bool,
         /// Where projects are kept.
-        #[arg(long)]
-        disk: PathBuf,
+        #[arg(long, required_unless_present = "server")]
+        disk: Option<PathBuf>,
         /// The directory with agent.cert, agent.key and shim.cert.
-        #[arg(long)]
-        keys: PathBuf,
+        #[arg(long, required_unless_present = "server")]
+        keys: Option<PathBuf>,
         /// The UDP address; port 0 takes any.
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
@@ -81,20 +92,33 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
                 .unwrap_or_else(|_| "warn,burst_agent=info".into()),
         )
         .init();
-    let Verb::Serve { disk, keys, listen, keep_alive_secs, grace_secs, detach } =
+    let Verb::Serve { server: _, disk, keys, listen, keep_alive_secs, grace_secs, detach } =
         Arguments::parse_from(arguments).command;
     if detach {
         // Already the leader of a session: as good.
         rustix::process::setsid().ok();
     }
-    let options = Options {
-        disk,
-        keys,
-        listen,
-        keep_alive: Duration::from_secs(keep_alive_secs),
-        patience: Patience { gone_after: Duration::from_secs(grace_secs.max(1)) },
+    let place = match (disk, keys) {
+        (Some(disk), Some(keys)) => Ok(Place::Local {
+            disk,
+            keys,
+            keep_alive: Duration::from_secs(keep_alive_secs),
+            patience: Patience { gone_after: Duration::from_secs(grace_secs.max(1)) },
+        }),
+        _ => boot::boot().map(Place::Server),
     };
-    let served = tokio::runtime::Builder::new_multi_thread()
+    match place.and_then(|place| serve(Options { place, listen })) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let failure = error.failure();
+            tracing::error!("{}", failure.messages.join(": "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: Options) -> Result<(), error::AgentError> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
@@ -104,13 +128,5 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
             // Sessions that still wait for something must not keep us.
             runtime.shutdown_background();
             served
-        });
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let failure = error.failure();
-            tracing::error!("{}", failure.messages.join(": "));
-            ExitCode::FAILURE
-        }
-    }
+        })
 }

@@ -152,6 +152,11 @@ impl Project {
         matches!((opened, there), (Ok(opened), Ok(there)) if opened.st_ino == there.ino())
     }
 
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where the client's file system is kept.
     pub fn tree(&self) -> PathBuf {
         self.directory.join("tree")

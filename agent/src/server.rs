@@ -16,21 +16,24 @@ use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::hello::{Preface, Reason};
 use burst_protocol::message::{AgentStatus, ProjectStatus};
-use burst_protocol::{ByteBuf, RelativePath};
+use burst_protocol::{ByteBuf, FileName, RelativePath};
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{self, Opening};
 use rustix::fs::FlockOperation;
 use tokio::sync::Notify;
 
+use crate::boot::{Boot, BuildUser};
 use crate::error::AgentError;
 use crate::identity::{self, Identity, Patience};
 use crate::layout;
+use crate::power_cut;
 use crate::project::Project;
 use crate::queue::RunQueue;
 use crate::run::containment::Containment;
 use crate::run::spec::from_os;
 use crate::session;
 use crate::steps::Input;
+use crate::volume::{self, Volumes};
 
 /// How long a client may take for its first bytes.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
@@ -54,25 +57,43 @@ pub const ENDING: &[u8] = b"ending";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How an agent is started.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
-    /// Where projects are kept.
-    pub disk: PathBuf,
-    /// Where `agent.cert`, `agent.key` and `shim.cert` are, and where the agent
-    /// writes its address.
-    pub keys: PathBuf,
+    /// Where it is.
+    pub place: Place,
     /// The UDP address.
     pub listen: SocketAddr,
-    /// How long to stay when idle.
-    pub keep_alive: Duration,
-    /// Silence after which a client counts as gone.
-    pub patience: Patience,
+}
+
+/// Where an agent is.
+#[derive(Debug)]
+pub enum Place {
+    /// Beside its user, for a while.
+    Local {
+        /// Where projects are kept.
+        disk: PathBuf,
+        /// Where `agent.cert`, `agent.key` and `shim.cert` are, and where the agent
+        /// writes its address.
+        keys: PathBuf,
+        /// How long to stay when idle.
+        keep_alive: Duration,
+        /// Silence after which a client counts as gone.
+        patience: Patience,
+    },
+    /// On a server that is there for nothing else, until that is deleted.
+    Server(Boot),
+}
+
+/// What only an agent beside its user has.
+struct Local {
+    _lock: OwnedFd,
+    address_file: PathBuf,
 }
 
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
-    disk: PathBuf,
+    disks: Disks,
     containment: Containment,
     environment: Vec<(ByteBuf, ByteBuf)>,
     slots: Mutex<HashMap<RelativePath, Arc<Slot>>>,
@@ -83,20 +104,30 @@ pub struct Agent {
     started: Instant,
 }
 
+/// Where projects are kept.
+#[derive(Debug)]
+enum Disks {
+    /// All below one directory.
+    Shared(PathBuf),
+    /// Each on a volume of its own.
+    Volumes(Volumes),
+}
+
 #[derive(Debug)]
 struct Idle {
     busy: usize,
     since: Instant,
-    keep_alive: Duration,
+    /// None: it does not end by itself.
+    keep_alive: Option<Duration>,
     /// Whether anybody has used the agent yet.
     used: bool,
 }
 
 impl Idle {
-    /// How long the agent still stays if nothing happens.
-    fn rest(&self) -> Duration {
+    /// How long the agent still stays if nothing happens; none: for ever.
+    fn rest(&self) -> Option<Duration> {
         let least = if self.used { Duration::ZERO } else { FIRST_STAY };
-        self.keep_alive.max(least).saturating_sub(self.since.elapsed())
+        Some(self.keep_alive?.max(least).saturating_sub(self.since.elapsed()))
     }
 }
 
@@ -108,23 +139,21 @@ pub struct Slot {
     name: RelativePath,
     directory: PathBuf,
     project: Mutex<Option<Project>>,
+    /// Runs that write to the disk; their mark is on it (see [`power_cut`]).
+    writing: Mutex<usize>,
     artifacts: Mutex<HashMap<PathBuf, StatCache>>,
 }
 
 /// Runs an agent until it ends. `ready` is told the address once it listens.
 pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), AgentError> {
-    let _lock = take_directory(&options.keys)?;
-    let address_file = options.keys.join("address");
-    // One that crashed may have left its own.
-    drop(std::fs::remove_file(&address_file));
-    let own = Identity::load(&options.keys, "agent")?;
-    let client = identity::load_certificate(&options.keys, "shim")?;
-    let config = identity::server_config(&own, client, options.patience)?;
+    let (config, local) = prepare(&options.place)?;
     let listening = |source| AgentError::Listen { address: options.listen, source };
     let endpoint = quinn::Endpoint::server(config, options.listen).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
-    let agent = Arc::new(Agent::new(&options));
-    write_address(&address_file, address)?;
+    let agent = Arc::new(Agent::new(options.place));
+    if let Some(local) = &local {
+        write_address(&local.address_file, address)?;
+    }
     ready(address);
     tokio::select! {
         () = accept(&agent, &endpoint) => {}
@@ -132,14 +161,37 @@ pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(
         () = terminated() => tracing::info!("asked by a signal: ending"),
     }
     agent.ending.store(true, Ordering::Relaxed);
-    // Gone already, or a later start replaces it.
-    drop(std::fs::remove_file(&address_file));
+    if let Some(local) = &local {
+        // Gone already, or a later start replaces it.
+        drop(std::fs::remove_file(&local.address_file));
+    }
     agent.kill_runs();
     // Those who are served get a moment to hear how it ends.
     drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
     endpoint.close(0_u32.into(), ENDING);
     drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
     Ok(())
+}
+
+/// The keys of the connection, and what is taken where the agent is.
+fn prepare(place: &Place) -> Result<(quinn::ServerConfig, Option<Local>), AgentError> {
+    match place {
+        Place::Local { keys, patience, .. } => {
+            let _lock = take_directory(keys)?;
+            let address_file = keys.join("address");
+            // One that crashed may have left its own.
+            drop(std::fs::remove_file(&address_file));
+            let own = Identity::load(keys, "agent")?;
+            let client = identity::load_certificate(keys, "shim")?;
+            let config = identity::server_config(&own, client, *patience)?;
+            Ok((config, Some(Local { _lock, address_file })))
+        }
+        Place::Server(boot) => {
+            let (own, client) = boot.user_data.keys()?;
+            let gone_after = Duration::from_secs(boot.user_data.gone_after_secs.max(1));
+            Ok((identity::server_config(&own, client, Patience { gone_after })?, None))
+        }
+    }
 }
 
 /// Tells whoever looks where we listen; whole from the first moment on.
@@ -231,21 +283,20 @@ async fn serve_stream(
 }
 
 impl Agent {
-    fn new(options: &Options) -> Self {
+    fn new(place: Place) -> Self {
+        let (disks, keep_alive) = match place {
+            Place::Local { disk, keep_alive, .. } => (Disks::Shared(disk), Some(keep_alive)),
+            Place::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
+        };
         Self {
-            disk: options.disk.clone(),
+            disks,
             containment: Containment::probe(),
             environment: layout::passed_on()
                 .map(|(name, value)| (from_os(&name), from_os(&value)))
                 .collect(),
             slots: Mutex::default(),
             runs: Mutex::default(),
-            idle: Mutex::new(Idle {
-                busy: 0,
-                since: Instant::now(),
-                keep_alive: options.keep_alive,
-                used: false,
-            }),
+            idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
             moved: Notify::new(),
             ending: AtomicBool::new(false),
             started: Instant::now(),
@@ -274,19 +325,54 @@ impl Agent {
             .any(|directory| directory.join(&program).is_file())
     }
 
-    /// The project of this name.
-    pub fn slot(&self, name: &RelativePath) -> Arc<Slot> {
+    /// Whom builds run as, where that is somebody else.
+    pub const fn build_user(&self) -> Option<&BuildUser> {
+        match &self.disks {
+            Disks::Shared(_) => None,
+            Disks::Volumes(volumes) => Some(volumes.owner()),
+        }
+    }
+
+    /// The project of this name, on its disk. `gone` ends the wait for the disk.
+    pub fn slot(
+        &self,
+        name: &RelativePath,
+        device: Option<&FileName>,
+        gone: impl Fn() -> bool,
+    ) -> Result<Arc<Slot>, AgentError> {
+        let directory = match (&self.disks, device) {
+            (Disks::Shared(disk), None) => disk.join("projects").join(Project::key(name)),
+            (Disks::Volumes(volumes), Some(device)) => volumes.mounted(device, gone)?,
+            (Disks::Shared(_), Some(_)) => return Err(AgentError::Disk("has no volumes")),
+            (Disks::Volumes(_), None) => return Err(AgentError::Disk("needs a volume")),
+        };
         let mut slots = lock(&self.slots);
         let slot = slots.entry(name.clone()).or_insert_with(|| {
             Arc::new(Slot {
                 queue: RunQueue::default(),
                 name: name.clone(),
-                directory: self.projects().join(Project::key(name)),
+                directory,
                 project: Mutex::default(),
+                writing: Mutex::default(),
                 artifacts: Mutex::default(),
             })
         });
-        slot.clone()
+        Ok(slot.clone())
+    }
+
+    /// Lets go of the disk of a project, if nobody uses it.
+    pub fn release(&self, name: &RelativePath) -> Result<(), AgentError> {
+        let mut slots = lock(&self.slots);
+        let Some(slot) = slots.get(name) else { return Ok(()) };
+        if slot.queue.is_busy() {
+            return Err(AgentError::Disk("is in use"));
+        }
+        slot.close();
+        if let Disks::Volumes(volumes) = &self.disks {
+            volumes.release(&slot.directory)?;
+        }
+        slots.remove(name);
+        Ok(())
     }
 
     /// Counts as work until dropped.
@@ -294,8 +380,8 @@ impl Agent {
         let mut idle = lock(&self.idle);
         idle.busy += 1;
         idle.used = true;
-        if let Some(secs) = keep_alive_secs {
-            idle.keep_alive = Duration::from_secs(secs);
+        if let (Some(keep_alive), Some(secs)) = (&mut idle.keep_alive, keep_alive_secs) {
+            *keep_alive = Duration::from_secs(secs);
         }
         Busy(self.clone())
     }
@@ -310,13 +396,13 @@ impl Agent {
     /// What `status` shows.
     pub fn status(&self) -> AgentStatus {
         let idle = lock(&self.idle);
-        let ends_in_secs = (idle.busy == 0).then_some(idle.rest().as_secs());
+        let rest = idle.rest().filter(|_| idle.busy == 0);
+        let ends_in_secs = rest.map(|rest| rest.as_secs());
         drop(idle);
         let mut projects = Vec::new();
-        for entry in std::fs::read_dir(self.projects()).into_iter().flatten().flatten() {
-            let Some(project) = Project::name_of(&entry.path()) else { continue };
-            let used =
-                std::fs::metadata(entry.path().join("index")).and_then(|file| file.modified());
+        for directory in self.directories() {
+            let Some(project) = Project::name_of(&directory) else { continue };
+            let used = std::fs::metadata(directory.join("index")).and_then(|file| file.modified());
             let idle = used.ok().and_then(|used| SystemTime::now().duration_since(used).ok());
             let runs = lock(&self.slots).get(&project).map(|slot| slot.queue.titles());
             projects.push(ProjectStatus {
@@ -335,21 +421,45 @@ impl Agent {
         }
     }
 
-    /// Ends every run, and the agent when the asking session is over.
+    /// Where projects are.
+    fn directories(&self) -> Vec<PathBuf> {
+        match &self.disks {
+            Disks::Shared(disk) => {
+                let entries = std::fs::read_dir(disk.join("projects")).into_iter().flatten();
+                entries.flatten().map(|entry| entry.path()).collect()
+            }
+            Disks::Volumes(_) => {
+                lock(&self.slots).values().map(|slot| slot.directory.clone()).collect()
+            }
+        }
+    }
+
+    /// Ends every run, and the agent when the asking session is over. Volumes are
+    /// let go; they are not ours to delete.
     pub fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
         self.ending.store(true, Ordering::Relaxed);
         self.kill_runs();
-        if with_volumes {
-            let asked = Instant::now();
-            while self.is_busy() && asked.elapsed() < END_DEADLINE {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let path = self.projects();
-            match std::fs::remove_dir_all(&path) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(AgentError::State { path, source });
+        let asked = Instant::now();
+        let waits = with_volumes || matches!(self.disks, Disks::Volumes(_));
+        while waits && self.is_busy() && asked.elapsed() < END_DEADLINE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        match &self.disks {
+            Disks::Shared(disk) if with_volumes => {
+                let path = disk.join("projects");
+                match std::fs::remove_dir_all(&path) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(AgentError::State { path, source });
+                    }
+                    _ => {}
                 }
-                _ => {}
+            }
+            Disks::Shared(_) => {}
+            Disks::Volumes(volumes) => {
+                for slot in lock(&self.slots).values() {
+                    slot.close();
+                    volumes.release(&slot.directory)?;
+                }
             }
         }
         self.moved.notify_one();
@@ -366,10 +476,6 @@ impl Agent {
         }
     }
 
-    fn projects(&self) -> PathBuf {
-        self.disk.join("projects")
-    }
-
     /// Returns when the agent has been idle for long enough or is to end.
     async fn until_idle(&self) {
         loop {
@@ -379,7 +485,7 @@ impl Agent {
             let wait = {
                 let idle = lock(&self.idle);
                 match idle.busy {
-                    0 => idle.rest(),
+                    0 => idle.rest().unwrap_or(Duration::MAX),
                     _ => Duration::MAX,
                 }
             };
@@ -422,6 +528,32 @@ impl Slot {
     /// Forgets what is known of the project: the next use looks at its disk.
     pub fn close(&self) {
         *lock(&self.project) = None;
+    }
+
+    /// Before a run on a disk that can go at any time.
+    pub fn mark_writing(&self) -> Result<(), AgentError> {
+        let mut writing = lock(&self.writing);
+        power_cut::mark(&self.directory)
+            .map_err(|source| AgentError::State { path: self.directory.clone(), source })?;
+        *writing += 1;
+        Ok(())
+    }
+
+    /// After it: when no run writes any more, all is forced to the disk. That takes a
+    /// while, and nobody has to wait for it.
+    pub fn settle_writing(self: &Arc<Self>) {
+        let slot = self.clone();
+        *lock(&slot.writing) -= 1;
+        std::thread::spawn(move || {
+            let flushed = volume::flush(&slot.directory);
+            let writing = lock(&slot.writing);
+            if *writing > 0 {
+                return;
+            }
+            if let Err(error) = flushed.and_then(|()| power_cut::settle(&slot.directory)) {
+                tracing::warn!("a run's mark stays: {error}");
+            }
+        });
     }
 
     /// Where its disk is.

@@ -52,6 +52,10 @@ pub fn serve(agent: &Arc<Agent>, mut incoming: Incoming, outgoing: &Outgoing, go
             let ended = agent.end(with_volumes);
             ended.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
         }
+        Ok(FromShim::Release(project)) => {
+            let released = agent.release(&project);
+            released.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
+        }
         Ok(other) => Err(out_of_turn(&other).into()),
         Err(error) => Err(error.into()),
     };
@@ -81,12 +85,17 @@ struct Offer {
 
 impl Session<'_> {
     fn run(&self, mut incoming: Incoming) -> Result<(), AgentError> {
-        let slot = self.agent.slot(&self.request.project);
+        let gone = || self.gone.load(Ordering::Relaxed);
+        let slot = self.agent.slot(&self.request.project, self.request.device.as_ref(), gone)?;
+        if let Some(user) = self.agent.build_user() {
+            // From here on this thread and those it starts touch files as the user
+            // who runs builds: what a build has put in our way leads nowhere.
+            user.touch_files();
+        }
         let waiting = |holder: &str| {
             // If the client is gone, `gone` ends the wait.
             drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
         };
-        let gone = || self.gone.load(Ordering::Relaxed);
         let place = slot
             .queue
             .enter(self.request.root, &self.request.title, waiting, gone)
@@ -102,7 +111,14 @@ impl Session<'_> {
         }
         let layout = Layout::new(self.agent, self.request, &mut *slot.project()?)?;
         self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone() })?;
+        let is_volume = self.agent.build_user().is_some();
+        if is_volume {
+            slot.mark_writing()?;
+        }
         let (outcome, listener) = self.run_steps(&slot, &layout, incoming);
+        if is_volume {
+            slot.settle_writing();
+        }
         let offer = self.offer(&slot, &layout, outcome.as_ref().ok().map(|(_, named)| named))?;
         let root = slot.project()?.root();
         let ending = match outcome {

@@ -250,6 +250,8 @@ impl<'a> Steps<'a> {
         RunSpec {
             mounts: self.layout.mounts.clone(),
             preserve: self.layout.preserve.clone(),
+            hide: self.layout.hide.clone(),
+            user: self.layout.user,
             working_directory: ByteBuf::from(self.layout.working_directory.as_os_str().as_bytes()),
             command,
             environment: self.layout.environment.clone(),

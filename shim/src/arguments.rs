@@ -57,13 +57,32 @@ enum Verb {
     Rustc(CargoVerb),
     /// Bring the agent's copy up to date, and run nothing
     Sync(CargoVerb),
-    /// Show the agent, its projects and what is running
-    Status,
-    /// End the agent; runs that are under way end too
+    /// Show what is there, what it costs, and what will be deleted when
+    Status {
+        /// Also what others have made with the same token
+        #[arg(long)]
+        all: bool,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete the server, or end the agent; runs that are under way end too
     Down {
-        /// Also delete what it keeps of every project: sources, caches, targets
+        /// Also delete what is kept of every project: sources, caches, targets
         #[arg(long)]
         with_volumes: bool,
+        /// Also what others have made with the same token
+        #[arg(long)]
+        all: bool,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete servers and volumes that have had their time, once
+    Reap {
+        /// For programs
+        #[arg(long)]
+        json: bool,
     },
     /// Show the effective settings and where each comes from
     Config {
@@ -81,6 +100,12 @@ struct CargoVerb {
     /// Forward an environment variable, or set it. Repeatable
     #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+    /// Keep the idle server, or the agent on this machine, for so long
+    #[arg(long, value_name = "SECONDS")]
+    keep_alive: Option<u64>,
+    /// Leave server and volume until `cargo burst down`
+    #[arg(long)]
+    no_reap: bool,
     /// Answer yes to what would be asked
     #[arg(long)]
     yes: bool,
@@ -107,11 +132,25 @@ pub enum Wanted {
     /// A run of cargo.
     Run(RunArguments),
     /// `status`
-    Status,
+    Status {
+        /// Also others'.
+        all: bool,
+        /// As JSON.
+        json: bool,
+    },
     /// `down`
     Down {
         /// Also delete what it keeps.
         with_volumes: bool,
+        /// Also others'.
+        all: bool,
+        /// As JSON.
+        json: bool,
+    },
+    /// `reap`
+    Reap {
+        /// As JSON.
+        json: bool,
     },
     /// `config`
     Config {
@@ -203,6 +242,10 @@ pub struct RunArguments {
 pub struct Flags {
     /// `--no-fetch`
     pub no_fetch: bool,
+    /// `--keep-alive`
+    pub keep_alive: Option<u64>,
+    /// `--no-reap`
+    pub no_reap: bool,
     /// `--yes`
     pub yes: bool,
     /// `--no-doctests`
@@ -283,6 +326,14 @@ fn split(verb: CargoCommand, arguments: &[OsString]) -> Result<RunArguments, Str
             }
             Some("--no-fetch") => flags.no_fetch = true,
             Some("--yes") => flags.yes = true,
+            Some("--no-reap") => flags.no_reap = true,
+            Some("--keep-alive") => {
+                let value = rest.next().and_then(|value| value.to_str());
+                flags.keep_alive = Some(checked_secs(value)?);
+            }
+            Some(text) if text.starts_with("--keep-alive=") => {
+                flags.keep_alive = Some(checked_secs(text.strip_prefix("--keep-alive="))?);
+            }
             Some("--no-doctests") if verb == CargoCommand::Test => flags.no_doctests = true,
             Some("--cargo-test") if verb == CargoCommand::Test => flags.cargo_test = true,
             Some("--env") => {
@@ -307,6 +358,14 @@ fn checked_env(value: Option<&str>) -> Result<String, String> {
     }
 }
 
+fn checked_secs(value: Option<&str>) -> Result<u64, String> {
+    value.and_then(|value| value.parse().ok()).ok_or_else(|| {
+        "error: --keep-alive wants a number of seconds\n\
+         hint: `cargo burst build --keep-alive 1800` keeps the idle server for half an hour\n"
+            .into()
+    })
+}
+
 /// Everything that is not cargo's, by clap.
 fn ours(arguments: Vec<OsString>) -> Wanted {
     let program = std::iter::once(OsString::from("cargo burst"));
@@ -314,8 +373,9 @@ fn ours(arguments: Vec<OsString>) -> Wanted {
         .try_get_matches_from(program.chain(arguments))
         .and_then(|matches| CommandLine::from_arg_matches(&matches));
     match parsed.map(|line| line.verb) {
-        Ok(Verb::Status) => Wanted::Status,
-        Ok(Verb::Down { with_volumes }) => Wanted::Down { with_volumes },
+        Ok(Verb::Status { all, json }) => Wanted::Status { all, json },
+        Ok(Verb::Down { with_volumes, all, json }) => Wanted::Down { with_volumes, all, json },
+        Ok(Verb::Reap { json }) => Wanted::Reap { json },
         Ok(Verb::Config { defaults }) => Wanted::Config { defaults },
         Ok(_) => Wanted::Text { text: CommandLine::command().render_help().to_string(), code: 2 },
         Err(error) => {
@@ -376,8 +436,9 @@ mod tests {
 
     #[test]
     fn our_own_commands() {
-        assert_eq!(parsed("status").0, Wanted::Status);
-        assert_eq!(parsed("burst down --with-volumes").0, Wanted::Down { with_volumes: true });
+        assert_eq!(parsed("status --json").0, Wanted::Status { all: false, json: true });
+        let down = Wanted::Down { with_volumes: true, all: false, json: false };
+        assert_eq!(parsed("burst down --with-volumes").0, down);
         assert_eq!(parsed("config --defaults").0, Wanted::Config { defaults: true });
         for line in ["", "frobnicate", "build --env", "build --env ="] {
             assert!(matches!(parsed(line).0, Wanted::Text { code: 2, .. }), "{line}");

@@ -1,19 +1,26 @@
 //! The connection to an agent, and streams on it.
+//!
+//! It is our own, or the keeper's, which outlives us: then each stream is a socket to
+//! the keeper, which passes the bytes on.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use burst_agent::identity::{self, Identity, Patience};
 use burst_agent::server::ENDING;
 use burst_protocol::hello::{Preface, Reason, VERSIONS};
+use burst_protocol::message::{FromAgent, FromShim};
 use burst_sync::SyncError;
-use burst_sync::wire::{self, Incoming, Opening, Outgoing, Writing};
+use burst_sync::wire::{self, Incoming, Opening, Outgoing, Traffic, Writing};
 use quinn::{ConnectError, ConnectionError};
+use tokio::runtime::Handle;
 
 use crate::failure::Failure;
+use crate::keeper::route::KeeperRoute;
 
-/// How long an agent may take to answer a handshake.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an agent that is known to be there may take to answer a handshake.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long an agent may take for its first bytes on a stream.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(10);
@@ -30,9 +37,16 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A connection on which both ends have proved who they are.
 #[derive(Debug)]
 pub struct Connection {
-    endpoint: quinn::Endpoint,
-    connection: quinn::Connection,
+    way: Way,
     address: SocketAddr,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// A QUIC connection of this process.
+    Own { endpoint: quinn::Endpoint, connection: quinn::Connection },
+    /// The keeper's, and the bytes of our streams on it.
+    Keepers { route: KeeperRoute, carried: Mutex<Vec<Arc<Traffic>>> },
 }
 
 /// One stream: its queues and the task that writes.
@@ -53,6 +67,7 @@ impl Connection {
         own: &Identity,
         pinned: rustls::pki_types::CertificateDer<'static>,
         patience: Patience,
+        deadline: Duration,
     ) -> Result<Self, Failure> {
         let config = identity::client_config(own, pinned, patience).map_err(Failure::Keys)?;
         let silent = |source| Failure::Silent { address, source };
@@ -65,7 +80,7 @@ impl Connection {
         let connecting = endpoint
             .connect_with(config, address, identity::server_name())
             .map_err(|error: ConnectError| silent(Some(Box::new(error))))?;
-        let connection = match tokio::time::timeout(CONNECT_DEADLINE, connecting).await {
+        let connection = match tokio::time::timeout(deadline, connecting).await {
             Err(_) => return Err(silent(None)),
             Ok(Err(error)) if is_stranger(&error) => {
                 return Err(Failure::NotOurs { address, source: Box::new(error) });
@@ -73,17 +88,68 @@ impl Connection {
             Ok(Err(error)) => return Err(silent(Some(Box::new(error)))),
             Ok(Ok(connection)) => connection,
         };
-        Ok(Self { endpoint, connection, address })
+        Ok(Self { way: Way::Own { endpoint, connection }, address })
+    }
+
+    /// Streams by way of the keeper, to the agent at this address.
+    pub fn through(route: KeeperRoute, address: SocketAddr) -> Self {
+        Self { way: Way::Keepers { route, carried: Mutex::default() }, address }
+    }
+
+    /// The QUIC connection, if it is our own.
+    pub const fn quic(&self) -> Option<&quinn::Connection> {
+        match &self.way {
+            Way::Own { connection, .. } => Some(connection),
+            Way::Keepers { .. } => None,
+        }
+    }
+
+    /// Whether it has not been closed or lost, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.quic().is_none_or(|connection| connection.close_reason().is_none())
+    }
+
+    /// Where the agent is.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Opens a stream; its first bytes are queued, nothing is awaited.
     pub async fn stream(&self) -> Result<Stream, Failure> {
-        let opened = self.connection.open_bi().await.map_err(|error| self.broken(error))?;
-        let (send, receive) = opened;
+        let connected = match &self.way {
+            Way::Own { connection, .. } => {
+                let opened = connection.open_bi().await;
+                let (send, receive) = opened.map_err(|error| self.broken(error))?;
+                wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
+            }
+            Way::Keepers { route, .. } => {
+                let (receive, send) = route.open().await?;
+                wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
+            }
+        };
         let (incoming, outgoing, writing) =
-            wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
-                .map_err(|source| Failure::Lost { started: false, source })?;
+            connected.map_err(|source| Failure::Lost { started: false, source })?;
+        if let Way::Keepers { carried, .. } = &self.way {
+            carried.lock().unwrap_or_else(PoisonError::into_inner).push(outgoing.traffic().clone());
+        }
         Ok(Stream { incoming, outgoing, writing })
+    }
+
+    /// Asks an agent one question. Not within async code.
+    pub fn ask(&self, runtime: &Handle, question: &FromShim) -> Result<FromAgent, Failure> {
+        let Stream { mut incoming, outgoing, writing } = runtime.block_on(self.stream())?;
+        let lost = |source| Failure::Lost { started: false, source };
+        outgoing.preface(&Preface::hello(VERSION)).map_err(lost)?;
+        outgoing.message(question).map_err(lost)?;
+        self.welcome(&mut incoming)?;
+        let answer = incoming.message().map_err(lost)?;
+        drop(outgoing);
+        // The answer is what matters.
+        drop(runtime.block_on(writing));
+        match answer {
+            FromAgent::Failed(failure) => Err(Failure::Agent(failure)),
+            answer => Ok(answer),
+        }
     }
 
     /// Waits for the agent's first bytes on a stream. Not within async code.
@@ -104,7 +170,7 @@ impl Connection {
             Err(error @ SyncError::Preface(_)) => {
                 Err(Failure::NotOurs { address: self.address, source: Box::new(error) })
             }
-            Err(error) => match self.connection.close_reason() {
+            Err(error) => match self.quic().and_then(quinn::Connection::close_reason) {
                 // Our certificate is refused only after the handshake is done here.
                 Some(reason) => Err(self.broken(reason)),
                 None => {
@@ -119,24 +185,38 @@ impl Connection {
         self.address.ip().is_loopback()
     }
 
-    /// Datagram bytes sent and received, handshakes and retransmissions included.
-    pub fn datagram_bytes(&self) -> (u64, u64) {
-        let stats = self.connection.stats();
-        (stats.udp_tx.bytes, stats.udp_rx.bytes)
+    /// Bytes sent and received for us: datagrams with handshakes and retransmissions, or
+    /// what our streams carried on the keeper's connection.
+    pub fn bytes(&self) -> (u64, u64) {
+        match &self.way {
+            Way::Own { connection, .. } => {
+                let stats = connection.stats();
+                (stats.udp_tx.bytes, stats.udp_rx.bytes)
+            }
+            Way::Keepers { carried, .. } => {
+                let carried = carried.lock().unwrap_or_else(PoisonError::into_inner);
+                let sum = |of: fn(&Traffic) -> u64| carried.iter().map(|one| of(one)).sum();
+                (sum(Traffic::sent), sum(Traffic::received))
+            }
+        }
     }
 
     /// Says goodbye, so that the agent does not wait for us. QUIC would have us
     /// stay for three round trips in case the goodbye is lost; the agent then
     /// notices by itself, so we only stay until it is sent.
     pub async fn close(self) {
-        self.connection.close(0_u32.into(), b"done");
-        // Elapsed or not, it is on its way.
-        drop(tokio::time::timeout(GOODBYE, self.endpoint.wait_idle()).await);
+        if let Way::Own { endpoint, connection } = self.way {
+            connection.close(0_u32.into(), b"done");
+            // Elapsed or not, it is on its way.
+            drop(tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await);
+        }
     }
 
-    /// Ends everything at once.
+    /// Ends everything at once. Streams by way of the keeper end with their sockets.
     pub fn abandon(&self) {
-        self.connection.close(1_u32.into(), b"abandoned");
+        if let Way::Own { connection, .. } = &self.way {
+            connection.close(1_u32.into(), b"abandoned");
+        }
     }
 
     fn broken(&self, error: ConnectionError) -> Failure {

@@ -19,12 +19,13 @@ use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 use rustix::termios::isatty;
 
-use crate::connection::{Connection, Stream, VERSION};
+use crate::connection::{Stream, VERSION};
 use crate::environment;
 use crate::failure::Failure;
 use crate::input;
 use crate::offer::{self, Sending};
 use crate::plan::Plan;
+use crate::provider::Reached;
 use crate::returns::{Returned, Returns, base_after};
 use crate::session::Session;
 use crate::settings::{Compression, Settings};
@@ -32,7 +33,7 @@ use crate::signals::{Signals, window_size};
 use crate::sources::{Sources, below_root};
 use crate::state::WorkspaceState;
 use crate::terminal::{bytes, seconds};
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 
 /// What a run has told at its end.
 #[derive(Debug, Default)]
@@ -48,13 +49,14 @@ pub(crate) struct Prepared {
     pub(crate) settings: Settings,
     pub(crate) plan: Plan,
     pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
+    pub(crate) keep_alive_secs: u64,
 }
 
 /// One stream's worth of talking.
 pub(crate) struct Exchange<'a> {
     pub(crate) session: &'a Session<'a>,
     pub(crate) prepared: &'a Prepared,
-    pub(crate) connection: &'a Connection,
+    pub(crate) reached: &'a Reached,
     pub(crate) signals: &'a Signals,
     pub(crate) sources: &'a Sources,
 }
@@ -89,6 +91,7 @@ impl Exchange<'_> {
             let contents = contents.as_mut();
             let speaking = scope.spawn(|| speak(request, differs, contents, &outgoing, sending));
             let heard = self
+                .reached
                 .connection
                 .welcome(&mut incoming)
                 .and_then(|()| self.serve_wants(Speaking::Still(speaking), &mut incoming));
@@ -96,7 +99,7 @@ impl Exchange<'_> {
                 && !failure.leaves_connection()
             {
                 // Whatever is still being said, nobody will hear it.
-                self.connection.abandon();
+                self.reached.connection.abandon();
             }
             heard
         })?;
@@ -127,6 +130,11 @@ impl Exchange<'_> {
         // does not matter.
         drop(incoming.message::<FromAgent>());
         outcome.ending.ok_or_else(|| lost(true)(SyncError::Gone))
+    }
+
+    /// Whether the agent is on this machine.
+    fn is_local(&self) -> bool {
+        self.reached.server.is_none() && self.reached.connection.is_local()
     }
 
     /// Gives the agent what it wants until its tree is as ours.
@@ -175,7 +183,7 @@ impl Exchange<'_> {
         root: Digest,
         offers_changes: bool,
     ) -> Result<RunRequest, Failure> {
-        let Prepared { workspace, settings, plan, environment: named } = self.prepared;
+        let Prepared { workspace, settings, plan, environment: named, .. } = self.prepared;
         let tty = |stream: rustix::fd::BorrowedFd<'_>| isatty(stream);
         let terminal = TerminalInfo {
             input: tty(rustix::stdio::stdin()),
@@ -185,17 +193,19 @@ impl Exchange<'_> {
             size: window_size(),
         };
         let mut variables = Vec::new();
-        if self.connection.is_local() {
+        if self.is_local() {
             variables = environment::of_this_shell();
         }
         variables.extend(named.iter().cloned());
         let compress_large = match settings.compression {
-            Compression::Auto => !self.connection.is_local(),
+            Compression::Auto => !self.is_local(),
             Compression::Always => true,
             Compression::Never => false,
         };
         Ok(RunRequest {
             project: self.sources.project.clone(),
+            device: self.reached.device.clone(),
+            cargo_home: workspace::cargo_home().and_then(|home| below_root(&home).ok()),
             mounts: self.sources.mounts.clone(),
             target_directory: below_root(&workspace.target_directory)
                 .map_err(Failure::Workspace)?,
@@ -211,7 +221,7 @@ impl Exchange<'_> {
             sends_input: plan.sends_input,
             returns: plan.returns,
             compress_large,
-            keep_alive_secs: Some(settings.keep_alive_secs),
+            keep_alive_secs: Some(self.prepared.keep_alive_secs),
             title: title(&plan.steps),
         })
     }

@@ -10,7 +10,8 @@ use burst_protocol::message::{self, FailureKind};
 use burst_sync::SyncError;
 
 use crate::exit_code::Own;
-use crate::settings::SettingsError;
+use crate::hetzner::trouble::{Kind, Trouble};
+use crate::settings::{self, SettingsError};
 
 /// What ends a command.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum Failure {
         /// Its log.
         log: PathBuf,
     },
+    /// Servers, or the keeper of them.
+    #[error(transparent)]
+    Server(Trouble),
     /// Keys of the connection.
     #[error("the connection to the agent cannot be prepared")]
     Keys(#[source] AgentError),
@@ -122,6 +126,7 @@ impl Failure {
             Self::NoWorkspace { code, .. } => *code,
             Self::Directory { .. }
             | Self::AgentStart { .. }
+            | Self::Server(_)
             | Self::Keys(_)
             | Self::Silent { .. }
             | Self::NotOurs { .. }
@@ -153,6 +158,7 @@ impl Failure {
             return causes;
         }
         match self {
+            Self::Server(trouble) => return trouble.messages.iter().skip(1).cloned().collect(),
             Self::AgentStart { words, .. } if words.is_empty() => {
                 return vec!["it was not ready in time and wrote nothing".into()];
             }
@@ -203,6 +209,7 @@ impl Failure {
                 "wait until nothing writes to it, or name what does in `extra_excludes`".into()
             }
             Self::AgentStart { log, .. } => format!("its log is `{}`", log.display()),
+            Self::Server(trouble) => server_hint(&trouble.kind),
             Self::Keys(_) => {
                 "`cargo burst down` ends the agent; new keys are made when it starts again".into()
             }
@@ -230,15 +237,60 @@ impl Failure {
     }
 }
 
+fn server_hint(kind: &Kind) -> String {
+    match kind {
+        Kind::Token => {
+            "make a token in the Hetzner console (project, Security, API tokens, Read & \
+             Write) and put it into HCLOUD_TOKEN or ~/.config/cargo-burst/config.toml"
+                .into()
+        }
+        Kind::ReadOnlyToken => "make a token with Read & Write in the Hetzner console".into(),
+        Kind::NoImage => "`cargo burst image build` makes one".into(),
+        Kind::OutOfStock => {
+            "try again later, or name more in `region` and `server_type`, which take lists".into()
+        }
+        Kind::ServerType(nearest) => {
+            format!("set `server_type`; did you mean {}?", nearest.join(", "))
+        }
+        Kind::Location(names) => format!("set `region` to one of {}", names.join(", ")),
+        Kind::Quota => {
+            "delete what is not needed (`cargo burst status --all`), or have the limit raised in \
+             the Hetzner console"
+                .into()
+        }
+        Kind::Taken => "rename or delete it in the Hetzner console".into(),
+        Kind::Outage => {
+            "run it again later; https://status.hetzner.com tells more. What is there stays, and \
+             is found again"
+                .into()
+        }
+        Kind::Silent => {
+            "run it again; if it stays so, check that UDP port 7777 is open on your network, or \
+             let `cargo burst down` delete the server"
+                .into()
+        }
+        Kind::Keeper => "run it again: the next command starts a new keeper".into(),
+        Kind::Other => "`cargo burst status` shows what is there".into(),
+    }
+}
+
 fn settings_hint(error: &SettingsError) -> String {
     match error {
         SettingsError::UnknownKey { nearest: Some(nearest), .. } => {
             format!("did you mean `{nearest}`?")
         }
-        SettingsError::TokenInProject { .. } => {
-            "move it to ~/.config/cargo-burst/config.toml or to HCLOUD_TOKEN; if it was \
-             committed, revoke it"
-                .into()
+        SettingsError::PrivateInProject { key, .. } => {
+            let variable = settings::variable_of(key);
+            format!(
+                "move it to ~/.config/cargo-burst/config.toml or to {variable}; if a token was \
+                 committed, revoke it"
+            )
+        }
+        SettingsError::ReadableByOthers { path } => {
+            format!("`chmod 600 {}`; if others may have read the token, revoke it", path.display())
+        }
+        SettingsError::NoToken { .. } => {
+            "make one in the Hetzner console: project, Security, API tokens, Read & Write".into()
         }
         SettingsError::Unreadable { path, .. } => format!("make `{}` readable", path.display()),
         _ => "`cargo burst config --defaults` shows every key with its meaning".into(),

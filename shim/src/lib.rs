@@ -7,7 +7,8 @@
 //! an exit code. [`arguments`] splits the command line: what is ours, what is
 //! cargo's. A run is a [`session`]: [`workspace`] asks cargo what is at hand,
 //! [`settings`] are resolved once, [`plan`] makes cargo calls of the verb,
-//! [`environment`] picks the variables. While a [`provider`] reaches an agent,
+//! [`environment`] picks the variables. While a [`provider`] reaches an agent, on this
+//! machine or, by way of the [`keeper`], on a server of [`hetzner`]'s,
 //! [`sources`] scan the workspace, with what [`state`] remembers from last time.
 //! On one stream of the [`connection`] ([`exchange`]) goes what is wanted and what
 //! differs ([`offer`]); back come cargo's words, which [`terminal`] prints, and in the end
@@ -32,9 +33,12 @@ pub mod environment;
 pub mod exchange;
 pub mod exit_code;
 pub mod failure;
+pub mod hetzner;
 pub mod input;
+pub mod keeper;
 pub mod offer;
 pub mod open_docs;
+pub mod overview;
 pub mod own_commands;
 pub mod plan;
 pub mod provider;
@@ -58,6 +62,8 @@ use burst_protocol::message::Ending;
 
 use crate::arguments::{RunArguments, Wanted};
 use crate::failure::Failure;
+use crate::hetzner::sweep::Downing;
+use crate::own_commands::Context;
 use crate::session::Session;
 use crate::state::Directories;
 use crate::terminal::Terminal;
@@ -72,6 +78,11 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         let texts = arguments.iter().map(|word| word.to_string_lossy().into_owned());
         return burst_agent::main(texts.collect());
     }
+    if called_as.is_some_and(|name| name == keeper::client::KEEPER) {
+        let texts = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
+        return keeper::service::main(&texts.collect::<Vec<_>>());
+    }
+    install_crypto();
     let words = arguments.into_iter().skip(1).collect();
     let (wanted, verbosity) = arguments::parse(words);
     let terminal = Arc::new(Terminal::new(verbosity));
@@ -83,6 +94,12 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// HTTPS asks for the process's provider of cryptography; there is one, see Cargo.toml.
+pub(crate) fn install_crypto() {
+    // Installed already is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> {
@@ -108,12 +125,17 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> 
             terminal.keep_moving();
             run_remotely(terminal, handle, directories, &run)
         }
-        Wanted::Status => {
-            own_commands::status(terminal, &handle, &directories).map(|()| Ending::Exited(0))
+        Wanted::Status { all, json } => {
+            let context = Context { terminal, runtime: &handle, directories: &directories, json };
+            own_commands::status(&context, all).map(|()| Ending::Exited(0))
         }
-        Wanted::Down { with_volumes } => {
-            own_commands::down(terminal, &handle, &directories, with_volumes)
-                .map(|()| Ending::Exited(0))
+        Wanted::Down { with_volumes, all, json } => {
+            let context = Context { terminal, runtime: &handle, directories: &directories, json };
+            own_commands::down(&context, Downing { with_volumes, all }).map(|()| Ending::Exited(0))
+        }
+        Wanted::Reap { json } => {
+            let context = Context { terminal, runtime: &handle, directories: &directories, json };
+            own_commands::reap(&context).map(|()| Ending::Exited(0))
         }
         Wanted::Config { defaults } => {
             own_commands::config(terminal, &directories, defaults).map(|()| Ending::Exited(0))

@@ -1,49 +1,188 @@
-//! The commands that are not cargo's: `status`, `down`, `config`.
+//! The commands that are not cargo's: `status`, `down`, `reap`, `config`.
 
 use std::time::Duration;
 
-use burst_protocol::hello::Preface;
 use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
 use tokio::runtime::Handle;
 
-use crate::connection::{Connection, Stream, VERSION};
 use crate::failure::Failure;
+use crate::hetzner::account::{Account, Credentials};
+use crate::hetzner::sweep::{Downing, Swept};
+use crate::hetzner::trouble::{Kind, Trouble};
+use crate::keeper::client::{Brain, talk};
+use crate::keeper::words::{Ask, Event};
+use crate::overview;
+use crate::provider::hetzner::HetznerProvider;
 use crate::provider::local::LocalProvider;
 use crate::settings::{DEFAULTS, Settings};
 use crate::state::Directories;
 use crate::terminal::{Terminal, seconds};
 
-/// `cargo burst status`.
-pub fn status(
-    terminal: &Terminal,
-    runtime: &Handle,
-    directories: &Directories,
-) -> Result<(), Failure> {
-    let provider = LocalProvider::new(directories, 0);
-    let Some(connection) = provider.reach_running(runtime)? else {
-        return print(terminal, "local agent: not running (the next run starts it)\n");
-    };
-    let answered = ask(runtime, &connection, &FromShim::Status);
-    runtime.block_on(connection.close());
-    if matches!(answered, Err(Failure::AgentEnding)) {
-        return print(terminal, "local agent: ending\n");
+/// What these commands work with.
+pub struct Context<'a> {
+    /// Who prints.
+    pub terminal: &'a Terminal,
+    /// The network's runtime.
+    pub runtime: &'a Handle,
+    /// Ours.
+    pub directories: &'a Directories,
+    /// Whether the result is for programs.
+    pub json: bool,
+}
+
+impl Context<'_> {
+    fn credentials(&self) -> Result<Option<Credentials>, Failure> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let settings = Settings::load(&self.directories.config_home, None, variable)?;
+        let provider = HetznerProvider::of(self.directories, &settings);
+        Ok(provider.map(|provider| provider.credentials().clone()))
     }
-    let FromAgent::Status(status) = answered? else { return Err(Failure::AgentEnding) };
-    print(terminal, &shown(&status))
+
+    /// Asks the keeper, or does it ourselves where there is none.
+    fn with_account<T>(
+        &self,
+        credentials: &Credentials,
+        ask: Ask,
+        taken: impl Fn(Event) -> Option<T>,
+        own: impl AsyncFnOnce(&Account) -> Result<T, Trouble>,
+    ) -> Result<T, Failure> {
+        match Brain::find(self.directories, credentials, self.runtime)? {
+            Brain::Own(account, _lock) => {
+                self.runtime.block_on(own(&account)).map_err(Failure::Server)
+            }
+            Brain::Keeper(place) => {
+                let (event, _) = self.runtime.block_on(talk(&place, ask, self.terminal))?;
+                match event {
+                    Event::Failed(trouble) => Err(Failure::Server(trouble)),
+                    event => taken(event).ok_or_else(|| {
+                        let words = "the keeper is of another version, or ending";
+                        Failure::Server(Trouble::new(Kind::Keeper, words))
+                    }),
+                }
+            }
+        }
+    }
+
+    fn print(&self, text: &str) -> Result<(), Failure> {
+        print(self.terminal, text)
+    }
+
+    fn print_json(&self, value: &serde_json::Value) -> Result<(), Failure> {
+        self.print(&format!("{value:#}\n"))
+    }
+}
+
+/// `cargo burst status`.
+pub fn status(context: &Context<'_>, all: bool) -> Result<(), Failure> {
+    let report = match context.credentials()? {
+        None => None,
+        Some(credentials) => {
+            let ask = Ask::Report { credentials: credentials.clone(), all };
+            let taken = |event| match event {
+                Event::Reported(report) => Some(*report),
+                _ => None,
+            };
+            let own = async |account: &Account| account.report(all).await;
+            Some(context.with_account(&credentials, ask, taken, own)?)
+        }
+    };
+    let local = local_status(context)?;
+    if context.json {
+        return context.print_json(&serde_json::json!({ "hetzner": report, "local": local }));
+    }
+    let mut text = report.as_ref().map(overview::shown).unwrap_or_default();
+    match local {
+        Some(status) => text.push_str(&shown(&status)),
+        None if report.is_none() => {
+            text.push_str("local agent: not running (the next run starts it)\n");
+        }
+        None => {}
+    }
+    context.print(&text)
+}
+
+fn local_status(context: &Context<'_>) -> Result<Option<AgentStatus>, Failure> {
+    let provider = LocalProvider::new(context.directories, 0);
+    let Some(connection) = provider.reach_running(context.runtime)? else { return Ok(None) };
+    let answered = connection.ask(context.runtime, &FromShim::Status);
+    context.runtime.block_on(connection.close());
+    match answered {
+        Ok(FromAgent::Status(status)) => Ok(Some(status)),
+        Ok(_) | Err(Failure::AgentEnding) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// `cargo burst down`.
-pub fn down(
-    terminal: &Terminal,
-    runtime: &Handle,
-    directories: &Directories,
-    with_volumes: bool,
-) -> Result<(), Failure> {
-    let provider = LocalProvider::new(directories, 0);
-    let ended = match provider.reach_running(runtime) {
+pub fn down(context: &Context<'_>, downing: Downing) -> Result<(), Failure> {
+    let swept = match context.credentials()? {
+        None => None,
+        Some(credentials) => {
+            let ask = Ask::Down { credentials: credentials.clone(), downing };
+            let own = async |account: &Account| account.down(downing, context.terminal).await;
+            Some(context.with_account(&credentials, ask, swept_of, own)?)
+        }
+    };
+    let ended = end_local(context, downing.with_volumes)?;
+    if context.json {
+        let value = serde_json::json!({ "hetzner": swept, "local_agent_ended": ended });
+        return context.print_json(&value);
+    }
+    let mut text = swept.as_ref().map(overview::swept).unwrap_or_default();
+    if swept.is_none() || ended {
+        text.push_str(if ended { "ended the local agent" } else { "no local agent is running" });
+        if downing.with_volumes {
+            text.push_str(", deleted what it kept of every project");
+        }
+        text.push('\n');
+    }
+    context.print(&text)?;
+    unfinished(swept)
+}
+
+/// `cargo burst reap`.
+pub fn reap(context: &Context<'_>) -> Result<(), Failure> {
+    let Some(credentials) = context.credentials()? else {
+        return match context.json {
+            true => context.print_json(&serde_json::Value::Null),
+            false => context.print("there is no Hetzner token, so nothing to reap\n"),
+        };
+    };
+    let ask = Ask::Reap { credentials: credentials.clone() };
+    let own = async |account: &Account| account.sweep().await;
+    let swept = context.with_account(&credentials, ask, swept_of, own)?;
+    match context.json {
+        true => context.print_json(&serde_json::json!(swept))?,
+        false => context.print(&overview::swept(&swept))?,
+    }
+    unfinished(Some(swept))
+}
+
+fn swept_of(event: Event) -> Option<Swept> {
+    match event {
+        Event::Swept(swept) => Some(swept),
+        _ => None,
+    }
+}
+
+/// What could not be deleted is an error, also where the rest could.
+fn unfinished(swept: Option<Swept>) -> Result<(), Failure> {
+    let failed = swept.map(|swept| swept.failed).unwrap_or_default();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let mut trouble = Trouble::new(Kind::Other, "not everything could be deleted");
+    trouble.messages.extend(failed);
+    Err(Failure::Server(trouble))
+}
+
+/// Ends the agent on this machine; whether there was one.
+fn end_local(context: &Context<'_>, with_volumes: bool) -> Result<bool, Failure> {
+    let provider = LocalProvider::new(context.directories, 0);
+    let ended = match provider.reach_running(context.runtime) {
         Ok(Some(connection)) => {
-            let asked = ask(runtime, &connection, &FromShim::End { with_volumes });
-            runtime.block_on(connection.close());
+            let asked = connection.ask(context.runtime, &FromShim::End { with_volumes });
+            context.runtime.block_on(connection.close());
             match asked {
                 Ok(_) => provider.wait_until_ended().map(|()| true)?,
                 // It speaks another version, or not at all: it still has to go.
@@ -53,19 +192,16 @@ pub fn down(
         Ok(None) => false,
         Err(_) => provider.stop()?.is_some(),
     };
-    let mut text =
-        if ended { "ended the local agent" } else { "no local agent is running" }.to_owned();
     if with_volumes {
         let disk = provider.disk().join("projects");
         match std::fs::remove_dir_all(&disk) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Failure::Directory { path: disk, source });
             }
-            _ => text.push_str(", deleted what it kept of every project"),
+            _ => {}
         }
     }
-    text.push('\n');
-    print(terminal, &text)
+    Ok(ended)
 }
 
 /// `cargo burst config`.
@@ -93,26 +229,6 @@ pub fn config(
         ));
     }
     print(terminal, &text)
-}
-
-fn ask(
-    runtime: &Handle,
-    connection: &Connection,
-    question: &FromShim,
-) -> Result<FromAgent, Failure> {
-    let Stream { mut incoming, outgoing, writing } = runtime.block_on(connection.stream())?;
-    let lost = |source| Failure::Lost { started: false, source };
-    outgoing.preface(&Preface::hello(VERSION)).map_err(lost)?;
-    outgoing.message(question).map_err(lost)?;
-    connection.welcome(&mut incoming)?;
-    let answer = incoming.message().map_err(lost)?;
-    drop(outgoing);
-    // The answer is what matters.
-    drop(runtime.block_on(writing));
-    match answer {
-        FromAgent::Failed(failure) => Err(Failure::Agent(failure)),
-        answer => Ok(answer),
-    }
 }
 
 fn shown(status: &AgentStatus) -> String {

@@ -14,12 +14,16 @@ use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
 
 use crate::arguments::RunArguments;
-use crate::connection::Connection;
 use crate::environment;
 use crate::exchange::{Exchange, Prepared};
 use crate::failure::Failure;
+use crate::hetzner::account::ServerSummary;
+use crate::hetzner::report::server_cost;
+use crate::hetzner::wishes::Wishes;
 use crate::plan;
-use crate::provider::local::{LocalProvider, NAME};
+use crate::provider::Reached;
+use crate::provider::hetzner::{self, HetznerProvider};
+use crate::provider::local::{self, LocalProvider};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::sources::Sources;
@@ -50,47 +54,32 @@ impl Session<'_> {
     pub fn run(&self) -> Result<Ending, Failure> {
         let began = Instant::now();
         let signals = Signals::listen(&self.runtime);
-        self.terminal.begin("looking at the workspace");
-        let workspace = Workspace::find(&self.directory, &self.run.arguments)?;
-        let variable = |name: &str| std::env::var(name).ok();
-        let settings =
-            Settings::load(&self.directories.config_home, Some(&workspace.root), variable)?;
-        if settings.hetzner_token.is_some() {
-            self.terminal.warn(
-                "a Hetzner token is set, but this version has no Hetzner provider yet: \
-                 running on this machine",
-            );
-        }
-        let environment =
-            environment::forwarded(self.terminal, &settings.forward_env, &self.run.flags.env);
-        let has_library = workspace.has_library(&self.run.arguments);
-        let plan = plan::plan(self.run, has_library);
-        let provider = LocalProvider::new(&self.directories, settings.keep_alive_secs);
-        let prepared = Prepared { workspace, settings, plan, environment };
+        let (prepared, provider) = self.prepare()?;
         // The agent is reached while the workspace is scanned.
         let (reached, scanned) = std::thread::scope(|scope| {
-            let reaching = scope.spawn(|| provider.reach(&self.runtime));
-            let scanned = self.scan(&prepared);
+            let reaching = scope.spawn(|| self.reach(&provider, &prepared));
+            let scanned = self.scan(&prepared, provider.name());
             (reaching.join().unwrap_or(Err(Failure::AgentEnding)), scanned)
         });
         let (mut state, mut sources) = scanned?;
         let mut reached = reached?;
-        if reached.started {
+        self.terminal.quiet();
+        if reached.started && reached.server.is_none() {
             self.terminal.say(
                 "no Hetzner token, so cargo runs through an agent on this machine; with \
                  HCLOUD_TOKEN set it runs on a server",
             );
         }
-        let mut exchange = |connection: &Connection, sources| {
-            self.exchange(&prepared, &mut state, sources, connection, &signals)
+        let mut exchange = |reached: &Reached, sources| {
+            self.exchange(&prepared, &mut state, sources, reached, &signals)
         };
-        let mut exchanged = exchange(&reached.connection, sources);
+        let mut exchanged = exchange(&reached, sources);
         if matches!(exchanged, Err(Failure::AgentEnding)) {
             // It was about to end when we came: the next one will be there for us.
             provider.wait_until_ended()?;
-            reached = provider.reach(&self.runtime)?;
-            sources = self.scan(&prepared)?.1;
-            exchanged = exchange(&reached.connection, sources);
+            reached = self.reach(&provider, &prepared)?;
+            sources = self.scan(&prepared, provider.name())?.1;
+            exchanged = exchange(&reached, sources);
         }
         self.terminal.quiet();
         signals.stop_forwarding();
@@ -98,16 +87,17 @@ impl Session<'_> {
             reached.connection.abandon();
             return Ok(Ending::Signaled(signal));
         }
-        let traffic = reached.connection.datagram_bytes();
+        let traffic = reached.connection.bytes();
         match exchanged {
             Ok(ending) => {
                 self.terminal.detail(&format!(
-                    "datagrams: {} bytes sent, {} bytes received",
+                    "in all: {} bytes sent, {} bytes received",
                     traffic.0, traffic.1
                 ));
+                let place = place_of(reached.server.as_ref());
                 self.runtime.block_on(reached.connection.close());
                 self.terminal.say(&format!(
-                    "on this machine, {}, {} sent, {} received",
+                    "{place}, {}, {} sent, {} received",
                     seconds(began.elapsed()),
                     bytes(traffic.0),
                     bytes(traffic.1)
@@ -121,9 +111,50 @@ impl Session<'_> {
         }
     }
 
-    fn scan(&self, prepared: &Prepared) -> Result<(WorkspaceState, Sources), Failure> {
+    /// What is wanted, and of whom.
+    fn prepare(&self) -> Result<(Prepared, Provider), Failure> {
+        self.terminal.begin("looking at the workspace");
+        let mut workspace = Workspace::find(&self.directory, &self.run.arguments)?;
+        let variable = |name: &str| std::env::var(name).ok();
+        let settings =
+            Settings::load(&self.directories.config_home, Some(&workspace.root), variable)?;
+        let environment =
+            environment::forwarded(self.terminal, &settings.forward_env, &self.run.flags.env);
+        let has_library = workspace.has_library(&self.run.arguments);
+        let plan = plan::plan(self.run, has_library);
+        let keep_alive_secs = match self.run.flags.no_reap {
+            true => u64::MAX >> 1,
+            false => self.run.flags.keep_alive.unwrap_or(settings.keep_alive_secs),
+        };
+        let provider = match HetznerProvider::of(&self.directories, &settings) {
+            Some(provider) => {
+                workspace.add_configuration_of_home();
+                let wishes = hetzner::wishes(&settings, &self.run.flags, &workspace.root);
+                Provider::Hetzner { provider, wishes: Box::new(wishes) }
+            }
+            None => Provider::Local(LocalProvider::new(&self.directories, keep_alive_secs)),
+        };
+        let prepared = Prepared { workspace, settings, plan, environment, keep_alive_secs };
+        Ok((prepared, provider))
+    }
+
+    fn reach(&self, provider: &Provider, prepared: &Prepared) -> Result<Reached, Failure> {
+        match provider {
+            Provider::Local(provider) => provider.reach(&self.runtime),
+            Provider::Hetzner { provider, wishes } => {
+                let root = &prepared.workspace.root;
+                provider.reach(&self.runtime, root, wishes, self.terminal)
+            }
+        }
+    }
+
+    fn scan(
+        &self,
+        prepared: &Prepared,
+        provider: &str,
+    ) -> Result<(WorkspaceState, Sources), Failure> {
         let root = &prepared.workspace.root;
-        let mut state = WorkspaceState::load(&self.directories.cache, NAME, root)?;
+        let mut state = WorkspaceState::load(&self.directories.cache, provider, root)?;
         let mut sources = self.scan_once(prepared, &mut state)?;
         for warning in &sources.warnings {
             self.terminal.warn(&warning.0);
@@ -179,14 +210,14 @@ impl Session<'_> {
         prepared: &Prepared,
         state: &mut WorkspaceState,
         first: Sources,
-        connection: &Connection,
+        reached: &Reached,
         signals: &Signals,
     ) -> Result<Ending, Failure> {
         let mut sources = first;
         for attempt in 1.. {
-            let stream = self.runtime.block_on(connection.stream())?;
+            let stream = self.runtime.block_on(reached.connection.stream())?;
             let exchange =
-                Exchange { session: self, prepared, connection, signals, sources: &sources };
+                Exchange { session: self, prepared, reached, signals, sources: &sources };
             match exchange.perform(state, stream) {
                 Err(Failure::Restless(_)) if attempt < ATTEMPTS_MAX => {
                     self.terminal.detail("a file changed while it was sent: again");
@@ -203,4 +234,40 @@ impl Session<'_> {
         }
         Err(Failure::AgentEnding)
     }
+}
+
+/// Where the agent comes from.
+enum Provider {
+    Local(LocalProvider),
+    Hetzner { provider: HetznerProvider, wishes: Box<Wishes> },
+}
+
+impl Provider {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Local(_) => local::NAME,
+            Self::Hetzner { .. } => hetzner::NAME,
+        }
+    }
+
+    /// Waits until an agent that is ending has ended. A server's is called anew by the
+    /// keeper.
+    fn wait_until_ended(&self) -> Result<(), Failure> {
+        match self {
+            Self::Local(provider) => provider.wait_until_ended(),
+            Self::Hetzner { .. } => Ok(()),
+        }
+    }
+}
+
+/// Where cargo ran, and what that costs.
+fn place_of(server: Option<&ServerSummary>) -> String {
+    let Some(server) = server else { return "on this machine".to_owned() };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(0);
+    let cost = server_cost(server.created, now.max(server.created), server.hourly);
+    format!(
+        "on {} in {} (EUR {cost:.2} so far, {:.2} a started hour)",
+        server.server_type, server.location, server.hourly
+    )
 }

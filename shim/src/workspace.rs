@@ -119,6 +119,14 @@ impl Workspace {
         self.packages.iter().filter(|package| is_selected(package)).any(has_library)
     }
 
+    /// Adds the configuration of cargo's home, which another machine does not have.
+    pub fn add_configuration_of_home(&mut self) {
+        let names = ["config.toml", "config"];
+        let Some(home) = cargo_home() else { return };
+        let found = names.iter().map(|name| home.join(name)).find(|file| file.is_file());
+        self.files.extend(found);
+    }
+
     /// Follows path dependencies out of the root, and those of what they lead to.
     fn find_outside(&mut self, configs: &[OsString]) -> Result<(), Failure> {
         let mut found: Vec<PathBuf> = self.packages.iter().flat_map(Package::paths).collect();
@@ -177,7 +185,7 @@ impl Package {
 }
 
 /// cargo's home, where its configuration and credentials are.
-fn cargo_home() -> Option<PathBuf> {
+pub fn cargo_home() -> Option<PathBuf> {
     std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))

@@ -1,7 +1,7 @@
 //! The sandbox in which the suites run the real program.
 //!
-//! A [`Sandbox`] has a home, XDG directories and an agent of its own and a cleared
-//! environment; when it is dropped its agent is ended, by its process id. A
+//! A [`Sandbox`] has a home, XDG directories, an agent and a keeper of its own and a
+//! cleared environment; when it is dropped both are ended, by their process ids. A
 //! [`Project`] is a workspace in it. Tests that need what is not there say so by
 //! [`skip`], which `.ci/run` turns into a failure.
 
@@ -129,6 +129,15 @@ impl Sandbox {
         text.split_whitespace().nth(1)?.parse().ok()
     }
 
+    /// The keeper's process, if one was started and has not ended.
+    pub fn keeper(&self) -> Option<i32> {
+        let directory = self.path().join("state/cargo-burst/keeper");
+        let lock = fs::File::open(directory.join("lock")).ok()?;
+        let is_free = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared);
+        is_free.is_err().then_some(())?;
+        fs::read_to_string(directory.join("pid")).ok()?.trim().parse().ok()
+    }
+
     /// Where the local provider keeps keys, address and log.
     pub fn keys(&self) -> PathBuf {
         self.path().join("state/cargo-burst/local")
@@ -154,9 +163,9 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        if let Some(agent) = self.agent() {
-            let agent = nix::unistd::Pid::from_raw(agent);
-            nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGKILL).ok();
+        for process in [self.keeper(), self.agent()].into_iter().flatten() {
+            let process = nix::unistd::Pid::from_raw(process);
+            nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).ok();
         }
     }
 }

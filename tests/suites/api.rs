@@ -75,6 +75,7 @@ fn a_server_with_volume_and_firewall_lives_and_dies() {
             name: "f".into(),
             labels: labels("firewall"),
             rules: vec![Rule::udp(7777)],
+            apply_to: vec![Selector::equals("role", "server")],
         };
         let made = client.create_firewall(&firewall, &labels("firewall")).await.unwrap();
         assert_eq!(made.resource().rules, [Rule::udp(7777)]);

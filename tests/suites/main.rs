@@ -4,7 +4,9 @@
 //! - `verbs`: what comes out of each verb, and what comes back.
 //! - `bad_input`: errors, their hints and exit codes.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
+//! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `histories`: random histories of a workspace, freshness, identity.
+//! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `together`: several projects and several runs at once.
@@ -19,7 +21,9 @@
 mod api;
 mod bad_input;
 mod faults;
+mod hetzner;
 mod histories;
+mod leaks;
 mod settings;
 mod terminals;
 mod together;

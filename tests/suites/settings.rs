@@ -20,7 +20,7 @@ fn what_holds_is_shown_with_its_origin() {
     .stdout;
     for line in [
         "volume_gb = 77  # ",
-        "server_type = \"cpx62\"  # ",
+        "server_type = [\"cpx62\"]  # ",
         "keep_alive_secs = 9  # environment, CARGO_BURST_KEEP_ALIVE_SECS",
         "volume_keep_alive_secs = 3600  # default",
         "forward_env = [\"A\", \"B\"]  # ",

@@ -38,6 +38,9 @@ pub const DIGESTS_PER_MESSAGE_MAX: usize = 8192;
 /// Bytes of a patch: a larger one is sent as a whole content.
 pub const PATCH_BYTES_MAX: usize = 512 << 10;
 
+/// Bytes of what a server is told at its creation: the Hetzner API's limit.
+pub const USER_DATA_BYTES_MAX: usize = 32 << 10;
+
 /// Bytes of one output message.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
 

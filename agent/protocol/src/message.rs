@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::digest::Digest;
-use crate::path::RelativePath;
+use crate::path::{FileName, RelativePath};
 use crate::tree::{Change, File, Listing};
 
 /// What the shim says. The first message on a stream is one of [`Run`],
-/// [`Status`] and [`End`]; all others belong to a run.
+/// [`Status`], [`End`] and [`Release`]; all others belong to a run.
 ///
 /// [`Run`]: FromShim::Run
 /// [`Status`]: FromShim::Status
 /// [`End`]: FromShim::End
+/// [`Release`]: FromShim::Release
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromShim {
     /// Bring the project to a state, then run cargo in it.
@@ -52,6 +53,8 @@ pub enum FromShim {
     Adopted(Vec<u32>),
     /// Nothing more is wanted.
     Done,
+    /// Let go of the disk of a project that nobody uses, so that it can be detached.
+    Release(RelativePath),
 }
 
 /// What the agent says.
@@ -117,6 +120,12 @@ pub enum FromAgent {
 pub struct RunRequest {
     /// The workspace root, below `/`: the project's name.
     pub project: RelativePath,
+    /// The disk that the project has for itself, by its name below
+    /// `/dev/disk/by-id`; none where all projects share the agent's own.
+    pub device: Option<FileName>,
+    /// cargo's home on the client, below `/`: on a server the project's own is seen
+    /// there.
+    pub cargo_home: Option<RelativePath>,
     /// What is to be seen at its own absolute path: the workspace, path
     /// dependencies outside of it, single configuration files.
     pub mounts: Vec<RelativePath>,

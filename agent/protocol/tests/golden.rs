@@ -45,6 +45,8 @@ fn request() -> RunRequest {
     };
     RunRequest {
         project: path("home/me/app"),
+        device: Some(FileName::new(b"scsi-1").unwrap()),
+        cargo_home: Some(path("home/me/.cargo")),
         mounts: vec![path("home/me/app")],
         target_directory: path("home/me/app/target"),
         names_target_directory: true,
@@ -94,6 +96,7 @@ fn from_shim() -> Vec<FromShim> {
         FromShim::Fetch(vec![Fetch { digest, base: Some(digest) }]),
         FromShim::Adopted(vec![0, 251]),
         FromShim::Done,
+        FromShim::Release(path("home/me/app")),
     ]
 }
 

@@ -45,7 +45,9 @@ fn run(kind: Containment, socket: &UnixStream) -> io::Result<Report> {
     let (spec, streams) = spec::receive(socket)?;
     if kind.keeps_paths() {
         prepare_mounts(kind)?;
+        open_ways(&spec)?;
         mount_all(&spec)?;
+        hide(&spec)?;
         rustix::thread::clear_ambient_capability_set()?;
     } else {
         nix::sys::prctl::set_child_subreaper(true)?;
@@ -111,6 +113,40 @@ fn mount_all(spec: &RunSpec) -> io::Result<()> {
     Ok(())
 }
 
+/// Another user than root must get to the project: what is closed to all others on the
+/// way, as `/root` is, is seen as an empty directory with only that way in it.
+fn open_ways(spec: &RunSpec) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    const SEARCH_BY_OTHERS: u32 = 0o001;
+    if spec.user.is_none() {
+        return Ok(());
+    }
+    for target in spec.mounts.iter().map(|mount| spec::path(&mount.target)) {
+        let mut ancestors: Vec<&Path> = target.ancestors().skip(1).collect();
+        ancestors.reverse();
+        for ancestor in ancestors {
+            match std::fs::metadata(ancestor) {
+                Ok(found) if found.mode() & SEARCH_BY_OTHERS == 0 => empty(ancestor)?,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hide(spec: &RunSpec) -> io::Result<()> {
+    spec.hide.iter().map(spec::path).filter(|path| path.exists()).try_for_each(|path| empty(&path))
+}
+
+fn empty(path: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("none"), path, Some("tmpfs"), flags, Some("mode=0755,size=1m")).map_err(|errno| {
+        let error: io::Error = errno.into();
+        io::Error::new(error.kind(), format!("cannot cover `{}`: {error}", path.display()))
+    })
+}
+
 fn bind(source: &Path, target: &Path) -> io::Result<()> {
     let place = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot mount at `{}`: {error}", target.display()))
@@ -137,6 +173,11 @@ fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
     }
     let directory = spec::path(&spec.working_directory);
     std::fs::create_dir_all(&directory)?;
+    if let Some((user, group)) = spec.user {
+        command.uid(user).gid(group);
+        // No program that a build finds makes it more than it is.
+        rustix::thread::set_no_new_privs(true)?;
+    }
     let child = command
         .current_dir(directory)
         .stdin(Stdio::from(input))

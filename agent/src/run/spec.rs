@@ -30,6 +30,10 @@ pub struct RunSpec {
     pub mounts: Vec<Mount>,
     /// Directories that stay visible even if a mount would cover them.
     pub preserve: Vec<ByteBuf>,
+    /// Directories that are seen empty.
+    pub hide: Vec<ByteBuf>,
+    /// User and group to run as; none: as the agent.
+    pub user: Option<(u32, u32)>,
     /// Where cargo starts.
     pub working_directory: ByteBuf,
     /// The program and its arguments.

@@ -104,7 +104,7 @@ impl Outgoing {
     }
 
     /// What went over the stream so far.
-    pub fn traffic(&self) -> &Traffic {
+    pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
 

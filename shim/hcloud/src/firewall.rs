@@ -59,6 +59,17 @@ pub struct NewFirewall {
     pub labels: Labels,
     /// Its rules.
     pub rules: Vec<Rule>,
+    /// The servers that it is applied to, also those to come.
+    #[serde(serialize_with = "selectors")]
+    pub apply_to: Vec<Selector>,
+}
+
+/// As the API wants selectors of servers.
+fn selectors<S: serde::Serializer>(selectors: &[Selector], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(selectors.iter().map(|selector| {
+        let selector = selector.to_string();
+        serde_json::json!({ "type": "label_selector", "label_selector": { "selector": selector } })
+    }))
 }
 
 impl Resource for Firewall {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, of_answer};
@@ -10,6 +11,7 @@ use crate::client::Client;
 use crate::error::{Error, Operation};
 use crate::label::{Labels, Selector};
 use crate::resource::Resource;
+use crate::server_type::ServerType;
 use crate::{Id, Made, open_enum};
 
 /// Bytes of user data: the API's limit.
@@ -51,8 +53,8 @@ pub struct Server {
     pub created: Timestamp,
     /// Its public addresses.
     pub public_net: PublicNet,
-    /// What kind of server.
-    pub server_type: TypeName,
+    /// What kind of server, with its prices.
+    pub server_type: ServerType,
     /// Where.
     pub location: LocationName,
     /// What it was made from.
@@ -85,13 +87,6 @@ pub struct PublicNet {
 pub struct Address {
     /// As text; a network with its length.
     pub ip: String,
-}
-
-/// A server type, by name.
-#[derive(Clone, Debug, Deserialize)]
-pub struct TypeName {
-    /// Such as `ccx63`.
-    pub name: String,
 }
 
 /// A location, by name.
@@ -196,6 +191,14 @@ impl Client {
     /// Replaces all labels of a server.
     pub async fn label_server(&self, id: Id, labels: &Labels) -> Result<(), Error> {
         self.labelled::<Server>(id, labels).await
+    }
+
+    /// Switches a server on.
+    pub async fn power_on(&self, id: Id) -> Result<Vec<Action>, Error> {
+        let path = format!("/servers/{id}/actions/poweron");
+        let body = serde_json::json!({});
+        let (mut answer, operation) = self.send(Method::POST, &path, &body).await?;
+        of_answer(&mut answer, &operation)
     }
 
     /// Deletes a server, running or not; its volumes are detached and stay. One that

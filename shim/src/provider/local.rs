@@ -5,10 +5,10 @@
 //! guessed from a process number. Starting is done under a lock of its own: two
 //! commands that start at once share one agent.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,8 +22,9 @@ use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
 use tokio::runtime::Handle;
 
-use crate::connection::Connection;
+use crate::connection::{CONNECT_DEADLINE, Connection};
 use crate::failure::Failure;
+use crate::provider::{Reached, log_file};
 use crate::state::Directories;
 
 /// How long an agent may take from its start until it listens.
@@ -35,9 +36,6 @@ const END_DEADLINE: Duration = Duration::from_secs(10);
 /// How often is looked whether an agent has come or gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A log that has grown beyond this is begun anew.
-const LOG_BYTES_MAX: u64 = 1 << 20;
-
 /// The provider's name, in paths of the cache.
 pub const NAME: &str = "local";
 
@@ -47,15 +45,6 @@ pub struct LocalProvider {
     keys: PathBuf,
     disk: PathBuf,
     keep_alive_secs: u64,
-}
-
-/// How a connection came about.
-#[derive(Debug)]
-pub struct Reached {
-    /// The connection.
-    pub connection: Connection,
-    /// Whether the agent was started for it.
-    pub started: bool,
 }
 
 impl LocalProvider {
@@ -71,16 +60,16 @@ impl LocalProvider {
     /// Connects to the agent, which is started if there is none.
     pub fn reach(&self, runtime: &Handle) -> Result<Reached, Failure> {
         if let Some(connection) = self.reach_running(runtime)? {
-            return Ok(Reached { connection, started: false });
+            return Ok(reached(connection, false));
         }
         let _starting = self.lock_start()?;
         // Somebody else may have started it while we waited.
         if let Some(connection) = self.reach_running(runtime)? {
-            return Ok(Reached { connection, started: false });
+            return Ok(reached(connection, false));
         }
         let address = self.start()?;
         let connection = runtime.block_on(self.connecting(address)?)?;
-        Ok(Reached { connection, started: true })
+        Ok(reached(connection, true))
     }
 
     /// Connects to the agent if one is there. One that is ending counts as none,
@@ -195,7 +184,7 @@ impl LocalProvider {
         let pinned = identity::load_certificate(&self.keys, "agent").map_err(Failure::Keys)?;
         let gone_after = Duration::from_secs(grace_secs());
         let patience = Patience { gone_after };
-        Ok(async move { Connection::open(address, &own, pinned, patience).await })
+        Ok(async move { Connection::open(address, &own, pinned, patience, CONNECT_DEADLINE).await })
     }
 
     /// Makes the directory, private, and takes the lock of those who start.
@@ -221,7 +210,7 @@ impl LocalProvider {
         }
         let log_path = self.keys.join("agent.log");
         let failed = |words: String| Failure::AgentStart { words, log: log_path.clone() };
-        let mut log = open_log(&log_path)
+        let mut log = log_file(&log_path)
             .map_err(|source| Failure::Directory { path: log_path.clone(), source })?;
         let log_begin = log.seek(SeekFrom::End(0)).unwrap_or_default();
         let stderr = log.try_clone().map_err(|error| failed(error.to_string()))?;
@@ -253,9 +242,13 @@ impl LocalProvider {
     }
 }
 
+fn reached(connection: Connection, started: bool) -> Reached {
+    Reached { connection, started, device: None, server: None, lease: None }
+}
+
 /// Seconds of silence after which the other end counts as gone. Nobody has to set
 /// it; tests do.
-fn grace_secs() -> u64 {
+pub fn grace_secs() -> u64 {
     let set = std::env::var("CARGO_BURST_GRACE_SECS").ok().and_then(|text| text.parse().ok());
     set.unwrap_or_else(|| Patience::default().gone_after.as_secs())
 }
@@ -271,16 +264,6 @@ fn first_line(stdout: std::process::ChildStdout) -> Option<String> {
         }
     });
     receive.recv_timeout(START_DEADLINE).ok()
-}
-
-fn open_log(path: &Path) -> std::io::Result<File> {
-    let large = std::fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX);
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600);
-    if large {
-        std::fs::remove_file(path)?;
-    }
-    options.open(path)
 }
 
 fn last_lines(text: &str) -> String {

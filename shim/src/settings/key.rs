@@ -11,6 +11,8 @@ pub enum Kind {
     Texts,
     /// A whole number, not negative.
     Number,
+    /// Yes or no.
+    Flag,
 }
 
 impl Kind {
@@ -20,6 +22,7 @@ impl Kind {
             Self::Text | Self::Secret => "a string",
             Self::Texts => "a string or a list of strings",
             Self::Number => "a whole number",
+            Self::Flag => "true or false",
         }
     }
 }
@@ -33,58 +36,43 @@ pub struct Key {
     pub kind: Kind,
     /// Whether the lists of all layers add up; else the highest layer wins.
     pub additive: bool,
+    /// Whether a project's file may not have it: it says where secrets are, or go.
+    pub private: bool,
     /// Its environment variable.
     pub variable: &'static str,
 }
 
 /// All keys.
-pub const KEYS: [Key; 10] = [
-    Key { name: "hetzner_token", kind: Kind::Secret, additive: false, variable: "HCLOUD_TOKEN" },
-    Key { name: "region", kind: Kind::Texts, additive: false, variable: "CARGO_BURST_REGION" },
-    Key {
-        name: "server_type",
-        kind: Kind::Text,
-        additive: false,
-        variable: "CARGO_BURST_SERVER_TYPE",
-    },
-    Key {
-        name: "keep_alive_secs",
-        kind: Kind::Number,
-        additive: false,
-        variable: "CARGO_BURST_KEEP_ALIVE_SECS",
-    },
-    Key {
-        name: "volume_keep_alive_secs",
-        kind: Kind::Number,
-        additive: false,
-        variable: "CARGO_BURST_VOLUME_KEEP_ALIVE_SECS",
-    },
-    Key {
-        name: "volume_gb",
-        kind: Kind::Number,
-        additive: false,
-        variable: "CARGO_BURST_VOLUME_GB",
-    },
-    Key {
-        name: "forward_env",
-        kind: Kind::Texts,
-        additive: true,
-        variable: "CARGO_BURST_FORWARD_ENV",
-    },
-    Key {
-        name: "extra_excludes",
-        kind: Kind::Texts,
-        additive: true,
-        variable: "CARGO_BURST_EXTRA_EXCLUDES",
-    },
-    Key { name: "unexclude", kind: Kind::Texts, additive: true, variable: "CARGO_BURST_UNEXCLUDE" },
-    Key {
-        name: "compression",
-        kind: Kind::Text,
-        additive: false,
-        variable: "CARGO_BURST_COMPRESSION",
-    },
+pub const KEYS: [Key; 12] = [
+    Key::new("hetzner_token", Kind::Secret, "HCLOUD_TOKEN").private(),
+    Key::new("hetzner_endpoint", Kind::Text, "HCLOUD_ENDPOINT").private(),
+    Key::new("region", Kind::Texts, "CARGO_BURST_REGION"),
+    Key::new("server_type", Kind::Texts, "CARGO_BURST_SERVER_TYPE"),
+    Key::new("keep_alive_secs", Kind::Number, "CARGO_BURST_KEEP_ALIVE_SECS"),
+    Key::new("keep_paid_hour", Kind::Flag, "CARGO_BURST_KEEP_PAID_HOUR"),
+    Key::new("volume_keep_alive_secs", Kind::Number, "CARGO_BURST_VOLUME_KEEP_ALIVE_SECS"),
+    Key::new("volume_gb", Kind::Number, "CARGO_BURST_VOLUME_GB"),
+    Key::new("forward_env", Kind::Texts, "CARGO_BURST_FORWARD_ENV").adding_up(),
+    Key::new("extra_excludes", Kind::Texts, "CARGO_BURST_EXTRA_EXCLUDES").adding_up(),
+    Key::new("unexclude", Kind::Texts, "CARGO_BURST_UNEXCLUDE").adding_up(),
+    Key::new("compression", Kind::Text, "CARGO_BURST_COMPRESSION"),
 ];
+
+impl Key {
+    const fn new(name: &'static str, kind: Kind, variable: &'static str) -> Self {
+        Self { name, kind, additive: false, private: false, variable }
+    }
+
+    const fn adding_up(mut self) -> Self {
+        self.additive = true;
+        self
+    }
+
+    const fn private(mut self) -> Self {
+        self.private = true;
+        self
+    }
+}
 
 /// The key of this name.
 pub(super) fn find(name: &str) -> Option<&'static Key> {

@@ -47,6 +47,8 @@ pub enum Value {
     Texts(Vec<String>),
     /// Of [`Kind::Number`].
     Number(u64),
+    /// Of [`Kind::Flag`].
+    Flag(bool),
 }
 
 /// The values of one source.
@@ -62,10 +64,28 @@ impl Layer {
     /// Reads a file; none if there is none.
     pub fn file(origin: Origin, path: &Path) -> Result<Option<Self>, SettingsError> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(origin, path, &text).map(Some),
+            Ok(text) => {
+                let layer = Self::parse(origin, path, &text)?;
+                layer.check_privacy(path)?;
+                Ok(Some(layer))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(SettingsError::Unreadable { path: path.to_owned(), source }),
         }
+    }
+
+    /// A file with a secret must be its owner's alone.
+    fn check_privacy(&self, path: &Path) -> Result<(), SettingsError> {
+        use std::os::unix::fs::MetadataExt;
+        const OTHERS: u32 = 0o077;
+        let is_secret = |name: &&str| find(name).is_some_and(|key| key.kind == Kind::Secret);
+        let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
+        if self.values.keys().any(is_secret)
+            && std::fs::metadata(path).map_err(unreadable)?.mode() & OTHERS != 0
+        {
+            return Err(SettingsError::ReadableByOthers { path: path.to_owned() });
+        }
+        Ok(())
     }
 
     /// Reads the text of a file.
@@ -86,8 +106,8 @@ impl Layer {
                     nearest: nearest(name),
                 });
             };
-            if key.kind == Kind::Secret && matches!(origin, Origin::Project(_)) {
-                return Err(SettingsError::TokenInProject { place, key: key.name });
+            if key.private && matches!(origin, Origin::Project(_)) {
+                return Err(SettingsError::PrivateInProject { place, key: key.name });
             }
             let value = value_of(key, value).ok_or_else(|| SettingsError::WrongType {
                 place: at(value.span().start),
@@ -103,6 +123,10 @@ impl Layer {
     pub fn environment(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Vec<Self>, SettingsError> {
+        let wrong = |key: &Key| SettingsError::WrongVariable {
+            variable: key.variable,
+            expected: key.kind.expected(),
+        };
         let mut layers = Vec::new();
         for key in &KEYS {
             let Some(text) = variable(key.variable).filter(|text| !text.is_empty()) else {
@@ -117,12 +141,12 @@ impl Layer {
                         .map(Into::into)
                         .collect(),
                 ),
-                Kind::Number => Value::Number(text.trim().parse().map_err(|_| {
-                    SettingsError::WrongVariable {
-                        variable: key.variable,
-                        expected: key.kind.expected(),
-                    }
-                })?),
+                Kind::Number => Value::Number(text.trim().parse().map_err(|_| wrong(key))?),
+                Kind::Flag => match text.trim() {
+                    "1" | "true" => Value::Flag(true),
+                    "0" | "false" => Value::Flag(false),
+                    _ => return Err(wrong(key)),
+                },
             };
             layers.push(Self {
                 origin: Origin::Environment(key.variable),
@@ -168,6 +192,7 @@ fn value_of(key: &Key, value: &Spanned<DeValue<'_>>) -> Option<Value> {
         (Kind::Number, DeValue::Integer(number)) => {
             u64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Number)
         }
-        (Kind::Number, _) => None,
+        (Kind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
+        (Kind::Number | Kind::Flag, _) => None,
     }
 }

@@ -10,6 +10,7 @@ mod layer;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use burst_hcloud::Token;
 pub use key::{KEYS, Kind};
 pub use layer::{Layer, Origin, Place, Value};
 
@@ -21,7 +22,7 @@ pub const PROJECT_FILE: &str = ".config/cargo-burst.toml";
 
 /// Names that are never forwarded: with the client's values the other end would
 /// not work, or tell lies.
-const REFUSED: [&str; 16] = [
+const REFUSED: [&str; 17] = [
     "PATH",
     "HOME",
     "CARGO_TARGET_DIR",
@@ -37,6 +38,7 @@ const REFUSED: [&str; 16] = [
     "TMPDIR",
     "PWD",
     "HCLOUD_TOKEN",
+    "HCLOUD_ENDPOINT",
     "CARGO_BURST_INSIDE",
 ];
 
@@ -91,6 +93,14 @@ pub enum SettingsError {
         /// Where it comes from.
         origin: String,
     },
+    /// What stands where a token should.
+    #[error("`hetzner_token` is not usable ({origin})")]
+    NoToken {
+        /// Where it comes from.
+        origin: String,
+        /// Why.
+        source: burst_hcloud::token::NotAToken,
+    },
     /// An environment variable of the wrong type.
     #[error("the environment variable {variable} must be {expected}")]
     WrongVariable {
@@ -99,31 +109,20 @@ pub enum SettingsError {
         /// What it should be.
         expected: &'static str,
     },
-    /// A token in a file that is shared.
-    #[error("{place}: `{key}` does not belong into a project's file, which others read")]
-    TokenInProject {
+    /// What others must not decide or read, in a file that is shared.
+    #[error("{place}: `{key}` does not belong into a project's file, which others read and write")]
+    PrivateInProject {
         /// Where.
         place: Place,
         /// Which.
         key: &'static str,
     },
-}
-
-/// A Hetzner token. It is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// The token itself, for an authorization header.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Token([hidden])")
-    }
+    /// A file with a token that other users can read or write.
+    #[error("`{}` holds a token, and other users can read or write it", path.display())]
+    ReadableByOthers {
+        /// Which.
+        path: PathBuf,
+    },
 }
 
 /// Whether large contents are compressed.
@@ -155,10 +154,14 @@ pub struct Settings {
     pub hetzner_token: Option<Token>,
     /// See `defaults.toml`, as for the others.
     pub region: Vec<String>,
-    /// Server type.
-    pub server_type: String,
+    /// Where the Hetzner API is.
+    pub hetzner_endpoint: String,
+    /// Server types.
+    pub server_type: Vec<String>,
     /// Seconds.
     pub keep_alive_secs: u64,
+    /// Whether an idle server is kept until its paid hour is nearly over.
+    pub keep_paid_hour: bool,
     /// Seconds.
     pub volume_keep_alive_secs: u64,
     /// GB.
@@ -173,6 +176,11 @@ pub struct Settings {
     pub compression: Compression,
     /// What holds and why.
     pub effective: Vec<Effective>,
+}
+
+/// The environment variable of a key.
+pub fn variable_of(name: &str) -> &'static str {
+    key::find(name).map_or("the environment", |key| key.variable)
 }
 
 /// The user's own file: `$XDG_CONFIG_HOME/cargo-burst/config.toml`.
@@ -215,13 +223,12 @@ impl Settings {
             }
         };
         Ok(Self {
-            hetzner_token: match combined.value("hetzner_token") {
-                Some(Value::Text(token)) => Some(Token(token.clone())),
-                _ => None,
-            },
+            hetzner_token: combined.token()?,
+            hetzner_endpoint: combined.text("hetzner_endpoint"),
             region: combined.texts("region"),
-            server_type: combined.text("server_type"),
+            server_type: combined.texts("server_type"),
             keep_alive_secs: combined.number("keep_alive_secs"),
+            keep_paid_hour: combined.value("keep_paid_hour") != Some(&Value::Flag(false)),
             volume_keep_alive_secs: combined.number("volume_keep_alive_secs"),
             volume_gb: combined.number("volume_gb"),
             forward_env: combined.texts("forward_env"),
@@ -297,6 +304,12 @@ impl Combined {
         }
     }
 
+    fn token(&self) -> Result<Option<Token>, SettingsError> {
+        let Some(Value::Text(text)) = self.value("hetzner_token") else { return Ok(None) };
+        let origin = self.origin("hetzner_token");
+        Token::parse(text).map(Some).map_err(|source| SettingsError::NoToken { origin, source })
+    }
+
     fn number(&self, name: &str) -> u64 {
         match self.value(name) {
             Some(Value::Number(number)) => *number,
@@ -312,6 +325,7 @@ impl Combined {
             Value::Text(text) => format!("{text:?}"),
             Value::Texts(texts) => format!("{texts:?}"),
             Value::Number(number) => number.to_string(),
+            Value::Flag(flag) => flag.to_string(),
         };
         self.0
             .iter()
@@ -391,7 +405,7 @@ mod tests {
         let error = user("a = = 1").unwrap_err();
         assert!(error.to_string().starts_with("u.toml, line 1: "), "{error}");
         let error = project("hetzner_token = 'x'").unwrap_err();
-        assert!(matches!(error, SettingsError::TokenInProject { .. }));
+        assert!(matches!(error, SettingsError::PrivateInProject { .. }));
         assert!(user("volume_gb = -1").is_err());
     }
 

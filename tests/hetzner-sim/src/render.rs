@@ -77,8 +77,12 @@ pub fn server_type(kind: &ServerType, scenario: &Scenario) -> Value {
 
 /// A server.
 pub fn server(world: &World, server: &Server) -> Value {
-    let firewalls: Vec<Value> =
-        server.firewalls.iter().map(|id| json!({ "id": id, "status": "applied" })).collect();
+    let firewalls: Vec<Value> = world
+        .firewalls
+        .keys()
+        .filter(|id| world.servers_behind(**id).contains(&server.id))
+        .map(|id| json!({ "id": id, "status": "applied" }))
+        .collect();
     let ipv4 = server.ipv4.as_ref().map(|ip| {
         json!({ "id": server.id + 500_000, "ip": ip, "blocked": false, "dns_ptr": "host.example" })
     });
@@ -178,11 +182,22 @@ pub fn firewall(world: &World, firewall: &Firewall) -> Value {
             })
         })
         .collect();
-    let applied: Vec<Value> = world
+    let servers: Vec<Value> = world
         .servers_behind(firewall.id)
         .into_iter()
         .map(|id| json!({ "type": "server", "server": { "id": id } }))
         .collect();
+    let by_selector = firewall.selectors.iter().map(|selector| {
+        json!({
+            "type": "label_selector",
+            "label_selector": { "selector": selector },
+            "applied_to_resources": servers.clone(),
+        })
+    });
+    let applied: Vec<Value> = match firewall.selectors.is_empty() {
+        true => servers,
+        false => by_selector.collect(),
+    };
     json!({
         "id": firewall.id,
         "name": firewall.name,

@@ -351,6 +351,6 @@ fn numbers_left_out(path: &str) -> String {
 }
 
 /// A holder that panicked is a failed test; the others still want to be told so.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Firewall, World, labels_of, text};
 use crate::refusal::Refusal;
+use crate::selector::{Labels, selects};
 
 impl World {
     /// `POST /firewalls`.
@@ -17,8 +18,17 @@ impl World {
         if self.firewalls.values().any(|firewall| firewall.name == name) {
             return Err(Refusal::taken("firewall name is already used"));
         }
+        let list = body["apply_to"].as_array().cloned().unwrap_or_default();
+        let selectors: Vec<String> = list
+            .iter()
+            .filter_map(|one| one["label_selector"]["selector"].as_str().map(str::to_owned))
+            .collect();
+        for selector in &selectors {
+            selects(selector, &Labels::new())?;
+        }
         let id = self.new_id();
-        let firewall = Firewall { id, name, labels, rules, created: now, used_until: now };
+        let firewall =
+            Firewall { id, name, labels, rules, created: now, selectors, used_until: now };
         self.firewalls.insert(id, firewall);
         Ok(id)
     }
@@ -46,7 +56,12 @@ impl World {
 
     /// The servers that a firewall is applied to.
     pub fn servers_behind(&self, firewall: u64) -> Vec<u64> {
-        let behind = self.servers.values().filter(|server| server.firewalls.contains(&firewall));
+        let selectors = self.firewalls.get(&firewall).map(|firewall| firewall.selectors.clone());
+        let selectors = selectors.unwrap_or_default();
+        let behind = self.servers.values().filter(|server| {
+            server.firewalls.contains(&firewall)
+                || selectors.iter().any(|text| selects(text, &server.labels) == Ok(true))
+        });
         behind.map(|server| server.id).collect()
     }
 }

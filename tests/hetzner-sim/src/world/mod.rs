@@ -57,6 +57,8 @@ pub struct Firewall {
     pub rules: Vec<Value>,
     /// When it was made.
     pub created: i64,
+    /// Selectors of servers that it is applied to.
+    pub selectors: Vec<String>,
     /// Until when it counts as used although no server uses it.
     pub used_until: i64,
 }

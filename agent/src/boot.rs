@@ -1,0 +1,135 @@
+//! The agent as the only purpose of a server: where its keys come from, and what it
+//! does first so that nobody else gets at them.
+//!
+//! It runs as root; builds run as the user `build` of the image. Before it listens it
+//! makes itself unreadable (no core dumps, no ptrace), and forbids the build user the
+//! metadata service. If that fails it does not listen at all.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl::set_dumpable;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid, User};
+
+use crate::error::AgentError;
+use crate::user_data::UserData;
+
+/// The metadata service of Hetzner Cloud.
+const METADATA: &str = "169.254.169.254";
+
+/// How long the metadata service may take to be there after the boot.
+const METADATA_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How often it is asked.
+const METADATA_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long one answer may take.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The user of the image that builds run as.
+const BUILD_USER: &str = "build";
+
+/// Whom builds run as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildUser {
+    /// The user's number.
+    pub uid: Uid,
+    /// The group's number.
+    pub gid: Gid,
+    /// The user's home.
+    pub home: std::path::PathBuf,
+}
+
+impl BuildUser {
+    /// From now on the calling thread, and each that it starts, touches files as this
+    /// user, while the process stays root.
+    pub fn touch_files(&self) {
+        // These calls report nothing but what was set before.
+        nix::unistd::setfsgid(self.gid);
+        nix::unistd::setfsuid(self.uid);
+    }
+}
+
+/// What the agent of a server begins with.
+#[derive(Debug)]
+pub struct Boot {
+    /// From the metadata service.
+    pub user_data: UserData,
+    /// Whom builds run as.
+    pub build_user: BuildUser,
+}
+
+/// Closes what has to be closed, then asks for the keys.
+pub fn boot() -> Result<Boot, AgentError> {
+    let build_user = build_user()?;
+    make_unreadable()?;
+    forbid_metadata(&build_user)?;
+    let user_data = UserData::parse(&ask_for_user_data()?)?;
+    Ok(Boot { user_data, build_user })
+}
+
+fn build_user() -> Result<BuildUser, AgentError> {
+    let found = User::from_name(BUILD_USER).map_err(|errno| protect("find the user", errno))?;
+    match found {
+        Some(user) if !user.uid.is_root() => {
+            Ok(BuildUser { uid: user.uid, gid: user.gid, home: user.dir })
+        }
+        _ => Err(protect("find the user `build`", nix::errno::Errno::ENOENT)),
+    }
+}
+
+/// Whatever the agent keeps in memory stays there.
+fn make_unreadable() -> Result<(), AgentError> {
+    set_dumpable(false).map_err(|errno| protect("become unreadable", errno))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|errno| protect("forbid core dumps of", errno))
+}
+
+/// Only root may ask the metadata service, which holds the keys.
+fn forbid_metadata(user: &BuildUser) -> Result<(), AgentError> {
+    let rules = format!(
+        "table ip cargo_burst {{}}\n\
+         delete table ip cargo_burst\n\
+         table ip cargo_burst {{\n\
+         chain output {{\n\
+         type filter hook output priority filter\n\
+         ip daddr {METADATA} meta skuid {} reject\n\
+         }}\n\
+         }}\n",
+        user.uid
+    );
+    let failed = |source| AgentError::Start { what: "`nft`".into(), source };
+    let mut nft =
+        Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().map_err(failed)?;
+    if let Some(mut stdin) = nft.stdin.take() {
+        stdin.write_all(rules.as_bytes()).map_err(failed)?;
+    }
+    match nft.wait().map_err(failed)? {
+        status if status.success() => Ok(()),
+        status => Err(failed(std::io::Error::other(status.to_string()))),
+    }
+}
+
+fn ask_for_user_data() -> Result<String, AgentError> {
+    let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_DEADLINE)).build();
+    let client = ureq::Agent::new_with_config(config);
+    let url = format!("http://{METADATA}/hetzner/v1/userdata");
+    let began = Instant::now();
+    loop {
+        let asked =
+            client.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string());
+        match asked {
+            Ok(text) => return Ok(text),
+            Err(error) if began.elapsed() > METADATA_DEADLINE => {
+                return Err(AgentError::UserData(format!("nobody tells it: {error}")));
+            }
+            // The network comes up while we ask.
+            Err(_) => std::thread::sleep(METADATA_PAUSE),
+        }
+    }
+}
+
+fn protect(what: &str, errno: nix::errno::Errno) -> AgentError {
+    AgentError::Start { what: format!("the agent: cannot {what}"), source: errno.into() }
+}

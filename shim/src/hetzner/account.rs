@@ -1,0 +1,433 @@
+//! What one token sees, and what we hold of it: the server, the warm connection to its
+//! agent, the volumes on it, and who uses them.
+//!
+//! One account is held by one process, mostly the keeper. Whoever changes what is there
+//! holds the account's lock, so two commands that start at once make one server.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use burst_agent::identity::Patience;
+use burst_hcloud::retry::Retries;
+use burst_hcloud::server::Server;
+use burst_hcloud::volume::{PER_SERVER_MAX, Volume};
+use burst_hcloud::{Client, Token};
+use burst_protocol::message::FromShim;
+use burst_protocol::{Digest, RelativePath};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use super::inventory::{Inventory, Stock};
+use super::keys::{KeyPair, KeyStore};
+use super::link::{self, RETURN_DEADLINE};
+use super::naming::{Owner, PROJECT, ProjectKey};
+use super::provision::{Provided, Provision, Tell};
+use super::trouble::{Kind, Trouble};
+use super::wishes::Wishes;
+use crate::connection::Connection;
+
+/// How long an agent may take to end its runs and to let go of a volume.
+const AGENT_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Seconds after the first command at which is looked what else is there.
+const FIRST_LOOK: i64 = 300;
+
+/// How long a volume may take to be detached.
+const DETACH_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a token is used for, and where. Never shown.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The API.
+    pub endpoint: String,
+    token: String,
+}
+
+impl Credentials {
+    /// For an endpoint.
+    pub fn new(endpoint: &str, token: &Token) -> Self {
+        Self { endpoint: endpoint.to_owned(), token: token.reveal().to_owned() }
+    }
+
+    /// The account's name in paths and messages: it tells nothing of the token.
+    pub fn account(&self) -> AccountName {
+        let text = format!("{}\n{}", self.endpoint, self.token);
+        AccountName(Digest::of(text.as_bytes()).to_hex()[..16].to_owned())
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Credentials({}, [private])", self.endpoint)
+    }
+}
+
+/// An account, in paths and messages.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AccountName(String);
+
+/// An account.
+#[derive(Debug)]
+pub struct Account {
+    pub(super) client: Client,
+    pub(super) owner: Owner,
+    pub(super) keys: KeyStore,
+    pub(super) held: tokio::sync::Mutex<Option<Held>>,
+    pub(super) uses: Mutex<Uses>,
+    /// When the next sweep is due, in unix seconds by the API's clock.
+    pub(super) look_at: AtomicI64,
+    runtime: Handle,
+}
+
+/// What we hold.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) server: Server,
+    pub(super) connection: Arc<Connection>,
+    pub(super) volumes: BTreeMap<ProjectKey, Volume>,
+    keys: KeyPair,
+}
+
+/// Who uses what.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    pub(super) projects: BTreeMap<ProjectKey, Use>,
+    /// What the last command wished for the server.
+    pub(super) server: Option<ServerLife>,
+}
+
+/// How long a server is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerLife {
+    pub(super) keep_alive: Option<i64>,
+    pub(super) keep_paid_hour: bool,
+}
+
+/// How a project is used.
+#[derive(Debug)]
+pub(super) struct Use {
+    pub(super) commands: usize,
+    pub(super) last: i64,
+    pub(super) keep_alive: Option<i64>,
+    pub(super) path: RelativePath,
+}
+
+/// A command's use of a project; over when it is dropped.
+#[derive(Debug)]
+pub struct InUse {
+    account: Arc<Account>,
+    project: ProjectKey,
+}
+
+/// A server that was reached for a project.
+#[derive(Debug)]
+pub struct Reached {
+    /// The connection to its agent.
+    pub connection: Arc<Connection>,
+    /// The project's disk, as the agent finds it.
+    pub device: String,
+    /// What it is and costs.
+    pub server: ServerSummary,
+    /// Whether the server was made for this.
+    pub fresh_server: bool,
+    /// Whether the volume was made for this, and is cold.
+    pub fresh_volume: bool,
+    /// Keeps both from being deleted.
+    pub in_use: InUse,
+}
+
+/// A server, for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerSummary {
+    /// Its type.
+    pub server_type: String,
+    /// Where it is.
+    pub location: String,
+    /// When it was created, in unix seconds.
+    pub created: i64,
+    /// What a started hour costs, without tax.
+    pub hourly: f64,
+}
+
+impl Account {
+    /// The account of these credentials; what has to be kept is kept in `state`.
+    pub fn new(
+        credentials: &Credentials,
+        state: &Path,
+        runtime: Handle,
+    ) -> Result<Arc<Self>, Trouble> {
+        let token = Token::parse(&credentials.token)
+            .map_err(|error| Trouble::with_causes(Kind::Token, &error))?;
+        let chance = Arc::new(chance);
+        let client = Client::new(&credentials.endpoint, &token, Retries::default(), chance)
+            .map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
+        let directory = state.join(&credentials.account().0);
+        Ok(Arc::new(Self {
+            client,
+            owner: owner(state)?,
+            keys: KeyStore::new(directory.join("keys")),
+            held: tokio::sync::Mutex::new(None),
+            uses: Mutex::default(),
+            look_at: AtomicI64::new(0),
+            runtime,
+        }))
+    }
+
+    /// Reaches a server with the project's volume: without a call to the API where both
+    /// are at hand.
+    pub async fn reach(
+        self: &Arc<Self>,
+        wishes: &Wishes,
+        path: RelativePath,
+        tell: &dyn Tell,
+    ) -> Result<Reached, Trouble> {
+        let in_use = self.begin_use(wishes, path);
+        let mut held = match self.held.try_lock() {
+            Ok(held) => held,
+            Err(_) => {
+                tell.step("another command is preparing the server");
+                self.held.lock().await
+            }
+        };
+        self.revive(&mut held, wishes).await;
+        if let Some(found) = &*held
+            && let Some(volume) = found.volumes.get(&wishes.project)
+        {
+            return Ok(reached(found, volume, (false, false), in_use));
+        }
+        tell.step("asking Hetzner what is there");
+        let stock = Stock::ask(&self.client)
+            .await
+            .map_err(|error| Trouble::api("ask Hetzner what is there", &error))?;
+        self.make_room(held.as_mut(), &stock.inventory, &wishes.project, tell).await?;
+        let (client, owner, keys) = (&self.client, &self.owner, &self.keys);
+        let volumes = self.volumes_on_server(&stock.inventory);
+        let provision = Provision { client, owner, keys, wishes, tell };
+        let provided = provision.provide(stock).await?;
+        let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
+        self.keys.keep_only(&[&keys.name]);
+        let mut volumes = if fresh_server { BTreeMap::new() } else { volumes };
+        volumes.insert(wishes.project.clone(), volume.clone());
+        let connection = Arc::new(connection);
+        let found = held.insert(Held { server, connection, volumes, keys });
+        Ok(reached(found, &volume, (fresh_server, fresh_volume), in_use))
+    }
+
+    /// Connects again if the connection was lost while the server perhaps was not.
+    async fn revive(&self, held: &mut Option<Held>, wishes: &Wishes) {
+        let Some(found) = held else { return };
+        if found.connection.is_open() {
+            return;
+        }
+        let patience = Patience { gone_after: Duration::from_secs(wishes.gone_after_secs) };
+        let address = found.connection.address().ip();
+        match link::connect(address, &found.keys, patience, RETURN_DEADLINE).await {
+            Ok(connection) => found.connection = Arc::new(connection),
+            Err(_) => *held = None,
+        }
+    }
+
+    fn volumes_on_server(&self, inventory: &Inventory) -> BTreeMap<ProjectKey, Volume> {
+        let server = inventory.server_of(&self.owner).map(|server| server.id);
+        let on_it =
+            inventory.volumes.iter().filter(|volume| server.is_some() && volume.server == server);
+        let keyed = on_it.filter_map(|volume| {
+            Some((ProjectKey::from_label(volume.labels.get(PROJECT)?), volume.clone()))
+        });
+        keyed.collect()
+    }
+
+    /// A server has as many volumes as it can have: the one that was idle longest goes.
+    async fn make_room(
+        &self,
+        held: Option<&mut Held>,
+        inventory: &Inventory,
+        project: &ProjectKey,
+        tell: &dyn Tell,
+    ) -> Result<(), Trouble> {
+        let volumes = self.volumes_on_server(inventory);
+        let (Some(held), true) =
+            (held, volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(project))
+        else {
+            return Ok(());
+        };
+        let idlest = {
+            let uses = lock(&self.uses);
+            let idle = volumes.iter().filter(|(project, _)| {
+                uses.projects.get(*project).is_none_or(|found| found.commands == 0)
+            });
+            let last = |project: &ProjectKey, volume: &Volume| {
+                let by_label = super::naming::last_use(&volume.labels, volume.created.as_second());
+                by_label.max(uses.projects.get(project).map_or(0, |found| found.last))
+            };
+            idle.min_by_key(|(project, volume)| last(project, volume))
+                .map(|(project, volume)| (project.clone(), volume.clone()))
+        };
+        let Some((idlest, volume)) = idlest else {
+            let words = format!("all {PER_SERVER_MAX} volumes of the server are in use");
+            return Err(Trouble::new(Kind::Quota, words));
+        };
+        tell.step("detaching the volume of the project that was idle longest");
+        held.volumes.remove(&idlest);
+        self.let_go(&held.connection, &idlest, &volume).await
+    }
+
+    /// Has the agent let go of a volume, then detaches it.
+    pub(super) async fn let_go(
+        &self,
+        connection: &Arc<Connection>,
+        project: &ProjectKey,
+        volume: &Volume,
+    ) -> Result<(), Trouble> {
+        let path = lock(&self.uses).projects.get(project).map(|found| found.path.clone());
+        if let Some(path) = path {
+            self.ask_agent(connection, FromShim::Release(path)).await?;
+        }
+        let detached = async {
+            let actions = self.client.detach_volume(volume.id).await?;
+            self.client.wait(actions, DETACH_DEADLINE).await
+        };
+        detached.await.map_err(|error| Trouble::api("detach a volume", &error))
+    }
+
+    /// Asks the agent one question, for a limited time.
+    pub(super) async fn ask_agent(
+        &self,
+        connection: &Arc<Connection>,
+        question: FromShim,
+    ) -> Result<(), Trouble> {
+        let (connection, runtime) = (connection.clone(), self.runtime.clone());
+        let asked =
+            tokio::task::spawn_blocking(move || connection.ask(&runtime, &question).map(drop));
+        match tokio::time::timeout(AGENT_DEADLINE, asked).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(failure))) => Err(Trouble::own(Kind::Silent, &failure)),
+            Ok(Err(_)) | Err(_) => {
+                Err(Trouble::new(Kind::Silent, "the server's agent does not answer in time"))
+            }
+        }
+    }
+
+    fn begin_use(self: &Arc<Self>, wishes: &Wishes, path: RelativePath) -> InUse {
+        let now = self.client.now().as_second();
+        // From now on there is something to look after.
+        if self.look_at.load(Ordering::Relaxed) == 0 {
+            self.look_at.store(now + FIRST_LOOK, Ordering::Relaxed);
+        }
+        let mut uses = lock(&self.uses);
+        uses.server = Some(ServerLife {
+            keep_alive: wishes.keep_alive,
+            keep_paid_hour: wishes.keep_paid_hour,
+        });
+        let commands = uses.projects.get(&wishes.project).map_or(0, |found| found.commands);
+        let keep_alive = wishes.volume_keep_alive;
+        let found = Use { commands: commands + 1, last: now, keep_alive, path };
+        uses.projects.insert(wishes.project.clone(), found);
+        InUse { account: self.clone(), project: wishes.project.clone() }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let now = self.account.client.now().as_second();
+        let mut uses = lock(&self.account.uses);
+        let mut soonest = uses.server.and_then(|life| life.keep_alive);
+        if let Some(found) = uses.projects.get_mut(&self.project) {
+            found.commands -= 1;
+            found.last = now;
+            soonest = soonest.into_iter().chain(found.keep_alive).min();
+        }
+        if let Some(secs) = soonest {
+            self.account.look_at.fetch_min(now + secs, Ordering::Relaxed);
+        }
+    }
+}
+
+fn reached(held: &Held, volume: &Volume, fresh: (bool, bool), in_use: InUse) -> Reached {
+    let device = volume.linux_device.rsplit('/').next().unwrap_or_default().to_owned();
+    Reached {
+        connection: held.connection.clone(),
+        device,
+        server: summary(&held.server),
+        fresh_server: fresh.0,
+        fresh_volume: fresh.1,
+        in_use,
+    }
+}
+
+/// A server, for people.
+pub(super) fn summary(server: &Server) -> ServerSummary {
+    let location = server.location.name.clone();
+    let price = server.server_type.price_in(&location);
+    ServerSummary {
+        server_type: server.server_type.name.clone(),
+        created: server.created.as_second(),
+        hourly: price.map_or(0.0, |price| price.price_hourly.net()),
+        location,
+    }
+}
+
+/// Who we are; made up at the first use.
+fn owner(state: &Path) -> Result<Owner, Trouble> {
+    use std::io::Write;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let path = state.join("owner");
+    let failed = |error: std::io::Error| Trouble::with_causes(Kind::Keeper, &error);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+    for _ in 0..2 {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                return Owner::parse(&text).ok_or_else(|| {
+                    Trouble::new(Kind::Keeper, format!("`{}` is damaged", path.display()))
+                });
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
+            Err(_) => {}
+        }
+        let own = Owner::from_bytes(&random_bytes().map_err(failed)?);
+        let temporary = state.join(format!("owner.{}", std::process::id()));
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| {
+                writeln!(file, "{}", own.as_str())?;
+                file.sync_all()
+            });
+        written.map_err(failed)?;
+        // Whoever comes first decides.
+        match std::fs::hard_link(&temporary, &path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            _ => std::fs::remove_file(&temporary).map_err(failed)?,
+        }
+    }
+    Err(Trouble::new(Kind::Keeper, "the owner's file comes and goes"))
+}
+
+fn random_bytes() -> std::io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())? {
+        32 => Ok(bytes),
+        _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// For the jitter of retries; without random numbers all wait alike.
+fn chance() -> f64 {
+    let [a, b, c, d, ..] = random_bytes().unwrap_or([128; 32]);
+    f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX)
+}
+
+/// What is guarded here is whole between two statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

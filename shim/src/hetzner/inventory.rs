@@ -1,0 +1,86 @@
+//! What is there at Hetzner, by label.
+
+use burst_hcloud::firewall::Firewall;
+use burst_hcloud::image::{Image, ImageStatus};
+use burst_hcloud::server::Server;
+use burst_hcloud::volume::Volume;
+use burst_hcloud::{Client, Error, Labels};
+
+use super::lease::Facts;
+use super::naming::{self, FIREWALL, IMAGE, OWNER, Owner, PROJECT, ProjectKey, SERVER, VOLUME};
+
+/// Seconds that are assumed where a label does not tell how long a thing is kept.
+const KEEP_ALIVE_UNKNOWN: i64 = 300;
+
+/// All that is there of cargo-burst.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Servers, also other owners'.
+    pub servers: Vec<Server>,
+    /// Volumes, also other owners'.
+    pub volumes: Vec<Volume>,
+}
+
+/// What is there, and what is needed to make more.
+#[derive(Debug)]
+pub struct Stock {
+    /// What is there.
+    pub inventory: Inventory,
+    /// The firewall.
+    pub firewall: Option<Firewall>,
+    /// Images that can be used, newest first.
+    pub images: Vec<Image>,
+}
+
+impl Inventory {
+    /// Asks: two calls at once.
+    pub async fn ask(client: &Client) -> Result<Self, Error> {
+        let (servers, volumes) = (naming::ours(Some(SERVER)), naming::ours(Some(VOLUME)));
+        let (servers, volumes) =
+            tokio::try_join!(client.servers(&servers), client.volumes(&volumes))?;
+        Ok(Self { servers, volumes })
+    }
+
+    /// The server of an owner.
+    pub fn server_of(&self, owner: &Owner) -> Option<&Server> {
+        self.servers.iter().find(|server| is_of(&server.labels, owner))
+    }
+
+    /// The volume of an owner's project.
+    pub fn volume_of(&self, owner: &Owner, project: &ProjectKey) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| {
+            is_of(&volume.labels, owner)
+                && volume.labels.get(PROJECT).map(String::as_str) == Some(project.as_str())
+        })
+    }
+}
+
+impl Stock {
+    /// Asks: four calls at once.
+    pub async fn ask(client: &Client) -> Result<Self, Error> {
+        let (firewalls, images) = (naming::ours(Some(FIREWALL)), naming::ours(Some(IMAGE)));
+        let (inventory, firewalls, mut images) = tokio::try_join!(
+            Inventory::ask(client),
+            client.firewalls(&firewalls),
+            client.snapshots(&images)
+        )?;
+        images.retain(|image| image.status == ImageStatus::Available);
+        Ok(Self { inventory, firewall: firewalls.into_iter().next(), images })
+    }
+}
+
+/// Whether labels are an owner's.
+pub fn is_of(labels: &Labels, owner: &Owner) -> bool {
+    labels.get(OWNER).map(String::as_str) == Some(owner.as_str())
+}
+
+/// What labels tell of a server's or volume's life.
+pub fn facts(labels: &Labels, created: i64) -> Facts {
+    Facts {
+        created,
+        last_use: naming::last_use(labels, created),
+        in_use: false,
+        keep_alive: naming::keep_alive(labels, KEEP_ALIVE_UNKNOWN),
+        keep_paid_hour: labels.get(naming::KEEP_PAID_HOUR).map(String::as_str) != Some("no"),
+    }
+}

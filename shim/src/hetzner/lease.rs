@@ -1,0 +1,156 @@
+//! How long servers and volumes may live. Pure.
+//!
+//! Hetzner bills every started hour of a server until its deletion, so an idle server is
+//! kept until shortly before its paid hour ends, every hour: until then it costs nothing
+//! more, and whoever comes back finds it warm. All times are unix seconds by the API's
+//! clock.
+
+/// Seconds of a billed hour.
+pub const HOUR: i64 = 3600;
+
+/// Seconds before the end of a paid hour at which an idle server is deleted. Deleting
+/// takes some, and a failed call has to be tried again.
+pub const HOUR_MARGIN: i64 = 120;
+
+/// Seconds for which another machine's keeper may be late with its labels, before
+/// somebody else deletes what it seems to have forgotten. It writes them twice in this
+/// time.
+pub const OTHERS_MARGIN: i64 = 20 * 60;
+
+/// What is known of a server or volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// When it was created.
+    pub created: i64,
+    /// When it was last used.
+    pub last_use: i64,
+    /// Whether a command uses it right now.
+    pub in_use: bool,
+    /// Seconds that it is kept when idle; none: until it is deleted by hand.
+    pub keep_alive: Option<i64>,
+    /// Whether a paid hour is used up.
+    pub keep_paid_hour: bool,
+}
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays until then at least; look again then.
+    KeepUntil(i64),
+    /// It stays until it is deleted by hand.
+    Keep,
+    /// It goes, now.
+    Delete,
+}
+
+/// The end of the hour that is paid at `now`.
+pub fn paid_until(created: i64, now: i64) -> i64 {
+    let age = (now - created).max(0);
+    created + (age / HOUR + 1) * HOUR
+}
+
+/// Whether a server goes.
+pub fn server(facts: Facts, now: i64) -> Verdict {
+    let Some(keep_alive) = facts.keep_alive else { return Verdict::Keep };
+    let idle_until = facts.last_use.max(facts.created) + keep_alive;
+    if facts.in_use {
+        return Verdict::KeepUntil(now.max(idle_until) + 1);
+    }
+    if now < idle_until {
+        return Verdict::KeepUntil(idle_until);
+    }
+    let last_moment = paid_until(facts.created, now) - HOUR_MARGIN;
+    if facts.keep_paid_hour && now < last_moment {
+        return Verdict::KeepUntil(last_moment);
+    }
+    Verdict::Delete
+}
+
+/// Whether a volume goes. Storage is billed by the time that it exists.
+pub fn volume(facts: Facts, now: i64) -> Verdict {
+    server(Facts { keep_paid_hour: false, ..facts }, now)
+}
+
+/// The same for what another machine has made, as far as its labels tell: with a margin,
+/// since those are written now and then.
+pub fn of_others(facts: Facts) -> Facts {
+    Facts { last_use: facts.last_use + OTHERS_MARGIN, ..facts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const IDLE: Facts = Facts {
+        created: 1000,
+        last_use: 1000,
+        in_use: false,
+        keep_alive: Some(300),
+        keep_paid_hour: true,
+    };
+
+    #[test]
+    fn an_idle_server_lives_until_its_hour_is_nearly_over() {
+        assert_eq!(server(IDLE, 1100), Verdict::KeepUntil(1300));
+        assert_eq!(server(IDLE, 1300), Verdict::KeepUntil(1000 + HOUR - HOUR_MARGIN));
+        assert_eq!(server(IDLE, 1000 + HOUR - HOUR_MARGIN), Verdict::Delete);
+        // In the third hour it is the same.
+        let used = Facts { last_use: 1000 + 2 * HOUR + 10, ..IDLE };
+        let last = 1000 + 3 * HOUR - HOUR_MARGIN;
+        assert_eq!(server(used, 1000 + 2 * HOUR + 400), Verdict::KeepUntil(last));
+        assert_eq!(server(used, last), Verdict::Delete);
+        // Used shortly before the end of an hour: it is not taken away from its user.
+        let just = Facts { last_use: 1000 + HOUR - 130, ..IDLE };
+        assert_eq!(server(just, 1000 + HOUR - 100), Verdict::KeepUntil(1000 + HOUR + 170));
+    }
+
+    #[test]
+    fn who_pays_by_the_second_deletes_at_once() {
+        let facts = Facts { keep_paid_hour: false, ..IDLE };
+        assert_eq!(server(facts, 1299), Verdict::KeepUntil(1300));
+        assert_eq!(server(facts, 1300), Verdict::Delete);
+        assert_eq!(volume(IDLE, 1300), Verdict::Delete);
+        assert_eq!(server(Facts { keep_alive: None, ..IDLE }, i64::MAX), Verdict::Keep);
+    }
+
+    fn facts() -> impl Strategy<Value = (Facts, i64)> {
+        (
+            0..100_000_i64,
+            0..100_000_i64,
+            any::<bool>(),
+            0..10_000_i64,
+            any::<bool>(),
+            0..300_000_i64,
+        )
+            .prop_map(|(created, idle, in_use, keep, keep_paid_hour, now)| {
+                let keep_alive = Some(keep);
+                let last_use = created + idle;
+                (Facts { created, last_use, in_use, keep_alive, keep_paid_hour }, now)
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_in_use_or_was_just_used_stays((facts, now) in facts()) {
+            let stays = facts.in_use || now < facts.last_use + facts.keep_alive.unwrap();
+            prop_assert!(!stays || server(facts, now) != Verdict::Delete);
+            prop_assert!(!stays || volume(facts, now) != Verdict::Delete);
+        }
+
+        #[test]
+        fn whoever_looks_again_when_told_sees_it_go_within_the_hour((facts, now) in facts()) {
+            let facts = Facts { in_use: false, ..facts };
+            let mut now = now;
+            let limit = now.max(facts.last_use + 10_000) + 2 * HOUR;
+            while let Verdict::KeepUntil(then) = server(facts, now) {
+                prop_assert!(then > now && then <= limit);
+                now = then;
+            }
+            prop_assert_eq!(server(facts, now), Verdict::Delete);
+            // No new hour has begun since it became idle.
+            let idle_from = facts.last_use + facts.keep_alive.unwrap();
+            prop_assert!(now <= paid_until(facts.created, now.min(idle_from.max(facts.created))).max(now.min(limit)));
+        }
+    }
+}

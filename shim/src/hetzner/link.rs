@@ -1,0 +1,58 @@
+//! The way to a server's agent.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use burst_agent::identity::Patience;
+use tokio::time::Instant;
+
+use super::keys::KeyPair;
+use super::trouble::{Kind, Trouble};
+use crate::connection::Connection;
+use crate::failure::Failure;
+
+/// The UDP port of the agent, as the image has it and the firewall opens it.
+pub const AGENT_PORT: u16 = 7777;
+
+/// How long a server may take from its creation until its agent answers. Snapshots are
+/// slow: two minutes are usual, several have been seen.
+pub const BOOT_DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// How long an agent may take to answer that has answered before.
+pub const RETURN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long each try may take. QUIC itself would double its pauses while the server
+/// boots; short tries find it soon after it is there.
+const TRY: Duration = Duration::from_secs(1);
+
+/// Of so many tries one is a long one, for slow links.
+const LONG_TRY_EACH: u32 = 4;
+
+/// A longer try.
+const LONG_TRY: Duration = Duration::from_secs(4);
+
+/// Connects, again and again until the deadline.
+pub async fn connect(
+    address: IpAddr,
+    keys: &KeyPair,
+    patience: Patience,
+    deadline: Duration,
+) -> Result<Connection, Trouble> {
+    let address = SocketAddr::new(address, AGENT_PORT);
+    let began = Instant::now();
+    for tried in 1.. {
+        let limit = if tried % LONG_TRY_EACH == 0 { LONG_TRY } else { TRY };
+        let opening =
+            Connection::open(address, &keys.shim, keys.agent.clone(), patience, limit).await;
+        match opening {
+            Ok(connection) => return Ok(connection),
+            Err(failure @ Failure::Silent { .. }) if began.elapsed() > deadline => {
+                return Err(Trouble::own(Kind::Silent, &failure));
+            }
+            // Between two boots it may answer that nobody listens.
+            Err(Failure::Silent { .. }) => tokio::time::sleep(TRY / 20).await,
+            Err(failure) => return Err(Trouble::own(Kind::Silent, &failure)),
+        }
+    }
+    Err(Trouble::new(Kind::Silent, "the server's agent does not answer"))
+}

@@ -1,0 +1,21 @@
+//! Servers and volumes at Hetzner: what is created, adopted, attached and deleted, and
+//! when.
+//!
+//! The truth is what the API says. Everything of ours bears [`naming`]'s labels from the
+//! moment of its creation, so that any later command, on this machine or another, finds
+//! it and knows when it may be deleted. An [`account`] is what one token sees: it
+//! reaches a server for a project ([`provision`] makes one if there is none, with
+//! [`keys`] of its own), and [`sweep`] deletes what has had its time. When that is, is
+//! decided in [`lease`], without effects. What goes wrong is told as [`trouble`].
+
+pub mod account;
+pub mod inventory;
+pub mod keys;
+pub mod lease;
+pub mod link;
+pub mod naming;
+pub mod provision;
+pub mod report;
+pub mod sweep;
+pub mod trouble;
+pub mod wishes;

@@ -1,0 +1,437 @@
+//! Making what a project needs: a server, if there is none, and the project's volume on
+//! it.
+//!
+//! A cold start waits for the API four times, one after the other: what is there; server
+//! and volume, created at once; both actions; the volume's attachment. With a warm volume
+//! the last one falls away, since the server is created with it. The server is called
+//! from the moment that its address is known.
+//!
+//! All calls adopt: whatever an interrupted provisioning has left behind bears our name
+//! and our labels, and the next one goes on with it.
+
+use std::time::Duration;
+
+use burst_agent::identity::Patience;
+use burst_hcloud::action::Action;
+use burst_hcloud::firewall::{NewFirewall, Rule};
+use burst_hcloud::image::Image;
+use burst_hcloud::server::{NewServer, Server, ServerStatus};
+use burst_hcloud::volume::{NewVolume, Volume};
+use burst_hcloud::{Client, Code, Error, Made};
+
+use super::inventory::Stock;
+use super::keys::{KeyPair, KeyStore};
+use super::link::{self, AGENT_PORT, BOOT_DEADLINE};
+use super::naming::{
+    self, FIREWALL, FIREWALL_NAME, HOST, KEEP_PAID_HOUR, KEYS, Owner, PROJECT, PROJECT_NAME,
+    SERVER, VOLUME,
+};
+use super::trouble::{Kind, Trouble};
+use super::wishes::Wishes;
+use crate::connection::Connection;
+
+/// How long server and volume may take to be made.
+const ACTION_DEADLINE: Duration = BOOT_DEADLINE;
+
+/// How long a deleted server may take to be gone.
+const GONE_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How often a locked volume or server is tried again: five times, after 1, 2, 4, 8 and
+/// 16 seconds, as the Terraform provider does.
+const LOCKED_TRIES: u32 = 5;
+
+/// Who is told how it goes.
+pub trait Tell: Send + Sync {
+    /// What is being done.
+    fn step(&self, text: &str);
+    /// What the user should know.
+    fn warn(&self, text: &str);
+}
+
+/// What it takes to provision.
+pub struct Provision<'a> {
+    /// The API.
+    pub client: &'a Client,
+    /// Whose things these are.
+    pub owner: &'a Owner,
+    /// The keys of servers.
+    pub keys: &'a KeyStore,
+    /// What is wished for.
+    pub wishes: &'a Wishes,
+    /// Who is told.
+    pub tell: &'a dyn Tell,
+}
+
+/// What was provided.
+#[derive(Debug)]
+pub struct Provided {
+    /// The server.
+    pub server: Server,
+    /// Its keys.
+    pub keys: KeyPair,
+    /// The way to its agent.
+    pub connection: Connection,
+    /// The project's volume, attached or about to be.
+    pub volume: Volume,
+    /// Whether the server is new.
+    pub fresh_server: bool,
+    /// Whether the volume is new, and cold.
+    pub fresh_volume: bool,
+}
+
+/// A server and its volume, made or adopted, with what is under way on them.
+struct Pair {
+    server: Server,
+    volume: Volume,
+    under_way: Vec<Action>,
+    /// Whether the server was created with the volume.
+    attached: bool,
+    fresh_server: bool,
+    fresh_volume: bool,
+}
+
+impl Provision<'_> {
+    /// Provides a server with the project's volume, out of what is there.
+    pub async fn provide(&self, stock: Stock) -> Result<Provided, Trouble> {
+        let volume = stock.inventory.volume_of(self.owner, &self.wishes.project).cloned();
+        let pair = match stock.inventory.server_of(self.owner) {
+            Some(server) if self.is_usable(server).await? => {
+                self.on_server(server.clone(), volume.clone()).await?
+            }
+            _ => self.create(&stock, volume.clone()).await?,
+        };
+        let provided = self.bring_up(pair).await?;
+        if let Some(old) = volume.filter(|old| old.id != provided.volume.id) {
+            self.tell.warn(&format!(
+                "the server is in {}, the project's volume was in {}: its cache is cold, and the \
+                 old volume is deleted",
+                provided.server.location.name, old.location.name
+            ));
+            // If this fails, the sweep finds it.
+            drop(self.client.delete_volume(old.id).await);
+        }
+        Ok(provided)
+    }
+
+    /// Whether a server of ours can be gone on with; else it is gone when this returns.
+    async fn is_usable(&self, server: &Server) -> Result<bool, Trouble> {
+        let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
+        match (&server.status, self.keys.load(name)) {
+            (ServerStatus::Deleting, _) => {}
+            (_, Ok(_)) => return Ok(true),
+            (_, Err(_)) => {
+                self.tell.warn("the keys of the server that is there are lost: it is replaced");
+                self.client
+                    .delete_server(server.id)
+                    .await
+                    .map_err(|error| Trouble::api("delete the server", &error))?;
+            }
+        }
+        self.until_gone(server).await?;
+        Ok(false)
+    }
+
+    async fn until_gone(&self, server: &Server) -> Result<(), Trouble> {
+        self.tell.step("waiting until the last server is gone");
+        let began = tokio::time::Instant::now();
+        for looks in 0.. {
+            let found = self.client.server(server.id).await;
+            match found.map_err(|error| Trouble::api("look for the server", &error))? {
+                None => return Ok(()),
+                Some(_) if began.elapsed() > GONE_DEADLINE => break,
+                Some(_) => tokio::time::sleep(burst_hcloud::action::pause(looks)).await,
+            }
+        }
+        Err(Trouble::new(Kind::Other, format!("the server {} does not go away", server.id)))
+    }
+
+    /// A server is there: it needs the project's volume.
+    async fn on_server(&self, server: Server, volume: Option<Volume>) -> Result<Pair, Trouble> {
+        let mut under_way = Vec::new();
+        if server.status == ServerStatus::Off {
+            self.tell.step("switching the server on");
+            under_way = self
+                .client
+                .power_on(server.id)
+                .await
+                .map_err(|error| Trouble::api("switch the server on", &error))?;
+        }
+        let here = volume.filter(|volume| volume.location.name == server.location.name);
+        let (volume, fresh_volume) = match here {
+            Some(volume) => (volume, false),
+            None => {
+                self.tell.step(&format!("creating a {} GB volume", self.wishes.volume_gb));
+                let made = self.new_volume(&server.location.name).await;
+                let made = made.map_err(|error| Trouble::api("create a volume", &error))?;
+                let (volume, actions) = made.into_parts();
+                under_way.extend(actions);
+                (volume, true)
+            }
+        };
+        let attached = volume.server == Some(server.id);
+        Ok(Pair { server, volume, under_way, attached, fresh_server: false, fresh_volume })
+    }
+
+    /// Creates a server, in the first place that has one.
+    async fn create(&self, stock: &Stock, volume: Option<Volume>) -> Result<Pair, Trouble> {
+        if stock.images.is_empty() {
+            return Err(Trouble::new(Kind::NoImage, "there is no image to make a server from"));
+        }
+        let at = volume.as_ref().map(|volume| volume.location.name.as_str());
+        let mut refusals = Vec::new();
+        let (keys, user_data) = self
+            .keys
+            .make(self.wishes.gone_after_secs)
+            .map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
+        for (server_type, location) in self.wishes.candidates(at) {
+            let Some(image) = image_for(&server_type, &stock.images) else {
+                refusals.push(format!("{server_type}: there is no image of its architecture"));
+                continue;
+            };
+            let here = volume.clone().filter(|volume| volume.location.name == location);
+            let with_volume = match &here {
+                Some(_) => "",
+                None => " and its volume",
+            };
+            self.tell.step(&format!("creating a {server_type} server in {location}{with_volume}"));
+            let mut new = NewServer {
+                name: self.owner.server_name(),
+                server_type: server_type.clone(),
+                location: location.clone(),
+                image: image.id,
+                volumes: here.iter().map(|volume| volume.id).collect(),
+                firewalls: Vec::new(),
+                labels: self.server_labels(&keys),
+                user_data: user_data.to_text(),
+                automount: false,
+            };
+            match self.try_create(stock, &mut new, here).await? {
+                Ok(pair) => return Ok(pair),
+                Err(refusal) => refusals.push(format!("{server_type} in {location}: {refusal}")),
+            }
+        }
+        let mut trouble = Trouble::new(Kind::OutOfStock, "no server can be had");
+        trouble.messages.extend(refusals);
+        Err(trouble)
+    }
+
+    /// One candidate. The inner error is why another place may do better.
+    async fn try_create(
+        &self,
+        stock: &Stock,
+        new: &mut NewServer,
+        here: Option<Volume>,
+    ) -> Result<Result<Pair, String>, Trouble> {
+        let ours = naming::identity(SERVER, self.owner);
+        let location = new.location.clone();
+        let server = async {
+            loop {
+                let made = self.client.create_server(new, &ours).await;
+                match made {
+                    // One that is on its way out still has the name.
+                    Ok(Made::Adopted(server)) if server.status == ServerStatus::Deleting => {
+                        self.until_gone(&server).await?;
+                    }
+                    // The volume is just being made, or comes from a server that is
+                    // going: it is attached later.
+                    Err(error) if is_volume_busy(&error) && !new.volumes.is_empty() => {
+                        new.volumes.clear();
+                    }
+                    made => return Result::<_, Trouble>::Ok((made, !new.volumes.is_empty())),
+                }
+            }
+        };
+        let volume = async {
+            match &here {
+                Some(_) => Ok(None),
+                None => self.new_volume(&location).await.map(Some),
+            }
+        };
+        let firewall = async {
+            match stock.firewall {
+                Some(_) => Ok(()),
+                None => self.new_firewall().await,
+            }
+        };
+        let (server, volume, firewall) = tokio::join!(server, volume, firewall);
+        let (server, with_volume) = server?;
+        let server = match server {
+            Ok(made) => made,
+            Err(error) if is_no_room(&error) => {
+                if let Ok(Some(Made::Created(volume, actions))) = volume {
+                    self.take_back(volume, actions).await;
+                }
+                return Ok(Err(error.to_string()));
+            }
+            Err(error) => return Err(self.explained(new, error).await),
+        };
+        firewall.map_err(|error| Trouble::api("create the firewall", &error))?;
+        let volume = volume.map_err(|error| Trouble::api("create a volume", &error))?;
+        let fresh_server = matches!(server, Made::Created(..));
+        let (server, mut under_way) = server.into_parts();
+        let (volume, fresh_volume, attached) = match (volume, here) {
+            (Some(made), _) => {
+                let (volume, actions) = made.into_parts();
+                under_way.extend(actions);
+                (volume, true, false)
+            }
+            (None, Some(volume)) => (volume, false, fresh_server && with_volume),
+            (None, None) => return Err(Trouble::new(Kind::Other, "there is no volume")),
+        };
+        Ok(Ok(Pair { server, volume, under_way, attached, fresh_server, fresh_volume }))
+    }
+
+    /// A volume was made for a server that is not to be had.
+    async fn take_back(&self, volume: Volume, actions: Vec<Action>) {
+        // What cannot be deleted now is swept later: it bears our labels.
+        drop(self.client.wait(actions, GONE_DEADLINE).await);
+        drop(self.client.delete_volume(volume.id).await);
+    }
+
+    /// Waits for what is under way, attaches the volume, and calls the agent meanwhile.
+    async fn bring_up(&self, pair: Pair) -> Result<Provided, Trouble> {
+        let Pair { server, volume, under_way, attached, fresh_server, fresh_volume } = pair;
+        let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
+        let keys =
+            self.keys.load(name).map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
+        let address = server.address().ok_or_else(|| {
+            Trouble::new(Kind::Other, "the server has no public address: Hetzner gave it none")
+        })?;
+        let patience = Patience { gone_after: Duration::from_secs(self.wishes.gone_after_secs) };
+        self.tell.step(if fresh_server { "the server boots" } else { "calling the server" });
+        let ready = async {
+            let waited = self.client.wait(under_way, ACTION_DEADLINE).await;
+            waited.map_err(|error| Trouble::api("make the server ready", &error))?;
+            if !attached {
+                self.attach(&volume, &server).await?;
+            }
+            Ok(())
+        };
+        let called = link::connect(address, &keys, patience, BOOT_DEADLINE);
+        let ((), connection) = tokio::try_join!(ready, called)?;
+        Ok(Provided { server, keys, connection, volume, fresh_server, fresh_volume })
+    }
+
+    /// Attaches a volume. The action is not waited for: the agent sees the disk when it
+    /// is there.
+    async fn attach(&self, volume: &Volume, server: &Server) -> Result<(), Trouble> {
+        let failed = |error: &Error| Trouble::api("attach the project's volume", error);
+        for tried in 0.. {
+            match self.client.attach_volume(volume.id, server.id).await {
+                Ok(_) => return Ok(()),
+                // A lost answer to an earlier try, or an earlier command.
+                Err(error) if error.code() == Some(&Code::VolumeAlreadyAttached) => {
+                    let found = self.client.volume(volume.id).await;
+                    let found = found.map_err(|error| failed(&error))?;
+                    if found.is_some_and(|found| found.server == Some(server.id)) {
+                        return Ok(());
+                    }
+                    return Err(failed(&error));
+                }
+                Err(error)
+                    if tried < LOCKED_TRIES
+                        && (error.code() == Some(&Code::Locked) || error.is_uncertain()) =>
+                {
+                    tokio::time::sleep(Duration::from_secs(1 << tried)).await;
+                }
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Err(Trouble::new(Kind::Other, "the project's volume stays locked"))
+    }
+
+    fn server_labels(&self, keys: &str) -> burst_hcloud::Labels {
+        let mut labels = naming::identity(SERVER, self.owner);
+        labels.extend(self.lifetime(self.wishes.keep_alive));
+        labels.insert(KEYS.into(), keys.into());
+        labels.insert(HOST.into(), naming::host_label());
+        let keeps = if self.wishes.keep_paid_hour { "yes" } else { "no" };
+        labels.insert(KEEP_PAID_HOUR.into(), keeps.into());
+        labels
+    }
+
+    fn lifetime(&self, keep_alive: Option<i64>) -> burst_hcloud::Labels {
+        naming::lifetime(self.client.now().as_second(), keep_alive)
+    }
+
+    async fn new_volume(&self, location: &str) -> Result<Made<Volume>, Error> {
+        let ours = naming::identity(VOLUME, self.owner);
+        let mut labels = ours.clone();
+        labels.extend(self.lifetime(self.wishes.volume_keep_alive));
+        labels.insert(PROJECT.into(), self.wishes.project.as_str().into());
+        let name = burst_hcloud::label::to_value(&self.wishes.project_name);
+        labels.insert(PROJECT_NAME.into(), name);
+        let new = NewVolume {
+            name: self.owner.volume_name(&self.wishes.project, location),
+            size: self.wishes.volume_gb,
+            location: location.to_owned(),
+            labels,
+        };
+        self.client.create_volume(&new, &ours).await
+    }
+
+    async fn new_firewall(&self) -> Result<(), Error> {
+        let labels: burst_hcloud::Labels = [naming::MANAGED_BY, (naming::ROLE, FIREWALL)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let new = NewFirewall {
+            name: FIREWALL_NAME.into(),
+            labels: labels.clone(),
+            rules: vec![Rule::udp(AGENT_PORT)],
+            apply_to: vec![naming::ours(Some(SERVER))],
+        };
+        self.client.create_firewall(&new, &labels).await.map(drop)
+    }
+
+    /// What the API calls invalid is mostly a name of the user's: which one, and what
+    /// was perhaps meant?
+    async fn explained(&self, new: &NewServer, error: Error) -> Trouble {
+        let trouble = Trouble::api("create a server", &error);
+        if error.code() != Some(&Code::InvalidInput) {
+            return trouble;
+        }
+        let Ok(types) = self.client.server_types().await else { return trouble };
+        let known = types.iter().any(|known| known.name == new.server_type);
+        if !known {
+            let mut names: Vec<String> = types.into_iter().map(|known| known.name).collect();
+            names.sort_by(|a, b| {
+                let likeness = |name: &str| strsim::jaro_winkler(name, &new.server_type);
+                likeness(b).total_cmp(&likeness(a))
+            });
+            names.truncate(3);
+            let message = format!("there is no server type `{}`", new.server_type);
+            return Trouble::new(Kind::ServerType(names), message);
+        }
+        let mut places: Vec<String> =
+            types.iter().flat_map(|known| &known.locations).map(|at| at.name.clone()).collect();
+        places.sort();
+        places.dedup();
+        if !places.contains(&new.location) {
+            let message = format!("there is no location `{}`", new.location);
+            return Trouble::new(Kind::Location(places), message);
+        }
+        trouble
+    }
+}
+
+fn is_volume_busy(error: &Error) -> bool {
+    matches!(error.code(), Some(Code::Locked | Code::VolumeAlreadyAttached))
+}
+
+/// Whether another place or type may do better.
+fn is_no_room(error: &Error) -> bool {
+    match error {
+        Error::Refused { code: Code::ResourceUnavailable | Code::PlacementError, .. } => true,
+        // A type that this location does not have at all.
+        Error::Refused { code: Code::InvalidInput, message, .. } => {
+            message.contains("unsupported location")
+        }
+        _ => false,
+    }
+}
+
+/// The newest image for a type; Hetzner's Arm types are called `cax…`.
+fn image_for<'a>(server_type: &str, images: &'a [Image]) -> Option<&'a Image> {
+    let architecture = if server_type.starts_with("cax") { "arm" } else { "x86" };
+    images.iter().find(|image| image.architecture == architecture)
+}

@@ -1,0 +1,74 @@
+//! What a command wishes for, out of its settings and flags.
+
+use serde::{Deserialize, Serialize};
+
+use super::naming::ProjectKey;
+
+/// What a command wishes for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// The project.
+    pub project: ProjectKey,
+    /// Its directory's name, for people.
+    pub project_name: String,
+    /// Locations, in order of preference.
+    pub regions: Vec<String>,
+    /// Server types, in order of preference.
+    pub server_types: Vec<String>,
+    /// Size of the project's volume.
+    pub volume_gb: u64,
+    /// Seconds that the idle server is kept; none: until it is deleted by hand.
+    pub keep_alive: Option<i64>,
+    /// Seconds that the idle volume is kept; none: likewise.
+    pub volume_keep_alive: Option<i64>,
+    /// Whether a paid hour is used up.
+    pub keep_paid_hour: bool,
+    /// Seconds of silence after which an end of the connection counts as gone.
+    pub gone_after_secs: u64,
+}
+
+impl Wishes {
+    /// Where to try what, in order: a type in all locations, then the next type. The
+    /// location of the project's volume comes first, if it is among those allowed.
+    pub fn candidates(&self, volume_at: Option<&str>) -> Vec<(String, String)> {
+        let mut regions: Vec<&String> = self.regions.iter().collect();
+        regions.sort_by_key(|region| Some(region.as_str()) != volume_at);
+        let pairs = self.server_types.iter().flat_map(|server_type| {
+            regions.iter().map(|region| (server_type.clone(), (*region).clone()))
+        });
+        pairs.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_warm_volume_decides_where_to_try_first() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        let wishes = Wishes {
+            project: ProjectKey::of(Path::new("/a")),
+            project_name: "a".into(),
+            regions: texts(&["hel1", "fsn1"]),
+            server_types: texts(&["ccx63", "ccx53"]),
+            volume_gb: 10,
+            keep_alive: None,
+            volume_keep_alive: None,
+            keep_paid_hour: true,
+            gone_after_secs: 15,
+        };
+        let shown = |at| {
+            let pairs = wishes.candidates(at);
+            pairs
+                .iter()
+                .map(|(kind, place)| format!("{kind}@{place}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(shown(None), "ccx63@hel1 ccx63@fsn1 ccx53@hel1 ccx53@fsn1");
+        assert_eq!(shown(Some("fsn1")), "ccx63@fsn1 ccx63@hel1 ccx53@fsn1 ccx53@hel1");
+        assert_eq!(shown(Some("ash")), shown(None));
+    }
+}

@@ -1,0 +1,184 @@
+//! The command's side of the keeper.
+
+use std::io::{BufRead, BufReader as StdBufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::BufReader;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::Handle;
+
+use super::place::{KeeperLock, Place};
+use super::route::{connect, lost};
+use super::words::{self, Ask, Event, Hello};
+use crate::connection::VERSION;
+use crate::failure::Failure;
+use crate::hetzner::account::{Account, Credentials};
+use crate::hetzner::provision::Tell;
+use crate::hetzner::trouble::{Kind, Trouble};
+use crate::provider::log_file;
+use crate::state::Directories;
+
+/// The name under which this program is a keeper.
+pub const KEEPER: &str = "cargo-burst-keeper";
+
+/// How long a keeper may take to start, and an old one to leave.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How often is looked whether a keeper has come or gone.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How often a keeper that ends just now is asked anew.
+const ATTEMPTS_MAX: usize = 5;
+
+/// A command's socket to the keeper. While it is open, the command counts.
+#[derive(Debug)]
+pub struct Talk {
+    read: BufReader<OwnedReadHalf>,
+    _write: OwnedWriteHalf,
+}
+
+/// Whoever can act for an account: a keeper that is there, or we, with its lock.
+#[derive(Debug)]
+pub enum Brain {
+    /// A keeper is there.
+    Keeper(Place),
+    /// None is: the account is ours as long as we have the lock.
+    Own(Arc<Account>, KeeperLock),
+}
+
+impl Brain {
+    /// Finds out who it is.
+    pub fn find(
+        directories: &Directories,
+        credentials: &Credentials,
+        runtime: &Handle,
+    ) -> Result<Self, Failure> {
+        let place = Place::open(&directories.state)?;
+        match place.take()? {
+            None => Ok(Self::Keeper(place)),
+            Some(lock) => {
+                let state = directories.state.join("hetzner");
+                let account = Account::new(credentials, &state, runtime.clone());
+                Ok(Self::Own(account.map_err(Failure::Server)?, lock))
+            }
+        }
+    }
+}
+
+/// Asks the keeper, which is started if there is none; `tell` hears what it does. The
+/// last event is returned, with the socket.
+pub async fn ask(
+    directories: &Directories,
+    ask: impl Fn() -> Ask,
+    tell: &dyn Tell,
+) -> Result<(Event, Talk), Failure> {
+    let place = Place::open(&directories.state)?;
+    for attempt in 1.. {
+        let talked = match start_if_none(&place, directories) {
+            Ok(()) => talk(&place, ask(), tell).await,
+            Err(failure) => return Err(failure),
+        };
+        match talked {
+            Ok((Event::OtherVersion(_), _)) if attempt < ATTEMPTS_MAX => {
+                drop(talk(&place, Ask::Leave, tell).await);
+                wait_until_gone(&place)?;
+            }
+            // It was about to end when we came.
+            Err(Failure::Server(trouble))
+                if trouble.kind == Kind::Keeper && attempt < ATTEMPTS_MAX =>
+            {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Ok((Event::Failed(trouble), _)) => return Err(Failure::Server(trouble)),
+            other => return other,
+        }
+    }
+    Err(lost(std::io::ErrorKind::ConnectionRefused.into()))
+}
+
+/// Asks a keeper that is there.
+pub async fn talk(place: &Place, ask: Ask, tell: &dyn Tell) -> Result<(Event, Talk), Failure> {
+    let (mut read, mut write) = connect(place).await?;
+    let hello = Hello { version: VERSION.to_owned(), ask };
+    words::write(&mut write, &hello).await.map_err(lost)?;
+    loop {
+        match words::read(&mut read).await.map_err(lost)? {
+            Event::Step(text) => tell.step(&text),
+            Event::Warning(text) => tell.warn(&text),
+            last => return Ok((last, Talk { read, _write: write })),
+        }
+    }
+}
+
+impl Talk {
+    /// Whether the keeper is still there; it says nothing more.
+    pub async fn until_gone(&mut self) {
+        // Whatever comes, or the end.
+        drop(words::read::<Event>(&mut self.read).await);
+    }
+}
+
+fn start_if_none(place: &Place, directories: &Directories) -> Result<(), Failure> {
+    if place.is_taken()? {
+        return Ok(());
+    }
+    let _starting = place.lock_start()?;
+    if place.is_taken()? {
+        return Ok(());
+    }
+    let log = place.log();
+    let failed = |words: String| {
+        let mut trouble = Trouble::new(Kind::Keeper, "the keeper does not start");
+        trouble.messages.push(words);
+        trouble.messages.push(format!("its log is `{}`", log.display()));
+        Failure::Server(trouble)
+    };
+    let stderr =
+        log_file(&log).map_err(|source| Failure::Directory { path: log.clone(), source })?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(KEEPER).arg(&directories.state).env_clear();
+    // What HTTPS needs, and nothing that is secret.
+    for name in [
+        "PATH",
+        "HOME",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "NO_PROXY",
+        "no_proxy",
+        "CARGO_BURST_LOG",
+    ] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    let mut child = command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let mut line = String::new();
+    let read = child.stdout.take().map(|stdout| StdBufReader::new(stdout).read_line(&mut line));
+    match read {
+        Some(Ok(_)) if line.trim() == "ready" => Ok(()),
+        _ => Err(failed("it ended before it was ready".into())),
+    }
+}
+
+fn wait_until_gone(place: &Place) -> Result<(), Failure> {
+    let began = Instant::now();
+    while place.is_taken()? {
+        if began.elapsed() > START_DEADLINE {
+            let words = "the keeper of another version does not leave";
+            return Err(Failure::Server(Trouble::new(Kind::Keeper, words)));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}

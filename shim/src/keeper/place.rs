@@ -1,0 +1,95 @@
+//! The keeper's directory: its lock, its socket, its log, and its process id, which is
+//! for people: whether there is a keeper is told by the lock alone.
+
+use std::fs::{DirBuilder, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use crate::failure::Failure;
+
+/// Bytes of a socket's path: `sun_path` less its NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub struct Place(PathBuf);
+
+/// Proof that nobody else is the keeper.
+#[derive(Debug)]
+pub struct KeeperLock {
+    _file: File,
+}
+
+impl Place {
+    /// Below the state directory; made, for the user alone, if it is not there.
+    pub fn open(state: &Path) -> Result<Self, Failure> {
+        let path = state.join("keeper");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|source| Failure::Directory { path: path.clone(), source })?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The log.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("keeper.log")
+    }
+
+    /// Takes the keeper's place; none if there is a keeper.
+    pub fn take(&self) -> Result<Option<KeeperLock>, Failure> {
+        let file = self.lock_file("lock")?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                let path = self.0.join("pid");
+                std::fs::write(&path, format!("{}\n", std::process::id()))
+                    .map_err(|source| Failure::Directory { path, source })?;
+                Ok(Some(KeeperLock { _file: file }))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether there is a keeper.
+    pub fn is_taken(&self) -> Result<bool, Failure> {
+        let file = self.lock_file("lock")?;
+        // Shared, so that two who ask at once do not take each other for one.
+        Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    }
+
+    /// Taken by those who start a keeper, one after the other.
+    pub fn lock_start(&self) -> Result<File, Failure> {
+        let file = self.lock_file("start.lock")?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|errno| {
+            Failure::Directory { path: self.0.join("start.lock"), source: errno.into() }
+        })?;
+        Ok(file)
+    }
+
+    fn lock_file(&self, name: &str) -> Result<File, Failure> {
+        let path = self.0.join(name);
+        File::create(&path).map_err(|source| Failure::Directory { path, source })
+    }
+
+    /// The socket's path, and what keeps it valid. One that is too long for a socket is
+    /// named by way of the opened directory.
+    pub fn socket(&self) -> Result<(PathBuf, Option<File>), Failure> {
+        let path = self.0.join("socket");
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok((path, None));
+        }
+        let directory = File::open(&self.0)
+            .map_err(|source| Failure::Directory { path: self.0.clone(), source })?;
+        let short = format!("/proc/self/fd/{}/socket", directory.as_raw_fd());
+        Ok((PathBuf::from(short), Some(directory)))
+    }
+}

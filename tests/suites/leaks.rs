@@ -1,0 +1,182 @@
+//! Nothing is ever left behind: at each call of the API, of provisioning and of
+//! deletion, the answer is lost or fails, or shim or keeper is killed; then comes the next
+//! command. Which calls there are is what the simulator saw, not picked by hand.
+
+use std::process::{Child, Stdio};
+
+use burst_tests::{Project, Sandbox, ended};
+use hetzner_sim::simulator::lock;
+use hetzner_sim::{Fault, FaultKind, Scenario, Simulator};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::hetzner::{cloud, logs, names, sandbox_on};
+
+/// What goes wrong at a call.
+#[derive(Clone, Copy, Debug)]
+enum Mishap {
+    Lost,
+    Refused,
+    ShimKilled,
+    KeeperKilled,
+}
+
+/// What the call is interrupted in.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Provisioning,
+    Deletion,
+}
+
+impl Phase {
+    const fn command(self) -> &'static str {
+        match self {
+            Self::Provisioning => "sync",
+            Self::Deletion => "down --with-volumes",
+        }
+    }
+}
+
+struct Case {
+    simulator: Simulator,
+    sandbox: Sandbox,
+}
+
+impl Case {
+    fn new() -> Option<Self> {
+        let simulator = cloud(Scenario::default())?;
+        let sandbox = sandbox_on(&simulator);
+        Some(Self { simulator, sandbox })
+    }
+
+    fn prepare(&self, phase: Phase) -> Project<'_> {
+        let project = self.sandbox.hello("app");
+        if matches!(phase, Phase::Deletion) {
+            self.ok(&project, "sync");
+        }
+        self.simulator.shared().forget_calls();
+        project
+    }
+
+    fn ok(&self, project: &Project<'_>, arguments: &str) {
+        let found = project.burst(arguments);
+        let logs = logs(&self.simulator, &self.sandbox);
+        let calls = names(&self.simulator.shared().calls());
+        assert_eq!(found.code, Some(0), "{arguments}: {found:#?}\n{logs}\n{calls:#?}");
+    }
+
+    /// Servers and volumes.
+    fn counts(&self) -> (usize, usize) {
+        let world = lock(&self.simulator.shared().world);
+        (world.servers.len(), world.volumes.len())
+    }
+
+    fn suffer(
+        &self,
+        project: &Project<'_>,
+        phase: Phase,
+        mishap: Mishap,
+        call: usize,
+        applied: bool,
+    ) {
+        let kind = match mishap {
+            Mishap::Lost => FaultKind::Drop { applied },
+            Mishap::Refused => {
+                FaultKind::Answer { status: 500, code: Some("server_error".into()), applied }
+            }
+            Mishap::ShimKilled | Mishap::KeeperKilled => FaultKind::Hold { applied },
+        };
+        let fault = Fault { method: None, route: None, call: Some(call), times: Some(1), kind };
+        lock(&self.simulator.shared().world).scenario.faults = vec![fault];
+        let mut command = project.command(phase.command());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if matches!(mishap, Mishap::ShimKilled | Mishap::KeeperKilled) {
+            self.kill_while_held(&mut child, mishap);
+        }
+        drop(ended(child.wait_with_output().unwrap()));
+        lock(&self.simulator.shared().world).scenario.faults.clear();
+    }
+
+    fn kill_while_held(&self, child: &mut Child, mishap: Mishap) {
+        let shared = self.simulator.shared();
+        burst_tests::wait_until("the held call", || shared.held().is_some());
+        let shim = i32::try_from(child.id()).unwrap();
+        // Where no keeper is needed, the command itself does its work.
+        let victim = match mishap {
+            Mishap::KeeperKilled => self.sandbox.keeper().unwrap_or(shim),
+            _ => shim,
+        };
+        kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+        shared.release();
+    }
+}
+
+/// All calls, each interrupted in one way, before and after the deed.
+fn at_every_call(phase: Phase, mishap: Mishap) {
+    let Some(case) = Case::new() else { return };
+    let project = case.prepare(phase);
+    case.ok(&project, phase.command());
+    let calls = case.simulator.shared().calls();
+    assert!(calls.len() >= 5, "{:#?}", names(&calls));
+    drop(case);
+    for (call, applied) in (0..calls.len()).flat_map(|call| [(call, false), (call, true)]) {
+        let what = format!("{phase:?}, {mishap:?} at {}, applied: {applied}", calls[call].name());
+        let case = Case::new().unwrap();
+        let project = case.prepare(phase);
+        case.suffer(&project, phase, mishap, call, applied);
+        // The next command puts everything right.
+        case.ok(&project, phase.command());
+        let there = match phase {
+            Phase::Provisioning => (1, 1),
+            Phase::Deletion => (0, 0),
+        };
+        assert_eq!(case.counts(), there, "{what}");
+        case.ok(&project, "down --with-volumes");
+        assert_eq!(case.counts(), (0, 0), "{what}");
+        let (ledger, sum) = case.simulator.shared().ledger();
+        assert!(ledger.lines.iter().filter(|line| line.to.is_none()).count() == 1, "{what}");
+        // The hour that was interrupted at most, beside the one that is needed.
+        assert!(sum.server_hours <= 2, "{what}: {ledger:#?}");
+        assert_eq!(case.simulator.shared().violations(), Vec::<String>::new(), "{what}");
+    }
+}
+
+#[test]
+fn lost_answers_of_provisioning() {
+    at_every_call(Phase::Provisioning, Mishap::Lost);
+}
+
+#[test]
+fn refusals_of_provisioning() {
+    at_every_call(Phase::Provisioning, Mishap::Refused);
+}
+
+#[test]
+fn shims_that_are_killed_while_they_provision() {
+    at_every_call(Phase::Provisioning, Mishap::ShimKilled);
+}
+
+#[test]
+fn keepers_that_are_killed_while_they_provision() {
+    at_every_call(Phase::Provisioning, Mishap::KeeperKilled);
+}
+
+#[test]
+fn lost_answers_of_deletion() {
+    at_every_call(Phase::Deletion, Mishap::Lost);
+}
+
+#[test]
+fn refusals_of_deletion() {
+    at_every_call(Phase::Deletion, Mishap::Refused);
+}
+
+#[test]
+fn shims_that_are_killed_while_they_delete() {
+    at_every_call(Phase::Deletion, Mishap::ShimKilled);
+}
+
+#[test]
+fn keepers_that_are_killed_while_they_delete() {
+    at_every_call(Phase::Deletion, Mishap::KeeperKilled);
+}
