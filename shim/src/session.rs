@@ -57,7 +57,7 @@ impl Session<'_> {
         let (prepared, provider) = self.prepare()?;
         // The agent is reached while the workspace is scanned.
         let (reached, scanned) = std::thread::scope(|scope| {
-            let reaching = scope.spawn(|| self.reach(&provider, &prepared));
+            let reaching = scope.spawn(|| self.reach(&provider, &prepared, false));
             let scanned = self.scan(&prepared, provider.name());
             (reaching.join().unwrap_or(Err(Failure::AgentEnding)), scanned)
         });
@@ -74,10 +74,12 @@ impl Session<'_> {
             self.exchange(&prepared, &mut state, sources, reached, &signals)
         };
         let mut exchanged = exchange(&reached, sources);
-        if matches!(exchanged, Err(Failure::AgentEnding)) {
-            // It was about to end when we came: the next one will be there for us.
+        let silent = matches!(exchanged, Err(Failure::Silent { .. })) && reached.server.is_some();
+        if silent || matches!(exchanged, Err(Failure::AgentEnding)) {
+            // It was about to end when we came, or the warm connection led nowhere any
+            // more: the next one will be there for us.
             provider.wait_until_ended()?;
-            reached = self.reach(&provider, &prepared)?;
+            reached = self.reach(&provider, &prepared, true)?;
             sources = self.scan(&prepared, provider.name())?.1;
             exchanged = exchange(&reached, sources);
         }
@@ -138,12 +140,17 @@ impl Session<'_> {
         Ok((prepared, provider))
     }
 
-    fn reach(&self, provider: &Provider, prepared: &Prepared) -> Result<Reached, Failure> {
+    fn reach(
+        &self,
+        provider: &Provider,
+        prepared: &Prepared,
+        anew: bool,
+    ) -> Result<Reached, Failure> {
         match provider {
             Provider::Local(provider) => provider.reach(&self.runtime),
             Provider::Hetzner { provider, wishes } => {
                 let root = &prepared.workspace.root;
-                provider.reach(&self.runtime, root, wishes, self.terminal)
+                provider.reach(&self.runtime, root, wishes, anew, self.terminal)
             }
         }
     }

@@ -10,7 +10,7 @@ use hetzner_sim::{Backend, Options, Scenario, Simulator};
 
 use crate::sandbox;
 
-const TOKEN: &str = "a-token-of-this-test";
+pub(crate) const TOKEN: &str = "a-token-of-this-test";
 
 /// A simulator with real hosts; none where that is not possible.
 pub(crate) fn cloud(scenario: Scenario) -> Option<Simulator> {
@@ -74,7 +74,9 @@ fn workspace(sandbox: &Sandbox) -> Project<'_> {
 
 #[test]
 fn a_workspace_is_built_from_nothing_and_again() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
+    // So slow that calls which are sent at once are seen to be.
+    let slow = Scenario { call_millis: 150, ..Scenario::default() };
+    let Some(simulator) = cloud(slow) else { return };
     let sandbox = sandbox_on(&simulator).with("CARGO_BURST_KEEP_PAID_HOUR", "false");
     let project = workspace(&sandbox);
     let cold = project.burst("build");

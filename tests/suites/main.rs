@@ -5,6 +5,7 @@
 //! - `bad_input`: errors, their hints and exit codes.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
+//! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
 //! - `settings`: files, variables, the first run's question.
@@ -22,6 +23,7 @@ mod api;
 mod bad_input;
 mod faults;
 mod hetzner;
+mod hetzner_trouble;
 mod histories;
 mod leaks;
 mod settings;

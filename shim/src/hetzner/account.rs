@@ -77,7 +77,8 @@ pub struct Account {
     pub(super) keys: KeyStore,
     pub(super) held: tokio::sync::Mutex<Option<Held>>,
     pub(super) uses: Mutex<Uses>,
-    /// When the next sweep is due, in unix seconds by the API's clock.
+    /// When the next sweep is due, in unix seconds by the API's clock; 0: there is
+    /// nothing to look after. Changed only by who has the lock of `uses`.
     pub(super) look_at: AtomicI64,
     runtime: Handle,
 }
@@ -97,6 +98,8 @@ pub(super) struct Uses {
     pub(super) projects: BTreeMap<ProjectKey, Use>,
     /// What the last command wished for the server.
     pub(super) server: Option<ServerLife>,
+    /// Counts beginnings and ends of uses.
+    pub(super) turns: u64,
 }
 
 /// How long a server is to be kept.
@@ -111,6 +114,9 @@ pub(super) struct ServerLife {
 pub(super) struct Use {
     pub(super) commands: usize,
     pub(super) last: i64,
+    /// Which of all beginnings and ends this was: tells apart what was used in the same
+    /// second.
+    turn: u64,
     pub(super) keep_alive: Option<i64>,
     pub(super) path: RelativePath,
 }
@@ -177,11 +183,12 @@ impl Account {
     }
 
     /// Reaches a server with the project's volume: without a call to the API where both
-    /// are at hand.
+    /// are at hand. `anew` if the connection at hand was tried and does not work.
     pub async fn reach(
         self: &Arc<Self>,
         wishes: &Wishes,
         path: RelativePath,
+        anew: bool,
         tell: &dyn Tell,
     ) -> Result<Reached, Trouble> {
         let in_use = self.begin_use(wishes, path);
@@ -192,7 +199,7 @@ impl Account {
                 self.held.lock().await
             }
         };
-        self.revive(&mut held, wishes).await;
+        self.revive(&mut held, wishes, anew).await;
         if let Some(found) = &*held
             && let Some(volume) = found.volumes.get(&wishes.project)
         {
@@ -202,14 +209,16 @@ impl Account {
         let stock = Stock::ask(&self.client)
             .await
             .map_err(|error| Trouble::api("ask Hetzner what is there", &error))?;
-        self.make_room(held.as_mut(), &stock.inventory, &wishes.project, tell).await?;
+        let mut volumes = self.volumes_on_server(&stock.inventory);
+        self.make_room(held.as_mut(), &mut volumes, &wishes.project, tell).await?;
         let (client, owner, keys) = (&self.client, &self.owner, &self.keys);
-        let volumes = self.volumes_on_server(&stock.inventory);
         let provision = Provision { client, owner, keys, wishes, tell };
         let provided = provision.provide(stock).await?;
         let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
         self.keys.keep_only(&[&keys.name]);
-        let mut volumes = if fresh_server { BTreeMap::new() } else { volumes };
+        if fresh_server {
+            volumes.clear();
+        }
         volumes.insert(wishes.project.clone(), volume.clone());
         let connection = Arc::new(connection);
         let found = held.insert(Held { server, connection, volumes, keys });
@@ -217,9 +226,9 @@ impl Account {
     }
 
     /// Connects again if the connection was lost while the server perhaps was not.
-    async fn revive(&self, held: &mut Option<Held>, wishes: &Wishes) {
+    async fn revive(&self, held: &mut Option<Held>, wishes: &Wishes, anew: bool) {
         let Some(found) = held else { return };
-        if found.connection.is_open() {
+        if found.connection.is_open() && !anew {
             return;
         }
         let patience = Patience { gone_after: Duration::from_secs(wishes.gone_after_secs) };
@@ -244,11 +253,10 @@ impl Account {
     async fn make_room(
         &self,
         held: Option<&mut Held>,
-        inventory: &Inventory,
+        volumes: &mut BTreeMap<ProjectKey, Volume>,
         project: &ProjectKey,
         tell: &dyn Tell,
     ) -> Result<(), Trouble> {
-        let volumes = self.volumes_on_server(inventory);
         let (Some(held), true) =
             (held, volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(project))
         else {
@@ -261,7 +269,8 @@ impl Account {
             });
             let last = |project: &ProjectKey, volume: &Volume| {
                 let by_label = super::naming::last_use(&volume.labels, volume.created.as_second());
-                by_label.max(uses.projects.get(project).map_or(0, |found| found.last))
+                let by_use = uses.projects.get(project).map(|found| (found.last, found.turn));
+                by_use.unwrap_or_default().max((by_label, 0))
             };
             idle.min_by_key(|(project, volume)| last(project, volume))
                 .map(|(project, volume)| (project.clone(), volume.clone()))
@@ -272,6 +281,7 @@ impl Account {
         };
         tell.step("detaching the volume of the project that was idle longest");
         held.volumes.remove(&idlest);
+        volumes.remove(&idlest);
         self.let_go(&held.connection, &idlest, &volume).await
     }
 
@@ -313,18 +323,20 @@ impl Account {
 
     fn begin_use(self: &Arc<Self>, wishes: &Wishes, path: RelativePath) -> InUse {
         let now = self.client.now().as_second();
+        let mut uses = lock(&self.uses);
         // From now on there is something to look after.
         if self.look_at.load(Ordering::Relaxed) == 0 {
             self.look_at.store(now + FIRST_LOOK, Ordering::Relaxed);
         }
-        let mut uses = lock(&self.uses);
         uses.server = Some(ServerLife {
             keep_alive: wishes.keep_alive,
             keep_paid_hour: wishes.keep_paid_hour,
         });
         let commands = uses.projects.get(&wishes.project).map_or(0, |found| found.commands);
         let keep_alive = wishes.volume_keep_alive;
-        let found = Use { commands: commands + 1, last: now, keep_alive, path };
+        uses.turns += 1;
+        let turn = uses.turns;
+        let found = Use { commands: commands + 1, last: now, turn, keep_alive, path };
         uses.projects.insert(wishes.project.clone(), found);
         InUse { account: self.clone(), project: wishes.project.clone() }
     }
@@ -334,15 +346,16 @@ impl Drop for InUse {
     fn drop(&mut self) {
         let now = self.account.client.now().as_second();
         let mut uses = lock(&self.account.uses);
+        uses.turns += 1;
         let mut soonest = uses.server.and_then(|life| life.keep_alive);
         if let Some(found) = uses.projects.get_mut(&self.project) {
             found.commands -= 1;
             found.last = now;
             soonest = soonest.into_iter().chain(found.keep_alive).min();
         }
-        if let Some(secs) = soonest {
-            self.account.look_at.fetch_min(now + secs, Ordering::Relaxed);
-        }
+        let planned = Some(self.account.look_at.load(Ordering::Relaxed)).filter(|at| *at > 0);
+        let next = planned.into_iter().chain(soonest.map(|secs| now + secs)).min();
+        self.account.look_at.store(next.unwrap_or(now + FIRST_LOOK), Ordering::Relaxed);
     }
 }
 

@@ -70,7 +70,11 @@ impl Account {
     pub async fn sweep(&self) -> Result<Swept, Trouble> {
         // What fails is tried again soon, and not at once.
         let now = self.client.now().as_second();
-        self.look_at.store(now + LOOK_EVERY / 20, Ordering::Relaxed);
+        let turns = {
+            let uses = lock(&self.uses);
+            self.look_at.store(now + LOOK_EVERY / 20, Ordering::Relaxed);
+            uses.turns
+        };
         // Nobody has to wait for us while the API does not answer.
         let inventory = self.inventory().await?;
         let mut held = self.held.lock().await;
@@ -111,8 +115,15 @@ impl Account {
         let servers = inventory.servers.iter().filter(|one| !gone.contains(&one.id));
         let volumes = inventory.volumes.iter().filter(|one| !swept.volumes.contains(&one.name));
         let mut left = servers.map(|one| &one.labels).chain(volumes.map(|one| &one.labels));
-        // With nothing of ours left there is nothing to look after.
-        let next = if left.any(is_left) { next } else { 0 };
+        // With nothing of ours left there is nothing to look after. But what we saw is
+        // old if a command has come or gone meanwhile.
+        let uses = lock(&self.uses);
+        let in_use = uses.projects.values().any(|found| found.commands > 0);
+        let next = match left.any(is_left) || in_use {
+            _ if uses.turns != turns => now + 1,
+            true => next,
+            false => 0,
+        };
         self.look_at.store(next, Ordering::Relaxed);
         Ok(swept)
     }

@@ -47,6 +47,8 @@ pub enum Ask {
         path: RelativePath,
         /// What for.
         wishes: Box<Wishes>,
+        /// Whether the warm connection was tried and does not work.
+        anew: bool,
     },
     /// A stream to the agent of what was reached.
     Stream {

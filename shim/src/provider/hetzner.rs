@@ -59,12 +59,14 @@ impl HetznerProvider {
         &self.credentials
     }
 
-    /// Reaches a server that has the volume of a workspace.
+    /// Reaches a server that has the volume of a workspace; `anew` if the connection that
+    /// was had for it does not work.
     pub fn reach(
         &self,
         runtime: &Handle,
         root: &Path,
         wishes: &Wishes,
+        anew: bool,
         terminal: &Terminal,
     ) -> Result<Reached, Failure> {
         let path = below_root(root).map_err(Failure::Workspace)?;
@@ -72,6 +74,7 @@ impl HetznerProvider {
             credentials: self.credentials.clone(),
             path: path.clone(),
             wishes: Box::new(wishes.clone()),
+            anew,
         };
         let asked = client::ask(&self.directories, ask, terminal);
         let (event, talk) = runtime.block_on(asked)?;
