@@ -2,7 +2,7 @@
 //! does first so that nobody else gets at them.
 //!
 //! It runs as root; builds run as the user `build` of the image. Before it listens it
-//! makes itself unreadable (no core dumps, no ptrace), and forbids the build user the
+//! makes itself unreadable (no core dumps, no ptrace, no swap), and forbids the build user the
 //! metadata service. If that fails it does not listen at all.
 
 use std::io::Write;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, User};
+use rustix::mm::{MlockAllFlags, mlockall};
 
 use crate::error::AgentError;
 use crate::user_data::UserData;
@@ -83,7 +84,14 @@ fn build_user() -> Result<BuildUser, AgentError> {
 /// Whatever the agent keeps in memory stays there.
 fn make_unreadable() -> Result<(), AgentError> {
     set_dumpable(false).map_err(|errno| protect("become unreadable", errno))?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|errno| protect("forbid core dumps of", errno))
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)
+        .map_err(|errno| protect("forbid core dumps of", errno))?;
+    // Nothing of it is ever swapped out.
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(flags).map_err(|errno| AgentError::Start {
+        what: "the agent: cannot stay in memory".into(),
+        source: errno.into(),
+    })
 }
 
 /// Only root may ask the metadata service, which holds the keys.

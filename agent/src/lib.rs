@@ -7,7 +7,8 @@
 //!   laid out by [`layout`]), and what they left behind ([`artifacts`]).
 //! - On a server of its own, [`boot`] gets its keys ([`user_data`]) and closes them
 //!   away from builds; each project has a [`volume`], and [`power_cut`] sees what a
-//!   server's sudden end may have spoilt on it.
+//!   server's sudden end may have spoilt on it. [`last_will`] is what it does when nobody
+//!   looks after it any more.
 //! - [`run`] contains a cargo call in namespaces and tells exactly how it ended.
 //!
 //! The agent knows no cloud and no token. The shim starts this very library as
@@ -17,6 +18,7 @@ pub mod artifacts;
 pub mod boot;
 pub mod error;
 pub mod identity;
+pub mod last_will;
 pub mod layout;
 pub mod power_cut;
 pub mod project;

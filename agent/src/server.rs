@@ -11,11 +11,11 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::hello::{Preface, Reason};
-use burst_protocol::message::{AgentStatus, ProjectStatus};
+use burst_protocol::message::{AgentStatus, Lease, ProjectStatus};
 use burst_protocol::{ByteBuf, FileName, RelativePath};
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{self, Opening};
@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use crate::boot::{Boot, BuildUser};
 use crate::error::AgentError;
 use crate::identity::{self, Identity, Patience};
+use crate::last_will::LastWill;
 use crate::layout;
 use crate::power_cut;
 use crate::project::Project;
@@ -100,6 +101,9 @@ pub struct Agent {
     runs: Mutex<Vec<Weak<Mutex<Input>>>>,
     idle: Mutex<Idle>,
     moved: Notify,
+    last_will: LastWill,
+    /// The thread that executes it is started with the first lease.
+    executes: Once,
     ending: AtomicBool,
     started: Instant,
 }
@@ -298,6 +302,8 @@ impl Agent {
             runs: Mutex::default(),
             idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
             moved: Notify::new(),
+            last_will: LastWill::default(),
+            executes: Once::new(),
             ending: AtomicBool::new(false),
             started: Instant::now(),
         }
@@ -373,6 +379,18 @@ impl Agent {
         }
         slots.remove(name);
         Ok(())
+    }
+
+    /// Somebody looks after this server. An agent beside its user needs nobody.
+    pub fn renew(self: &Arc<Self>, lease: Lease) {
+        if matches!(self.disks, Disks::Shared(_)) {
+            return;
+        }
+        self.last_will.renew(lease);
+        self.executes.call_once(|| {
+            let agent = self.clone();
+            std::thread::spawn(move || agent.last_will.execute());
+        });
     }
 
     /// Counts as work until dropped.

@@ -56,6 +56,10 @@ pub fn serve(agent: &Arc<Agent>, mut incoming: Incoming, outgoing: &Outgoing, go
             let released = agent.release(&project);
             released.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
         }
+        Ok(FromShim::Lease(lease)) => {
+            agent.renew(lease);
+            outgoing.message(&FromAgent::Done).map_err(AgentError::from)
+        }
         Ok(other) => Err(out_of_turn(&other).into()),
         Err(error) => Err(error.into()),
     };

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::init::Choice;
 use crate::terminal::Verbosity;
 
 /// Run cargo on a big server that exists only while it is needed.
@@ -78,8 +79,32 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Ask for the Hetzner token, check it, show what can be ordered, write the settings
+    Init {
+        /// The server type to write down, instead of asking
+        #[arg(long, value_name = "TYPE")]
+        server_type: Option<String>,
+        /// A location to write down; repeatable
+        #[arg(long, value_name = "LOCATION")]
+        region: Vec<String>,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete servers and volumes that have had their time, once
     Reap {
+        /// Have systemd do it every ten minutes
+        #[arg(long)]
+        install_timer: bool,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what was run and paid, and what other settings would have cost
+    Audit {
+        /// Price of a started hour, in place of those that were paid
+        #[arg(long, value_name = "EUR")]
+        rate: Option<f64>,
         /// For programs
         #[arg(long)]
         json: bool,
@@ -106,6 +131,9 @@ struct CargoVerb {
     /// Leave server and volume until `cargo burst down`
     #[arg(long)]
     no_reap: bool,
+    /// Create no server whose first hour costs more
+    #[arg(long, value_name = "EUR")]
+    max_cost: Option<f64>,
     /// Answer yes to what would be asked
     #[arg(long)]
     yes: bool,
@@ -127,7 +155,7 @@ struct TestVerb {
 }
 
 /// What the user wants.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Wanted {
     /// A run of cargo.
     Run(RunArguments),
@@ -147,8 +175,24 @@ pub enum Wanted {
         /// As JSON.
         json: bool,
     },
+    /// `init`
+    Init {
+        /// What was chosen.
+        choice: Choice,
+        /// As JSON.
+        json: bool,
+    },
     /// `reap`
     Reap {
+        /// Install a timer instead.
+        install_timer: bool,
+        /// As JSON.
+        json: bool,
+    },
+    /// `audit`
+    Audit {
+        /// Price of a started hour.
+        rate: Option<f64>,
         /// As JSON.
         json: bool,
     },
@@ -227,7 +271,7 @@ impl CargoCommand {
 }
 
 /// A run of cargo.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct RunArguments {
     /// Which verb.
     pub verb: CargoCommand,
@@ -238,7 +282,7 @@ pub struct RunArguments {
 }
 
 /// Our flags behind a cargo verb.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Flags {
     /// `--no-fetch`
     pub no_fetch: bool,
@@ -246,6 +290,8 @@ pub struct Flags {
     pub keep_alive: Option<u64>,
     /// `--no-reap`
     pub no_reap: bool,
+    /// `--max-cost`
+    pub max_cost: Option<f64>,
     /// `--yes`
     pub yes: bool,
     /// `--no-doctests`
@@ -327,6 +373,13 @@ fn split(verb: CargoCommand, arguments: &[OsString]) -> Result<RunArguments, Str
             Some("--no-fetch") => flags.no_fetch = true,
             Some("--yes") => flags.yes = true,
             Some("--no-reap") => flags.no_reap = true,
+            Some("--max-cost") => {
+                let value = rest.next().and_then(|value| value.to_str());
+                flags.max_cost = Some(checked_cost(value)?);
+            }
+            Some(text) if text.starts_with("--max-cost=") => {
+                flags.max_cost = Some(checked_cost(text.strip_prefix("--max-cost="))?);
+            }
             Some("--keep-alive") => {
                 let value = rest.next().and_then(|value| value.to_str());
                 flags.keep_alive = Some(checked_secs(value)?);
@@ -366,6 +419,15 @@ fn checked_secs(value: Option<&str>) -> Result<u64, String> {
     })
 }
 
+fn checked_cost(value: Option<&str>) -> Result<f64, String> {
+    let cost = value.and_then(|value| value.parse().ok());
+    cost.filter(|cost: &f64| cost.is_finite() && *cost >= 0.0).ok_or_else(|| {
+        "error: --max-cost wants an amount in euros\n\
+         hint: `cargo burst build --max-cost 0.50` creates no server that costs more an hour\n"
+            .into()
+    })
+}
+
 /// Everything that is not cargo's, by clap.
 fn ours(arguments: Vec<OsString>) -> Wanted {
     let program = std::iter::once(OsString::from("cargo burst"));
@@ -375,7 +437,11 @@ fn ours(arguments: Vec<OsString>) -> Wanted {
     match parsed.map(|line| line.verb) {
         Ok(Verb::Status { all, json }) => Wanted::Status { all, json },
         Ok(Verb::Down { with_volumes, all, json }) => Wanted::Down { with_volumes, all, json },
-        Ok(Verb::Reap { json }) => Wanted::Reap { json },
+        Ok(Verb::Init { server_type, region, json }) => {
+            Wanted::Init { choice: Choice { server_type, region }, json }
+        }
+        Ok(Verb::Reap { install_timer, json }) => Wanted::Reap { install_timer, json },
+        Ok(Verb::Audit { rate, json }) => Wanted::Audit { rate, json },
         Ok(Verb::Config { defaults }) => Wanted::Config { defaults },
         Ok(_) => Wanted::Text { text: CommandLine::command().render_help().to_string(), code: 2 },
         Err(error) => {

@@ -4,7 +4,7 @@
 use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::thread::ScopedJoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burst_protocol::hello::Preface;
 use burst_protocol::message::{
@@ -61,6 +61,15 @@ pub(crate) struct Exchange<'a> {
     pub(crate) sources: &'a Sources,
 }
 
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timing {
+    /// Of the sync.
+    pub(crate) sync: Duration,
+    /// Of cargo.
+    pub(crate) run: Duration,
+}
+
 impl Exchange<'_> {
     pub(crate) fn perform(
         &self,
@@ -108,6 +117,8 @@ impl Exchange<'_> {
             seconds(began.elapsed()),
             bytes(outgoing.traffic().sent())
         ));
+        let synced = began.elapsed();
+        let running = Instant::now();
         self.signals.forward_to(outgoing.clone());
         // What the agent holds is remembered while cargo runs.
         let outcome = std::thread::scope(|scope| {
@@ -116,6 +127,7 @@ impl Exchange<'_> {
             let outcome = self.follow(&mut incoming, &outgoing);
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
+        self.session.took(Timing { sync: synced, run: running.elapsed() });
         let returned = self.take_back(state, &outcome, &mut incoming, &outgoing)?;
         self.settle(state, &outcome, &returned)?;
         self.signals.stop_forwarding();

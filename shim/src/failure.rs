@@ -258,6 +258,9 @@ fn server_hint(kind: &Kind) -> String {
              the Hetzner console"
                 .into()
         }
+        Kind::TooExpensive => {
+            "raise `--max-cost` or `monthly_budget`, or name a smaller `server_type`".into()
+        }
         Kind::Taken => "rename or delete it in the Hetzner console".into(),
         Kind::Outage => {
             "run it again later; https://status.hetzner.com tells more. What is there stays, and \

@@ -34,6 +34,7 @@ pub mod exchange;
 pub mod exit_code;
 pub mod failure;
 pub mod hetzner;
+pub mod init;
 pub mod input;
 pub mod keeper;
 pub mod offer;
@@ -50,13 +51,14 @@ pub mod sources;
 pub mod state;
 pub mod suggestion;
 pub mod terminal;
+pub mod timer;
 pub mod tracked;
 pub mod workspace;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use burst_protocol::message::Ending;
 
@@ -133,9 +135,19 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> 
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
             own_commands::down(&context, Downing { with_volumes, all }).map(|()| Ending::Exited(0))
         }
-        Wanted::Reap { json } => {
+        Wanted::Init { choice, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            own_commands::reap(&context).map(|()| Ending::Exited(0))
+            init::init(&context, &choice).map(|()| Ending::Exited(0))
+        }
+        Wanted::Reap { install_timer, json } => {
+            let context = Context { terminal, runtime: &handle, directories: &directories, json };
+            let done =
+                if install_timer { timer::install(&context) } else { own_commands::reap(&context) };
+            done.map(|()| Ending::Exited(0))
+        }
+        Wanted::Audit { rate, json } => {
+            let context = Context { terminal, runtime: &handle, directories: &directories, json };
+            own_commands::audit(&context, rate).map(|()| Ending::Exited(0))
         }
         Wanted::Config { defaults } => {
             own_commands::config(terminal, &directories, defaults).map(|()| Ending::Exited(0))
@@ -155,7 +167,7 @@ fn run_remotely(
 ) -> Result<Ending, Failure> {
     let directory = std::env::current_dir()
         .map_err(|source| Failure::Directory { path: ".".into(), source })?;
-    Session { directory, terminal, runtime, directories, run }.run()
+    Session { directory, terminal, runtime, directories, run, timing: Mutex::default() }.run()
 }
 
 /// Inside of a run there is no further burst: a script that calls us means cargo.

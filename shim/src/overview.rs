@@ -1,7 +1,8 @@
-//! What `status`, `down` and `reap` show of servers and volumes, as text.
+//! What `status`, `down`, `reap` and `audit` show of servers and volumes, as text.
 
 use std::time::Duration;
 
+use crate::hetzner::audit::{Audit, Split};
 use crate::hetzner::report::{Report, ServerLine, VolumeLine};
 use crate::hetzner::sweep::Swept;
 use crate::terminal::seconds;
@@ -101,6 +102,37 @@ pub fn swept(swept: &Swept) -> String {
         text.push_str("nothing to delete at Hetzner\n");
     }
     text
+}
+
+/// What the record tells.
+pub fn audit(audit: &Audit) -> String {
+    let mut lines = vec![format!(
+        "{} servers, {} started hours, EUR {:.2} (with hindsight {} hours would have done)",
+        audit.servers, audit.started_hours, audit.cost, audit.best_hours
+    )];
+    let split = |name: &str, split: &Split| {
+        format!(
+            "{name:<12}{:>6} commands, on average {:>7.1} s: server {:.1}, sync {:.1}, cargo {:.1}",
+            split.commands, split.total_secs, split.reach_secs, split.sync_secs, split.run_secs
+        )
+    };
+    lines.push(split("cold", &audit.cold));
+    lines.push(split("warm", &audit.warm));
+    lines.extend(audit.verbs.iter().map(|(verb, found)| split(verb, found)));
+    lines.push("what other settings would have come to:".to_owned());
+    for rule in &audit.rules {
+        lines.push(format!(
+            "  keep_alive_secs = {:<5} keep_paid_hour = {:<6}{:>5} hours, EUR {:>8.2}, {:>4} cold \
+             starts",
+            rule.keep_alive_secs,
+            rule.keep_paid_hour,
+            rule.started_hours,
+            rule.cost,
+            rule.cold_starts
+        ));
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn span(secs: i64) -> String {

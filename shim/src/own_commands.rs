@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::failure::Failure;
 use crate::hetzner::account::{Account, Credentials};
+use crate::hetzner::audit::{self, AuditLog};
 use crate::hetzner::sweep::{Downing, Swept};
 use crate::hetzner::trouble::{Kind, Trouble};
 use crate::keeper::client::{Brain, talk};
@@ -63,11 +64,13 @@ impl Context<'_> {
         }
     }
 
-    fn print(&self, text: &str) -> Result<(), Failure> {
+    /// The result, on standard output.
+    pub fn print(&self, text: &str) -> Result<(), Failure> {
         print(self.terminal, text)
     }
 
-    fn print_json(&self, value: &serde_json::Value) -> Result<(), Failure> {
+    /// The result for programs.
+    pub fn print_json(&self, value: &serde_json::Value) -> Result<(), Failure> {
         self.print(&format!("{value:#}\n"))
     }
 }
@@ -156,6 +159,20 @@ pub fn reap(context: &Context<'_>) -> Result<(), Failure> {
         false => context.print(&overview::swept(&swept))?,
     }
     unfinished(Some(swept))
+}
+
+/// `cargo burst audit`.
+pub fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Failure> {
+    let state = context.directories.state.join("hetzner");
+    let entries = AuditLog::new(&state)
+        .read()
+        .map_err(|source| Failure::Directory { path: state.join("audit.jsonl"), source })?;
+    let now = burst_hcloud::Timestamp::now().as_second();
+    let found = audit::audit(&entries, rate, now);
+    match context.json {
+        true => context.print_json(&serde_json::json!(found)),
+        false => context.print(&overview::audit(&found)),
+    }
 }
 
 fn swept_of(event: Event) -> Option<Swept> {

@@ -6,7 +6,8 @@
 //! in the end names what came of it.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use burst_protocol::message::{Ending, FailureKind};
 use burst_sync::SyncError;
@@ -15,10 +16,12 @@ use tokio::runtime::Handle;
 
 use crate::arguments::RunArguments;
 use crate::environment;
-use crate::exchange::{Exchange, Prepared};
+use crate::exchange::{Exchange, Prepared, Timing};
 use crate::failure::Failure;
 use crate::hetzner::account::ServerSummary;
+use crate::hetzner::audit::{self, AuditLog, Entry};
 use crate::hetzner::report::server_cost;
+use crate::hetzner::trouble::Kind;
 use crate::hetzner::wishes::Wishes;
 use crate::plan;
 use crate::provider::Reached;
@@ -29,7 +32,7 @@ use crate::signals::Signals;
 use crate::sources::Sources;
 use crate::state::{Directories, WorkspaceState};
 use crate::suggestion;
-use crate::terminal::{Terminal, bytes, seconds};
+use crate::terminal::{Terminal, bytes, can_ask, seconds};
 use crate::workspace::Workspace;
 
 /// How often a sync begins again because files change under its hands.
@@ -47,6 +50,8 @@ pub struct Session<'a> {
     pub directories: Directories,
     /// What is asked for.
     pub run: &'a RunArguments,
+    /// Where the time went.
+    pub(crate) timing: Mutex<Timing>,
 }
 
 impl Session<'_> {
@@ -63,6 +68,7 @@ impl Session<'_> {
         });
         let (mut state, mut sources) = scanned?;
         let mut reached = reached?;
+        let reach_time = began.elapsed();
         self.terminal.quiet();
         if reached.started && reached.server.is_none() {
             self.terminal.say(
@@ -97,6 +103,9 @@ impl Session<'_> {
                     traffic.0, traffic.1
                 ));
                 let place = place_of(reached.server.as_ref());
+                if reached.server.is_some() {
+                    self.record(began, reach_time, reached.started);
+                }
                 self.runtime.block_on(reached.connection.close());
                 self.terminal.say(&format!(
                     "{place}, {}, {} sent, {} received",
@@ -131,13 +140,55 @@ impl Session<'_> {
         let provider = match HetznerProvider::of(&self.directories, &settings) {
             Some(provider) => {
                 workspace.add_configuration_of_home();
-                let wishes = hetzner::wishes(&settings, &self.run.flags, &workspace.root);
+                let limit = self.spend_at_most(&settings)?;
+                let wishes = hetzner::wishes(&settings, &self.run.flags, limit, &workspace.root);
                 Provider::Hetzner { provider, wishes: Box::new(wishes) }
             }
             None => Provider::Local(LocalProvider::new(&self.directories, keep_alive_secs)),
         };
         let prepared = Prepared { workspace, settings, plan, environment, keep_alive_secs };
         Ok((prepared, provider))
+    }
+
+    /// Where the time of an exchange went.
+    pub(crate) fn took(&self, timing: Timing) {
+        *self.timing.lock().unwrap_or_else(PoisonError::into_inner) = timing;
+    }
+
+    /// Writes down what it took.
+    fn record(&self, began: Instant, reach: Duration, cold: bool) {
+        let total = began.elapsed();
+        let Timing { sync, run } = *self.timing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = burst_hcloud::Timestamp::now().as_second();
+        let command = audit::Command {
+            verb: self.run.verb.name().unwrap_or("other").to_owned(),
+            began: now - i64::try_from(total.as_secs()).unwrap_or(0),
+            reach_secs: reach.as_secs_f64(),
+            sync_secs: sync.as_secs_f64(),
+            run_secs: run.as_secs_f64(),
+            total_secs: total.as_secs_f64(),
+            cold,
+        };
+        let state = self.directories.state.join("hetzner");
+        AuditLog::new(&state).append(&Entry::Command(Box::new(command)));
+    }
+
+    /// What a new server may cost, by the flag and by what is left of the budget.
+    fn spend_at_most(&self, settings: &Settings) -> Result<Option<f64>, Failure> {
+        let state = self.directories.state.join("hetzner");
+        let left = match settings.monthly_budget {
+            None => None,
+            Some(budget) => {
+                let entries = AuditLog::new(&state).read().map_err(|source| {
+                    Failure::Directory { path: state.join("audit.jsonl"), source }
+                })?;
+                let now = burst_hcloud::Timestamp::now();
+                let spent = audit::spent_since(&entries, audit::month_of(now), now.as_second());
+                Some(budget - spent)
+            }
+        };
+        let limits = self.run.flags.max_cost.into_iter().chain(left);
+        Ok(limits.min_by(f64::total_cmp))
     }
 
     fn reach(
@@ -150,7 +201,20 @@ impl Session<'_> {
             Provider::Local(provider) => provider.reach(&self.runtime),
             Provider::Hetzner { provider, wishes } => {
                 let root = &prepared.workspace.root;
-                provider.reach(&self.runtime, root, wishes, anew, self.terminal)
+                let reached = provider.reach(&self.runtime, root, wishes, anew, self.terminal);
+                match reached {
+                    Err(Failure::Server(trouble))
+                        if trouble.kind == Kind::TooExpensive
+                            && can_ask()
+                            && self
+                                .terminal
+                                .ask(&format!("{}. Go on?", trouble.messages.join(": "))) =>
+                    {
+                        let wishes = Wishes { spend_at_most: None, ..Wishes::clone(wishes) };
+                        provider.reach(&self.runtime, root, &wishes, anew, self.terminal)
+                    }
+                    reached => reached,
+                }
             }
         }
     }

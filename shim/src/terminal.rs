@@ -183,6 +183,37 @@ impl Terminal {
         matches!(answer.trim(), "y" | "Y" | "yes") || answer == "\n"
     }
 
+    /// Asks for a text; what is just confirmed is the usual one.
+    pub fn ask_for(&self, what: &str, usual: &str) -> String {
+        self.quiet();
+        let mut stderr = io::stderr().lock();
+        let mut answer = String::new();
+        let asked = write!(stderr, "{what} [{usual}]: ").and_then(|()| stderr.flush());
+        if asked.is_err() || io::stdin().lock().read_line(&mut answer).is_err() {
+            return usual.to_owned();
+        }
+        Some(answer.trim()).filter(|answer| !answer.is_empty()).unwrap_or(usual).to_owned()
+    }
+
+    /// Asks for something that is not to be seen while it is typed.
+    pub fn ask_secretly(&self, question: &str) -> io::Result<String> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        self.quiet();
+        let stdin = io::stdin();
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{question}")?;
+        stderr.flush()?;
+        let usual = tcgetattr(&stdin)?;
+        let mut hidden = usual.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Now, &hidden)?;
+        let mut answer = String::new();
+        let read = stdin.lock().read_line(&mut answer);
+        tcsetattr(&stdin, OptionalActions::Now, &usual)?;
+        writeln!(stderr)?;
+        read.map(|_| answer)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Progress>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use burst_tests::{Project, Sandbox, is_root, lacks, skip, wait_until};
+use burst_tests::{Project, Sandbox, ended, is_root, lacks, skip, wait_until};
 use hetzner_sim::log::{Call, sequential_waits};
 use hetzner_sim::simulator::lock;
 use hetzner_sim::{Backend, Options, Scenario, Simulator};
@@ -96,15 +96,8 @@ fn a_workspace_is_built_from_nothing_and_again() {
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
 }
 
-/// The build user of a server cannot read what is the agent's.
-#[test]
-fn secrets_stay_with_the_agent() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    project.write(
-        "src/main.rs",
-        r#"
+/// A program that looks for what is the agent's, as a build script could.
+const SPY: &str = r#"
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -129,13 +122,49 @@ fn main() {
     });
     println!("agents {}", others.count());
     println!("volumes {}", std::fs::read_dir("/mnt/burst").map_or(0, Iterator::count));
-    println!("host log {}", std::fs::read("/root").is_ok());
+    let own = std::process::id().to_string();
+    let parent = std::os::unix::process::parent_id().to_string();
+    let mut opened = 0;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        if name.parse::<u32>().is_ok() && name != own && name != parent {
+            opened += usize::from(std::fs::File::open(entry.path().join("mem")).is_ok());
+            opened += usize::from(std::fs::read(entry.path().join("environ")).is_ok());
+        }
+    }
+    println!("memories {opened}");
+    let needle = std::env::var("NEEDLE").unwrap();
+    let mut found = 0;
+    let mut directories = ["/tmp", "/run", "/mnt", "/var", "/home", "/etc"].map(Into::into).to_vec();
+    while let Some(directory) = directories.pop() {
+        let directory: std::path::PathBuf = directory;
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                directories.push(entry.path());
+            } else if kind.is_file() {
+                let bytes = std::fs::read(entry.path()).unwrap_or_default();
+                found += usize::from(bytes.windows(needle.len()).any(|at| at == needle.as_bytes()));
+            }
+        }
+    }
+    println!("files with the token {found}");
 }
-"#,
-    );
-    let found = project.burst("run -q");
+"#;
+
+/// The build user of a server cannot read what is the agent's.
+#[test]
+fn secrets_stay_with_the_agent() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    // The token itself is in the agent's memory.
+    let sandbox = sandbox_on(&simulator).with("CARGO_BURST_DEAD_MAN_SWITCH", "true");
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", SPY);
+    let found = project.burst(&format!("run -q --env NEEDLE={TOKEN}"));
     assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));
     for line in [
+        "memories 0",
+        "files with the token 0",
         "metadata false",
         "NoNewPrivs:\t1",
         "CapEff:\t0000000000000000",
@@ -150,6 +179,23 @@ fn main() {
     let namespace = simulator.shared().hosts().unwrap().namespace_of(server).unwrap();
     let script = "exec 3<>/dev/tcp/169.254.169.254/80 && \
                   printf 'GET /hetzner/v1/userdata HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3";
+    // Nor does anything of it reach a disk: no core dump, no swap.
+    let agent = ended(
+        Command::new("sh")
+            .args([
+                "-c",
+                "for pid in $(ip netns pids \"$1\"); do grep -q burst-agent /proc/$pid/comm && \
+                    grep -h -e 'Max core' -e VmLck /proc/$pid/limits /proc/$pid/status; done",
+                "sh",
+            ])
+            .arg(&namespace)
+            .output()
+            .unwrap(),
+    );
+    let line = |name: &str| agent.stdout.lines().find(|line| line.starts_with(name));
+    let words = |name: &str| line(name).unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(words("Max core")[4], "0", "{agent:?}");
+    assert!(words("VmLck")[1].parse::<u64>().unwrap() > 0, "{agent:?}");
     let mut told = Command::new("ip");
     told.args(["netns", "exec", &namespace, "timeout", "5", "bash", "-c", script]);
     let told = String::from_utf8(told.output().unwrap().stdout).unwrap();
@@ -179,4 +225,128 @@ fn idle_servers_and_volumes_go() {
     assert!(down.contains("deleted the volume"), "{down}");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
+}
+
+/// Keeper and shim are gone for good: the server deletes itself.
+#[test]
+fn a_forgotten_server_deletes_itself() {
+    use nix::sys::signal::{Signal, kill};
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator)
+        .with("CARGO_BURST_KEEP_PAID_HOUR", "false")
+        .with("CARGO_BURST_KEEP_ALIVE_SECS", "30")
+        .with("CARGO_BURST_DEAD_MAN_SWITCH", "true")
+        .with("CARGO_BURST_DEAD_MAN_SECS", "0");
+    let project = sandbox.hello("app");
+    let hurry = project.command("sync --keep-alive 3").output().unwrap();
+    assert_eq!(ended(hurry).code, Some(0), "{}", logs(&simulator, &sandbox));
+    kill(nix::unistd::Pid::from_raw(sandbox.keeper().unwrap()), Signal::SIGKILL).unwrap();
+    wait_until("the server's deletion by itself", || {
+        lock(&simulator.shared().world).servers.is_empty()
+    });
+    let calls = names(&simulator.shared().calls());
+    assert!(calls.contains(&"DELETE /servers/{id}".to_owned()), "{calls:#?}");
+}
+
+#[test]
+fn what_is_there_and_what_it_cost_is_told() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("build");
+    project.ok("check");
+    let status = project.ok("status").stdout;
+    for part in ["cx53 in hel1, running", "paid for 59 min", "if idle; EUR 0.05 so far", "image 1"]
+    {
+        assert!(status.contains(part), "{part}: {status}");
+    }
+    let json = |arguments: &str| -> serde_json::Value {
+        serde_json::from_str(&project.ok(arguments).stdout).unwrap()
+    };
+    let report = json("status --json");
+    assert_eq!(report["hetzner"]["servers"][0]["server_type"], "cx53");
+    assert_eq!(report["hetzner"]["volumes"][0]["gb"], 10.0);
+    let audit = json("audit --json --rate 2");
+    assert_eq!(
+        (&audit["servers"], &audit["commands"], &audit["cold"]["commands"], &audit["cost"]),
+        (&1.into(), &2.into(), &1.into(), &2.0.into())
+    );
+    assert!(project.ok("audit").stdout.contains("what other settings would have come to:"));
+    // Somebody else with the same token sees it, and whose it is.
+    let other = sandbox_on(&simulator);
+    let others = other.hello("app");
+    assert!(others.ok("status").stdout.contains("no server"));
+    let all = others.ok("status --all").stdout;
+    assert!(all.contains("cx53 in hel1, running"), "{all}");
+    assert!(others.ok("reap").stdout.contains("nothing to delete"));
+    // Long after its time, when an hour ends, whoever comes deletes it and its volume.
+    simulator.shared().advance(2.0 * 86_400.0 - 100.0);
+    let reaped: serde_json::Value = serde_json::from_str(&others.ok("reap --json").stdout).unwrap();
+    assert_eq!(reaped["servers"].as_array().unwrap().len(), 1, "{reaped}");
+    assert_eq!(reaped["volumes"].as_array().unwrap().len(), 1, "{reaped}");
+    assert_eq!(json("down --json")["hetzner"]["servers"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn money_is_not_spent_beyond_a_limit() {
+    let simulator = Simulator::start(Options::new(TOKEN, Scenario::default())).unwrap();
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    let refused = project.burst("build --max-cost 0.01");
+    assert_eq!(refused.code, Some(113), "{refused:?}");
+    assert!(
+        refused.stderr.contains("error: a cx53 in hel1 costs EUR 0.05 for each started hour"),
+        "{}",
+        refused.stderr
+    );
+    let sandbox = sandbox.with("CARGO_BURST_MONTHLY_BUDGET", "0.03");
+    let refused = sandbox.hello("app").burst("build");
+    assert!(refused.stderr.contains("no more than EUR 0.03 may be spent"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`monthly_budget`"), "{}", refused.stderr);
+    assert!(lock(&simulator.shared().world).servers.is_empty());
+    assert!(lock(&simulator.shared().world).volumes.is_empty());
+}
+
+#[test]
+fn init_checks_a_token_and_writes_it_for_the_user_alone() {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Stdio;
+    let tokens = [("read".into(), hetzner_sim::scenario::Access::ReadOnly)].into();
+    let scenario = Scenario { tokens, ..Scenario::default() };
+    let simulator = Simulator::start(Options::new(TOKEN, scenario)).unwrap();
+    let sandbox = sandbox_on(&simulator).with("HCLOUD_TOKEN", "");
+    let project = sandbox.hello("app");
+    let init = |token: &str, arguments: &str| {
+        let mut command = project.command(arguments);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
+        ended(child.wait_with_output().unwrap())
+    };
+    let file = sandbox.path().join("config/cargo-burst/config.toml");
+    for (token, hint) in [("nonsense", "make a token in"), ("read", "make a token with Read")] {
+        let found = init(token, "init");
+        assert_eq!(found.code, Some(113), "{found:?}");
+        assert!(found.stderr.contains(&format!("hint: {hint}")), "{}", found.stderr);
+        assert!(!file.exists());
+    }
+    let found = init(TOKEN, "init --server-type cpx62 --region fsn1 --region nbg1");
+    assert_eq!(found.code, Some(0), "{found:?}");
+    assert!(found.stdout.contains("cpx62"), "{}", found.stdout);
+    assert!(!format!("{found:?}").contains(TOKEN));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.contains("region = [\"fsn1\", \"nbg1\"]"), "{written}");
+    assert!(written.contains(&format!("hetzner_token = \"{TOKEN}\"")), "{written}");
+    let unknown = init(TOKEN, "init --server-type cpx99");
+    assert!(unknown.stderr.contains("there is no server type `cpx99`"), "{}", unknown.stderr);
+    // The token that is in the file now is used.
+    assert!(project.ok("status").stdout.contains("no server"));
+    // A timer for those who do not come back.
+    let timer = project.ok("reap --install-timer").stdout;
+    assert!(timer.contains("cargo-burst-reap.timer"), "{timer}");
+    let unit = sandbox.path().join("config/systemd/user/cargo-burst-reap.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    assert!(unit.contains("\" reap\n") && !unit.contains(TOKEN), "{unit}");
 }

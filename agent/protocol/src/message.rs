@@ -11,12 +11,13 @@ use crate::path::{FileName, RelativePath};
 use crate::tree::{Change, File, Listing};
 
 /// What the shim says. The first message on a stream is one of [`Run`],
-/// [`Status`], [`End`] and [`Release`]; all others belong to a run.
+/// [`Status`], [`End`], [`Release`] and [`Lease`]; all others belong to a run.
 ///
 /// [`Run`]: FromShim::Run
 /// [`Status`]: FromShim::Status
 /// [`End`]: FromShim::End
 /// [`Release`]: FromShim::Release
+/// [`Lease`]: FromShim::Lease
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromShim {
     /// Bring the project to a state, then run cargo in it.
@@ -55,6 +56,8 @@ pub enum FromShim {
     Done,
     /// Let go of the disk of a project that nobody uses, so that it can be detached.
     Release(RelativePath),
+    /// Somebody looks after this server.
+    Lease(Lease),
 }
 
 /// What the agent says.
@@ -325,6 +328,32 @@ pub enum FailureKind {
     Ending,
     /// Anything else.
     Other,
+}
+
+/// Until when a server is looked after, and what it is to do if that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Seconds from now.
+    pub secs: u64,
+    /// What then; none: nothing.
+    pub will: Option<Will>,
+}
+
+/// One HTTPS request, which means nothing to an agent. It may hold a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Will {
+    /// The method.
+    pub method: String,
+    /// The URL.
+    pub url: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Will {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Will([private])")
+    }
 }
 
 /// How an agent is.

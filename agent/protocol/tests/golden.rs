@@ -97,6 +97,14 @@ fn from_shim() -> Vec<FromShim> {
         FromShim::Adopted(vec![0, 251]),
         FromShim::Done,
         FromShim::Release(path("home/me/app")),
+        FromShim::Lease(Lease {
+            secs: 600,
+            will: Some(Will {
+                method: "DELETE".into(),
+                url: "https://a/b".into(),
+                headers: vec![("c".into(), "d".into())],
+            }),
+        }),
     ]
 }
 

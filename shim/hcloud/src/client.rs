@@ -135,6 +135,14 @@ impl Client {
         })
     }
 
+    /// A deletion as a plain request, for somebody who knows nothing of this API: URL,
+    /// and the headers, one of which holds the token.
+    pub fn deletion_of_server(&self, id: crate::Id) -> (String, Vec<(String, String)>) {
+        let authorization = self.authorization.to_str().unwrap_or_default().to_owned();
+        let url = format!("{}/servers/{id}", self.endpoint);
+        (url, vec![("authorization".to_owned(), authorization)])
+    }
+
     /// Where it asks.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

@@ -20,6 +20,7 @@ use burst_protocol::{Digest, RelativePath};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use super::audit::{AuditLog, Entry};
 use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
 use super::link::{self, RETURN_DEADLINE};
@@ -80,6 +81,7 @@ pub struct Account {
     /// When the next sweep is due, in unix seconds by the API's clock; 0: there is
     /// nothing to look after. Changed only by who has the lock of `uses`.
     pub(super) look_at: AtomicI64,
+    pub(super) audit: AuditLog,
     runtime: Handle,
 }
 
@@ -107,6 +109,8 @@ pub(super) struct Uses {
 pub(super) struct ServerLife {
     pub(super) keep_alive: Option<i64>,
     pub(super) keep_paid_hour: bool,
+    /// As wished for.
+    pub(super) dead_man: Option<u64>,
 }
 
 /// How a project is used.
@@ -178,6 +182,7 @@ impl Account {
             held: tokio::sync::Mutex::new(None),
             uses: Mutex::default(),
             look_at: AtomicI64::new(0),
+            audit: AuditLog::new(state),
             runtime,
         }))
     }
@@ -206,7 +211,8 @@ impl Account {
             return Ok(reached(found, volume, (false, false), in_use));
         }
         tell.step("asking Hetzner what is there");
-        let stock = Stock::ask(&self.client)
+        let with_prices = wishes.spend_at_most.is_some();
+        let stock = Stock::ask(&self.client, with_prices)
             .await
             .map_err(|error| Trouble::api("ask Hetzner what is there", &error))?;
         let mut volumes = self.volumes_on_server(&stock.inventory);
@@ -217,10 +223,19 @@ impl Account {
         let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
         self.keys.keep_only(&[&keys.name]);
         if fresh_server {
+            let name = server.name.clone();
+            self.audit.append(&Entry::ServerCreated { name, server: summary(&server) });
+        }
+        if fresh_volume {
+            let (name, at) = (volume.name.clone(), volume.created.as_second());
+            self.audit.append(&Entry::Volume { name, at, there: true });
+        }
+        if fresh_server {
             volumes.clear();
         }
         volumes.insert(wishes.project.clone(), volume.clone());
         let connection = Arc::new(connection);
+        self.renew_lease_of(&server, &connection).await;
         let found = held.insert(Held { server, connection, volumes, keys });
         Ok(reached(found, &volume, (fresh_server, fresh_volume), in_use))
     }
@@ -331,6 +346,7 @@ impl Account {
         uses.server = Some(ServerLife {
             keep_alive: wishes.keep_alive,
             keep_paid_hour: wishes.keep_paid_hour,
+            dead_man: wishes.dead_man,
         });
         let commands = uses.projects.get(&wishes.project).map_or(0, |found| found.commands);
         let keep_alive = wishes.volume_keep_alive;

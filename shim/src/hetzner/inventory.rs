@@ -3,6 +3,7 @@
 use burst_hcloud::firewall::Firewall;
 use burst_hcloud::image::{Image, ImageStatus};
 use burst_hcloud::server::Server;
+use burst_hcloud::server_type::ServerType;
 use burst_hcloud::volume::Volume;
 use burst_hcloud::{Client, Error, Labels};
 
@@ -30,6 +31,8 @@ pub struct Stock {
     pub firewall: Option<Firewall>,
     /// Images that can be used, newest first.
     pub images: Vec<Image>,
+    /// Server types with their prices, if they were asked for.
+    pub types: Vec<ServerType>,
 }
 
 impl Inventory {
@@ -56,16 +59,23 @@ impl Inventory {
 }
 
 impl Stock {
-    /// Asks: four calls at once.
-    pub async fn ask(client: &Client) -> Result<Self, Error> {
+    /// Asks: four calls at once, and a fifth for prices.
+    pub async fn ask(client: &Client, with_prices: bool) -> Result<Self, Error> {
         let (firewalls, images) = (naming::ours(Some(FIREWALL)), naming::ours(Some(IMAGE)));
-        let (inventory, firewalls, mut images) = tokio::try_join!(
+        let types = async {
+            match with_prices {
+                true => client.server_types().await,
+                false => Ok(Vec::new()),
+            }
+        };
+        let (inventory, firewalls, mut images, types) = tokio::try_join!(
             Inventory::ask(client),
             client.firewalls(&firewalls),
-            client.snapshots(&images)
+            client.snapshots(&images),
+            types
         )?;
         images.retain(|image| image.status == ImageStatus::Available);
-        Ok(Self { inventory, firewall: firewalls.into_iter().next(), images })
+        Ok(Self { inventory, firewall: firewalls.into_iter().next(), images, types })
     }
 }
 

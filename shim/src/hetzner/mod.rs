@@ -6,9 +6,11 @@
 //! it and knows when it may be deleted. An [`account`] is what one token sees: it
 //! reaches a server for a project ([`provision`] makes one if there is none, with
 //! [`keys`] of its own), and [`sweep`] deletes what has had its time. When that is, is
-//! decided in [`lease`], without effects. What goes wrong is told as [`trouble`].
+//! decided in [`lease`], without effects; [`hindsight`] tells what that costs. What goes wrong is told as [`trouble`].
 
 pub mod account;
+pub mod audit;
+pub mod hindsight;
 pub mod inventory;
 pub mod keys;
 pub mod lease;

@@ -188,6 +188,7 @@ impl Provision<'_> {
                 refusals.push(format!("{server_type}: there is no image of its architecture"));
                 continue;
             };
+            self.check_price(stock, &server_type, &location)?;
             let here = volume.clone().filter(|volume| volume.location.name == location);
             let with_volume = match &here {
                 Some(_) => "",
@@ -212,6 +213,23 @@ impl Provision<'_> {
         }
         let mut trouble = Trouble::new(Kind::OutOfStock, "no server can be had");
         trouble.messages.extend(refusals);
+        Err(trouble)
+    }
+
+    /// Before money is spent.
+    fn check_price(&self, stock: &Stock, server_type: &str, location: &str) -> Result<(), Trouble> {
+        let Some(limit) = self.wishes.spend_at_most else { return Ok(()) };
+        let known = stock.types.iter().find(|known| known.name == server_type);
+        let price = known.and_then(|known| known.price_in(location));
+        let hourly = price.map_or(0.0, |price| price.price_hourly.net());
+        if hourly <= limit {
+            return Ok(());
+        }
+        let mut trouble = Trouble::new(
+            Kind::TooExpensive,
+            format!("a {server_type} in {location} costs EUR {hourly:.2} for each started hour"),
+        );
+        trouble.messages.push(format!("no more than EUR {:.2} may be spent now", limit.max(0.0)));
         Err(trouble)
     }
 

@@ -2,6 +2,7 @@
 //! their labels tell. And all of it, when the user says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,16 +10,18 @@ use burst_agent::identity::Patience;
 use burst_hcloud::server::{Server, ServerStatus};
 use burst_hcloud::volume::Volume;
 use burst_hcloud::{Code, Error, Id, Labels};
-use burst_protocol::message::FromShim;
+use burst_protocol::message::{FromShim, Lease, Will};
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Held, lock};
+use super::account::{Account, Held, lock, summary};
+use super::audit::Entry;
 use super::inventory::{Inventory, facts, is_of};
 use super::lease::{self, Facts, Verdict};
 use super::link::{self, RETURN_DEADLINE};
 use super::naming::{self, KEYS, LAST_USE, PROJECT, ProjectKey};
 use super::provision::Tell;
 use super::trouble::Trouble;
+use crate::connection::Connection;
 
 /// Seconds between two looks at the latest: others' things expire, too, and our labels
 /// have to be renewed.
@@ -66,6 +69,39 @@ impl Account {
         in_use || self.look_at.load(Ordering::Relaxed) > 0
     }
 
+    /// Tells the agent that somebody looks after its server, if it has a last will.
+    pub async fn renew_lease(&self) {
+        let Ok(held) = self.held.try_lock() else { return };
+        let Some((server, connection)) =
+            held.as_ref().map(|held| (held.server.clone(), held.connection.clone()))
+        else {
+            return;
+        };
+        drop(held);
+        self.renew_lease_of(&server, &connection).await;
+    }
+
+    pub(super) async fn renew_lease_of(&self, server: &Server, connection: &Arc<Connection>) {
+        let Some(margin) = lock(&self.uses).server.and_then(|life| life.dead_man) else { return };
+        let now = self.client.now().as_second();
+        let facts = self.server_facts(server);
+        let rest = match lease::server(facts, now) {
+            Verdict::Keep => return,
+            Verdict::Delete => 0,
+            Verdict::KeepUntil(_) => {
+                let end = facts.last_use.max(now) + facts.keep_alive.unwrap_or(0);
+                let paid = lease::paid_until(facts.created, end);
+                if facts.keep_paid_hour { paid - now } else { end - now }
+            }
+        };
+        let (url, headers) = self.client.deletion_of_server(server.id);
+        let will = Will { method: "DELETE".into(), url, headers };
+        let secs = u64::try_from(rest).unwrap_or(0) + margin;
+        let lease = FromShim::Lease(Lease { secs, will: Some(will) });
+        // The next one is sent soon.
+        drop(self.ask_agent(connection, lease).await);
+    }
+
     /// Deletes what has had its time.
     pub async fn sweep(&self) -> Result<Swept, Trouble> {
         // What fails is tried again soon, and not at once.
@@ -84,7 +120,7 @@ impl Account {
         let mut gone = BTreeSet::new();
         for server in &inventory.servers {
             match lease::server(self.server_facts(server), now) {
-                Verdict::Delete => match self.delete_server(&mut held, server).await {
+                Verdict::Delete => match self.delete_server(&mut held, server, "idle").await {
                     Ok(()) => {
                         gone.insert(server.id);
                         swept.servers.push(server.name.clone());
@@ -137,7 +173,7 @@ impl Account {
         let mut gone = BTreeSet::new();
         for server in inventory.servers.iter().filter(|one| is_meant(&one.labels)) {
             tell.step(&format!("deleting the server {}", server.name));
-            match self.delete_server(&mut held, server).await {
+            match self.delete_server(&mut held, server, "down").await {
                 Ok(()) => {
                     gone.insert(server.id);
                     swept.servers.push(server.name.clone());
@@ -199,7 +235,12 @@ impl Account {
     }
 
     /// Ends the agent, so that all is on the disks, then deletes the server.
-    async fn delete_server(&self, held: &mut Option<Held>, server: &Server) -> Result<(), String> {
+    async fn delete_server(
+        &self,
+        held: &mut Option<Held>,
+        server: &Server,
+        reason: &str,
+    ) -> Result<(), String> {
         if server.status == ServerStatus::Deleting {
             return Ok(());
         }
@@ -213,7 +254,14 @@ impl Account {
         }
         self.delete(Deletion::Server(server.id)).await.map_err(|error| {
             Trouble::api(&format!("delete the server {}", server.name), &error).messages.join(": ")
-        })
+        })?;
+        self.audit.append(&Entry::ServerDeleted {
+            name: server.name.clone(),
+            server: summary(server),
+            at: self.client.now().as_second(),
+            reason: reason.to_owned(),
+        });
+        Ok(())
     }
 
     /// A server of ours that this process has never talked to.
@@ -222,7 +270,7 @@ impl Account {
         let (Ok(keys), Some(address)) = (self.keys.load(name), server.address()) else { return };
         let patience = Patience::default();
         if let Ok(connection) = link::connect(address, &keys, patience, RETURN_DEADLINE).await {
-            let connection = std::sync::Arc::new(connection);
+            let connection = Arc::new(connection);
             drop(self.ask_agent(&connection, FromShim::End { with_volumes: false }).await);
         }
     }
@@ -248,6 +296,8 @@ impl Account {
         let what = format!("delete the volume {}", volume.name);
         let deleted = self.delete(Deletion::Volume(volume.id)).await;
         deleted.map_err(|error| failed(Trouble::api(&what, &error)))?;
+        let (name, at) = (volume.name.clone(), self.client.now().as_second());
+        self.audit.append(&Entry::Volume { name, at, there: false });
         Ok(true)
     }
 

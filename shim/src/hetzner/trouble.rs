@@ -23,6 +23,8 @@ pub enum Kind {
     Location(Vec<String>),
     /// A quota of the account is used up.
     Quota,
+    /// A limit of the user's would be passed.
+    TooExpensive,
     /// A name is taken by something that is not ours.
     Taken,
     /// The API, or the way to it, is down.

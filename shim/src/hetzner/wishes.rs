@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::naming::ProjectKey;
 
 /// What a command wishes for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wishes {
     /// The project.
     pub project: ProjectKey,
@@ -23,6 +23,11 @@ pub struct Wishes {
     pub volume_keep_alive: Option<i64>,
     /// Whether a paid hour is used up.
     pub keep_paid_hour: bool,
+    /// Seconds beyond its time after which a forgotten server deletes itself; none: it
+    /// does not.
+    pub dead_man: Option<u64>,
+    /// What the first hour of a new server may cost at most.
+    pub spend_at_most: Option<f64>,
     /// Seconds of silence after which an end of the connection counts as gone.
     pub gone_after_secs: u64,
 }
@@ -57,6 +62,8 @@ mod tests {
             keep_alive: None,
             volume_keep_alive: None,
             keep_paid_hour: true,
+            dead_man: None,
+            spend_at_most: None,
             gone_after_secs: 15,
         };
         let shown = |at| {

@@ -26,6 +26,9 @@ use crate::hetzner::trouble::{Kind, Trouble};
 /// clock, so a machine that was asleep sees at once what is over.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How often an agent with a last will is told that somebody is there.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
+
 /// How long a keeper stays that has nothing to look after.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -135,10 +138,18 @@ async fn accept(service: &Arc<Service>, listener: &UnixListener) {
 
 /// Sweeps what is due; returns when there is nothing left to look after.
 async fn keep(service: &Arc<Service>) {
+    let mut renewed = Instant::now();
     loop {
         tokio::time::sleep(TICK).await;
+        let renews = renewed.elapsed() > RENEW_EVERY;
+        if renews {
+            renewed = Instant::now();
+        }
         let accounts: Vec<Arc<Account>> = lock(&service.accounts).values().cloned().collect();
         for account in &accounts {
+            if renews {
+                account.renew_lease().await;
+            }
             if account.is_sweep_due() {
                 match account.sweep().await {
                     Ok(swept) => tracing::info!("swept: {swept:?}"),

@@ -94,7 +94,12 @@ impl HetznerProvider {
 }
 
 /// What a command wishes for.
-pub fn wishes(settings: &Settings, flags: &Flags, root: &Path) -> Wishes {
+pub fn wishes(
+    settings: &Settings,
+    flags: &Flags,
+    spend_at_most: Option<f64>,
+    root: &Path,
+) -> Wishes {
     let seconds = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX / 4);
     let kept = |secs: u64| (!flags.no_reap).then(|| seconds(secs));
     let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -107,8 +112,17 @@ pub fn wishes(settings: &Settings, flags: &Flags, root: &Path) -> Wishes {
         keep_alive: kept(flags.keep_alive.unwrap_or(settings.keep_alive_secs)),
         volume_keep_alive: kept(settings.volume_keep_alive_secs),
         keep_paid_hour: settings.keep_paid_hour,
+        dead_man: settings.dead_man_switch.then(dead_man_secs),
+        spend_at_most,
         gone_after_secs: grace_secs().min(Patience::default().gone_after.as_secs()),
     }
+}
+
+/// Seconds beyond its time that a forgotten server waits. Nobody has to set it; tests
+/// do.
+fn dead_man_secs() -> u64 {
+    let set = std::env::var("CARGO_BURST_DEAD_MAN_SECS").ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(600)
 }
 
 fn odd(words: &str) -> Failure {

@@ -13,6 +13,8 @@ pub enum Kind {
     Number,
     /// Yes or no.
     Flag,
+    /// An amount of money, not negative.
+    Amount,
 }
 
 impl Kind {
@@ -23,6 +25,7 @@ impl Kind {
             Self::Texts => "a string or a list of strings",
             Self::Number => "a whole number",
             Self::Flag => "true or false",
+            Self::Amount => "an amount such as 40 or 12.5",
         }
     }
 }
@@ -43,7 +46,7 @@ pub struct Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 12] = [
+pub const KEYS: [Key; 14] = [
     Key::new("hetzner_token", Kind::Secret, "HCLOUD_TOKEN").private(),
     Key::new("hetzner_endpoint", Kind::Text, "HCLOUD_ENDPOINT").private(),
     Key::new("region", Kind::Texts, "CARGO_BURST_REGION"),
@@ -52,6 +55,8 @@ pub const KEYS: [Key; 12] = [
     Key::new("keep_paid_hour", Kind::Flag, "CARGO_BURST_KEEP_PAID_HOUR"),
     Key::new("volume_keep_alive_secs", Kind::Number, "CARGO_BURST_VOLUME_KEEP_ALIVE_SECS"),
     Key::new("volume_gb", Kind::Number, "CARGO_BURST_VOLUME_GB"),
+    Key::new("dead_man_switch", Kind::Flag, "CARGO_BURST_DEAD_MAN_SWITCH"),
+    Key::new("monthly_budget", Kind::Amount, "CARGO_BURST_MONTHLY_BUDGET"),
     Key::new("forward_env", Kind::Texts, "CARGO_BURST_FORWARD_ENV").adding_up(),
     Key::new("extra_excludes", Kind::Texts, "CARGO_BURST_EXTRA_EXCLUDES").adding_up(),
     Key::new("unexclude", Kind::Texts, "CARGO_BURST_UNEXCLUDE").adding_up(),

@@ -49,6 +49,8 @@ pub enum Value {
     Number(u64),
     /// Of [`Kind::Flag`].
     Flag(bool),
+    /// Of [`Kind::Amount`], as it was written.
+    Amount(String),
 }
 
 /// The values of one source.
@@ -142,6 +144,7 @@ impl Layer {
                         .collect(),
                 ),
                 Kind::Number => Value::Number(text.trim().parse().map_err(|_| wrong(key))?),
+                Kind::Amount => Value::Amount(amount(text.trim()).ok_or_else(|| wrong(key))?),
                 Kind::Flag => match text.trim() {
                     "1" | "true" => Value::Flag(true),
                     "0" | "false" => Value::Flag(false),
@@ -176,6 +179,12 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
+/// An amount, checked.
+fn amount(text: &str) -> Option<String> {
+    let parsed: f64 = text.parse().ok()?;
+    (parsed.is_finite() && parsed >= 0.0).then(|| text.to_owned())
+}
+
 fn value_of(key: &Key, value: &Spanned<DeValue<'_>>) -> Option<Value> {
     let text = |value: &DeValue<'_>| match value {
         DeValue::String(text) => Some(text.to_string()),
@@ -193,6 +202,8 @@ fn value_of(key: &Key, value: &Spanned<DeValue<'_>>) -> Option<Value> {
             u64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Number)
         }
         (Kind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
-        (Kind::Number | Kind::Flag, _) => None,
+        (Kind::Amount, DeValue::Integer(number)) => amount(number.as_str()).map(Value::Amount),
+        (Kind::Amount, DeValue::Float(number)) => amount(number.as_str()).map(Value::Amount),
+        (Kind::Number | Kind::Flag | Kind::Amount, _) => None,
     }
 }

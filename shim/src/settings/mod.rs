@@ -162,6 +162,10 @@ pub struct Settings {
     pub keep_alive_secs: u64,
     /// Whether an idle server is kept until its paid hour is nearly over.
     pub keep_paid_hour: bool,
+    /// Whether the server deletes itself when nobody looks after it.
+    pub dead_man_switch: bool,
+    /// Money that servers may cost in a calendar month; none: no limit.
+    pub monthly_budget: Option<f64>,
     /// Seconds.
     pub volume_keep_alive_secs: u64,
     /// GB.
@@ -229,6 +233,11 @@ impl Settings {
             server_type: combined.texts("server_type"),
             keep_alive_secs: combined.number("keep_alive_secs"),
             keep_paid_hour: combined.value("keep_paid_hour") != Some(&Value::Flag(false)),
+            dead_man_switch: combined.value("dead_man_switch") == Some(&Value::Flag(true)),
+            monthly_budget: match combined.value("monthly_budget") {
+                Some(Value::Amount(amount)) => amount.parse().ok(),
+                _ => None,
+            },
             volume_keep_alive_secs: combined.number("volume_keep_alive_secs"),
             volume_gb: combined.number("volume_gb"),
             forward_env: combined.texts("forward_env"),
@@ -326,6 +335,7 @@ impl Combined {
             Value::Texts(texts) => format!("{texts:?}"),
             Value::Number(number) => number.to_string(),
             Value::Flag(flag) => flag.to_string(),
+            Value::Amount(amount) => amount.clone(),
         };
         self.0
             .iter()

@@ -24,7 +24,7 @@ pivot_root . mnt
 umount -l /mnt
 mount -t tmpfs none /mnt
 
-# As the image has it: a user for builds, and nothing of the machine's own secrets.
+# As the image has it: an agent that is started again when it ends, a user for builds, and nothing of the machine's own secrets.
 mount -t tmpfs -o mode=0700 none /root
 getent group build >/dev/null || groupadd --system build
 getent passwd build >/dev/null || useradd --system --gid build --home-dir /home/build build
@@ -32,6 +32,9 @@ mkdir -p /home/build && chown build:build /home/build
 
 env -i PATH=/opt/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/root LANG=C.UTF-8 RUSTUP_HOME=/opt/rustup RUSTUP_AUTO_INSTALL=0 \
-    bash -c 'exec -a burst-agent /opt/burst-agent serve --server --listen "0.0.0.0:$1"' bash "$port" \
+    bash -c 'while :; do
+        (exec -a burst-agent /opt/burst-agent serve --server --listen "0.0.0.0:$1")
+        sleep 0.2
+    done' bash "$port" \
     </dev/null >>/host.log 2>&1 &
 cat >/dev/null

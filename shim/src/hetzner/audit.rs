@@ -1,0 +1,370 @@
+//! The record of what was created, deleted and run: one JSON object a line, appended to
+//! `audit.jsonl` in the state directory, and what can be learned from it.
+//!
+//! It is a record, not the truth: nothing is decided by it but whether a budget is used
+//! up. Lines that cannot be read are left out.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::account::ServerSummary;
+use super::hindsight::{self, Life, Outcome, Rule, Session};
+
+/// Commands that are this close, in seconds, are one session of use.
+const SESSION_GAP: i64 = 1;
+
+/// Rules that the report compares: seconds of `keep_alive_secs`.
+const KEEP_ALIVES: [i64; 5] = [60, 300, 900, 1800, 3600];
+
+/// One line. All times are unix seconds by the API's clock, or by ours for commands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Entry {
+    /// A server was created.
+    ServerCreated {
+        /// Its name.
+        name: String,
+        /// What it is and costs.
+        server: ServerSummary,
+    },
+    /// A server was deleted.
+    ServerDeleted {
+        /// Its name.
+        name: String,
+        /// What it was and cost.
+        server: ServerSummary,
+        /// When.
+        at: i64,
+        /// Why: `idle` or `down`.
+        reason: String,
+    },
+    /// A volume was created or deleted.
+    Volume {
+        /// Its name.
+        name: String,
+        /// When.
+        at: i64,
+        /// Whether it is there now.
+        there: bool,
+    },
+    /// A command ran.
+    Command(Box<Command>),
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Its verb.
+    pub verb: String,
+    /// When it began.
+    pub began: i64,
+    /// Seconds until the server answered.
+    pub reach_secs: f64,
+    /// Seconds of the sync.
+    pub sync_secs: f64,
+    /// Seconds of cargo.
+    pub run_secs: f64,
+    /// Seconds of all.
+    pub total_secs: f64,
+    /// Whether a server had to be created.
+    pub cold: bool,
+}
+
+/// The record.
+#[derive(Clone, Debug)]
+pub struct AuditLog(PathBuf);
+
+impl AuditLog {
+    /// In this state directory.
+    pub fn new(state: &Path) -> Self {
+        Self(state.join("audit.jsonl"))
+    }
+
+    /// Appends a line. A record that cannot be written stops nothing.
+    pub fn append(&self, entry: &Entry) {
+        let Ok(mut line) = serde_json::to_vec(entry) else { return };
+        line.push(b'\n');
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.append(true).create(true).mode(0o600).open(&self.0);
+        if let Err(error) = opened.and_then(|mut file| file.write_all(&line)) {
+            tracing::warn!("cannot write `{}`: {error}", self.0.display());
+        }
+    }
+
+    /// All lines that can be read.
+    pub fn read(&self) -> std::io::Result<Vec<Entry>> {
+        match std::fs::read_to_string(&self.0) {
+            Ok(text) => {
+                Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A server's life, with its price.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Billed {
+    life: Life,
+    hourly: f64,
+}
+
+/// Servers, each until its deletion or until now.
+fn billed(entries: &[Entry], now: i64) -> Vec<Billed> {
+    let mut open: BTreeMap<(&str, i64), f64> = BTreeMap::new();
+    let mut all = Vec::new();
+    for entry in entries {
+        match entry {
+            Entry::ServerCreated { name, server } => {
+                open.insert((name, server.created), server.hourly);
+            }
+            Entry::ServerDeleted { name, server, at, .. } => {
+                open.remove(&(name.as_str(), server.created));
+                let life = Life { created: server.created, deleted: *at };
+                all.push(Billed { life, hourly: server.hourly });
+            }
+            Entry::Volume { .. } | Entry::Command(_) => {}
+        }
+    }
+    all.extend(open.into_iter().map(|((_, created), hourly)| Billed {
+        life: Life { created, deleted: now.max(created) },
+        hourly,
+    }));
+    all
+}
+
+/// The beginning of a calendar month (UTC), in unix seconds.
+pub fn month_of(now: Timestamp) -> i64 {
+    let now = now.to_zoned(TimeZone::UTC);
+    let first = now.date().first_of_month();
+    first.to_zoned(TimeZone::UTC).map_or(0, |first| first.timestamp().as_second())
+}
+
+/// What servers have cost since a time, in started hours that have begun since then.
+pub fn spent_since(entries: &[Entry], since: i64, now: i64) -> f64 {
+    let cost = |billed: &Billed| {
+        let before = match billed.life.created < since {
+            true => {
+                hindsight::hours(Life { deleted: since.min(billed.life.deleted), ..billed.life })
+            }
+            false => 0,
+        };
+        (hindsight::hours(billed.life) - before).max(0) as f64 * billed.hourly
+    };
+    billed(entries, now).iter().map(cost).sum()
+}
+
+/// What the record tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Audit {
+    /// Servers that were created.
+    pub servers: usize,
+    /// Their started hours.
+    pub started_hours: i64,
+    /// What those cost, without tax.
+    pub cost: f64,
+    /// Commands.
+    pub commands: usize,
+    /// Of those, with a new server.
+    pub cold: Split,
+    /// And with a warm one.
+    pub warm: Split,
+    /// By verb.
+    pub verbs: BTreeMap<String, Split>,
+    /// What other rules would have come to.
+    pub rules: Vec<WhatIf>,
+    /// What would have been best, had everything been known beforehand.
+    pub best_hours: i64,
+}
+
+/// Where the time of commands went, on average.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Split {
+    /// How many.
+    pub commands: usize,
+    /// Seconds until the server answered.
+    pub reach_secs: f64,
+    /// Seconds of the sync.
+    pub sync_secs: f64,
+    /// Seconds of cargo.
+    pub run_secs: f64,
+    /// Seconds of all.
+    pub total_secs: f64,
+}
+
+/// What a rule would have come to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct WhatIf {
+    /// `keep_alive_secs`
+    pub keep_alive_secs: i64,
+    /// `keep_paid_hour`
+    pub keep_paid_hour: bool,
+    /// Started hours.
+    pub started_hours: i64,
+    /// What those cost.
+    pub cost: f64,
+    /// Commands that would have waited for a new server.
+    pub cold_starts: usize,
+}
+
+fn split(commands: &[&Command]) -> Split {
+    let count = commands.len().max(1) as f64;
+    let mean = |of: fn(&Command) -> f64| commands.iter().map(|one| of(one)).sum::<f64>() / count;
+    Split {
+        commands: commands.len(),
+        reach_secs: mean(|one| one.reach_secs),
+        sync_secs: mean(|one| one.sync_secs),
+        run_secs: mean(|one| one.run_secs),
+        total_secs: mean(|one| one.total_secs),
+    }
+}
+
+/// Times of use: commands that overlap or follow at once are one.
+fn sessions(commands: &[&Command]) -> Vec<Session> {
+    let mut all: Vec<Session> = commands
+        .iter()
+        .map(|one| Session { begin: one.began, end: one.began + one.total_secs.ceil() as i64 })
+        .collect();
+    all.sort_by_key(|session| session.begin);
+    let mut merged: Vec<Session> = Vec::new();
+    for session in all {
+        match merged.last_mut() {
+            Some(last) if session.begin <= last.end + SESSION_GAP => {
+                last.end = last.end.max(session.end);
+            }
+            _ => merged.push(session),
+        }
+    }
+    merged
+}
+
+/// Reads the record. `rate` is a price for each started hour, in place of those that were
+/// paid.
+pub fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
+    let billed = billed(entries, now);
+    let commands: Vec<&Command> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Command(command) => Some(command.as_ref()),
+            _ => None,
+        })
+        .collect();
+    let started_hours: i64 = billed.iter().map(|one| hindsight::hours(one.life)).sum();
+    let price = |one: &Billed| rate.unwrap_or(one.hourly);
+    let cost = billed.iter().map(|one| hindsight::hours(one.life) as f64 * price(one)).sum();
+    let mean_price = rate.unwrap_or_else(|| {
+        if started_hours > 0 {
+            let paid: f64 =
+                billed.iter().map(|one| hindsight::hours(one.life) as f64 * one.hourly).sum();
+            paid / started_hours as f64
+        } else {
+            0.0
+        }
+    });
+    let of = |is_cold: bool| {
+        let those: Vec<&Command> =
+            commands.iter().copied().filter(|one| one.cold == is_cold).collect();
+        split(&those)
+    };
+    let mut verbs: BTreeMap<String, Vec<&Command>> = BTreeMap::new();
+    for command in &commands {
+        verbs.entry(command.verb.clone()).or_default().push(command);
+    }
+    let sessions = sessions(&commands);
+    let what_if = |keep_alive: i64, keep_paid_hour: bool| {
+        let rule = Rule { keep_alive, keep_paid_hour };
+        let Outcome { hours, cold_starts } = hindsight::outcome(&sessions, rule);
+        WhatIf {
+            keep_alive_secs: keep_alive,
+            keep_paid_hour,
+            started_hours: hours,
+            cost: hours as f64 * mean_price,
+            cold_starts,
+        }
+    };
+    let rules = KEEP_ALIVES.iter().flat_map(|secs| [what_if(*secs, true), what_if(*secs, false)]);
+    Audit {
+        servers: billed.len(),
+        started_hours,
+        cost,
+        commands: commands.len(),
+        cold: of(true),
+        warm: of(false),
+        verbs: verbs.into_iter().map(|(verb, those)| (verb, split(&those))).collect(),
+        rules: rules.collect(),
+        best_hours: hindsight::best(&sessions).hours,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(created: i64) -> ServerSummary {
+        ServerSummary { server_type: "ccx63".into(), location: "hel1".into(), created, hourly: 0.5 }
+    }
+
+    fn command(began: i64, cold: bool) -> Entry {
+        Entry::Command(Box::new(Command {
+            verb: "build".into(),
+            began,
+            reach_secs: 10.0,
+            sync_secs: 1.0,
+            run_secs: 9.0,
+            total_secs: 20.0,
+            cold,
+        }))
+    }
+
+    #[test]
+    fn the_record_tells_what_was_paid() {
+        let name = || "s".to_owned();
+        let entries = [
+            Entry::ServerCreated { name: name(), server: server(1000) },
+            command(1000, true),
+            command(1500, false),
+            Entry::ServerDeleted {
+                name: name(),
+                server: server(1000),
+                at: 1000 + 3500,
+                reason: "idle".into(),
+            },
+            Entry::ServerCreated { name: name(), server: server(90_000) },
+            command(90_000, true),
+        ];
+        let found = audit(&entries, None, 90_000 + 3700);
+        assert_eq!((found.servers, found.started_hours), (2, 3));
+        assert!((found.cost - 1.5).abs() < 1e-9);
+        assert_eq!((found.cold.commands, found.warm.commands), (2, 1));
+        assert!((found.verbs["build"].total_secs - 20.0).abs() < 1e-9);
+        assert_eq!(found.best_hours, 2);
+        assert!((audit(&entries, Some(2.0), 90_000 + 3700).cost - 6.0).abs() < 1e-9);
+        // Only what began since then.
+        assert!((spent_since(&entries, 50_000, 90_000 + 3700) - 1.0).abs() < 1e-9);
+        assert!((spent_since(&entries, 0, 90_000 + 3700) - 1.5).abs() < 1e-9);
+        // In the middle of a life: the hours that begin later.
+        assert!((spent_since(&entries, 90_100, 90_000 + 3700) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn lines_survive_the_file_and_damage_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = AuditLog::new(directory.path());
+        assert!(log.read().unwrap().is_empty());
+        log.append(&command(5, true));
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(directory.path().join("audit.jsonl"))
+            .and_then(|mut file| file.write_all(b"{\"event\":\"comm\n"))
+            .unwrap();
+        log.append(&command(6, false));
+        assert_eq!(log.read().unwrap(), [command(5, true), command(6, false)]);
+    }
+}

@@ -1,0 +1,156 @@
+//! What sessions of use have cost, or would have, under a rule of deletion. Pure.
+
+use super::lease::{self, Facts, HOUR, Verdict};
+
+/// A time of use, in unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// When the first command came.
+    pub begin: i64,
+    /// When the last one ended.
+    pub end: i64,
+}
+
+/// A server's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it was created.
+    pub created: i64,
+    /// When it was deleted.
+    pub deleted: i64,
+}
+
+/// A rule of deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Seconds that an idle server is kept.
+    pub keep_alive: i64,
+    /// Whether a paid hour is used up.
+    pub keep_paid_hour: bool,
+}
+
+/// What a rule comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Started hours.
+    pub hours: i64,
+    /// Servers that had to be created, each a wait for somebody.
+    pub cold_starts: usize,
+}
+
+/// Started hours of a life.
+pub const fn hours(life: Life) -> i64 {
+    let age = life.deleted - life.created;
+    let age = if age < 1 { 1 } else { age };
+    (age + HOUR - 1) / HOUR
+}
+
+/// The servers' lives that a rule makes of sessions, which are in order.
+pub fn lives(sessions: &[Session], rule: Rule) -> Vec<Life> {
+    let mut lives: Vec<Life> = Vec::new();
+    let mut open: Option<(i64, i64)> = None;
+    for session in sessions {
+        if let Some((created, last_use)) = open {
+            let deleted = deletion(created, last_use, rule);
+            if deleted <= session.begin {
+                lives.push(Life { created, deleted });
+                open = None;
+            }
+        }
+        let (created, last_use) = open.unwrap_or((session.begin, session.end));
+        open = Some((created, last_use.max(session.end)));
+    }
+    lives.extend(
+        open.map(|(created, last_use)| Life {
+            created,
+            deleted: deletion(created, last_use, rule),
+        }),
+    );
+    lives
+}
+
+/// When an idle server is deleted.
+fn deletion(created: i64, last_use: i64, rule: Rule) -> i64 {
+    let facts = Facts {
+        created,
+        last_use,
+        in_use: false,
+        keep_alive: Some(rule.keep_alive),
+        keep_paid_hour: rule.keep_paid_hour,
+    };
+    let mut now = last_use;
+    while let Verdict::KeepUntil(then) = lease::server(facts, now) {
+        now = then;
+    }
+    now
+}
+
+/// What a rule comes to.
+pub fn outcome(sessions: &[Session], rule: Rule) -> Outcome {
+    let lives = lives(sessions, rule);
+    Outcome { hours: lives.iter().copied().map(hours).sum(), cold_starts: lives.len() }
+}
+
+/// The fewest started hours by which all sessions could have been served, by somebody who
+/// knew them beforehand; of those the fewest cold starts.
+pub fn best(sessions: &[Session]) -> Outcome {
+    // best[n]: the first n sessions.
+    let mut best = vec![Outcome::default()];
+    for last in 0..sessions.len() {
+        let served = (0..=last).map(|first| {
+            let end = sessions[first..=last].iter().map(|one| one.end).max().unwrap_or(0);
+            let life = Life { created: sessions[first].begin, deleted: end };
+            Outcome {
+                hours: best[first].hours + hours(life),
+                cold_starts: best[first].cold_starts + 1,
+            }
+        });
+        best.extend(served.min_by_key(|found| (found.hours, found.cold_starts)));
+    }
+    best.pop().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OURS: Rule = Rule { keep_alive: 300, keep_paid_hour: true };
+    const PLAIN: Rule = Rule { keep_alive: 300, keep_paid_hour: false };
+
+    fn sessions(pairs: &[(i64, i64)]) -> Vec<Session> {
+        pairs.iter().map(|(begin, end)| Session { begin: *begin, end: *end }).collect()
+    }
+
+    #[test]
+    fn a_paid_hour_is_used_up() {
+        // Every ten minutes of one hour.
+        let often = sessions(&[(0, 60), (600, 660), (1200, 1260), (1800, 1860), (2400, 2460)]);
+        assert_eq!(outcome(&often, OURS), Outcome { hours: 1, cold_starts: 1 });
+        assert_eq!(outcome(&often, PLAIN), Outcome { hours: 5, cold_starts: 5 });
+        assert_eq!(best(&often), Outcome { hours: 1, cold_starts: 1 });
+        // Far apart: one hour each, whatever is done.
+        let rare = sessions(&[(0, 60), (20_000, 20_060)]);
+        assert_eq!(outcome(&rare, OURS).hours, 2);
+        assert_eq!(best(&rare), Outcome { hours: 2, cold_starts: 2 });
+        assert_eq!(best(&[]), Outcome::default());
+    }
+
+    proptest! {
+        #[test]
+        fn no_rule_beats_hindsight_and_ours_beats_the_plain_one(
+            gaps in prop::collection::vec((1..20_000_i64, 1..4000_i64), 0..40)
+        ) {
+            let mut at = 0;
+            let all: Vec<Session> = gaps.into_iter().map(|(gap, length)| {
+                let begin = at + gap;
+                at = begin + length;
+                Session { begin, end: at }
+            }).collect();
+            let (ours, plain, best) = (outcome(&all, OURS), outcome(&all, PLAIN), best(&all));
+            prop_assert!(best.hours <= ours.hours);
+            prop_assert!(best.hours <= plain.hours);
+            prop_assert!(ours.cold_starts <= plain.cold_starts);
+        }
+    }
+}
