@@ -10,7 +10,7 @@ use crate::hetzner::account::{Account, Credentials};
 use crate::hetzner::audit::{self, AuditLog};
 use crate::hetzner::sweep::{Downing, Swept};
 use crate::hetzner::trouble::{Kind, Trouble};
-use crate::keeper::client::{Brain, talk};
+use crate::keeper::client::{Brain, Tries, talk};
 use crate::keeper::words::{Ask, Event};
 use crate::overview;
 use crate::provider::hetzner::HetznerProvider;
@@ -43,23 +43,28 @@ impl Context<'_> {
     fn with_account<T>(
         &self,
         credentials: &Credentials,
-        ask: Ask,
+        ask: impl Fn() -> Ask,
         taken: impl Fn(Event) -> Option<T>,
         own: impl AsyncFnOnce(&Account) -> Result<T, Trouble>,
     ) -> Result<T, Failure> {
-        match Brain::find(self.directories, credentials, self.runtime)? {
-            Brain::Own(account, _lock) => {
-                self.runtime.block_on(own(&account)).map_err(Failure::Server)
-            }
-            Brain::Keeper(place) => {
-                let (event, _) = self.runtime.block_on(talk(&place, ask, self.terminal))?;
-                match event {
-                    Event::Failed(trouble) => Err(Failure::Server(trouble)),
-                    event => taken(event).ok_or_else(|| {
-                        let words = "the keeper is of another version, or ending";
-                        Failure::Server(Trouble::new(Kind::Keeper, words))
-                    }),
+        let mut tries = Tries::begin();
+        loop {
+            let place = match Brain::find(self.directories, credentials, self.runtime)? {
+                Brain::Own(account, _lock) => {
+                    return self.runtime.block_on(own(&account)).map_err(Failure::Server);
                 }
+                Brain::Keeper(place) => place,
+            };
+            match self.runtime.block_on(talk(&place, ask(), self.terminal)) {
+                Ok((Event::Failed(trouble), _)) => return Err(Failure::Server(trouble)),
+                Ok((event, _)) => {
+                    return taken(event).ok_or_else(|| {
+                        let words = "the keeper that is running is of another version";
+                        Failure::Server(Trouble::new(Kind::Keeper, words))
+                    });
+                }
+                // Another command may be doing the keeper's work for a moment.
+                Err(failure) => std::thread::sleep(tries.pause(failure)?),
             }
         }
     }
@@ -80,7 +85,7 @@ pub fn status(context: &Context<'_>, all: bool) -> Result<(), Failure> {
     let report = match context.credentials()? {
         None => None,
         Some(credentials) => {
-            let ask = Ask::Report { credentials: credentials.clone(), all };
+            let ask = || Ask::Report { credentials: credentials.clone(), all };
             let taken = |event| match event {
                 Event::Reported(report) => Some(*report),
                 _ => None,
@@ -121,7 +126,7 @@ pub fn down(context: &Context<'_>, downing: Downing) -> Result<(), Failure> {
     let swept = match context.credentials()? {
         None => None,
         Some(credentials) => {
-            let ask = Ask::Down { credentials: credentials.clone(), downing };
+            let ask = || Ask::Down { credentials: credentials.clone(), downing };
             let own = async |account: &Account| account.down(downing, context.terminal).await;
             Some(context.with_account(&credentials, ask, swept_of, own)?)
         }
@@ -151,7 +156,7 @@ pub fn reap(context: &Context<'_>) -> Result<(), Failure> {
             false => context.print("there is no Hetzner token, so nothing to reap\n"),
         };
     };
-    let ask = Ask::Reap { credentials: credentials.clone() };
+    let ask = || Ask::Reap { credentials: credentials.clone() };
     let own = async |account: &Account| account.sweep().await;
     let swept = context.with_account(&credentials, ask, swept_of, own)?;
     match context.json {

@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::hetzner::account::ServerSummary;
 use crate::hetzner::audit::{self, AuditLog, Entry};
 use crate::hetzner::report::server_cost;
-use crate::hetzner::trouble::Kind;
+use crate::hetzner::trouble::{Kind, Trouble};
 use crate::hetzner::wishes::Wishes;
 use crate::plan;
 use crate::provider::Reached;
@@ -141,7 +141,7 @@ impl Session<'_> {
             Some(provider) => {
                 workspace.add_configuration_of_home();
                 let limit = self.spend_at_most(&settings)?;
-                let wishes = hetzner::wishes(&settings, &self.run.flags, limit, &workspace.root);
+                let wishes = hetzner::wishes(&settings, &self.run.flags, limit, &workspace.root)?;
                 Provider::Hetzner { provider, wishes: Box::new(wishes) }
             }
             None => Provider::Local(LocalProvider::new(&self.directories, keep_alive_secs)),
@@ -187,6 +187,13 @@ impl Session<'_> {
                 Some(budget - spent)
             }
         };
+        if let Some(left) = left.filter(|left| *left <= 0.0) {
+            let words = format!("the monthly budget is used up, by EUR {:.2}", -left);
+            if !can_ask() || !self.terminal.ask(&format!("{words}. Go on?")) {
+                return Err(Failure::Server(Trouble::new(Kind::TooExpensive, words)));
+            }
+            return Ok(self.run.flags.max_cost);
+        }
         let limits = self.run.flags.max_cost.into_iter().chain(left);
         Ok(limits.min_by(f64::total_cmp))
     }

@@ -305,6 +305,18 @@ fn money_is_not_spent_beyond_a_limit() {
     assert!(refused.stderr.contains("`monthly_budget`"), "{}", refused.stderr);
     assert!(lock(&simulator.shared().world).servers.is_empty());
     assert!(lock(&simulator.shared().world).volumes.is_empty());
+    // What is spent already counts, also where a server would be at hand.
+    let now = burst_hcloud::Timestamp::now().as_second();
+    let spent = serde_json::json!({
+        "event": "server_created",
+        "name": "s",
+        "server": { "server_type": "x", "location": "y", "created": now, "hourly": 0.5 },
+    });
+    let record = sandbox.path().join("state/cargo-burst/hetzner/audit.jsonl");
+    std::fs::write(record, format!("{spent}\n")).unwrap();
+    let refused = sandbox.hello("app").burst("build");
+    assert_eq!(refused.code, Some(113), "{refused:?}");
+    assert!(refused.stderr.contains("the monthly budget is used up, by EUR 0.47"), "{refused:?}");
 }
 
 #[test]

@@ -72,6 +72,9 @@ fn names_that_do_not_exist() {
     assert_eq!(found.code, Some(113), "{found:?}");
     assert!(found.stderr.contains("error: there is no server type `ccx36`"), "{}", found.stderr);
     assert!(found.stderr.contains("did you mean ccx63, ccx33"), "{}", found.stderr);
+    let found = run("CARGO_BURST_VOLUME_GB", "5");
+    assert_eq!(found.code, Some(111), "{found:?}");
+    assert!(found.stderr.contains("`volume_gb` must be one of 10 to 10240"), "{}", found.stderr);
     let found = run("CARGO_BURST_REGION", "helsinki");
     assert!(found.stderr.contains("error: there is no location `helsinki`"), "{}", found.stderr);
     assert!(found.stderr.contains("ash, fsn1, hel1, hil, nbg1, sin"), "{}", found.stderr);
@@ -201,6 +204,23 @@ fn commands_that_start_at_once_share_one_server() {
     }
     let world = lock(&simulator.shared().world);
     assert_eq!((world.servers.len(), world.volumes.len()), (1, 3));
+    drop(world);
+    // Nor do those who need no keeper get in the way of those who do.
+    let runs: Vec<_> = ["status", "sync", "reap", "sync", "status --all"]
+        .iter()
+        .map(|arguments| {
+            let mut command = projects[0].command(arguments);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for run in runs {
+        let found = ended(run.wait_with_output().unwrap());
+        assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));
+    }
+    let state = sandbox.path().join("state/cargo-burst");
+    let pattern = format!("^cargo-burst-keeper {}$", state.display());
+    let keepers = std::process::Command::new("pgrep").args(["-fc", &pattern]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&keepers.stdout).trim(), "1");
 }
 
 #[test]
@@ -267,4 +287,86 @@ fn a_keeper_that_is_killed_loses_the_run_and_nothing_else() {
     project.write("src/main.rs", "fn main() { println!(\"again\"); }\n");
     assert_eq!(project.ok("run -q").stdout, "again\n");
     assert_eq!(lock(&simulator.shared().world).servers.len(), 1);
+}
+
+#[test]
+fn a_volume_that_is_not_blank_is_never_formatted() {
+    use std::os::unix::fs::FileExt;
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("sync");
+    project.ok("down");
+    let volume = *lock(&simulator.shared().world).volumes.keys().next().unwrap();
+    let image = simulator.shared().hosts().unwrap().image_of(volume);
+    let image = std::fs::OpenOptions::new().read(true).write(true).open(image).unwrap();
+    // Somebody else's data, where a file system would begin.
+    let foreign = [0x5a; 64 << 10];
+    image.write_all_at(&foreign, 0).unwrap();
+    image.sync_all().unwrap();
+    let found = project.burst("sync");
+    assert_explained(&found, 114, "cannot check the volume", "run it again");
+    let mut kept = [0; 64 << 10];
+    image.read_exact_at(&mut kept, 0).unwrap();
+    assert!(kept == foreign, "what was there is still there");
+}
+
+/// The simulator as a program: it says where it is, can be steered, and takes all it made
+/// down again even if it is killed.
+#[test]
+fn the_simulator_clears_away_behind_itself() {
+    use std::io::BufRead;
+    use std::process::Command;
+    if cloud(Scenario::default()).is_none() {
+        return;
+    }
+    let sandbox = crate::sandbox();
+    let scenario = sandbox.path().join("scenario.json");
+    std::fs::write(&scenario, r#"{ "quota": { "servers": 1 } }"#).unwrap();
+    let mut simulator = Command::new(env!("CARGO_BIN_EXE_hetzner-sim-under-test"))
+        .args(["--listen", "127.0.0.1:0", "--token", crate::hetzner::TOKEN, "--backend", "hosts"])
+        .args(["--agent", env!("CARGO_BIN_EXE_cargo-burst-under-test"), "--scenario"])
+        .arg(&scenario)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(simulator.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let endpoint = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    let sandbox = sandbox
+        .with("HCLOUD_TOKEN", crate::hetzner::TOKEN)
+        .with("HCLOUD_ENDPOINT", &endpoint)
+        .with("CARGO_BURST_SERVER_TYPE", "cx53")
+        .with("CARGO_BURST_VOLUME_GB", "10");
+    let project = sandbox.hello("app");
+    project.ok("sync");
+    let control = |method: &str, path: &str, body: &str| -> serde_json::Value {
+        use std::io::{Read, Write};
+        let address = endpoint.strip_prefix("http://").unwrap().strip_suffix("/v1").unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "{method} /control/{path} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let body = text.split_once("\r\n\r\n").unwrap().1;
+        serde_json::from_str(body).unwrap_or_default()
+    };
+    control("POST", "advance", r#"{ "secs": 4000 }"#);
+    assert_eq!(control("GET", "ledger", "")["sum"]["server_hours"], 2);
+    let state = control("GET", "state", "");
+    let address = state["servers"][0]["public_net"]["ipv4"]["ip"].as_str().unwrap().to_owned();
+    let network = address.rsplit_once('.').unwrap().0.to_owned() + ".";
+    let is_there = || {
+        let addresses = Command::new("ip").args(["-o", "address"]).output().unwrap();
+        String::from_utf8_lossy(&addresses.stdout).contains(&network)
+    };
+    assert!(is_there());
+    simulator.kill().unwrap();
+    simulator.wait().unwrap();
+    wait_until("the hosts' end", || !is_there());
 }

@@ -141,6 +141,8 @@ pub struct Reached {
     pub device: String,
     /// What it is and costs.
     pub server: ServerSummary,
+    /// Its age in seconds, by the API's clock.
+    pub age_secs: i64,
     /// Whether the server was made for this.
     pub fresh_server: bool,
     /// Whether the volume was made for this, and is cold.
@@ -377,9 +379,11 @@ impl Drop for InUse {
 
 fn reached(held: &Held, volume: &Volume, fresh: (bool, bool), in_use: InUse) -> Reached {
     let device = volume.linux_device.rsplit('/').next().unwrap_or_default().to_owned();
+    let now = in_use.account.client.now().as_second();
     Reached {
         connection: held.connection.clone(),
         device,
+        age_secs: (now - held.server.created.as_second()).max(0),
         server: summary(&held.server),
         fresh_server: fresh.0,
         fresh_volume: fresh.1,

@@ -20,7 +20,7 @@ use super::lease::{self, Facts, Verdict};
 use super::link::{self, RETURN_DEADLINE};
 use super::naming::{self, KEYS, LAST_USE, PROJECT, ProjectKey};
 use super::provision::Tell;
-use super::trouble::Trouble;
+use super::trouble::{Kind, Trouble};
 use crate::connection::Connection;
 
 /// Seconds between two looks at the latest: others' things expire, too, and our labels
@@ -112,7 +112,12 @@ impl Account {
             uses.turns
         };
         // Nobody has to wait for us while the API does not answer.
-        let inventory = self.inventory().await?;
+        let inventory = self.inventory().await.inspect_err(|trouble| {
+            if trouble.kind == Kind::Token {
+                // A token that is no good stays so: nothing can be looked after by it.
+                self.look_at.store(0, Ordering::Relaxed);
+            }
+        })?;
         let mut held = self.held.lock().await;
         let now = self.client.now().as_second();
         let mut next = now + LOOK_EVERY;

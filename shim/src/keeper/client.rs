@@ -30,8 +30,12 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// How often is looked whether a keeper has come or gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How often a keeper that ends just now is asked anew.
-const ATTEMPTS_MAX: usize = 5;
+/// How long is tried to get through to a keeper: it may be ending just now, or a command
+/// that needs none may be doing its work for a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A command's socket to the keeper. While it is open, the command counts.
 #[derive(Debug)]
@@ -76,27 +80,49 @@ pub async fn ask(
     tell: &dyn Tell,
 ) -> Result<(Event, Talk), Failure> {
     let place = Place::open(&directories.state)?;
-    for attempt in 1.. {
-        let talked = match start_if_none(&place, directories) {
-            Ok(()) => talk(&place, ask(), tell).await,
-            Err(failure) => return Err(failure),
-        };
-        match talked {
-            Ok((Event::OtherVersion(_), _)) if attempt < ATTEMPTS_MAX => {
-                drop(talk(&place, Ask::Leave, tell).await);
+    let mut tries = Tries::begin();
+    loop {
+        start_if_none(&place, directories)?;
+        match talk(&place, ask(), tell).await {
+            Ok((Event::OtherVersion(_), _)) => {
+                let (event, _) = talk(&place, Ask::Leave, tell).await?;
+                if let Event::Failed(trouble) = event {
+                    return Err(Failure::Server(trouble));
+                }
                 wait_until_gone(&place)?;
             }
-            // It was about to end when we came.
-            Err(Failure::Server(trouble))
-                if trouble.kind == Kind::Keeper && attempt < ATTEMPTS_MAX =>
-            {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+            Err(failure) => tokio::time::sleep(tries.pause(failure)?).await,
             Ok((Event::Failed(trouble), _)) => return Err(Failure::Server(trouble)),
             other => return other,
         }
     }
-    Err(lost(std::io::ErrorKind::ConnectionRefused.into()))
+}
+
+/// Tries to get through to a keeper.
+#[derive(Debug)]
+pub struct Tries {
+    began: Instant,
+    pause: Duration,
+}
+
+impl Tries {
+    /// The first.
+    pub fn begin() -> Self {
+        Self { began: Instant::now(), pause: LOOK_EVERY }
+    }
+
+    /// How long to wait after a failure before the next; the failure itself if it is of
+    /// another kind or it was tried for long enough.
+    pub fn pause(&mut self, failure: Failure) -> Result<Duration, Failure> {
+        let is_keepers =
+            matches!(&failure, Failure::Server(trouble) if trouble.kind == Kind::Keeper);
+        if !is_keepers || self.began.elapsed() > PATIENCE {
+            return Err(failure);
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(PAUSE_MAX);
+        Ok(pause)
+    }
 }
 
 /// Asks a keeper that is there.

@@ -216,6 +216,10 @@ impl Service {
                 let connection = lock(&self.connections).get(&ticket).cloned();
                 carry(connection, read, write).await
             }
+            Ask::Leave if lock(&self.talks).0 > 1 => {
+                let words = format!("commands of another version ({VERSION}) are still running");
+                failed(&mut write, Trouble::new(Kind::Keeper, words)).await
+            }
             Ask::Leave => {
                 self.leaving.notify_one();
                 words::write(&mut write, &Event::Done).await
@@ -273,6 +277,7 @@ impl Service {
             address: reached.connection.address(),
             device: reached.device.clone(),
             server: reached.server.clone(),
+            age_secs: reached.age_secs,
             fresh_server: reached.fresh_server,
             fresh_volume: reached.fresh_volume,
         };

@@ -112,6 +112,8 @@ pub struct Ready {
     pub device: String,
     /// What it is and costs.
     pub server: ServerSummary,
+    /// Its age in seconds, by the API's clock.
+    pub age_secs: i64,
     /// Whether it was made for this.
     pub fresh_server: bool,
     /// Whether the volume was made for this.

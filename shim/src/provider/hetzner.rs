@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burst_agent::identity::Patience;
+use burst_hcloud::volume::{GB_MAX, GB_MIN};
 use burst_protocol::FileName;
 use tokio::runtime::Handle;
 
@@ -10,7 +11,7 @@ use super::Reached;
 use crate::arguments::Flags;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::hetzner::account::Credentials;
+use crate::hetzner::account::{Credentials, ServerSummary};
 use crate::hetzner::naming::ProjectKey;
 use crate::hetzner::provision::Tell;
 use crate::hetzner::trouble::{Kind, Trouble};
@@ -20,7 +21,7 @@ use crate::keeper::place::Place;
 use crate::keeper::route::KeeperRoute;
 use crate::keeper::words::{Ask, Event};
 use crate::provider::local::grace_secs;
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
 use crate::sources::below_root;
 use crate::state::Directories;
 use crate::terminal::Terminal;
@@ -83,27 +84,39 @@ impl HetznerProvider {
             .map_err(|_| odd("the volume's name is no file name"))?;
         let place = Place::open(&self.directories.state)?;
         let route = KeeperRoute::new(place, ready.ticket);
+        // From here on its age is told by our clock, which may be wrong.
+        let created = burst_hcloud::Timestamp::now().as_second() - ready.age_secs;
+        let server = ServerSummary { created, ..ready.server };
         Ok(Reached {
             connection: Connection::through(route, ready.address),
             started: ready.fresh_server,
             device: Some(device),
-            server: Some(ready.server),
+            server: Some(server),
             lease: Some(Lease(talk)),
         })
     }
 }
 
-/// What a command wishes for.
+/// What a command wishes for. An error if no volume can have the size that is set.
 pub fn wishes(
     settings: &Settings,
     flags: &Flags,
     spend_at_most: Option<f64>,
     root: &Path,
-) -> Wishes {
+) -> Result<Wishes, Failure> {
+    if !(GB_MIN..=GB_MAX).contains(&settings.volume_gb) {
+        // Found out by the API, it would cost a server's first hour.
+        return Err(Failure::Settings(SettingsError::WrongValue {
+            key: "volume_gb",
+            allowed: "10 to 10240",
+            value: settings.volume_gb.to_string(),
+            origin: settings.origin_of("volume_gb"),
+        }));
+    }
     let seconds = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX / 4);
     let kept = |secs: u64| (!flags.no_reap).then(|| seconds(secs));
     let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Wishes {
+    Ok(Wishes {
         project: ProjectKey::of(root),
         project_name: name,
         regions: settings.region.clone(),
@@ -115,7 +128,7 @@ pub fn wishes(
         dead_man: settings.dead_man_switch.then(dead_man_secs),
         spend_at_most,
         gone_after_secs: grace_secs().min(Patience::default().gone_after.as_secs()),
-    }
+    })
 }
 
 /// Seconds beyond its time that a forgotten server waits. Nobody has to set it; tests

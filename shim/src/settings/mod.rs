@@ -248,6 +248,12 @@ impl Settings {
         })
     }
 
+    /// Where the value of a key comes from.
+    pub fn origin_of(&self, key: &str) -> String {
+        let held = self.effective.iter().find(|held| held.key == key);
+        held.and_then(|held| held.origins.last()).map(ToString::to_string).unwrap_or_default()
+    }
+
     /// Splits names into those that may be forwarded and those that are refused.
     pub fn forwardable<'a>(
         names: impl IntoIterator<Item = &'a str>,

@@ -23,8 +23,8 @@ struct Arguments {
     /// What a server is: an entry, or a host made of namespaces (needs root)
     #[arg(long, value_enum, default_value = "none")]
     backend: BackendName,
-    /// The program that hosts start as burst-agent; needed with `--backend hosts`
-    #[arg(long, required_if_eq("backend", "hosts"))]
+    /// The program that hosts start as burst-agent; `burst-agent` beside this one
+    #[arg(long)]
     agent: Option<PathBuf>,
     /// What is to be different (JSON)
     #[arg(long)]
@@ -55,8 +55,11 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         None => Scenario::default(),
     };
     let backend = match (arguments.backend, arguments.agent) {
+        (BackendName::None, _) => Backend::None,
         (BackendName::Hosts, Some(agent)) => Backend::Hosts { agent },
-        _ => Backend::None,
+        (BackendName::Hosts, None) => {
+            Backend::Hosts { agent: std::env::current_exe()?.with_file_name("burst-agent") }
+        }
     };
     let options = Options { listen: arguments.listen, token: arguments.token, backend, scenario };
     let simulator = Simulator::start(options)?;

@@ -115,6 +115,11 @@ impl Hosts {
         self.directory.join(format!("server-{server}/upper"))
     }
 
+    /// The bytes of a volume.
+    pub fn image_of(&self, volume: u64) -> PathBuf {
+        self.directory.join(format!("volumes/{volume}.img"))
+    }
+
     /// What the agent of a host wrote.
     pub fn log_of(&self, server: u64) -> String {
         fs::read_to_string(self.files_of(server).join("host.log")).unwrap_or_default()
