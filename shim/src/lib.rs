@@ -28,6 +28,7 @@
 //! or a log; no file of the workspace that is ever half-written.
 
 pub mod arguments;
+pub mod background;
 pub mod connection;
 pub mod environment;
 pub mod exchange;

@@ -107,7 +107,7 @@ pub fn swept(swept: &Swept) -> String {
 /// What the record tells.
 pub fn audit(audit: &Audit) -> String {
     let mut lines = vec![format!(
-        "{} servers, {} started hours, EUR {:.2} (with hindsight {} hours would have done)",
+        "servers: {}, started hours: {}, EUR {:.2} (with hindsight {} hours would have done)",
         audit.servers, audit.started_hours, audit.cost, audit.best_hours
     )];
     let split = |name: &str, split: &Split| {

@@ -21,6 +21,19 @@ enum Mishap {
     KeeperKilled,
 }
 
+impl Mishap {
+    /// What the simulator does.
+    fn kind(self, applied: bool) -> FaultKind {
+        match self {
+            Self::Lost => FaultKind::Drop { applied },
+            Self::Refused => {
+                FaultKind::Answer { status: 500, code: Some("server_error".into()), applied }
+            }
+            Self::ShimKilled | Self::KeeperKilled => FaultKind::Hold { applied },
+        }
+    }
+}
+
 /// What the call is interrupted in.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -79,13 +92,7 @@ impl Case {
         call: usize,
         applied: bool,
     ) {
-        let kind = match mishap {
-            Mishap::Lost => FaultKind::Drop { applied },
-            Mishap::Refused => {
-                FaultKind::Answer { status: 500, code: Some("server_error".into()), applied }
-            }
-            Mishap::ShimKilled | Mishap::KeeperKilled => FaultKind::Hold { applied },
-        };
+        let kind = mishap.kind(applied);
         let fault = Fault { method: None, route: None, call: Some(call), times: Some(1), kind };
         lock(&self.simulator.shared().world).scenario.faults = vec![fault];
         let mut command = project.command(phase.command());
@@ -179,4 +186,65 @@ fn shims_that_are_killed_while_they_delete() {
 #[test]
 fn keepers_that_are_killed_while_they_delete() {
     at_every_call(Phase::Deletion, Mishap::KeeperKilled);
+}
+
+/// The keeper deletes what is idle; each of its calls is interrupted.
+fn at_every_call_of_the_keeper(mishap: Mishap) {
+    let idle = || {
+        let case = Case::new()?;
+        let sandbox = case
+            .sandbox
+            .with("CARGO_BURST_KEEP_PAID_HOUR", "false")
+            .with("CARGO_BURST_KEEP_ALIVE_SECS", "2")
+            .with("CARGO_BURST_VOLUME_KEEP_ALIVE_SECS", "2");
+        Some(Case { sandbox, ..case })
+    };
+    let Some(case) = idle() else { return };
+    let project = case.prepare(Phase::Provisioning);
+    case.ok(&project, "sync");
+    case.simulator.shared().forget_calls();
+    burst_tests::wait_until("the idle server's end", || case.counts() == (0, 0));
+    let calls = case.simulator.shared().calls();
+    assert!(calls.len() >= 5, "{:#?}", names(&calls));
+    drop(case);
+    for (call, applied) in (0..calls.len()).flat_map(|call| [(call, false), (call, true)]) {
+        let what = format!("{mishap:?} at {}, applied: {applied}", calls[call].name());
+        let case = idle().unwrap();
+        let project = case.prepare(Phase::Provisioning);
+        case.ok(&project, "sync");
+        let shared = case.simulator.shared();
+        shared.forget_calls();
+        let kind = mishap.kind(applied);
+        let fault = Fault { method: None, route: None, call: Some(call), times: Some(1), kind };
+        lock(&shared.world).scenario.faults = vec![fault];
+        if matches!(mishap, Mishap::KeeperKilled) {
+            burst_tests::wait_until("the held call", || shared.held().is_some());
+            kill(Pid::from_raw(case.sandbox.keeper().unwrap()), Signal::SIGKILL).unwrap();
+            shared.release();
+        } else {
+            burst_tests::wait_until("the call", || {
+                shared.calls().get(call).is_some_and(|call| call.ended.is_some())
+            });
+        }
+        lock(&shared.world).scenario.faults.clear();
+        shared.advance(60.0);
+        case.ok(&project, "reap");
+        assert_eq!(case.counts(), (0, 0), "{what}");
+        assert_eq!(shared.ledger().1.server_hours, 1, "{what}");
+    }
+}
+
+#[test]
+fn lost_answers_to_the_keeper() {
+    at_every_call_of_the_keeper(Mishap::Lost);
+}
+
+#[test]
+fn refusals_of_the_keeper() {
+    at_every_call_of_the_keeper(Mishap::Refused);
+}
+
+#[test]
+fn keepers_that_are_killed_while_they_reap() {
+    at_every_call_of_the_keeper(Mishap::KeeperKilled);
 }

@@ -1,8 +1,5 @@
 //! The command's side of the keeper.
 
-use std::io::{BufRead, BufReader as StdBufReader};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +10,7 @@ use tokio::runtime::Handle;
 use super::place::{KeeperLock, Place};
 use super::route::{connect, lost};
 use super::words::{self, Ask, Event, Hello};
+use crate::background;
 use crate::connection::VERSION;
 use crate::failure::Failure;
 use crate::hetzner::account::{Account, Credentials};
@@ -24,8 +22,8 @@ use crate::state::Directories;
 /// The name under which this program is a keeper.
 pub const KEEPER: &str = "cargo-burst-keeper";
 
-/// How long a keeper may take to start, and an old one to leave.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How long an old keeper may take to leave.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How often is looked whether a keeper has come or gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -36,6 +34,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What a keeper is told of the environment: what HTTPS needs, and nothing that is secret.
+const PASSED_ON: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
 
 /// A command's socket to the keeper. While it is open, the command counts.
 #[derive(Debug)]
@@ -164,43 +174,24 @@ fn start_if_none(place: &Place, directories: &Directories) -> Result<(), Failure
     };
     let stderr =
         log_file(&log).map_err(|source| Failure::Directory { path: log.clone(), source })?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0(KEEPER).arg(&directories.state).env_clear();
-    // What HTTPS needs, and nothing that is secret.
-    for name in [
-        "PATH",
-        "HOME",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "HTTPS_PROXY",
-        "https_proxy",
-        "NO_PROXY",
-        "no_proxy",
-        "CARGO_BURST_LOG",
-    ] {
+    let mut command = background::program(KEEPER);
+    command.arg(&directories.state);
+    for name in PASSED_ON {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
     }
-    let mut child = command
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(stderr)
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
-    let mut line = String::new();
-    let read = child.stdout.take().map(|stdout| StdBufReader::new(stdout).read_line(&mut line));
-    match read {
-        Some(Ok(_)) if line.trim() == "ready" => Ok(()),
-        _ => Err(failed("it ended before it was ready".into())),
+    match background::start(&mut command, stderr) {
+        Ok(Some(line)) if line.trim() == "ready" => Ok(()),
+        Ok(_) => Err(failed("it was not ready in time".into())),
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 
 fn wait_until_gone(place: &Place) -> Result<(), Failure> {
     let began = Instant::now();
     while place.is_taken()? {
-        if began.elapsed() > START_DEADLINE {
+        if began.elapsed() > LEAVE_DEADLINE {
             let words = "the keeper of another version does not leave";
             return Err(Failure::Server(Trouble::new(Kind::Keeper, words)));
         }

@@ -6,13 +6,10 @@
 //! commands that start at once share one agent.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use burst_agent::identity::{self, Identity, Patience};
@@ -22,13 +19,11 @@ use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
 use tokio::runtime::Handle;
 
+use crate::background;
 use crate::connection::{CONNECT_DEADLINE, Connection};
 use crate::failure::Failure;
 use crate::provider::{Reached, log_file};
 use crate::state::Directories;
-
-/// How long an agent may take from its start until it listens.
-const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long an agent may take to end when it is told to.
 const END_DEADLINE: Duration = Duration::from_secs(10);
@@ -214,23 +209,14 @@ impl LocalProvider {
             .map_err(|source| Failure::Directory { path: log_path.clone(), source })?;
         let log_begin = log.seek(SeekFrom::End(0)).unwrap_or_default();
         let stderr = log.try_clone().map_err(|error| failed(error.to_string()))?;
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("burst-agent").args(["serve", "--detach", "--disk"]).arg(&self.disk);
+        let mut command = background::program("burst-agent");
+        command.args(["serve", "--detach", "--disk"]).arg(&self.disk);
         command.arg("--keys").arg(&self.keys);
         command.args(["--keep-alive-secs", &self.keep_alive_secs.to_string()]);
         command.args(["--grace-secs", &grace_secs().to_string()]);
-        command.env_clear().envs(passed_on());
-        if let Some(filter) = std::env::var_os("CARGO_BURST_LOG") {
-            command.env("CARGO_BURST_LOG", filter);
-        }
-        let mut child = command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        let ready = child.stdout.take().and_then(first_line);
+        command.envs(passed_on());
+        let ready =
+            background::start(&mut command, stderr).map_err(|error| failed(error.to_string()))?;
         let address =
             ready.as_deref().and_then(|line| line.strip_prefix("ready ")?.trim().parse().ok());
         address.ok_or_else(|| {
@@ -251,19 +237,6 @@ fn reached(connection: Connection, started: bool) -> Reached {
 pub fn grace_secs() -> u64 {
     let set = std::env::var("CARGO_BURST_GRACE_SECS").ok().and_then(|text| text.parse().ok());
     set.unwrap_or_else(|| Patience::default().gone_after.as_secs())
-}
-
-/// The first line that a process writes, if it comes in time.
-fn first_line(stdout: std::process::ChildStdout) -> Option<String> {
-    let (send, receive) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        if BufReader::new(stdout).read_line(&mut line).is_ok() {
-            // Nobody waits any more: too late.
-            drop(send.send(line));
-        }
-    });
-    receive.recv_timeout(START_DEADLINE).ok()
 }
 
 fn last_lines(text: &str) -> String {
