@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::catalogue::{self, IMAGE_GB_MONTH, IPV4_HOURLY, LOCATIONS, Location, ServerType};
 use crate::clock::rfc3339;
 use crate::scenario::Scenario;
-use crate::world::{Action, Firewall, Image, Outcome, Server, Volume, World};
+use crate::world::{Action, Firewall, Image, Outcome, Server, SshKey, Volume, World};
 
 /// VAT by which gross prices differ.
 const VAT: f64 = 1.19;
@@ -205,6 +205,18 @@ pub fn firewall(world: &World, firewall: &Firewall) -> Value {
         "created": rfc3339(firewall.created),
         "rules": rules,
         "applied_to": applied,
+    })
+}
+
+/// An SSH key.
+pub fn ssh_key(key: &SshKey) -> Value {
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "fingerprint": key.fingerprint,
+        "public_key": key.public_key,
+        "labels": key.labels,
+        "created": rfc3339(key.created),
     })
 }
 

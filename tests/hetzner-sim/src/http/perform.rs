@@ -72,6 +72,7 @@ fn one(world: &World, kind: &str, id: u64, now: i64) -> Result<Value, Refusal> {
         "firewalls" => {
             ("firewall", world.firewalls.get(&id).map(|one| render::firewall(world, one)))
         }
+        "ssh_keys" => ("ssh_key", world.ssh_keys.get(&id).map(render::ssh_key)),
         "actions" => ("action", world.actions.get(&id).map(|one| render::action(one, now))),
         "locations" => ("location", catalogue::location(&id.to_string()).map(render::location)),
         _ => (
@@ -123,6 +124,15 @@ fn list(world: &World, kind: &str, query: &Query, now: i64) -> Result<Value, Ref
                 }
             }
         }
+        "ssh_keys" => {
+            for one in world.ssh_keys.values() {
+                if passes(Some(&one.name), &one.labels)?
+                    && query.lets_pass("fingerprint", &one.fingerprint)
+                {
+                    found.push(render::ssh_key(one));
+                }
+            }
+        }
         "actions" => {
             let ids: Vec<u64> = query.all("id").filter_map(|id| id.parse().ok()).collect();
             if ids.is_empty() {
@@ -169,6 +179,7 @@ fn delete(world: &mut World, route: &Route, now: i64) -> Result<(u16, Value), Re
         }
         "volumes" => world.delete_volume(id, now)?,
         "images" => world.delete_image(id, now)?,
+        "ssh_keys" => world.delete_ssh_key(id)?,
         _ => world.delete_firewall(id, now)?,
     }
     Ok((204, Value::Null))
@@ -190,6 +201,10 @@ fn post(world: &mut World, route: &Route, body: &Value, now: i64) -> Result<Valu
             let id = world.create_firewall(body, now)?;
             let firewall = render::firewall(world, &world.firewalls[&id]);
             return Ok(json!({ "firewall": firewall, "actions": [] }));
+        }
+        ("ssh_keys", _) => {
+            let id = world.create_ssh_key(body, now)?;
+            return Ok(json!({ "ssh_key": render::ssh_key(&world.ssh_keys[&id]) }));
         }
         ("servers", Some("create_image")) => {
             let (image, action) = world.create_image(id, body, now)?;

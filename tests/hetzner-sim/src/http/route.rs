@@ -14,7 +14,7 @@ pub(crate) struct Route {
 }
 
 /// Kinds of resources that the API has, as far as they are simulated.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "servers",
     "volumes",
     "firewalls",
@@ -24,6 +24,7 @@ const KINDS: [&str; 9] = [
     "server_types",
     "pricing",
     "datacenters",
+    "ssh_keys",
 ];
 
 impl Route {

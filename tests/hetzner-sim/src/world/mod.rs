@@ -8,10 +8,12 @@ mod actions;
 mod firewalls;
 mod images;
 mod servers;
+mod ssh_keys;
 mod volumes;
 
 pub use actions::{Action, Outcome};
 pub use servers::{Server, ServerStatus};
+pub use ssh_keys::SshKey;
 pub use volumes::Volume;
 
 use std::collections::BTreeMap;
@@ -103,6 +105,8 @@ pub struct World {
     pub images: BTreeMap<u64, Image>,
     /// Firewalls by number.
     pub firewalls: BTreeMap<u64, Firewall>,
+    /// SSH keys by number.
+    pub ssh_keys: BTreeMap<u64, SshKey>,
     /// Actions by number, ended ones too.
     pub actions: BTreeMap<u64, Action>,
     /// The bill.
@@ -122,6 +126,7 @@ impl World {
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             firewalls: BTreeMap::new(),
+            ssh_keys: BTreeMap::new(),
             actions: BTreeMap::new(),
             ledger: Ledger::default(),
             effects: Vec::new(),
