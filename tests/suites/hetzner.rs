@@ -272,6 +272,18 @@ fn what_is_there_and_what_it_cost_is_told() {
         (&1.into(), &2.into(), &1.into(), &2.0.into())
     );
     assert!(project.ok("audit").stdout.contains("what other settings would have come to:"));
+    // The last use gets into the labels, where other machines see it.
+    let last_use = || {
+        let world = lock(&simulator.shared().world);
+        let server = world.servers.values().next().unwrap();
+        server.labels["cargo-burst.last-use"].parse::<i64>().unwrap()
+    };
+    let first = last_use();
+    simulator.shared().advance(400.0);
+    project.ok("reap");
+    project.ok("sync");
+    project.ok("reap");
+    assert!(last_use() >= first + 400, "{first} {}", last_use());
     // Somebody else with the same token sees it, and whose it is.
     let other = sandbox_on(&simulator);
     let others = other.hello("app");
@@ -280,7 +292,7 @@ fn what_is_there_and_what_it_cost_is_told() {
     assert!(all.contains("cx53 in hel1, running"), "{all}");
     assert!(others.ok("reap").stdout.contains("nothing to delete"));
     // Long after its time, when an hour ends, whoever comes deletes it and its volume.
-    simulator.shared().advance(2.0 * 86_400.0 - 100.0);
+    simulator.shared().advance(2.0 * 86_400.0 - 500.0);
     let reaped: serde_json::Value = serde_json::from_str(&others.ok("reap --json").stdout).unwrap();
     assert_eq!(reaped["servers"].as_array().unwrap().len(), 1, "{reaped}");
     assert_eq!(reaped["volumes"].as_array().unwrap().len(), 1, "{reaped}");

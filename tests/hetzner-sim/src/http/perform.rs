@@ -141,22 +141,25 @@ fn list(world: &World, kind: &str, query: &Query, now: i64) -> Result<Value, Ref
             let actions = ids.iter().filter_map(|id| world.actions.get(id));
             found.extend(actions.map(|one| render::action(one, now)));
         }
-        "locations" => {
-            let named = catalogue::LOCATIONS.iter();
-            found.extend(
-                named.filter(|one| query.lets_pass("name", one.name)).map(render::location),
-            );
-        }
-        _ => {
-            let named = catalogue::SERVER_TYPES.iter();
-            found.extend(
-                named
-                    .filter(|one| query.lets_pass("name", one.name))
-                    .map(|one| render::server_type(one, &world.scenario)),
-            );
-        }
+        _ => found = catalogue_list(world, kind, query),
     }
     query.page(kind, found)
+}
+
+/// What can be ordered.
+fn catalogue_list(world: &World, kind: &str, query: &Query) -> Vec<Value> {
+    if kind == "locations" {
+        let named = catalogue::LOCATIONS.iter();
+        return named
+            .filter(|one| query.lets_pass("name", one.name))
+            .map(render::location)
+            .collect();
+    }
+    let named = catalogue::SERVER_TYPES.iter();
+    named
+        .filter(|one| query.lets_pass("name", one.name))
+        .map(|one| render::server_type(one, &world.scenario))
+        .collect()
 }
 
 fn put(world: &mut World, route: &Route, body: &Value) -> Result<Value, Refusal> {
