@@ -17,7 +17,7 @@ use quinn::{ConnectError, ConnectionError};
 use tokio::runtime::Handle;
 
 use crate::failure::Failure;
-use crate::keeper::route::KeeperRoute;
+use crate::keeper::route::{KeeperRoute, WAITING_BYTES_MAX};
 
 /// How long an agent that is known to be there may take to answer a handshake.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -38,13 +38,12 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug)]
 pub struct Connection {
     way: Way,
-    address: SocketAddr,
 }
 
 #[derive(Debug)]
 enum Way {
     /// A QUIC connection of this process.
-    Own { endpoint: quinn::Endpoint, connection: quinn::Connection },
+    Own { endpoint: quinn::Endpoint, connection: quinn::Connection, address: SocketAddr },
     /// The keeper's, and the bytes of our streams on it.
     Keepers { route: KeeperRoute, carried: Mutex<Vec<Arc<Traffic>>> },
 }
@@ -88,12 +87,20 @@ impl Connection {
             Ok(Err(error)) => return Err(silent(Some(Box::new(error)))),
             Ok(Ok(connection)) => connection,
         };
-        Ok(Self { way: Way::Own { endpoint, connection }, address })
+        Ok(Self { way: Way::Own { endpoint, connection, address } })
     }
 
-    /// Streams by way of the keeper, to the agent at this address.
-    pub fn through(route: KeeperRoute, address: SocketAddr) -> Self {
-        Self { way: Way::Keepers { route, carried: Mutex::default() }, address }
+    /// Streams by way of the keeper.
+    pub fn through(route: KeeperRoute) -> Self {
+        Self { way: Way::Keepers { route, carried: Mutex::default() } }
+    }
+
+    /// The keeper's route, if this is one.
+    pub const fn route(&self) -> Option<&KeeperRoute> {
+        match &self.way {
+            Way::Own { .. } => None,
+            Way::Keepers { route, .. } => Some(route),
+        }
     }
 
     /// The QUIC connection, if it is our own.
@@ -110,8 +117,11 @@ impl Connection {
     }
 
     /// Where the agent is.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> SocketAddr {
+        match &self.way {
+            Way::Own { address, .. } => *address,
+            Way::Keepers { route, .. } => route.address(),
+        }
     }
 
     /// Opens a stream; its first bytes are queued, nothing is awaited.
@@ -122,8 +132,14 @@ impl Connection {
                 let (send, receive) = opened.map_err(|error| self.broken(error))?;
                 wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
             }
-            Way::Keepers { route, .. } => {
+            Way::Keepers { route, .. } if route.ready().is_some() => {
                 let (receive, send) = route.open().await?;
+                wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
+            }
+            Way::Keepers { route, .. } => {
+                let (ours, waiting) = tokio::io::duplex(WAITING_BYTES_MAX);
+                tokio::spawn(route.clone().carry(waiting));
+                let (receive, send) = tokio::io::split(ours);
                 wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
             }
         };
@@ -152,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// Waits for the agent's first bytes on a stream. Not within async code.
+    /// Waits for the first bytes of an agent that is there. Not within async code.
     pub fn welcome(&self, incoming: &mut Incoming) -> Result<(), Failure> {
         match incoming.preface_within(WELCOME_DEADLINE) {
             Ok(Preface::Welcome { chosen, .. }) if VERSIONS.contains(&chosen) => Ok(()),
@@ -164,17 +180,17 @@ impl Connection {
                 agent_is_newer: lowest > *VERSIONS.end(),
             }),
             Ok(_) => Err(Failure::NotOurs {
-                address: self.address,
+                address: self.address(),
                 source: "its first message is not an agent's".into(),
             }),
             Err(error @ SyncError::Preface(_)) => {
-                Err(Failure::NotOurs { address: self.address, source: Box::new(error) })
+                Err(Failure::NotOurs { address: self.address(), source: Box::new(error) })
             }
             Err(error) => match self.quic().and_then(quinn::Connection::close_reason) {
                 // Our certificate is refused only after the handshake is done here.
                 Some(reason) => Err(self.broken(reason)),
                 None => {
-                    Err(Failure::Silent { address: self.address, source: Some(Box::new(error)) })
+                    Err(Failure::Silent { address: self.address(), source: Some(Box::new(error)) })
                 }
             },
         }
@@ -182,7 +198,7 @@ impl Connection {
 
     /// Whether the agent is on this machine.
     pub fn is_local(&self) -> bool {
-        self.address.ip().is_loopback()
+        self.address().ip().is_loopback()
     }
 
     /// Bytes sent and received for us: datagrams with handshakes and retransmissions, or
@@ -205,7 +221,7 @@ impl Connection {
     /// stay for three round trips in case the goodbye is lost; the agent then
     /// notices by itself, so we only stay until it is sent.
     pub async fn close(self) {
-        if let Way::Own { endpoint, connection } = self.way {
+        if let Way::Own { endpoint, connection, .. } = self.way {
             connection.close(0_u32.into(), b"done");
             // Elapsed or not, it is on its way.
             drop(tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await);
@@ -220,7 +236,7 @@ impl Connection {
     }
 
     fn broken(&self, error: ConnectionError) -> Failure {
-        let address = self.address;
+        let address = self.address();
         if matches!(&error, ConnectionError::ApplicationClosed(close) if close.reason == ENDING) {
             return Failure::AgentEnding;
         }

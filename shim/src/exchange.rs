@@ -80,14 +80,21 @@ impl Exchange<'_> {
         let lost = |started| move |source| Failure::Lost { started, source };
         let terminal = self.session.terminal;
         let root = self.sources.tree.digest();
-        let base_root = state.base_root();
+        // Of a server that we have never spoken to we assume that it holds nothing: then
+        // all of it can be said at once, and compressed before the server is there.
+        let nothing = Directory::new();
+        let is_first = state.base_root().is_none() && self.reached.is_remote();
+        let base_root = state.base_root().or_else(|| is_first.then(|| nothing.digest()));
         let base = match base_root {
+            Some(_) if is_first => Some(nothing),
             Some(base_root) if base_root != root => state.base(),
             _ => None,
         };
         let changes = base.as_ref().map(|base| base.changes_to(&self.sources.tree));
-        terminal.begin("syncing");
-        let began = Instant::now();
+        let mut began = Instant::now();
+        if !self.reached.is_remote() || self.reached.ready().is_some() {
+            terminal.begin("syncing");
+        }
         let request = self.request(base_root, root, changes.is_some())?;
         // Only what differs needs the contents of last time, or changes them.
         let is_new = base_root != Some(root);
@@ -100,9 +107,8 @@ impl Exchange<'_> {
             let contents = contents.as_mut();
             let speaking = scope.spawn(|| speak(request, differs, contents, &outgoing, sending));
             let heard = self
-                .reached
-                .connection
-                .welcome(&mut incoming)
+                .until_there(&mut began)
+                .and_then(|()| self.reached.connection.welcome(&mut incoming))
                 .and_then(|()| self.serve_wants(Speaking::Still(speaking), &mut incoming));
             if let Err(failure) = &heard
                 && !failure.leaves_connection()
@@ -144,9 +150,22 @@ impl Exchange<'_> {
         outcome.ending.ok_or_else(|| lost(true)(SyncError::Gone))
     }
 
+    /// Waits for a server that is still to come; the sync begins when it is there.
+    fn until_there(&self, began: &mut Instant) -> Result<(), Failure> {
+        match self.reached.connection.route() {
+            Some(route) if route.ready().is_none() => {
+                route.wait()?;
+                *began = Instant::now();
+                self.session.terminal.begin("syncing");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the agent is on this machine.
     fn is_local(&self) -> bool {
-        self.reached.server.is_none() && self.reached.connection.is_local()
+        !self.reached.is_remote() && self.reached.connection.is_local()
     }
 
     /// Gives the agent what it wants until its tree is as ours.

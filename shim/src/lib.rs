@@ -10,7 +10,8 @@
 //! [`environment`] picks the variables. While a [`provider`] reaches an agent, on this
 //! machine or, by way of the [`keeper`], on a server of [`hetzner`]'s,
 //! [`sources`] scan the workspace, with what [`state`] remembers from last time.
-//! On one stream of the [`connection`] ([`exchange`]) goes what is wanted and what
+//! On one stream of the [`connection`] ([`exchange`]), which can be spoken on before a
+//! server is there, goes what is wanted and what
 //! differs ([`offer`]); back come cargo's words, which [`terminal`] prints, and in the end
 //! the results, which [`returns`] write. [`input`] and [`signals`] go forward
 //! meanwhile. [`suggestion`] speaks up once, on a project's first run.

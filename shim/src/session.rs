@@ -6,7 +6,7 @@
 //! in the end names what came of it.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use burst_protocol::message::{Ending, FailureKind};
@@ -43,7 +43,7 @@ pub struct Session<'a> {
     /// Where cargo is called.
     pub directory: PathBuf,
     /// Who prints.
-    pub terminal: &'a Terminal,
+    pub terminal: &'a Arc<Terminal>,
     /// The network's runtime.
     pub runtime: Handle,
     /// Ours.
@@ -68,9 +68,10 @@ impl Session<'_> {
         });
         let (mut state, mut sources) = scanned?;
         let mut reached = reached?;
-        let reach_time = began.elapsed();
-        self.terminal.quiet();
-        if reached.started && reached.server.is_none() {
+        if !reached.is_remote() {
+            self.terminal.quiet();
+        }
+        if reached.started {
             self.terminal.say(
                 "no Hetzner token, so cargo runs through an agent on this machine; with \
                  HCLOUD_TOKEN set it runs on a server",
@@ -80,7 +81,7 @@ impl Session<'_> {
             self.exchange(&prepared, &mut state, sources, reached, &signals)
         };
         let mut exchanged = exchange(&reached, sources);
-        let silent = matches!(exchanged, Err(Failure::Silent { .. })) && reached.server.is_some();
+        let silent = matches!(exchanged, Err(Failure::Silent { .. })) && reached.is_remote();
         if silent || matches!(exchanged, Err(Failure::AgentEnding)) {
             // It was about to end when we came, or the warm connection led nowhere any
             // more: the next one will be there for us.
@@ -102,9 +103,12 @@ impl Session<'_> {
                     "in all: {} bytes sent, {} bytes received",
                     traffic.0, traffic.1
                 ));
-                let place = place_of(reached.server.as_ref());
-                if reached.server.is_some() {
-                    self.record(began, reach_time, reached.started);
+                let ready = reached.ready();
+                let server = ready.as_ref().map(|(ready, at)| hetzner::by_our_clock(ready, *at));
+                let place = place_of(server.as_ref());
+                if let Some((ready, at)) = ready {
+                    let reach = at.saturating_duration_since(began);
+                    self.record(began, reach, ready.fresh_server);
                 }
                 self.runtime.block_on(reached.connection.close());
                 self.terminal.say(&format!(

@@ -374,3 +374,29 @@ fn init_checks_a_token_and_writes_it_for_the_user_alone() {
     let unit = std::fs::read_to_string(unit).unwrap();
     assert!(unit.contains("\" reap\n") && !unit.contains(TOKEN), "{unit}");
 }
+
+/// The server takes an hour, until the test lets it come: everything that will be sent is
+/// read and compressed by then.
+#[test]
+fn what_will_be_sent_waits_for_the_server() {
+    let action_secs = [("default".to_owned(), 0.05), ("create_server".to_owned(), 3600.0)].into();
+    let Some(simulator) = cloud(Scenario { action_secs, ..Scenario::default() }) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    const BYTES: usize = 20 << 20;
+    project.write("data", "all of it is the same ".repeat(BYTES / 22 + 1));
+    let mut command = project.command("-v sync");
+    let command = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let run = command.spawn().unwrap();
+    // Once to know its digest, and once more to say it.
+    let read = || {
+        let text = std::fs::read_to_string(format!("/proc/{}/io", run.id())).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+        count.and_then(|count| count.parse::<usize>().ok()).unwrap_or(0)
+    };
+    wait_until("that all is read twice", || read() > 2 * BYTES);
+    simulator.shared().advance(3600.0);
+    let found = ended(run.wait_with_output().unwrap());
+    assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));
+    assert!(found.stderr.contains("synced: 4 written"), "{}", found.stderr);
+}

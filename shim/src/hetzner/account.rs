@@ -25,7 +25,7 @@ use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
 use super::link::{self, RETURN_DEADLINE};
 use super::naming::{Owner, PROJECT, ProjectKey};
-use super::provision::{Provided, Provision, Tell};
+use super::provision::{Provided, Provision, Tell, device_of};
 use super::trouble::{Kind, Trouble};
 use super::wishes::Wishes;
 use crate::connection::Connection;
@@ -378,7 +378,7 @@ impl Drop for InUse {
 }
 
 fn reached(held: &Held, volume: &Volume, fresh: (bool, bool), in_use: InUse) -> Reached {
-    let device = volume.linux_device.rsplit('/').next().unwrap_or_default().to_owned();
+    let device = device_of(volume).to_owned();
     let now = in_use.account.client.now().as_second();
     Reached {
         connection: held.connection.clone(),

@@ -46,6 +46,9 @@ pub trait Tell: Send + Sync {
     fn step(&self, text: &str);
     /// What the user should know.
     fn warn(&self, text: &str);
+    /// Which disk the project will have, as the agent finds it: known long before the
+    /// server answers.
+    fn disk(&self, _device: &str) {}
 }
 
 /// What it takes to provision.
@@ -316,6 +319,7 @@ impl Provision<'_> {
             Trouble::new(Kind::Other, "the server has no public address: Hetzner gave it none")
         })?;
         let patience = Patience { gone_after: Duration::from_secs(self.wishes.gone_after_secs) };
+        self.tell.disk(device_of(&volume));
         self.tell.step(if fresh_server { "the server boots" } else { "calling the server" });
         let ready = async {
             let waited = self.client.wait(under_way, ACTION_DEADLINE).await;
@@ -434,6 +438,11 @@ impl Provision<'_> {
 
 fn is_volume_busy(error: &Error) -> bool {
     matches!(error.code(), Some(Code::Locked | Code::VolumeAlreadyAttached))
+}
+
+/// The name of a volume's device below `/dev/disk/by-id`.
+pub fn device_of(volume: &Volume) -> &str {
+    volume.linux_device.rsplit('/').next().unwrap_or_default()
 }
 
 /// Whether another place or type may do better.

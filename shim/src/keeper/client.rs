@@ -50,7 +50,7 @@ const PASSED_ON: [&str; 8] = [
 /// A command's socket to the keeper. While it is open, the command counts.
 #[derive(Debug)]
 pub struct Talk {
-    read: BufReader<OwnedReadHalf>,
+    _read: BufReader<OwnedReadHalf>,
     _write: OwnedWriteHalf,
 }
 
@@ -144,16 +144,9 @@ pub async fn talk(place: &Place, ask: Ask, tell: &dyn Tell) -> Result<(Event, Ta
         match words::read(&mut read).await.map_err(lost)? {
             Event::Step(text) => tell.step(&text),
             Event::Warning(text) => tell.warn(&text),
-            last => return Ok((last, Talk { read, _write: write })),
+            Event::Disk(device) => tell.disk(&device),
+            last => return Ok((last, Talk { _read: read, _write: write })),
         }
-    }
-}
-
-impl Talk {
-    /// Whether the keeper is still there; it says nothing more.
-    pub async fn until_gone(&mut self) {
-        // Whatever comes, or the end.
-        drop(words::read::<Event>(&mut self.read).await);
     }
 }
 

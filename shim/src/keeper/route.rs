@@ -1,39 +1,106 @@
-//! Streams to an agent by way of the keeper.
+//! Streams to an agent by way of the keeper: also before the server is there. What is
+//! said until then waits, compressed, in memory.
 
-use tokio::io::BufReader;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use tokio::io::{AsyncWriteExt, BufReader, DuplexStream};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::place::Place;
-use super::words::{self, Ask, Event, Hello};
+use super::words::{self, Ask, Event, Hello, Ready};
 use crate::connection::VERSION;
 use crate::failure::Failure;
 use crate::hetzner::trouble::{Kind, Trouble};
 
+/// Bytes that wait at most for a server that is still to come.
+pub const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// Whether the server is there.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// Not yet.
+    Awaited,
+    /// Since then.
+    There(Box<Ready>, Instant),
+    /// It will not come.
+    Failed(Trouble),
+}
+
 /// Where to open streams.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KeeperRoute {
     place: Place,
-    ticket: u64,
+    arrival: watch::Receiver<Arrival>,
+    runtime: Handle,
 }
 
 impl KeeperRoute {
-    /// To what a ticket was given for.
-    pub const fn new(place: Place, ticket: u64) -> Self {
-        Self { place, ticket }
+    /// To what arrives.
+    pub const fn new(place: Place, arrival: watch::Receiver<Arrival>, runtime: Handle) -> Self {
+        Self { place, arrival, runtime }
+    }
+
+    /// What has arrived so far, and when.
+    pub fn ready(&self) -> Option<(Ready, Instant)> {
+        match &*self.arrival.borrow() {
+            Arrival::There(ready, at) => Some((Ready::clone(ready), *at)),
+            Arrival::Awaited | Arrival::Failed(_) => None,
+        }
+    }
+
+    /// Where the agent is, once that is known.
+    pub fn address(&self) -> SocketAddr {
+        let unknown = || SocketAddr::from(([0, 0, 0, 0], crate::hetzner::link::AGENT_PORT));
+        self.ready().map_or_else(unknown, |(ready, _)| ready.address)
+    }
+
+    /// Waits until the server is there. Not within async code.
+    pub fn wait(&self) -> Result<(), Failure> {
+        self.runtime.block_on(self.arrived()).map(drop)
+    }
+
+    async fn arrived(&self) -> Result<Ready, Failure> {
+        let mut arrival = self.arrival.clone();
+        let seen = arrival.wait_for(|arrival| !matches!(arrival, Arrival::Awaited)).await;
+        match seen.as_deref() {
+            Ok(Arrival::There(ready, _)) => Ok(Ready::clone(ready)),
+            Ok(Arrival::Failed(trouble)) => Err(Failure::Server(trouble.clone())),
+            Ok(Arrival::Awaited) | Err(_) => Err(lost(std::io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     /// Opens a stream.
     pub async fn open(&self) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), Failure> {
+        let ticket = self.arrived().await?.ticket;
         let (mut read, mut write) = connect(&self.place).await?;
-        let ask = Ask::Stream { ticket: self.ticket };
-        let hello = Hello { version: VERSION.to_owned(), ask };
+        let hello = Hello { version: VERSION.to_owned(), ask: Ask::Stream { ticket } };
         words::write(&mut write, &hello).await.map_err(lost)?;
         match words::read(&mut read).await.map_err(lost)? {
             Event::Opened => Ok((read, write)),
             Event::Failed(trouble) => Err(Failure::Server(trouble)),
             _ => Err(lost(std::io::ErrorKind::InvalidData.into())),
         }
+    }
+
+    /// Opens a stream when the server is there, and carries what has waited, and all
+    /// that follows. If it does not come, both directions just end.
+    pub async fn carry(self, waiting: DuplexStream) {
+        let Ok((mut read, mut write)) = self.open().await else { return };
+        let (mut from_us, mut to_us) = tokio::io::split(waiting);
+        let upwards = async {
+            // An error ends the stream, and the other end tells.
+            drop(tokio::io::copy(&mut from_us, &mut write).await);
+            drop(write.shutdown().await);
+        };
+        let downwards = async {
+            drop(tokio::io::copy_buf(&mut read, &mut to_us).await);
+            drop(to_us.shutdown().await);
+        };
+        tokio::join!(upwards, downwards);
     }
 }
 

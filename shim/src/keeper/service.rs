@@ -336,6 +336,10 @@ impl Tell for Teller {
     fn warn(&self, text: &str) {
         drop(self.0.send(Event::Warning(text.to_owned())));
     }
+
+    fn disk(&self, device: &str) {
+        drop(self.0.send(Event::Disk(device.to_owned())));
+    }
 }
 
 /// Carries a stream between a command and the agent, byte for byte.

@@ -85,6 +85,8 @@ pub enum Event {
     Step(String),
     /// What the user should know.
     Warning(String),
+    /// Which disk the project will have; the server is still to come.
+    Disk(String),
     /// The server is reached.
     Ready(Ready),
     /// The stream is open.

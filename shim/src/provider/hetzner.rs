@@ -1,11 +1,14 @@
 //! The Hetzner provider, as a command sees it: it asks the keeper for a server.
 
 use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use burst_agent::identity::Patience;
 use burst_hcloud::volume::{GB_MAX, GB_MIN};
 use burst_protocol::FileName;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::Reached;
 use crate::arguments::Flags;
@@ -16,10 +19,10 @@ use crate::hetzner::naming::ProjectKey;
 use crate::hetzner::provision::Tell;
 use crate::hetzner::trouble::{Kind, Trouble};
 use crate::hetzner::wishes::Wishes;
-use crate::keeper::client::{self, Talk};
+use crate::keeper::client;
 use crate::keeper::place::Place;
-use crate::keeper::route::KeeperRoute;
-use crate::keeper::words::{Ask, Event};
+use crate::keeper::route::{Arrival, KeeperRoute};
+use crate::keeper::words::{Ask, Event, Ready};
 use crate::provider::local::grace_secs;
 use crate::settings::{Settings, SettingsError};
 use crate::sources::below_root;
@@ -31,13 +34,8 @@ pub const NAME: &str = "hetzner";
 
 /// A command's hold on the server: over when it is dropped.
 #[derive(Debug)]
-pub struct Lease(Talk);
-
-impl Lease {
-    /// Returns when the keeper is gone.
-    pub async fn until_gone(&mut self) {
-        self.0.until_gone().await;
-    }
+pub struct Lease {
+    _end: mpsc::Sender<()>,
 }
 
 /// Servers of one token.
@@ -61,40 +59,99 @@ impl HetznerProvider {
     }
 
     /// Reaches a server that has the volume of a workspace; `anew` if the connection that
-    /// was had for it does not work.
+    /// was had for it does not work. Returns as soon as it is known which disk that will
+    /// be: what is to be said can be said, and waits for the server.
     pub fn reach(
         &self,
         runtime: &Handle,
         root: &Path,
         wishes: &Wishes,
         anew: bool,
-        terminal: &Terminal,
+        terminal: &Arc<Terminal>,
     ) -> Result<Reached, Failure> {
         let path = below_root(root).map_err(Failure::Workspace)?;
-        let ask = || Ask::Reach {
-            credentials: self.credentials.clone(),
-            path: path.clone(),
-            wishes: Box::new(wishes.clone()),
-            anew,
-        };
-        let asked = client::ask(&self.directories, ask, terminal);
-        let (event, talk) = runtime.block_on(asked)?;
-        let Event::Ready(ready) = event else { return Err(odd("it is not ready")) };
-        let device = FileName::new(ready.device.as_bytes())
-            .map_err(|_| odd("the volume's name is no file name"))?;
         let place = Place::open(&self.directories.state)?;
-        let route = KeeperRoute::new(place, ready.ticket);
-        // From here on its age is told by our clock, which may be wrong.
-        let created = burst_hcloud::Timestamp::now().as_second() - ready.age_secs;
-        let server = ServerSummary { created, ..ready.server };
+        let (arrive, arrival) = watch::channel(Arrival::Awaited);
+        let (end, ended) = mpsc::channel::<()>();
+        let (know, known) = mpsc::channel();
+        let relay = Relay { terminal: terminal.clone(), know: know.clone() };
+        let (directories, credentials) = (self.directories.clone(), self.credentials.clone());
+        let (asking, wishes) = (runtime.clone(), wishes.clone());
+        std::thread::spawn(move || {
+            let ask = || Ask::Reach {
+                credentials: credentials.clone(),
+                path: path.clone(),
+                wishes: Box::new(wishes.clone()),
+                anew,
+            };
+            let asked = asking.block_on(client::ask(&directories, ask, &relay));
+            relay.terminal.quiet();
+            match asked {
+                Ok((Event::Ready(ready), talk)) => {
+                    let device = ready.device.clone();
+                    arrive.send_replace(Arrival::There(Box::new(ready), Instant::now()));
+                    drop(know.send(Ok(device)));
+                    // The server is in use until whoever reached it is done.
+                    match ended.recv() {
+                        Ok(()) | Err(_) => drop(talk),
+                    }
+                }
+                Ok(_) => {
+                    drop(know.send(Err(odd("it is not ready"))));
+                }
+                Err(failure) => {
+                    arrive.send_replace(Arrival::Failed(trouble_of(&failure)));
+                    drop(know.send(Err(failure)));
+                }
+            }
+        });
+        let device = known.recv().unwrap_or_else(|_| Err(odd("it says nothing")))?;
+        let device = FileName::new(device.as_bytes())
+            .map_err(|_| odd("the volume's name is no file name"))?;
+        let route = KeeperRoute::new(place, arrival, runtime.clone());
         Ok(Reached {
-            connection: Connection::through(route, ready.address),
-            started: ready.fresh_server,
+            connection: Connection::through(route),
+            started: false,
             device: Some(device),
-            server: Some(server),
-            lease: Some(Lease(talk)),
+            lease: Some(Lease { _end: end }),
         })
     }
+}
+
+/// Passes on what the keeper tells.
+struct Relay {
+    terminal: Arc<Terminal>,
+    know: mpsc::Sender<Result<String, Failure>>,
+}
+
+impl Tell for Relay {
+    fn step(&self, text: &str) {
+        self.terminal.begin(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.terminal.warn(text);
+    }
+
+    fn disk(&self, device: &str) {
+        // Whoever waits needs to hear it once.
+        drop(self.know.send(Ok(device.to_owned())));
+    }
+}
+
+/// A failure as those hear it who already speak.
+fn trouble_of(failure: &Failure) -> Trouble {
+    match failure {
+        Failure::Server(trouble) => trouble.clone(),
+        other => Trouble::own(Kind::Keeper, other),
+    }
+}
+
+/// What a server is and costs, its age told by our clock, which may be wrong.
+pub fn by_our_clock(ready: &Ready, at: Instant) -> ServerSummary {
+    let age = ready.age_secs + i64::try_from(at.elapsed().as_secs()).unwrap_or(0);
+    let created = burst_hcloud::Timestamp::now().as_second() - age;
+    ServerSummary { created, ..ready.server.clone() }
 }
 
 /// What a command wishes for. An error if no volume can have the size that is set.

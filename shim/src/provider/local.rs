@@ -229,7 +229,7 @@ impl LocalProvider {
 }
 
 fn reached(connection: Connection, started: bool) -> Reached {
-    Reached { connection, started, device: None, server: None, lease: None }
+    Reached { connection, started, device: None, lease: None }
 }
 
 /// Seconds of silence after which the other end counts as gone. Nobody has to set

@@ -6,11 +6,13 @@ pub mod local;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use burst_protocol::FileName;
 
 use crate::connection::Connection;
-use crate::hetzner::account::ServerSummary;
+use crate::keeper::route::KeeperRoute;
+use crate::keeper::words::Ready;
 
 /// A log that has grown beyond this is begun anew.
 const LOG_BYTES_MAX: u64 = 1 << 20;
@@ -20,14 +22,24 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 pub struct Reached {
     /// The connection.
     pub connection: Connection,
-    /// Whether the agent was started for it.
+    /// Whether the agent on this machine was started for it.
     pub started: bool,
     /// The project's own disk; none where projects share the agent's.
     pub device: Option<FileName>,
-    /// The server; none: this machine.
-    pub server: Option<ServerSummary>,
     /// As long as it is held, the server is in use.
     pub lease: Option<hetzner::Lease>,
+}
+
+impl Reached {
+    /// Whether it is a server, and not this machine.
+    pub const fn is_remote(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// What has arrived of the server by now, and when.
+    pub fn ready(&self) -> Option<(Ready, Instant)> {
+        self.connection.route().and_then(KeeperRoute::ready)
+    }
 }
 
 /// Opens a log of a process that outlives us, private and not too long.
