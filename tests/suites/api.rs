@@ -43,7 +43,6 @@ fn new_server(image: Id, name: &str) -> NewServer {
         location: "fsn1".into(),
         image,
         volumes: Vec::new(),
-        firewalls: Vec::new(),
         labels: labels("server"),
         user_data: "secret".into(),
         automount: false,

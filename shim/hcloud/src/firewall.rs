@@ -95,9 +95,4 @@ impl Client {
     ) -> Result<Made<Firewall>, Error> {
         self.made(&new.name, new, ours).await
     }
-
-    /// Deletes a firewall that no server uses. One that is gone is deleted.
-    pub async fn delete_firewall(&self, id: Id) -> Result<(), Error> {
-        self.delete(&format!("/firewalls/{id}")).await.map(drop)
-    }
 }

@@ -130,21 +130,12 @@ pub struct NewServer {
     /// Volumes of the same location to attach at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Id>,
-    /// Firewalls to apply at once.
-    pub firewalls: Vec<FirewallRef>,
     /// Its labels.
     pub labels: Labels,
     /// What only root on the server may read. At most [`USER_DATA_BYTES_MAX`].
     pub user_data: String,
     /// Whether the guest mounts volumes by itself.
     pub automount: bool,
-}
-
-/// A firewall to apply.
-#[derive(Clone, Debug, Serialize)]
-pub struct FirewallRef {
-    /// Its number.
-    pub firewall: Id,
 }
 
 impl std::fmt::Debug for NewServer {

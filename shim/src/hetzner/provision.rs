@@ -204,7 +204,6 @@ impl Provision<'_> {
                 location: location.clone(),
                 image: image.id,
                 volumes: here.iter().map(|volume| volume.id).collect(),
-                firewalls: Vec::new(),
                 labels: self.server_labels(&keys),
                 user_data: user_data.to_text(),
                 automount: false,
