@@ -102,6 +102,18 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// PTRACE_ATTACH, by hand: there is no libc crate here.
+fn attach(pid: u64) -> i64 {
+    let mut result: i64 = 101;
+    unsafe {
+        std::arch::asm!(
+            "syscall", inout("rax") result, in("rdi") 16, in("rsi") pid, in("rdx") 0, in("r10") 0,
+            out("rcx") _, out("r11") _,
+        );
+    }
+    result
+}
+
 fn main() {
     let address: SocketAddr = "169.254.169.254:80".parse().unwrap();
     let told = TcpStream::connect_timeout(&address, Duration::from_secs(2)).and_then(|mut stream| {
@@ -133,6 +145,10 @@ fn main() {
         }
     }
     println!("memories {opened}");
+    // The control: a process of one's own can be traced.
+    let child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    println!("control {}", attach(u64::from(child.id())));
+    println!("traces {}", (1..std::process::id()).filter(|pid| attach(u64::from(*pid)) >= 0).count());
     let needle = std::env::var("NEEDLE").unwrap();
     let mut found = 0;
     let mut directories = ["/tmp", "/run", "/mnt", "/var", "/home", "/etc"].map(Into::into).to_vec();
@@ -164,6 +180,8 @@ fn secrets_stay_with_the_agent() {
     assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));
     for line in [
         "memories 0",
+        "control 0",
+        "traces 0",
         "files with the token 0",
         "metadata false",
         "NoNewPrivs:\t1",
