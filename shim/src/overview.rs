@@ -33,7 +33,9 @@ pub fn shown(report: &Report) -> String {
         lines.push("image: none (`cargo burst image build` makes one)".to_owned());
     }
     let so_far: f64 = report.servers.iter().map(|one| one.cost).sum::<f64>()
-        + report.volumes.iter().map(|one| one.cost).sum::<f64>();
+        + report.volumes.iter().map(|one| one.cost).sum::<f64>()
+        // The sum of nothing is a negative zero.
+        + 0.0;
     lines.push(format!("cost of what is there so far: {} {so_far:.2}", report.currency));
     lines.push(String::new());
     lines.join("\n")

@@ -370,3 +370,22 @@ fn the_simulator_clears_away_behind_itself() {
     simulator.wait().unwrap();
     wait_until("the hosts' end", || !is_there());
 }
+
+#[test]
+fn an_agent_that_is_killed_is_called_anew() {
+    use std::process::Command;
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("sync");
+    let server = *lock(&simulator.shared().world).servers.keys().next().unwrap();
+    let namespace = simulator.shared().hosts().unwrap().namespace_of(server).unwrap();
+    // The image starts it again, and the server is the same.
+    let script = "for pid in $(ip netns pids \"$1\"); do \
+                  grep -q burst-agent /proc/$pid/comm && kill -9 $pid; done; true";
+    let killed = Command::new("sh").args(["-c", script, "sh", &namespace]).status().unwrap();
+    assert!(killed.success());
+    let found = project.burst("run -q");
+    assert_eq!(found.stdout, "hello\n", "{found:#?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(lock(&simulator.shared().world).servers.keys().next(), Some(&server));
+}

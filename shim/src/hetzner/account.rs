@@ -206,6 +206,7 @@ impl Account {
                 self.held.lock().await
             }
         };
+        let answered = held.as_ref().map(|held| held.server.id);
         self.revive(&mut held, wishes, anew).await;
         if let Some(found) = &*held
             && let Some(volume) = found.volumes.get(&wishes.project)
@@ -220,7 +221,7 @@ impl Account {
         let mut volumes = self.volumes_on_server(&stock.inventory);
         self.make_room(held.as_mut(), &mut volumes, &wishes.project, tell).await?;
         let (client, owner, keys) = (&self.client, &self.owner, &self.keys);
-        let provision = Provision { client, owner, keys, wishes, tell };
+        let provision = Provision { client, owner, keys, wishes, tell, answered };
         let provided = provision.provide(stock).await?;
         let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
         self.keys.keep_only(&[&keys.name]);

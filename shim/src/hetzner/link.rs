@@ -18,8 +18,12 @@ pub const AGENT_PORT: u16 = 7777;
 /// slow: two minutes are usual, several have been seen.
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(15 * 60);
 
-/// How long an agent may take to answer that has answered before.
+/// How long an agent may take to answer that has answered before, until it is looked
+/// whether its server is still there.
 pub const RETURN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the agent of a running server may take that should have booted long ago.
+pub const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long each try may take. QUIC itself would double its pauses while the server
 /// boots; short tries find it soon after it is there.

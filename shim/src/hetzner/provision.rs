@@ -17,11 +17,11 @@ use burst_hcloud::firewall::{NewFirewall, Rule};
 use burst_hcloud::image::Image;
 use burst_hcloud::server::{NewServer, Server, ServerStatus};
 use burst_hcloud::volume::{NewVolume, Volume};
-use burst_hcloud::{Client, Code, Error, Made};
+use burst_hcloud::{Client, Code, Error, Id, Made};
 
 use super::inventory::Stock;
 use super::keys::{KeyPair, KeyStore};
-use super::link::{self, AGENT_PORT, BOOT_DEADLINE};
+use super::link::{self, AGENT_PORT, BOOT_DEADLINE, SILENCE_DEADLINE};
 use super::naming::{
     self, FIREWALL, FIREWALL_NAME, HOST, KEEP_PAID_HOUR, KEYS, Owner, PROJECT, PROJECT_NAME,
     SERVER, VOLUME,
@@ -63,6 +63,8 @@ pub struct Provision<'a> {
     pub wishes: &'a Wishes,
     /// Who is told.
     pub tell: &'a dyn Tell,
+    /// The server whose agent has answered before.
+    pub answered: Option<Id>,
 }
 
 /// What was provided.
@@ -328,9 +330,22 @@ impl Provision<'_> {
             }
             Ok(())
         };
-        let called = link::connect(address, &keys, patience, BOOT_DEADLINE);
+        let called = link::connect(address, &keys, patience, self.patience_with(&server));
         let ((), connection) = tokio::try_join!(ready, called)?;
         Ok(Provided { server, keys, connection, volume, fresh_server, fresh_volume })
+    }
+
+    /// How long the agent of a server may take to answer.
+    fn patience_with(&self, server: &Server) -> Duration {
+        if server.status != ServerStatus::Running {
+            return BOOT_DEADLINE;
+        }
+        if self.answered == Some(server.id) {
+            return SILENCE_DEADLINE;
+        }
+        let age = self.client.now().as_second() - server.created.as_second();
+        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
+        BOOT_DEADLINE.saturating_sub(age).max(SILENCE_DEADLINE)
     }
 
     /// Attaches a volume. The action is not waited for: the agent sees the disk when it
