@@ -221,6 +221,13 @@ fn commands_that_start_at_once_share_one_server() {
     let pattern = format!("^cargo-burst-keeper {}$", state.display());
     let keepers = std::process::Command::new("pgrep").args(["-fc", &pattern]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&keepers.stdout).trim(), "1");
+    // What is wished for last holds.
+    projects[0].ok("sync --no-reap");
+    let status = projects[0].ok("status").stdout;
+    assert_eq!(status.matches("kept until `cargo burst down`").count(), 2, "{status}");
+    projects[0].ok("sync --keep-alive 9000");
+    let status = projects[0].ok("status").stdout;
+    assert!(status.contains("deleted in 2 h 5"), "{status}");
 }
 
 #[test]
