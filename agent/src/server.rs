@@ -366,18 +366,22 @@ impl Agent {
         Ok(slot.clone())
     }
 
-    /// Lets go of the disk of a project, if nobody uses it.
-    pub fn release(&self, name: &RelativePath) -> Result<(), AgentError> {
+    /// Lets go of a disk, if nobody uses it.
+    pub fn release(&self, device: &FileName) -> Result<(), AgentError> {
+        let Disks::Volumes(volumes) = &self.disks else {
+            return Err(AgentError::Disk("has no volumes"));
+        };
+        let directory = volume::project_on(device);
         let mut slots = lock(&self.slots);
-        let Some(slot) = slots.get(name) else { return Ok(()) };
-        if slot.queue.is_busy() {
-            return Err(AgentError::Disk("is in use"));
+        let on_it = slots.values().find(|slot| slot.directory == directory).cloned();
+        if let Some(slot) = &on_it {
+            if slot.queue.is_busy() {
+                return Err(AgentError::Disk("is in use"));
+            }
+            slot.close();
         }
-        slot.close();
-        if let Disks::Volumes(volumes) = &self.disks {
-            volumes.release(&slot.directory)?;
-        }
-        slots.remove(name);
+        volumes.release(&directory)?;
+        slots.retain(|_, slot| slot.directory != directory);
         Ok(())
     }
 

@@ -52,8 +52,8 @@ pub fn serve(agent: &Arc<Agent>, mut incoming: Incoming, outgoing: &Outgoing, go
             let ended = agent.end(with_volumes);
             ended.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
         }
-        Ok(FromShim::Release(project)) => {
-            let released = agent.release(&project);
+        Ok(FromShim::Release(device)) => {
+            let released = agent.release(&device);
             released.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
         }
         Ok(FromShim::Lease(lease)) => {

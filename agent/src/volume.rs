@@ -64,10 +64,8 @@ impl Volumes {
         device: &FileName,
         gone: impl Fn() -> bool,
     ) -> Result<PathBuf, AgentError> {
-        use std::os::unix::ffi::OsStrExt;
-        let name = Path::new(std::ffi::OsStr::from_bytes(device.as_bytes()));
-        let place = Path::new(MOUNTS).join(name);
-        let path = Path::new(DEVICES).join(name);
+        let place = Path::new(MOUNTS).join(name_of(device));
+        let path = Path::new(DEVICES).join(name_of(device));
         let began = Instant::now();
         while !path.exists() {
             if began.elapsed() > APPEARANCE_DEADLINE || gone() {
@@ -77,7 +75,7 @@ impl Volumes {
             std::thread::sleep(LOOK_EVERY);
         }
         let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
-        let project = place.join("project");
+        let project = project_on(device);
         if !is_mount(&place) {
             self.mount(&path, &place)
                 .and_then(|()| self.mend(&project).map_err(|error| ("mend", error)))
@@ -136,6 +134,16 @@ impl Volumes {
             }
         }
     }
+}
+
+/// The project's directory on a volume.
+pub fn project_on(device: &FileName) -> PathBuf {
+    Path::new(MOUNTS).join(name_of(device)).join("project")
+}
+
+fn name_of(device: &FileName) -> &Path {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(device.as_bytes()))
 }
 
 /// Writes all that is still in memory to the disk behind a path.

@@ -134,7 +134,8 @@ pub fn down(context: &Context<'_>, downing: Downing) -> Result<(), Failure> {
     let ended = end_local(context, downing.with_volumes)?;
     if context.json {
         let value = serde_json::json!({ "hetzner": swept, "local_agent_ended": ended });
-        return context.print_json(&value);
+        context.print_json(&value)?;
+        return unfinished(swept);
     }
     let mut text = swept.as_ref().map(overview::swept).unwrap_or_default();
     if swept.is_none() || ended {

@@ -62,7 +62,7 @@ impl Session<'_> {
         let (prepared, provider) = self.prepare()?;
         // The agent is reached while the workspace is scanned.
         let (reached, scanned) = std::thread::scope(|scope| {
-            let reaching = scope.spawn(|| self.reach(&provider, &prepared, false));
+            let reaching = scope.spawn(|| self.reach(&provider, false));
             let scanned = self.scan(&prepared, provider.name());
             (reaching.join().unwrap_or(Err(Failure::AgentEnding)), scanned)
         });
@@ -86,7 +86,7 @@ impl Session<'_> {
             // It was about to end when we came, or the warm connection led nowhere any
             // more: the next one will be there for us.
             provider.wait_until_ended()?;
-            reached = self.reach(&provider, &prepared, true)?;
+            reached = self.reach(&provider, true)?;
             sources = self.scan(&prepared, provider.name())?.1;
             exchanged = exchange(&reached, sources);
         }
@@ -202,17 +202,11 @@ impl Session<'_> {
         Ok(limits.min_by(f64::total_cmp))
     }
 
-    fn reach(
-        &self,
-        provider: &Provider,
-        prepared: &Prepared,
-        anew: bool,
-    ) -> Result<Reached, Failure> {
+    fn reach(&self, provider: &Provider, anew: bool) -> Result<Reached, Failure> {
         match provider {
             Provider::Local(provider) => provider.reach(&self.runtime),
             Provider::Hetzner { provider, wishes } => {
-                let root = &prepared.workspace.root;
-                let reached = provider.reach(&self.runtime, root, wishes, anew, self.terminal);
+                let reached = provider.reach(&self.runtime, wishes, anew, self.terminal);
                 match reached {
                     Err(Failure::Server(trouble))
                         if trouble.kind == Kind::TooExpensive
@@ -222,7 +216,7 @@ impl Session<'_> {
                                 .ask(&format!("{}. Go on?", trouble.messages.join(": "))) =>
                     {
                         let wishes = Wishes { spend_at_most: None, ..Wishes::clone(wishes) };
-                        provider.reach(&self.runtime, root, &wishes, anew, self.terminal)
+                        provider.reach(&self.runtime, &wishes, anew, self.terminal)
                     }
                     reached => reached,
                 }

@@ -253,6 +253,14 @@ fn the_seventeenth_project_takes_the_place_of_the_idlest() {
     assert_eq!(back.code, Some(0), "{back:#?}\n{told:#?}");
     assert!(back.stderr.contains("synced: 0 written"), "{}", back.stderr);
     assert_eq!(detached(), (17, Some("p1".into()), 0));
+    // A keeper that has just begun knows it by the labels alone.
+    let keeper = nix::unistd::Pid::from_raw(sandbox.keeper().unwrap());
+    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let back = projects[1].burst("-v sync");
+    assert_eq!(back.code, Some(0), "{back:#?}\n{}", logs(&simulator, &sandbox));
+    assert!(back.stderr.contains("synced: 0 written"), "{}", back.stderr);
+    let (volumes, gone, more) = detached();
+    assert!(volumes == 17 && gone.is_some_and(|name| name != "p1") && more == 0);
 }
 
 #[test]

@@ -54,8 +54,9 @@ pub enum FromShim {
     Adopted(Vec<u32>),
     /// Nothing more is wanted.
     Done,
-    /// Let go of the disk of a project that nobody uses, so that it can be detached.
-    Release(RelativePath),
+    /// Let go of a disk that no run uses, by its name below `/dev/disk/by-id`, so that
+    /// it can be detached.
+    Release(FileName),
     /// Somebody looks after this server.
     Lease(Lease),
 }

@@ -96,7 +96,7 @@ fn from_shim() -> Vec<FromShim> {
         FromShim::Fetch(vec![Fetch { digest, base: Some(digest) }]),
         FromShim::Adopted(vec![0, 251]),
         FromShim::Done,
-        FromShim::Release(path("home/me/app")),
+        FromShim::Release(FileName::new(b"scsi-1").unwrap()),
         FromShim::Lease(Lease {
             secs: 600,
             will: Some(Will {

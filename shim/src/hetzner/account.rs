@@ -16,7 +16,7 @@ use burst_hcloud::server::Server;
 use burst_hcloud::volume::{PER_SERVER_MAX, Volume};
 use burst_hcloud::{Client, Token};
 use burst_protocol::message::FromShim;
-use burst_protocol::{Digest, RelativePath};
+use burst_protocol::{Digest, FileName};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -24,7 +24,7 @@ use super::audit::{AuditLog, Entry};
 use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
 use super::link::{self, RETURN_DEADLINE};
-use super::naming::{Owner, PROJECT, ProjectKey};
+use super::naming::{KEYS, Owner, PROJECT, ProjectKey};
 use super::provision::{Provided, Provision, Tell, device_of};
 use super::trouble::{Kind, Trouble};
 use super::wishes::Wishes;
@@ -122,7 +122,6 @@ pub(super) struct Use {
     /// second.
     turn: u64,
     pub(super) keep_alive: Option<i64>,
-    pub(super) path: RelativePath,
 }
 
 /// A command's use of a project; over when it is dropped.
@@ -194,11 +193,10 @@ impl Account {
     pub async fn reach(
         self: &Arc<Self>,
         wishes: &Wishes,
-        path: RelativePath,
         anew: bool,
         tell: &dyn Tell,
     ) -> Result<Reached, Trouble> {
-        let in_use = self.begin_use(wishes, path);
+        let in_use = self.begin_use(wishes);
         let mut held = match self.held.try_lock() {
             Ok(held) => held,
             Err(_) => {
@@ -219,7 +217,10 @@ impl Account {
             .await
             .map_err(|error| Trouble::api("ask Hetzner what is there", &error))?;
         let mut volumes = self.volumes_on_server(&stock.inventory);
-        self.make_room(held.as_mut(), &mut volumes, &wishes.project, tell).await?;
+        if volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(&wishes.project) {
+            tell.step("detaching the volume of the project that was idle longest");
+            self.make_room(held.as_mut(), &stock.inventory, &mut volumes).await?;
+        }
         let (client, owner, keys) = (&self.client, &self.owner, &self.keys);
         let provision = Provision { client, owner, keys, wishes, tell, answered };
         let provided = provision.provide(stock).await?;
@@ -271,15 +272,9 @@ impl Account {
     async fn make_room(
         &self,
         held: Option<&mut Held>,
+        inventory: &Inventory,
         volumes: &mut BTreeMap<ProjectKey, Volume>,
-        project: &ProjectKey,
-        tell: &dyn Tell,
     ) -> Result<(), Trouble> {
-        let (Some(held), true) =
-            (held, volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(project))
-        else {
-            return Ok(());
-        };
         let idlest = {
             let uses = lock(&self.uses);
             let idle = volumes.iter().filter(|(project, _)| {
@@ -297,23 +292,40 @@ impl Account {
             let words = format!("all {PER_SERVER_MAX} volumes of the server are in use");
             return Err(Trouble::new(Kind::Quota, words));
         };
-        tell.step("detaching the volume of the project that was idle longest");
-        held.volumes.remove(&idlest);
         volumes.remove(&idlest);
-        self.let_go(&held.connection, &idlest, &volume).await
+        let connection = match (held, inventory.server_of(&self.owner)) {
+            (Some(held), _) => {
+                held.volumes.remove(&idlest);
+                held.connection.clone()
+            }
+            // A keeper that has just begun has not talked to it yet.
+            (None, Some(server)) => self.call(server).await?,
+            (None, None) => return Ok(()),
+        };
+        self.let_go(&connection, &volume).await
+    }
+
+    /// Calls the agent of a server of ours that this process has not talked to.
+    pub(super) async fn call(&self, server: &Server) -> Result<Arc<Connection>, Trouble> {
+        let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
+        let keys =
+            self.keys.load(name).map_err(|error| Trouble::with_causes(Kind::Silent, &error))?;
+        let address = server
+            .address()
+            .ok_or_else(|| Trouble::new(Kind::Silent, "the server has no public address"))?;
+        let patience = Patience::default();
+        link::connect(address, &keys, patience, RETURN_DEADLINE).await.map(Arc::new)
     }
 
     /// Has the agent let go of a volume, then detaches it.
     pub(super) async fn let_go(
         &self,
         connection: &Arc<Connection>,
-        project: &ProjectKey,
         volume: &Volume,
     ) -> Result<(), Trouble> {
-        let path = lock(&self.uses).projects.get(project).map(|found| found.path.clone());
-        if let Some(path) = path {
-            self.ask_agent(connection, FromShim::Release(path)).await?;
-        }
+        let device = FileName::new(device_of(volume).as_bytes())
+            .map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
+        self.ask_agent(connection, FromShim::Release(device)).await?;
         let detached = async {
             let actions = self.client.detach_volume(volume.id).await?;
             self.client.wait(actions, DETACH_DEADLINE).await
@@ -339,7 +351,7 @@ impl Account {
         }
     }
 
-    fn begin_use(self: &Arc<Self>, wishes: &Wishes, path: RelativePath) -> InUse {
+    fn begin_use(self: &Arc<Self>, wishes: &Wishes) -> InUse {
         let now = self.client.now().as_second();
         let mut uses = lock(&self.uses);
         // From now on there is something to look after.
@@ -355,7 +367,7 @@ impl Account {
         let keep_alive = wishes.volume_keep_alive;
         uses.turns += 1;
         let turn = uses.turns;
-        let found = Use { commands: commands + 1, last: now, turn, keep_alive, path };
+        let found = Use { commands: commands + 1, last: now, turn, keep_alive };
         uses.projects.insert(wishes.project.clone(), found);
         InUse { account: self.clone(), project: wishes.project.clone() }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use burst_agent::identity::Patience;
 use burst_hcloud::server::{Server, ServerStatus};
 use burst_hcloud::volume::Volume;
 use burst_hcloud::{Code, Error, Id, Labels};
@@ -17,8 +16,7 @@ use super::account::{Account, Held, lock, summary};
 use super::audit::Entry;
 use super::inventory::{Inventory, facts, is_of};
 use super::lease::{self, Facts, Verdict};
-use super::link::{self, RETURN_DEADLINE};
-use super::naming::{self, KEYS, LAST_USE, PROJECT, ProjectKey};
+use super::naming::{self, LAST_USE, PROJECT, ProjectKey};
 use super::provision::Tell;
 use super::trouble::{Kind, Trouble};
 use crate::connection::Connection;
@@ -271,11 +269,8 @@ impl Account {
 
     /// A server of ours that this process has never talked to.
     async fn end_unheld(&self, server: &Server) {
-        let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
-        let (Ok(keys), Some(address)) = (self.keys.load(name), server.address()) else { return };
-        let patience = Patience::default();
-        if let Ok(connection) = link::connect(address, &keys, patience, RETURN_DEADLINE).await {
-            let connection = Arc::new(connection);
+        // One that does not answer is deleted all the same.
+        if let Ok(connection) = self.call(server).await {
             drop(self.ask_agent(&connection, FromShim::End { with_volumes: false }).await);
         }
     }
@@ -293,7 +288,7 @@ impl Account {
             (Some(server), Some(held)) if held.server.id == server => {
                 let project = project_of(volume).unwrap_or_else(|| ProjectKey::from_label(""));
                 held.volumes.remove(&project);
-                self.let_go(&held.connection, &project, volume).await.map_err(failed)?;
+                self.let_go(&held.connection, volume).await.map_err(failed)?;
             }
             (Some(_), _) => return Ok(false),
             (None, _) => {}

@@ -191,13 +191,13 @@ impl Service {
             return words::write(&mut write, &Event::OtherVersion(VERSION.to_owned())).await;
         }
         match ask {
-            Ask::Reach { credentials, path, wishes, anew } => {
+            Ask::Reach { credentials, wishes, anew } => {
                 let account = match self.account(&credentials) {
                     Ok(account) => account,
                     Err(trouble) => return failed(&mut write, trouble).await,
                 };
                 let (teller, told) = teller();
-                let reached = account.reach(&wishes, path, anew, &teller);
+                let reached = account.reach(&wishes, anew, &teller);
                 let reached = {
                     let mut gone = std::pin::pin!(gone(&mut read));
                     tokio::select! {

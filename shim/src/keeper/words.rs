@@ -12,7 +12,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use burst_protocol::RelativePath;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -43,8 +42,6 @@ pub enum Ask {
     Reach {
         /// The token.
         credentials: Credentials,
-        /// The workspace root, below `/`.
-        path: RelativePath,
         /// What for.
         wishes: Box<Wishes>,
         /// Whether the warm connection was tried and does not work.

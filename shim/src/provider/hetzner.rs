@@ -25,7 +25,6 @@ use crate::keeper::route::{Arrival, KeeperRoute};
 use crate::keeper::words::{Ask, Event, Ready};
 use crate::provider::local::grace_secs;
 use crate::settings::{Settings, SettingsError};
-use crate::sources::below_root;
 use crate::state::Directories;
 use crate::terminal::Terminal;
 
@@ -58,18 +57,16 @@ impl HetznerProvider {
         &self.credentials
     }
 
-    /// Reaches a server that has the volume of a workspace; `anew` if the connection that
+    /// Reaches a server that has the volume of a project; `anew` if the connection that
     /// was had for it does not work. Returns as soon as it is known which disk that will
     /// be: what is to be said can be said, and waits for the server.
     pub fn reach(
         &self,
         runtime: &Handle,
-        root: &Path,
         wishes: &Wishes,
         anew: bool,
         terminal: &Arc<Terminal>,
     ) -> Result<Reached, Failure> {
-        let path = below_root(root).map_err(Failure::Workspace)?;
         let place = Place::open(&self.directories.state)?;
         let (arrive, arrival) = watch::channel(Arrival::Awaited);
         let (end, ended) = mpsc::channel::<()>();
@@ -80,7 +77,6 @@ impl HetznerProvider {
         std::thread::spawn(move || {
             let ask = || Ask::Reach {
                 credentials: credentials.clone(),
-                path: path.clone(),
                 wishes: Box::new(wishes.clone()),
                 anew,
             };
