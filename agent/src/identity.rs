@@ -3,12 +3,12 @@
 //! Each end has one self-signed certificate and knows the other's, byte for byte.
 //! Names, dates and issuers mean nothing: a certificate is the pinned one or the
 //! connection fails. Private keys are written with mode 0600 and never printed.
+//! How the connection moves bytes is [`crate::transport`]'s.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,6 +18,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
 use crate::error::AgentError;
+use crate::transport::{self, Patience};
 
 /// The name in every certificate and in every handshake. It identifies nobody.
 const NAME: &str = "cargo-burst";
@@ -104,19 +105,6 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
     write().map_err(|source| AgentError::State { path: path.to_owned(), source })
 }
 
-/// How patient a connection is.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// Silence after which the other end counts as gone.
-    pub gone_after: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { gone_after: Duration::from_secs(15) }
-    }
-}
-
 /// QUIC settings of the shim's end.
 pub fn client_config(
     own: &Identity,
@@ -135,7 +123,7 @@ pub fn client_config(
     tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
     let tls = QuicClientConfig::try_from(tls).map_err(identity_error)?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
-    config.transport_config(Arc::new(transport(patience)));
+    config.transport_config(Arc::new(transport::settings(patience)));
     Ok(config)
 }
 
@@ -156,28 +144,13 @@ pub fn server_config(
     tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
     let tls = QuicServerConfig::try_from(tls).map_err(identity_error)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(Arc::new(transport(patience)));
+    config.transport_config(Arc::new(transport::settings(patience)));
     Ok(config)
 }
 
 /// The name to put into a handshake.
 pub const fn server_name() -> &'static str {
     NAME
-}
-
-fn transport(patience: Patience) -> quinn::TransportConfig {
-    let mut transport = quinn::TransportConfig::default();
-    transport.max_idle_timeout(quinn::IdleTimeout::try_from(patience.gone_after).ok());
-    transport.keep_alive_interval(Some(patience.gone_after / 5));
-    transport.max_concurrent_uni_streams(0_u8.into());
-    // 4 MiB in flight fill 1 Gbit/s at 30 ms.
-    transport.stream_receive_window((4_u32 << 20).into());
-    transport.receive_window((8_u32 << 20).into());
-    transport.send_window(4 << 20);
-    let mut congestion = quinn::congestion::CubicConfig::default();
-    congestion.initial_window(512 << 10);
-    transport.congestion_controller_factory(Arc::new(congestion));
-    transport
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -1,7 +1,7 @@
 //! The remote end of cargo-burst.
 //!
 //! - [`server`] listens, knows its projects and when to end; [`identity`] is the
-//!   TLS on both ends.
+//!   TLS on both ends, [`transport`] how they move bytes.
 //! - [`session`] serves one request: a place in the [`queue`], the sync into a
 //!   [`project`] (its receiving half is `receive`), the cargo calls ([`steps`],
 //!   laid out by [`layout`]), and what they left behind ([`artifacts`]).
@@ -29,6 +29,7 @@ pub mod run;
 pub mod server;
 pub mod session;
 pub mod steps;
+pub mod transport;
 pub mod user_data;
 pub mod volume;
 
@@ -39,8 +40,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::identity::Patience;
 use crate::server::{Options, Place};
+use crate::transport::Patience;
 
 /// The agent of cargo-burst. It is started by the shim; people rarely need it.
 #[derive(Parser)]

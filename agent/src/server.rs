@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use crate::boot::{Boot, BuildUser};
 use crate::error::AgentError;
-use crate::identity::{self, Identity, Patience};
+use crate::identity::{self, Identity};
 use crate::last_will::LastWill;
 use crate::layout;
 use crate::power_cut;
@@ -34,6 +34,7 @@ use crate::run::containment::Containment;
 use crate::run::spec::from_os;
 use crate::session;
 use crate::steps::Input;
+use crate::transport::{self, Patience};
 use crate::volume::{self, Volumes};
 
 /// How long a client may take for its first bytes.
@@ -152,7 +153,7 @@ pub struct Slot {
 pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), AgentError> {
     let (config, local) = prepare(&options.place)?;
     let listening = |source| AgentError::Listen { address: options.listen, source };
-    let endpoint = quinn::Endpoint::server(config, options.listen).map_err(listening)?;
+    let endpoint = transport::endpoint(options.listen, Some(config)).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
     let agent = Arc::new(Agent::new(options.place));
     if let Some(local) = &local {

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use burst_agent::identity::{self, Identity, Patience};
+use burst_agent::identity::{self, Identity};
 use burst_agent::server::ENDING;
+use burst_agent::transport::{self, Patience};
 use burst_protocol::hello::{Preface, Reason, VERSIONS};
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_sync::SyncError;
@@ -75,7 +76,7 @@ impl Connection {
             SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let endpoint =
-            quinn::Endpoint::client(local).map_err(|error| silent(Some(Box::new(error))))?;
+            transport::endpoint(local, None).map_err(|error| silent(Some(Box::new(error))))?;
         let connecting = endpoint
             .connect_with(config, address, identity::server_name())
             .map_err(|error: ConnectError| silent(Some(Box::new(error))))?;

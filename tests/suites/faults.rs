@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use burst_agent::identity::{self, Identity, Patience};
+use burst_agent::identity::{self, Identity};
+use burst_agent::transport::Patience;
 use burst_protocol::Digest;
 use burst_protocol::codec;
 use burst_protocol::frame::{Header, Kind};

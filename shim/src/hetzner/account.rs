@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use burst_agent::identity::Patience;
+use burst_agent::transport::Patience;
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::{PER_SERVER_MAX, Volume};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use burst_agent::identity::Patience;
+use burst_agent::transport::Patience;
 use tokio::time::Instant;
 
 use super::keys::KeyPair;

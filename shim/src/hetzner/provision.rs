@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use burst_agent::identity::Patience;
+use burst_agent::transport::Patience;
 use burst_hcloud::action::Action;
 use burst_hcloud::firewall::{NewFirewall, Rule};
 use burst_hcloud::image::Image;

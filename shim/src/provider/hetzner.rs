@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use burst_agent::identity::Patience;
+use burst_agent::transport::Patience;
 use burst_hcloud::volume::{GB_MAX, GB_MIN};
 use burst_protocol::FileName;
 use tokio::runtime::Handle;

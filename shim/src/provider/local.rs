@@ -12,8 +12,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use burst_agent::identity::{self, Identity, Patience};
+use burst_agent::identity::{self, Identity};
 use burst_agent::layout::passed_on;
+use burst_agent::transport::Patience;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
