@@ -10,6 +10,8 @@
 //! to name again in the next. Bytes that would not get smaller go out as they
 //! are, if the sender says so.
 //!
+//! A stream is written in few, large pieces: each write may become a packet, and a
+//! stream of many small ones costs the other end more than its bytes (see [`Pace`]).
 //! The queues are bounded: a peer that does not read slows the sender down and
 //! costs no memory.
 
@@ -26,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::SyncError;
@@ -39,6 +42,16 @@ const GATHER_BYTES: usize = 128 << 10;
 
 /// Pending bytes below which compressing is not worth it.
 const COMPRESS_FROM_BYTES: usize = 96;
+
+/// Bytes from which on a write fills a packet.
+const PACKET_BYTES: usize = 1200;
+
+/// Small writes that go out at once.
+const BURST: u32 = 64;
+
+/// How soon one more small write may follow those. Over this time what is to be sent
+/// is gathered.
+const EARNED_EACH: Duration = Duration::from_millis(10);
 
 /// The largest zstd window that a peer may make us keep, as a power of two.
 const WINDOW_LOG_MAX: u32 = 23;
@@ -210,17 +223,55 @@ pub async fn read_preface<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Prefac
     Ok(Preface::parse_body(kind, &body)?)
 }
 
+/// When the next small write may go out.
+///
+/// The first [`BURST`] small writes go out at once, so what people wait for does. Those
+/// that follow close behind have to earn it, one each [`EARNED_EACH`], and are gathered
+/// meanwhile.
+#[derive(Debug)]
+struct Pace {
+    credit: u32,
+    earned_at: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { credit: BURST, earned_at: now }
+    }
+
+    /// Until when to gather, if not enough is earned.
+    fn gather_until(&mut self, now: Instant) -> Option<Instant> {
+        let earned = (now - self.earned_at).as_nanos() / EARNED_EACH.as_nanos();
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        if self.credit.saturating_add(earned) >= BURST {
+            *self = Self::new(now);
+        } else {
+            self.credit += earned;
+            self.earned_at += EARNED_EACH * earned;
+        }
+        (self.credit == 0).then(|| self.earned_at + EARNED_EACH)
+    }
+
+    const fn written(&mut self, bytes: usize) {
+        if bytes < PACKET_BYTES {
+            self.credit = self.credit.saturating_sub(1);
+        }
+    }
+}
+
 struct Sender<W> {
     writer: W,
     encoder: Encoder<'static>,
     pending: Vec<u8>,
     traffic: Arc<Traffic>,
+    pace: Pace,
 }
 
 impl<W: AsyncWrite + Unpin> Sender<W> {
     fn new(writer: W, level: i32, traffic: Arc<Traffic>) -> Result<Self, SyncError> {
         let encoder = Encoder::new(level).map_err(SyncError::Compression)?;
-        Ok(Self { writer, encoder, pending: Vec::new(), traffic })
+        let pace = Pace::new(Instant::now());
+        Ok(Self { writer, encoder, pending: Vec::new(), traffic, pace })
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Item>) -> Result<(), SyncError> {
@@ -228,6 +279,13 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
             self.item(item).await?;
             while let Ok(item) = queue.try_recv() {
                 self.item(item).await?;
+            }
+            while let Some(until) = self.pace.gather_until(Instant::now()) {
+                match tokio::time::timeout_at(until, queue.recv()).await {
+                    Ok(Some(item)) => self.item(item).await?,
+                    Ok(None) => break,
+                    Err(_) => {}
+                }
             }
             self.send_pending().await?;
             self.writer.flush().await.map_err(SyncError::Stream)?;
@@ -242,9 +300,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
             Item::Raw { bytes, compress: true } => self.append(Kind::Raw, &bytes)?,
             Item::Raw { bytes, compress: false } => {
                 self.send_pending().await?;
-                let header = Header::new(Kind::Raw, bytes.len())?;
-                self.write(&header.to_bytes()).await?;
-                return self.write(&bytes).await;
+                return self.frame(Kind::Raw, &bytes).await;
             }
         }
         if self.pending.len() >= GATHER_BYTES { self.send_pending().await } else { Ok(()) }
@@ -266,15 +322,20 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
         }
         for piece in pending.chunks(GATHER_BYTES * 2) {
             let packed = compress(&mut self.encoder, piece).map_err(SyncError::Compression)?;
-            let header = Header::new(Kind::Compressed, packed.len())?;
-            self.write(&header.to_bytes()).await?;
-            self.write(&packed).await?;
+            self.frame(Kind::Compressed, &packed).await?;
         }
         Ok(())
     }
 
+    /// Writes a frame at once: a header of its own would be a packet of its own.
+    async fn frame(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SyncError> {
+        let header = Header::new(kind, payload.len())?.to_bytes();
+        self.write(&[&header[..], payload].concat()).await
+    }
+
     async fn write(&mut self, bytes: &[u8]) -> Result<(), SyncError> {
         self.traffic.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.pace.written(bytes.len());
         self.writer.write_all(bytes).await.map_err(SyncError::Stream)
     }
 }
@@ -467,6 +528,76 @@ mod tests {
         .unwrap();
         sending.await.unwrap();
         writing.await.unwrap().unwrap();
+    }
+
+    /// Counts writes, and forgets what they write.
+    #[derive(Clone, Default)]
+    struct Counting(Arc<std::sync::Mutex<Vec<usize>>>);
+
+    impl AsyncWrite for Counting {
+        fn poll_write(
+            self: std::pin::Pin<&mut Self>,
+            _context: &mut std::task::Context<'_>,
+            bytes: &[u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            self.0.lock().unwrap().push(bytes.len());
+            std::task::Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(
+            self: std::pin::Pin<&mut Self>,
+            _context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(
+            self: std::pin::Pin<&mut Self>,
+            _context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Sends so many messages, one each so often; gives the sizes of the writes.
+    async fn writes_of(messages: usize, pause: Duration) -> Vec<usize> {
+        let counting = Counting::default();
+        let sender = Sender::new(counting.clone(), 1, Arc::default()).unwrap();
+        let (queue, written) = mpsc::channel(QUEUE_FRAMES);
+        let sending = tokio::spawn(sender.run(written));
+        for n in 0..messages {
+            let bytes = if n % 4 == 0 { vec![n as u8; 300] } else { vec![n as u8; 20] };
+            assert!(queue.send(Item::Message(bytes)).await.is_ok());
+            if pause.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        drop(queue);
+        sending.await.unwrap().unwrap();
+        let writes = counting.0.lock().unwrap();
+        writes.clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_small_messages_are_few_writes() {
+        for pause in [Duration::from_millis(1), Duration::ZERO] {
+            let began = Instant::now();
+            let writes = writes_of(2_000, pause).await.len() as u128;
+            let earned = began.elapsed().as_millis() / EARNED_EACH.as_millis();
+            // The last one, and 128 KiB that came together on the way.
+            let most = u128::from(BURST) + earned + 2;
+            assert!(writes <= most, "{writes} in {:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_now_and_then_goes_out_at_once() {
+        let began = Instant::now();
+        assert_eq!(writes_of(60, Duration::ZERO).await.len(), 60);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(writes_of(500, Duration::from_millis(20)).await.len(), 500);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
