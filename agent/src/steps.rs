@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use burst_protocol::ByteBuf;
-use burst_protocol::limit::INPUT_WINDOW_BYTES;
+use burst_protocol::limit::{INPUT_WINDOW_BYTES, OUTPUT_BYTES_MAX, OUTPUT_WINDOW_BYTES};
 use burst_protocol::message::{
     Call, Ending, FromAgent, FromShim, JsonMessages, RunRequest, Step, Stream, WindowSize,
 };
 use burst_sync::SyncError;
+use burst_sync::window::{self, Window};
 use burst_sync::wire::{Incoming, Outgoing};
 
 use crate::artifacts::JsonLines;
@@ -29,7 +30,7 @@ use crate::server::Agent;
 const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
 /// What reaches a run from outside.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Input {
     control: Option<Control>,
     queue: Option<mpsc::Sender<Vec<u8>>>,
@@ -41,6 +42,24 @@ pub struct Input {
     /// Input that came before the run was there.
     early: Vec<Vec<u8>>,
     early_end: bool,
+    /// Output that the client has not taken yet.
+    output: Arc<Window>,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self {
+            control: None,
+            queue: None,
+            waiting: Arc::default(),
+            terminals: Vec::new(),
+            interrupted: false,
+            killed: false,
+            early: Vec::new(),
+            early_end: false,
+            output: Arc::new(Window::new(OUTPUT_WINDOW_BYTES)),
+        }
+    }
 }
 
 impl Input {
@@ -105,8 +124,13 @@ pub fn listen(mut incoming: Incoming, input: &Mutex<Input>) -> (Incoming, Option
             Ok(FromShim::Signal(signal)) => input.signal(signal),
             Ok(FromShim::Resize(size)) => input.resize(size),
             Ok(FromShim::Kill) => input.kill(),
-            Ok(other) => return (incoming, Some(other)),
+            Ok(FromShim::OutputTaken(cost)) => input.output.taken(cost),
+            Ok(other) => {
+                input.output.close();
+                return (incoming, Some(other));
+            }
             Err(_) => {
+                input.output.close();
                 input.kill();
                 return (incoming, None);
             }
@@ -284,7 +308,7 @@ impl<'a> Steps<'a> {
                 let taken = bytes.len();
                 let result = stream.write_all(&bytes);
                 waiting.fetch_sub(taken, std::sync::atomic::Ordering::Relaxed);
-                let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+                let taken = u32::try_from(window::cost(taken)).unwrap_or(u32::MAX);
                 if result.is_err() || outgoing.message(&FromAgent::InputTaken(taken)).is_err() {
                     return;
                 }
@@ -297,15 +321,19 @@ impl<'a> Steps<'a> {
     /// Carries a stream of the run to the client, on a thread.
     fn carry(&self, stream: Stream, mut from: File, json: JsonMessages) -> JoinHandle<JsonLines> {
         let outgoing = self.outgoing.clone();
+        let window = lock(&self.input).output.clone();
         std::thread::spawn(move || {
             let mut lines = JsonLines::new(json);
             let send = |bytes: Vec<u8>| {
                 if !bytes.is_empty() {
+                    window.sent(bytes.len());
                     // If the client is gone, the listener ends the run.
                     drop(outgoing.message(&FromAgent::Output { stream, bytes: bytes.into() }));
                 }
             };
-            while let Some(bytes) = stdio::read_some(&mut from) {
+            loop {
+                window.wait_for_room(OUTPUT_BYTES_MAX);
+                let Some(bytes) = stdio::read_some(&mut from) else { break };
                 send(lines.push(bytes));
             }
             send(lines.finish());

@@ -7,6 +7,7 @@ use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use burst_protocol::hello::Preface;
+use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{
     Artifact, Ending, FromAgent, FromShim, RunRequest, Step, Terminal as TerminalInfo,
 };
@@ -16,6 +17,7 @@ use burst_sync::SyncError;
 use burst_sync::ignore_rules::IgnoreRules;
 use burst_sync::pack::PackStore;
 use burst_sync::stat_cache::StatCache;
+use burst_sync::window::Taken;
 use burst_sync::wire::{Incoming, Outgoing};
 use rustix::termios::isatty;
 
@@ -262,6 +264,7 @@ impl Exchange<'_> {
         let terminal = self.session.terminal;
         let mut outcome = Outcome::default();
         let mut window = None;
+        let mut taken = Taken::of(OUTPUT_WINDOW_BYTES);
         loop {
             let lost = |source| Failure::Lost { started: true, source };
             match incoming.message().map_err(lost)? {
@@ -279,10 +282,14 @@ impl Exchange<'_> {
                         drop(outgoing.message(&FromShim::Kill));
                         return Err(Failure::Output(error));
                     }
+                    if let Some(cost) = taken.add(bytes.len()) {
+                        // A connection that is lost is noticed by what comes next.
+                        drop(outgoing.message(&FromShim::OutputTaken(cost)));
+                    }
                 }
-                FromAgent::InputTaken(count) => {
+                FromAgent::InputTaken(cost) => {
                     if let Some(window) = &window {
-                        window.taken(count);
+                        window.taken(cost);
                     }
                 }
                 FromAgent::Changed(changes) => outcome.changes.extend(changes),

@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -48,20 +49,22 @@ fn waiter(project: &Project<'_>, extra: &str) {
     );
 }
 
-/// Processes of this machine whose program is the project's.
-fn alive(project: &Project<'_>) -> usize {
+/// Processes of this machine whose program is the project's, below `/proc`.
+fn processes(project: &Project<'_>) -> impl Iterator<Item = PathBuf> {
     let program = project.root.join("target/debug/hello");
-    std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter(|entry| {
-            std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
-                let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
-                first == program.as_os_str().as_encoded_bytes() || first == b"target/debug/hello"
-            }) && std::fs::read_to_string(entry.path().join("environ"))
-                .is_ok_and(|environ| environ.contains(project.sandbox.path().to_str().unwrap()))
-        })
-        .count()
+    let sandbox = project.sandbox.path().to_str().unwrap().to_owned();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    entries.filter(move |process| {
+        std::fs::read(process.join("cmdline")).is_ok_and(|line| {
+            let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+            first == program.as_os_str().as_encoded_bytes() || first == b"target/debug/hello"
+        }) && std::fs::read_to_string(process.join("environ"))
+            .is_ok_and(|environ| environ.contains(&sandbox))
+    })
+}
+
+fn alive(project: &Project<'_>) -> usize {
+    processes(project).count()
 }
 
 fn start(project: &Project<'_>) -> Child {
@@ -141,6 +144,49 @@ fn large_output_is_complete_and_unmixed() {
     let expected = |name: &str| (0..50_000).map(|n| format!("{n} {name}\n")).collect::<String>();
     assert!(ended.stdout == expected("out"));
     assert!(ended.stderr.ends_with(&expected("err")));
+}
+
+/// Lines of very different lengths, so slowly that each is a message of its own.
+const DRIPS: &str = r#"fn main() {
+    let start = std::time::Instant::now();
+    for n in 0..20_000u32 {
+        println!("{n} {}", "x".repeat(if n.is_multiple_of(4) { 200 } else { 2 }));
+        while start.elapsed() < std::time::Duration::from_micros(60) * n {}
+    }
+}
+"#;
+
+#[test]
+fn output_that_nobody_reads_for_a_while_waits() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("drips");
+    project.write("src/main.rs", DRIPS);
+    let mut child = project.command("-q run -q").stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut got = vec![0];
+    stdout.read_exact(&mut got).unwrap();
+    // Until the program is stuck in `write`: nothing has room for more.
+    let mut last = None;
+    wait_until("the program waits for a reader", || {
+        let before = std::mem::replace(&mut last, stuck_in_write(&project));
+        before.is_some() && before == last
+    });
+    stdout.read_to_end(&mut got).unwrap();
+    assert!(child.wait().unwrap().success());
+    let got = String::from_utf8(got).unwrap();
+    let expected =
+        |n: u32| format!("{n} {}", "x".repeat(if n.is_multiple_of(4) { 200 } else { 2 }));
+    assert!(got.lines().eq((0..20_000).map(expected)), "{} lines", got.lines().count());
+}
+
+/// Bytes that the project's program has written, if it waits in `write`.
+fn stuck_in_write(project: &Project<'_>) -> Option<String> {
+    let process = processes(project).next()?;
+    let of = |file| std::fs::read_to_string(process.join(file)).ok();
+    let in_write = of("syscall")?.starts_with("1 ");
+    let io = of("io")?;
+    let written = io.lines().find(|line| line.starts_with("wchar"))?;
+    in_write.then(|| written.to_owned())
 }
 
 #[test]

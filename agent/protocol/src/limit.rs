@@ -44,5 +44,9 @@ pub const USER_DATA_BYTES_MAX: usize = 32 << 10;
 /// Bytes of one output message.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of input that a run has not yet taken.
+/// Bytes of input that a run has not yet taken, and small messages counted dearer.
 pub const INPUT_WINDOW_BYTES: usize = 256 << 10;
+
+/// The same for a run's output that the shim has not yet written. At 30 ms there and
+/// back, with a quarter told at a time, that is 25 MiB a second.
+pub const OUTPUT_WINDOW_BYTES: usize = 1 << 20;

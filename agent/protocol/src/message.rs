@@ -59,6 +59,9 @@ pub enum FromShim {
     Release(FileName),
     /// Somebody looks after this server.
     Lease(Lease),
+    /// Output messages of this cost have been written. The agent never has more than
+    /// [`OUTPUT_WINDOW_BYTES`](crate::limit::OUTPUT_WINDOW_BYTES) on the way.
+    OutputTaken(u32),
 }
 
 /// What the agent says.
@@ -114,7 +117,7 @@ pub enum FromAgent {
     Status(AgentStatus),
     /// The request is fulfilled; the stream ends.
     Done,
-    /// The run has taken this many bytes of input. The shim never has more than
+    /// The run has taken input messages of this cost. The shim never has more than
     /// [`INPUT_WINDOW_BYTES`](crate::limit::INPUT_WINDOW_BYTES) on the way.
     InputTaken(u32),
 }

@@ -105,6 +105,7 @@ fn from_shim() -> Vec<FromShim> {
                 headers: vec![("c".into(), "d".into())],
             }),
         }),
+        FromShim::OutputTaken(1 << 18),
     ]
 }
 

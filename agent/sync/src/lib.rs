@@ -6,7 +6,8 @@
 //!   content that both ends hold; [`pack`] keeps small ones, many to a file.
 //! - [`apply`] brings a directory from one state to the next; [`clock`] says
 //!   which time a changed file gets. [`handle`] is how trees are touched at all.
-//! - [`wire`] moves the protocol's frames over any `AsyncRead` and `AsyncWrite`.
+//! - [`wire`] moves the protocol's frames over any `AsyncRead` and `AsyncWrite`;
+//!   [`window`] bounds what a program writes while nobody reads.
 //!
 //! Which state is wanted, when to sync and what to run are the callers' affair.
 
@@ -20,6 +21,7 @@ pub mod pack;
 pub mod patch;
 pub mod scan;
 pub mod stat_cache;
+pub mod window;
 pub mod wire;
 
 pub use error::SyncError;
