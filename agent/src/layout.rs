@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use burst_protocol::message::RunRequest;
 use burst_protocol::{ByteBuf, RelativePath};
 
+use crate::agent::Agent;
 use crate::boot::BuildUser;
 use crate::error::AgentError;
 use crate::project::Project;
 use crate::run::spec::{self, Mount};
-use crate::server::Agent;
 use crate::volume::MOUNTS;
 
 /// The environment variable that tells a program in a run that it is in one.

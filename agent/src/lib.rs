@@ -1,7 +1,8 @@
 //! The remote end of cargo-burst.
 //!
-//! - [`server`] listens, knows its projects and when to end; [`identity`] is the
-//!   TLS on both ends, [`transport`] how they move bytes.
+//! - [`server`] listens and passes streams on; [`identity`] is the TLS on both ends,
+//!   [`transport`] how they move bytes. [`agent`] knows the projects (each in its
+//!   [`slot`]) and when to end.
 //! - [`session`] serves one request: a place in the [`queue`], the sync into a
 //!   [`project`] (its receiving half is `receive`), the cargo calls ([`steps`],
 //!   laid out by [`layout`]), and what they left behind ([`artifacts`]).
@@ -14,6 +15,7 @@
 //! The agent knows no cloud and no token. The shim starts this very library as
 //! its local agent: [`main`] is the program, whatever its file is called.
 
+pub mod agent;
 pub mod artifacts;
 pub mod boot;
 pub mod error;
@@ -28,6 +30,7 @@ pub mod returned;
 pub mod run;
 pub mod server;
 pub mod session;
+pub mod slot;
 pub mod steps;
 pub mod transport;
 pub mod user_data;

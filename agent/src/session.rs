@@ -23,12 +23,13 @@ use burst_sync::contents;
 use burst_sync::handle::TreeHandle;
 use burst_sync::wire::{Incoming, Outgoing};
 
+use crate::agent::Agent;
 use crate::artifacts;
 use crate::error::AgentError;
 use crate::layout::Layout;
 use crate::project::out_of_turn;
 use crate::returned::{COPIED_BYTES_MAX, ReturnedCopies};
-use crate::server::{Agent, Slot};
+use crate::slot::Slot;
 use crate::steps::{Input, Steps, listen};
 
 /// A changed source file larger than this stays on the agent, and is named.

@@ -18,13 +18,13 @@ use burst_sync::SyncError;
 use burst_sync::window::{self, Window};
 use burst_sync::wire::{Incoming, Outgoing};
 
+use crate::agent::Agent;
 use crate::artifacts::JsonLines;
 use crate::error::AgentError;
 use crate::layout::Layout;
 use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Direction, Pair};
 use crate::run::{Control, Running};
-use crate::server::Agent;
 
 /// The size of a terminal that did not tell its size.
 const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };

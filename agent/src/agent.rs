@@ -1,0 +1,330 @@
+//! What an agent has: its disks, its projects, its runs, and how long it stays.
+//!
+//! It ends by itself when it has been idle for as long as it was told to stay, and when
+//! it is asked to. How it is reached is [`crate::server`]'s.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Once, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use burst_protocol::message::{AgentStatus, Lease, ProjectStatus};
+use burst_protocol::{ByteBuf, FileName, RelativePath};
+use tokio::sync::Notify;
+
+use crate::boot::BuildUser;
+use crate::error::AgentError;
+use crate::last_will::LastWill;
+use crate::layout;
+use crate::project::Project;
+use crate::run::containment::Containment;
+use crate::run::spec::from_os;
+use crate::slot::{Slot, lock};
+use crate::steps::Input;
+use crate::volume::{self, Volumes};
+
+/// How long runs may take to end when the agent is asked to end.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long an agent waits at least for whoever has started it.
+const FIRST_STAY: Duration = Duration::from_secs(10);
+
+/// The program version, for people.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    disks: Disks,
+    containment: Containment,
+    environment: Vec<(ByteBuf, ByteBuf)>,
+    slots: Mutex<HashMap<RelativePath, Arc<Slot>>>,
+    runs: Mutex<Vec<Weak<Mutex<Input>>>>,
+    idle: Mutex<Idle>,
+    moved: Notify,
+    last_will: LastWill,
+    /// The thread that executes it is started with the first lease.
+    executes: Once,
+    ending: AtomicBool,
+    started: Instant,
+}
+
+/// Where projects are kept.
+#[derive(Debug)]
+pub enum Disks {
+    /// All below one directory.
+    Shared(PathBuf),
+    /// Each on a volume of its own.
+    Volumes(Volumes),
+}
+
+#[derive(Debug)]
+struct Idle {
+    busy: usize,
+    since: Instant,
+    /// None: it does not end by itself.
+    keep_alive: Option<Duration>,
+    /// Whether anybody has used the agent yet.
+    used: bool,
+}
+
+impl Idle {
+    /// How long the agent still stays if nothing happens; none: for ever.
+    fn rest(&self) -> Option<Duration> {
+        let least = if self.used { Duration::ZERO } else { FIRST_STAY };
+        Some(self.keep_alive?.max(least).saturating_sub(self.since.elapsed()))
+    }
+}
+
+impl Agent {
+    /// One with these disks, that stays for so long when it is idle; none: for ever.
+    pub fn new(disks: Disks, keep_alive: Option<Duration>) -> Self {
+        Self {
+            disks,
+            containment: Containment::probe(),
+            environment: layout::passed_on()
+                .map(|(name, value)| (from_os(&name), from_os(&value)))
+                .collect(),
+            slots: Mutex::default(),
+            runs: Mutex::default(),
+            idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
+            moved: Notify::new(),
+            last_will: LastWill::default(),
+            executes: Once::new(),
+            ending: AtomicBool::new(false),
+            started: Instant::now(),
+        }
+    }
+
+    /// How runs are contained here.
+    pub const fn containment(&self) -> Containment {
+        self.containment
+    }
+
+    /// The environment that every run begins with.
+    pub fn environment(&self) -> &[(ByteBuf, ByteBuf)] {
+        &self.environment
+    }
+
+    /// Whether `cargo NAME` is there as an external subcommand.
+    pub fn has_subcommand(&self, name: &str) -> bool {
+        let program = format!("cargo-{name}");
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let cargo_home =
+            std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .chain([cargo_home.join("bin")])
+            .any(|directory| directory.join(&program).is_file())
+    }
+
+    /// Whom builds run as, where that is somebody else.
+    pub const fn build_user(&self) -> Option<&BuildUser> {
+        match &self.disks {
+            Disks::Shared(_) => None,
+            Disks::Volumes(volumes) => Some(volumes.owner()),
+        }
+    }
+
+    /// The project of this name, on its disk. `gone` ends the wait for the disk.
+    pub fn slot(
+        &self,
+        name: &RelativePath,
+        device: Option<&FileName>,
+        gone: impl Fn() -> bool,
+    ) -> Result<Arc<Slot>, AgentError> {
+        let directory = match (&self.disks, device) {
+            (Disks::Shared(disk), None) => disk.join("projects").join(Project::key(name)),
+            (Disks::Volumes(volumes), Some(device)) => volumes.mounted(device, gone)?,
+            (Disks::Shared(_), Some(_)) => return Err(AgentError::Disk("has no volumes")),
+            (Disks::Volumes(_), None) => return Err(AgentError::Disk("needs a volume")),
+        };
+        let mut slots = lock(&self.slots);
+        let slot = slots
+            .entry(name.clone())
+            .or_insert_with(|| Arc::new(Slot::new(name.clone(), directory)));
+        Ok(slot.clone())
+    }
+
+    /// Lets go of a disk, if nobody uses it.
+    pub fn release(&self, device: &FileName) -> Result<(), AgentError> {
+        let Disks::Volumes(volumes) = &self.disks else {
+            return Err(AgentError::Disk("has no volumes"));
+        };
+        let directory = volume::project_on(device);
+        let mut slots = lock(&self.slots);
+        let on_it = slots.values().find(|slot| slot.directory() == directory).cloned();
+        if let Some(slot) = &on_it {
+            if slot.queue.is_busy() {
+                return Err(AgentError::Disk("is in use"));
+            }
+            slot.close();
+        }
+        volumes.release(&directory)?;
+        slots.retain(|_, slot| slot.directory() != directory);
+        Ok(())
+    }
+
+    /// Somebody looks after this server. An agent beside its user needs nobody.
+    pub fn renew(self: &Arc<Self>, lease: Lease) {
+        if matches!(self.disks, Disks::Shared(_)) {
+            return;
+        }
+        self.last_will.renew(lease);
+        self.executes.call_once(|| {
+            let agent = self.clone();
+            std::thread::spawn(move || agent.last_will.execute());
+        });
+    }
+
+    /// Counts as work until dropped.
+    pub fn busy(self: &Arc<Self>, keep_alive_secs: Option<u64>) -> Busy {
+        let mut idle = lock(&self.idle);
+        idle.busy += 1;
+        idle.used = true;
+        if let (Some(keep_alive), Some(secs)) = (&mut idle.keep_alive, keep_alive_secs) {
+            *keep_alive = Duration::from_secs(secs);
+        }
+        Busy(self.clone())
+    }
+
+    /// Lets the agent end this run when it ends itself.
+    pub fn watch(&self, input: &Arc<Mutex<Input>>) {
+        let mut runs = lock(&self.runs);
+        runs.retain(|run| run.strong_count() > 0);
+        runs.push(Arc::downgrade(input));
+    }
+
+    /// What `status` shows.
+    pub fn status(&self) -> AgentStatus {
+        let idle = lock(&self.idle);
+        let rest = idle.rest().filter(|_| idle.busy == 0);
+        let ends_in_secs = rest.map(|rest| rest.as_secs());
+        drop(idle);
+        let mut projects = Vec::new();
+        for directory in self.directories() {
+            let Some(project) = Project::name_of(&directory) else { continue };
+            let used = std::fs::metadata(directory.join("index")).and_then(|file| file.modified());
+            let idle = used.ok().and_then(|used| SystemTime::now().duration_since(used).ok());
+            let runs = lock(&self.slots).get(&project).map(|slot| slot.queue.titles());
+            projects.push(ProjectStatus {
+                project,
+                idle_secs: idle.unwrap_or_default().as_secs(),
+                runs: runs.unwrap_or_default(),
+            });
+        }
+        projects.sort_by(|a, b| a.project.cmp(&b.project));
+        AgentStatus {
+            version: VERSION.into(),
+            pid: std::process::id(),
+            up_secs: self.started.elapsed().as_secs(),
+            ends_in_secs,
+            projects,
+        }
+    }
+
+    /// Where projects are.
+    fn directories(&self) -> Vec<PathBuf> {
+        match &self.disks {
+            Disks::Shared(disk) => {
+                let entries = std::fs::read_dir(disk.join("projects")).into_iter().flatten();
+                entries.flatten().map(|entry| entry.path()).collect()
+            }
+            Disks::Volumes(_) => {
+                lock(&self.slots).values().map(|slot| slot.directory().to_owned()).collect()
+            }
+        }
+    }
+
+    /// Ends every run, and the agent when the asking session is over. Volumes are
+    /// let go; they are not ours to delete.
+    pub fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
+        self.close();
+        self.kill_runs();
+        let asked = Instant::now();
+        let waits = with_volumes || matches!(self.disks, Disks::Volumes(_));
+        while waits && self.is_busy() && asked.elapsed() < END_DEADLINE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        match &self.disks {
+            Disks::Shared(disk) if with_volumes => {
+                let path = disk.join("projects");
+                match std::fs::remove_dir_all(&path) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(AgentError::State { path, source });
+                    }
+                    _ => {}
+                }
+            }
+            Disks::Shared(_) => {}
+            Disks::Volumes(volumes) => {
+                for slot in lock(&self.slots).values() {
+                    slot.close();
+                    volumes.release(slot.directory())?;
+                }
+            }
+        }
+        self.moved.notify_one();
+        Ok(())
+    }
+
+    /// Takes no more work from now on.
+    pub fn close(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it takes no more work.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    fn is_busy(&self) -> bool {
+        lock(&self.slots).values().any(|slot| slot.queue.is_busy())
+    }
+
+    /// Ends every run, now.
+    pub fn kill_runs(&self) {
+        for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
+            lock(&run).kill();
+        }
+    }
+
+    /// Returns when the agent has been idle for long enough or is to end.
+    pub async fn until_idle(&self) {
+        loop {
+            if self.is_ending() {
+                return;
+            }
+            let wait = {
+                let idle = lock(&self.idle);
+                match idle.busy {
+                    0 => idle.rest().unwrap_or(Duration::MAX),
+                    _ => Duration::MAX,
+                }
+            };
+            if wait.is_zero() {
+                return;
+            }
+            // Woken early or not, look again.
+            drop(
+                tokio::time::timeout(wait.min(Duration::from_secs(3600)), self.moved.notified())
+                    .await,
+            );
+        }
+    }
+}
+
+/// Work under way.
+#[derive(Debug)]
+pub struct Busy(Arc<Agent>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.0.idle);
+        idle.busy -= 1;
+        idle.since = Instant::now();
+        drop(idle);
+        self.0.moved.notify_one();
+    }
+}

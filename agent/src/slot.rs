@@ -1,0 +1,121 @@
+//! One project among the agent's: who uses it, where it is, what is known of it.
+//!
+//! A project is opened by its first use and stays open; what is on its disk is
+//! [`Project`]'s.
+
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burst_protocol::RelativePath;
+use burst_sync::stat_cache::StatCache;
+
+use crate::error::AgentError;
+use crate::power_cut;
+use crate::project::Project;
+use crate::queue::RunQueue;
+use crate::volume;
+
+/// One project among the agent's.
+#[derive(Debug)]
+pub struct Slot {
+    /// Who uses it.
+    pub queue: RunQueue,
+    name: RelativePath,
+    directory: PathBuf,
+    project: Mutex<Option<Project>>,
+    /// Runs that write to the disk; their mark is on it (see [`power_cut`]).
+    writing: Mutex<usize>,
+    artifacts: Mutex<HashMap<PathBuf, StatCache>>,
+}
+
+impl Slot {
+    /// The project of this name in this directory, which nobody has opened yet.
+    pub fn new(name: RelativePath, directory: PathBuf) -> Self {
+        Self {
+            queue: RunQueue::default(),
+            name,
+            directory,
+            project: Mutex::default(),
+            writing: Mutex::default(),
+            artifacts: Mutex::default(),
+        }
+    }
+
+    /// The project, opened if it is not. Nobody else has it meanwhile.
+    pub fn project(&self) -> Result<OpenProject<'_>, AgentError> {
+        let mut guard = lock(&self.project);
+        if !guard.as_ref().is_some_and(Project::is_there) {
+            *guard = Some(Project::open(&self.directory, &self.name)?);
+        }
+        Ok(OpenProject(guard))
+    }
+
+    /// Forgets what is known of the project: the next use looks at its disk.
+    pub fn close(&self) {
+        *lock(&self.project) = None;
+    }
+
+    /// Before a run on a disk that can go at any time.
+    pub fn mark_writing(&self) -> Result<(), AgentError> {
+        let mut writing = lock(&self.writing);
+        power_cut::mark(&self.directory)
+            .map_err(|source| AgentError::State { path: self.directory.clone(), source })?;
+        *writing += 1;
+        Ok(())
+    }
+
+    /// After it: when no run writes any more, all is forced to the disk. That takes a
+    /// while, and nobody has to wait for it.
+    pub fn settle_writing(self: &Arc<Self>) {
+        let slot = self.clone();
+        *lock(&slot.writing) -= 1;
+        std::thread::spawn(move || {
+            let flushed = volume::flush(&slot.directory);
+            let writing = lock(&slot.writing);
+            if *writing > 0 {
+                return;
+            }
+            if let Err(error) = flushed.and_then(|()| power_cut::settle(&slot.directory)) {
+                tracing::warn!("a run's mark stays: {error}");
+            }
+        });
+    }
+
+    /// Where its disk is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What is known of the files in target directories.
+    pub fn artifact_cache(&self) -> MutexGuard<'_, HashMap<PathBuf, StatCache>> {
+        lock(&self.artifacts)
+    }
+}
+
+/// A project that is open.
+#[derive(Debug)]
+pub struct OpenProject<'a>(MutexGuard<'a, Option<Project>>);
+
+impl Deref for OpenProject<'_> {
+    type Target = Project;
+
+    #[expect(clippy::expect_used, reason = "Slot::project is the only maker and has filled it")]
+    fn deref(&self) -> &Project {
+        self.0.as_ref().expect("filled by Slot::project")
+    }
+}
+
+impl DerefMut for OpenProject<'_> {
+    #[expect(clippy::expect_used, reason = "Slot::project is the only maker and has filled it")]
+    fn deref_mut(&mut self) -> &mut Project {
+        self.0.as_mut().expect("filled by Slot::project")
+    }
+}
+
+/// A lock whose holder panicked still guards data that is whole: nothing here is
+/// left half-way between two statements.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
