@@ -6,7 +6,8 @@
 //!   content that both ends hold; [`pack`] keeps small ones, many to a file.
 //! - [`apply`] brings a directory from one state to the next; [`clock`] says
 //!   which time a changed file gets. [`handle`] is how trees are touched at all.
-//! - [`wire`] moves the protocol's frames over any `AsyncRead` and `AsyncWrite`;
+//! - [`wire`] moves the protocol's frames over any `AsyncRead` and `AsyncWrite`, at a
+//!   [`pace`] that does not cut them small;
 //!   [`window`] bounds what a program writes while nobody reads.
 //!
 //! Which state is wanted, when to sync and what to run are the callers' affair.
@@ -17,6 +18,7 @@ pub mod contents;
 mod error;
 pub mod handle;
 pub mod ignore_rules;
+pub mod pace;
 pub mod pack;
 pub mod patch;
 pub mod scan;

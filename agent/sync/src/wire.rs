@@ -11,7 +11,7 @@
 //! are, if the sender says so.
 //!
 //! A stream is written in few, large pieces: each write may become a packet, and a
-//! stream of many small ones costs the other end more than its bytes (see [`Pace`]).
+//! stream of many small ones costs the other end more than its bytes (see [`crate::pace`]).
 //! The queues are bounded: a peer that does not read slows the sender down and
 //! costs no memory.
 
@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::SyncError;
+use crate::pace::Pace;
 
 /// Frames that may wait in a queue. With raw frames of 128 KiB that is 2 MiB.
 const QUEUE_FRAMES: usize = 16;
@@ -42,16 +43,6 @@ const GATHER_BYTES: usize = 128 << 10;
 
 /// Pending bytes below which compressing is not worth it.
 const COMPRESS_FROM_BYTES: usize = 96;
-
-/// Bytes from which on a write fills a packet.
-const PACKET_BYTES: usize = 1200;
-
-/// Small writes that go out at once.
-const BURST: u32 = 64;
-
-/// How soon one more small write may follow those. Over this time what is to be sent
-/// is gathered.
-const EARNED_EACH: Duration = Duration::from_millis(10);
 
 /// The largest zstd window that a peer may make us keep, as a power of two.
 const WINDOW_LOG_MAX: u32 = 23;
@@ -221,42 +212,6 @@ pub async fn read_preface<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Prefac
     let mut body = vec![0; length];
     reader.read_exact(&mut body).await.map_err(SyncError::Stream)?;
     Ok(Preface::parse_body(kind, &body)?)
-}
-
-/// When the next small write may go out.
-///
-/// The first [`BURST`] small writes go out at once, so what people wait for does. Those
-/// that follow close behind have to earn it, one each [`EARNED_EACH`], and are gathered
-/// meanwhile.
-#[derive(Debug)]
-struct Pace {
-    credit: u32,
-    earned_at: Instant,
-}
-
-impl Pace {
-    fn new(now: Instant) -> Self {
-        Self { credit: BURST, earned_at: now }
-    }
-
-    /// Until when to gather, if not enough is earned.
-    fn gather_until(&mut self, now: Instant) -> Option<Instant> {
-        let earned = (now - self.earned_at).as_nanos() / EARNED_EACH.as_nanos();
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        if self.credit.saturating_add(earned) >= BURST {
-            *self = Self::new(now);
-        } else {
-            self.credit += earned;
-            self.earned_at += EARNED_EACH * earned;
-        }
-        (self.credit == 0).then(|| self.earned_at + EARNED_EACH)
-    }
-
-    const fn written(&mut self, bytes: usize) {
-        if bytes < PACKET_BYTES {
-            self.credit = self.credit.saturating_sub(1);
-        }
-    }
 }
 
 struct Sender<W> {
@@ -483,6 +438,7 @@ mod tests {
     use burst_protocol::message::FromShim;
 
     use super::*;
+    use crate::pace::{BURST, EARNED_EACH};
 
     /// Gives out one byte at a time, so that every frame is split everywhere.
     struct Trickle<R>(R);
