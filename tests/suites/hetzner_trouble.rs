@@ -404,3 +404,28 @@ fn an_agent_that_is_killed_is_called_anew() {
     assert_eq!(found.stdout, "hello\n", "{found:#?}\n{}", logs(&simulator, &sandbox));
     assert_eq!(lock(&simulator.shared().world).servers.keys().next(), Some(&server));
 }
+
+#[test]
+fn what_cannot_be_deleted_is_named_and_is_a_failure() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("sync");
+    // As in Hetzner's console: somebody has protected it.
+    let kind = FaultKind::Answer { status: 423, code: Some("protected".into()), applied: false };
+    let (method, route) = (Some("DELETE".into()), Some("/volumes/{id}".into()));
+    let protected = Fault { method, route, call: None, times: None, kind };
+    lock(&simulator.shared().world).scenario.faults = vec![protected];
+    let told = project.burst("down --with-volumes --json");
+    assert_explained(&told, 113, "not everything could be deleted", "");
+    let report: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    let swept = &report["hetzner"];
+    assert_eq!(swept["servers"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(swept["volumes"].as_array().unwrap().len(), 0, "{report}");
+    assert!(swept["failed"][0].as_str().unwrap().contains("protected"), "{report}");
+    let again = project.burst("down --with-volumes");
+    assert_explained(&again, 113, "not everything could be deleted", "");
+    lock(&simulator.shared().world).scenario.faults.clear();
+    project.ok("down --with-volumes --json");
+    assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);
+}
