@@ -16,7 +16,7 @@ pub enum Own {
     Agent = 113,
     /// The run was lost: agent, connection or its disk gave up.
     Run = 114,
-    /// cargo ran, but its results could not be written here.
+    /// cargo ran, but its results or its output could not be written here.
     Results = 115,
 }
 

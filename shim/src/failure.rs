@@ -13,6 +13,9 @@ use crate::exit_code::Own;
 use crate::hetzner::trouble::{Kind, Trouble};
 use crate::settings::{self, SettingsError};
 
+/// How a program that SIGPIPE has ended looks to a shell: 128 and the signal's number.
+const SIGPIPE_CODE: u8 = 141;
+
 /// What ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -111,14 +114,14 @@ pub enum Failure {
     /// Results were not all written.
     #[error("cargo is done, but its results are not all here")]
     Results(#[source] SyncError),
-    /// The terminal is gone.
-    #[error("nobody reads the output")]
+    /// What was to be shown cannot be written.
+    #[error("the output cannot be written")]
     Output(#[source] io::Error),
 }
 
 impl Failure {
     /// How the program exits.
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) => Own::Settings as u8,
             Self::Usage(_) => Own::Usage as u8,
@@ -138,9 +141,15 @@ impl Failure {
             },
             Self::Lost { .. } => Own::Run as u8,
             Self::Results(_) => Own::Results as u8,
-            // As a program that is ended by SIGPIPE looks to a shell.
-            Self::Output(_) => 141,
+            Self::Output(_) if self.is_silent() => SIGPIPE_CODE,
+            Self::Output(_) => Own::Results as u8,
         }
+    }
+
+    /// Whether nothing is to be said of it: whoever closes a pager or has seen enough
+    /// with `head` knows.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Whether the connection can still be used.
@@ -232,7 +241,9 @@ impl Failure {
             }
             Self::Agent(failure) => agent_hint(failure.kind).into(),
             Self::Results(error) => results_hint(error),
-            Self::Output(_) => "keep the reading end open".into(),
+            Self::Output(_) => {
+                "make room where standard output and standard error go, and run it again".into()
+            }
         }
     }
 }

@@ -146,6 +146,9 @@ impl Terminal {
     /// Why the command ends.
     pub fn error(&self, failure: &Failure) {
         self.quiet();
+        if failure.is_silent() {
+            return;
+        }
         if let Failure::NoWorkspace { words, .. } = failure {
             write_line(words.trim_end());
         } else {

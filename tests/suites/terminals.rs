@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use burst_tests::{Project, ended, wait_until};
+use burst_tests::{Project, assert_explained, ended, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::OpenptFlags;
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize};
+use rustix::termios::{tcgetattr, tcsetattr, tcsetwinsize};
 
 use crate::sandbox;
 
@@ -133,6 +135,57 @@ fn input_reaches_the_program_and_its_end_too() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.stdout, b"done\n");
     feeding.join().unwrap();
+}
+
+#[test]
+fn the_keys_of_a_pager_behind_us_are_the_pagers() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let begun = sandbox.path().join("begun");
+    project.write("src/main.rs", format!("fn main() {{\n    println!(\"begun\");\n    std::fs::write({begun:?}, \"\").unwrap();\n    let mut line = String::new();\n    std::io::stdin().read_line(&mut line).unwrap();\n    print!(\"got {{line}}\");\n}}\n"));
+    let (mut keyboard, theirs) = terminal();
+    let usual = tcgetattr(&theirs).unwrap();
+    let mut command = project.command("-q run -q");
+    let mut child =
+        command.stdin(theirs.try_clone().unwrap()).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("the run", || begun.exists());
+    // As a pager does: it takes keys, not lines.
+    let mut by_key = usual.clone();
+    by_key.local_modes.remove(LocalModes::ICANON);
+    tcsetattr(&theirs, OptionalActions::Now, &by_key).unwrap();
+    keyboard.write_all(b"q").unwrap();
+    let mut input = [PollFd::new(&theirs, PollFlags::IN)];
+    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
+    assert_eq!(poll(&mut input, Some(&patience)).unwrap(), 1, "somebody else has the key");
+    let mut key = [0; 8];
+    assert_eq!(rustix::io::read(&theirs, &mut key).unwrap(), 1);
+    assert_eq!(key[0], b'q');
+    // Without the pager, lines are the program's again.
+    tcsetattr(&theirs, OptionalActions::Now, &usual).unwrap();
+    keyboard.write_all(b"a line\n").unwrap();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "begun\ngot a line\n");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn output_that_nobody_wants_ends_the_run() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", "fn main() {\n    for n in 0.. { println!(\"{n}\"); }\n}\n");
+    let mut command = project.command("-q run -q");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut some = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    let ended = ended(child.wait_with_output().unwrap());
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(141), ""));
+    wait_until("the run's end", || alive(&project) == 0);
+
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let ended = burst_tests::ended(project.command("-q run -q").stdout(full).output().unwrap());
+    assert_explained(&ended, 115, "the output cannot be written", "make room");
+    wait_until("the run's end", || alive(&project) == 0);
 }
 
 #[test]
