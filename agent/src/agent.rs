@@ -17,10 +17,11 @@ use crate::boot::BuildUser;
 use crate::error::AgentError;
 use crate::last_will::LastWill;
 use crate::layout;
+use crate::lock::lock;
 use crate::project::Project;
 use crate::run::containment::Containment;
 use crate::run::spec::from_os;
-use crate::slot::{Slot, lock};
+use crate::slot::Slot;
 use crate::steps::Input;
 use crate::volume::{self, Volumes};
 

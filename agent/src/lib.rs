@@ -22,6 +22,7 @@ pub mod error;
 pub mod identity;
 pub mod last_will;
 pub mod layout;
+mod lock;
 pub mod power_cut;
 pub mod project;
 pub mod queue;

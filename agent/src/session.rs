@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
+use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, OUTPUT_WINDOW_BYTES};
 use burst_protocol::message::{Artifact, Content, Ending, Fetch, FromAgent, FromShim, RunRequest};
 use burst_protocol::tree::{Change, Entry};
 use burst_protocol::{Digest, RelativePath};
@@ -21,6 +21,7 @@ use burst_sync::apply::Applied;
 use burst_sync::clock::Moment;
 use burst_sync::contents;
 use burst_sync::handle::TreeHandle;
+use burst_sync::window::Window;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use crate::agent::Agent;
@@ -180,11 +181,12 @@ impl Session<'_> {
     {
         let input = Arc::new(Mutex::new(Input::default()));
         self.agent.watch(&input);
+        let output = Arc::new(Window::new(OUTPUT_WINDOW_BYTES));
         let listener = std::thread::spawn({
-            let input = input.clone();
-            move || listen(incoming, &input)
+            let (input, output) = (input.clone(), output.clone());
+            move || listen(incoming, &input, &output)
         });
-        let mut steps = Steps::new(self.agent, self.request, layout, self.outgoing, input);
+        let mut steps = Steps::new(self.agent, self.request, layout, self.outgoing, input, output);
         let mut run = || {
             let mut ending = Ending::Exited(0);
             for (index, step) in self.request.steps.iter().enumerate() {

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use burst_protocol::RelativePath;
 use burst_sync::stat_cache::StatCache;
 
 use crate::error::AgentError;
+use crate::lock::lock;
 use crate::power_cut;
 use crate::project::Project;
 use crate::queue::RunQueue;
@@ -112,10 +113,4 @@ impl DerefMut for OpenProject<'_> {
     fn deref_mut(&mut self) -> &mut Project {
         self.0.as_mut().expect("filled by Slot::project")
     }
-}
-
-/// A lock whose holder panicked still guards data that is whole: nothing here is
-/// left half-way between two statements.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

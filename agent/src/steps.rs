@@ -6,11 +6,11 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use burst_protocol::ByteBuf;
-use burst_protocol::limit::{INPUT_WINDOW_BYTES, OUTPUT_BYTES_MAX, OUTPUT_WINDOW_BYTES};
+use burst_protocol::limit::{INPUT_WINDOW_BYTES, OUTPUT_BYTES_MAX};
 use burst_protocol::message::{
     Call, Ending, FromAgent, FromShim, JsonMessages, RunRequest, Step, Stream, WindowSize,
 };
@@ -22,6 +22,7 @@ use crate::agent::Agent;
 use crate::artifacts::JsonLines;
 use crate::error::AgentError;
 use crate::layout::Layout;
+use crate::lock::lock;
 use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Direction, Pair};
 use crate::run::{Control, Running};
@@ -30,7 +31,7 @@ use crate::run::{Control, Running};
 const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
 /// What reaches a run from outside.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Input {
     control: Option<Control>,
     queue: Option<mpsc::Sender<Vec<u8>>>,
@@ -42,24 +43,6 @@ pub struct Input {
     /// Input that came before the run was there.
     early: Vec<Vec<u8>>,
     early_end: bool,
-    /// Output that the client has not taken yet.
-    output: Arc<Window>,
-}
-
-impl Default for Input {
-    fn default() -> Self {
-        Self {
-            control: None,
-            queue: None,
-            waiting: Arc::default(),
-            terminals: Vec::new(),
-            interrupted: false,
-            killed: false,
-            early: Vec::new(),
-            early_end: false,
-            output: Arc::new(Window::new(OUTPUT_WINDOW_BYTES)),
-        }
-    }
 }
 
 impl Input {
@@ -109,8 +92,12 @@ impl Input {
 }
 
 /// Takes the client's messages until one comes that is not for the run, or the
-/// client is gone; then the run is ended.
-pub fn listen(mut incoming: Incoming, input: &Mutex<Input>) -> (Incoming, Option<FromShim>) {
+/// client is gone; then the run is ended. `output` is what the client takes of it.
+pub fn listen(
+    mut incoming: Incoming,
+    input: &Mutex<Input>,
+    output: &Window,
+) -> (Incoming, Option<FromShim>) {
     loop {
         let message = incoming.message();
         let mut input = lock(input);
@@ -124,13 +111,13 @@ pub fn listen(mut incoming: Incoming, input: &Mutex<Input>) -> (Incoming, Option
             Ok(FromShim::Signal(signal)) => input.signal(signal),
             Ok(FromShim::Resize(size)) => input.resize(size),
             Ok(FromShim::Kill) => input.kill(),
-            Ok(FromShim::OutputTaken(cost)) => input.output.taken(cost),
+            Ok(FromShim::OutputTaken(cost)) => output.taken(cost),
             Ok(other) => {
-                input.output.close();
+                output.close();
                 return (incoming, Some(other));
             }
             Err(_) => {
-                input.output.close();
+                output.close();
                 input.kill();
                 return (incoming, None);
             }
@@ -145,6 +132,7 @@ pub struct Steps<'a> {
     layout: &'a Layout,
     outgoing: &'a Outgoing,
     input: Arc<Mutex<Input>>,
+    output: Arc<Window>,
     named: BTreeSet<PathBuf>,
     first: bool,
 }
@@ -164,8 +152,18 @@ impl<'a> Steps<'a> {
         layout: &'a Layout,
         outgoing: &'a Outgoing,
         input: Arc<Mutex<Input>>,
+        output: Arc<Window>,
     ) -> Self {
-        Self { agent, request, layout, outgoing, input, named: BTreeSet::new(), first: true }
+        Self {
+            agent,
+            request,
+            layout,
+            outgoing,
+            input,
+            output,
+            named: BTreeSet::new(),
+            first: true,
+        }
     }
 
     /// Whether the user has asked it to stop.
@@ -308,8 +306,8 @@ impl<'a> Steps<'a> {
                 let taken = bytes.len();
                 let result = stream.write_all(&bytes);
                 waiting.fetch_sub(taken, std::sync::atomic::Ordering::Relaxed);
-                let taken = u32::try_from(window::cost(taken)).unwrap_or(u32::MAX);
-                if result.is_err() || outgoing.message(&FromAgent::InputTaken(taken)).is_err() {
+                let cost = window::cost(taken);
+                if result.is_err() || outgoing.message(&FromAgent::InputTaken(cost)).is_err() {
                     return;
                 }
             }
@@ -321,7 +319,7 @@ impl<'a> Steps<'a> {
     /// Carries a stream of the run to the client, on a thread.
     fn carry(&self, stream: Stream, mut from: File, json: JsonMessages) -> JoinHandle<JsonLines> {
         let outgoing = self.outgoing.clone();
-        let window = lock(&self.input).output.clone();
+        let window = self.output.clone();
         std::thread::spawn(move || {
             let mut lines = JsonLines::new(json);
             let send = |bytes: Vec<u8>| {
@@ -340,8 +338,4 @@ impl<'a> Steps<'a> {
             lines
         })
     }
-}
-
-fn lock(input: &Mutex<Input>) -> MutexGuard<'_, Input> {
-    input.lock().unwrap_or_else(PoisonError::into_inner)
 }

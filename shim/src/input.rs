@@ -28,11 +28,11 @@ pub fn forward(outgoing: Outgoing) -> Arc<Window> {
     let shared = window.clone();
     std::thread::spawn(move || {
         let stdin = std::io::stdin();
-        let shared_terminal = isatty(&stdin) && !isatty(std::io::stdout());
+        let pager_possible = isatty(&stdin) && !isatty(std::io::stdout());
         let mut buffer = vec![0; PIECE_BYTES];
         loop {
             shared.wait_for_room(PIECE_BYTES);
-            if shared_terminal {
+            if pager_possible {
                 wait_until_ours(&stdin);
             }
             let read = match stdin.lock().read(&mut buffer) {
@@ -62,10 +62,11 @@ fn wait_until_ours(stdin: &Stdin) {
             Err(_) => return,
             Ok(_) => {}
         }
-        let taken = |modes: LocalModes| !modes.contains(LocalModes::ICANON);
-        if !tcgetattr(stdin).is_ok_and(|modes| taken(modes.local_modes)) {
-            return;
+        match tcgetattr(stdin) {
+            Ok(modes) if !modes.local_modes.contains(LocalModes::ICANON) => {
+                std::thread::sleep(LOOK_EACH);
+            }
+            _ => return,
         }
-        std::thread::sleep(LOOK_EACH);
     }
 }

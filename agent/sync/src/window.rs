@@ -15,8 +15,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 pub const MESSAGE_COST_BYTES: usize = 1 << 10;
 
 /// What a message of so many bytes costs, in bytes of a window.
-pub fn cost(bytes: usize) -> usize {
-    bytes.max(MESSAGE_COST_BYTES)
+pub fn cost(bytes: usize) -> u32 {
+    u32::try_from(bytes.max(MESSAGE_COST_BYTES)).unwrap_or(u32::MAX)
 }
 
 #[derive(Debug, Default)]
@@ -42,14 +42,16 @@ impl Window {
     /// Waits until a message of at most `bytes` has room, or nobody counts any more.
     pub fn wait_for_room(&self, bytes: usize) {
         let full = |state: &mut State| {
-            !state.closed && state.on_the_way > 0 && state.on_the_way + cost(bytes) > self.size
+            !state.closed
+                && state.on_the_way > 0
+                && state.on_the_way + cost(bytes) as usize > self.size
         };
         drop(self.moved.wait_while(self.state(), full));
     }
 
     /// A message of so many bytes is on its way.
     pub fn sent(&self, bytes: usize) {
-        self.state().on_the_way += cost(bytes);
+        self.state().on_the_way += cost(bytes) as usize;
     }
 
     /// The other end has taken messages of this cost.
@@ -74,7 +76,7 @@ impl Window {
 #[derive(Debug)]
 pub struct Taken {
     told_from: usize,
-    untold: usize,
+    untold: u32,
 }
 
 impl Taken {
@@ -86,10 +88,7 @@ impl Taken {
     /// One more message was taken; gives what is to be told now, if anything.
     pub fn add(&mut self, bytes: usize) -> Option<u32> {
         self.untold += cost(bytes);
-        if self.untold < self.told_from {
-            return None;
-        }
-        u32::try_from(std::mem::take(&mut self.untold)).ok()
+        (self.untold as usize >= self.told_from).then(|| std::mem::take(&mut self.untold))
     }
 }
 
@@ -100,7 +99,7 @@ mod tests {
     /// How many messages fit before a writer would have to wait.
     fn fitting(window: &Window, bytes: usize) -> usize {
         let mut messages = 0;
-        while window.state().on_the_way + cost(bytes) <= window.size {
+        while window.state().on_the_way + cost(bytes) as usize <= window.size {
             window.wait_for_room(bytes);
             window.sent(bytes);
             messages += 1;
