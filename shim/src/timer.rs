@@ -22,14 +22,10 @@ pub fn install(context: &Context<'_>) -> Result<(), Failure> {
             .and_then(|()| std::fs::rename(&temporary, directory.join(name)))
             .map_err(failed)?;
     }
-    let calls = [["--user", "daemon-reload", ""], ["--user", "enable", "--now"]];
-    let enabled = calls.iter().enumerate().all(|(index, call)| {
-        let mut systemctl = Command::new("systemctl");
-        systemctl.args(call.iter().filter(|word| !word.is_empty()));
-        if index == 1 {
-            systemctl.arg(TIMER);
-        }
-        systemctl.output().is_ok_and(|output| output.status.success())
+    let calls: [&[&str]; 2] = [&["daemon-reload"], &["enable", "--now", TIMER]];
+    let enabled = calls.iter().all(|call| {
+        let output = Command::new("systemctl").arg("--user").args(*call).output();
+        output.is_ok_and(|output| output.status.success())
     });
     let path = directory.join(TIMER);
     match enabled {
@@ -54,7 +50,7 @@ fn service(program: &Path) -> String {
 
 fn timer() -> String {
     "[Unit]\nDescription=Look for idle cargo-burst servers and volumes\n\n\
-     [Timer]\nOnBootSec=2min\nOnUnitActiveSec=10min\nPersistent=true\n\n\
+     [Timer]\nOnBootSec=2min\nOnUnitActiveSec=10min\n\n\
      [Install]\nWantedBy=timers.target\n"
         .to_owned()
 }
