@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::boot::BuildUser;
 use crate::error::AgentError;
+use crate::invocations::Input;
 use crate::last_will::LastWill;
 use crate::layout;
 use crate::lock::lock;
@@ -22,7 +23,6 @@ use crate::project::Project;
 use crate::run::containment::Containment;
 use crate::run::spec::from_os;
 use crate::slot::Slot;
-use crate::steps::Input;
 use crate::volume::{self, Volumes};
 
 /// How long runs may take to end when the agent is asked to end.

@@ -14,7 +14,7 @@ use burst_protocol::RelativePath;
 use burst_protocol::message::{Artifact, JsonMessages, Returns};
 use burst_protocol::tree::Node;
 use burst_sync::clock::Moment;
-use burst_sync::handle::TreeHandle;
+use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{AllBut, add_paths, scan};
 use burst_sync::stat_cache::StatCache;
 use serde::Deserialize;
@@ -126,7 +126,7 @@ pub fn offered(
     returns: Returns,
     cache: &mut StatCache,
 ) -> Result<Vec<Artifact>, AgentError> {
-    let handle = TreeHandle::open(target)?;
+    let handle = RootDirectory::open(target)?;
     let now = Moment::coarse_now();
     let mut tree = burst_protocol::tree::Directory::new();
     if returns.artifacts {
@@ -174,7 +174,7 @@ fn add_directories(
             continue;
         }
         let Ok(prefix) = RelativePath::new(place.as_os_str().as_bytes()) else { continue };
-        let handle = TreeHandle::open(&target.join(&place))?;
+        let handle = RootDirectory::open(&target.join(&place))?;
         let found = scan(&handle, Some(&prefix), &AllBut::default(), cache, now)?;
         found.tree.visit(&mut |path, node| {
             if let (Node::File(file), Ok(path)) = (node, prefix.join_path(path)) {

@@ -77,7 +77,7 @@ impl AgentError {
             Self::Sync(SyncError::WouldEmpty { .. }) => FailureKind::WouldEmpty,
             Self::Sync(
                 SyncError::Damaged(_)
-                | SyncError::MissingContent(_)
+                | SyncError::MissingBlob(_)
                 | SyncError::Tree(_)
                 | SyncError::Codec(_),
             ) => FailureKind::Corrupt,

@@ -18,7 +18,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
 use crate::error::AgentError;
-use crate::transport::{self, Patience};
+use crate::transport::{self, IdleTimeout};
 
 /// The name in every certificate and in every handshake. It identifies nobody.
 const NAME: &str = "cargo-burst";
@@ -109,7 +109,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
 pub fn client_config(
     own: &Identity,
     pinned: CertificateDer<'static>,
-    patience: Patience,
+    idle_timeout: IdleTimeout,
 ) -> Result<quinn::ClientConfig, AgentError> {
     let provider = provider();
     let verifier = Arc::new(Pinned::new(pinned, &provider));
@@ -123,7 +123,7 @@ pub fn client_config(
     tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
     let tls = QuicClientConfig::try_from(tls).map_err(identity_error)?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
-    config.transport_config(Arc::new(transport::settings(patience)));
+    config.transport_config(Arc::new(transport::settings(idle_timeout)));
     Ok(config)
 }
 
@@ -131,7 +131,7 @@ pub fn client_config(
 pub fn server_config(
     own: &Identity,
     pinned: CertificateDer<'static>,
-    patience: Patience,
+    idle_timeout: IdleTimeout,
 ) -> Result<quinn::ServerConfig, AgentError> {
     let provider = provider();
     let verifier = Arc::new(Pinned::new(pinned, &provider));
@@ -144,7 +144,7 @@ pub fn server_config(
     tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
     let tls = QuicServerConfig::try_from(tls).map_err(identity_error)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(Arc::new(transport::settings(patience)));
+    config.transport_config(Arc::new(transport::settings(idle_timeout)));
     Ok(config)
 }
 

@@ -20,6 +20,7 @@ pub mod artifacts;
 pub mod boot;
 pub mod error;
 pub mod identity;
+pub mod invocations;
 pub mod last_will;
 pub mod layout;
 mod lock;
@@ -32,7 +33,6 @@ pub mod run;
 pub mod server;
 pub mod session;
 pub mod slot;
-pub mod steps;
 pub mod transport;
 pub mod user_data;
 pub mod volume;
@@ -45,7 +45,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::server::{Options, Place};
-use crate::transport::Patience;
+use crate::transport::IdleTimeout;
 
 /// The agent of cargo-burst. It is started by the shim; people rarely need it.
 #[derive(Parser)]
@@ -110,7 +110,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
             disk,
             keys,
             keep_alive: Duration::from_secs(keep_alive_secs),
-            patience: Patience { gone_after: Duration::from_secs(grace_secs.max(1)) },
+            idle_timeout: IdleTimeout { gone_after: Duration::from_secs(grace_secs.max(1)) },
         }),
         _ => boot::boot().map(Place::Server),
     };

@@ -31,9 +31,9 @@ use burst_protocol::tree::{Change, Directory, Node};
 use burst_protocol::{Digest, limit};
 use burst_sync::SyncError;
 use burst_sync::apply::{self, Applied};
+use burst_sync::blobs::BlobStore;
 use burst_sync::clock::{Moment, stamp};
-use burst_sync::contents::ContentStore;
-use burst_sync::handle::TreeHandle;
+use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{AllBut, scan};
 use burst_sync::stat_cache::{Cached, StatCache, read_record, write_record};
 use burst_sync::wire::{Incoming, Outgoing};
@@ -58,12 +58,12 @@ const WANT_ROUNDS_MAX: usize = 3;
 pub struct Project {
     directory: PathBuf,
     name: RelativePath,
-    handle: TreeHandle,
+    handle: RootDirectory,
     manifest: Arc<Directory>,
     /// Mostly the very same as the manifest, and then shared with it.
     disk: Arc<Directory>,
     cache: StatCache,
-    pub(crate) store: ContentStore,
+    pub(crate) store: BlobStore,
     last_run_ended: Moment,
     last_look: Instant,
     /// Mount points inside the tree: other disks begin there.
@@ -117,8 +117,8 @@ impl Project {
             last_run_ended = last_run_ended.max(index.last_run_ended);
         }
         let mut project = Self {
-            handle: TreeHandle::open(&tree)?,
-            store: ContentStore::open(directory)?,
+            handle: RootDirectory::open(&tree)?,
+            store: BlobStore::open(directory)?,
             directory: directory.to_owned(),
             name: name.clone(),
             manifest: Arc::default(),
@@ -163,7 +163,7 @@ impl Project {
     }
 
     /// The handle for reading files of the tree.
-    pub const fn handle(&self) -> &TreeHandle {
+    pub const fn handle(&self) -> &RootDirectory {
         &self.handle
     }
 
@@ -208,7 +208,7 @@ impl Project {
         }
         apply::check_not_emptied(&self.manifest, &wanted)?;
         self.fetch_missing(&changes, incoming, outgoing)?;
-        apply::keep_moved_contents(&self.handle, &self.manifest, &changes, &mut self.store)?;
+        apply::keep_moved_blobs(&self.handle, &self.manifest, &changes, &mut self.store)?;
         self.mark_changing()?;
         let stamp = stamp(Moment::coarse_now(), self.last_run_ended);
         let applied = apply::apply(
@@ -381,7 +381,7 @@ impl Project {
             }
             return Ok(Arc::new(wanted));
         }
-        let listed = receive::listings(&self.manifest, request.root, incoming, outgoing)?;
+        let listed = receive::directory_objects(&self.manifest, request.root, incoming, outgoing)?;
         Ok(Arc::new(listed))
     }
 
@@ -392,19 +392,19 @@ impl Project {
         outgoing: &Outgoing,
     ) -> Result<(), AgentError> {
         for _ in 0..WANT_ROUNDS_MAX {
-            let missing = apply::missing_contents(&self.manifest, changes, &self.store);
+            let missing = apply::missing_blobs(&self.manifest, changes, &self.store);
             if missing.is_empty() {
                 return Ok(());
             }
             for batch in missing.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
                 let digests = batch.iter().map(|(digest, _)| *digest).collect();
-                outgoing.message(&FromAgent::Want(Want::Contents(digests)))?;
-                receive::contents(self, changes, true, incoming)?;
+                outgoing.message(&FromAgent::Want(Want::Blobs(digests)))?;
+                receive::blobs(self, changes, true, incoming)?;
             }
         }
-        let missing = apply::missing_contents(&self.manifest, changes, &self.store);
+        let missing = apply::missing_blobs(&self.manifest, changes, &self.store);
         match missing.first() {
-            Some((digest, _)) => Err(SyncError::MissingContent(*digest).into()),
+            Some((digest, _)) => Err(SyncError::MissingBlob(*digest).into()),
             None => Ok(()),
         }
     }

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use burst_protocol::message::{Content, Encoding, FromAgent, FromShim, Want};
-use burst_protocol::tree::{Change, Directory, Entry, File, Listed, Node};
+use burst_protocol::message::{Blob, Encoding, FromAgent, FromShim, Want};
+use burst_protocol::tree::{Change, Directory, Entry, File, Node, ObjectEntry};
 use burst_protocol::{Digest, FileName, limit};
 use burst_sync::SyncError;
 use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
@@ -39,19 +39,19 @@ pub(crate) fn offer(
                     changes.extend(more);
                 }
             }
-            FromShim::Content(content) if kept => {
+            FromShim::Blob(content) if kept => {
                 let bases = bases.get_or_insert_with(|| bases_of(project.manifest(), &changes));
                 one_content(project, content, bases, incoming)?;
             }
-            FromShim::Content(content) => skip(content, incoming)?,
-            FromShim::ContentsEnd => return Ok(changes),
+            FromShim::Blob(content) => skip(content, incoming)?,
+            FromShim::BlobsEnd => return Ok(changes),
             other => return Err(out_of_turn(&other)),
         }
     }
 }
 
 /// Receives contents to the end mark.
-pub(crate) fn contents(
+pub(crate) fn blobs(
     project: &mut Project,
     changes: &[Change],
     kept: bool,
@@ -60,9 +60,9 @@ pub(crate) fn contents(
     let bases = bases_of(project.manifest(), changes);
     loop {
         match incoming.message()? {
-            FromShim::Content(content) if kept => one_content(project, content, &bases, incoming)?,
-            FromShim::Content(content) => skip(content, incoming)?,
-            FromShim::ContentsEnd => return Ok(()),
+            FromShim::Blob(content) if kept => one_content(project, content, &bases, incoming)?,
+            FromShim::Blob(content) => skip(content, incoming)?,
+            FromShim::BlobsEnd => return Ok(()),
             other => return Err(out_of_turn(&other)),
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn contents(
 
 /// Asks level by level for the directories that we do not know, until the whole
 /// manifest of `root` is known.
-pub(crate) fn listings(
+pub(crate) fn directory_objects(
     held: &Directory,
     root: Digest,
     incoming: &mut Incoming,
@@ -83,7 +83,7 @@ pub(crate) fn listings(
             known.insert(directory.digest(), directory);
         }
     });
-    let mut received: HashMap<Digest, Vec<(FileName, Listed)>> = HashMap::new();
+    let mut received: HashMap<Digest, Vec<(FileName, ObjectEntry)>> = HashMap::new();
     let mut wanted = vec![root];
     let mut depth = 0;
     while !wanted.is_empty() {
@@ -93,19 +93,19 @@ pub(crate) fn listings(
         }
         let mut next = Vec::new();
         for batch in wanted.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
-            outgoing.message(&FromAgent::Want(Want::Listings(batch.to_vec())))?;
+            outgoing.message(&FromAgent::Want(Want::DirectoryObjects(batch.to_vec())))?;
             let mut expected = batch.iter();
             while expected.len() > 0 {
-                let FromShim::Listings(listings) = incoming.message()? else {
-                    return Err(SyncError::OutOfTurn("no listings".into()));
+                let FromShim::DirectoryObjects(directory_objects) = incoming.message()? else {
+                    return Err(SyncError::OutOfTurn("no directory objects".into()));
                 };
-                for listing in listings {
+                for object in directory_objects {
                     let digest = expected.next().ok_or(SyncError::Gone)?;
-                    if listing.digest()? != *digest {
+                    if object.digest()? != *digest {
                         return Err(SyncError::Damaged(*digest));
                     }
-                    for (_, listed) in &listing.0 {
-                        if let Listed::Directory(below) = listed
+                    for (_, listed) in &object.0 {
+                        if let ObjectEntry::Directory(below) = listed
                             && !known.contains_key(below)
                             && !received.contains_key(below)
                             && !next.contains(below)
@@ -113,7 +113,7 @@ pub(crate) fn listings(
                             next.push(*below);
                         }
                     }
-                    received.insert(*digest, listing.0);
+                    received.insert(*digest, object.0);
                 }
             }
         }
@@ -125,7 +125,7 @@ pub(crate) fn listings(
 fn build(
     digest: Digest,
     known: &HashMap<Digest, &Directory>,
-    received: &HashMap<Digest, Vec<(FileName, Listed)>>,
+    received: &HashMap<Digest, Vec<(FileName, ObjectEntry)>>,
     depth: usize,
 ) -> Result<Directory, SyncError> {
     if depth > limit::PATH_DEPTH_MAX {
@@ -134,13 +134,15 @@ fn build(
     if let Some(directory) = known.get(&digest) {
         return Ok((*directory).clone());
     }
-    let listing = received.get(&digest).ok_or(SyncError::MissingContent(digest))?;
+    let object = received.get(&digest).ok_or(SyncError::MissingBlob(digest))?;
     let mut directory = Directory::new();
-    for (name, listed) in listing {
+    for (name, listed) in object {
         let node = match listed {
-            Listed::File(file) => Node::File(*file),
-            Listed::Link(target) => Node::Link(target.clone()),
-            Listed::Directory(below) => Node::Directory(build(*below, known, received, depth + 1)?),
+            ObjectEntry::File(file) => Node::File(*file),
+            ObjectEntry::Link(target) => Node::Link(target.clone()),
+            ObjectEntry::Directory(below) => {
+                Node::Directory(build(*below, known, received, depth + 1)?)
+            }
         };
         directory.insert(name.clone(), node);
     }
@@ -164,7 +166,7 @@ fn bases_of(held: &Directory, changes: &[Change]) -> Bases {
 
 fn one_content(
     project: &mut Project,
-    content: Content,
+    content: Blob,
     bases: &Bases,
     incoming: &mut Incoming,
 ) -> Result<(), SyncError> {
@@ -180,7 +182,7 @@ fn one_content(
 }
 
 /// Reads past a content.
-fn skip(content: Content, incoming: &mut Incoming) -> Result<(), SyncError> {
+fn skip(content: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
     let mut rest = match content.encoding {
         Encoding::Whole => content.size,
         Encoding::Patch { length, .. } => length,

@@ -20,7 +20,7 @@ use crate::boot::Boot;
 use crate::error::AgentError;
 use crate::identity::{self, Identity};
 use crate::session;
-use crate::transport::{self, Patience};
+use crate::transport::{self, IdleTimeout};
 use crate::volume::Volumes;
 
 /// How long a client may take for its first bytes.
@@ -57,7 +57,7 @@ pub enum Place {
         /// How long to stay when idle.
         keep_alive: Duration,
         /// Silence after which a client counts as gone.
-        patience: Patience,
+        idle_timeout: IdleTimeout,
     },
     /// On a server that is there for nothing else, until that is deleted.
     Server(Boot),
@@ -105,20 +105,20 @@ pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(
 /// The keys of the connection, and what is taken where the agent is.
 fn prepare(place: &Place) -> Result<(quinn::ServerConfig, Option<Local>), AgentError> {
     match place {
-        Place::Local { keys, patience, .. } => {
+        Place::Local { keys, idle_timeout, .. } => {
             let _lock = take_directory(keys)?;
             let address_file = keys.join("address");
             // One that crashed may have left its own.
             drop(std::fs::remove_file(&address_file));
             let own = Identity::load(keys, "agent")?;
             let client = identity::load_certificate(keys, "shim")?;
-            let config = identity::server_config(&own, client, *patience)?;
+            let config = identity::server_config(&own, client, *idle_timeout)?;
             Ok((config, Some(Local { _lock, address_file })))
         }
         Place::Server(boot) => {
             let (own, client) = boot.user_data.keys()?;
             let gone_after = Duration::from_secs(boot.user_data.gone_after_secs.max(1));
-            Ok((identity::server_config(&own, client, Patience { gone_after })?, None))
+            Ok((identity::server_config(&own, client, IdleTimeout { gone_after })?, None))
         }
     }
 }

@@ -13,25 +13,25 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, OUTPUT_WINDOW_BYTES};
-use burst_protocol::message::{Artifact, Content, Ending, Fetch, FromAgent, FromShim, RunRequest};
+use burst_protocol::message::{Artifact, Blob, Ending, Fetch, FromAgent, FromShim, RunRequest};
 use burst_protocol::tree::{Change, Entry};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::apply::Applied;
+use burst_sync::blobs;
 use burst_sync::clock::Moment;
-use burst_sync::contents;
-use burst_sync::handle::TreeHandle;
-use burst_sync::window::Window;
+use burst_sync::flow_control::SendWindow;
+use burst_sync::root_directory::RootDirectory;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use crate::agent::Agent;
 use crate::artifacts;
 use crate::error::AgentError;
+use crate::invocations::{Input, Invocations, listen};
 use crate::layout::Layout;
 use crate::project::out_of_turn;
 use crate::returned::{COPIED_BYTES_MAX, ReturnedCopies};
 use crate::slot::Slot;
-use crate::steps::{Input, Steps, listen};
 
 /// A changed source file larger than this stays on the agent, and is named.
 const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
@@ -110,7 +110,7 @@ impl Session<'_> {
         place.settled(self.request.root);
         let Applied { written, removed, .. } = applied;
         self.outgoing.message(&FromAgent::Synced { written, removed })?;
-        if self.request.steps.is_empty() {
+        if self.request.invocations.is_empty() {
             self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
             slot.project()?.save()?;
             return self.finish(&slot, &Offer::default(), incoming, None);
@@ -181,29 +181,30 @@ impl Session<'_> {
     {
         let input = Arc::new(Mutex::new(Input::default()));
         self.agent.watch(&input);
-        let output = Arc::new(Window::new(OUTPUT_WINDOW_BYTES));
+        let output = Arc::new(SendWindow::new(OUTPUT_WINDOW_BYTES));
         let listener = std::thread::spawn({
             let (input, output) = (input.clone(), output.clone());
             move || listen(incoming, &input, &output)
         });
-        let mut steps = Steps::new(self.agent, self.request, layout, self.outgoing, input, output);
+        let mut invocations =
+            Invocations::new(self.agent, self.request, layout, self.outgoing, input, output);
         let mut run = || {
             let mut ending = Ending::Exited(0);
-            for (index, step) in self.request.steps.iter().enumerate() {
-                if ending != Ending::Exited(0) || steps.is_interrupted() {
+            for (index, invocation) in self.request.invocations.iter().enumerate() {
+                if ending != Ending::Exited(0) || invocations.is_interrupted() {
                     break;
                 }
-                let Some(running) = steps.start(step)? else { continue };
+                let Some(running) = invocations.start(invocation)? else { continue };
                 if index == 0 {
                     // Off the way of the run: remember what the sync changed.
                     slot.project()?.save()?;
                 }
-                ending = steps.wait(running)?;
+                ending = invocations.wait(running)?;
             }
             Ok(ending)
         };
         let ending: Result<Ending, AgentError> = run();
-        (ending.map(|ending| (ending, steps.into_named())), listener)
+        (ending.map(|ending| (ending, invocations.into_named())), listener)
     }
 
     /// Looks at what the run has left: changed sources, then artifacts.
@@ -309,11 +310,11 @@ impl Session<'_> {
         let copies = ReturnedCopies::open(&slot.directory().join("returned"))?;
         for fetch in wanted {
             let (root, path, size) =
-                sources.get(&fetch.digest).ok_or(SyncError::MissingContent(fetch.digest))?;
+                sources.get(&fetch.digest).ok_or(SyncError::MissingBlob(fetch.digest))?;
             self.send_one(fetch, root, path, *size, &copies)?;
         }
         copies.trim()?;
-        Ok(self.outgoing.message(&FromAgent::ContentsEnd)?)
+        Ok(self.outgoing.message(&FromAgent::BlobsEnd)?)
     }
 
     fn send_one(
@@ -324,9 +325,9 @@ impl Session<'_> {
         size: u64,
         copies: &ReturnedCopies,
     ) -> Result<(), AgentError> {
-        let announce = |content: Content| self.outgoing.message(&FromAgent::Content(content));
+        let announce = |content: Blob| self.outgoing.message(&FromAgent::Blob(content));
         let unreadable = |source| AgentError::from(SyncError::Read { path: path.clone(), source });
-        let handle = TreeHandle::open(root)?;
+        let handle = RootDirectory::open(root)?;
         if self.request.compress_large && size <= COPIED_BYTES_MAX {
             let content = handle.read(path, size).map_err(unreadable)?;
             let base = fetch.base.and_then(|base| Some((base, copies.get(&base)?)));
@@ -334,20 +335,13 @@ impl Session<'_> {
             if let Some((base, held)) = base {
                 let cap = usize::MAX;
                 let base = (base, held.as_slice());
-                if contents::send_patch(
-                    self.outgoing,
-                    &announce,
-                    fetch.digest,
-                    &content,
-                    base,
-                    cap,
-                )? {
+                if blobs::send_patch(self.outgoing, &announce, fetch.digest, &content, base, cap)? {
                     return Ok(());
                 }
             }
         }
         let mut file = handle.open_file(path).map_err(unreadable)?;
-        contents::send_whole(
+        blobs::send_whole(
             self.outgoing,
             &announce,
             fetch.digest,

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// twice as fast as the narrowest link. Packets carry 1,150 bytes or more when there is
 /// much to send: 3 MiB are 2,735 of them, too few for both numbers. At 30 ms there and
 /// back they are 830 Mbit/s. Small packets are the sender's care (`burst_sync::wire` and
-/// `burst_sync::window`).
+/// `burst_sync::flow_control`).
 const STREAM_WINDOW_BYTES: u32 = 3 << 20;
 
 /// What all streams of a connection may have in flight, in bytes.
@@ -37,22 +37,22 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// How patient a connection is.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct IdleTimeout {
     /// Silence after which the other end counts as gone.
     pub gone_after: Duration,
 }
 
-impl Default for Patience {
+impl Default for IdleTimeout {
     fn default() -> Self {
         Self { gone_after: Duration::from_secs(15) }
     }
 }
 
 /// The settings of a connection, for both ends.
-pub fn settings(patience: Patience) -> quinn::TransportConfig {
+pub fn settings(idle_timeout: IdleTimeout) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
-    transport.max_idle_timeout(quinn::IdleTimeout::try_from(patience.gone_after).ok());
-    transport.keep_alive_interval(Some(patience.gone_after / 5));
+    transport.max_idle_timeout(quinn::IdleTimeout::try_from(idle_timeout.gone_after).ok());
+    transport.keep_alive_interval(Some(idle_timeout.gone_after / 5));
     transport.max_concurrent_uni_streams(0_u8.into());
     transport.stream_receive_window(STREAM_WINDOW_BYTES.into());
     transport.receive_window(CONNECTION_WINDOW_BYTES.into());
@@ -163,8 +163,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_passes_a_line_that_loses_every_second_packet_arrives() {
         let (shim, agent) = (Identity::generate().unwrap(), Identity::generate().unwrap());
-        let patience = Patience::default();
-        let config = identity::server_config(&agent, shim.certificate().clone(), patience).unwrap();
+        let idle_timeout = IdleTimeout::default();
+        let config =
+            identity::server_config(&agent, shim.certificate().clone(), idle_timeout).unwrap();
         let listening = endpoint(loopback(), Some(config)).unwrap();
         let line = lossy_line(listening.local_addr().unwrap()).await;
         let received = tokio::spawn(async move {
@@ -172,7 +173,8 @@ mod tests {
             let (_send, mut receive) = connection.accept_bi().await.unwrap();
             receive.read_to_end(CONTENT_BYTES).await.map(|bytes| bytes.len())
         });
-        let config = identity::client_config(&shim, agent.certificate().clone(), patience).unwrap();
+        let config =
+            identity::client_config(&shim, agent.certificate().clone(), idle_timeout).unwrap();
         let calling = endpoint(loopback(), None).unwrap();
         let connection =
             calling.connect_with(config, line, identity::server_name()).unwrap().await.unwrap();

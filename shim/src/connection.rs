@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use burst_agent::identity::{self, Identity};
 use burst_agent::server::ENDING;
-use burst_agent::transport::{self, Patience};
+use burst_agent::transport::{self, IdleTimeout};
 use burst_protocol::hello::{Preface, Reason, VERSIONS};
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_sync::SyncError;
@@ -66,10 +66,10 @@ impl Connection {
         address: SocketAddr,
         own: &Identity,
         pinned: rustls::pki_types::CertificateDer<'static>,
-        patience: Patience,
+        idle_timeout: IdleTimeout,
         deadline: Duration,
     ) -> Result<Self, Failure> {
-        let config = identity::client_config(own, pinned, patience).map_err(Failure::Keys)?;
+        let config = identity::client_config(own, pinned, idle_timeout).map_err(Failure::Keys)?;
         let silent = |source| Failure::Silent { address, source };
         let local: SocketAddr = match address {
             SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use burst_protocol::hello::Preface;
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{
-    Artifact, Ending, FromAgent, FromShim, RunRequest, Step, Terminal as TerminalInfo,
+    Artifact, Ending, FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo,
 };
 use burst_protocol::tree::{Change, Directory};
 use burst_protocol::{ByteBuf, Digest, RelativePath};
 use burst_sync::SyncError;
+use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::ignore_rules::IgnoreRules;
 use burst_sync::pack::PackStore;
 use burst_sync::stat_cache::StatCache;
-use burst_sync::window::Taken;
 use burst_sync::wire::{Incoming, Outgoing};
 use rustix::termios::isatty;
 
@@ -100,14 +100,14 @@ impl Exchange<'_> {
         let request = self.request(base_root, root, changes.is_some())?;
         // Only what differs needs the contents of last time, or changes them.
         let is_new = base_root != Some(root);
-        let mut contents = if is_new { Some(state.contents()?) } else { None };
+        let mut blobs = if is_new { Some(state.blobs()?) } else { None };
         let sending = Sending::new(self.sources, &outgoing, request.compress_large);
         let differs = changes.as_deref().zip(base.as_ref());
         // The agent is heard while we speak: it may have to say that it waits for
         // another run, or that it gives up.
         std::thread::scope(|scope| {
-            let contents = contents.as_mut();
-            let speaking = scope.spawn(|| speak(request, differs, contents, &outgoing, sending));
+            let blobs = blobs.as_mut();
+            let speaking = scope.spawn(|| speak(request, differs, blobs, &outgoing, sending));
             let heard = self
                 .until_there(&mut began)
                 .and_then(|()| self.reached.connection.welcome(&mut incoming))
@@ -130,8 +130,7 @@ impl Exchange<'_> {
         self.signals.forward_to(outgoing.clone());
         // What the agent holds is remembered while cargo runs.
         let outcome = std::thread::scope(|scope| {
-            let remembering =
-                scope.spawn(|| self.remember(state, base.as_ref(), contents.as_mut()));
+            let remembering = scope.spawn(|| self.remember(state, base.as_ref(), blobs.as_mut()));
             let outcome = self.follow(&mut incoming, &outgoing);
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
@@ -247,7 +246,7 @@ impl Exchange<'_> {
             base,
             root,
             offers_changes,
-            steps: plan.steps.clone(),
+            invocations: plan.invocations.clone(),
             environment: variables,
             toolchain: std::env::var("RUSTUP_TOOLCHAIN").ok(),
             terminal,
@@ -255,7 +254,7 @@ impl Exchange<'_> {
             returns: plan.returns,
             compress_large,
             keep_alive_secs: Some(self.prepared.keep_alive_secs),
-            title: title(&plan.steps),
+            title: title(&plan.invocations),
         })
     }
 
@@ -264,7 +263,7 @@ impl Exchange<'_> {
         let terminal = self.session.terminal;
         let mut outcome = Outcome::default();
         let mut window = None;
-        let mut taken = Taken::of(OUTPUT_WINDOW_BYTES);
+        let mut taken = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
         loop {
             let lost = |source| Failure::Lost { started: true, source };
             match incoming.message().map_err(lost)? {
@@ -284,12 +283,12 @@ impl Exchange<'_> {
                     }
                     if let Some(cost) = taken.add(bytes.len()) {
                         // A connection that is lost is noticed by what comes next.
-                        drop(outgoing.message(&FromShim::OutputTaken(cost)));
+                        drop(outgoing.message(&FromShim::OutputCredit(cost)));
                     }
                 }
-                FromAgent::InputTaken(cost) => {
+                FromAgent::InputCredit(cost) => {
                     if let Some(window) = &window {
-                        window.taken(cost);
+                        window.credit(cost);
                     }
                 }
                 FromAgent::Changed(changes) => outcome.changes.extend(changes),
@@ -324,13 +323,13 @@ impl Exchange<'_> {
         &self,
         state: &mut WorkspaceState,
         base: Option<&Directory>,
-        contents: Option<&mut PackStore>,
+        blobs: Option<&mut PackStore>,
     ) -> Result<(), Failure> {
-        if let Some(contents) = contents {
+        if let Some(blobs) = blobs {
             state.save_base(&self.sources.tree)?;
             let empty = Directory::new();
             let changes = base.unwrap_or(&empty).changes_to(&self.sources.tree);
-            offer::remember(self.sources, &changes, contents).map_err(Failure::Workspace)?;
+            offer::remember(self.sources, &changes, blobs).map_err(Failure::Workspace)?;
         }
         state.save()
     }
@@ -421,7 +420,7 @@ impl<'a> Speaking<'_, 'a> {
 fn speak<'a>(
     request: RunRequest,
     differs: Option<(&[Change], &Directory)>,
-    contents: Option<&mut PackStore>,
+    blobs: Option<&mut PackStore>,
     outgoing: &Outgoing,
     mut sending: Sending<'a>,
 ) -> (Sending<'a>, Result<(), SyncError>) {
@@ -429,7 +428,7 @@ fn speak<'a>(
         outgoing.preface(&Preface::hello(VERSION))?;
         outgoing.message(&FromShim::Run(Box::new(request)))?;
         match differs {
-            Some((changes, base)) => sending.offer(changes, base, contents),
+            Some((changes, base)) => sending.offer(changes, base, blobs),
             None => Ok(()),
         }
     };
@@ -442,9 +441,10 @@ fn speak<'a>(
 }
 
 /// What stands in other users' "waiting for" lines.
-fn title(steps: &[Step]) -> String {
+fn title(invocations: &[Invocation]) -> String {
     const CHARACTERS_MAX: usize = 80;
-    let Some(call) = steps.first().and_then(|step| step.alternatives.first()) else {
+    let Some(call) = invocations.first().and_then(|invocation| invocation.alternatives.first())
+    else {
         return "cargo burst sync".to_owned();
     };
     let words: Vec<String> = call
@@ -460,7 +460,7 @@ fn title(steps: &[Step]) -> String {
 fn local(error: SyncError) -> Failure {
     match error {
         SyncError::Changed(_) => Failure::Restless(error),
-        SyncError::Stream(_) | SyncError::Gone | SyncError::MissingContent(_) => {
+        SyncError::Stream(_) | SyncError::Gone | SyncError::MissingBlob(_) => {
             Failure::Lost { started: false, source: error }
         }
         error => Failure::Workspace(error),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use burst_protocol::limit::INPUT_WINDOW_BYTES;
 use burst_protocol::message::FromShim;
-use burst_sync::window::Window;
+use burst_sync::flow_control::SendWindow;
 use burst_sync::wire::Outgoing;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{LocalModes, isatty, tcgetattr};
@@ -23,8 +23,8 @@ const PIECE_BYTES: usize = 32 << 10;
 const LOOK_EACH: Duration = Duration::from_millis(50);
 
 /// Begins to forward, on a thread that ends with the input or the program.
-pub fn forward(outgoing: Outgoing) -> Arc<Window> {
-    let window = Arc::new(Window::new(INPUT_WINDOW_BYTES));
+pub fn forward(outgoing: Outgoing) -> Arc<SendWindow> {
+    let window = Arc::new(SendWindow::new(INPUT_WINDOW_BYTES));
     let shared = window.clone();
     std::thread::spawn(move || {
         let stdin = std::io::stdin();

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, PATCH_BYTES_MAX};
-use burst_protocol::message::{Content, FromShim, Want};
-use burst_protocol::tree::{Change, Directory, Entry, File, Listing, Node};
+use burst_protocol::message::{Blob, FromShim, Want};
+use burst_protocol::tree::{Change, Directory, DirectoryObject, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
-use burst_sync::contents::{Sent, send_patch, send_whole};
+use burst_sync::blobs::{Sent, send_patch, send_whole};
 use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
 use burst_sync::wire::Outgoing;
 
@@ -39,13 +39,13 @@ impl<'a> Sending<'a> {
         &mut self,
         changes: &[Change],
         base: &Directory,
-        contents: Option<&mut PackStore>,
+        blobs: Option<&mut PackStore>,
     ) -> Result<(), SyncError> {
         for piece in changes.chunks(CHANGES_PER_MESSAGE_MAX) {
             self.outgoing.message(&FromShim::Changes(piece.to_vec()))?;
         }
-        let held = contents_held(base, changes);
-        let mut contents = contents;
+        let held = blobs_held(base, changes);
+        let mut blobs = blobs;
         for change in changes {
             let Change::Put { path, entry: Entry::File(file) } = change else { continue };
             let old = base.file(path);
@@ -53,11 +53,10 @@ impl<'a> Sending<'a> {
             if known || held.contains(&file.digest) || !self.sent.insert(file.digest) {
                 continue;
             }
-            let prefix =
-                old.and_then(|old| Some((old.digest, contents.as_mut()?.get(&old.digest)?)));
+            let prefix = old.and_then(|old| Some((old.digest, blobs.as_mut()?.get(&old.digest)?)));
             self.content(path, file, prefix)?;
         }
-        self.outgoing.message(&FromShim::ContentsEnd)
+        self.outgoing.message(&FromShim::BlobsEnd)
     }
 
     /// Answers what the agent wants.
@@ -68,22 +67,22 @@ impl<'a> Sending<'a> {
                 let changes = empty.changes_to(&self.sources.tree);
                 self.offer(&changes, &empty, None)
             }
-            Want::Listings(digests) => self.listings(digests),
-            Want::Contents(digests) if digests.len() > DIGESTS_PER_MESSAGE_MAX => {
-                Err(SyncError::OutOfTurn("too many contents at once".into()))
+            Want::DirectoryObjects(digests) => self.directory_objects(digests),
+            Want::Blobs(digests) if digests.len() > DIGESTS_PER_MESSAGE_MAX => {
+                Err(SyncError::OutOfTurn("too many blobs at once".into()))
             }
-            Want::Contents(digests) => {
+            Want::Blobs(digests) => {
                 let places = self.places.get_or_insert_with(|| self.sources.places());
                 let wanted: Vec<(RelativePath, File)> = digests
                     .iter()
                     .map(|digest| {
-                        places.get(digest).cloned().ok_or(SyncError::MissingContent(*digest))
+                        places.get(digest).cloned().ok_or(SyncError::MissingBlob(*digest))
                     })
                     .collect::<Result<_, _>>()?;
                 for (path, file) in wanted {
                     self.content(&path, &file, None)?;
                 }
-                self.outgoing.message(&FromShim::ContentsEnd)
+                self.outgoing.message(&FromShim::BlobsEnd)
             }
         }
     }
@@ -96,7 +95,7 @@ impl<'a> Sending<'a> {
         file: &File,
         prefix: Option<(Digest, Vec<u8>)>,
     ) -> Result<(), SyncError> {
-        let announce = |content: Content| self.outgoing.message(&FromShim::Content(content));
+        let announce = |content: Blob| self.outgoing.message(&FromShim::Blob(content));
         let changed = || SyncError::Changed(path.clone());
         let mut reader: Box<dyn Read> = match self.sources.open(path)? {
             Opened::File(open) if file.size > PACKED_BYTES_MAX => Box::new(open),
@@ -130,18 +129,18 @@ impl<'a> Sending<'a> {
         if sent == Sent::AsAnnounced { Ok(()) } else { Err(changed()) }
     }
 
-    fn listings(&self, digests: &[Digest]) -> Result<(), SyncError> {
+    fn directory_objects(&self, digests: &[Digest]) -> Result<(), SyncError> {
         // A message holds no more than so many entries, but always one listing.
         const ENTRIES_PER_MESSAGE: usize = 10_000;
         if digests.len() > DIGESTS_PER_MESSAGE_MAX {
-            return Err(SyncError::OutOfTurn("too many listings at once".into()));
+            return Err(SyncError::OutOfTurn("too many directory objects at once".into()));
         }
         let wanted: HashSet<&Digest> = digests.iter().collect();
-        let mut found: HashMap<Digest, Listing> = HashMap::new();
+        let mut found: HashMap<Digest, DirectoryObject> = HashMap::new();
         let mut note = |directory: &Directory| {
             let digest = directory.digest();
             if wanted.contains(&digest) {
-                found.entry(digest).or_insert_with(|| directory.listing());
+                found.entry(digest).or_insert_with(|| directory.object());
             }
         };
         note(&self.sources.tree);
@@ -150,24 +149,24 @@ impl<'a> Sending<'a> {
                 note(directory);
             }
         });
-        let mut message: Vec<Listing> = Vec::new();
+        let mut message: Vec<DirectoryObject> = Vec::new();
         let mut entries = 0;
         for digest in digests {
-            let listing = found.get(digest).ok_or(SyncError::MissingContent(*digest))?;
-            if entries > 0 && entries + listing.0.len() > ENTRIES_PER_MESSAGE {
-                self.outgoing.message(&FromShim::Listings(std::mem::take(&mut message)))?;
+            let object = found.get(digest).ok_or(SyncError::MissingBlob(*digest))?;
+            if entries > 0 && entries + object.0.len() > ENTRIES_PER_MESSAGE {
+                self.outgoing.message(&FromShim::DirectoryObjects(std::mem::take(&mut message)))?;
                 entries = 0;
             }
-            entries += listing.0.len().max(1);
-            message.push(listing.clone());
+            entries += object.0.len().max(1);
+            message.push(object.clone());
         }
-        self.outgoing.message(&FromShim::Listings(message))
+        self.outgoing.message(&FromShim::DirectoryObjects(message))
     }
 }
 
 /// Contents that the base has somewhere else: files that were moved. Only looked
 /// for where something was removed or much was added.
-fn contents_held(base: &Directory, changes: &[Change]) -> HashSet<Digest> {
+fn blobs_held(base: &Directory, changes: &[Change]) -> HashSet<Digest> {
     let removes = changes.iter().any(|change| matches!(change, Change::Remove { .. }));
     let mut held = HashSet::new();
     if removes || changes.len() >= LOOK_FOR_MOVES_FROM {
@@ -185,11 +184,11 @@ fn contents_held(base: &Directory, changes: &[Change]) -> HashSet<Digest> {
 pub fn remember(
     sources: &Sources,
     changes: &[Change],
-    contents: &mut PackStore,
+    blobs: &mut PackStore,
 ) -> Result<(), SyncError> {
     for change in changes {
         let Change::Put { path, entry: Entry::File(file) } = change else { continue };
-        if file.size > PACKED_BYTES_MAX || contents.contains(&file.digest) {
+        if file.size > PACKED_BYTES_MAX || blobs.contains(&file.digest) {
             continue;
         }
         let bytes = match sources.open(path) {
@@ -205,13 +204,13 @@ pub fn remember(
         };
         // A file that was edited meanwhile is not what was synced.
         if Digest::of(&bytes) == file.digest {
-            contents.put(file.digest, &bytes, true)?;
+            blobs.put(file.digest, &bytes, true)?;
         }
     }
-    contents.flush()?;
+    blobs.flush()?;
     if changes.len() > LOOK_FOR_MOVES_FROM {
         let live = sources.places();
-        contents.compact(|digest| live.contains_key(digest))?;
+        blobs.compact(|digest| live.contains_key(digest))?;
     }
     Ok(())
 }

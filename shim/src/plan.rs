@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use burst_protocol::ByteBuf;
-use burst_protocol::message::{Call, JsonMessages, Returns, Step};
+use burst_protocol::message::{Call, Invocation, JsonMessages, Returns};
 
 use crate::arguments::{CargoCommand, RunArguments};
 
@@ -13,7 +13,7 @@ use crate::arguments::{CargoCommand, RunArguments};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The calls.
-    pub steps: Vec<Step>,
+    pub invocations: Vec<Invocation>,
     /// What comes back.
     pub returns: Returns,
     /// Whether cargo or what it starts may read standard input.
@@ -33,13 +33,13 @@ pub fn plan(run: &RunArguments, has_library: bool) -> Plan {
         ..Returns::default()
     };
     let mut opens_docs = false;
-    let steps = match run.verb {
+    let invocations = match run.verb {
         CargoCommand::Build | CargoCommand::Rustc if fetches => {
             returns.artifacts = true;
             with_artifacts(run.verb, &arguments)
         }
         CargoCommand::Sync => Vec::new(),
-        CargoCommand::Test => test_steps(run, &arguments, has_library),
+        CargoCommand::Test => test_invocations(run, &arguments, has_library),
         CargoCommand::Doc => {
             returns.docs = fetches;
             let kept: Vec<Vec<u8>> =
@@ -60,7 +60,7 @@ pub fn plan(run: &RunArguments, has_library: bool) -> Plan {
             | CargoCommand::Nextest
             | CargoCommand::Other
     );
-    Plan { steps, returns, sends_input, opens_docs }
+    Plan { invocations, returns, sends_input, opens_docs }
 }
 
 /// The words before the first `--`, which are cargo's.
@@ -74,35 +74,35 @@ fn call(verb: CargoCommand, arguments: &[Vec<u8>], json: JsonMessages) -> Call {
     Call { needs: None, arguments: words.map(ByteBuf::from).collect(), json }
 }
 
-fn single(verb: CargoCommand, arguments: &[Vec<u8>]) -> Step {
-    step(call(verb, arguments, JsonMessages::Absent))
+fn single(verb: CargoCommand, arguments: &[Vec<u8>]) -> Invocation {
+    invocation(call(verb, arguments, JsonMessages::Absent))
 }
 
-fn step(call: Call) -> Step {
-    Step { alternatives: vec![call], optional: false }
+fn invocation(call: Call) -> Invocation {
+    Invocation { alternatives: vec![call], optional: false }
 }
 
 /// cargo names its artifacts only in JSON messages. If the user has not asked for
 /// any, we do, with diagnostics still rendered by cargo itself; if the user has,
 /// we read along; if the user wants another format, a second call, which finds
 /// everything built, names them.
-fn with_artifacts(verb: CargoCommand, arguments: &[Vec<u8>]) -> Vec<Step> {
+fn with_artifacts(verb: CargoCommand, arguments: &[Vec<u8>]) -> Vec<Invocation> {
     let format = option(arguments, b"--message-format");
     match format {
         None => {
             let ask = b"--message-format=json-render-diagnostics".to_vec();
             let with: Vec<Vec<u8>> =
                 std::iter::once(ask).chain(arguments.iter().cloned()).collect();
-            vec![step(call(verb, &with, JsonMessages::Hidden))]
+            vec![invocation(call(verb, &with, JsonMessages::Hidden))]
         }
         Some(format) if format.starts_with(b"json") => {
-            vec![step(call(verb, arguments, JsonMessages::Shown))]
+            vec![invocation(call(verb, arguments, JsonMessages::Shown))]
         }
         Some(_) => {
             let ask = vec![b"--message-format=json".to_vec(), b"-q".to_vec()];
             let rest = without_option(arguments, b"--message-format");
             let again: Vec<Vec<u8>> = ask.into_iter().chain(rest).collect();
-            vec![single(verb, arguments), step(call(verb, &again, JsonMessages::Hidden))]
+            vec![single(verb, arguments), invocation(call(verb, &again, JsonMessages::Hidden))]
         }
     }
 }
@@ -133,7 +133,11 @@ fn without_option(arguments: &[Vec<u8>], name: &[u8]) -> Vec<Vec<u8>> {
     kept
 }
 
-fn test_steps(run: &RunArguments, arguments: &[Vec<u8>], has_library: bool) -> Vec<Step> {
+fn test_invocations(
+    run: &RunArguments,
+    arguments: &[Vec<u8>],
+    has_library: bool,
+) -> Vec<Invocation> {
     let plain = call(CargoCommand::Test, arguments, JsonMessages::Absent);
     let wants_docs_alone = cargos(arguments).any(|word| word == b"--doc");
     if run.flags.cargo_test || wants_docs_alone {
@@ -142,7 +146,7 @@ fn test_steps(run: &RunArguments, arguments: &[Vec<u8>], has_library: bool) -> V
             // cargo test has no flag for this but to name all other targets.
             plain.arguments.insert(1, ByteBuf::from(b"--all-targets"));
         }
-        return vec![step(plain)];
+        return vec![invocation(plain)];
     }
     let mut nextest = call(CargoCommand::Nextest, arguments, JsonMessages::Absent);
     nextest.needs = Some("nextest".into());
@@ -156,16 +160,17 @@ fn test_steps(run: &RunArguments, arguments: &[Vec<u8>], has_library: bool) -> V
     if run.flags.no_doctests && !names_targets(arguments) {
         fallback.arguments.insert(1, ByteBuf::from(b"--all-targets"));
     }
-    let mut steps = vec![Step { alternatives: vec![nextest, fallback], optional: false }];
+    let mut invocations =
+        vec![Invocation { alternatives: vec![nextest, fallback], optional: false }];
     if docs {
         let mut doc = call(CargoCommand::Test, &doc_arguments(arguments), JsonMessages::Absent);
         doc.arguments.insert(1, ByteBuf::from(b"--doc"));
         // Without nextest the first call was cargo test, documentation included:
-        // a step that no alternative fits is left out if it may be.
+        // an invocation that no alternative fits is left out if it may be.
         doc.needs = Some("nextest".into());
-        steps.push(Step { alternatives: vec![doc], optional: true });
+        invocations.push(Invocation { alternatives: vec![doc], optional: true });
     }
-    steps
+    invocations
 }
 
 /// Whether targets are named that leave no room for documentation tests.
@@ -303,8 +308,11 @@ mod tests {
                 call.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
             words.join(" ")
         };
-        let steps = plan(&run, has_library).steps;
-        steps.iter().map(|step| step.alternatives.iter().map(text).collect()).collect()
+        let invocations = plan(&run, has_library).invocations;
+        invocations
+            .iter()
+            .map(|invocation| invocation.alternatives.iter().map(text).collect())
+            .collect()
     }
 
     #[test]

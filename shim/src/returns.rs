@@ -11,13 +11,13 @@ use std::io::Write;
 use std::path::Path;
 
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
-use burst_protocol::message::{Artifact, Content, Encoding, Fetch, FromAgent, FromShim};
+use burst_protocol::message::{Artifact, Blob, Encoding, Fetch, FromAgent, FromShim};
 use burst_protocol::tree::{Change, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
+use burst_sync::blobs::{receive_bytes, receive_into};
 use burst_sync::clock::Moment;
-use burst_sync::contents::{receive_bytes, receive_into};
-use burst_sync::handle::TreeHandle;
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -54,8 +54,8 @@ struct Destination {
 /// Writes results.
 pub struct Returns<'a> {
     sources: &'a Sources,
-    workspace: TreeHandle,
-    target: Option<TreeHandle>,
+    workspace: RootDirectory,
+    target: Option<RootDirectory>,
     /// What is excluded by default is not a source file, whoever made it.
     excluded: &'a dyn Fn(&RelativePath) -> bool,
     wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
@@ -71,7 +71,7 @@ impl<'a> Returns<'a> {
     ) -> Result<Self, SyncError> {
         Ok(Self {
             sources,
-            workspace: TreeHandle::open(workspace)?,
+            workspace: RootDirectory::open(workspace)?,
             target: None,
             excluded,
             wanted: BTreeMap::new(),
@@ -144,7 +144,7 @@ impl<'a> Returns<'a> {
             return Ok(());
         }
         create_target(target)?;
-        let handle = TreeHandle::open(target)?;
+        let handle = RootDirectory::open(target)?;
         for Artifact { path, file } in artifacts {
             let here = self.known(&handle, path, cache)?;
             if here.is_some_and(|here| here == *file) {
@@ -182,18 +182,18 @@ impl<'a> Returns<'a> {
             outgoing.message(&FromShim::Fetch(batch.to_vec()))?;
             loop {
                 match incoming.message()? {
-                    FromAgent::Content(content) => self.receive(content, incoming)?,
-                    FromAgent::ContentsEnd => break,
+                    FromAgent::Blob(content) => self.receive(content, incoming)?,
+                    FromAgent::BlobsEnd => break,
                     FromAgent::Failed(failure) => {
                         return Err(SyncError::OutOfTurn(failure.messages.join(": ")));
                     }
-                    FromAgent::InputTaken(_) => {}
+                    FromAgent::InputCredit(_) => {}
                     other => return Err(SyncError::OutOfTurn(format!("{other:?}"))),
                 }
             }
         }
         if let Some((digest, _)) = self.wanted.first_key_value() {
-            return Err(SyncError::MissingContent(*digest));
+            return Err(SyncError::MissingBlob(*digest));
         }
         outgoing.message(&FromShim::Adopted(self.returned.adopted.clone()))?;
         outgoing.message(&FromShim::Done)?;
@@ -294,7 +294,7 @@ impl<'a> Returns<'a> {
     /// What stands at a path of the workspace now, in full.
     fn here(&self, path: &RelativePath) -> Result<Option<Node>, SyncError> {
         let Ok(status) = self.workspace.status(path) else { return Ok(None) };
-        if burst_sync::handle::is_directory(&status) {
+        if burst_sync::root_directory::is_directory(&status) {
             return Ok(Some(Node::Directory(burst_protocol::tree::Directory::new())));
         }
         if let Ok(target) = self.workspace.read_link(path) {
@@ -307,7 +307,7 @@ impl<'a> Returns<'a> {
     /// What stands at a path of the target directory, by a cache of its own.
     fn known(
         &self,
-        handle: &TreeHandle,
+        handle: &RootDirectory,
         path: &RelativePath,
         cache: &mut StatCache,
     ) -> Result<Option<File>, SyncError> {
@@ -329,8 +329,8 @@ impl<'a> Returns<'a> {
         destinations.push(destination);
     }
 
-    fn receive(&mut self, content: Content, incoming: &mut Incoming) -> Result<(), SyncError> {
-        let Content { digest, size, encoding } = content;
+    fn receive(&mut self, content: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
+        let Blob { digest, size, encoding } = content;
         let Some((expected, destinations)) = self.wanted.remove(&digest) else {
             return Err(SyncError::OutOfTurn("a content that nobody wanted".into()));
         };
@@ -373,7 +373,7 @@ impl<'a> Returns<'a> {
         &self,
         destination: &Destination,
         (base, length): (Digest, u64),
-        content: Content,
+        content: Blob,
         incoming: &mut Incoming,
     ) -> Result<Vec<u8>, SyncError> {
         if length > 2 * BASE_BYTES_MAX || content.size > 2 * BASE_BYTES_MAX {
@@ -396,7 +396,7 @@ impl<'a> Returns<'a> {
         }
     }
 
-    fn handle(&self, destination: &Destination) -> Result<&TreeHandle, SyncError> {
+    fn handle(&self, destination: &Destination) -> Result<&RootDirectory, SyncError> {
         match destination.root {
             0 => Ok(&self.workspace),
             _ => self.target.as_ref().ok_or(SyncError::Gone),
@@ -412,7 +412,7 @@ fn beside(path: &RelativePath) -> Option<RelativePath> {
 /// Writes a file under a temporary name, then renames it; on any error nothing
 /// is left.
 fn write_file(
-    handle: &TreeHandle,
+    handle: &RootDirectory,
     destination: &Destination,
     fill: impl FnOnce(&mut std::fs::File) -> Result<(), SyncError>,
 ) -> Result<(), SyncError> {

@@ -15,8 +15,8 @@ use burst_protocol::tree::{Directory, File as FileEntry, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::handle::TreeHandle;
 use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, cargo_reads};
+use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{add_paths, scan};
 
 use crate::settings::Settings;
@@ -44,7 +44,7 @@ pub struct Sources {
 #[derive(Debug)]
 struct Root {
     prefix: RelativePath,
-    handle: TreeHandle,
+    handle: RootDirectory,
 }
 
 /// A content, opened.
@@ -143,7 +143,7 @@ impl Sources {
         let (rules, warnings) =
             IgnoreRules::new(root, &settings.unexclude, &settings.extra_excludes, never);
         let is_workspace = root == workspace.root;
-        let handle = TreeHandle::open(root)?;
+        let handle = RootDirectory::open(root)?;
         let tracked = TrackedIgnored::ask(root);
         let mut found = scan(&handle, Some(&prefix), &rules, &mut state.scanned, now)?;
         let cargos: Vec<RelativePath> = cargo_reads().collect();

@@ -103,7 +103,7 @@ impl WorkspaceState {
     }
 
     /// The contents that patches can be based on.
-    pub fn contents(&self) -> Result<PackStore, Failure> {
+    pub fn blobs(&self) -> Result<PackStore, Failure> {
         PackStore::open(&self.directory.join("contents")).map_err(Failure::Workspace)
     }
 

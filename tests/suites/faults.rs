@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use burst_agent::identity::{self, Identity};
-use burst_agent::transport::Patience;
+use burst_agent::transport::IdleTimeout;
 use burst_protocol::Digest;
 use burst_protocol::codec;
 use burst_protocol::frame::{Header, Kind};
@@ -42,7 +42,7 @@ impl Scripted {
         let stranger = Identity::generate().unwrap();
         let own = if own_keys { Identity::load(&keys, "agent").unwrap() } else { stranger };
         let pinned = identity::load_certificate(&keys, "shim").unwrap();
-        let config = identity::server_config(&own, pinned, Patience::default()).unwrap();
+        let config = identity::server_config(&own, pinned, IdleTimeout::default()).unwrap();
         let lock = fs::File::create(keys.join("lock")).unwrap();
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -144,8 +144,8 @@ fn strangers_get_nothing() {
 
 #[test]
 fn an_agent_that_lies_does_no_harm() {
-    let unknown = || FromAgent::Want(Want::Contents(vec![Digest::from_bytes([7; 32])]));
-    let early = || FromAgent::ContentsEnd;
+    let unknown = || FromAgent::Want(Want::Blobs(vec![Digest::from_bytes([7; 32])]));
+    let early = || FromAgent::BlobsEnd;
     for says in [Says::Message(unknown), Says::Message(early), Says::HugeFrame] {
         let sandbox = sandbox();
         let project = sandbox.hello("app");

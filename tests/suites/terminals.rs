@@ -155,8 +155,8 @@ fn the_keys_of_a_pager_behind_us_are_the_pagers() {
     tcsetattr(&theirs, OptionalActions::Now, &by_key).unwrap();
     keyboard.write_all(b"q").unwrap();
     let mut input = [PollFd::new(&theirs, PollFlags::IN)];
-    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
-    assert_eq!(poll(&mut input, Some(&patience)).unwrap(), 1, "somebody else has the key");
+    let idle_timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
+    assert_eq!(poll(&mut input, Some(&idle_timeout)).unwrap(), 1, "somebody else has the key");
     let mut key = [0; 8];
     assert_eq!(rustix::io::read(&theirs, &mut key).unwrap(), 1);
     assert_eq!(key[0], b'q');

@@ -14,7 +14,7 @@
 //!
 //! Either direction begins with one frozen [`hello::Preface`]; frames
 //! ([`frame`]) follow, which carry the [`message`]s and, behind a
-//! `Content` message, its bytes as raw frames. The shim does not wait for the
+//! `Blob` message, its bytes as raw frames. The shim does not wait for the
 //! welcome: hello and request leave in one flight.
 //!
 //! # One run
@@ -23,13 +23,13 @@
 //!    hold (`base`), the state that is needed (`root`), cargo's arguments. If
 //!    it knows a base it adds, in the same flight, `Changes`, the contents they
 //!    need (as patches against the base where that is smaller) and
-//!    `ContentsEnd`.
+//!    `BlobsEnd`.
 //! 2. While another run holds the project the agent sends `Waiting`.
 //! 3. If the agent holds `base`, the changes lead to `root`. If it does not, it
 //!    drops them and asks: `Want::Everything` if it holds nothing, else
-//!    `Want::Listings`, level by level, for directories whose digests it does
+//!    `Want::DirectoryObjects`, level by level, for directories whose digests it does
 //!    not know. In the end it knows the whole manifest and asks for the
-//!    contents it lacks by `Want::Contents`. No file list is ever sent for a
+//!    contents it lacks by `Want::Blobs`. No file list is ever sent for a
 //!    directory that both ends hold.
 //! 4. When every content is stored and verified the tree is changed: `Synced`.
 //! 5. `Started`, then `Output` as it is written; `Input`, `Signal`, `Resize`

@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 
 use crate::digest::Digest;
 use crate::path::{FileName, RelativePath};
-use crate::tree::{Change, File, Listing};
+use crate::tree::{Change, DirectoryObject, File};
 
 /// What the shim says. The first message on a stream is one of [`Run`],
 /// [`Status`], [`End`], [`Release`] and [`Lease`]; all others belong to a run.
@@ -32,11 +32,11 @@ pub enum FromShim {
     /// The changes that follow on `base`, in pieces; contents may follow.
     Changes(Vec<Change>),
     /// A content, as raw frames behind this message.
-    Content(Content),
+    Blob(Blob),
     /// All that was offered or wanted is sent.
-    ContentsEnd,
+    BlobsEnd,
     /// The listings of the directories that were wanted, in that order.
-    Listings(Vec<Listing>),
+    DirectoryObjects(Vec<DirectoryObject>),
     /// Input for the run.
     Input(ByteBuf),
     /// No more input.
@@ -61,7 +61,7 @@ pub enum FromShim {
     Lease(Lease),
     /// Output messages of this cost have been written. The agent never has more than
     /// [`OUTPUT_WINDOW_BYTES`](crate::limit::OUTPUT_WINDOW_BYTES) on the way.
-    OutputTaken(u32),
+    OutputCredit(u32),
 }
 
 /// What the agent says.
@@ -108,9 +108,9 @@ pub enum FromAgent {
     /// The run is over; all lists before this message are complete.
     Finished(Ending),
     /// A fetched content, as raw frames behind this message.
-    Content(Content),
+    Blob(Blob),
     /// All that was fetched is sent.
-    ContentsEnd,
+    BlobsEnd,
     /// It cannot be done. The stream ends.
     Failed(Failure),
     /// How the agent is.
@@ -119,7 +119,7 @@ pub enum FromAgent {
     Done,
     /// The run has taken input messages of this cost. The shim never has more than
     /// [`INPUT_WINDOW_BYTES`](crate::limit::INPUT_WINDOW_BYTES) on the way.
-    InputTaken(u32),
+    InputCredit(u32),
 }
 
 /// One cargo invocation, or several that belong together.
@@ -146,10 +146,10 @@ pub struct RunRequest {
     pub base: Option<Digest>,
     /// The state that the run needs.
     pub root: Digest,
-    /// Whether `Changes`, contents and `ContentsEnd` follow at once.
+    /// Whether `Changes`, contents and `BlobsEnd` follow at once.
     pub offers_changes: bool,
     /// cargo calls, one after the other while they succeed. None: only sync.
-    pub steps: Vec<Step>,
+    pub invocations: Vec<Invocation>,
     /// Environment variables that the user named.
     pub environment: Vec<(ByteBuf, ByteBuf)>,
     /// `RUSTUP_TOOLCHAIN`, from `cargo +toolchain`.
@@ -170,10 +170,10 @@ pub struct RunRequest {
 
 /// One cargo call; the first alternative that the agent can run is taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct Invocation {
     /// In order of preference.
     pub alternatives: Vec<Call>,
-    /// Whether the step is left out where no alternative can be run.
+    /// Whether the invocation is left out where no alternative can be run.
     pub optional: bool,
 }
 
@@ -241,15 +241,15 @@ pub struct Returns {
 pub enum Want {
     /// It holds nothing: send all changes from the empty tree, with contents.
     Everything,
-    /// Listings of these directories.
-    Listings(Vec<Digest>),
+    /// DirectoryObjects of these directories.
+    DirectoryObjects(Vec<Digest>),
     /// These contents.
-    Contents(Vec<Digest>),
+    Blobs(Vec<Digest>),
 }
 
 /// A content that follows as raw frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
+pub struct Blob {
     /// What it hashes to when complete.
     pub digest: Digest,
     /// Its bytes when complete.

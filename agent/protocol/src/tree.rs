@@ -148,11 +148,11 @@ impl Change {
 
 /// The entries of one directory; the directories in it by their digests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listing(pub Vec<(FileName, Listed)>);
+pub struct DirectoryObject(pub Vec<(FileName, ObjectEntry)>);
 
-/// One entry of a [`Listing`].
+/// One entry of a [`DirectoryObject`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Listed {
+pub enum ObjectEntry {
     /// A regular file.
     File(File),
     /// A symbolic link.
@@ -171,7 +171,7 @@ pub enum TreeError {
     #[error("{} is not in the tree", .0.display())]
     Missing(RelativePath),
     /// A listing whose names are not sorted or stand twice.
-    #[error("a directory listing is out of order")]
+    #[error("a directory object is out of order")]
     Unsorted,
 }
 
@@ -200,7 +200,7 @@ impl Directory {
     /// The digest over all that is in it. Computed once per state.
     pub fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| {
-            let mut hasher = ListingHasher::new();
+            let mut hasher = ObjectHasher::new();
             for (name, node) in &self.entries {
                 match node {
                     Node::File(file) => hasher.file(name, file),
@@ -284,15 +284,15 @@ impl Directory {
     }
 
     /// The entries as a peer that knows other directories needs them.
-    pub fn listing(&self) -> Listing {
-        Listing(
+    pub fn object(&self) -> DirectoryObject {
+        DirectoryObject(
             self.entries
                 .iter()
                 .map(|(name, node)| {
                     let listed = match node {
-                        Node::File(file) => Listed::File(*file),
-                        Node::Link(target) => Listed::Link(target.clone()),
-                        Node::Directory(directory) => Listed::Directory(directory.digest()),
+                        Node::File(file) => ObjectEntry::File(*file),
+                        Node::Link(target) => ObjectEntry::Link(target.clone()),
+                        Node::Directory(directory) => ObjectEntry::Directory(directory.digest()),
                     };
                     (name.clone(), listed)
                 })
@@ -350,19 +350,19 @@ impl Entry {
     }
 }
 
-impl Listing {
+impl DirectoryObject {
     /// The digest of the directory that this lists, or an error if the names
     /// are not in order: only one listing can have a digest.
     pub fn digest(&self) -> Result<Digest, TreeError> {
         if !self.0.is_sorted_by(|(left, _), (right, _)| left < right) {
             return Err(TreeError::Unsorted);
         }
-        let mut hasher = ListingHasher::new();
+        let mut hasher = ObjectHasher::new();
         for (name, listed) in &self.0 {
             match listed {
-                Listed::File(file) => hasher.file(name, file),
-                Listed::Link(target) => hasher.link(name, target),
-                Listed::Directory(digest) => hasher.directory(name, *digest),
+                ObjectEntry::File(file) => hasher.file(name, file),
+                ObjectEntry::Link(target) => hasher.link(name, target),
+                ObjectEntry::Directory(digest) => hasher.directory(name, *digest),
             }
         }
         Ok(hasher.finish())
@@ -432,9 +432,9 @@ fn with_path(prefix: &mut Vec<u8>, name: &FileName, act: impl FnOnce(RelativePat
     prefix.truncate(length);
 }
 
-struct ListingHasher(blake3::Hasher);
+struct ObjectHasher(blake3::Hasher);
 
-impl ListingHasher {
+impl ObjectHasher {
     fn new() -> Self {
         static KEYED: OnceLock<blake3::Hasher> = OnceLock::new();
         Self(KEYED.get_or_init(|| blake3::Hasher::new_derive_key(DIGEST_CONTEXT)).clone())
@@ -518,7 +518,7 @@ mod tests {
 
         #[test]
         fn a_listing_has_its_directorys_digest(tree in arbitrary_tree()) {
-            prop_assert_eq!(tree.listing().digest().unwrap(), tree.digest());
+            prop_assert_eq!(tree.object().digest().unwrap(), tree.digest());
         }
     }
 

@@ -8,7 +8,9 @@
 
 use burst_protocol::codec::{decode, encode};
 use burst_protocol::message::*;
-use burst_protocol::tree::{Change, Directory, Entry, File, LinkTarget, Listed, Listing, Node};
+use burst_protocol::tree::{
+    Change, Directory, DirectoryObject, Entry, File, LinkTarget, Node, ObjectEntry,
+};
 use burst_protocol::{ByteBuf, Digest, FileName, RelativePath};
 
 fn path(text: &str) -> RelativePath {
@@ -28,12 +30,12 @@ fn changes() -> Vec<Change> {
     ]
 }
 
-fn contents() -> [Content; 2] {
+fn blobs() -> [Blob; 2] {
     let digest = Digest::from_bytes([1; 32]);
     let base = Digest::from_bytes([2; 32]);
     [
-        Content { digest, size: 5, encoding: Encoding::Whole },
-        Content { digest, size: 5, encoding: Encoding::Patch { base, length: 300 } },
+        Blob { digest, size: 5, encoding: Encoding::Whole },
+        Blob { digest, size: 5, encoding: Encoding::Patch { base, length: 300 } },
     ]
 }
 
@@ -54,7 +56,7 @@ fn request() -> RunRequest {
         base: Some(Digest::from_bytes([3; 32])),
         root: Digest::from_bytes([4; 32]),
         offers_changes: true,
-        steps: vec![Step { alternatives: vec![call], optional: true }],
+        invocations: vec![Invocation { alternatives: vec![call], optional: true }],
         environment: vec![(ByteBuf::from(b"A"), ByteBuf::from(b"1"))],
         toolchain: Some("stable".into()),
         terminal: Terminal {
@@ -74,20 +76,20 @@ fn request() -> RunRequest {
 
 fn from_shim() -> Vec<FromShim> {
     let digest = Digest::from_bytes([5; 32]);
-    let listing = Listing(vec![
-        (FileName::new(b"d").unwrap(), Listed::Directory(digest)),
-        (FileName::new(b"f").unwrap(), Listed::File(file())),
+    let object = DirectoryObject(vec![
+        (FileName::new(b"d").unwrap(), ObjectEntry::Directory(digest)),
+        (FileName::new(b"f").unwrap(), ObjectEntry::File(file())),
     ]);
-    let [whole, patch] = contents();
+    let [whole, patch] = blobs();
     vec![
         FromShim::Run(Box::new(request())),
         FromShim::Status,
         FromShim::End { with_volumes: true },
         FromShim::Changes(changes()),
-        FromShim::Content(whole),
-        FromShim::Content(patch),
-        FromShim::ContentsEnd,
-        FromShim::Listings(vec![listing]),
+        FromShim::Blob(whole),
+        FromShim::Blob(patch),
+        FromShim::BlobsEnd,
+        FromShim::DirectoryObjects(vec![object]),
         FromShim::Input(ByteBuf::from(b"in")),
         FromShim::InputEnd,
         FromShim::Signal(2),
@@ -105,7 +107,7 @@ fn from_shim() -> Vec<FromShim> {
                 headers: vec![("c".into(), "d".into())],
             }),
         }),
-        FromShim::OutputTaken(1 << 18),
+        FromShim::OutputCredit(1 << 18),
     ]
 }
 
@@ -116,8 +118,8 @@ fn from_agent() -> Vec<FromAgent> {
     vec![
         FromAgent::Waiting { holder: "cargo test".into() },
         FromAgent::Want(Want::Everything),
-        FromAgent::Want(Want::Listings(vec![digest])),
-        FromAgent::Want(Want::Contents(vec![digest])),
+        FromAgent::Want(Want::DirectoryObjects(vec![digest])),
+        FromAgent::Want(Want::Blobs(vec![digest])),
         FromAgent::Synced { written: 1, removed: 2 },
         FromAgent::Started { notice: Some("n".into()) },
         FromAgent::Output { stream: Stream::Error, bytes: ByteBuf::from(b"\x1b[m") },
@@ -126,8 +128,8 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Withheld { path: path("big"), size: 1 << 40 },
         FromAgent::Finished(Ending::Exited(101)),
         FromAgent::Finished(Ending::Signaled(9)),
-        FromAgent::Content(contents()[0]),
-        FromAgent::ContentsEnd,
+        FromAgent::Blob(blobs()[0]),
+        FromAgent::BlobsEnd,
         FromAgent::Failed(Failure { kind: FailureKind::DiskFull, messages: vec!["m".into()] }),
         FromAgent::Status(AgentStatus {
             version: "0.1.0".into(),
@@ -137,7 +139,7 @@ fn from_agent() -> Vec<FromAgent> {
             projects: vec![project],
         }),
         FromAgent::Done,
-        FromAgent::InputTaken(4096),
+        FromAgent::InputCredit(4096),
     ]
 }
 
@@ -181,7 +183,7 @@ fn cut_and_lengthened_messages_are_errors() {
 fn lengths_that_no_message_has_cost_no_memory() {
     // A list of 2^60 digests, of which none follows.
     let claimed = [
-        &encode(&FromAgent::Want(Want::Contents(Vec::new()))).unwrap()[..2],
+        &encode(&FromAgent::Want(Want::Blobs(Vec::new()))).unwrap()[..2],
         &[0xfd],
         &(1_u64 << 60).to_le_bytes(),
     ]

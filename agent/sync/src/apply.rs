@@ -1,6 +1,6 @@
 //! From one state of a tree on disk to the next.
 //!
-//! Order of a sync: every content is in the [`ContentStore`] and verified, then
+//! Order of a sync: every content is in the [`BlobStore`] and verified, then
 //! the tree is changed. Only what differs is touched: equal content keeps its
 //! time, changed content gets the agent's stamp ([`crate::clock::stamp`]), a
 //! changed mode alone changes no time. Removals come first, deepest first. What
@@ -20,12 +20,12 @@ use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use rustix::fs::{Timestamps, futimens};
 
+use crate::blobs::BlobStore;
 use crate::clock::{Moment, stamp_after};
-use crate::contents::ContentStore;
 use crate::error::SyncError;
-use crate::handle::{TreeHandle, is_directory, modified};
 use crate::ignore_rules::cargo_reads;
 use crate::pack::PACKED_BYTES_MAX;
+use crate::root_directory::{RootDirectory, is_directory, modified};
 use crate::stat_cache::{Cached, Signature, StatCache};
 
 /// What an apply did.
@@ -62,11 +62,7 @@ fn count_sources(tree: &Directory) -> usize {
 }
 
 /// The contents that `changes` need and that neither store nor tree has.
-pub fn missing_contents(
-    old: &Directory,
-    changes: &[Change],
-    store: &ContentStore,
-) -> Vec<(Digest, u64)> {
+pub fn missing_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> Vec<(Digest, u64)> {
     let wanted = changes.iter().filter_map(|change| content_needed(old, change));
     let mut missing: HashMap<Digest, u64> = HashMap::new();
     for file in wanted {
@@ -86,11 +82,11 @@ pub fn missing_contents(
 
 /// Copies the contents that only the old tree has into the store, before
 /// anything in the tree changes: files that were renamed or copied.
-pub fn keep_moved_contents(
-    handle: &TreeHandle,
+pub fn keep_moved_blobs(
+    handle: &RootDirectory,
     old: &Directory,
     changes: &[Change],
-    store: &mut ContentStore,
+    store: &mut BlobStore,
 ) -> Result<(), SyncError> {
     let mut wanted: HashMap<Digest, u64> = HashMap::new();
     for file in changes.iter().filter_map(|change| content_needed(old, change)) {
@@ -121,10 +117,10 @@ pub fn keep_moved_contents(
 /// Makes the changes on disk. `stamp` is the time for content that changes; the
 /// cache learns each file that is written.
 pub fn apply(
-    handle: &TreeHandle,
+    handle: &RootDirectory,
     old: &Directory,
     changes: &[Change],
-    store: &mut ContentStore,
+    store: &mut BlobStore,
     stamp: Moment,
     cache: &mut StatCache,
 ) -> Result<Applied, SyncError> {
@@ -156,8 +152,8 @@ fn content_needed<'a>(old: &Directory, change: &'a Change) -> Option<&'a File> {
 }
 
 struct Apply<'a> {
-    handle: &'a TreeHandle,
-    store: &'a mut ContentStore,
+    handle: &'a RootDirectory,
+    store: &'a mut BlobStore,
     stamp: Moment,
     cache: &'a mut StatCache,
     uses: HashMap<Digest, u32>,
@@ -333,8 +329,8 @@ mod tests {
         for name in ["d", "f"] {
             std::os::unix::fs::symlink(&outside, root.join(name)).unwrap();
         }
-        let handle = TreeHandle::open(&root).unwrap();
-        let mut store = ContentStore::open(&disk.path().join("store")).unwrap();
+        let handle = RootDirectory::open(&root).unwrap();
+        let mut store = BlobStore::open(&disk.path().join("store")).unwrap();
         let digest = Digest::of(b"ours");
         store.packs.put(digest, b"ours", true).unwrap();
         let put = |path: &str| Change::Put {
@@ -359,8 +355,8 @@ mod tests {
         let disk = tempfile::tempdir().unwrap();
         let root = disk.path().join("tree");
         std::fs::create_dir(&root).unwrap();
-        let handle = TreeHandle::open(&root).unwrap();
-        let mut store = ContentStore::open(&disk.path().join("store")).unwrap();
+        let handle = RootDirectory::open(&root).unwrap();
+        let mut store = BlobStore::open(&disk.path().join("store")).unwrap();
         let mut held = Directory::new();
         let mut cache = StatCache::default();
         let path = RelativePath::new(b"a").unwrap();

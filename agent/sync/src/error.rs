@@ -59,7 +59,7 @@ pub enum SyncError {
     Damaged(Digest),
     /// A content is in none of the places where it should be.
     #[error("the content {0:?} is missing")]
-    MissingContent(Digest),
+    MissingBlob(Digest),
     /// The sync would leave nothing of a tree that had something.
     #[error("this sync would delete all {files} source files of the project")]
     WouldEmpty {

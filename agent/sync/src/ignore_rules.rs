@@ -261,7 +261,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Moment;
-    use crate::handle::TreeHandle;
+    use crate::root_directory::RootDirectory;
     use crate::scan::scan;
     use crate::stat_cache::StatCache;
 
@@ -269,7 +269,7 @@ mod tests {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let never = never.iter().map(|path| RelativePath::new(path.as_bytes()).unwrap()).collect();
         let (rules, _) = IgnoreRules::new(root, &owned(unexclude), &owned(extra), never);
-        let handle = TreeHandle::open(root).unwrap();
+        let handle = RootDirectory::open(root).unwrap();
         let found = scan(&handle, None, &rules, &mut StatCache::default(), Moment::now()).unwrap();
         let mut paths = Vec::new();
         found.tree.visit(&mut |path, node| {

@@ -314,21 +314,21 @@ mod tests {
     #[test]
     fn contents_survive_reopening_and_a_cut_tail() {
         let directory = tempfile::tempdir().unwrap();
-        let contents: Vec<Vec<u8>> = (0..50u8).map(|n| vec![n; usize::from(n) * 100]).collect();
+        let blobs: Vec<Vec<u8>> = (0..50u8).map(|n| vec![n; usize::from(n) * 100]).collect();
         let mut store = PackStore::open(directory.path()).unwrap();
-        for content in &contents {
+        for content in &blobs {
             store.put(Digest::of(content), content, content.len() % 200 == 0).unwrap();
         }
-        assert_eq!(store.get(&Digest::of(&contents[7])).unwrap(), contents[7]);
+        assert_eq!(store.get(&Digest::of(&blobs[7])).unwrap(), blobs[7]);
         drop(store);
         let pack = directory.path().join("0000000000.pack");
         let length = std::fs::metadata(&pack).unwrap().len();
         OpenOptions::new().write(true).open(&pack).unwrap().set_len(length - 1).unwrap();
         let mut store = PackStore::open(directory.path()).unwrap();
-        for content in &contents[..49] {
+        for content in &blobs[..49] {
             assert_eq!(store.get(&Digest::of(content)).as_ref(), Some(content));
         }
-        assert!(!store.contains(&Digest::of(&contents[49])));
+        assert!(!store.contains(&Digest::of(&blobs[49])));
         store.put(Digest::of(b"new"), b"new", true).unwrap();
         assert_eq!(store.get(&Digest::of(b"new")).unwrap(), b"new");
     }
@@ -357,17 +357,17 @@ mod tests {
             hasher.finalize_xof().fill(&mut out);
             out
         };
-        let contents: Vec<Vec<u8>> = (0..20).map(noise).collect();
-        for content in &contents {
+        let blobs: Vec<Vec<u8>> = (0..20).map(noise).collect();
+        for content in &blobs {
             store.put(Digest::of(content), content, true).unwrap();
         }
-        let live = Digest::of(&contents[3]);
+        let live = Digest::of(&blobs[3]);
         store.compact(|digest| *digest == live).unwrap();
         assert!(store.bytes() < 400_000, "{}", store.bytes());
-        assert_eq!(store.get(&live).unwrap(), contents[3]);
+        assert_eq!(store.get(&live).unwrap(), blobs[3]);
         store.trim(0).unwrap();
         assert_eq!(store.get(&live), None);
-        store.put(live, &contents[3], true).unwrap();
+        store.put(live, &blobs[3], true).unwrap();
         assert!(store.contains(&live));
     }
 }

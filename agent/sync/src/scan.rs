@@ -21,7 +21,7 @@ use rustix::io::Errno;
 
 use crate::clock::Moment;
 use crate::error::SyncError;
-use crate::handle::TreeHandle;
+use crate::root_directory::RootDirectory;
 use crate::stat_cache::{Cached, Signature, StatCache};
 
 /// How often a file that keeps changing is read before its digest is taken as
@@ -86,7 +86,7 @@ pub struct Scan {
 /// and in errors. The cache is brought up to date; what it remembers below
 /// `prefix` and the scan did not find, it forgets.
 pub fn scan<F: Filter>(
-    handle: &TreeHandle,
+    handle: &RootDirectory,
     prefix: Option<&RelativePath>,
     filter: &F,
     cache: &mut StatCache,
@@ -113,7 +113,7 @@ pub fn scan<F: Filter>(
 /// Looks at single paths that a scan has left out, and puts those that exist
 /// into its tree. Directories are not entered.
 pub fn add_paths<'a>(
-    handle: &TreeHandle,
+    handle: &RootDirectory,
     prefix: Option<&RelativePath>,
     paths: impl IntoIterator<Item = &'a RelativePath>,
     cache: &mut StatCache,
@@ -293,7 +293,7 @@ impl<F: Filter> Walk<'_, F> {
 
 /// Hashes files on all cores and enters them into tree and cache.
 fn hash_all(
-    handle: &TreeHandle,
+    handle: &RootDirectory,
     prefix: Option<&RelativePath>,
     files: Vec<(RelativePath, Signature)>,
     cache: &mut StatCache,
@@ -303,7 +303,7 @@ fn hash_all(
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(files.len()));
     let work = || -> Result<(), SyncError> {
-        let handle = TreeHandle::share(handle)?;
+        let handle = RootDirectory::share(handle)?;
         let mut buffer = vec![0; READ_BYTES];
         while let Some((path, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let key = full_path(prefix, path)?;
@@ -352,7 +352,7 @@ pub fn file_of(cached: &Cached) -> File {
 
 /// Reads a file until its status before and after agree; none if it is gone.
 pub fn hash_file(
-    handle: &TreeHandle,
+    handle: &RootDirectory,
     path: &RelativePath,
     shown_as: &RelativePath,
     now: Moment,
@@ -361,7 +361,7 @@ pub fn hash_file(
 }
 
 fn hash_with(
-    handle: &TreeHandle,
+    handle: &RootDirectory,
     path: &RelativePath,
     shown_as: &RelativePath,
     now: Moment,
@@ -441,7 +441,7 @@ mod tests {
     use super::*;
 
     fn scan_all(at: &std::path::Path, cache: &mut StatCache, now: Moment) -> Scan {
-        let handle = TreeHandle::open(at).unwrap();
+        let handle = RootDirectory::open(at).unwrap();
         scan(&handle, None, &AllBut::default(), cache, now).unwrap()
     }
 

@@ -40,7 +40,7 @@ impl Signature {
         Self {
             inode: status.st_ino,
             size: u64::try_from(status.st_size).unwrap_or_default(),
-            modified: crate::handle::modified(status),
+            modified: crate::root_directory::modified(status),
             changed: Moment {
                 seconds: status.st_ctime,
                 nanoseconds: u32::try_from(status.st_ctime_nsec).unwrap_or_default(),

@@ -11,7 +11,7 @@
 //! are, if the sender says so.
 //!
 //! A stream is written in few, large pieces: each write may become a packet, and a
-//! stream of many small ones costs the other end more than its bytes (see [`crate::pace`]).
+//! stream of many small ones costs the other end more than its bytes (see [`crate::write_coalescer`]).
 //! The queues are bounded: a peer that does not read slows the sender down and
 //! costs no memory.
 
@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::SyncError;
-use crate::pace::Pace;
+use crate::write_coalescer::WriteCoalescer;
 
 /// Frames that may wait in a queue. With raw frames of 128 KiB that is 2 MiB.
 const QUEUE_FRAMES: usize = 16;
@@ -219,14 +219,14 @@ struct Sender<W> {
     encoder: Encoder<'static>,
     pending: Vec<u8>,
     traffic: Arc<Traffic>,
-    pace: Pace,
+    coalescer: WriteCoalescer,
 }
 
 impl<W: AsyncWrite + Unpin> Sender<W> {
     fn new(writer: W, level: i32, traffic: Arc<Traffic>) -> Result<Self, SyncError> {
         let encoder = Encoder::new(level).map_err(SyncError::Compression)?;
-        let pace = Pace::new(Instant::now());
-        Ok(Self { writer, encoder, pending: Vec::new(), traffic, pace })
+        let coalescer = WriteCoalescer::new(Instant::now());
+        Ok(Self { writer, encoder, pending: Vec::new(), traffic, coalescer })
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Item>) -> Result<(), SyncError> {
@@ -235,7 +235,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
             while let Ok(item) = queue.try_recv() {
                 self.item(item).await?;
             }
-            while let Some(until) = self.pace.gather_until(Instant::now()) {
+            while let Some(until) = self.coalescer.gather_until(Instant::now()) {
                 match tokio::time::timeout_at(until, queue.recv()).await {
                     Ok(Some(item)) => self.item(item).await?,
                     Ok(None) => break,
@@ -290,7 +290,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), SyncError> {
         self.traffic.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.pace.written(bytes.len());
+        self.coalescer.written(bytes.len());
         self.writer.write_all(bytes).await.map_err(SyncError::Stream)
     }
 }
@@ -438,7 +438,7 @@ mod tests {
     use burst_protocol::message::FromShim;
 
     use super::*;
-    use crate::pace::{BURST, EARNED_EACH};
+    use crate::write_coalescer::{BURST, EARNED_EACH};
 
     /// Gives out one byte at a time, so that every frame is split everywhere.
     struct Trickle<R>(R);

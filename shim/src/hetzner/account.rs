@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use burst_agent::transport::Patience;
+use burst_agent::transport::IdleTimeout;
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::{PER_SERVER_MAX, Volume};
@@ -250,9 +250,9 @@ impl Account {
         if found.connection.is_open() && !anew {
             return;
         }
-        let patience = Patience { gone_after: Duration::from_secs(wishes.gone_after_secs) };
+        let idle_timeout = IdleTimeout { gone_after: Duration::from_secs(wishes.gone_after_secs) };
         let address = found.connection.address().ip();
-        match link::connect(address, &found.keys, patience, RETURN_DEADLINE).await {
+        match link::connect(address, &found.keys, idle_timeout, RETURN_DEADLINE).await {
             Ok(connection) => found.connection = Arc::new(connection),
             Err(_) => *held = None,
         }
@@ -313,8 +313,8 @@ impl Account {
         let address = server
             .address()
             .ok_or_else(|| Trouble::new(Kind::Silent, "the server has no public address"))?;
-        let patience = Patience::default();
-        link::connect(address, &keys, patience, RETURN_DEADLINE).await.map(Arc::new)
+        let idle_timeout = IdleTimeout::default();
+        link::connect(address, &keys, idle_timeout, RETURN_DEADLINE).await.map(Arc::new)
     }
 
     /// Has the agent let go of a volume, then detaches it.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use burst_agent::transport::Patience;
+use burst_agent::transport::IdleTimeout;
 use tokio::time::Instant;
 
 use super::keys::KeyPair;
@@ -39,7 +39,7 @@ const LONG_TRY: Duration = Duration::from_secs(4);
 pub async fn connect(
     address: IpAddr,
     keys: &KeyPair,
-    patience: Patience,
+    idle_timeout: IdleTimeout,
     deadline: Duration,
 ) -> Result<Connection, Trouble> {
     let address = SocketAddr::new(address, AGENT_PORT);
@@ -47,7 +47,7 @@ pub async fn connect(
     for tried in 1.. {
         let limit = if tried % LONG_TRY_EACH == 0 { LONG_TRY } else { TRY };
         let opening =
-            Connection::open(address, &keys.shim, keys.agent.clone(), patience, limit).await;
+            Connection::open(address, &keys.shim, keys.agent.clone(), idle_timeout, limit).await;
         match opening {
             Ok(connection) => return Ok(connection),
             Err(failure @ Failure::Silent { .. }) if began.elapsed() > deadline => {

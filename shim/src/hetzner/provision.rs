@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use burst_agent::transport::Patience;
+use burst_agent::transport::IdleTimeout;
 use burst_hcloud::action::Action;
 use burst_hcloud::firewall::{NewFirewall, Rule};
 use burst_hcloud::image::Image;
@@ -319,7 +319,8 @@ impl Provision<'_> {
         let address = server.address().ok_or_else(|| {
             Trouble::new(Kind::Other, "the server has no public address: Hetzner gave it none")
         })?;
-        let patience = Patience { gone_after: Duration::from_secs(self.wishes.gone_after_secs) };
+        let idle_timeout =
+            IdleTimeout { gone_after: Duration::from_secs(self.wishes.gone_after_secs) };
         self.tell.disk(device_of(&volume));
         self.tell.step(if fresh_server { "the server boots" } else { "calling the server" });
         let ready = async {
@@ -330,7 +331,7 @@ impl Provision<'_> {
             }
             Ok(())
         };
-        let called = link::connect(address, &keys, patience, self.patience_with(&server));
+        let called = link::connect(address, &keys, idle_timeout, self.patience_with(&server));
         let ((), connection) = tokio::try_join!(ready, called)?;
         Ok(Provided { server, keys, connection, volume, fresh_server, fresh_volume })
     }

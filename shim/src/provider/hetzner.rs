@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use burst_agent::transport::Patience;
+use burst_agent::transport::IdleTimeout;
 use burst_hcloud::volume::{GB_MAX, GB_MIN};
 use burst_protocol::FileName;
 use tokio::runtime::Handle;
@@ -180,7 +180,7 @@ pub fn wishes(
         keep_paid_hour: settings.keep_paid_hour,
         dead_man: settings.dead_man_switch.then(dead_man_secs),
         spend_at_most,
-        gone_after_secs: grace_secs().min(Patience::default().gone_after.as_secs()),
+        gone_after_secs: grace_secs().min(IdleTimeout::default().gone_after.as_secs()),
     })
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use burst_agent::identity::{self, Identity};
 use burst_agent::layout::passed_on;
-use burst_agent::transport::Patience;
+use burst_agent::transport::IdleTimeout;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
@@ -179,8 +179,10 @@ impl LocalProvider {
         let own = Identity::load(&self.keys, "shim").map_err(Failure::Keys)?;
         let pinned = identity::load_certificate(&self.keys, "agent").map_err(Failure::Keys)?;
         let gone_after = Duration::from_secs(grace_secs());
-        let patience = Patience { gone_after };
-        Ok(async move { Connection::open(address, &own, pinned, patience, CONNECT_DEADLINE).await })
+        let idle_timeout = IdleTimeout { gone_after };
+        Ok(
+            async move { Connection::open(address, &own, pinned, idle_timeout, CONNECT_DEADLINE).await },
+        )
     }
 
     /// Makes the directory, private, and takes the lock of those who start.
@@ -237,7 +239,7 @@ fn reached(connection: Connection, started: bool) -> Reached {
 /// it; tests do.
 pub fn grace_secs() -> u64 {
     let set = std::env::var("CARGO_BURST_GRACE_SECS").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or_else(|| Patience::default().gone_after.as_secs())
+    set.unwrap_or_else(|| IdleTimeout::default().gone_after.as_secs())
 }
 
 fn last_lines(text: &str) -> String {

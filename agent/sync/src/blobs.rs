@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use burst_protocol::Digest;
 use burst_protocol::limit::{PATCH_BYTES_MAX, RAW_BYTES_MAX};
-use burst_protocol::message::{Content, Encoding};
+use burst_protocol::message::{Blob, Encoding};
 
 use crate::error::SyncError;
 use crate::pack::{PACKED_BYTES_MAX, PackStore};
@@ -23,13 +23,13 @@ pub const LARGE_BYTES: u64 = 256 << 10;
 /// digest; if not, the receiver will find out too.
 pub fn send_whole(
     outgoing: &Outgoing,
-    announce: &impl Fn(Content) -> Result<(), SyncError>,
+    announce: &impl Fn(Blob) -> Result<(), SyncError>,
     digest: Digest,
     size: u64,
     reader: &mut impl Read,
     compress_large: bool,
 ) -> Result<Sent, SyncError> {
-    announce(Content { digest, size, encoding: Encoding::Whole })?;
+    announce(Blob { digest, size, encoding: Encoding::Whole })?;
     let compress = compress_large || size < LARGE_BYTES;
     let mut hasher = blake3::Hasher::new();
     let mut rest = size;
@@ -52,7 +52,7 @@ pub fn send_whole(
 /// Sends a content as a patch on `base`, if that is smaller; tells whether.
 pub fn send_patch(
     outgoing: &Outgoing,
-    announce: &impl Fn(Content) -> Result<(), SyncError>,
+    announce: &impl Fn(Blob) -> Result<(), SyncError>,
     digest: Digest,
     content: &[u8],
     base: (Digest, &[u8]),
@@ -63,7 +63,7 @@ pub fn send_patch(
         return Ok(false);
     }
     let encoding = Encoding::Patch { base: base.0, length: patch.len() as u64 };
-    announce(Content { digest, size: content.len() as u64, encoding })?;
+    announce(Blob { digest, size: content.len() as u64, encoding })?;
     for piece in patch.chunks(RAW_BYTES_MAX) {
         outgoing.raw(piece.to_vec(), false)?;
     }
@@ -81,14 +81,14 @@ pub enum Sent {
 
 /// Where received contents are kept until a tree takes them.
 #[derive(Debug)]
-pub struct ContentStore {
+pub struct BlobStore {
     /// The small ones.
     pub packs: PackStore,
     /// Large ones, each a file named by its digest.
     staging: PathBuf,
 }
 
-impl ContentStore {
+impl BlobStore {
     /// Opens the store in a directory. Large contents that an earlier process
     /// left half-way are removed.
     pub fn open(directory: &Path) -> Result<Self, SyncError> {
@@ -119,10 +119,10 @@ impl ContentStore {
     pub fn receive(
         &mut self,
         incoming: &mut Incoming,
-        content: Content,
+        content: Blob,
         base: impl FnOnce(&mut PackStore, &Digest) -> Option<Vec<u8>>,
     ) -> Result<(), SyncError> {
-        let Content { digest, size, encoding } = content;
+        let Blob { digest, size, encoding } = content;
         match encoding {
             Encoding::Patch { base: base_digest, length } => {
                 let cap = PATCH_BYTES_MAX as u64;
@@ -131,7 +131,7 @@ impl ContentStore {
                 }
                 let patch = receive_bytes(incoming, length)?;
                 let base = base(&mut self.packs, &base_digest)
-                    .ok_or(SyncError::MissingContent(base_digest))?;
+                    .ok_or(SyncError::MissingBlob(base_digest))?;
                 let size = usize::try_from(size).unwrap_or(usize::MAX);
                 let bytes = crate::patch::apply(&base, &patch, size)?;
                 self.keep(digest, &bytes)

@@ -24,12 +24,12 @@ pub const EARNED_EACH: Duration = Duration::from_millis(10);
 /// that follow close behind have to earn it, one each [`EARNED_EACH`], and are gathered
 /// meanwhile.
 #[derive(Debug)]
-pub struct Pace {
+pub struct WriteCoalescer {
     credit: u32,
     earned_at: Instant,
 }
 
-impl Pace {
+impl WriteCoalescer {
     /// With all that can be earned.
     pub fn new(now: Instant) -> Self {
         Self { credit: BURST, earned_at: now }
@@ -63,24 +63,24 @@ mod tests {
     #[test]
     fn what_was_spent_is_earned_again() {
         let began = Instant::now();
-        let mut pace = Pace::new(began);
+        let mut coalescer = WriteCoalescer::new(began);
         for _ in 0..BURST {
-            assert_eq!(pace.gather_until(began), None);
-            pace.written(10);
+            assert_eq!(coalescer.gather_until(began), None);
+            coalescer.written(10);
         }
-        assert_eq!(pace.gather_until(began), Some(began + EARNED_EACH));
+        assert_eq!(coalescer.gather_until(began), Some(began + EARNED_EACH));
         // Large writes cost nothing and earn nothing.
-        pace.written(PACKET_BYTES);
-        assert_eq!(pace.gather_until(began), Some(began + EARNED_EACH));
+        coalescer.written(PACKET_BYTES);
+        assert_eq!(coalescer.gather_until(began), Some(began + EARNED_EACH));
         let later = began + EARNED_EACH * 2;
-        assert_eq!(pace.gather_until(later), None);
-        pace.written(10);
-        assert_eq!(pace.gather_until(later), None);
-        pace.written(10);
-        assert_eq!(pace.gather_until(later), Some(later + EARNED_EACH));
+        assert_eq!(coalescer.gather_until(later), None);
+        coalescer.written(10);
+        assert_eq!(coalescer.gather_until(later), None);
+        coalescer.written(10);
+        assert_eq!(coalescer.gather_until(later), Some(later + EARNED_EACH));
         // However long nobody writes, no more than a burst is saved up.
         let much_later = later + EARNED_EACH * 100_000;
-        assert_eq!(pace.gather_until(much_later), None);
-        assert_eq!(pace.credit, BURST);
+        assert_eq!(coalescer.gather_until(much_later), None);
+        assert_eq!(coalescer.credit, BURST);
     }
 }

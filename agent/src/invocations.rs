@@ -12,10 +12,10 @@ use std::thread::JoinHandle;
 use burst_protocol::ByteBuf;
 use burst_protocol::limit::{INPUT_WINDOW_BYTES, OUTPUT_BYTES_MAX};
 use burst_protocol::message::{
-    Call, Ending, FromAgent, FromShim, JsonMessages, RunRequest, Step, Stream, WindowSize,
+    Call, Ending, FromAgent, FromShim, Invocation, JsonMessages, RunRequest, Stream, WindowSize,
 };
 use burst_sync::SyncError;
-use burst_sync::window::{self, Window};
+use burst_sync::flow_control::{self, SendWindow};
 use burst_sync::wire::{Incoming, Outgoing};
 
 use crate::agent::Agent;
@@ -96,7 +96,7 @@ impl Input {
 pub fn listen(
     mut incoming: Incoming,
     input: &Mutex<Input>,
-    output: &Window,
+    output: &SendWindow,
 ) -> (Incoming, Option<FromShim>) {
     loop {
         let message = incoming.message();
@@ -111,7 +111,7 @@ pub fn listen(
             Ok(FromShim::Signal(signal)) => input.signal(signal),
             Ok(FromShim::Resize(size)) => input.resize(size),
             Ok(FromShim::Kill) => input.kill(),
-            Ok(FromShim::OutputTaken(cost)) => output.taken(cost),
+            Ok(FromShim::OutputCredit(cost)) => output.credit(cost),
             Ok(other) => {
                 output.close();
                 return (incoming, Some(other));
@@ -126,13 +126,13 @@ pub fn listen(
 }
 
 /// The calls of a run.
-pub struct Steps<'a> {
+pub struct Invocations<'a> {
     agent: &'a Agent,
     request: &'a RunRequest,
     layout: &'a Layout,
     outgoing: &'a Outgoing,
     input: Arc<Mutex<Input>>,
-    output: Arc<Window>,
+    output: Arc<SendWindow>,
     named: BTreeSet<PathBuf>,
     first: bool,
 }
@@ -144,7 +144,7 @@ pub struct Started {
     error: JoinHandle<JsonLines>,
 }
 
-impl<'a> Steps<'a> {
+impl<'a> Invocations<'a> {
     /// For a request.
     pub fn new(
         agent: &'a Agent,
@@ -152,7 +152,7 @@ impl<'a> Steps<'a> {
         layout: &'a Layout,
         outgoing: &'a Outgoing,
         input: Arc<Mutex<Input>>,
-        output: Arc<Window>,
+        output: Arc<SendWindow>,
     ) -> Self {
         Self {
             agent,
@@ -177,9 +177,9 @@ impl<'a> Steps<'a> {
         self.named
     }
 
-    /// Starts a step; none if it is left out.
-    pub fn start(&mut self, step: &Step) -> Result<Option<Started>, AgentError> {
-        match self.choose(step)? {
+    /// Starts a invocation; none if it is left out.
+    pub fn start(&mut self, invocation: &Invocation) -> Result<Option<Started>, AgentError> {
+        match self.choose(invocation)? {
             Some(call) => self.start_call(call).map(Some),
             None => Ok(None),
         }
@@ -232,14 +232,14 @@ impl<'a> Steps<'a> {
         ending
     }
 
-    fn choose<'s>(&self, step: &'s Step) -> Result<Option<&'s Call>, AgentError> {
+    fn choose<'s>(&self, invocation: &'s Invocation) -> Result<Option<&'s Call>, AgentError> {
         let usable = |call: &&Call| match &call.needs {
             Some(subcommand) => self.agent.has_subcommand(subcommand),
             None => true,
         };
-        match step.alternatives.iter().find(usable) {
-            None if !step.optional => {
-                let needs = step.alternatives.iter().find_map(|call| call.needs.clone());
+        match invocation.alternatives.iter().find(usable) {
+            None if !invocation.optional => {
+                let needs = invocation.alternatives.iter().find_map(|call| call.needs.clone());
                 Err(AgentError::Start {
                     what: format!("`cargo {}`", needs.unwrap_or_default()),
                     source: std::io::ErrorKind::NotFound.into(),
@@ -306,8 +306,8 @@ impl<'a> Steps<'a> {
                 let taken = bytes.len();
                 let result = stream.write_all(&bytes);
                 waiting.fetch_sub(taken, std::sync::atomic::Ordering::Relaxed);
-                let cost = window::cost(taken);
-                if result.is_err() || outgoing.message(&FromAgent::InputTaken(cost)).is_err() {
+                let cost = flow_control::cost(taken);
+                if result.is_err() || outgoing.message(&FromAgent::InputCredit(cost)).is_err() {
                     return;
                 }
             }

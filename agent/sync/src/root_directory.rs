@@ -21,13 +21,13 @@ use crate::error::SyncError;
 
 /// The root of a tree.
 #[derive(Debug)]
-pub struct TreeHandle {
+pub struct RootDirectory {
     root: OwnedFd,
     /// The directory used last, since work comes sorted by directory.
     recent: std::sync::Mutex<Option<(Vec<u8>, std::sync::Arc<OwnedFd>)>>,
 }
 
-impl TreeHandle {
+impl RootDirectory {
     /// Opens an existing directory. Links on the way to it are followed: what
     /// lies above a tree is not the tree's business.
     pub fn open(path: &Path) -> Result<Self, SyncError> {

@@ -27,13 +27,13 @@ struct State {
 
 /// What is on its way, at the writer's end.
 #[derive(Debug)]
-pub struct Window {
+pub struct SendWindow {
     size: usize,
     state: Mutex<State>,
     moved: Condvar,
 }
 
-impl Window {
+impl SendWindow {
     /// An empty window of so many bytes.
     pub fn new(size: usize) -> Self {
         Self { size, state: Mutex::default(), moved: Condvar::new() }
@@ -55,7 +55,7 @@ impl Window {
     }
 
     /// The other end has taken messages of this cost.
-    pub fn taken(&self, cost: u32) {
+    pub fn credit(&self, cost: u32) {
         let mut state = self.state();
         state.on_the_way = state.on_the_way.saturating_sub(cost as usize);
         self.moved.notify_all();
@@ -74,12 +74,12 @@ impl Window {
 
 /// What was taken and not yet said, at the reader's end.
 #[derive(Debug)]
-pub struct Taken {
+pub struct ReceivedCredit {
     told_from: usize,
     untold: u32,
 }
 
-impl Taken {
+impl ReceivedCredit {
     /// For a window of so many bytes: its quarters are told.
     pub const fn of(size: usize) -> Self {
         Self { told_from: size / 4, untold: 0 }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     /// How many messages fit before a writer would have to wait.
-    fn fitting(window: &Window, bytes: usize) -> usize {
+    fn fitting(window: &SendWindow, bytes: usize) -> usize {
         let mut messages = 0;
         while window.state().on_the_way + cost(bytes) as usize <= window.size {
             window.wait_for_room(bytes);
@@ -109,27 +109,27 @@ mod tests {
 
     #[test]
     fn small_messages_are_counted_and_large_ones_measured() {
-        assert_eq!(fitting(&Window::new(1 << 20), 1), 1024);
-        assert_eq!(fitting(&Window::new(1 << 20), 64 << 10), 16);
+        assert_eq!(fitting(&SendWindow::new(1 << 20), 1), 1024);
+        assert_eq!(fitting(&SendWindow::new(1 << 20), 64 << 10), 16);
     }
 
     #[test]
     fn what_was_taken_makes_room() {
-        let window = Window::new(1 << 20);
-        let mut taken = Taken::of(1 << 20);
+        let window = SendWindow::new(1 << 20);
+        let mut taken = ReceivedCredit::of(1 << 20);
         fitting(&window, 10);
         let told: Vec<u32> = (0..256).filter_map(|_| taken.add(10)).collect();
         assert_eq!(told, [256 << 10]);
-        window.taken(told[0]);
+        window.credit(told[0]);
         assert_eq!(fitting(&window, 10), 256);
         // More than was sent is no harm.
-        window.taken(u32::MAX);
+        window.credit(u32::MAX);
         assert_eq!(fitting(&window, 10), 1024);
     }
 
     #[test]
     fn nobody_waits_for_an_end_that_is_gone() {
-        let window = Window::new(1 << 10);
+        let window = SendWindow::new(1 << 10);
         window.sent(10);
         std::thread::scope(|scope| {
             scope.spawn(|| window.wait_for_room(10));
