@@ -19,6 +19,9 @@ const SIGPIPE_CODE: u8 = 141;
 /// What ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// An error that says all of itself.
+    #[error(transparent)]
+    Said(#[from] crate::error::Error),
     /// A settings file or variable.
     #[error("the settings cannot be used")]
     Settings(#[from] SettingsError),
@@ -123,6 +126,7 @@ impl Failure {
     /// How the program exits.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Said(error) => error.exit_code(),
             Self::Settings(_) => Own::Settings as u8,
             Self::Usage(_) => Own::Usage as u8,
             Self::NoCargo { .. } | Self::Workspace(_) | Self::Restless(_) => Own::Workspace as u8,
@@ -167,6 +171,7 @@ impl Failure {
             return causes;
         }
         match self {
+            Self::Said(error) => return error.causes().to_vec(),
             Self::Server(trouble) => return trouble.messages.iter().skip(1).cloned().collect(),
             Self::AgentStart { words, .. } if words.is_empty() => {
                 return vec!["it was not ready in time and wrote nothing".into()];
@@ -202,6 +207,7 @@ impl Failure {
     /// What the user can do next.
     pub fn hint(&self) -> String {
         match self {
+            Self::Said(error) => error.hint().to_owned(),
             Self::Settings(error) => settings_hint(error),
             Self::Usage(_) => "`cargo burst --help` lists the commands".into(),
             Self::NoCargo { .. } => "install Rust from https://rustup.rs, or set CARGO".into(),

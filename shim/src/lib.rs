@@ -32,6 +32,7 @@ pub mod arguments;
 pub mod background;
 pub mod connection;
 pub mod environment;
+pub mod error;
 pub mod exchange;
 pub mod exit_code;
 pub mod failure;

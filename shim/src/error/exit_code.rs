@@ -1,0 +1,64 @@
+//! The exit codes of this program. They are part of its interface: a script may rely on
+//! each of them.
+//!
+//! cargo's own codes pass through. Ours lie where neither cargo (1 and 101), nor nextest
+//! (4 and 96 to 110), nor shells (126 to 165) have theirs.
+
+use super::ErrorKind;
+
+/// The command line is not valid.
+pub const USAGE: u8 = 2;
+/// A settings file or an environment variable is not valid.
+pub const SETTINGS: u8 = 111;
+/// The workspace cannot be read or sent.
+pub const WORKSPACE: u8 = 112;
+/// The agent cannot be started or reached.
+pub const AGENT: u8 = 113;
+/// The run was lost: the connection or the agent failed.
+pub const RUN_LOST: u8 = 114;
+/// cargo ran, but its results or its output cannot be written here.
+pub const RESULTS: u8 = 115;
+/// The Hetzner token is missing, malformed, revoked or read-only.
+pub const TOKEN: u8 = 116;
+/// No server can be had: out of stock, quota, unknown type or location.
+pub const UNAVAILABLE: u8 = 117;
+/// A cost limit would be exceeded.
+pub const COST_LIMIT: u8 = 118;
+/// There is no image to create servers from.
+pub const NO_IMAGE: u8 = 119;
+/// The Hetzner API refuses, or cannot be reached.
+pub const API: u8 = 120;
+/// The keeper does not start or does not answer.
+pub const KEEPER: u8 = 121;
+/// What answers is not our agent.
+pub const IDENTITY: u8 = 122;
+/// Agent and shim have no protocol version in common.
+pub const VERSION: u8 = 123;
+/// A directory or file of cargo-burst's own cannot be used.
+pub const STATE: u8 = 124;
+/// The reader of the output has gone: 128 and the number of SIGPIPE, as a shell shows it.
+pub const BROKEN_PIPE: u8 = 141;
+
+/// The exit code of an error. The only place that decides one.
+pub const fn of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Usage => USAGE,
+        ErrorKind::Settings => SETTINGS,
+        // Only where cargo's own code is not known.
+        ErrorKind::Cargo => 101,
+        ErrorKind::Workspace | ErrorKind::WorkspaceChanged | ErrorKind::WouldEmpty => WORKSPACE,
+        ErrorKind::AgentStart | ErrorKind::AgentSilent | ErrorKind::AgentEnding => AGENT,
+        ErrorKind::RunLost | ErrorKind::AgentCorrupt => RUN_LOST,
+        ErrorKind::Results | ErrorKind::Output => RESULTS,
+        ErrorKind::BrokenPipe => BROKEN_PIPE,
+        ErrorKind::Token => TOKEN,
+        ErrorKind::Unavailable => UNAVAILABLE,
+        ErrorKind::CostLimit => COST_LIMIT,
+        ErrorKind::NoImage => NO_IMAGE,
+        ErrorKind::Api => API,
+        ErrorKind::Keeper => KEEPER,
+        ErrorKind::Identity => IDENTITY,
+        ErrorKind::Version => VERSION,
+        ErrorKind::State => STATE,
+    }
+}

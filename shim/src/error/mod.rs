@@ -1,0 +1,171 @@
+//! The error that ends a command: what failed, why, and what to do next.
+//!
+//! The code that fails makes the [`Error`] and attaches kind, causes and hint on the spot:
+//! only that code knows them. The kind decides the exit code ([`exit_code`], nowhere
+//! else). The keeper passes errors to commands as they are, so the type is serialisable.
+//!
+//! Invariants: every error has a hint, and no text holds a secret. This module does not
+//! print.
+
+pub mod exit_code;
+
+use serde::{Deserialize, Serialize};
+
+/// What failed, as far as callers, exit codes and programs that read JSON tell it apart.
+///
+/// The names in JSON are these in snake case; they are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The command line is not valid.
+    Usage,
+    /// A settings file or an environment variable is not valid.
+    Settings,
+    /// cargo itself refused; it has said why, and its exit code is ours.
+    Cargo,
+    /// The workspace cannot be read or sent.
+    Workspace,
+    /// A file changed while it was read or sent.
+    WorkspaceChanged,
+    /// The sync would delete all sources on the agent.
+    WouldEmpty,
+    /// The agent on this machine does not start.
+    AgentStart,
+    /// The agent does not answer.
+    AgentSilent,
+    /// The agent is shutting down.
+    AgentEnding,
+    /// The run ended without a result: the connection or the agent failed.
+    RunLost,
+    /// The agent holds other bytes than agreed; a full sync repairs it.
+    AgentCorrupt,
+    /// Results cannot be written here.
+    Results,
+    /// Standard output or standard error cannot be written.
+    Output,
+    /// The reader of the output has gone, as in `| head`. Not reported.
+    BrokenPipe,
+    /// The Hetzner token is missing, malformed, revoked or read-only.
+    Token,
+    /// No server can be had: out of stock, quota, unknown type or location.
+    Unavailable,
+    /// A cost limit would be exceeded.
+    CostLimit,
+    /// There is no image to create servers from.
+    NoImage,
+    /// The Hetzner API refuses, or cannot be reached.
+    Api,
+    /// The keeper does not start or does not answer.
+    Keeper,
+    /// The other end of a connection is not our agent.
+    Identity,
+    /// Agent and shim have no protocol version in common.
+    Version,
+    /// A directory or file of cargo-burst's own cannot be used.
+    State,
+}
+
+/// An error that ends a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    causes: Vec<String>,
+    hint: String,
+    /// The exit code of a cargo call that has reported the error itself.
+    code: Option<u8>,
+}
+
+impl Error {
+    /// An error with what to do about it. `message` completes "error: ", `hint`
+    /// completes "hint: "; neither ends with a period.
+    pub fn new(kind: ErrorKind, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (message, hint) = (message.into(), hint.into());
+        Self { kind, message, causes: Vec::new(), hint, code: None }
+    }
+
+    /// An error that cargo reports in its own words, which are `message`, with its own
+    /// exit code.
+    pub fn cargo(message: impl Into<String>, code: u8) -> Self {
+        Self { code: Some(code), ..Self::new(ErrorKind::Cargo, message, "") }
+    }
+
+    /// Adds an error and everything below it as causes. A text that repeats the one
+    /// before it is left out.
+    #[must_use]
+    pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self = self.cause(error.to_string());
+            next = error.source();
+        }
+        self
+    }
+
+    /// Adds one cause, unless it repeats the text before it.
+    #[must_use]
+    pub fn cause(mut self, text: impl Into<String>) -> Self {
+        let text = text.into();
+        if self.causes.last().unwrap_or(&self.message) != &text {
+            self.causes.push(text);
+        }
+        self
+    }
+
+    /// Replaces the hint, where a caller knows a better next step.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// What failed.
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Why, outermost cause first.
+    pub fn causes(&self) -> &[String] {
+        &self.causes
+    }
+
+    /// What to do next; empty only where cargo has said it.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+
+    /// How the program exits.
+    pub const fn exit_code(&self) -> u8 {
+        match self.code {
+            Some(code) => code,
+            None => exit_code::of(self.kind),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_in_order_and_not_repeated() {
+        let inner = std::io::Error::other("disk on fire");
+        let error = Error::new(ErrorKind::State, "cannot write `x`", "replace the disk")
+            .cause("cannot write `x`")
+            .caused_by(&inner)
+            .caused_by(&inner);
+        assert_eq!(error.causes(), ["disk on fire"]);
+        assert_eq!(error.to_string(), "cannot write `x`");
+        assert_eq!(error.exit_code(), exit_code::STATE);
+        assert_eq!(Error::cargo("error: no", 101).exit_code(), 101);
+    }
+
+    #[test]
+    fn errors_survive_json() {
+        let error = Error::new(ErrorKind::NoImage, "there is no image", "build one").cause("why");
+        let text = serde_json::to_string(&error).unwrap();
+        assert!(text.contains("\"no_image\""), "{text}");
+        assert_eq!(serde_json::from_str::<Error>(&text).unwrap(), error);
+    }
+}
