@@ -22,19 +22,19 @@ use burst_sync::wire::{Incoming, Outgoing};
 use rustix::termios::isatty;
 
 use crate::connection::{Stream, VERSION};
+use crate::download::{Download, Downloaded, base_after};
 use crate::environment;
 use crate::failure::Failure;
 use crate::input;
-use crate::offer::{self, Sending};
 use crate::plan::Plan;
-use crate::provider::Reached;
-use crate::returns::{Returned, Returns, base_after};
+use crate::provider::ReachedAgent;
 use crate::session::Session;
 use crate::settings::{Compression, Settings};
 use crate::signals::{Signals, window_size};
 use crate::sources::{Sources, below_root};
 use crate::state::WorkspaceState;
 use crate::terminal::{bytes, seconds};
+use crate::upload::{self, Upload};
 use crate::workspace::{self, Workspace};
 
 /// What a run has told at its end.
@@ -58,7 +58,7 @@ pub(crate) struct Prepared {
 pub(crate) struct Exchange<'a> {
     pub(crate) session: &'a Session<'a>,
     pub(crate) prepared: &'a Prepared,
-    pub(crate) reached: &'a Reached,
+    pub(crate) reached: &'a ReachedAgent,
     pub(crate) signals: &'a Signals,
     pub(crate) sources: &'a Sources,
 }
@@ -101,7 +101,7 @@ impl Exchange<'_> {
         // Only what differs needs the contents of last time, or changes them.
         let is_new = base_root != Some(root);
         let mut blobs = if is_new { Some(state.blobs()?) } else { None };
-        let sending = Sending::new(self.sources, &outgoing, request.compress_large);
+        let sending = Upload::new(self.sources, &outgoing, request.compress_large);
         let differs = changes.as_deref().zip(base.as_ref());
         // The agent is heard while we speak: it may have to say that it waits for
         // another run, or that it gives up.
@@ -135,7 +135,7 @@ impl Exchange<'_> {
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
         self.session.took(Timing { sync: synced, run: running.elapsed() });
-        let returned = self.take_back(state, &outcome, &mut incoming, &outgoing)?;
+        let returned = self.fetch_results(state, &outcome, &mut incoming, &outgoing)?;
         self.settle(state, &outcome, &returned)?;
         self.signals.stop_forwarding();
         let traffic = outgoing.traffic();
@@ -329,19 +329,19 @@ impl Exchange<'_> {
             state.save_base(&self.sources.tree)?;
             let empty = Directory::new();
             let changes = base.unwrap_or(&empty).changes_to(&self.sources.tree);
-            offer::remember(self.sources, &changes, blobs).map_err(Failure::Workspace)?;
+            upload::remember(self.sources, &changes, blobs).map_err(Failure::Workspace)?;
         }
         state.save()
     }
 
     /// Brings the results here.
-    fn take_back(
+    fn fetch_results(
         &self,
         state: &WorkspaceState,
         outcome: &Outcome,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
-    ) -> Result<Returned, Failure> {
+    ) -> Result<Downloaded, Failure> {
         let workspace = &self.prepared.workspace;
         let unexclude = &self.prepared.settings.unexclude;
         // Most runs change no source file, and need no rules.
@@ -349,17 +349,17 @@ impl Exchange<'_> {
             LazyCell::new(|| IgnoreRules::new(&workspace.root, unexclude, &[], HashSet::new()).0);
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
         let mut cache = StatCache::load(&state.returned_path());
-        let mut returns =
-            Returns::new(self.sources, &workspace.root, &excluded).map_err(Failure::Results)?;
-        returns.changes(&outcome.changes).map_err(Failure::Results)?;
-        returns
+        let mut download =
+            Download::new(self.sources, &workspace.root, &excluded).map_err(Failure::Results)?;
+        download.changes(&outcome.changes).map_err(Failure::Results)?;
+        download
             .artifacts(&workspace.target_directory, &outcome.artifacts, &mut cache)
             .map_err(Failure::Results)?;
-        let wanted = returns.wanted_bytes();
+        let wanted = download.wanted_bytes();
         if wanted > 0 {
             self.session.terminal.begin(format!("bringing back {}", bytes(wanted)));
         }
-        let returned = returns.fetch(incoming, outgoing).map_err(Failure::Results)?;
+        let returned = download.fetch(incoming, outgoing).map_err(Failure::Results)?;
         self.session.terminal.quiet();
         for note in &returned.notes {
             self.session.terminal.warn(note);
@@ -379,12 +379,12 @@ impl Exchange<'_> {
         &self,
         state: &mut WorkspaceState,
         outcome: &Outcome,
-        returned: &Returned,
+        returned: &Downloaded,
     ) -> Result<(), Failure> {
         if outcome.changes.is_empty() {
             return Ok(());
         }
-        state.companions.extend(returned.made.iter().cloned());
+        state.generated_files.extend(returned.made.iter().cloned());
         match base_after(&self.sources.tree, &outcome.changes, &returned.adopted) {
             Some(base) => state.save_base(&base)?,
             None => state.forget_base(),
@@ -395,13 +395,13 @@ impl Exchange<'_> {
 
 /// Our side of the sync: the offer under way on its thread, or behind us.
 enum Speaking<'scope, 'a> {
-    Still(ScopedJoinHandle<'scope, (Sending<'a>, Result<(), SyncError>)>),
-    Done(Sending<'a>),
+    Still(ScopedJoinHandle<'scope, (Upload<'a>, Result<(), SyncError>)>),
+    Done(Upload<'a>),
 }
 
 impl<'a> Speaking<'_, 'a> {
     /// Waits for the end of the offer.
-    fn done(self) -> Result<Sending<'a>, Failure> {
+    fn done(self) -> Result<Upload<'a>, Failure> {
         let speaking = match self {
             Self::Done(sending) => return Ok(sending),
             Self::Still(speaking) => speaking,
@@ -422,8 +422,8 @@ fn speak<'a>(
     differs: Option<(&[Change], &Directory)>,
     blobs: Option<&mut PackStore>,
     outgoing: &Outgoing,
-    mut sending: Sending<'a>,
-) -> (Sending<'a>, Result<(), SyncError>) {
+    mut sending: Upload<'a>,
+) -> (Upload<'a>, Result<(), SyncError>) {
     let speak = || {
         outgoing.preface(&Preface::hello(VERSION))?;
         outgoing.message(&FromShim::Run(Box::new(request)))?;

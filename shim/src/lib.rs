@@ -12,8 +12,8 @@
 //! [`sources`] scan the workspace, with what [`state`] remembers from last time.
 //! On one stream of the [`connection`] ([`exchange`]), which can be spoken on before a
 //! server is there, goes what is wanted and what
-//! differs ([`offer`]); back come cargo's words, which [`terminal`] prints, and in the end
-//! the results, which [`returns`] write. [`input`] and [`signals`] go forward
+//! differs ([`upload`]); back come cargo's words, which [`terminal`] prints, and in the end
+//! the results, which [`download`] write. [`input`] and [`signals`] go forward
 //! meanwhile. [`suggestion`] speaks up once, on a project's first run.
 //!
 //! # Where things are decided
@@ -31,6 +31,7 @@
 pub mod arguments;
 pub mod background;
 pub mod connection;
+pub mod download;
 pub mod environment;
 pub mod error;
 pub mod exchange;
@@ -40,13 +41,11 @@ pub mod hetzner;
 pub mod init;
 pub mod input;
 pub mod keeper;
-pub mod offer;
 pub mod open_docs;
 pub mod overview;
 pub mod own_commands;
 pub mod plan;
 pub mod provider;
-pub mod returns;
 pub mod session;
 pub mod settings;
 pub mod signals;
@@ -56,6 +55,7 @@ pub mod suggestion;
 pub mod terminal;
 pub mod timer;
 pub mod tracked;
+pub mod upload;
 pub mod workspace;
 
 use std::ffi::OsString;
@@ -67,7 +67,7 @@ use burst_protocol::message::Ending;
 
 use crate::arguments::{RunArguments, Wanted};
 use crate::failure::Failure;
-use crate::hetzner::sweep::Downing;
+use crate::hetzner::sweep::DownOptions;
 use crate::own_commands::Context;
 use crate::session::Session;
 use crate::state::Directories;
@@ -136,7 +136,8 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> 
         }
         Wanted::Down { with_volumes, all, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            own_commands::down(&context, Downing { with_volumes, all }).map(|()| Ending::Exited(0))
+            own_commands::down(&context, DownOptions { with_volumes, all })
+                .map(|()| Ending::Exited(0))
         }
         Wanted::Init { choice, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::hetzner::audit::{Audit, Split};
 use crate::hetzner::report::{Report, ServerLine, VolumeLine};
-use crate::hetzner::sweep::Swept;
+use crate::hetzner::sweep::ReapReport;
 use crate::terminal::seconds;
 
 /// What is there.
@@ -92,15 +92,15 @@ fn deletion(at: Option<i64>, now: i64) -> String {
 }
 
 /// What was deleted.
-pub fn swept(swept: &Swept) -> String {
+pub fn reaped(reaped: &ReapReport) -> String {
     let mut text = String::new();
-    for name in &swept.servers {
+    for name in &reaped.servers {
         text.push_str(&format!("deleted the server {name}\n"));
     }
-    for name in &swept.volumes {
+    for name in &reaped.volumes {
         text.push_str(&format!("deleted the volume {name}\n"));
     }
-    if text.is_empty() && swept.failed.is_empty() {
+    if text.is_empty() && reaped.failed.is_empty() {
         text.push_str("nothing to delete at Hetzner\n");
     }
     text

@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 use crate::failure::Failure;
 use crate::hetzner::account::{Account, Credentials};
 use crate::hetzner::audit::{self, AuditLog};
-use crate::hetzner::sweep::{Downing, Swept};
+use crate::hetzner::sweep::{DownOptions, ReapReport};
 use crate::hetzner::trouble::{Kind, Trouble};
-use crate::keeper::client::{Brain, Tries, talk};
-use crate::keeper::words::{Ask, Event};
+use crate::keeper::client::{AccountAccess, Tries, converse};
+use crate::keeper::message::{Ask, Event};
 use crate::overview;
 use crate::provider::hetzner::HetznerProvider;
 use crate::provider::local::LocalProvider;
@@ -49,13 +49,14 @@ impl Context<'_> {
     ) -> Result<T, Failure> {
         let mut tries = Tries::begin();
         loop {
-            let place = match Brain::find(self.directories, credentials, self.runtime)? {
-                Brain::Own(account, _lock) => {
+            let directory = match AccountAccess::find(self.directories, credentials, self.runtime)?
+            {
+                AccountAccess::Own(account, _lock) => {
                     return self.runtime.block_on(own(&account)).map_err(Failure::Server);
                 }
-                Brain::Keeper(place) => place,
+                AccountAccess::Keeper(directory) => directory,
             };
-            match self.runtime.block_on(talk(&place, ask(), self.terminal)) {
+            match self.runtime.block_on(converse(&directory, ask(), self.terminal)) {
                 Ok((Event::Failed(trouble), _)) => return Err(Failure::Server(trouble)),
                 Ok((event, _)) => {
                     return taken(event).ok_or_else(|| {
@@ -122,31 +123,31 @@ fn local_status(context: &Context<'_>) -> Result<Option<AgentStatus>, Failure> {
 }
 
 /// `cargo burst down`.
-pub fn down(context: &Context<'_>, downing: Downing) -> Result<(), Failure> {
-    let swept = match context.credentials()? {
+pub fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Failure> {
+    let reaped = match context.credentials()? {
         None => None,
         Some(credentials) => {
-            let ask = || Ask::Down { credentials: credentials.clone(), downing };
-            let own = async |account: &Account| account.down(downing, context.terminal).await;
+            let ask = || Ask::Down { credentials: credentials.clone(), options };
+            let own = async |account: &Account| account.down(options, context.terminal).await;
             Some(context.with_account(&credentials, ask, swept_of, own)?)
         }
     };
-    let ended = end_local(context, downing.with_volumes)?;
+    let ended = end_local(context, options.with_volumes)?;
     if context.json {
-        let value = serde_json::json!({ "hetzner": swept, "local_agent_ended": ended });
+        let value = serde_json::json!({ "hetzner": reaped, "local_agent_ended": ended });
         context.print_json(&value)?;
-        return unfinished(swept);
+        return unfinished(reaped);
     }
-    let mut text = swept.as_ref().map(overview::swept).unwrap_or_default();
-    if swept.is_none() || ended {
+    let mut text = reaped.as_ref().map(overview::reaped).unwrap_or_default();
+    if reaped.is_none() || ended {
         text.push_str(if ended { "ended the local agent" } else { "no local agent is running" });
-        if downing.with_volumes {
+        if options.with_volumes {
             text.push_str(", deleted what it kept of every project");
         }
         text.push('\n');
     }
     context.print(&text)?;
-    unfinished(swept)
+    unfinished(reaped)
 }
 
 /// `cargo burst reap`.
@@ -159,12 +160,12 @@ pub fn reap(context: &Context<'_>) -> Result<(), Failure> {
     };
     let ask = || Ask::Reap { credentials: credentials.clone() };
     let own = async |account: &Account| account.sweep().await;
-    let swept = context.with_account(&credentials, ask, swept_of, own)?;
+    let reaped = context.with_account(&credentials, ask, swept_of, own)?;
     match context.json {
-        true => context.print_json(&serde_json::json!(swept))?,
-        false => context.print(&overview::swept(&swept))?,
+        true => context.print_json(&serde_json::json!(reaped))?,
+        false => context.print(&overview::reaped(&reaped))?,
     }
-    unfinished(Some(swept))
+    unfinished(Some(reaped))
 }
 
 /// `cargo burst audit`.
@@ -181,16 +182,16 @@ pub fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Failure> {
     }
 }
 
-fn swept_of(event: Event) -> Option<Swept> {
+fn swept_of(event: Event) -> Option<ReapReport> {
     match event {
-        Event::Swept(swept) => Some(swept),
+        Event::Reaped(reaped) => Some(reaped),
         _ => None,
     }
 }
 
 /// What could not be deleted is an error, also where the rest could.
-fn unfinished(swept: Option<Swept>) -> Result<(), Failure> {
-    let failed = swept.map(|swept| swept.failed).unwrap_or_default();
+fn unfinished(reaped: Option<ReapReport>) -> Result<(), Failure> {
+    let failed = reaped.map(|reaped| reaped.failed).unwrap_or_default();
     if failed.is_empty() {
         return Ok(());
     }

@@ -21,10 +21,10 @@ use crate::failure::Failure;
 use crate::hetzner::account::ServerSummary;
 use crate::hetzner::audit::{self, AuditLog, Entry};
 use crate::hetzner::report::server_cost;
+use crate::hetzner::request::ServerRequest;
 use crate::hetzner::trouble::{Kind, Trouble};
-use crate::hetzner::wishes::Wishes;
 use crate::plan;
-use crate::provider::Reached;
+use crate::provider::ReachedAgent;
 use crate::provider::hetzner::{self, HetznerProvider};
 use crate::provider::local::{self, LocalProvider};
 use crate::settings::Settings;
@@ -77,7 +77,7 @@ impl Session<'_> {
                  HCLOUD_TOKEN set it runs on a server",
             );
         }
-        let mut exchange = |reached: &Reached, sources| {
+        let mut exchange = |reached: &ReachedAgent, sources| {
             self.exchange(&prepared, &mut state, sources, reached, &signals)
         };
         let mut exchanged = exchange(&reached, sources);
@@ -145,8 +145,8 @@ impl Session<'_> {
             Some(provider) => {
                 workspace.add_configuration_of_home();
                 let limit = self.spend_at_most(&settings)?;
-                let wishes = hetzner::wishes(&settings, &self.run.flags, limit, &workspace.root)?;
-                Provider::Hetzner { provider, wishes: Box::new(wishes) }
+                let request = hetzner::request(&settings, &self.run.flags, limit, &workspace.root)?;
+                Provider::Hetzner { provider, request: Box::new(request) }
             }
             None => Provider::Local(LocalProvider::new(&self.directories, keep_alive_secs)),
         };
@@ -202,11 +202,11 @@ impl Session<'_> {
         Ok(limits.min_by(f64::total_cmp))
     }
 
-    fn reach(&self, provider: &Provider, anew: bool) -> Result<Reached, Failure> {
+    fn reach(&self, provider: &Provider, anew: bool) -> Result<ReachedAgent, Failure> {
         match provider {
             Provider::Local(provider) => provider.reach(&self.runtime),
-            Provider::Hetzner { provider, wishes } => {
-                let reached = provider.reach(&self.runtime, wishes, anew, self.terminal);
+            Provider::Hetzner { provider, request } => {
+                let reached = provider.reach(&self.runtime, request, anew, self.terminal);
                 match reached {
                     Err(Failure::Server(trouble))
                         if trouble.kind == Kind::TooExpensive
@@ -215,8 +215,9 @@ impl Session<'_> {
                                 .terminal
                                 .ask(&format!("{}. Go on?", trouble.messages.join(": "))) =>
                     {
-                        let wishes = Wishes { spend_at_most: None, ..Wishes::clone(wishes) };
-                        provider.reach(&self.runtime, &wishes, anew, self.terminal)
+                        let request =
+                            ServerRequest { spend_at_most: None, ..ServerRequest::clone(request) };
+                        provider.reach(&self.runtime, &request, anew, self.terminal)
                     }
                     reached => reached,
                 }
@@ -286,7 +287,7 @@ impl Session<'_> {
         prepared: &Prepared,
         state: &mut WorkspaceState,
         first: Sources,
-        reached: &Reached,
+        reached: &ReachedAgent,
         signals: &Signals,
     ) -> Result<Ending, Failure> {
         let mut sources = first;
@@ -315,7 +316,7 @@ impl Session<'_> {
 /// Where the agent comes from.
 enum Provider {
     Local(LocalProvider),
-    Hetzner { provider: HetznerProvider, wishes: Box<Wishes> },
+    Hetzner { provider: HetznerProvider, request: Box<ServerRequest> },
 }
 
 impl Provider {

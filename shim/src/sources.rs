@@ -154,9 +154,9 @@ impl Sources {
         add_paths(&handle, Some(&prefix), tracked, scanned, now, &mut found.tree)?;
         if is_workspace {
             self.warnings = warnings;
-            let companions = state.companions.iter();
-            add_paths(&handle, Some(&prefix), companions, scanned, now, &mut found.tree)?;
-            state.companions.retain(|path| found.tree.get(path).is_some());
+            let generated_files = state.generated_files.iter();
+            add_paths(&handle, Some(&prefix), generated_files, scanned, now, &mut found.tree)?;
+            state.generated_files.retain(|path| found.tree.get(path).is_some());
         }
         scanned.forget_unseen(Some(&prefix));
         self.special += found.special.len();

@@ -54,8 +54,8 @@ pub struct WorkspaceState {
     pub scanned: StatCache,
     /// Files that runs have made and that came back: they belong to the tree
     /// even if git ignores them.
-    pub companions: BTreeSet<RelativePath>,
-    companions_loaded: BTreeSet<RelativePath>,
+    pub generated_files: BTreeSet<RelativePath>,
+    generated_files_loaded: BTreeSet<RelativePath>,
 }
 
 impl WorkspaceState {
@@ -66,12 +66,12 @@ impl WorkspaceState {
         let directory = cache.join("workspaces").join(format!("{}-{provider}", &key[..24]));
         std::fs::create_dir_all(&directory)
             .map_err(|source| Failure::Directory { path: directory.clone(), source })?;
-        let companions: BTreeSet<RelativePath> =
+        let generated_files: BTreeSet<RelativePath> =
             read_record(&directory.join("companions")).unwrap_or_default();
         Ok(Self {
             scanned: StatCache::load(&directory.join("scanned")),
-            companions_loaded: companions.clone(),
-            companions,
+            generated_files_loaded: generated_files.clone(),
+            generated_files,
             directory,
         })
     }
@@ -117,10 +117,10 @@ impl WorkspaceState {
         if self.scanned.is_changed() {
             self.scanned.save(&self.directory.join("scanned")).map_err(Failure::Workspace)?;
         }
-        if self.companions != self.companions_loaded {
-            write_record(&self.directory.join("companions"), &self.companions)
+        if self.generated_files != self.generated_files_loaded {
+            write_record(&self.directory.join("companions"), &self.generated_files)
                 .map_err(Failure::Workspace)?;
-            self.companions_loaded.clone_from(&self.companions);
+            self.generated_files_loaded.clone_from(&self.generated_files);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its results")]
 
-use cargo_burst::hetzner::hindsight::{Life, Rule, Session, best, lives};
+use cargo_burst::hetzner::cost_model::{Life, Rule, Session, best, lives};
 use hetzner_sim::ledger::{Item, Ledger};
 
 /// Sessions of the month.

@@ -21,20 +21,20 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::audit::{AuditLog, Entry};
+use super::dial::{self, RETURN_DEADLINE};
 use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
-use super::link::{self, RETURN_DEADLINE};
 use super::naming::{KEYS, Owner, PROJECT, ProjectKey};
-use super::provision::{Provided, Provision, Tell, device_of};
+use super::provision::{Progress, Provided, Provision, device_of};
+use super::request::ServerRequest;
 use super::trouble::{Kind, Trouble};
-use super::wishes::Wishes;
 use crate::connection::Connection;
 
 /// How long an agent may take to end its runs and to let go of a volume.
 const AGENT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Seconds after the first command at which is looked what else is there.
-const FIRST_LOOK: i64 = 300;
+const FIRST_SWEEP_SECS: i64 = 300;
 
 /// How long a volume may take to be detached.
 const DETACH_DEADLINE: Duration = Duration::from_secs(60);
@@ -80,7 +80,7 @@ pub struct Account {
     pub(super) uses: Mutex<Uses>,
     /// When the next sweep is due, in unix seconds by the API's clock; 0: there is
     /// nothing to look after. Changed only by who has the lock of `uses`.
-    pub(super) look_at: AtomicI64,
+    pub(super) next_sweep: AtomicI64,
     pub(super) audit: AuditLog,
     runtime: Handle,
 }
@@ -133,7 +133,7 @@ pub struct InUse {
 
 /// A server that was reached for a project.
 #[derive(Debug)]
-pub struct Reached {
+pub struct ReachedServer {
     /// The connection to its agent.
     pub connection: Arc<Connection>,
     /// The project's disk, as the agent finds it.
@@ -182,7 +182,7 @@ impl Account {
             keys: KeyStore::new(directory.join("keys")),
             held: tokio::sync::Mutex::new(None),
             uses: Mutex::default(),
-            look_at: AtomicI64::new(0),
+            next_sweep: AtomicI64::new(0),
             audit: AuditLog::new(state),
             runtime,
         }))
@@ -192,37 +192,37 @@ impl Account {
     /// are at hand. `anew` if the connection at hand was tried and does not work.
     pub async fn reach(
         self: &Arc<Self>,
-        wishes: &Wishes,
+        request: &ServerRequest,
         anew: bool,
-        tell: &dyn Tell,
-    ) -> Result<Reached, Trouble> {
-        let in_use = self.begin_use(wishes);
+        progress: &dyn Progress,
+    ) -> Result<ReachedServer, Trouble> {
+        let in_use = self.begin_use(request);
         let mut held = match self.held.try_lock() {
             Ok(held) => held,
             Err(_) => {
-                tell.step("another command is preparing the server");
+                progress.step("another command is preparing the server");
                 self.held.lock().await
             }
         };
         let answered = held.as_ref().map(|held| held.server.id);
-        self.revive(&mut held, wishes, anew).await;
+        self.revive(&mut held, request, anew).await;
         if let Some(found) = &*held
-            && let Some(volume) = found.volumes.get(&wishes.project)
+            && let Some(volume) = found.volumes.get(&request.project)
         {
             return Ok(reached(found, volume, (false, false), in_use));
         }
-        tell.step("asking Hetzner what is there");
-        let with_prices = wishes.spend_at_most.is_some();
+        progress.step("asking Hetzner what is there");
+        let with_prices = request.spend_at_most.is_some();
         let stock = Stock::ask(&self.client, with_prices)
             .await
             .map_err(|error| Trouble::api("ask Hetzner what is there", &error))?;
         let mut volumes = self.volumes_on_server(&stock.inventory);
-        if volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(&wishes.project) {
-            tell.step("detaching the volume of the project that was idle longest");
+        if volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(&request.project) {
+            progress.step("detaching the volume of the project that was idle longest");
             self.make_room(held.as_mut(), &stock.inventory, &mut volumes).await?;
         }
         let (client, owner, keys) = (&self.client, &self.owner, &self.keys);
-        let provision = Provision { client, owner, keys, wishes, tell, answered };
+        let provision = Provision { client, owner, keys, request, progress, answered };
         let provided = provision.provide(stock).await?;
         let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
         self.keys.keep_only(&[&keys.name]);
@@ -237,7 +237,7 @@ impl Account {
         if fresh_server {
             volumes.clear();
         }
-        volumes.insert(wishes.project.clone(), volume.clone());
+        volumes.insert(request.project.clone(), volume.clone());
         let connection = Arc::new(connection);
         self.renew_lease_of(&server, &connection).await;
         let found = held.insert(Held { server, connection, volumes, keys });
@@ -245,14 +245,14 @@ impl Account {
     }
 
     /// Connects again if the connection was lost while the server perhaps was not.
-    async fn revive(&self, held: &mut Option<Held>, wishes: &Wishes, anew: bool) {
+    async fn revive(&self, held: &mut Option<Held>, request: &ServerRequest, anew: bool) {
         let Some(found) = held else { return };
         if found.connection.is_open() && !anew {
             return;
         }
-        let idle_timeout = IdleTimeout { gone_after: Duration::from_secs(wishes.gone_after_secs) };
+        let idle_timeout = IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };
         let address = found.connection.address().ip();
-        match link::connect(address, &found.keys, idle_timeout, RETURN_DEADLINE).await {
+        match dial::connect(address, &found.keys, idle_timeout, RETURN_DEADLINE).await {
             Ok(connection) => found.connection = Arc::new(connection),
             Err(_) => *held = None,
         }
@@ -314,7 +314,7 @@ impl Account {
             .address()
             .ok_or_else(|| Trouble::new(Kind::Silent, "the server has no public address"))?;
         let idle_timeout = IdleTimeout::default();
-        link::connect(address, &keys, idle_timeout, RETURN_DEADLINE).await.map(Arc::new)
+        dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE).await.map(Arc::new)
     }
 
     /// Has the agent let go of a volume, then detaches it.
@@ -351,25 +351,25 @@ impl Account {
         }
     }
 
-    fn begin_use(self: &Arc<Self>, wishes: &Wishes) -> InUse {
+    fn begin_use(self: &Arc<Self>, request: &ServerRequest) -> InUse {
         let now = self.client.now().as_second();
         let mut uses = lock(&self.uses);
         // From now on there is something to look after.
-        if self.look_at.load(Ordering::Relaxed) == 0 {
-            self.look_at.store(now + FIRST_LOOK, Ordering::Relaxed);
+        if self.next_sweep.load(Ordering::Relaxed) == 0 {
+            self.next_sweep.store(now + FIRST_SWEEP_SECS, Ordering::Relaxed);
         }
         uses.server = Some(ServerLife {
-            keep_alive: wishes.keep_alive,
-            keep_paid_hour: wishes.keep_paid_hour,
-            dead_man: wishes.dead_man,
+            keep_alive: request.keep_alive,
+            keep_paid_hour: request.keep_paid_hour,
+            dead_man: request.dead_man,
         });
-        let commands = uses.projects.get(&wishes.project).map_or(0, |found| found.commands);
-        let keep_alive = wishes.volume_keep_alive;
+        let commands = uses.projects.get(&request.project).map_or(0, |found| found.commands);
+        let keep_alive = request.volume_keep_alive;
         uses.turns += 1;
         let turn = uses.turns;
         let found = Use { commands: commands + 1, last: now, turn, keep_alive };
-        uses.projects.insert(wishes.project.clone(), found);
-        InUse { account: self.clone(), project: wishes.project.clone() }
+        uses.projects.insert(request.project.clone(), found);
+        InUse { account: self.clone(), project: request.project.clone() }
     }
 }
 
@@ -384,16 +384,16 @@ impl Drop for InUse {
             found.last = now;
             soonest = soonest.into_iter().chain(found.keep_alive).min();
         }
-        let planned = Some(self.account.look_at.load(Ordering::Relaxed)).filter(|at| *at > 0);
+        let planned = Some(self.account.next_sweep.load(Ordering::Relaxed)).filter(|at| *at > 0);
         let next = planned.into_iter().chain(soonest.map(|secs| now + secs)).min();
-        self.account.look_at.store(next.unwrap_or(now + FIRST_LOOK), Ordering::Relaxed);
+        self.account.next_sweep.store(next.unwrap_or(now + FIRST_SWEEP_SECS), Ordering::Relaxed);
     }
 }
 
-fn reached(held: &Held, volume: &Volume, fresh: (bool, bool), in_use: InUse) -> Reached {
+fn reached(held: &Held, volume: &Volume, fresh: (bool, bool), in_use: InUse) -> ReachedServer {
     let device = device_of(volume).to_owned();
     let now = in_use.account.client.now().as_second();
-    Reached {
+    ReachedServer {
         connection: held.connection.clone(),
         device,
         age_secs: (now - held.server.created.as_second()).max(0),

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::account::ServerSummary;
-use super::hindsight::{self, Life, Outcome, Rule, Session};
+use super::cost_model::{self, Life, Outcome, Rule, Session};
 
 /// Commands that are this close, in seconds, are one session of use.
 const SESSION_GAP: i64 = 1;
@@ -152,11 +152,11 @@ pub fn spent_since(entries: &[Entry], since: i64, now: i64) -> f64 {
     let cost = |billed: &Billed| {
         let before = match billed.life.created < since {
             true => {
-                hindsight::hours(Life { deleted: since.min(billed.life.deleted), ..billed.life })
+                cost_model::hours(Life { deleted: since.min(billed.life.deleted), ..billed.life })
             }
             false => 0,
         };
-        (hindsight::hours(billed.life) - before).max(0) as f64 * billed.hourly
+        (cost_model::hours(billed.life) - before).max(0) as f64 * billed.hourly
     };
     billed(entries, now).iter().map(cost).sum()
 }
@@ -256,13 +256,13 @@ pub fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
             _ => None,
         })
         .collect();
-    let started_hours: i64 = billed.iter().map(|one| hindsight::hours(one.life)).sum();
+    let started_hours: i64 = billed.iter().map(|one| cost_model::hours(one.life)).sum();
     let price = |one: &Billed| rate.unwrap_or(one.hourly);
-    let cost = billed.iter().map(|one| hindsight::hours(one.life) as f64 * price(one)).sum();
+    let cost = billed.iter().map(|one| cost_model::hours(one.life) as f64 * price(one)).sum();
     let mean_price = rate.unwrap_or_else(|| {
         if started_hours > 0 {
             let paid: f64 =
-                billed.iter().map(|one| hindsight::hours(one.life) as f64 * one.hourly).sum();
+                billed.iter().map(|one| cost_model::hours(one.life) as f64 * one.hourly).sum();
             paid / started_hours as f64
         } else {
             0.0
@@ -280,7 +280,7 @@ pub fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
     let sessions = sessions(&commands);
     let what_if = |keep_alive: i64, keep_paid_hour: bool| {
         let rule = Rule { keep_alive, keep_paid_hour };
-        let Outcome { hours, cold_starts } = hindsight::outcome(&sessions, rule);
+        let Outcome { hours, cold_starts } = cost_model::outcome(&sessions, rule);
         WhatIf {
             keep_alive_secs: keep_alive,
             keep_paid_hour,
@@ -299,7 +299,7 @@ pub fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
         warm: of(false),
         verbs: verbs.into_iter().map(|(verb, those)| (verb, split(&those))).collect(),
         rules: rules.collect(),
-        best_hours: hindsight::best(&sessions).hours,
+        best_hours: cost_model::best(&sessions).hours,
     }
 }
 

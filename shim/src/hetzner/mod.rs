@@ -6,18 +6,18 @@
 //! it and knows when it may be deleted. An [`account`] is what one token sees: it
 //! reaches a server for a project ([`provision`] makes one if there is none, with
 //! [`keys`] of its own), and [`sweep`] deletes what has had its time. When that is, is
-//! decided in [`lease`], without effects; [`hindsight`] tells what that costs. What goes wrong is told as [`trouble`].
+//! decided in [`lease`], without effects; [`cost_model`] tells what that costs. What goes wrong is told as [`trouble`].
 
 pub mod account;
 pub mod audit;
-pub mod hindsight;
+pub mod cost_model;
+pub mod dial;
 pub mod inventory;
 pub mod keys;
 pub mod lease;
-pub mod link;
 pub mod naming;
 pub mod provision;
 pub mod report;
+pub mod request;
 pub mod sweep;
 pub mod trouble;
-pub mod wishes;

@@ -19,15 +19,15 @@ use burst_hcloud::server::{NewServer, Server, ServerStatus};
 use burst_hcloud::volume::{NewVolume, Volume};
 use burst_hcloud::{Client, Code, Error, Id, Made};
 
+use super::dial::{self, AGENT_PORT, BOOT_DEADLINE, SILENCE_DEADLINE};
 use super::inventory::Stock;
 use super::keys::{KeyPair, KeyStore};
-use super::link::{self, AGENT_PORT, BOOT_DEADLINE, SILENCE_DEADLINE};
 use super::naming::{
     self, FIREWALL, FIREWALL_NAME, HOST, KEEP_PAID_HOUR, KEYS, Owner, PROJECT, PROJECT_NAME,
     SERVER, VOLUME,
 };
+use super::request::ServerRequest;
 use super::trouble::{Kind, Trouble};
-use super::wishes::Wishes;
 use crate::connection::Connection;
 
 /// How long server and volume may take to be made.
@@ -41,7 +41,7 @@ const GONE_DEADLINE: Duration = Duration::from_secs(120);
 const LOCKED_TRIES: u32 = 5;
 
 /// Who is told how it goes.
-pub trait Tell: Send + Sync {
+pub trait Progress: Send + Sync {
     /// What is being done.
     fn step(&self, text: &str);
     /// What the user should know.
@@ -60,9 +60,9 @@ pub struct Provision<'a> {
     /// The keys of servers.
     pub keys: &'a KeyStore,
     /// What is wished for.
-    pub wishes: &'a Wishes,
+    pub request: &'a ServerRequest,
     /// Who is told.
-    pub tell: &'a dyn Tell,
+    pub progress: &'a dyn Progress,
     /// The server whose agent has answered before.
     pub answered: Option<Id>,
 }
@@ -98,7 +98,7 @@ struct Pair {
 impl Provision<'_> {
     /// Provides a server with the project's volume, out of what is there.
     pub async fn provide(&self, stock: Stock) -> Result<Provided, Trouble> {
-        let volume = stock.inventory.volume_of(self.owner, &self.wishes.project).cloned();
+        let volume = stock.inventory.volume_of(self.owner, &self.request.project).cloned();
         let pair = match stock.inventory.server_of(self.owner) {
             Some(server) if self.is_usable(server).await? => {
                 self.on_server(server.clone(), volume.clone()).await?
@@ -107,7 +107,7 @@ impl Provision<'_> {
         };
         let provided = self.bring_up(pair).await?;
         if let Some(old) = volume.filter(|old| old.id != provided.volume.id) {
-            self.tell.warn(&format!(
+            self.progress.warn(&format!(
                 "the server is in {}, the project's volume was in {}: its cache is cold, and the \
                  old volume is deleted",
                 provided.server.location.name, old.location.name
@@ -125,7 +125,7 @@ impl Provision<'_> {
             (ServerStatus::Deleting, _) => {}
             (_, Ok(_)) => return Ok(true),
             (_, Err(_)) => {
-                self.tell.warn("the keys of the server that is there are lost: it is replaced");
+                self.progress.warn("the keys of the server that is there are lost: it is replaced");
                 self.client
                     .delete_server(server.id)
                     .await
@@ -137,7 +137,7 @@ impl Provision<'_> {
     }
 
     async fn until_gone(&self, server: &Server) -> Result<(), Trouble> {
-        self.tell.step("waiting until the last server is gone");
+        self.progress.step("waiting until the last server is gone");
         let began = tokio::time::Instant::now();
         for looks in 0.. {
             let found = self.client.server(server.id).await;
@@ -154,7 +154,7 @@ impl Provision<'_> {
     async fn on_server(&self, server: Server, volume: Option<Volume>) -> Result<Pair, Trouble> {
         let mut under_way = Vec::new();
         if server.status == ServerStatus::Off {
-            self.tell.step("switching the server on");
+            self.progress.step("switching the server on");
             under_way = self
                 .client
                 .power_on(server.id)
@@ -165,7 +165,7 @@ impl Provision<'_> {
         let (volume, fresh_volume) = match here {
             Some(volume) => (volume, false),
             None => {
-                self.tell.step(&format!("creating a {} GB volume", self.wishes.volume_gb));
+                self.progress.step(&format!("creating a {} GB volume", self.request.volume_gb));
                 let made = self.new_volume(&server.location.name).await;
                 let made = made.map_err(|error| Trouble::api("create a volume", &error))?;
                 let (volume, actions) = made.into_parts();
@@ -186,9 +186,9 @@ impl Provision<'_> {
         let mut refusals = Vec::new();
         let (keys, user_data) = self
             .keys
-            .make(self.wishes.gone_after_secs)
+            .make(self.request.gone_after_secs)
             .map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
-        for (server_type, location) in self.wishes.candidates(at) {
+        for (server_type, location) in self.request.candidates(at) {
             let Some(image) = image_for(&server_type, &stock.images) else {
                 refusals.push(format!("{server_type}: there is no image of its architecture"));
                 continue;
@@ -199,7 +199,8 @@ impl Provision<'_> {
                 Some(_) => "",
                 None => " and its volume",
             };
-            self.tell.step(&format!("creating a {server_type} server in {location}{with_volume}"));
+            self.progress
+                .step(&format!("creating a {server_type} server in {location}{with_volume}"));
             let mut new = NewServer {
                 name: self.owner.server_name(),
                 server_type: server_type.clone(),
@@ -222,7 +223,7 @@ impl Provision<'_> {
 
     /// Before money is spent.
     fn check_price(&self, stock: &Stock, server_type: &str, location: &str) -> Result<(), Trouble> {
-        let Some(limit) = self.wishes.spend_at_most else { return Ok(()) };
+        let Some(limit) = self.request.spend_at_most else { return Ok(()) };
         let known = stock.types.iter().find(|known| known.name == server_type);
         let price = known.and_then(|known| known.price_in(location));
         let hourly = price.map_or(0.0, |price| price.price_hourly.net());
@@ -281,7 +282,7 @@ impl Provision<'_> {
             Ok(made) => made,
             Err(error) if is_no_room(&error) => {
                 if let Ok(Some(Made::Created(volume, actions))) = volume {
-                    self.take_back(volume, actions).await;
+                    self.discard_volume(volume, actions).await;
                 }
                 return Ok(Err(error.to_string()));
             }
@@ -304,7 +305,7 @@ impl Provision<'_> {
     }
 
     /// A volume was made for a server that is not to be had.
-    async fn take_back(&self, volume: Volume, actions: Vec<Action>) {
+    async fn discard_volume(&self, volume: Volume, actions: Vec<Action>) {
         // What cannot be deleted now is swept later: it bears our labels.
         drop(self.client.wait(actions, GONE_DEADLINE).await);
         drop(self.client.delete_volume(volume.id).await);
@@ -320,9 +321,9 @@ impl Provision<'_> {
             Trouble::new(Kind::Other, "the server has no public address: Hetzner gave it none")
         })?;
         let idle_timeout =
-            IdleTimeout { gone_after: Duration::from_secs(self.wishes.gone_after_secs) };
-        self.tell.disk(device_of(&volume));
-        self.tell.step(if fresh_server { "the server boots" } else { "calling the server" });
+            IdleTimeout { gone_after: Duration::from_secs(self.request.gone_after_secs) };
+        self.progress.disk(device_of(&volume));
+        self.progress.step(if fresh_server { "the server boots" } else { "calling the server" });
         let ready = async {
             let waited = self.client.wait(under_way, ACTION_DEADLINE).await;
             waited.map_err(|error| Trouble::api("make the server ready", &error))?;
@@ -331,7 +332,7 @@ impl Provision<'_> {
             }
             Ok(())
         };
-        let called = link::connect(address, &keys, idle_timeout, self.patience_with(&server));
+        let called = dial::connect(address, &keys, idle_timeout, self.patience_with(&server));
         let ((), connection) = tokio::try_join!(ready, called)?;
         Ok(Provided { server, keys, connection, volume, fresh_server, fresh_volume })
     }
@@ -379,10 +380,10 @@ impl Provision<'_> {
 
     fn server_labels(&self, keys: &str) -> burst_hcloud::Labels {
         let mut labels = naming::identity(SERVER, self.owner);
-        labels.extend(self.lifetime(self.wishes.keep_alive));
+        labels.extend(self.lifetime(self.request.keep_alive));
         labels.insert(KEYS.into(), keys.into());
         labels.insert(HOST.into(), naming::host_label());
-        let keeps = if self.wishes.keep_paid_hour { "yes" } else { "no" };
+        let keeps = if self.request.keep_paid_hour { "yes" } else { "no" };
         labels.insert(KEEP_PAID_HOUR.into(), keeps.into());
         labels
     }
@@ -394,13 +395,13 @@ impl Provision<'_> {
     async fn new_volume(&self, location: &str) -> Result<Made<Volume>, Error> {
         let ours = naming::identity(VOLUME, self.owner);
         let mut labels = ours.clone();
-        labels.extend(self.lifetime(self.wishes.volume_keep_alive));
-        labels.insert(PROJECT.into(), self.wishes.project.as_str().into());
-        let name = burst_hcloud::label::to_value(&self.wishes.project_name);
+        labels.extend(self.lifetime(self.request.volume_keep_alive));
+        labels.insert(PROJECT.into(), self.request.project.as_str().into());
+        let name = burst_hcloud::label::to_value(&self.request.project_name);
         labels.insert(PROJECT_NAME.into(), name);
         let new = NewVolume {
-            name: self.owner.volume_name(&self.wishes.project, location),
-            size: self.wishes.volume_gb,
+            name: self.owner.volume_name(&self.request.project, location),
+            size: self.request.volume_gb,
             location: location.to_owned(),
             labels,
         };

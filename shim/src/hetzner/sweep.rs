@@ -17,13 +17,13 @@ use super::audit::Entry;
 use super::inventory::{Inventory, facts, is_of};
 use super::lease::{self, Facts, Verdict};
 use super::naming::{self, LAST_USE, PROJECT, ProjectKey};
-use super::provision::Tell;
+use super::provision::Progress;
 use super::trouble::{Kind, Trouble};
 use crate::connection::Connection;
 
 /// Seconds between two looks at the latest: others' things expire, too, and our labels
 /// have to be renewed.
-const LOOK_EVERY: i64 = 600;
+const SWEEP_INTERVAL_SECS: i64 = 600;
 
 /// Seconds by which a label of last use may be behind.
 const LABEL_AGE_MAX: i64 = 300;
@@ -36,7 +36,7 @@ const LOCKED_TRIES: u32 = 6;
 
 /// What was deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Swept {
+pub struct ReapReport {
     /// Names of servers.
     pub servers: Vec<String>,
     /// Names of volumes.
@@ -47,7 +47,7 @@ pub struct Swept {
 
 /// What is to be deleted by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Downing {
+pub struct DownOptions {
     /// Volumes as well.
     pub with_volumes: bool,
     /// Also what other owners have made with this token.
@@ -57,14 +57,14 @@ pub struct Downing {
 impl Account {
     /// Whether it is time to sweep.
     pub fn is_sweep_due(&self) -> bool {
-        let at = self.look_at.load(Ordering::Relaxed);
+        let at = self.next_sweep.load(Ordering::Relaxed);
         at > 0 && self.client.now().as_second() >= at
     }
 
     /// Whether there is anything that has to be looked after.
     pub fn holds_anything(&self) -> bool {
         let in_use = lock(&self.uses).projects.values().any(|found| found.commands > 0);
-        in_use || self.look_at.load(Ordering::Relaxed) > 0
+        in_use || self.next_sweep.load(Ordering::Relaxed) > 0
     }
 
     /// Tells the agent that somebody looks after its server, if it has a last will.
@@ -101,34 +101,34 @@ impl Account {
     }
 
     /// Deletes what has had its time.
-    pub async fn sweep(&self) -> Result<Swept, Trouble> {
+    pub async fn sweep(&self) -> Result<ReapReport, Trouble> {
         // What fails is tried again soon, and not at once.
         let now = self.client.now().as_second();
         let turns = {
             let uses = lock(&self.uses);
-            self.look_at.store(now + LOOK_EVERY / 20, Ordering::Relaxed);
+            self.next_sweep.store(now + SWEEP_INTERVAL_SECS / 20, Ordering::Relaxed);
             uses.turns
         };
         // Nobody has to wait for us while the API does not answer.
         let inventory = self.inventory().await.inspect_err(|trouble| {
             if trouble.kind == Kind::Token {
                 // A token that is no good stays so: nothing can be looked after by it.
-                self.look_at.store(0, Ordering::Relaxed);
+                self.next_sweep.store(0, Ordering::Relaxed);
             }
         })?;
         let mut held = self.held.lock().await;
         let now = self.client.now().as_second();
-        let mut next = now + LOOK_EVERY;
-        let mut swept = Swept::default();
+        let mut next = now + SWEEP_INTERVAL_SECS;
+        let mut reaped = ReapReport::default();
         let mut gone = BTreeSet::new();
         for server in &inventory.servers {
             match lease::server(self.server_facts(server), now) {
                 Verdict::Delete => match self.delete_server(&mut held, server, "idle").await {
                     Ok(()) => {
                         gone.insert(server.id);
-                        swept.servers.push(server.name.clone());
+                        reaped.servers.push(server.name.clone());
                     }
-                    Err(error) => swept.failed.push(error),
+                    Err(error) => reaped.failed.push(error),
                 },
                 Verdict::KeepUntil(then) => next = next.min(then),
                 Verdict::Keep => {}
@@ -137,22 +137,22 @@ impl Account {
         for volume in &inventory.volumes {
             match lease::volume(self.volume_facts(volume), now) {
                 Verdict::Delete => match self.delete_volume(held.as_mut(), volume, &gone).await {
-                    Ok(true) => swept.volumes.push(volume.name.clone()),
+                    Ok(true) => reaped.volumes.push(volume.name.clone()),
                     Ok(false) => {}
-                    Err(error) => swept.failed.push(error),
+                    Err(error) => reaped.failed.push(error),
                 },
                 Verdict::KeepUntil(then) => next = next.min(then),
                 Verdict::Keep => {}
             }
         }
         drop(held);
-        self.renew(&inventory, &swept, now).await;
-        if !swept.failed.is_empty() {
-            return Ok(swept);
+        self.renew(&inventory, &reaped, now).await;
+        if !reaped.failed.is_empty() {
+            return Ok(reaped);
         }
         let is_left = |labels: &Labels| is_of(labels, &self.owner);
         let servers = inventory.servers.iter().filter(|one| !gone.contains(&one.id));
-        let volumes = inventory.volumes.iter().filter(|one| !swept.volumes.contains(&one.name));
+        let volumes = inventory.volumes.iter().filter(|one| !reaped.volumes.contains(&one.name));
         let mut left = servers.map(|one| &one.labels).chain(volumes.map(|one| &one.labels));
         // With nothing of ours left there is nothing to look after. But what we saw is
         // old if a command has come or gone meanwhile.
@@ -163,37 +163,41 @@ impl Account {
             true => next,
             false => 0,
         };
-        self.look_at.store(next, Ordering::Relaxed);
-        Ok(swept)
+        self.next_sweep.store(next, Ordering::Relaxed);
+        Ok(reaped)
     }
 
     /// Deletes servers, and volumes if asked, whatever their lease says.
-    pub async fn down(&self, downing: Downing, tell: &dyn Tell) -> Result<Swept, Trouble> {
+    pub async fn down(
+        &self,
+        options: DownOptions,
+        progress: &dyn Progress,
+    ) -> Result<ReapReport, Trouble> {
         let inventory = self.inventory().await?;
         let mut held = self.held.lock().await;
-        let is_meant = |labels: &Labels| downing.all || is_of(labels, &self.owner);
-        let mut swept = Swept::default();
+        let is_meant = |labels: &Labels| options.all || is_of(labels, &self.owner);
+        let mut reaped = ReapReport::default();
         let mut gone = BTreeSet::new();
         for server in inventory.servers.iter().filter(|one| is_meant(&one.labels)) {
-            tell.step(&format!("deleting the server {}", server.name));
+            progress.step(&format!("deleting the server {}", server.name));
             match self.delete_server(&mut held, server, "down").await {
                 Ok(()) => {
                     gone.insert(server.id);
-                    swept.servers.push(server.name.clone());
+                    reaped.servers.push(server.name.clone());
                 }
-                Err(error) => swept.failed.push(error),
+                Err(error) => reaped.failed.push(error),
             }
         }
         let volumes = inventory.volumes.iter().filter(|one| is_meant(&one.labels));
-        for volume in volumes.filter(|_| downing.with_volumes) {
-            tell.step(&format!("deleting the volume {}", volume.name));
+        for volume in volumes.filter(|_| options.with_volumes) {
+            progress.step(&format!("deleting the volume {}", volume.name));
             match self.delete_volume(held.as_mut(), volume, &gone).await {
-                Ok(true) => swept.volumes.push(volume.name.clone()),
-                Ok(false) => swept.failed.push(format!("{} is still attached", volume.name)),
-                Err(error) => swept.failed.push(error),
+                Ok(true) => reaped.volumes.push(volume.name.clone()),
+                Ok(false) => reaped.failed.push(format!("{} is still attached", volume.name)),
+                Err(error) => reaped.failed.push(error),
             }
         }
-        Ok(swept)
+        Ok(reaped)
     }
 
     pub(super) async fn inventory(&self) -> Result<Inventory, Trouble> {
@@ -330,14 +334,14 @@ impl Account {
 
     /// Writes down when things were last used, where the labels are behind. What fails
     /// is done with the next sweep.
-    async fn renew(&self, inventory: &Inventory, swept: &Swept, now: i64) {
+    async fn renew(&self, inventory: &Inventory, reaped: &ReapReport, now: i64) {
         let kept = |name: &String, deleted: &[String]| !deleted.contains(name);
-        for server in inventory.servers.iter().filter(|one| kept(&one.name, &swept.servers)) {
+        for server in inventory.servers.iter().filter(|one| kept(&one.name, &reaped.servers)) {
             if let Some(labels) = self.renewed(&server.labels, self.server_facts(server), now) {
                 drop(self.client.label_server(server.id, &labels).await);
             }
         }
-        for volume in inventory.volumes.iter().filter(|one| kept(&one.name, &swept.volumes)) {
+        for volume in inventory.volumes.iter().filter(|one| kept(&one.name, &reaped.volumes)) {
             if let Some(labels) = self.renewed(&volume.labels, self.volume_facts(volume), now) {
                 drop(self.client.label_volume(volume.id, &labels).await);
             }

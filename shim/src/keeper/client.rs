@@ -7,14 +7,14 @@ use tokio::io::BufReader;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Handle;
 
-use super::place::{KeeperLock, Place};
+use super::directory::{KeeperDirectory, KeeperLock};
+use super::message::{self, Ask, Event, Hello};
 use super::route::{connect, lost};
-use super::words::{self, Ask, Event, Hello};
 use crate::background;
 use crate::connection::VERSION;
 use crate::failure::Failure;
 use crate::hetzner::account::{Account, Credentials};
-use crate::hetzner::provision::Tell;
+use crate::hetzner::provision::Progress;
 use crate::hetzner::trouble::{Kind, Trouble};
 use crate::provider::log_file;
 use crate::state::Directories;
@@ -26,7 +26,7 @@ pub const KEEPER: &str = "cargo-burst-keeper";
 const LEAVE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How often is looked whether a keeper has come or gone.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long is tried to get through to a keeper: it may be ending just now, or a command
 /// that needs none may be doing its work for a moment.
@@ -49,30 +49,30 @@ const PASSED_ON: [&str; 8] = [
 
 /// A command's socket to the keeper. While it is open, the command counts.
 #[derive(Debug)]
-pub struct Talk {
+pub struct CommandSession {
     _read: BufReader<OwnedReadHalf>,
     _write: OwnedWriteHalf,
 }
 
 /// Whoever can act for an account: a keeper that is there, or we, with its lock.
 #[derive(Debug)]
-pub enum Brain {
+pub enum AccountAccess {
     /// A keeper is there.
-    Keeper(Place),
+    Keeper(KeeperDirectory),
     /// None is: the account is ours as long as we have the lock.
     Own(Arc<Account>, KeeperLock),
 }
 
-impl Brain {
+impl AccountAccess {
     /// Finds out who it is.
     pub fn find(
         directories: &Directories,
         credentials: &Credentials,
         runtime: &Handle,
     ) -> Result<Self, Failure> {
-        let place = Place::open(&directories.state)?;
-        match place.take()? {
-            None => Ok(Self::Keeper(place)),
+        let directory = KeeperDirectory::open(&directories.state)?;
+        match directory.take()? {
+            None => Ok(Self::Keeper(directory)),
             Some(lock) => {
                 let state = directories.state.join("hetzner");
                 let account = Account::new(credentials, &state, runtime.clone());
@@ -87,19 +87,19 @@ impl Brain {
 pub async fn ask(
     directories: &Directories,
     ask: impl Fn() -> Ask,
-    tell: &dyn Tell,
-) -> Result<(Event, Talk), Failure> {
-    let place = Place::open(&directories.state)?;
+    progress: &dyn Progress,
+) -> Result<(Event, CommandSession), Failure> {
+    let directory = KeeperDirectory::open(&directories.state)?;
     let mut tries = Tries::begin();
     loop {
-        start_if_none(&place, directories)?;
-        match talk(&place, ask(), tell).await {
+        start_if_none(&directory, directories)?;
+        match converse(&directory, ask(), progress).await {
             Ok((Event::OtherVersion(_), _)) => {
-                let (event, _) = talk(&place, Ask::Leave, tell).await?;
+                let (event, _) = converse(&directory, Ask::Leave, progress).await?;
                 if let Event::Failed(trouble) = event {
                     return Err(Failure::Server(trouble));
                 }
-                wait_until_gone(&place)?;
+                wait_until_gone(&directory)?;
             }
             Err(failure) => tokio::time::sleep(tries.pause(failure)?).await,
             Ok((Event::Failed(trouble), _)) => return Err(Failure::Server(trouble)),
@@ -118,7 +118,7 @@ pub struct Tries {
 impl Tries {
     /// The first.
     pub fn begin() -> Self {
-        Self { began: Instant::now(), pause: LOOK_EVERY }
+        Self { began: Instant::now(), pause: POLL_INTERVAL }
     }
 
     /// How long to wait after a failure before the next; the failure itself if it is of
@@ -136,29 +136,33 @@ impl Tries {
 }
 
 /// Asks a keeper that is there.
-pub async fn talk(place: &Place, ask: Ask, tell: &dyn Tell) -> Result<(Event, Talk), Failure> {
-    let (mut read, mut write) = connect(place).await?;
+pub async fn converse(
+    directory: &KeeperDirectory,
+    ask: Ask,
+    progress: &dyn Progress,
+) -> Result<(Event, CommandSession), Failure> {
+    let (mut read, mut write) = connect(directory).await?;
     let hello = Hello { version: VERSION.to_owned(), ask };
-    words::write(&mut write, &hello).await.map_err(lost)?;
+    message::write(&mut write, &hello).await.map_err(lost)?;
     loop {
-        match words::read(&mut read).await.map_err(lost)? {
-            Event::Step(text) => tell.step(&text),
-            Event::Warning(text) => tell.warn(&text),
-            Event::Disk(device) => tell.disk(&device),
-            last => return Ok((last, Talk { _read: read, _write: write })),
+        match message::read(&mut read).await.map_err(lost)? {
+            Event::Step(text) => progress.step(&text),
+            Event::Warning(text) => progress.warn(&text),
+            Event::Disk(device) => progress.disk(&device),
+            last => return Ok((last, CommandSession { _read: read, _write: write })),
         }
     }
 }
 
-fn start_if_none(place: &Place, directories: &Directories) -> Result<(), Failure> {
-    if place.is_taken()? {
+fn start_if_none(directory: &KeeperDirectory, directories: &Directories) -> Result<(), Failure> {
+    if directory.is_taken()? {
         return Ok(());
     }
-    let _starting = place.lock_start()?;
-    if place.is_taken()? {
+    let _starting = directory.lock_start()?;
+    if directory.is_taken()? {
         return Ok(());
     }
-    let log = place.log();
+    let log = directory.log();
     let failed = |words: String| {
         let mut trouble = Trouble::new(Kind::Keeper, "the keeper does not start");
         trouble.messages.push(words);
@@ -181,14 +185,14 @@ fn start_if_none(place: &Place, directories: &Directories) -> Result<(), Failure
     }
 }
 
-fn wait_until_gone(place: &Place) -> Result<(), Failure> {
+fn wait_until_gone(directory: &KeeperDirectory) -> Result<(), Failure> {
     let began = Instant::now();
-    while place.is_taken()? {
+    while directory.is_taken()? {
         if began.elapsed() > LEAVE_DEADLINE {
             let words = "the keeper of another version does not leave";
             return Err(Failure::Server(Trouble::new(Kind::Keeper, words)));
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::place::Place;
-use super::words::{self, Ask, Event, Hello, Ready};
+use super::directory::KeeperDirectory;
+use super::message::{self, Ask, Event, Hello, Ready};
 use crate::connection::VERSION;
 use crate::failure::Failure;
 use crate::hetzner::trouble::{Kind, Trouble};
@@ -33,15 +33,19 @@ pub enum Arrival {
 /// Where to open streams.
 #[derive(Clone, Debug)]
 pub struct KeeperRoute {
-    place: Place,
+    directory: KeeperDirectory,
     arrival: watch::Receiver<Arrival>,
     runtime: Handle,
 }
 
 impl KeeperRoute {
     /// To what arrives.
-    pub const fn new(place: Place, arrival: watch::Receiver<Arrival>, runtime: Handle) -> Self {
-        Self { place, arrival, runtime }
+    pub const fn new(
+        directory: KeeperDirectory,
+        arrival: watch::Receiver<Arrival>,
+        runtime: Handle,
+    ) -> Self {
+        Self { directory, arrival, runtime }
     }
 
     /// What has arrived so far, and when.
@@ -54,7 +58,7 @@ impl KeeperRoute {
 
     /// Where the agent is, once that is known.
     pub fn address(&self) -> SocketAddr {
-        let unknown = || SocketAddr::from(([0, 0, 0, 0], crate::hetzner::link::AGENT_PORT));
+        let unknown = || SocketAddr::from(([0, 0, 0, 0], crate::hetzner::dial::AGENT_PORT));
         self.ready().map_or_else(unknown, |(ready, _)| ready.address)
     }
 
@@ -76,10 +80,10 @@ impl KeeperRoute {
     /// Opens a stream.
     pub async fn open(&self) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), Failure> {
         let ticket = self.arrived().await?.ticket;
-        let (mut read, mut write) = connect(&self.place).await?;
+        let (mut read, mut write) = connect(&self.directory).await?;
         let hello = Hello { version: VERSION.to_owned(), ask: Ask::Stream { ticket } };
-        words::write(&mut write, &hello).await.map_err(lost)?;
-        match words::read(&mut read).await.map_err(lost)? {
+        message::write(&mut write, &hello).await.map_err(lost)?;
+        match message::read(&mut read).await.map_err(lost)? {
             Event::Opened => Ok((read, write)),
             Event::Failed(trouble) => Err(Failure::Server(trouble)),
             _ => Err(lost(std::io::ErrorKind::InvalidData.into())),
@@ -106,9 +110,9 @@ impl KeeperRoute {
 
 /// Connects to the keeper's socket.
 pub(super) async fn connect(
-    place: &Place,
+    directory: &KeeperDirectory,
 ) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), Failure> {
-    let (path, _directory) = place.socket()?;
+    let (path, _directory) = directory.socket()?;
     let stream = UnixStream::connect(path).await.map_err(lost)?;
     let (read, write) = stream.into_split();
     Ok((BufReader::new(read), write))

@@ -14,12 +14,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
-use super::place::Place;
-use super::words::{self, Ask, Event, Hello, Ready};
+use super::directory::KeeperDirectory;
+use super::message::{self, Ask, Event, Hello, Ready};
 use crate::connection::{Connection, VERSION};
 use crate::failure::Failure;
-use crate::hetzner::account::{Account, AccountName, Credentials, Reached};
-use crate::hetzner::provision::Tell;
+use crate::hetzner::account::{Account, AccountName, Credentials, ReachedServer};
+use crate::hetzner::provision::Progress;
 use crate::hetzner::trouble::{Kind, Trouble};
 
 /// How often is looked whether a lease has run out. The clock that is asked is the wall
@@ -77,9 +77,9 @@ pub fn main(arguments: &[String]) -> ExitCode {
 }
 
 async fn serve(state: &Path, runtime: Handle) -> Result<(), Failure> {
-    let place = Place::open(state)?;
-    let Some(_lock) = place.take()? else { return Ok(()) };
-    let (path, _directory) = place.socket()?;
+    let directory = KeeperDirectory::open(state)?;
+    let Some(_lock) = directory.take()? else { return Ok(()) };
+    let (path, _directory) = directory.socket()?;
     // Of a keeper that was killed.
     drop(std::fs::remove_file(&path));
     let listener = UnixListener::bind(&path)
@@ -128,7 +128,7 @@ async fn accept(service: &Arc<Service>, listener: &UnixListener) {
         if is_ours {
             let talking = Talking::begin(service);
             tokio::spawn(async move {
-                if let Err(error) = talking.0.talk(stream).await {
+                if let Err(error) = talking.0.converse(stream).await {
                     tracing::debug!("a command is gone: {error}");
                 }
             });
@@ -152,7 +152,7 @@ async fn keep(service: &Arc<Service>) {
             }
             if account.is_sweep_due() {
                 match account.sweep().await {
-                    Ok(swept) => tracing::info!("swept: {swept:?}"),
+                    Ok(reaped) => tracing::info!("reaped: {reaped:?}"),
                     Err(trouble) => tracing::warn!("no sweep: {}", trouble.messages.join(": ")),
                 }
             }
@@ -183,21 +183,21 @@ impl Drop for Talking {
 }
 
 impl Service {
-    async fn talk(&self, stream: UnixStream) -> std::io::Result<()> {
+    async fn converse(&self, stream: UnixStream) -> std::io::Result<()> {
         let (read, mut write) = stream.into_split();
         let mut read = BufReader::new(read);
-        let Hello { version, ask } = words::read(&mut read).await?;
+        let Hello { version, ask } = message::read(&mut read).await?;
         if version != VERSION && !matches!(ask, Ask::Leave) {
-            return words::write(&mut write, &Event::OtherVersion(VERSION.to_owned())).await;
+            return message::write(&mut write, &Event::OtherVersion(VERSION.to_owned())).await;
         }
         match ask {
-            Ask::Reach { credentials, wishes, anew } => {
+            Ask::Reach { credentials, request, anew } => {
                 let account = match self.account(&credentials) {
                     Ok(account) => account,
                     Err(trouble) => return failed(&mut write, trouble).await,
                 };
                 let (teller, told) = teller();
-                let reached = account.reach(&wishes, anew, &teller);
+                let reached = account.reach(&request, anew, &teller);
                 let reached = {
                     let mut gone = std::pin::pin!(gone(&mut read));
                     tokio::select! {
@@ -222,7 +222,7 @@ impl Service {
             }
             Ask::Leave => {
                 self.leaving.notify_one();
-                words::write(&mut write, &Event::Done).await
+                message::write(&mut write, &Event::Done).await
             }
             other => self.answer(other, &mut write).await,
         }
@@ -237,18 +237,18 @@ impl Service {
                     let report = self.account(&credentials)?.report(all).await?;
                     Ok(Event::Reported(Box::new(report)))
                 }
-                Ask::Down { credentials, downing } => {
+                Ask::Down { credentials, options } => {
                     let account = self.account(&credentials)?;
-                    account.down(downing, &teller).await.map(Event::Swept)
+                    account.down(options, &teller).await.map(Event::Reaped)
                 }
                 Ask::Reap { credentials } => {
-                    self.account(&credentials)?.sweep().await.map(Event::Swept)
+                    self.account(&credentials)?.sweep().await.map(Event::Reaped)
                 }
                 _ => Err(Trouble::new(Kind::Keeper, "that is no question")),
             }
         };
         match told_meanwhile(write, told, answered).await {
-            Ok(event) => words::write(write, &event).await,
+            Ok(event) => message::write(write, &event).await,
             Err(trouble) => failed(write, trouble).await,
         }
     }
@@ -266,7 +266,7 @@ impl Service {
     /// The command uses the server until its socket is closed.
     async fn hold(
         &self,
-        reached: Reached,
+        reached: ReachedServer,
         read: &mut BufReader<OwnedReadHalf>,
         write: &mut OwnedWriteHalf,
     ) -> std::io::Result<()> {
@@ -281,7 +281,7 @@ impl Service {
             fresh_server: reached.fresh_server,
             fresh_volume: reached.fresh_volume,
         };
-        let written = words::write(write, &Event::Ready(ready)).await;
+        let written = message::write(write, &Event::Ready(ready)).await;
         if written.is_ok() {
             gone(read).await;
         }
@@ -292,11 +292,11 @@ impl Service {
 
 /// Returns when the other end of a socket is closed.
 async fn gone(read: &mut BufReader<OwnedReadHalf>) {
-    while words::read::<serde_json::Value>(read).await.is_ok() {}
+    while message::read::<serde_json::Value>(read).await.is_ok() {}
 }
 
 async fn failed(write: &mut OwnedWriteHalf, trouble: Trouble) -> std::io::Result<()> {
-    words::write(write, &Event::Failed(trouble)).await
+    message::write(write, &Event::Failed(trouble)).await
 }
 
 /// Passes on what is told while something is under way.
@@ -311,11 +311,11 @@ async fn told_meanwhile<T>(
             done = &mut under_way => {
                 // What was told last comes before the end.
                 while let Ok(event) = told.try_recv() {
-                    drop(words::write(write, &event).await);
+                    drop(message::write(write, &event).await);
                 }
                 return done;
             }
-            Some(event) = told.recv() => drop(words::write(write, &event).await),
+            Some(event) = told.recv() => drop(message::write(write, &event).await),
         }
     }
 }
@@ -327,7 +327,7 @@ fn teller() -> (Teller, mpsc::UnboundedReceiver<Event>) {
     (Teller(send), receive)
 }
 
-impl Tell for Teller {
+impl Progress for Teller {
     fn step(&self, text: &str) {
         // A command that is gone is not told.
         drop(self.0.send(Event::Step(text.to_owned())));
@@ -356,7 +356,7 @@ async fn carry(
         let trouble = Trouble::new(Kind::Silent, "the connection to the server is lost");
         return failed(&mut write, trouble).await;
     };
-    words::write(&mut write, &Event::Opened).await?;
+    message::write(&mut write, &Event::Opened).await?;
     let upwards = async {
         let copied = tokio::io::copy_buf(&mut read, &mut send).await;
         // The end of the command's words is the end of the stream's.

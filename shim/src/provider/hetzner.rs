@@ -10,19 +10,19 @@ use burst_protocol::FileName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::Reached;
+use super::ReachedAgent;
 use crate::arguments::Flags;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::hetzner::account::{Credentials, ServerSummary};
 use crate::hetzner::naming::ProjectKey;
-use crate::hetzner::provision::Tell;
+use crate::hetzner::provision::Progress;
+use crate::hetzner::request::ServerRequest;
 use crate::hetzner::trouble::{Kind, Trouble};
-use crate::hetzner::wishes::Wishes;
 use crate::keeper::client;
-use crate::keeper::place::Place;
+use crate::keeper::directory::KeeperDirectory;
+use crate::keeper::message::{Ask, Event, Ready};
 use crate::keeper::route::{Arrival, KeeperRoute};
-use crate::keeper::words::{Ask, Event, Ready};
 use crate::provider::local::grace_secs;
 use crate::settings::{Settings, SettingsError};
 use crate::state::Directories;
@@ -63,33 +63,33 @@ impl HetznerProvider {
     pub fn reach(
         &self,
         runtime: &Handle,
-        wishes: &Wishes,
+        request: &ServerRequest,
         anew: bool,
         terminal: &Arc<Terminal>,
-    ) -> Result<Reached, Failure> {
-        let place = Place::open(&self.directories.state)?;
+    ) -> Result<ReachedAgent, Failure> {
+        let directory = KeeperDirectory::open(&self.directories.state)?;
         let (arrive, arrival) = watch::channel(Arrival::Awaited);
         let (end, ended) = mpsc::channel::<()>();
         let (know, known) = mpsc::channel();
         let relay = Relay { terminal: terminal.clone(), know: know.clone() };
         let (directories, credentials) = (self.directories.clone(), self.credentials.clone());
-        let (asking, wishes) = (runtime.clone(), wishes.clone());
+        let (asking, request) = (runtime.clone(), request.clone());
         std::thread::spawn(move || {
             let ask = || Ask::Reach {
                 credentials: credentials.clone(),
-                wishes: Box::new(wishes.clone()),
+                request: Box::new(request.clone()),
                 anew,
             };
             let asked = asking.block_on(client::ask(&directories, ask, &relay));
             relay.terminal.quiet();
             match asked {
-                Ok((Event::Ready(ready), talk)) => {
+                Ok((Event::Ready(ready), converse)) => {
                     let device = ready.device.clone();
                     arrive.send_replace(Arrival::There(Box::new(ready), Instant::now()));
                     drop(know.send(Ok(device)));
                     // The server is in use until whoever reached it is done.
                     match ended.recv() {
-                        Ok(()) | Err(_) => drop(talk),
+                        Ok(()) | Err(_) => drop(converse),
                     }
                 }
                 Ok(_) => {
@@ -104,8 +104,8 @@ impl HetznerProvider {
         let device = known.recv().unwrap_or_else(|_| Err(odd("it says nothing")))?;
         let device = FileName::new(device.as_bytes())
             .map_err(|_| odd("the volume's name is no file name"))?;
-        let route = KeeperRoute::new(place, arrival, runtime.clone());
-        Ok(Reached {
+        let route = KeeperRoute::new(directory, arrival, runtime.clone());
+        Ok(ReachedAgent {
             connection: Connection::through(route),
             started: false,
             device: Some(device),
@@ -120,7 +120,7 @@ struct Relay {
     know: mpsc::Sender<Result<String, Failure>>,
 }
 
-impl Tell for Relay {
+impl Progress for Relay {
     fn step(&self, text: &str) {
         self.terminal.begin(text);
     }
@@ -151,12 +151,12 @@ pub fn by_our_clock(ready: &Ready, at: Instant) -> ServerSummary {
 }
 
 /// What a command wishes for. An error if no volume can have the size that is set.
-pub fn wishes(
+pub fn request(
     settings: &Settings,
     flags: &Flags,
     spend_at_most: Option<f64>,
     root: &Path,
-) -> Result<Wishes, Failure> {
+) -> Result<ServerRequest, Failure> {
     if !(GB_MIN..=GB_MAX).contains(&settings.volume_gb) {
         // Found out by the API, it would cost a server's first hour.
         return Err(Failure::Settings(SettingsError::WrongValue {
@@ -169,7 +169,7 @@ pub fn wishes(
     let seconds = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX / 4);
     let kept = |secs: u64| (!flags.no_reap).then(|| seconds(secs));
     let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Wishes {
+    Ok(ServerRequest {
         project: ProjectKey::of(root),
         project_name: name,
         regions: settings.region.clone(),
@@ -197,7 +197,7 @@ fn odd(words: &str) -> Failure {
     Failure::Server(trouble)
 }
 
-impl Tell for Terminal {
+impl Progress for Terminal {
     fn step(&self, text: &str) {
         self.begin(text);
     }

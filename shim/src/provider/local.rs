@@ -23,14 +23,14 @@ use tokio::runtime::Handle;
 use crate::background;
 use crate::connection::{CONNECT_DEADLINE, Connection};
 use crate::failure::Failure;
-use crate::provider::{Reached, log_file};
+use crate::provider::{ReachedAgent, log_file};
 use crate::state::Directories;
 
 /// How long an agent may take to end when it is told to.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often is looked whether an agent has come or gone.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The provider's name, in paths of the cache.
 pub const NAME: &str = "local";
@@ -54,7 +54,7 @@ impl LocalProvider {
     }
 
     /// Connects to the agent, which is started if there is none.
-    pub fn reach(&self, runtime: &Handle) -> Result<Reached, Failure> {
+    pub fn reach(&self, runtime: &Handle) -> Result<ReachedAgent, Failure> {
         if let Some(connection) = self.reach_running(runtime)? {
             return Ok(reached(connection, false));
         }
@@ -82,7 +82,7 @@ impl LocalProvider {
                 }
                 // It is starting or ending: either is soon over.
                 Some((None, _)) if began.elapsed() < END_DEADLINE => {
-                    std::thread::sleep(LOOK_EVERY);
+                    std::thread::sleep(POLL_INTERVAL);
                 }
                 Some((None, _)) => return Err(Failure::AgentEnding),
             }
@@ -107,7 +107,7 @@ impl LocalProvider {
             if asked.elapsed() > END_DEADLINE {
                 return Err(Failure::AgentEnding);
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -129,7 +129,7 @@ impl LocalProvider {
         };
         let gone = async {
             while !is_gone() {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         let connecting = self.connecting(address)?;
@@ -231,8 +231,8 @@ impl LocalProvider {
     }
 }
 
-fn reached(connection: Connection, started: bool) -> Reached {
-    Reached { connection, started, device: None, lease: None }
+fn reached(connection: Connection, started: bool) -> ReachedAgent {
+    ReachedAgent { connection, started, device: None, lease: None }
 }
 
 /// Seconds of silence after which the other end counts as gone. Nobody has to set

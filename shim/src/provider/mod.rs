@@ -11,15 +11,15 @@ use std::time::Instant;
 use burst_protocol::FileName;
 
 use crate::connection::Connection;
+use crate::keeper::message::Ready;
 use crate::keeper::route::KeeperRoute;
-use crate::keeper::words::Ready;
 
 /// A log that has grown beyond this is begun anew.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
 /// How a connection came about.
 #[derive(Debug)]
-pub struct Reached {
+pub struct ReachedAgent {
     /// The connection.
     pub connection: Connection,
     /// Whether the agent on this machine was started for it.
@@ -30,7 +30,7 @@ pub struct Reached {
     pub lease: Option<hetzner::Lease>,
 }
 
-impl Reached {
+impl ReachedAgent {
     /// Whether it is a server, and not this machine.
     pub const fn is_remote(&self) -> bool {
         self.lease.is_some()

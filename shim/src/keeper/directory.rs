@@ -15,7 +15,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The directory.
 #[derive(Clone, Debug)]
-pub struct Place(PathBuf);
+pub struct KeeperDirectory(PathBuf);
 
 /// Proof that nobody else is the keeper.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct KeeperLock {
     _file: File,
 }
 
-impl Place {
+impl KeeperDirectory {
     /// Below the state directory; made, for the user alone, if it is not there.
     pub fn open(state: &Path) -> Result<Self, Failure> {
         let path = state.join("keeper");

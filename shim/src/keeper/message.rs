@@ -19,9 +19,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::hetzner::account::{Credentials, ServerSummary};
 use crate::hetzner::report::Report;
-use crate::hetzner::sweep::{Downing, Swept};
+use crate::hetzner::request::ServerRequest;
+use crate::hetzner::sweep::{DownOptions, ReapReport};
 use crate::hetzner::trouble::Trouble;
-use crate::hetzner::wishes::Wishes;
 
 /// Bytes of one line.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -43,7 +43,7 @@ pub enum Ask {
         /// The token.
         credentials: Credentials,
         /// What for.
-        wishes: Box<Wishes>,
+        request: Box<ServerRequest>,
         /// Whether the warm connection was tried and does not work.
         anew: bool,
     },
@@ -64,7 +64,7 @@ pub enum Ask {
         /// The token.
         credentials: Credentials,
         /// What.
-        downing: Downing,
+        options: DownOptions,
     },
     /// Delete what has had its time.
     Reap {
@@ -91,7 +91,7 @@ pub enum Event {
     /// What is there.
     Reported(Box<Report>),
     /// What was deleted.
-    Swept(Swept),
+    Reaped(ReapReport),
     /// It is done.
     Done,
     /// It cannot be done.

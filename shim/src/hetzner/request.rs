@@ -6,7 +6,7 @@ use super::naming::ProjectKey;
 
 /// What a command wishes for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Wishes {
+pub struct ServerRequest {
     /// The project.
     pub project: ProjectKey,
     /// Its directory's name, for people.
@@ -32,7 +32,7 @@ pub struct Wishes {
     pub gone_after_secs: u64,
 }
 
-impl Wishes {
+impl ServerRequest {
     /// Where to try what, in order: a type in all locations, then the next type. The
     /// location of the project's volume comes first, if it is among those allowed.
     pub fn candidates(&self, volume_at: Option<&str>) -> Vec<(String, String)> {
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn a_warm_volume_decides_where_to_try_first() {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        let wishes = Wishes {
+        let request = ServerRequest {
             project: ProjectKey::of(Path::new("/a")),
             project_name: "a".into(),
             regions: texts(&["hel1", "fsn1"]),
@@ -67,7 +67,7 @@ mod tests {
             gone_after_secs: 15,
         };
         let shown = |at| {
-            let pairs = wishes.candidates(at);
+            let pairs = request.candidates(at);
             pairs
                 .iter()
                 .map(|(kind, place)| format!("{kind}@{place}"))

@@ -30,7 +30,7 @@ const BASE_BYTES_MAX: u64 = 128 << 20;
 
 /// What was done with what came back.
 #[derive(Debug, Default)]
-pub struct Returned {
+pub struct Downloaded {
     /// Files written.
     pub written: usize,
     /// Places in the list of changes that are now ours too.
@@ -52,17 +52,17 @@ struct Destination {
 }
 
 /// Writes results.
-pub struct Returns<'a> {
+pub struct Download<'a> {
     sources: &'a Sources,
     workspace: RootDirectory,
     target: Option<RootDirectory>,
     /// What is excluded by default is not a source file, whoever made it.
     excluded: &'a dyn Fn(&RelativePath) -> bool,
     wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
-    returned: Returned,
+    returned: Downloaded,
 }
 
-impl<'a> Returns<'a> {
+impl<'a> Download<'a> {
     /// For a workspace.
     pub fn new(
         sources: &'a Sources,
@@ -75,7 +75,7 @@ impl<'a> Returns<'a> {
             target: None,
             excluded,
             wanted: BTreeMap::new(),
-            returned: Returned::default(),
+            returned: Downloaded::default(),
         })
     }
 
@@ -169,7 +169,7 @@ impl<'a> Returns<'a> {
         mut self,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
-    ) -> Result<Returned, SyncError> {
+    ) -> Result<Downloaded, SyncError> {
         let wanted: Vec<Fetch> = self
             .wanted
             .iter()

@@ -20,7 +20,7 @@ use crate::sources::{Opened, Sources};
 const LOOK_FOR_MOVES_FROM: usize = 8;
 
 /// Sends contents, each once.
-pub struct Sending<'a> {
+pub struct Upload<'a> {
     sources: &'a Sources,
     outgoing: &'a Outgoing,
     compress_large: bool,
@@ -28,7 +28,7 @@ pub struct Sending<'a> {
     places: Option<HashMap<Digest, (RelativePath, File)>>,
 }
 
-impl<'a> Sending<'a> {
+impl<'a> Upload<'a> {
     /// For one stream.
     pub fn new(sources: &'a Sources, outgoing: &'a Outgoing, compress_large: bool) -> Self {
         Self { sources, outgoing, compress_large, sent: HashSet::new(), places: None }
