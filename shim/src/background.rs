@@ -1,14 +1,19 @@
 //! Programs of our own that outlive the command that starts them: agent and keeper.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 /// How long one may take from its start until it says that it is ready.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A log larger than this is replaced by an empty one at the next start.
+const LOG_BYTES_MAX: u64 = 1 << 20;
 
 /// This very program, under another name and with nothing in its environment.
 pub fn program(name: &str) -> Command {
@@ -39,4 +44,16 @@ fn first_line(stdout: ChildStdout) -> Option<String> {
         }
     });
     receive.recv_timeout(START_DEADLINE).ok()
+}
+
+/// Opens the log of a background process for appending, readable by the user alone.
+/// One that has grown beyond [`LOG_BYTES_MAX`] is replaced.
+pub fn log_file(path: &Path) -> io::Result<File> {
+    let large = std::fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX);
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    if large {
+        std::fs::remove_file(path)?;
+    }
+    options.open(path)
 }

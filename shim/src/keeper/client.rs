@@ -10,13 +10,12 @@ use tokio::runtime::Handle;
 use super::directory::{KeeperDirectory, KeeperLock};
 use super::message::{self, Ask, Event, Hello};
 use super::route::{connect, lost};
-use crate::background;
+use crate::background::{self, log_file};
 use crate::connection::VERSION;
 use crate::failure::Failure;
 use crate::hetzner::account::{Account, Credentials};
 use crate::hetzner::provision::Progress;
 use crate::hetzner::trouble::{Kind, Trouble};
-use crate::provider::log_file;
 use crate::state::Directories;
 
 /// The name under which this program is a keeper.

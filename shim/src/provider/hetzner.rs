@@ -10,7 +10,7 @@ use burst_protocol::FileName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::ReachedAgent;
+use super::{Lease, ReachedAgent};
 use crate::arguments::Flags;
 use crate::connection::Connection;
 use crate::failure::Failure;
@@ -30,12 +30,6 @@ use crate::terminal::Terminal;
 
 /// The provider's name, in paths of the cache.
 pub const NAME: &str = "hetzner";
-
-/// A command's hold on the server: over when it is dropped.
-#[derive(Debug)]
-pub struct Lease {
-    _end: mpsc::Sender<()>,
-}
 
 /// Servers of one token.
 #[derive(Debug)]
@@ -109,7 +103,7 @@ impl HetznerProvider {
             connection: Connection::through(route),
             started: false,
             device: Some(device),
-            lease: Some(Lease { _end: end }),
+            lease: Some(Lease::new(end)),
         })
     }
 }

@@ -20,10 +20,10 @@ use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
 use tokio::runtime::Handle;
 
-use crate::background;
+use crate::background::{self, log_file};
 use crate::connection::{CONNECT_DEADLINE, Connection};
 use crate::failure::Failure;
-use crate::provider::{ReachedAgent, log_file};
+use crate::provider::ReachedAgent;
 use crate::state::Directories;
 
 /// How long an agent may take to end when it is told to.

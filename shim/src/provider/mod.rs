@@ -3,9 +3,7 @@
 pub mod hetzner;
 pub mod local;
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::sync::mpsc;
 use std::time::Instant;
 
 use burst_protocol::FileName;
@@ -14,8 +12,18 @@ use crate::connection::Connection;
 use crate::keeper::message::Ready;
 use crate::keeper::route::KeeperRoute;
 
-/// A log that has grown beyond this is begun anew.
-const LOG_BYTES_MAX: u64 = 1 << 20;
+/// A command's hold on the server: it ends when this is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    _end: mpsc::Sender<()>,
+}
+
+impl Lease {
+    /// A hold whose end the receiver sees: the channel closes.
+    pub const fn new(end: mpsc::Sender<()>) -> Self {
+        Self { _end: end }
+    }
+}
 
 /// How a connection came about.
 #[derive(Debug)]
@@ -27,7 +35,7 @@ pub struct ReachedAgent {
     /// The project's own disk; none where projects share the agent's.
     pub device: Option<FileName>,
     /// As long as it is held, the server is in use.
-    pub lease: Option<hetzner::Lease>,
+    pub lease: Option<Lease>,
 }
 
 impl ReachedAgent {
@@ -40,15 +48,4 @@ impl ReachedAgent {
     pub fn ready(&self) -> Option<(Ready, Instant)> {
         self.connection.route().and_then(KeeperRoute::ready)
     }
-}
-
-/// Opens a log of a process that outlives us, private and not too long.
-pub fn log_file(path: &Path) -> std::io::Result<File> {
-    let large = std::fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX);
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600);
-    if large {
-        std::fs::remove_file(path)?;
-    }
-    options.open(path)
 }
