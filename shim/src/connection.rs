@@ -18,7 +18,7 @@ use quinn::{ConnectError, ConnectionError};
 use tokio::runtime::Handle;
 
 use crate::failure::Failure;
-use crate::keeper::route::{KeeperRoute, WAITING_BYTES_MAX};
+use crate::keeper::stream::{KeeperRoute, WAITING_BYTES_MAX};
 
 /// How long an agent that is known to be there may take to answer a handshake.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);

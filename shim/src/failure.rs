@@ -10,7 +10,7 @@ use burst_protocol::message::{self, FailureKind};
 use burst_sync::SyncError;
 
 use crate::exit_code::Own;
-use crate::hetzner::trouble::{Kind, Trouble};
+use crate::hetzner::error::{Kind, Trouble};
 use crate::settings::{self, SettingsError};
 
 /// How a program that SIGPIPE has ended looks to a shell: 128 and the signal's number.

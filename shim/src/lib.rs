@@ -28,34 +28,21 @@
 //! No rsync and no ssh; no state inside the workspace; no secret in an argument
 //! or a log; no file of the workspace that is ever half-written.
 
+pub mod agent;
 pub mod arguments;
 pub mod background;
+pub mod commands;
 pub mod connection;
-pub mod download;
-pub mod environment;
 pub mod error;
-pub mod exchange;
 pub mod exit_code;
 pub mod failure;
 pub mod hetzner;
-pub mod init;
-pub mod input;
 pub mod keeper;
-pub mod open_docs;
-pub mod overview;
-pub mod own_commands;
 pub mod plan;
-pub mod provider;
-pub mod session;
+pub mod run;
 pub mod settings;
-pub mod signals;
-pub mod sources;
-pub mod state;
-pub mod suggestion;
 pub mod terminal;
-pub mod timer;
-pub mod tracked;
-pub mod upload;
+pub mod transfer;
 pub mod workspace;
 
 use std::ffi::OsString;
@@ -66,12 +53,12 @@ use std::sync::{Arc, Mutex};
 use burst_protocol::message::Ending;
 
 use crate::arguments::{RunArguments, Wanted};
+use crate::commands::Context;
 use crate::failure::Failure;
 use crate::hetzner::sweep::DownOptions;
-use crate::own_commands::Context;
-use crate::session::Session;
-use crate::state::Directories;
+use crate::run::Session;
 use crate::terminal::Terminal;
+use crate::workspace::state::Directories;
 
 /// The name under which this program is an agent.
 const AGENT: &str = "burst-agent";
@@ -93,7 +80,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let terminal = Arc::new(Terminal::new(verbosity));
     match perform(&terminal, wanted) {
         Ok(Ending::Exited(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Ok(Ending::Signaled(signal)) => signals::die_by(signal),
+        Ok(Ending::Signaled(signal)) => terminal::signals::die_by(signal),
         Err(failure) => {
             terminal.error(&failure);
             ExitCode::from(failure.exit_code())
@@ -132,29 +119,31 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> 
         }
         Wanted::Status { all, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            own_commands::status(&context, all).map(|()| Ending::Exited(0))
+            commands::status(&context, all).map(|()| Ending::Exited(0))
         }
         Wanted::Down { with_volumes, all, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            own_commands::down(&context, DownOptions { with_volumes, all })
-                .map(|()| Ending::Exited(0))
+            commands::down(&context, DownOptions { with_volumes, all }).map(|()| Ending::Exited(0))
         }
         Wanted::Init { choice, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            init::init(&context, &choice).map(|()| Ending::Exited(0))
+            commands::init::init(&context, &choice).map(|()| Ending::Exited(0))
         }
         Wanted::Reap { install_timer, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            let done =
-                if install_timer { timer::install(&context) } else { own_commands::reap(&context) };
+            let done = if install_timer {
+                commands::timer::install(&context)
+            } else {
+                commands::reap(&context)
+            };
             done.map(|()| Ending::Exited(0))
         }
         Wanted::Audit { rate, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            own_commands::audit(&context, rate).map(|()| Ending::Exited(0))
+            commands::audit(&context, rate).map(|()| Ending::Exited(0))
         }
         Wanted::Config { defaults } => {
-            own_commands::config(terminal, &directories, defaults).map(|()| Ending::Exited(0))
+            commands::config(terminal, &directories, defaults).map(|()| Ending::Exited(0))
         }
         Wanted::Text { .. } => Ok(Ending::Exited(0)),
     };

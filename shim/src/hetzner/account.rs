@@ -22,12 +22,12 @@ use tokio::runtime::Handle;
 
 use super::audit::{AuditLog, Entry};
 use super::dial::{self, RETURN_DEADLINE};
+use super::error::{Kind, Trouble};
 use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
 use super::naming::{KEYS, Owner, PROJECT, ProjectKey};
 use super::provision::{Progress, Provided, Provision, device_of};
 use super::request::ServerRequest;
-use super::trouble::{Kind, Trouble};
 use crate::connection::Connection;
 
 /// How long an agent may take to end its runs and to let go of a volume.

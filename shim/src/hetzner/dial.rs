@@ -6,8 +6,8 @@ use std::time::Duration;
 use burst_agent::transport::IdleTimeout;
 use tokio::time::Instant;
 
+use super::error::{Kind, Trouble};
 use super::keys::KeyPair;
-use super::trouble::{Kind, Trouble};
 use crate::connection::Connection;
 use crate::failure::Failure;
 

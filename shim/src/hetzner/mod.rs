@@ -6,12 +6,13 @@
 //! it and knows when it may be deleted. An [`account`] is what one token sees: it
 //! reaches a server for a project ([`provision`] makes one if there is none, with
 //! [`keys`] of its own), and [`sweep`] deletes what has had its time. When that is, is
-//! decided in [`lease`], without effects; [`cost_model`] tells what that costs. What goes wrong is told as [`trouble`].
+//! decided in [`lease`], without effects; [`cost_model`] tells what that costs. What goes wrong is told as [`error`].
 
 pub mod account;
 pub mod audit;
 pub mod cost_model;
 pub mod dial;
+pub mod error;
 pub mod inventory;
 pub mod keys;
 pub mod lease;
@@ -20,4 +21,3 @@ pub mod provision;
 pub mod report;
 pub mod request;
 pub mod sweep;
-pub mod trouble;

@@ -20,6 +20,7 @@ use burst_hcloud::volume::{NewVolume, Volume};
 use burst_hcloud::{Client, Code, Error, Id, Made};
 
 use super::dial::{self, AGENT_PORT, BOOT_DEADLINE, SILENCE_DEADLINE};
+use super::error::{Kind, Trouble};
 use super::inventory::Stock;
 use super::keys::{KeyPair, KeyStore};
 use super::naming::{
@@ -27,7 +28,6 @@ use super::naming::{
     SERVER, VOLUME,
 };
 use super::request::ServerRequest;
-use super::trouble::{Kind, Trouble};
 use crate::connection::Connection;
 
 /// How long server and volume may take to be made.

@@ -6,10 +6,10 @@ use burst_hcloud::volume::Volume;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, summary};
+use super::error::Trouble;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, HOUR, Verdict};
 use super::naming::{self, HOST, IMAGE, PROJECT_NAME};
-use super::trouble::Trouble;
 
 /// Hours by which a month's storage is billed.
 const HOURS_OF_MONTH: f64 = 730.0;

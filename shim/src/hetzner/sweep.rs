@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Held, lock, summary};
 use super::audit::Entry;
+use super::error::{Kind, Trouble};
 use super::inventory::{Inventory, facts, is_of};
 use super::lease::{self, Facts, Verdict};
 use super::naming::{self, LAST_USE, PROJECT, ProjectKey};
 use super::provision::Progress;
-use super::trouble::{Kind, Trouble};
 use crate::connection::Connection;
 
 /// Seconds between two looks at the latest: others' things expire, too, and our labels

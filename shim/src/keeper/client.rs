@@ -9,14 +9,14 @@ use tokio::runtime::Handle;
 
 use super::directory::{KeeperDirectory, KeeperLock};
 use super::message::{self, Ask, Event, Hello};
-use super::route::{connect, lost};
+use super::stream::{connect, lost};
 use crate::background::{self, log_file};
 use crate::connection::VERSION;
 use crate::failure::Failure;
 use crate::hetzner::account::{Account, Credentials};
+use crate::hetzner::error::{Kind, Trouble};
 use crate::hetzner::provision::Progress;
-use crate::hetzner::trouble::{Kind, Trouble};
-use crate::state::Directories;
+use crate::workspace::state::Directories;
 
 /// The name under which this program is a keeper.
 pub const KEEPER: &str = "cargo-burst-keeper";

@@ -18,10 +18,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::hetzner::account::{Credentials, ServerSummary};
+use crate::hetzner::error::Trouble;
 use crate::hetzner::report::Report;
 use crate::hetzner::request::ServerRequest;
 use crate::hetzner::sweep::{DownOptions, ReapReport};
-use crate::hetzner::trouble::Trouble;
 
 /// Bytes of one line.
 const LINE_BYTES_MAX: u64 = 1 << 20;

@@ -13,5 +13,5 @@
 pub mod client;
 pub mod directory;
 pub mod message;
-pub mod route;
 pub mod service;
+pub mod stream;

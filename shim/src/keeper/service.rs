@@ -19,8 +19,8 @@ use super::message::{self, Ask, Event, Hello, Ready};
 use crate::connection::{Connection, VERSION};
 use crate::failure::Failure;
 use crate::hetzner::account::{Account, AccountName, Credentials, ReachedServer};
+use crate::hetzner::error::{Kind, Trouble};
 use crate::hetzner::provision::Progress;
-use crate::hetzner::trouble::{Kind, Trouble};
 
 /// How often is looked whether a lease has run out. The clock that is asked is the wall
 /// clock, so a machine that was asleep sees at once what is over.

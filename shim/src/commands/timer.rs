@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::commands::Context;
 use crate::failure::Failure;
-use crate::own_commands::Context;
 
 const SERVICE: &str = "cargo-burst-reap.service";
 const TIMER: &str = "cargo-burst-reap.timer";

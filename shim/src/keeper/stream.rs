@@ -14,7 +14,7 @@ use super::directory::KeeperDirectory;
 use super::message::{self, Ask, Event, Hello, Ready};
 use crate::connection::VERSION;
 use crate::failure::Failure;
-use crate::hetzner::trouble::{Kind, Trouble};
+use crate::hetzner::error::{Kind, Trouble};
 
 /// Bytes that wait at most for a server that is still to come.
 pub const WAITING_BYTES_MAX: usize = 64 << 20;

@@ -20,11 +20,11 @@ use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
 use tokio::runtime::Handle;
 
+use crate::agent::ReachedAgent;
 use crate::background::{self, log_file};
 use crate::connection::{CONNECT_DEADLINE, Connection};
 use crate::failure::Failure;
-use crate::provider::ReachedAgent;
-use crate::state::Directories;
+use crate::workspace::state::Directories;
 
 /// How long an agent may take to end when it is told to.
 const END_DEADLINE: Duration = Duration::from_secs(10);

@@ -11,22 +11,22 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::{Lease, ReachedAgent};
+use crate::agent::local::grace_secs;
 use crate::arguments::Flags;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::hetzner::account::{Credentials, ServerSummary};
+use crate::hetzner::error::{Kind, Trouble};
 use crate::hetzner::naming::ProjectKey;
 use crate::hetzner::provision::Progress;
 use crate::hetzner::request::ServerRequest;
-use crate::hetzner::trouble::{Kind, Trouble};
 use crate::keeper::client;
 use crate::keeper::directory::KeeperDirectory;
 use crate::keeper::message::{Ask, Event, Ready};
-use crate::keeper::route::{Arrival, KeeperRoute};
-use crate::provider::local::grace_secs;
+use crate::keeper::stream::{Arrival, KeeperRoute};
 use crate::settings::{Settings, SettingsError};
-use crate::state::Directories;
 use crate::terminal::Terminal;
+use crate::workspace::state::Directories;
 
 /// The provider's name, in paths of the cache.
 pub const NAME: &str = "hetzner";

@@ -23,7 +23,7 @@ use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 use burst_sync::{SyncError, patch};
 
-use crate::sources::Sources;
+use crate::workspace::sources::Sources;
 
 /// The largest file that is a patch's base; both have to fit into memory.
 const BASE_BYTES_MAX: u64 = 128 << 20;

@@ -20,9 +20,9 @@ use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{add_paths, scan};
 
 use crate::settings::Settings;
-use crate::state::WorkspaceState;
-use crate::tracked::TrackedIgnored;
 use crate::workspace::Workspace;
+use crate::workspace::git_index::TrackedIgnored;
+use crate::workspace::state::WorkspaceState;
 
 /// The manifest and the way to its contents.
 #[derive(Debug)]

@@ -5,6 +5,9 @@
 //! agent has the word: it asks for what it lacks, passes on what cargo writes, and
 //! in the end names what came of it.
 
+pub mod environment;
+pub mod exchange;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,26 +17,25 @@ use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
 
+use crate::agent::ReachedAgent;
+use crate::agent::local::{self, LocalProvider};
+use crate::agent::remote::{self, HetznerProvider};
 use crate::arguments::RunArguments;
-use crate::environment;
-use crate::exchange::{Exchange, Prepared, Timing};
 use crate::failure::Failure;
 use crate::hetzner::account::ServerSummary;
 use crate::hetzner::audit::{self, AuditLog, Entry};
+use crate::hetzner::error::{Kind, Trouble};
 use crate::hetzner::report::server_cost;
 use crate::hetzner::request::ServerRequest;
-use crate::hetzner::trouble::{Kind, Trouble};
 use crate::plan;
-use crate::provider::ReachedAgent;
-use crate::provider::hetzner::{self, HetznerProvider};
-use crate::provider::local::{self, LocalProvider};
+use crate::run::exchange::{Exchange, Prepared, Timing};
 use crate::settings::Settings;
-use crate::signals::Signals;
-use crate::sources::Sources;
-use crate::state::{Directories, WorkspaceState};
-use crate::suggestion;
+use crate::terminal::signals::Signals;
 use crate::terminal::{Terminal, bytes, can_ask, seconds};
 use crate::workspace::Workspace;
+use crate::workspace::large_files;
+use crate::workspace::sources::Sources;
+use crate::workspace::state::{Directories, WorkspaceState};
 
 /// How often a sync begins again because files change under its hands.
 const ATTEMPTS_MAX: usize = 4;
@@ -104,7 +106,7 @@ impl Session<'_> {
                     traffic.0, traffic.1
                 ));
                 let ready = reached.ready();
-                let server = ready.as_ref().map(|(ready, at)| hetzner::by_our_clock(ready, *at));
+                let server = ready.as_ref().map(|(ready, at)| remote::by_our_clock(ready, *at));
                 let place = place_of(server.as_ref());
                 if let Some((ready, at)) = ready {
                     let reach = at.saturating_duration_since(began);
@@ -145,7 +147,7 @@ impl Session<'_> {
             Some(provider) => {
                 workspace.add_configuration_of_home();
                 let limit = self.spend_at_most(&settings)?;
-                let request = hetzner::request(&settings, &self.run.flags, limit, &workspace.root)?;
+                let request = remote::request(&settings, &self.run.flags, limit, &workspace.root)?;
                 Provider::Hetzner { provider, request: Box::new(request) }
             }
             None => Provider::Local(LocalProvider::new(&self.directories, keep_alive_secs)),
@@ -237,7 +239,7 @@ impl Session<'_> {
             self.terminal.warn(&warning.0);
         }
         if state.base_root().is_none()
-            && suggestion::suggest(self.terminal, &sources, root, self.run.flags.yes)?
+            && large_files::suggest(self.terminal, &sources, root, self.run.flags.yes)?
         {
             // The settings have changed under us: read them again.
             let variable = |name: &str| std::env::var(name).ok();
@@ -323,7 +325,7 @@ impl Provider {
     const fn name(&self) -> &'static str {
         match self {
             Self::Local(_) => local::NAME,
-            Self::Hetzner { .. } => hetzner::NAME,
+            Self::Hetzner { .. } => remote::NAME,
         }
     }
 

@@ -5,6 +5,10 @@
 //! takes longer than half a second, one line of summary, warnings, errors. On a
 //! terminal progress is a spinner that disappears; elsewhere it is plain lines.
 
+pub mod browser;
+pub mod signals;
+pub mod stdin;
+
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ use burst_sync::blobs::{Sent, send_patch, send_whole};
 use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
 use burst_sync::wire::Outgoing;
 
-use crate::sources::{Opened, Sources};
+use crate::workspace::sources::{Opened, Sources};
 
 /// Removals and additions from which on it is worth looking whether a content
 /// was merely moved.

@@ -1,23 +1,26 @@
 //! The commands that are not cargo's: `status`, `down`, `reap`, `config`.
 
+pub mod init;
+pub mod render;
+pub mod timer;
+
 use std::time::Duration;
 
 use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
 use tokio::runtime::Handle;
 
+use crate::agent::local::LocalProvider;
+use crate::agent::remote::HetznerProvider;
 use crate::failure::Failure;
 use crate::hetzner::account::{Account, Credentials};
 use crate::hetzner::audit::{self, AuditLog};
+use crate::hetzner::error::{Kind, Trouble};
 use crate::hetzner::sweep::{DownOptions, ReapReport};
-use crate::hetzner::trouble::{Kind, Trouble};
 use crate::keeper::client::{AccountAccess, Tries, converse};
 use crate::keeper::message::{Ask, Event};
-use crate::overview;
-use crate::provider::hetzner::HetznerProvider;
-use crate::provider::local::LocalProvider;
 use crate::settings::{DEFAULTS, Settings};
-use crate::state::Directories;
 use crate::terminal::{Terminal, seconds};
+use crate::workspace::state::Directories;
 
 /// What these commands work with.
 pub struct Context<'a> {
@@ -99,7 +102,7 @@ pub fn status(context: &Context<'_>, all: bool) -> Result<(), Failure> {
     if context.json {
         return context.print_json(&serde_json::json!({ "hetzner": report, "local": local }));
     }
-    let mut text = report.as_ref().map(overview::shown).unwrap_or_default();
+    let mut text = report.as_ref().map(render::shown).unwrap_or_default();
     match local {
         Some(status) => text.push_str(&shown(&status)),
         None if report.is_none() => {
@@ -138,7 +141,7 @@ pub fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Failure> 
         context.print_json(&value)?;
         return unfinished(reaped);
     }
-    let mut text = reaped.as_ref().map(overview::reaped).unwrap_or_default();
+    let mut text = reaped.as_ref().map(render::reaped).unwrap_or_default();
     if reaped.is_none() || ended {
         text.push_str(if ended { "ended the local agent" } else { "no local agent is running" });
         if options.with_volumes {
@@ -163,7 +166,7 @@ pub fn reap(context: &Context<'_>) -> Result<(), Failure> {
     let reaped = context.with_account(&credentials, ask, swept_of, own)?;
     match context.json {
         true => context.print_json(&serde_json::json!(reaped))?,
-        false => context.print(&overview::reaped(&reaped))?,
+        false => context.print(&render::reaped(&reaped))?,
     }
     unfinished(Some(reaped))
 }
@@ -178,7 +181,7 @@ pub fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Failure> {
     let found = audit::audit(&entries, rate, now);
     match context.json {
         true => context.print_json(&serde_json::json!(found)),
-        false => context.print(&overview::audit(&found)),
+        false => context.print(&render::audit(&found)),
     }
 }
 

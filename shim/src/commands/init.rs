@@ -10,9 +10,9 @@ use burst_hcloud::server_type::ServerType;
 use burst_hcloud::{Client, Code, Error, Id, Labels, Token};
 use toml_edit::{Array, DocumentMut, value};
 
+use crate::commands::Context;
 use crate::failure::Failure;
-use crate::hetzner::trouble::{Kind, Trouble};
-use crate::own_commands::Context;
+use crate::hetzner::error::{Kind, Trouble};
 use crate::settings::{Settings, SettingsError, user_file};
 use crate::terminal::can_ask;
 

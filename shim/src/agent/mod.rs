@@ -1,7 +1,7 @@
 //! Where agents come from: this machine, or Hetzner.
 
-pub mod hetzner;
 pub mod local;
+pub mod remote;
 
 use std::sync::mpsc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use burst_protocol::FileName;
 
 use crate::connection::Connection;
 use crate::keeper::message::Ready;
-use crate::keeper::route::KeeperRoute;
+use crate::keeper::stream::KeeperRoute;
 
 /// A command's hold on the server: it ends when this is dropped.
 #[derive(Debug)]

@@ -21,20 +21,20 @@ use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 use rustix::termios::isatty;
 
+use crate::agent::ReachedAgent;
 use crate::connection::{Stream, VERSION};
-use crate::download::{Download, Downloaded, base_after};
-use crate::environment;
 use crate::failure::Failure;
-use crate::input;
 use crate::plan::Plan;
-use crate::provider::ReachedAgent;
-use crate::session::Session;
+use crate::run::Session;
+use crate::run::environment;
 use crate::settings::{Compression, Settings};
-use crate::signals::{Signals, window_size};
-use crate::sources::{Sources, below_root};
-use crate::state::WorkspaceState;
+use crate::terminal::signals::{Signals, window_size};
+use crate::terminal::stdin;
 use crate::terminal::{bytes, seconds};
-use crate::upload::{self, Upload};
+use crate::transfer::download::{Download, Downloaded, base_after};
+use crate::transfer::upload::{self, Upload};
+use crate::workspace::sources::{Sources, below_root};
+use crate::workspace::state::WorkspaceState;
 use crate::workspace::{self, Workspace};
 
 /// What a run has told at its end.
@@ -272,7 +272,7 @@ impl Exchange<'_> {
                         self.notify_once(&notice);
                     }
                     if self.prepared.plan.sends_input {
-                        window = Some(input::forward(outgoing.clone()));
+                        window = Some(stdin::forward(outgoing.clone()));
                     }
                 }
                 FromAgent::Output { stream, bytes } => {
@@ -369,7 +369,10 @@ impl Exchange<'_> {
             cache.save(&state.returned_path()).map_err(Failure::Workspace)?;
         }
         if self.prepared.plan.opens_docs && outcome.ending == Some(Ending::Exited(0)) {
-            crate::open_docs::open(&workspace.target_directory.join("doc"), &outcome.artifacts);
+            crate::terminal::browser::open(
+                &workspace.target_directory.join("doc"),
+                &outcome.artifacts,
+            );
         }
         Ok(returned)
     }

@@ -1,6 +1,11 @@
 //! What cargo says about the workspace at hand: its root, its target directory,
 //! its packages, and what outside of the root belongs to a build.
 
+pub mod git_index;
+pub mod large_files;
+pub mod sources;
+pub mod state;
+
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

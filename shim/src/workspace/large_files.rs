@@ -10,8 +10,8 @@ use burst_protocol::tree::Node;
 
 use crate::failure::Failure;
 use crate::settings::PROJECT_FILE;
-use crate::sources::Sources;
 use crate::terminal::{Terminal, bytes, can_ask};
+use crate::workspace::sources::Sources;
 
 /// A file from this size on is worth a question.
 const LARGE_BYTES: u64 = 10 << 20;
