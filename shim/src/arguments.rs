@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::init::Choice;
+use crate::commands::Choice;
 use crate::terminal::Verbosity;
 
 /// Run cargo on a big server that exists only while it is needed.

@@ -9,6 +9,8 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::environment;
+
 /// How long one may take from its start until it says that it is ready.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -16,10 +18,10 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
 /// This very program, under another name and with nothing in its environment.
-pub fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(name).env_clear();
-    if let Some(filter) = std::env::var_os("CARGO_BURST_LOG") {
+    if let Some(filter) = environment::log_filter() {
         command.env("CARGO_BURST_LOG", filter);
     }
     command
@@ -27,7 +29,7 @@ pub fn program(name: &str) -> Command {
 
 /// Starts it; what it writes goes into its log. Returns its first line, by which it says
 /// that it is ready; none if that does not come in time.
-pub fn start(command: &mut Command, log: File) -> io::Result<Option<String>> {
+pub(crate) fn start(command: &mut Command, log: File) -> io::Result<Option<String>> {
     let mut child =
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
     Ok(child.stdout.take().and_then(first_line))
@@ -48,7 +50,7 @@ fn first_line(stdout: ChildStdout) -> Option<String> {
 
 /// Opens the log of a background process for appending, readable by the user alone.
 /// One that has grown beyond [`LOG_BYTES_MAX`] is replaced.
-pub fn log_file(path: &Path) -> io::Result<File> {
+pub(crate) fn log_file(path: &Path) -> io::Result<File> {
     let large = std::fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX);
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600);

@@ -1,267 +1,335 @@
-//! The connection to an agent, and streams on it.
+//! A QUIC connection to an agent, and the streams on it.
 //!
-//! It is our own, or the keeper's, which outlives us: then each stream is a socket to
-//! the keeper, which passes the bytes on.
+//! Both ends prove by pinned certificates who they are. This module knows nothing of
+//! where an agent comes from, nor of the keeper, which passes streams on: what may go
+//! through it is `AgentRoute`, above.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use burst_agent::error::AgentError;
 use burst_agent::identity::{self, Identity};
 use burst_agent::server::ENDING;
 use burst_agent::transport::{self, IdleTimeout};
 use burst_protocol::hello::{Preface, Reason, VERSIONS};
-use burst_protocol::message::{FromAgent, FromShim};
+use burst_protocol::message::{self, FromAgent, FromShim};
 use burst_sync::SyncError;
-use burst_sync::wire::{self, Incoming, Opening, Outgoing, Traffic, Writing};
-use quinn::{ConnectError, ConnectionError};
+use burst_sync::wire::{self, Incoming, Opening, Outgoing, Writing};
+use quinn::{ConnectError, ConnectionError as QuicError};
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 
-use crate::failure::Failure;
-use crate::keeper::stream::{KeeperRoute, WAITING_BYTES_MAX};
+use crate::error::{Error, ErrorKind};
 
 /// How long an agent that is known to be there may take to answer a handshake.
-pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long an agent may take for its first bytes on a stream.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long it takes at most to hand the last datagram to the kernel.
-const GOODBYE: Duration = Duration::from_millis(3);
+/// How long [`Connection::close`] waits at most for its last datagram to leave.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(3);
 
 /// zstd's level towards an agent.
 const COMPRESSION_LEVEL: i32 = 3;
 
-/// Our program version, for people.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version of this program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// An error of a library, as a cause.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an agent cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    /// The keys or certificates of the connection cannot be used.
+    #[error("cannot prepare the connection to the agent")]
+    Keys(#[source] AgentError),
+    /// No answer, or the connection broke.
+    #[error("the agent at {address} does not answer")]
+    Silent {
+        /// The agent's address.
+        address: SocketAddr,
+        /// The error of the transport; `None` where time ran out.
+        source: Option<Source>,
+    },
+    /// The other end failed to prove its identity, or rejects ours.
+    #[error("the process that answers at {address} is not our agent")]
+    NotOurs {
+        /// The address that answered.
+        address: SocketAddr,
+        /// The check that failed.
+        source: Source,
+    },
+    /// No protocol version in common.
+    #[error(
+        "the agent ({agent}) and this cargo-burst ({VERSION}) have no protocol version in common"
+    )]
+    Version {
+        /// The agent's program version.
+        agent: String,
+        /// The lowest and the highest protocol version of the agent.
+        speaks: (u16, u16),
+    },
+    /// The agent accepts no new requests.
+    #[error("the agent is shutting down")]
+    Ending,
+    /// The stream broke after the agent had answered on it.
+    #[error("the connection to the agent was lost")]
+    Lost(#[source] SyncError),
+    /// The agent answered that it cannot.
+    #[error("{}", .0.messages.first().map_or("the agent failed", String::as_str))]
+    Refused(message::Failure),
+}
 
 /// A connection on which both ends have proved who they are.
 #[derive(Debug)]
-pub struct Connection {
-    way: Way,
+pub(crate) struct Connection {
+    endpoint: quinn::Endpoint,
+    connection: quinn::Connection,
+    address: SocketAddr,
 }
 
-#[derive(Debug)]
-enum Way {
-    /// A QUIC connection of this process.
-    Own { endpoint: quinn::Endpoint, connection: quinn::Connection, address: SocketAddr },
-    /// The keeper's, and the bytes of our streams on it.
-    Keepers { route: KeeperRoute, carried: Mutex<Vec<Arc<Traffic>>> },
+/// The other end of a stream: where it is and, on a connection of our own, how that is.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    address: SocketAddr,
+    connection: Option<quinn::Connection>,
 }
 
-/// One stream: its queues and the task that writes.
+/// One stream: its queues, and the task that writes.
 #[derive(Debug)]
-pub struct Stream {
-    /// From the agent.
-    pub incoming: Incoming,
-    /// To the agent.
-    pub outgoing: Outgoing,
-    /// Done when all is sent.
-    pub writing: Writing,
+pub(crate) struct Stream {
+    /// Messages from the agent.
+    pub(crate) incoming: Incoming,
+    /// Messages to the agent.
+    pub(crate) outgoing: Outgoing,
+    /// Completes when everything queued has been sent.
+    pub(crate) writing: Writing,
+    /// The other end.
+    pub(crate) peer: Peer,
 }
 
 impl Connection {
-    /// Connects to an agent whose certificate is known.
-    pub async fn open(
+    /// Connects to an agent whose certificate is known, within `deadline`.
+    pub(crate) async fn open(
         address: SocketAddr,
         own: &Identity,
-        pinned: rustls::pki_types::CertificateDer<'static>,
+        pinned: CertificateDer<'static>,
         idle_timeout: IdleTimeout,
         deadline: Duration,
-    ) -> Result<Self, Failure> {
-        let config = identity::client_config(own, pinned, idle_timeout).map_err(Failure::Keys)?;
-        let silent = |source| Failure::Silent { address, source };
+    ) -> Result<Self, ConnectionError> {
+        let config = identity::client_config(own, pinned, idle_timeout);
+        let config = config.map_err(ConnectionError::Keys)?;
+        let silent = |source| ConnectionError::Silent { address, source };
         let local: SocketAddr = match address {
             SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-            SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let endpoint =
             transport::endpoint(local, None).map_err(|error| silent(Some(Box::new(error))))?;
         let connecting = endpoint
             .connect_with(config, address, identity::server_name())
             .map_err(|error: ConnectError| silent(Some(Box::new(error))))?;
-        let connection = match tokio::time::timeout(deadline, connecting).await {
-            Err(_) => return Err(silent(None)),
-            Ok(Err(error)) if is_stranger(&error) => {
-                return Err(Failure::NotOurs { address, source: Box::new(error) });
-            }
-            Ok(Err(error)) => return Err(silent(Some(Box::new(error)))),
-            Ok(Ok(connection)) => connection,
-        };
-        Ok(Self { way: Way::Own { endpoint, connection, address } })
-    }
-
-    /// Streams by way of the keeper.
-    pub fn through(route: KeeperRoute) -> Self {
-        Self { way: Way::Keepers { route, carried: Mutex::default() } }
-    }
-
-    /// The keeper's route, if this is one.
-    pub const fn route(&self) -> Option<&KeeperRoute> {
-        match &self.way {
-            Way::Own { .. } => None,
-            Way::Keepers { route, .. } => Some(route),
+        match tokio::time::timeout(deadline, connecting).await {
+            Err(_) => Err(silent(None)),
+            Ok(Err(error)) => Err(broken(address, error)),
+            Ok(Ok(connection)) => Ok(Self { endpoint, connection, address }),
         }
     }
 
-    /// The QUIC connection, if it is our own.
-    pub const fn quic(&self) -> Option<&quinn::Connection> {
-        match &self.way {
-            Way::Own { connection, .. } => Some(connection),
-            Way::Keepers { .. } => None,
-        }
+    /// The connection itself, for the keeper, which passes streams on as bytes.
+    pub(crate) const fn quic(&self) -> &quinn::Connection {
+        &self.connection
     }
 
-    /// Whether it has not been closed or lost, as far as is known.
-    pub fn is_open(&self) -> bool {
-        self.quic().is_none_or(|connection| connection.close_reason().is_none())
+    /// Whether it has been neither closed nor lost, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
     }
 
-    /// Where the agent is.
-    pub fn address(&self) -> SocketAddr {
-        match &self.way {
-            Way::Own { address, .. } => *address,
-            Way::Keepers { route, .. } => route.address(),
-        }
+    /// The agent's address.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    /// Opens a stream; its first bytes are queued, nothing is awaited.
-    pub async fn stream(&self) -> Result<Stream, Failure> {
-        let connected = match &self.way {
-            Way::Own { connection, .. } => {
-                let opened = connection.open_bi().await;
-                let (send, receive) = opened.map_err(|error| self.broken(error))?;
-                wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
-            }
-            Way::Keepers { route, .. } if route.ready().is_some() => {
-                let (receive, send) = route.open().await?;
-                wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
-            }
-            Way::Keepers { route, .. } => {
-                let (ours, waiting) = tokio::io::duplex(WAITING_BYTES_MAX);
-                tokio::spawn(route.clone().carry(waiting));
-                let (receive, send) = tokio::io::split(ours);
-                wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Expected)
-            }
-        };
-        let (incoming, outgoing, writing) =
-            connected.map_err(|source| Failure::Lost { started: false, source })?;
-        if let Way::Keepers { carried, .. } = &self.way {
-            carried.lock().unwrap_or_else(PoisonError::into_inner).push(outgoing.traffic().clone());
-        }
-        Ok(Stream { incoming, outgoing, writing })
+    /// Opens a stream. Its first bytes are queued; no answer is awaited.
+    pub(crate) async fn stream(&self) -> Result<Stream, ConnectionError> {
+        let opened = self.connection.open_bi().await;
+        let (send, receive) = opened.map_err(|error| broken(self.address, error))?;
+        let peer = Peer { address: self.address, connection: Some(self.connection.clone()) };
+        Stream::over(receive, send, peer)
     }
 
-    /// Asks an agent one question. Not within async code.
-    pub fn ask(&self, runtime: &Handle, question: &FromShim) -> Result<FromAgent, Failure> {
-        let Stream { mut incoming, outgoing, writing } = runtime.block_on(self.stream())?;
-        let lost = |source| Failure::Lost { started: false, source };
-        outgoing.preface(&Preface::hello(VERSION)).map_err(lost)?;
-        outgoing.message(question).map_err(lost)?;
-        self.welcome(&mut incoming)?;
-        let answer = incoming.message().map_err(lost)?;
-        drop(outgoing);
-        // The answer is what matters.
-        drop(runtime.block_on(writing));
-        match answer {
-            FromAgent::Failed(failure) => Err(Failure::Agent(failure)),
-            answer => Ok(answer),
-        }
+    /// Asks the agent one question. Blocks: not for async code.
+    pub(crate) fn ask(
+        &self,
+        runtime: &Handle,
+        question: &FromShim,
+    ) -> Result<FromAgent, ConnectionError> {
+        runtime.block_on(self.stream())?.ask(runtime, question)
     }
 
-    /// Waits for the first bytes of an agent that is there. Not within async code.
-    pub fn welcome(&self, incoming: &mut Incoming) -> Result<(), Failure> {
+    /// Bytes sent and received in datagrams, handshakes and retransmissions included.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let stats = self.connection.stats();
+        (stats.udp_tx.bytes, stats.udp_rx.bytes)
+    }
+
+    /// Tells the agent that this end is done. QUIC would have us stay for three round
+    /// trips in case that datagram is lost; the agent's idle timeout covers this, so we
+    /// stay only until it is sent.
+    pub(crate) async fn close(self) {
+        self.connection.close(0_u32.into(), b"done");
+        // Elapsed or not, it is on its way.
+        drop(tokio::time::timeout(CLOSE_DEADLINE, self.endpoint.wait_idle()).await);
+    }
+
+    /// Ends all streams at once, without waiting for anything.
+    pub(crate) fn abandon(&self) {
+        self.connection.close(1_u32.into(), b"abandoned");
+    }
+}
+
+impl Peer {
+    /// An agent that is reached by way of the keeper.
+    pub(crate) const fn through_keeper(address: SocketAddr) -> Self {
+        Self { address, connection: None }
+    }
+
+    /// Waits for the first bytes of an agent that is there. Blocks: not for async code.
+    pub(crate) fn welcome(&self, incoming: &mut Incoming) -> Result<(), ConnectionError> {
+        let address = self.address;
+        let not_ours = |source| Err(ConnectionError::NotOurs { address, source });
         match incoming.preface_within(WELCOME_DEADLINE) {
             Ok(Preface::Welcome { chosen, .. }) if VERSIONS.contains(&chosen) => Ok(()),
-            Ok(Preface::Refuse { reason: Reason::Ending, .. }) => Err(Failure::AgentEnding),
-            Ok(Preface::Refuse { lowest, highest, text, .. }) => Err(Failure::Version {
-                agent: printable(&text),
-                speaks: (lowest, highest),
-                own: VERSION,
-                agent_is_newer: lowest > *VERSIONS.end(),
-            }),
-            Ok(_) => Err(Failure::NotOurs {
-                address: self.address(),
-                source: "its first message is not an agent's".into(),
-            }),
-            Err(error @ SyncError::Preface(_)) => {
-                Err(Failure::NotOurs { address: self.address(), source: Box::new(error) })
+            Ok(Preface::Refuse { reason: Reason::Ending, .. }) => Err(ConnectionError::Ending),
+            Ok(Preface::Refuse { lowest, highest, text, .. }) => {
+                let (agent, speaks) = (printable(&text), (lowest, highest));
+                Err(ConnectionError::Version { agent, speaks })
             }
-            Err(error) => match self.quic().and_then(quinn::Connection::close_reason) {
+            Ok(_) => not_ours("its first message is not an agent's".into()),
+            Err(error @ SyncError::Preface(_)) => not_ours(Box::new(error)),
+            Err(error) => match self.close_reason() {
                 // Our certificate is refused only after the handshake is done here.
-                Some(reason) => Err(self.broken(reason)),
-                None => {
-                    Err(Failure::Silent { address: self.address(), source: Some(Box::new(error)) })
-                }
+                Some(reason) => Err(broken(address, reason)),
+                None => Err(ConnectionError::Silent { address, source: Some(Box::new(error)) }),
             },
         }
     }
 
-    /// Whether the agent is on this machine.
-    pub fn is_local(&self) -> bool {
-        self.address().ip().is_loopback()
+    fn close_reason(&self) -> Option<QuicError> {
+        self.connection.as_ref().and_then(quinn::Connection::close_reason)
+    }
+}
+
+impl Stream {
+    /// A stream over the bytes of any transport.
+    pub(crate) fn over(
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        peer: Peer,
+    ) -> Result<Self, ConnectionError> {
+        let connected = wire::connect(read, write, COMPRESSION_LEVEL, Opening::Expected);
+        let (incoming, outgoing, writing) = connected.map_err(ConnectionError::Lost)?;
+        Ok(Self { incoming, outgoing, writing, peer })
     }
 
-    /// Bytes sent and received for us: datagrams with handshakes and retransmissions, or
-    /// what our streams carried on the keeper's connection.
-    pub fn bytes(&self) -> (u64, u64) {
-        match &self.way {
-            Way::Own { connection, .. } => {
-                let stats = connection.stats();
-                (stats.udp_tx.bytes, stats.udp_rx.bytes)
+    /// Asks one question, and waits for the answer. Blocks: not for async code.
+    pub(crate) fn ask(
+        mut self,
+        runtime: &Handle,
+        question: &FromShim,
+    ) -> Result<FromAgent, ConnectionError> {
+        let lost = ConnectionError::Lost;
+        self.outgoing.preface(&Preface::hello(VERSION)).map_err(lost)?;
+        self.outgoing.message(question).map_err(lost)?;
+        self.peer.welcome(&mut self.incoming)?;
+        let answer = self.incoming.message().map_err(lost)?;
+        drop(self.outgoing);
+        // The answer is complete; how the stream ends does not change it.
+        drop(runtime.block_on(self.writing));
+        match answer {
+            FromAgent::Failed(failure) => Err(ConnectionError::Refused(failure)),
+            answer => Ok(answer),
+        }
+    }
+}
+
+impl From<ConnectionError> for Error {
+    /// With hints that hold for any agent. Who knows which agent it is replaces them.
+    fn from(error: ConnectionError) -> Self {
+        const AGAIN: &str = "run the command again; if that does not help, `cargo burst down` \
+             ends the agent and the next command starts a new one";
+        let of = |kind, hint: &str| Self::new(kind, error.to_string(), hint);
+        match &error {
+            ConnectionError::Keys(source) => of(
+                ErrorKind::State,
+                "`cargo burst down` ends the agent; the next command makes new keys",
+            )
+            .caused_by(source),
+            ConnectionError::Silent { source: None, .. } => {
+                of(ErrorKind::AgentSilent, AGAIN).cause("the handshake was not answered in time")
             }
-            Way::Keepers { carried, .. } => {
-                let carried = carried.lock().unwrap_or_else(PoisonError::into_inner);
-                let sum = |of: fn(&Traffic) -> u64| carried.iter().map(|one| of(one)).sum();
-                (sum(Traffic::sent), sum(Traffic::received))
+            ConnectionError::Silent { source: Some(source), .. } => {
+                of(ErrorKind::AgentSilent, AGAIN).caused_by(source.as_ref())
+            }
+            ConnectionError::NotOurs { address, source } => Self::new(
+                ErrorKind::Identity,
+                error.to_string(),
+                format!(
+                    "stop the process that listens on {address}, or run `cargo burst down`; \
+                     then run the command again"
+                ),
+            )
+            .caused_by(source.as_ref()),
+            ConnectionError::Version { speaks: (lowest, highest), .. } => {
+                let (low, high) = (VERSIONS.start(), VERSIONS.end());
+                let hint = if lowest > high {
+                    "update this program: `cargo install cargo-burst`"
+                } else {
+                    "`cargo burst down` ends the old agent; the next command starts a new one"
+                };
+                of(ErrorKind::Version, hint).cause(format!(
+                    "the agent speaks versions {lowest} to {highest}, this program {low} to {high}"
+                ))
+            }
+            ConnectionError::Ending => {
+                of(ErrorKind::AgentEnding, AGAIN).cause("it accepts no new requests")
+            }
+            ConnectionError::Lost(source) => of(ErrorKind::RunLost, AGAIN).caused_by(source),
+            ConnectionError::Refused(failure) => {
+                let error = of(ErrorKind::RunLost, AGAIN);
+                failure.messages.iter().skip(1).fold(error, Self::cause)
             }
         }
     }
+}
 
-    /// Says goodbye, so that the agent does not wait for us. QUIC would have us
-    /// stay for three round trips in case the goodbye is lost; the agent then
-    /// notices by itself, so we only stay until it is sent.
-    pub async fn close(self) {
-        if let Way::Own { endpoint, connection, .. } = self.way {
-            connection.close(0_u32.into(), b"done");
-            // Elapsed or not, it is on its way.
-            drop(tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await);
+fn broken(address: SocketAddr, error: QuicError) -> ConnectionError {
+    match &error {
+        QuicError::ApplicationClosed(close) if close.reason == ENDING => ConnectionError::Ending,
+        error if is_identity_error(error) => {
+            ConnectionError::NotOurs { address, source: Box::new(error.clone()) }
         }
-    }
-
-    /// Ends everything at once. Streams by way of the keeper end with their sockets.
-    pub fn abandon(&self) {
-        if let Way::Own { connection, .. } = &self.way {
-            connection.close(1_u32.into(), b"abandoned");
-        }
-    }
-
-    fn broken(&self, error: ConnectionError) -> Failure {
-        let address = self.address();
-        if matches!(&error, ConnectionError::ApplicationClosed(close) if close.reason == ENDING) {
-            return Failure::AgentEnding;
-        }
-        if is_stranger(&error) {
-            return Failure::NotOurs { address, source: Box::new(error) };
-        }
-        Failure::Silent { address, source: Some(Box::new(error)) }
+        _ => ConnectionError::Silent { address, source: Some(Box::new(error)) },
     }
 }
 
 /// Whether the other end failed to prove what was pinned, or did not accept us.
-fn is_stranger(error: &ConnectionError) -> bool {
+fn is_identity_error(error: &QuicError) -> bool {
     // TLS alerts are transport errors from 0x100 on.
     const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
     match error {
-        ConnectionError::TransportError(error) => CRYPTO_ERRORS.contains(&u64::from(error.code)),
-        ConnectionError::ConnectionClosed(close) => {
-            CRYPTO_ERRORS.contains(&u64::from(close.error_code))
-        }
-        ConnectionError::VersionMismatch => true,
+        QuicError::TransportError(error) => CRYPTO_ERRORS.contains(&u64::from(error.code)),
+        QuicError::ConnectionClosed(close) => CRYPTO_ERRORS.contains(&u64::from(close.error_code)),
+        QuicError::VersionMismatch => true,
         _ => false,
     }
 }
 
+/// At most 80 characters of a peer's text, none of which can steer a terminal.
 fn printable(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(80).collect()
 }

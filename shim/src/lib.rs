@@ -28,37 +28,37 @@
 //! No rsync and no ssh; no state inside the workspace; no secret in an argument
 //! or a log; no file of the workspace that is ever half-written.
 
-pub mod agent;
-pub mod arguments;
-pub mod background;
-pub mod commands;
-pub mod connection;
-pub mod error;
-pub mod exit_code;
-pub mod failure;
+mod agent;
+mod arguments;
+mod background;
+mod commands;
+mod connection;
+mod directories;
+mod environment;
+mod error;
 pub mod hetzner;
-pub mod keeper;
-pub mod plan;
-pub mod run;
-pub mod settings;
-pub mod terminal;
-pub mod transfer;
-pub mod workspace;
+mod keeper;
+mod plan;
+mod run;
+mod settings;
+mod terminal;
+mod transfer;
+mod workspace;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use burst_protocol::message::Ending;
 
 use crate::arguments::{RunArguments, Wanted};
 use crate::commands::Context;
-use crate::failure::Failure;
+use crate::directories::Directories;
+use crate::error::{Error, ErrorKind};
 use crate::hetzner::sweep::DownOptions;
 use crate::run::Session;
 use crate::terminal::Terminal;
-use crate::workspace::state::Directories;
 
 /// The name under which this program is an agent.
 const AGENT: &str = "burst-agent";
@@ -94,15 +94,15 @@ pub(crate) fn install_crypto() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> {
+fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Error> {
     if let Wanted::Text { text, code } = &wanted {
         match code {
-            0 => terminal.result(text).map_err(Failure::Output)?,
+            0 => terminal.result(text)?,
             _ => terminal.complain(text),
         }
         return Ok(Ending::Exited((*code).into()));
     }
-    if std::env::var_os(burst_agent::layout::INSIDE).is_some() {
+    if environment::is_inside_run() {
         return run_here(terminal, wanted);
     }
     let directories = Directories::find()?;
@@ -110,7 +110,14 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> 
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|source| Failure::Directory { path: "/".into(), source })?;
+        .map_err(|source| {
+            Error::new(
+                ErrorKind::State,
+                "cannot start the threads of the network",
+                "check the limits of processes and memory (`ulimit -a`)",
+            )
+            .caused_by(&source)
+        })?;
     let handle = runtime.handle().clone();
     let done = match wanted {
         Wanted::Run(run) => {
@@ -127,12 +134,12 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> 
         }
         Wanted::Init { choice, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            commands::init::init(&context, &choice).map(|()| Ending::Exited(0))
+            commands::init(&context, &choice).map(|()| Ending::Exited(0))
         }
         Wanted::Reap { install_timer, json } => {
             let context = Context { terminal, runtime: &handle, directories: &directories, json };
             let done = if install_timer {
-                commands::timer::install(&context)
+                commands::install_timer(&context)
             } else {
                 commands::reap(&context)
             };
@@ -157,20 +164,35 @@ fn run_remotely(
     runtime: tokio::runtime::Handle,
     directories: Directories,
     run: &RunArguments,
-) -> Result<Ending, Failure> {
-    let directory = std::env::current_dir()
-        .map_err(|source| Failure::Directory { path: ".".into(), source })?;
-    Session { directory, terminal, runtime, directories, run, timing: Mutex::default() }.run()
+) -> Result<Ending, Error> {
+    let directory = std::env::current_dir().map_err(|source| {
+        Error::new(
+            ErrorKind::Workspace,
+            "cannot find the current directory",
+            "it may have been deleted: change to an existing directory",
+        )
+        .caused_by(&source)
+    })?;
+    Session { directory, terminal, runtime, directories, run }.run()
 }
 
 /// Inside of a run there is no further burst: a script that calls us means cargo.
-fn run_here(terminal: &Terminal, wanted: Wanted) -> Result<Ending, Failure> {
+fn run_here(terminal: &Terminal, wanted: Wanted) -> Result<Ending, Error> {
     use std::os::unix::process::CommandExt;
     let Wanted::Run(RunArguments { verb, arguments, .. }) = wanted else {
-        return Err(Failure::Usage("this command makes no sense inside of a run".into()));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "this command is not available inside a run",
+            "run it on the machine that started the run",
+        ));
     };
     terminal.detail("inside of a run: plain cargo");
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let program = environment::cargo();
     let source = std::process::Command::new(&program).args(verb.name()).args(arguments).exec();
-    Err(Failure::NoCargo { program: program.to_string_lossy().into_owned(), source })
+    Err(Error::new(
+        ErrorKind::Workspace,
+        format!("cannot run `{}`", program.display()),
+        "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
+    )
+    .caused_by(&source))
 }

@@ -20,11 +20,13 @@ use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
 use tokio::runtime::Handle;
 
-use crate::agent::ReachedAgent;
+use super::route::AgentRoute;
+use super::{KeepAlive, ReachedAgent};
 use crate::background::{self, log_file};
-use crate::connection::{CONNECT_DEADLINE, Connection};
-use crate::failure::Failure;
-use crate::workspace::state::Directories;
+use crate::connection::{CONNECT_DEADLINE, Connection, ConnectionError};
+use crate::directories::{Directories, unusable};
+use crate::environment;
+use crate::error::{Error, ErrorKind};
 
 /// How long an agent may take to end when it is told to.
 const END_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,28 +35,24 @@ const END_DEADLINE: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The provider's name, in paths of the cache.
-pub const NAME: &str = "local";
+pub(crate) const NAME: &str = "local";
 
 /// The agent on this machine.
 #[derive(Debug)]
-pub struct LocalProvider {
+pub(crate) struct LocalAgent {
     keys: PathBuf,
     disk: PathBuf,
-    keep_alive_secs: u64,
+    keep_alive: KeepAlive,
 }
 
-impl LocalProvider {
+impl LocalAgent {
     /// For these directories.
-    pub fn new(directories: &Directories, keep_alive_secs: u64) -> Self {
-        Self {
-            keys: directories.state.join(NAME),
-            disk: directories.cache.join(NAME),
-            keep_alive_secs,
-        }
+    pub(crate) fn new(directories: &Directories, keep_alive: KeepAlive) -> Self {
+        Self { keys: directories.state.join(NAME), disk: directories.cache.join(NAME), keep_alive }
     }
 
     /// Connects to the agent, which is started if there is none.
-    pub fn reach(&self, runtime: &Handle) -> Result<ReachedAgent, Failure> {
+    pub(crate) fn reach(&self, runtime: &Handle) -> Result<ReachedAgent, Error> {
         if let Some(connection) = self.reach_running(runtime)? {
             return Ok(reached(connection, false));
         }
@@ -70,7 +68,7 @@ impl LocalProvider {
 
     /// Connects to the agent if one is there. One that is ending counts as none,
     /// when it has ended.
-    pub fn reach_running(&self, runtime: &Handle) -> Result<Option<Connection>, Failure> {
+    pub(crate) fn reach_running(&self, runtime: &Handle) -> Result<Option<Connection>, Error> {
         let began = Instant::now();
         loop {
             match self.described()? {
@@ -84,13 +82,13 @@ impl LocalProvider {
                 Some((None, _)) if began.elapsed() < END_DEADLINE => {
                     std::thread::sleep(POLL_INTERVAL);
                 }
-                Some((None, _)) => return Err(Failure::AgentEnding),
+                Some((None, _)) => return Err(ConnectionError::Ending.into()),
             }
         }
     }
 
     /// Ends an agent that cannot be talked to; nothing if there is none.
-    pub fn stop(&self) -> Result<Option<u32>, Failure> {
+    pub(crate) fn stop(&self) -> Result<Option<u32>, Error> {
         let Some(pid) = self.described()?.and_then(|(_, pid)| pid) else { return Ok(None) };
         if let Ok(raw) = i32::try_from(pid) {
             // Gone already is as good.
@@ -101,11 +99,11 @@ impl LocalProvider {
     }
 
     /// Waits until no agent holds the lock.
-    pub fn wait_until_ended(&self) -> Result<(), Failure> {
+    pub(crate) fn wait_until_ended(&self) -> Result<(), Error> {
         let asked = Instant::now();
         while self.is_running()? {
             if asked.elapsed() > END_DEADLINE {
-                return Err(Failure::AgentEnding);
+                return Err(ConnectionError::Ending.into());
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -113,7 +111,7 @@ impl LocalProvider {
     }
 
     /// Where the agent keeps its projects.
-    pub fn disk(&self) -> &Path {
+    pub(crate) fn disk(&self) -> &Path {
         &self.disk
     }
 
@@ -122,7 +120,7 @@ impl LocalProvider {
         &self,
         runtime: &Handle,
         address: SocketAddr,
-    ) -> Result<Option<Connection>, Failure> {
+    ) -> Result<Option<Connection>, Error> {
         let is_gone = || {
             let there = self.described();
             !matches!(there, Ok(Some((Some(other), _))) if other == address)
@@ -142,7 +140,7 @@ impl LocalProvider {
         });
         match connected {
             Some(Err(_)) | None if is_gone() => Ok(None),
-            Some(connected) => connected.map(Some),
+            Some(connected) => Ok(connected.map(Some)?),
             None => Ok(None),
         }
     }
@@ -150,7 +148,7 @@ impl LocalProvider {
     /// Address and process of the agent that holds the lock, if there is one; it
     /// has an address from when it listens until it begins to end.
     #[expect(clippy::type_complexity, reason = "two facts, each of which may be missing")]
-    fn described(&self) -> Result<Option<(Option<SocketAddr>, Option<u32>)>, Failure> {
+    fn described(&self) -> Result<Option<(Option<SocketAddr>, Option<u32>)>, Error> {
         if !self.is_running()? {
             return Ok(None);
         }
@@ -161,12 +159,12 @@ impl LocalProvider {
     }
 
     /// Whether an agent holds the lock.
-    fn is_running(&self) -> Result<bool, Failure> {
+    fn is_running(&self) -> Result<bool, Error> {
         let path = self.keys.join("lock");
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(source) => return Err(Failure::Directory { path, source }),
+            Err(source) => return Err(unusable("open", &path, &source)),
         };
         // Shared, so that two who ask at once do not take each other for an agent.
         Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err())
@@ -175,9 +173,10 @@ impl LocalProvider {
     fn connecting(
         &self,
         address: SocketAddr,
-    ) -> Result<impl Future<Output = Result<Connection, Failure>>, Failure> {
-        let own = Identity::load(&self.keys, "shim").map_err(Failure::Keys)?;
-        let pinned = identity::load_certificate(&self.keys, "agent").map_err(Failure::Keys)?;
+    ) -> Result<impl Future<Output = Result<Connection, ConnectionError>>, Error> {
+        let own = Identity::load(&self.keys, "shim").map_err(ConnectionError::Keys)?;
+        let pinned =
+            identity::load_certificate(&self.keys, "agent").map_err(ConnectionError::Keys)?;
         let gone_after = Duration::from_secs(grace_secs());
         let idle_timeout = IdleTimeout { gone_after };
         Ok(
@@ -186,8 +185,8 @@ impl LocalProvider {
     }
 
     /// Makes the directory, private, and takes the lock of those who start.
-    fn lock_start(&self) -> Result<File, Failure> {
-        let failed = |source| Failure::Directory { path: self.keys.clone(), source };
+    fn lock_start(&self) -> Result<File, Error> {
+        let failed = |source| unusable("use", &self.keys, &source);
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&self.keys).map_err(failed)?;
         let file = File::create(self.keys.join("start.lock")).map_err(failed)?;
@@ -196,26 +195,30 @@ impl LocalProvider {
         Ok(file)
     }
 
-    fn start(&self) -> Result<SocketAddr, Failure> {
+    fn start(&self) -> Result<SocketAddr, Error> {
         std::fs::create_dir_all(&self.disk)
-            .map_err(|source| Failure::Directory { path: self.disk.clone(), source })?;
+            .map_err(|source| unusable("create", &self.disk, &source))?;
         for name in ["shim", "agent"] {
             if Identity::load(&self.keys, name).is_err() {
                 Identity::generate()
                     .and_then(|identity| identity.save(&self.keys, name))
-                    .map_err(Failure::Keys)?;
+                    .map_err(ConnectionError::Keys)?;
             }
         }
         let log_path = self.keys.join("agent.log");
-        let failed = |words: String| Failure::AgentStart { words, log: log_path.clone() };
-        let mut log = log_file(&log_path)
-            .map_err(|source| Failure::Directory { path: log_path.clone(), source })?;
+        let failed = |cause: String| {
+            let hint = format!("its log is `{}`", log_path.display());
+            let error =
+                Error::new(ErrorKind::AgentStart, "the agent on this machine does not start", hint);
+            cause.lines().fold(error, Error::cause)
+        };
+        let mut log = log_file(&log_path).map_err(|source| unusable("open", &log_path, &source))?;
         let log_begin = log.seek(SeekFrom::End(0)).unwrap_or_default();
         let stderr = log.try_clone().map_err(|error| failed(error.to_string()))?;
         let mut command = background::program("burst-agent");
         command.args(["serve", "--detach", "--disk"]).arg(&self.disk);
         command.arg("--keys").arg(&self.keys);
-        command.args(["--keep-alive-secs", &self.keep_alive_secs.to_string()]);
+        command.args(["--keep-alive-secs", &self.keep_alive.as_secs().to_string()]);
         command.args(["--grace-secs", &grace_secs().to_string()]);
         command.envs(passed_on());
         let ready =
@@ -226,20 +229,22 @@ impl LocalProvider {
             let mut words = String::new();
             // Without a log the exit is all there is to tell.
             drop(log.seek(SeekFrom::Start(log_begin)).and_then(|_| log.read_to_string(&mut words)));
-            failed(last_lines(&words))
+            failed(match last_lines(&words) {
+                lines if lines.is_empty() => "it was not ready in time and wrote nothing".into(),
+                lines => lines,
+            })
         })
     }
 }
 
 fn reached(connection: Connection, started: bool) -> ReachedAgent {
+    let connection = AgentRoute::Direct(connection);
     ReachedAgent { connection, started, device: None, lease: None }
 }
 
-/// Seconds of silence after which the other end counts as gone. Nobody has to set
-/// it; tests do.
-pub fn grace_secs() -> u64 {
-    let set = std::env::var("CARGO_BURST_GRACE_SECS").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or_else(|| IdleTimeout::default().gone_after.as_secs())
+/// Seconds of silence after which an end of the connection considers the other one gone.
+fn grace_secs() -> u64 {
+    environment::grace_secs(IdleTimeout::default().gone_after.as_secs())
 }
 
 fn last_lines(text: &str) -> String {

@@ -1,71 +1,68 @@
-//! The Hetzner provider, as a command sees it: it asks the keeper for a server.
+//! The agent of a server, as a command reaches it: the keeper provides the server, and
+//! passes streams on.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use burst_agent::transport::IdleTimeout;
-use burst_hcloud::volume::{GB_MAX, GB_MIN};
 use burst_protocol::FileName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{Lease, ReachedAgent};
-use crate::agent::local::grace_secs;
-use crate::arguments::Flags;
-use crate::connection::Connection;
-use crate::failure::Failure;
-use crate::hetzner::account::{Credentials, ServerSummary};
-use crate::hetzner::error::{Kind, Trouble};
+use super::route::AgentRoute;
+use super::{KeepAlive, Lease, ReachedAgent};
+use crate::directories::Directories;
+use crate::environment;
+use crate::error::Error;
+use crate::hetzner::credentials::Credentials;
 use crate::hetzner::naming::ProjectKey;
-use crate::hetzner::provision::Progress;
+use crate::hetzner::progress::Progress;
 use crate::hetzner::request::ServerRequest;
+use crate::hetzner::server::ServerSummary;
 use crate::keeper::client;
 use crate::keeper::directory::KeeperDirectory;
+use crate::keeper::error::keeper;
 use crate::keeper::message::{Ask, Event, Ready};
 use crate::keeper::stream::{Arrival, KeeperRoute};
-use crate::settings::{Settings, SettingsError};
+use crate::settings::Settings;
 use crate::terminal::Terminal;
-use crate::workspace::state::Directories;
 
 /// The provider's name, in paths of the cache.
-pub const NAME: &str = "hetzner";
+pub(crate) const NAME: &str = "hetzner";
 
-/// Servers of one token.
+/// Seconds after the end of its lease at which a server deletes itself.
+const DEAD_MAN_SECS: u64 = 600;
+
+/// The agents of one token's servers.
 #[derive(Debug)]
-pub struct HetznerProvider {
+pub(crate) struct ServerAgent {
     directories: Directories,
     credentials: Credentials,
 }
 
-impl HetznerProvider {
-    /// For a token, if there is one.
-    pub fn of(directories: &Directories, settings: &Settings) -> Option<Self> {
-        let token = settings.hetzner_token.as_ref()?;
-        let credentials = Credentials::new(&settings.hetzner_endpoint, token);
+impl ServerAgent {
+    /// By the token of the settings; `None` without one.
+    pub(crate) fn of(directories: &Directories, settings: &Settings) -> Option<Self> {
+        let credentials = credentials(settings)?;
         Some(Self { directories: directories.clone(), credentials })
     }
 
-    /// What the token is for.
-    pub const fn credentials(&self) -> &Credentials {
-        &self.credentials
-    }
-
-    /// Reaches a server that has the volume of a project; `anew` if the connection that
-    /// was had for it does not work. Returns as soon as it is known which disk that will
-    /// be: what is to be said can be said, and waits for the server.
-    pub fn reach(
+    /// Reaches a server that has the volume of a project; `anew` where the connection at
+    /// hand does not work. Returns as soon as the volume is known: requests can be
+    /// written from then on, and wait for the server.
+    pub(crate) fn reach(
         &self,
         runtime: &Handle,
         request: &ServerRequest,
         anew: bool,
         terminal: &Arc<Terminal>,
-    ) -> Result<ReachedAgent, Failure> {
+    ) -> Result<ReachedAgent, Error> {
         let directory = KeeperDirectory::open(&self.directories.state)?;
         let (arrive, arrival) = watch::channel(Arrival::Awaited);
         let (end, ended) = mpsc::channel::<()>();
-        let (know, known) = mpsc::channel();
-        let relay = Relay { terminal: terminal.clone(), know: know.clone() };
+        let (report, device) = mpsc::channel();
+        let relay = Relay { terminal: terminal.clone(), report: report.clone() };
         let (directories, credentials) = (self.directories.clone(), self.credentials.clone());
         let (asking, request) = (runtime.clone(), request.clone());
         std::thread::spawn(move || {
@@ -77,30 +74,29 @@ impl HetznerProvider {
             let asked = asking.block_on(client::ask(&directories, ask, &relay));
             relay.terminal.quiet();
             match asked {
-                Ok((Event::Ready(ready), converse)) => {
+                Ok((Event::Ready(ready), session)) => {
                     let device = ready.device.clone();
                     arrive.send_replace(Arrival::There(Box::new(ready), Instant::now()));
-                    drop(know.send(Ok(device)));
-                    // The server is in use until whoever reached it is done.
+                    drop(report.send(Ok(device)));
+                    // The session keeps the server until the lease is dropped.
                     match ended.recv() {
-                        Ok(()) | Err(_) => drop(converse),
+                        Ok(()) | Err(_) => drop(session),
                     }
                 }
-                Ok(_) => {
-                    drop(know.send(Err(odd("it is not ready"))));
-                }
-                Err(failure) => {
-                    arrive.send_replace(Arrival::Failed(trouble_of(&failure)));
-                    drop(know.send(Err(failure)));
+                Ok(_) => drop(report.send(Err(invalid("a server was expected")))),
+                Err(error) => {
+                    arrive.send_replace(Arrival::Failed(error.clone()));
+                    drop(report.send(Err(error)));
                 }
             }
         });
-        let device = known.recv().unwrap_or_else(|_| Err(odd("it says nothing")))?;
-        let device = FileName::new(device.as_bytes())
-            .map_err(|_| odd("the volume's name is no file name"))?;
+        let device = device.recv().unwrap_or_else(|_| Err(invalid("there was none")))?;
+        let device = FileName::new(device.as_bytes()).map_err(|error| {
+            invalid("the volume's device name is no file name").caused_by(&error)
+        })?;
         let route = KeeperRoute::new(directory, arrival, runtime.clone());
         Ok(ReachedAgent {
-            connection: Connection::through(route),
+            connection: AgentRoute::through_keeper(route),
             started: false,
             device: Some(device),
             lease: Some(Lease::new(end)),
@@ -108,10 +104,10 @@ impl HetznerProvider {
     }
 }
 
-/// Passes on what the keeper tells.
+/// Passes the keeper's progress on to the terminal, and the device to the command.
 struct Relay {
     terminal: Arc<Terminal>,
-    know: mpsc::Sender<Result<String, Failure>>,
+    report: mpsc::Sender<Result<String, Error>>,
 }
 
 impl Progress for Relay {
@@ -124,79 +120,54 @@ impl Progress for Relay {
     }
 
     fn disk(&self, device: &str) {
-        // Whoever waits needs to hear it once.
-        drop(self.know.send(Ok(device.to_owned())));
+        // Only the first report is read.
+        drop(self.report.send(Ok(device.to_owned())));
     }
 }
 
-/// A failure as those hear it who already speak.
-fn trouble_of(failure: &Failure) -> Trouble {
-    match failure {
-        Failure::Server(trouble) => trouble.clone(),
-        other => Trouble::own(Kind::Keeper, other),
-    }
+/// What the API is called with, if the settings have a token.
+pub(crate) fn credentials(settings: &Settings) -> Option<Credentials> {
+    let token = settings.hetzner_token.as_ref()?;
+    Some(Credentials::new(&settings.hetzner_endpoint, token))
 }
 
-/// What a server is and costs, its age told by our clock, which may be wrong.
-pub fn by_our_clock(ready: &Ready, at: Instant) -> ServerSummary {
+/// The server with its creation time by the local clock, which may be wrong, so that its
+/// age is right.
+pub(crate) fn by_our_clock(ready: &Ready, at: Instant) -> ServerSummary {
     let age = ready.age_secs + i64::try_from(at.elapsed().as_secs()).unwrap_or(0);
     let created = burst_hcloud::Timestamp::now().as_second() - age;
     ServerSummary { created, ..ready.server.clone() }
 }
 
-/// What a command wishes for. An error if no volume can have the size that is set.
-pub fn request(
+/// What a command asks the keeper for.
+pub(crate) fn server_request(
     settings: &Settings,
-    flags: &Flags,
+    keep_alive: KeepAlive,
     spend_at_most: Option<f64>,
     root: &Path,
-) -> Result<ServerRequest, Failure> {
-    if !(GB_MIN..=GB_MAX).contains(&settings.volume_gb) {
-        // Found out by the API, it would cost a server's first hour.
-        return Err(Failure::Settings(SettingsError::WrongValue {
-            key: "volume_gb",
-            allowed: "10 to 10240",
-            value: settings.volume_gb.to_string(),
-            origin: settings.origin_of("volume_gb"),
-        }));
-    }
-    let seconds = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX / 4);
-    let kept = |secs: u64| (!flags.no_reap).then(|| seconds(secs));
+) -> Result<ServerRequest, Error> {
+    let volume_keep_alive = match keep_alive {
+        KeepAlive::Seconds(_) => KeepAlive::Seconds(settings.volume_keep_alive_secs),
+        KeepAlive::UntilDown => KeepAlive::UntilDown,
+    };
     let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let idle_timeout = IdleTimeout::default().gone_after.as_secs();
     Ok(ServerRequest {
         project: ProjectKey::of(root),
         project_name: name,
         regions: settings.region.clone(),
         server_types: settings.server_type.clone(),
         volume_gb: settings.volume_gb,
-        keep_alive: kept(flags.keep_alive.unwrap_or(settings.keep_alive_secs)),
-        volume_keep_alive: kept(settings.volume_keep_alive_secs),
+        keep_alive: keep_alive.lease_secs(),
+        volume_keep_alive: volume_keep_alive.lease_secs(),
         keep_paid_hour: settings.keep_paid_hour,
-        dead_man: settings.dead_man_switch.then(dead_man_secs),
+        dead_man: settings.dead_man_switch.then(|| environment::dead_man_secs(DEAD_MAN_SECS)),
         spend_at_most,
-        gone_after_secs: grace_secs().min(IdleTimeout::default().gone_after.as_secs()),
+        gone_after_secs: environment::grace_secs(idle_timeout).min(idle_timeout),
     })
 }
 
-/// Seconds beyond its time that a forgotten server waits. Nobody has to set it; tests
-/// do.
-fn dead_man_secs() -> u64 {
-    let set = std::env::var("CARGO_BURST_DEAD_MAN_SECS").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or(600)
-}
-
-fn odd(words: &str) -> Failure {
-    let mut trouble = Trouble::new(Kind::Keeper, "the keeper's answer makes no sense");
-    trouble.messages.push(words.to_owned());
-    Failure::Server(trouble)
-}
-
-impl Progress for Terminal {
-    fn step(&self, text: &str) {
-        self.begin(text);
-    }
-
-    fn warn(&self, text: &str) {
-        Self::warn(self, text);
-    }
+/// The keeper answered something that does not fit.
+pub(super) fn invalid(cause: &str) -> Error {
+    keeper("the keeper's answer is not valid").cause(cause)
 }

@@ -7,29 +7,31 @@ use std::path::Path;
 
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server_type::ServerType;
-use burst_hcloud::{Client, Code, Error, Id, Labels, Token};
+use burst_hcloud::{Client, Code, Error as ApiError, Id, Labels, Token};
 use toml_edit::{Array, DocumentMut, value};
 
-use crate::commands::Context;
-use crate::failure::Failure;
-use crate::hetzner::error::{Kind, Trouble};
-use crate::settings::{Settings, SettingsError, user_file};
-use crate::terminal::can_ask;
+use super::context::Context;
+use crate::directories::unusable;
+use crate::environment;
+use crate::error::{Error, ErrorKind};
+use crate::hetzner::error::{NEW_TOKEN, api};
+use crate::settings::{Settings, user_file};
+use crate::terminal::{can_ask, unwritable};
 
 /// What was chosen on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// `--server-type`
-    pub server_type: Option<String>,
+    pub(crate) server_type: Option<String>,
     /// `--region`, repeatable.
-    pub region: Vec<String>,
+    pub(crate) region: Vec<String>,
 }
 
 /// `cargo burst init`.
-pub fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Failure> {
+pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> {
     let settings = Settings::load(&context.directories.config_home, None, |name| {
         // The token that is set would hide the one that is asked for.
-        (name != "HCLOUD_TOKEN").then(|| std::env::var(name).ok()).flatten()
+        (name != "HCLOUD_TOKEN").then(|| environment::text(name)).flatten()
     })?;
     let token = ask_for_token(context)?;
     let types = context.runtime.block_on(check(&settings.hetzner_endpoint, &token))?;
@@ -46,13 +48,16 @@ pub fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Failure> {
         None => usual,
     };
     if !types.iter().any(|known| known.name == server_type) {
-        let names = types.iter().map(|known| known.name.clone()).collect();
-        let words = format!("there is no server type `{server_type}`");
-        return Err(Failure::Server(Trouble::new(Kind::ServerType(names), words)));
+        let names: Vec<&str> = types.iter().map(|known| known.name.as_str()).collect();
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("there is no server type `{server_type}`"),
+            format!("choose one of {}", names.join(", ")),
+        ));
     }
     let path = user_file(&context.directories.config_home);
     write(&path, &token, &server_type, regions)
-        .map_err(|source| Failure::Directory { path: path.clone(), source })?;
+        .map_err(|source| unusable("write", &path, &source))?;
     context.terminal.say(&format!(
         "wrote `{}`, for you alone; next: `cargo burst image build`, then `cargo burst build`",
         path.display()
@@ -60,7 +65,7 @@ pub fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ask_for_token(context: &Context<'_>) -> Result<Token, Failure> {
+fn ask_for_token(context: &Context<'_>) -> Result<Token, Error> {
     let text = if can_ask() {
         context.terminal.ask_secretly(
             "Hetzner API token (console: project, Security, API tokens, Read & Write): ",
@@ -69,15 +74,16 @@ fn ask_for_token(context: &Context<'_>) -> Result<Token, Failure> {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map(|_| line)
     };
-    let text = text.map_err(Failure::Output)?;
+    let text = text.map_err(|source| unwritable(&source))?;
     Token::parse(&text).map_err(|source| {
-        Failure::Settings(SettingsError::NoToken { origin: "standard input".into(), source })
+        Error::new(ErrorKind::Token, "the input is not a Hetzner API token", NEW_TOKEN)
+            .caused_by(&source)
     })
 }
 
 /// Whether the token may look and write; then what can be ordered, cheapest first.
-async fn check(endpoint: &str, token: &Token) -> Result<Vec<ServerType>, Failure> {
-    let failed = |error: &Error| Failure::Server(Trouble::api("use this token", error));
+async fn check(endpoint: &str, token: &Token) -> Result<Vec<ServerType>, Error> {
+    let failed = |error: &ApiError| api("use this token", error);
     let chance = std::sync::Arc::new(|| 0.5);
     let client =
         Client::new(endpoint, token, Retries::default(), chance).map_err(|error| failed(&error))?;

@@ -8,7 +8,7 @@ use crate::hetzner::sweep::ReapReport;
 use crate::terminal::seconds;
 
 /// What is there.
-pub fn shown(report: &Report) -> String {
+pub(crate) fn shown(report: &Report) -> String {
     let mut lines = Vec::new();
     if report.servers.is_empty() {
         lines.push("Hetzner: no server (the next run creates one)".to_owned());
@@ -92,7 +92,7 @@ fn deletion(at: Option<i64>, now: i64) -> String {
 }
 
 /// What was deleted.
-pub fn reaped(reaped: &ReapReport) -> String {
+pub(crate) fn reaped(reaped: &ReapReport) -> String {
     let mut text = String::new();
     for name in &reaped.servers {
         text.push_str(&format!("deleted the server {name}\n"));
@@ -107,7 +107,7 @@ pub fn reaped(reaped: &ReapReport) -> String {
 }
 
 /// What the record tells.
-pub fn audit(audit: &Audit) -> String {
+pub(crate) fn audit(audit: &Audit) -> String {
     let mut lines = vec![format!(
         "servers: {}, started hours: {}, EUR {:.2} (with hindsight {} hours would have done)",
         audit.servers, audit.started_hours, audit.cost, audit.best_hours

@@ -4,16 +4,17 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::commands::Context;
-use crate::failure::Failure;
+use super::context::Context;
+use crate::directories::unusable;
+use crate::error::Error;
 
 const SERVICE: &str = "cargo-burst-reap.service";
 const TIMER: &str = "cargo-burst-reap.timer";
 
 /// Writes both units and switches the timer on.
-pub fn install(context: &Context<'_>) -> Result<(), Failure> {
+pub(crate) fn install(context: &Context<'_>) -> Result<(), Error> {
     let directory = context.directories.config_home.join("systemd/user");
-    let failed = |source| Failure::Directory { path: directory.clone(), source };
+    let failed = |source| unusable("write the units in", &directory, &source);
     let program = std::env::current_exe().map_err(failed)?;
     std::fs::create_dir_all(&directory).map_err(failed)?;
     for (name, text) in [(SERVICE, service(&program)), (TIMER, timer())] {

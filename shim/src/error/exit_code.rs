@@ -7,40 +7,40 @@
 use super::ErrorKind;
 
 /// The command line is not valid.
-pub const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 /// A settings file or an environment variable is not valid.
-pub const SETTINGS: u8 = 111;
+pub(crate) const SETTINGS: u8 = 111;
 /// The workspace cannot be read or sent.
-pub const WORKSPACE: u8 = 112;
+pub(crate) const WORKSPACE: u8 = 112;
 /// The agent cannot be started or reached.
-pub const AGENT: u8 = 113;
+pub(crate) const AGENT: u8 = 113;
 /// The run was lost: the connection or the agent failed.
-pub const RUN_LOST: u8 = 114;
+pub(crate) const RUN_LOST: u8 = 114;
 /// cargo ran, but its results or its output cannot be written here.
-pub const RESULTS: u8 = 115;
+pub(crate) const RESULTS: u8 = 115;
 /// The Hetzner token is missing, malformed, revoked or read-only.
-pub const TOKEN: u8 = 116;
+pub(crate) const TOKEN: u8 = 116;
 /// No server can be had: out of stock, quota, unknown type or location.
-pub const UNAVAILABLE: u8 = 117;
+pub(crate) const UNAVAILABLE: u8 = 117;
 /// A cost limit would be exceeded.
-pub const COST_LIMIT: u8 = 118;
+pub(crate) const COST_LIMIT: u8 = 118;
 /// There is no image to create servers from.
-pub const NO_IMAGE: u8 = 119;
+pub(crate) const NO_IMAGE: u8 = 119;
 /// The Hetzner API refuses, or cannot be reached.
-pub const API: u8 = 120;
+pub(crate) const API: u8 = 120;
 /// The keeper does not start or does not answer.
-pub const KEEPER: u8 = 121;
+pub(crate) const KEEPER: u8 = 121;
 /// What answers is not our agent.
-pub const IDENTITY: u8 = 122;
+pub(crate) const IDENTITY: u8 = 122;
 /// Agent and shim have no protocol version in common.
-pub const VERSION: u8 = 123;
+pub(crate) const VERSION: u8 = 123;
 /// A directory or file of cargo-burst's own cannot be used.
-pub const STATE: u8 = 124;
+pub(crate) const STATE: u8 = 124;
 /// The reader of the output has gone: 128 and the number of SIGPIPE, as a shell shows it.
-pub const BROKEN_PIPE: u8 = 141;
+pub(crate) const BROKEN_PIPE: u8 = 141;
 
 /// The exit code of an error. The only place that decides one.
-pub const fn of(kind: ErrorKind) -> u8 {
+pub(crate) const fn of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => USAGE,
         ErrorKind::Settings => SETTINGS,

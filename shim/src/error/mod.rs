@@ -7,7 +7,7 @@
 //! Invariants: every error has a hint, and no text holds a secret. This module does not
 //! print.
 
-pub mod exit_code;
+pub(crate) mod exit_code;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// The names in JSON are these in snake case; they are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ErrorKind {
+pub(crate) enum ErrorKind {
     /// The command line is not valid.
     Usage,
     /// A settings file or an environment variable is not valid.
@@ -68,7 +68,7 @@ pub enum ErrorKind {
 /// An error that ends a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
-pub struct Error {
+pub(crate) struct Error {
     kind: ErrorKind,
     message: String,
     causes: Vec<String>,
@@ -80,21 +80,25 @@ pub struct Error {
 impl Error {
     /// An error with what to do about it. `message` completes "error: ", `hint`
     /// completes "hint: "; neither ends with a period.
-    pub fn new(kind: ErrorKind, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
         let (message, hint) = (message.into(), hint.into());
         Self { kind, message, causes: Vec::new(), hint, code: None }
     }
 
     /// An error that cargo reports in its own words, which are `message`, with its own
     /// exit code.
-    pub fn cargo(message: impl Into<String>, code: u8) -> Self {
+    pub(crate) fn cargo(message: impl Into<String>, code: u8) -> Self {
         Self { code: Some(code), ..Self::new(ErrorKind::Cargo, message, "") }
     }
 
     /// Adds an error and everything below it as causes. A text that repeats the one
     /// before it is left out.
     #[must_use]
-    pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut next = Some(error);
         while let Some(error) = next {
             self = self.cause(error.to_string());
@@ -105,7 +109,7 @@ impl Error {
 
     /// Adds one cause, unless it repeats the text before it.
     #[must_use]
-    pub fn cause(mut self, text: impl Into<String>) -> Self {
+    pub(crate) fn cause(mut self, text: impl Into<String>) -> Self {
         let text = text.into();
         if self.causes.last().unwrap_or(&self.message) != &text {
             self.causes.push(text);
@@ -115,28 +119,34 @@ impl Error {
 
     /// Replaces the hint, where a caller knows a better next step.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }
 
+    /// Message and causes in one line, for logs and lists.
+    pub(crate) fn one_line(&self) -> String {
+        let causes = self.causes.iter().map(String::as_str);
+        std::iter::once(self.message.as_str()).chain(causes).collect::<Vec<_>>().join(": ")
+    }
+
     /// What failed.
-    pub const fn kind(&self) -> ErrorKind {
+    pub(crate) const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
     /// Why, outermost cause first.
-    pub fn causes(&self) -> &[String] {
+    pub(crate) fn causes(&self) -> &[String] {
         &self.causes
     }
 
     /// What to do next; empty only where cargo has said it.
-    pub fn hint(&self) -> &str {
+    pub(crate) fn hint(&self) -> &str {
         &self.hint
     }
 
     /// How the program exits.
-    pub const fn exit_code(&self) -> u8 {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self.code {
             Some(code) => code,
             None => exit_code::of(self.kind),

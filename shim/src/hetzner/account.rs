@@ -15,20 +15,24 @@ use burst_hcloud::retry::Retries;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::{PER_SERVER_MAX, Volume};
 use burst_hcloud::{Client, Token};
+use burst_protocol::FileName;
 use burst_protocol::message::FromShim;
-use burst_protocol::{Digest, FileName};
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::audit::{AuditLog, Entry};
+use super::credentials::Credentials;
 use super::dial::{self, RETURN_DEADLINE};
-use super::error::{Kind, Trouble};
+use super::error;
 use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
 use super::naming::{KEYS, Owner, PROJECT, ProjectKey};
-use super::provision::{Progress, Provided, Provision, device_of};
+use super::progress::Progress;
+use super::provision::{Provided, Provision, device_of};
 use super::request::ServerRequest;
+use super::server::ServerSummary;
 use crate::connection::Connection;
+use crate::directories::unusable;
+use crate::error::{Error, ErrorKind};
 
 /// How long an agent may take to end its runs and to let go of a volume.
 const AGENT_DEADLINE: Duration = Duration::from_secs(20);
@@ -39,40 +43,9 @@ const FIRST_SWEEP_SECS: i64 = 300;
 /// How long a volume may take to be detached.
 const DETACH_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a token is used for, and where. Never shown.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Credentials {
-    /// The API.
-    pub endpoint: String,
-    token: String,
-}
-
-impl Credentials {
-    /// For an endpoint.
-    pub fn new(endpoint: &str, token: &Token) -> Self {
-        Self { endpoint: endpoint.to_owned(), token: token.reveal().to_owned() }
-    }
-
-    /// The account's name in paths and messages: it tells nothing of the token.
-    pub fn account(&self) -> AccountName {
-        let text = format!("{}\n{}", self.endpoint, self.token);
-        AccountName(Digest::of(text.as_bytes()).to_hex()[..16].to_owned())
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Credentials({}, [private])", self.endpoint)
-    }
-}
-
-/// An account, in paths and messages.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct AccountName(String);
-
 /// An account.
 #[derive(Debug)]
-pub struct Account {
+pub(crate) struct Account {
     pub(super) client: Client,
     pub(super) owner: Owner,
     pub(super) keys: KeyStore,
@@ -126,56 +99,45 @@ pub(super) struct Use {
 
 /// A command's use of a project; over when it is dropped.
 #[derive(Debug)]
-pub struct InUse {
+pub(crate) struct InUse {
     account: Arc<Account>,
     project: ProjectKey,
 }
 
 /// A server that was reached for a project.
 #[derive(Debug)]
-pub struct ReachedServer {
+pub(crate) struct ReachedServer {
     /// The connection to its agent.
-    pub connection: Arc<Connection>,
+    pub(crate) connection: Arc<Connection>,
     /// The project's disk, as the agent finds it.
-    pub device: String,
+    pub(crate) device: String,
     /// What it is and costs.
-    pub server: ServerSummary,
+    pub(crate) server: ServerSummary,
     /// Its age in seconds, by the API's clock.
-    pub age_secs: i64,
+    pub(crate) age_secs: i64,
     /// Whether the server was made for this.
-    pub fresh_server: bool,
+    pub(crate) fresh_server: bool,
     /// Whether the volume was made for this, and is cold.
-    pub fresh_volume: bool,
+    pub(crate) fresh_volume: bool,
     /// Keeps both from being deleted.
-    pub in_use: InUse,
-}
-
-/// A server, for people.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ServerSummary {
-    /// Its type.
-    pub server_type: String,
-    /// Where it is.
-    pub location: String,
-    /// When it was created, in unix seconds.
-    pub created: i64,
-    /// What a started hour costs, without tax.
-    pub hourly: f64,
+    pub(crate) _in_use: InUse,
 }
 
 impl Account {
     /// The account of these credentials; what has to be kept is kept in `state`.
-    pub fn new(
+    pub(crate) fn new(
         credentials: &Credentials,
         state: &Path,
         runtime: Handle,
-    ) -> Result<Arc<Self>, Trouble> {
-        let token = Token::parse(&credentials.token)
-            .map_err(|error| Trouble::with_causes(Kind::Token, &error))?;
+    ) -> Result<Arc<Self>, Error> {
+        let token = Token::parse(credentials.token()).map_err(|error| {
+            Error::new(ErrorKind::Token, "the Hetzner token is malformed", error::NEW_TOKEN)
+                .caused_by(&error)
+        })?;
         let chance = Arc::new(chance);
         let client = Client::new(&credentials.endpoint, &token, Retries::default(), chance)
-            .map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
-        let directory = state.join(&credentials.account().0);
+            .map_err(|error| error::api("use the Hetzner API", &error))?;
+        let directory = state.join(credentials.account().as_str());
         Ok(Arc::new(Self {
             client,
             owner: owner(state)?,
@@ -190,12 +152,12 @@ impl Account {
 
     /// Reaches a server with the project's volume: without a call to the API where both
     /// are at hand. `anew` if the connection at hand was tried and does not work.
-    pub async fn reach(
+    pub(crate) async fn reach(
         self: &Arc<Self>,
         request: &ServerRequest,
         anew: bool,
         progress: &dyn Progress,
-    ) -> Result<ReachedServer, Trouble> {
+    ) -> Result<ReachedServer, Error> {
         let in_use = self.begin_use(request);
         let mut held = match self.held.try_lock() {
             Ok(held) => held,
@@ -215,7 +177,7 @@ impl Account {
         let with_prices = request.spend_at_most.is_some();
         let stock = Stock::ask(&self.client, with_prices)
             .await
-            .map_err(|error| Trouble::api("ask Hetzner what is there", &error))?;
+            .map_err(|error| error::api("ask Hetzner what is there", &error))?;
         let mut volumes = self.volumes_on_server(&stock.inventory);
         if volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(&request.project) {
             progress.step("detaching the volume of the project that was idle longest");
@@ -228,7 +190,7 @@ impl Account {
         self.keys.keep_only(&[&keys.name]);
         if fresh_server {
             let name = server.name.clone();
-            self.audit.append(&Entry::ServerCreated { name, server: summary(&server) });
+            self.audit.append(&Entry::ServerCreated { name, server: ServerSummary::of(&server) });
         }
         if fresh_volume {
             let (name, at) = (volume.name.clone(), volume.created.as_second());
@@ -274,7 +236,7 @@ impl Account {
         held: Option<&mut Held>,
         inventory: &Inventory,
         volumes: &mut BTreeMap<ProjectKey, Volume>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Error> {
         let idlest = {
             let uses = lock(&self.uses);
             let idle = volumes.iter().filter(|(project, _)| {
@@ -290,7 +252,11 @@ impl Account {
         };
         let Some((idlest, volume)) = idlest else {
             let words = format!("all {PER_SERVER_MAX} volumes of the server are in use");
-            return Err(Trouble::new(Kind::Quota, words));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                words,
+                "wait until a command of another project has ended, then run the command again",
+            ));
         };
         volumes.remove(&idlest);
         let connection = match (held, inventory.server_of(&self.owner)) {
@@ -306,13 +272,13 @@ impl Account {
     }
 
     /// Calls the agent of a server of ours that this process has not talked to.
-    pub(super) async fn call(&self, server: &Server) -> Result<Arc<Connection>, Trouble> {
+    pub(super) async fn call(&self, server: &Server) -> Result<Arc<Connection>, Error> {
         let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
-        let keys =
-            self.keys.load(name).map_err(|error| Trouble::with_causes(Kind::Silent, &error))?;
-        let address = server
-            .address()
-            .ok_or_else(|| Trouble::new(Kind::Silent, "the server has no public address"))?;
+        let keys = self.keys.load(name).map_err(|error| {
+            error::silent("the keys of the server are not on this machine").caused_by(&error)
+        })?;
+        let address =
+            server.address().ok_or_else(|| error::silent("the server has no public address"))?;
         let idle_timeout = IdleTimeout::default();
         dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE).await.map(Arc::new)
     }
@@ -322,15 +288,16 @@ impl Account {
         &self,
         connection: &Arc<Connection>,
         volume: &Volume,
-    ) -> Result<(), Trouble> {
-        let device = FileName::new(device_of(volume).as_bytes())
-            .map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
+    ) -> Result<(), Error> {
+        let device = FileName::new(device_of(volume).as_bytes()).map_err(|error| {
+            error::other("the volume has no valid device name").caused_by(&error)
+        })?;
         self.ask_agent(connection, FromShim::Release(device)).await?;
         let detached = async {
             let actions = self.client.detach_volume(volume.id).await?;
             self.client.wait(actions, DETACH_DEADLINE).await
         };
-        detached.await.map_err(|error| Trouble::api("detach a volume", &error))
+        detached.await.map_err(|error| error::api("detach a volume", &error))
     }
 
     /// Asks the agent one question, for a limited time.
@@ -338,15 +305,15 @@ impl Account {
         &self,
         connection: &Arc<Connection>,
         question: FromShim,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Error> {
         let (connection, runtime) = (connection.clone(), self.runtime.clone());
         let asked =
             tokio::task::spawn_blocking(move || connection.ask(&runtime, &question).map(drop));
         match tokio::time::timeout(AGENT_DEADLINE, asked).await {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(failure))) => Err(Trouble::own(Kind::Silent, &failure)),
+            Ok(Ok(Err(failure))) => Err(error::connection(failure)),
             Ok(Err(_)) | Err(_) => {
-                Err(Trouble::new(Kind::Silent, "the server's agent does not answer in time"))
+                Err(error::silent("the agent of the server does not answer in time"))
             }
         }
     }
@@ -397,37 +364,34 @@ fn reached(held: &Held, volume: &Volume, fresh: (bool, bool), in_use: InUse) -> 
         connection: held.connection.clone(),
         device,
         age_secs: (now - held.server.created.as_second()).max(0),
-        server: summary(&held.server),
+        server: ServerSummary::of(&held.server),
         fresh_server: fresh.0,
         fresh_volume: fresh.1,
-        in_use,
-    }
-}
-
-/// A server, for people.
-pub(super) fn summary(server: &Server) -> ServerSummary {
-    let location = server.location.name.clone();
-    let price = server.server_type.price_in(&location);
-    ServerSummary {
-        server_type: server.server_type.name.clone(),
-        created: server.created.as_second(),
-        hourly: price.map_or(0.0, |price| price.price_hourly.net()),
-        location,
+        _in_use: in_use,
     }
 }
 
 /// Who we are; made up at the first use.
-fn owner(state: &Path) -> Result<Owner, Trouble> {
+fn owner(state: &Path) -> Result<Owner, Error> {
     use std::io::Write;
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     let path = state.join("owner");
-    let failed = |error: std::io::Error| Trouble::with_causes(Kind::Keeper, &error);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+    let failed = |source: std::io::Error| unusable("use", &path, &source);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)
+        .map_err(|source| unusable("create", state, &source))?;
     for _ in 0..2 {
         match std::fs::read_to_string(&path) {
             Ok(text) => {
                 return Owner::parse(&text).ok_or_else(|| {
-                    Trouble::new(Kind::Keeper, format!("`{}` is damaged", path.display()))
+                    Error::new(
+                        ErrorKind::State,
+                        format!("`{}` does not hold an owner's name", path.display()),
+                        "delete the file; `cargo burst status --all` then still shows the \
+                         servers that were created under the old name",
+                    )
                 });
             }
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -456,7 +420,7 @@ fn owner(state: &Path) -> Result<Owner, Trouble> {
             _ => std::fs::remove_file(&temporary).map_err(failed)?,
         }
     }
-    Err(Trouble::new(Kind::Keeper, "the owner's file comes and goes"))
+    Err(unusable("create", &path, &std::io::ErrorKind::NotFound.into()))
 }
 
 fn random_bytes() -> std::io::Result<[u8; 32]> {

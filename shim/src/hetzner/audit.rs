@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::account::ServerSummary;
 use super::cost_model::{self, Life, Outcome, Rule, Session};
+use super::server::ServerSummary;
 
 /// Commands that are this close, in seconds, are one session of use.
 const SESSION_GAP: i64 = 1;
@@ -25,7 +25,7 @@ const KEEP_ALIVES: [i64; 5] = [60, 300, 900, 1800, 3600];
 /// One line. All times are unix seconds by the API's clock, or by ours for commands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Entry {
+pub(crate) enum Entry {
     /// A server was created.
     ServerCreated {
         /// Its name.
@@ -59,35 +59,40 @@ pub enum Entry {
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Command {
+pub(crate) struct Command {
     /// Its verb.
-    pub verb: String,
+    pub(crate) verb: String,
     /// When it began.
-    pub began: i64,
+    pub(crate) began: i64,
     /// Seconds until the server answered.
-    pub reach_secs: f64,
+    pub(crate) reach_secs: f64,
     /// Seconds of the sync.
-    pub sync_secs: f64,
+    pub(crate) sync_secs: f64,
     /// Seconds of cargo.
-    pub run_secs: f64,
+    pub(crate) run_secs: f64,
     /// Seconds of all.
-    pub total_secs: f64,
+    pub(crate) total_secs: f64,
     /// Whether a server had to be created.
-    pub cold: bool,
+    pub(crate) cold: bool,
 }
 
 /// The record.
 #[derive(Clone, Debug)]
-pub struct AuditLog(PathBuf);
+pub(crate) struct AuditLog(PathBuf);
 
 impl AuditLog {
     /// In this state directory.
-    pub fn new(state: &Path) -> Self {
+    pub(crate) fn new(state: &Path) -> Self {
         Self(state.join("audit.jsonl"))
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Appends a line. A record that cannot be written stops nothing.
-    pub fn append(&self, entry: &Entry) {
+    pub(crate) fn append(&self, entry: &Entry) {
         let Ok(mut line) = serde_json::to_vec(entry) else { return };
         line.push(b'\n');
         let mut options = std::fs::OpenOptions::new();
@@ -98,7 +103,7 @@ impl AuditLog {
     }
 
     /// All lines that can be read.
-    pub fn read(&self) -> std::io::Result<Vec<Entry>> {
+    pub(crate) fn read(&self) -> std::io::Result<Vec<Entry>> {
         match std::fs::read_to_string(&self.0) {
             Ok(text) => {
                 Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
@@ -141,14 +146,14 @@ fn billed(entries: &[Entry], now: i64) -> Vec<Billed> {
 }
 
 /// The beginning of a calendar month (UTC), in unix seconds.
-pub fn month_of(now: Timestamp) -> i64 {
+pub(crate) fn month_of(now: Timestamp) -> i64 {
     let now = now.to_zoned(TimeZone::UTC);
     let first = now.date().first_of_month();
     first.to_zoned(TimeZone::UTC).map_or(0, |first| first.timestamp().as_second())
 }
 
 /// What servers have cost since a time, in started hours that have begun since then.
-pub fn spent_since(entries: &[Entry], since: i64, now: i64) -> f64 {
+pub(crate) fn spent_since(entries: &[Entry], since: i64, now: i64) -> f64 {
     let cost = |billed: &Billed| {
         let before = match billed.life.created < since {
             true => {
@@ -163,55 +168,55 @@ pub fn spent_since(entries: &[Entry], since: i64, now: i64) -> f64 {
 
 /// What the record tells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// Servers that were created.
-    pub servers: usize,
+    pub(crate) servers: usize,
     /// Their started hours.
-    pub started_hours: i64,
+    pub(crate) started_hours: i64,
     /// What those cost, without tax.
-    pub cost: f64,
+    pub(crate) cost: f64,
     /// Commands.
-    pub commands: usize,
+    pub(crate) commands: usize,
     /// Of those, with a new server.
-    pub cold: Split,
+    pub(crate) cold: Split,
     /// And with a warm one.
-    pub warm: Split,
+    pub(crate) warm: Split,
     /// By verb.
-    pub verbs: BTreeMap<String, Split>,
+    pub(crate) verbs: BTreeMap<String, Split>,
     /// What other rules would have come to.
-    pub rules: Vec<WhatIf>,
+    pub(crate) rules: Vec<WhatIf>,
     /// What would have been best, had everything been known beforehand.
-    pub best_hours: i64,
+    pub(crate) best_hours: i64,
 }
 
 /// Where the time of commands went, on average.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Split {
+pub(crate) struct Split {
     /// How many.
-    pub commands: usize,
+    pub(crate) commands: usize,
     /// Seconds until the server answered.
-    pub reach_secs: f64,
+    pub(crate) reach_secs: f64,
     /// Seconds of the sync.
-    pub sync_secs: f64,
+    pub(crate) sync_secs: f64,
     /// Seconds of cargo.
-    pub run_secs: f64,
+    pub(crate) run_secs: f64,
     /// Seconds of all.
-    pub total_secs: f64,
+    pub(crate) total_secs: f64,
 }
 
 /// What a rule would have come to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct WhatIf {
+pub(crate) struct WhatIf {
     /// `keep_alive_secs`
-    pub keep_alive_secs: i64,
+    pub(crate) keep_alive_secs: i64,
     /// `keep_paid_hour`
-    pub keep_paid_hour: bool,
+    pub(crate) keep_paid_hour: bool,
     /// Started hours.
-    pub started_hours: i64,
+    pub(crate) started_hours: i64,
     /// What those cost.
-    pub cost: f64,
+    pub(crate) cost: f64,
     /// Commands that would have waited for a new server.
-    pub cold_starts: usize,
+    pub(crate) cold_starts: usize,
 }
 
 fn split(commands: &[&Command]) -> Split {
@@ -247,7 +252,7 @@ fn sessions(commands: &[&Command]) -> Vec<Session> {
 
 /// Reads the record. `rate` is a price for each started hour, in place of those that were
 /// paid.
-pub fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
+pub(crate) fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
     let billed = billed(entries, now);
     let commands: Vec<&Command> = entries
         .iter()

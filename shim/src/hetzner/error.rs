@@ -1,95 +1,96 @@
-//! What goes wrong with servers, in a form that a keeper can pass on to a shim. Hints
-//! and exit codes are made of it in [`crate::failure`].
+//! Errors of servers and volumes: from what the API answers to kind and next step.
 
-use burst_hcloud::{Code, Error};
-use serde::{Deserialize, Serialize};
+use burst_hcloud::{Code, Error as ApiError};
 
-use crate::failure::Failure;
+use crate::connection::ConnectionError;
+use crate::error::{Error, ErrorKind};
 
-/// Kinds of trouble, by what the user can do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    /// The token is wrong, or was revoked.
-    Token,
-    /// The token may only read.
-    ReadOnlyToken,
-    /// There is no image.
-    NoImage,
-    /// Nothing of what may be used can be ordered.
-    OutOfStock,
-    /// No such server type; the nearest names.
-    ServerType(Vec<String>),
-    /// No such location; all names.
-    Location(Vec<String>),
-    /// A quota of the account is used up.
-    Quota,
-    /// A limit of the user's would be passed.
-    TooExpensive,
-    /// A name is taken by something that is not ours.
-    Taken,
-    /// The API, or the way to it, is down.
-    Outage,
-    /// The server does not answer.
-    Silent,
-    /// The keeper itself.
-    Keeper,
-    /// Anything else.
-    Other,
+/// The next step without a usable token.
+pub(crate) const NEW_TOKEN: &str = "create a token in the Hetzner console (project, Security, \
+     API tokens, Read & Write) and set it with `cargo burst init` or in HCLOUD_TOKEN";
+
+/// The next step after most failures of the API.
+const SEE_STATUS: &str = "run the command again; `cargo burst status` shows the servers and \
+     volumes that exist";
+
+/// An error of the API. `action` completes "cannot ".
+pub(crate) fn api(action: &str, error: &ApiError) -> Error {
+    let (kind, hint) = match error.code() {
+        Some(Code::Unauthorized) => (ErrorKind::Token, NEW_TOKEN),
+        Some(Code::TokenReadonly | Code::Forbidden) => (
+            ErrorKind::Token,
+            "create a token with the permission Read & Write in the Hetzner console",
+        ),
+        Some(Code::ResourceLimitExceeded) => (
+            ErrorKind::Unavailable,
+            "delete servers or volumes that you no longer need (`cargo burst status --all` \
+             lists ours), or request a higher limit in the Hetzner console",
+        ),
+        Some(Code::ResourceUnavailable) => (ErrorKind::Unavailable, OUT_OF_STOCK),
+        _ if is_endpoint_wrong(error) => (
+            ErrorKind::Api,
+            "check `hetzner_endpoint` (`cargo burst config` shows it and its origin)",
+        ),
+        _ if is_offline(error) => (
+            ErrorKind::Api,
+            "are you online? `env -u HCLOUD_TOKEN cargo burst …` runs on this machine if the \
+             token is in the environment; plain `cargo` always does",
+        ),
+        _ if error.is_outage() => (
+            ErrorKind::Api,
+            "https://status.hetzner.com shows disruptions; run the command again later. Existing \
+             servers and volumes stay and are found again",
+        ),
+        _ if matches!(error, ApiError::Taken { .. }) => (
+            ErrorKind::Unavailable,
+            "rename or delete the resource of that name in the Hetzner console",
+        ),
+        _ => (ErrorKind::Api, SEE_STATUS),
+    };
+    Error::new(kind, format!("cannot {action}"), hint).caused_by(error)
 }
 
-/// Trouble: its kind, and the error with its causes, outermost first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{}", .messages.first().map_or("something went wrong", String::as_str))]
-pub struct Trouble {
-    /// What kind.
-    pub kind: Kind,
-    /// The error and its causes.
-    pub messages: Vec<String>,
+/// Whether the request never left this machine's network.
+const fn is_offline(error: &ApiError) -> bool {
+    matches!(error, ApiError::Unreachable { unsent: true, .. })
 }
 
-impl Trouble {
-    /// With one message.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, messages: vec![message.into()] }
-    }
-
-    /// That of the API, when this was tried.
-    pub fn api(what: &str, error: &Error) -> Self {
-        let mut trouble = Self::with_causes(kind_of(error), error);
-        trouble.messages.insert(0, format!("cannot {what}"));
-        trouble
-    }
-
-    /// An error with its causes.
-    pub fn with_causes(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut messages = vec![error.to_string()];
-        let mut source = error.source();
-        while let Some(error) = source {
-            let text = error.to_string();
-            if messages.last() != Some(&text) {
-                messages.push(text);
-            }
-            source = error.source();
-        }
-        Self { kind, messages }
-    }
-
-    /// An error of the shim's own.
-    pub fn own(kind: Kind, failure: &Failure) -> Self {
-        let mut messages = vec![failure.to_string()];
-        messages.extend(failure.causes());
-        Self { kind, messages }
+/// Whether the answer, if any, does not come from a Hetzner API.
+const fn is_endpoint_wrong(error: &ApiError) -> bool {
+    match error {
+        ApiError::Endpoint(_) | ApiError::Unintelligible { .. } => true,
+        ApiError::Status { status, .. } => *status < 500 && *status != 429,
+        _ => false,
     }
 }
 
-fn kind_of(error: &Error) -> Kind {
-    match error.code() {
-        Some(Code::Unauthorized) => Kind::Token,
-        Some(Code::TokenReadonly | Code::Forbidden) => Kind::ReadOnlyToken,
-        Some(Code::ResourceLimitExceeded) => Kind::Quota,
-        Some(Code::ResourceUnavailable) => Kind::OutOfStock,
-        _ if error.is_outage() => Kind::Outage,
-        _ if matches!(error, Error::Taken { .. }) => Kind::Taken,
-        _ => Kind::Other,
+/// The next step where no location has a server.
+pub(super) const OUT_OF_STOCK: &str = "try again later, or list more values in `region` and \
+     `server_type`";
+
+/// Any other failure at Hetzner.
+pub(super) fn other(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Api, message, SEE_STATUS)
+}
+
+/// The agent of a server does not answer.
+pub(crate) fn silent(message: impl Into<String>) -> Error {
+    Error::new(
+        ErrorKind::AgentSilent,
+        message,
+        "run the command again; if that does not help, check that your network lets UDP port \
+         7777 through, or delete the server with `cargo burst down`",
+    )
+}
+
+/// An error of the connection to the agent of a server.
+pub(super) fn connection(error: ConnectionError) -> Error {
+    let hint = silent("").hint().to_owned();
+    match error {
+        ConnectionError::Version { .. } => Error::from(error).with_hint(
+            "`cargo burst down` deletes the server; the next command creates one from the \
+             newest image (`cargo burst image build`)",
+        ),
+        error => Error::from(error).with_hint(hint),
     }
 }

@@ -15,29 +15,29 @@ const KEEP_ALIVE_UNKNOWN: i64 = 300;
 
 /// All that is there of cargo-burst.
 #[derive(Debug, Default)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     /// Servers, also other owners'.
-    pub servers: Vec<Server>,
+    pub(crate) servers: Vec<Server>,
     /// Volumes, also other owners'.
-    pub volumes: Vec<Volume>,
+    pub(crate) volumes: Vec<Volume>,
 }
 
 /// What is there, and what is needed to make more.
 #[derive(Debug)]
-pub struct Stock {
+pub(crate) struct Stock {
     /// What is there.
-    pub inventory: Inventory,
+    pub(crate) inventory: Inventory,
     /// The firewall.
-    pub firewall: Option<Firewall>,
+    pub(crate) firewall: Option<Firewall>,
     /// Images that can be used, newest first.
-    pub images: Vec<Image>,
+    pub(crate) images: Vec<Image>,
     /// Server types with their prices, if they were asked for.
-    pub types: Vec<ServerType>,
+    pub(crate) types: Vec<ServerType>,
 }
 
 impl Inventory {
     /// Asks: two calls at once.
-    pub async fn ask(client: &Client) -> Result<Self, Error> {
+    pub(crate) async fn ask(client: &Client) -> Result<Self, Error> {
         let (servers, volumes) = (naming::ours(Some(SERVER)), naming::ours(Some(VOLUME)));
         let (servers, volumes) =
             tokio::try_join!(client.servers(&servers), client.volumes(&volumes))?;
@@ -45,12 +45,12 @@ impl Inventory {
     }
 
     /// The server of an owner.
-    pub fn server_of(&self, owner: &Owner) -> Option<&Server> {
+    pub(crate) fn server_of(&self, owner: &Owner) -> Option<&Server> {
         self.servers.iter().find(|server| is_of(&server.labels, owner))
     }
 
     /// The volume of an owner's project.
-    pub fn volume_of(&self, owner: &Owner, project: &ProjectKey) -> Option<&Volume> {
+    pub(crate) fn volume_of(&self, owner: &Owner, project: &ProjectKey) -> Option<&Volume> {
         self.volumes.iter().find(|volume| {
             is_of(&volume.labels, owner)
                 && volume.labels.get(PROJECT).map(String::as_str) == Some(project.as_str())
@@ -60,7 +60,7 @@ impl Inventory {
 
 impl Stock {
     /// Asks: four calls at once, and a fifth for prices.
-    pub async fn ask(client: &Client, with_prices: bool) -> Result<Self, Error> {
+    pub(crate) async fn ask(client: &Client, with_prices: bool) -> Result<Self, Error> {
         let (firewalls, images) = (naming::ours(Some(FIREWALL)), naming::ours(Some(IMAGE)));
         let types = async {
             match with_prices {
@@ -80,12 +80,12 @@ impl Stock {
 }
 
 /// Whether labels are an owner's.
-pub fn is_of(labels: &Labels, owner: &Owner) -> bool {
+pub(crate) fn is_of(labels: &Labels, owner: &Owner) -> bool {
     labels.get(OWNER).map(String::as_str) == Some(owner.as_str())
 }
 
 /// What labels tell of a server's or volume's life.
-pub fn facts(labels: &Labels, created: i64) -> Facts {
+pub(crate) fn facts(labels: &Labels, created: i64) -> Facts {
     Facts {
         created,
         last_use: naming::last_use(labels, created),

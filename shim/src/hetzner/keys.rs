@@ -19,27 +19,27 @@ const DIGITS: usize = 16;
 
 /// Where the keys of an owner's servers are.
 #[derive(Clone, Debug)]
-pub struct KeyStore(PathBuf);
+pub(crate) struct KeyStore(PathBuf);
 
 /// A pair that is on disk.
 #[derive(Debug)]
-pub struct KeyPair {
+pub(crate) struct KeyPair {
     /// Its name, as it stands in the server's label.
-    pub name: String,
+    pub(crate) name: String,
     /// Ours.
-    pub shim: Identity,
+    pub(crate) shim: Identity,
     /// The agent's certificate.
-    pub agent: CertificateDer<'static>,
+    pub(crate) agent: CertificateDer<'static>,
 }
 
 impl KeyStore {
     /// In this directory, which is made when it is needed.
-    pub const fn new(directory: PathBuf) -> Self {
+    pub(crate) const fn new(directory: PathBuf) -> Self {
         Self(directory)
     }
 
     /// Makes a pair and keeps it. Returns its name, and what the server is to be told.
-    pub fn make(&self, gone_after_secs: u64) -> Result<(String, UserData), AgentError> {
+    pub(crate) fn make(&self, gone_after_secs: u64) -> Result<(String, UserData), AgentError> {
         let (agent, shim) = (Identity::generate()?, Identity::generate()?);
         let name = Digest::of(agent.certificate()).to_hex()[..DIGITS].to_owned();
         let directory = self.0.join(&name);
@@ -55,7 +55,7 @@ impl KeyStore {
     }
 
     /// The pair of this name.
-    pub fn load(&self, name: &str) -> Result<KeyPair, AgentError> {
+    pub(crate) fn load(&self, name: &str) -> Result<KeyPair, AgentError> {
         let directory = self.directory_of(name);
         Ok(KeyPair {
             name: name.to_owned(),
@@ -65,7 +65,7 @@ impl KeyStore {
     }
 
     /// Forgets all pairs but those of servers that still exist.
-    pub fn keep_only(&self, names: &[&str]) {
+    pub(crate) fn keep_only(&self, names: &[&str]) {
         for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
             if !names.iter().any(|name| entry.file_name() == *name) {
                 // Left over, it is merely of no use.

@@ -6,35 +6,35 @@
 //! clock.
 
 /// Seconds of a billed hour.
-pub const HOUR: i64 = 3600;
+pub(crate) const HOUR: i64 = 3600;
 
 /// Seconds before the end of a paid hour at which an idle server is deleted. Deleting
 /// takes some, and a failed call has to be tried again.
-pub const HOUR_MARGIN: i64 = 120;
+pub(crate) const HOUR_MARGIN: i64 = 120;
 
 /// Seconds for which another machine's keeper may be late with its labels, before
 /// somebody else deletes what it seems to have forgotten. It writes them twice in this
 /// time.
-pub const OTHERS_MARGIN: i64 = 20 * 60;
+pub(crate) const OTHERS_MARGIN: i64 = 20 * 60;
 
 /// What is known of a server or volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// When it was created.
-    pub created: i64,
+    pub(crate) created: i64,
     /// When it was last used.
-    pub last_use: i64,
+    pub(crate) last_use: i64,
     /// Whether a command uses it right now.
-    pub in_use: bool,
+    pub(crate) in_use: bool,
     /// Seconds that it is kept when idle; none: until it is deleted by hand.
-    pub keep_alive: Option<i64>,
+    pub(crate) keep_alive: Option<i64>,
     /// Whether a paid hour is used up.
-    pub keep_paid_hour: bool,
+    pub(crate) keep_paid_hour: bool,
 }
 
 /// What is to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It stays until then at least; look again then.
     KeepUntil(i64),
     /// It stays until it is deleted by hand.
@@ -44,13 +44,13 @@ pub enum Verdict {
 }
 
 /// The end of the hour that is paid at `now`.
-pub fn paid_until(created: i64, now: i64) -> i64 {
+pub(crate) fn paid_until(created: i64, now: i64) -> i64 {
     let age = (now - created).max(0);
     created + (age / HOUR + 1) * HOUR
 }
 
 /// Whether a server goes.
-pub fn server(facts: Facts, now: i64) -> Verdict {
+pub(crate) fn server(facts: Facts, now: i64) -> Verdict {
     let Some(keep_alive) = facts.keep_alive else { return Verdict::Keep };
     let idle_until = facts.last_use.max(facts.created) + keep_alive;
     if facts.in_use {
@@ -67,13 +67,13 @@ pub fn server(facts: Facts, now: i64) -> Verdict {
 }
 
 /// Whether a volume goes. Storage is billed by the time that it exists.
-pub fn volume(facts: Facts, now: i64) -> Verdict {
+pub(crate) fn volume(facts: Facts, now: i64) -> Verdict {
     server(Facts { keep_paid_hour: false, ..facts }, now)
 }
 
 /// The same for what another machine has made, as far as its labels tell: with a margin,
 /// since those are written now and then.
-pub fn of_others(facts: Facts) -> Facts {
+pub(crate) fn of_others(facts: Facts) -> Facts {
     Facts { last_use: facts.last_use + OTHERS_MARGIN, ..facts }
 }
 

@@ -8,16 +8,19 @@
 //! [`keys`] of its own), and [`sweep`] deletes what has had its time. When that is, is
 //! decided in [`lease`], without effects; [`cost_model`] tells what that costs. What goes wrong is told as [`error`].
 
-pub mod account;
-pub mod audit;
+pub(crate) mod account;
+pub(crate) mod audit;
 pub mod cost_model;
-pub mod dial;
-pub mod error;
-pub mod inventory;
-pub mod keys;
-pub mod lease;
-pub mod naming;
-pub mod provision;
-pub mod report;
-pub mod request;
-pub mod sweep;
+pub(crate) mod credentials;
+pub(crate) mod dial;
+pub(crate) mod error;
+pub(crate) mod inventory;
+pub(crate) mod keys;
+pub(crate) mod lease;
+pub(crate) mod naming;
+pub(crate) mod progress;
+pub(crate) mod provision;
+pub(crate) mod report;
+pub(crate) mod request;
+pub(crate) mod server;
+pub(crate) mod sweep;

@@ -11,37 +11,37 @@ use burst_hcloud::{Labels, Selector};
 use burst_protocol::Digest;
 
 /// On everything of ours: `managed-by=cargo-burst`.
-pub const MANAGED_BY: (&str, &str) = ("managed-by", "cargo-burst");
+pub(crate) const MANAGED_BY: (&str, &str) = ("managed-by", "cargo-burst");
 /// What it is: [`SERVER`], [`VOLUME`], [`FIREWALL`], [`IMAGE`].
-pub const ROLE: &str = "cargo-burst.role";
+pub(crate) const ROLE: &str = "cargo-burst.role";
 /// Whose it is.
-pub const OWNER: &str = "cargo-burst.owner";
+pub(crate) const OWNER: &str = "cargo-burst.owner";
 /// The owner's machine, for people.
-pub const HOST: &str = "cargo-burst.host";
+pub(crate) const HOST: &str = "cargo-burst.host";
 /// When it was last used, in unix seconds.
-pub const LAST_USE: &str = "cargo-burst.last-use";
+pub(crate) const LAST_USE: &str = "cargo-burst.last-use";
 /// Seconds that it is kept when idle, or `always`.
-pub const KEEP_ALIVE: &str = "cargo-burst.keep-alive";
+pub(crate) const KEEP_ALIVE: &str = "cargo-burst.keep-alive";
 /// Whether its paid hour is used up: `yes` or `no`.
-pub const KEEP_PAID_HOUR: &str = "cargo-burst.keep-paid-hour";
+pub(crate) const KEEP_PAID_HOUR: &str = "cargo-burst.keep-paid-hour";
 /// The keys by which its agent is known: see [`super::keys`].
-pub const KEYS: &str = "cargo-burst.keys";
+pub(crate) const KEYS: &str = "cargo-burst.keys";
 /// The project that a volume is for.
-pub const PROJECT: &str = "cargo-burst.project";
+pub(crate) const PROJECT: &str = "cargo-burst.project";
 /// The project's directory name, for people.
-pub const PROJECT_NAME: &str = "cargo-burst.project-name";
+pub(crate) const PROJECT_NAME: &str = "cargo-burst.project-name";
 
 /// A server.
-pub const SERVER: &str = "server";
+pub(crate) const SERVER: &str = "server";
 /// A volume.
-pub const VOLUME: &str = "volume";
+pub(crate) const VOLUME: &str = "volume";
 /// The firewall.
-pub const FIREWALL: &str = "firewall";
+pub(crate) const FIREWALL: &str = "firewall";
 /// A snapshot that servers are made from.
-pub const IMAGE: &str = "image";
+pub(crate) const IMAGE: &str = "image";
 
 /// The firewall's name; all owners share it.
-pub const FIREWALL_NAME: &str = "cargo-burst";
+pub(crate) const FIREWALL_NAME: &str = "cargo-burst";
 
 /// What keeps a thing until it is deleted by hand.
 const ALWAYS: &str = "always";
@@ -52,62 +52,62 @@ const DIGITS: usize = 16;
 /// Who owns servers: one installation of one user, made up once and kept in the state
 /// directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner(String);
+pub(crate) struct Owner(String);
 
 impl Owner {
     /// From what was kept, if it is one.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let fits = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         fits.then(|| Self(text.to_owned()))
     }
 
     /// From random bytes.
-    pub fn from_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(Digest::of(bytes).to_hex()[..DIGITS].to_owned())
     }
 
     /// Its text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The name of its server.
-    pub fn server_name(&self) -> String {
+    pub(crate) fn server_name(&self) -> String {
         format!("cargo-burst-{}", self.0)
     }
 
     /// The name of a project's volume in a location: one that replaces another in
     /// another location exists beside it for a while.
-    pub fn volume_name(&self, project: &ProjectKey, location: &str) -> String {
+    pub(crate) fn volume_name(&self, project: &ProjectKey, location: &str) -> String {
         format!("cargo-burst-{}-{}-{location}", self.0, project.0)
     }
 }
 
 /// A project, in names and labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct ProjectKey(String);
+pub(crate) struct ProjectKey(String);
 
 impl ProjectKey {
     /// Of a workspace's absolute path.
-    pub fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
         Self(Digest::of(path.as_os_str().as_bytes()).to_hex()[..DIGITS].to_owned())
     }
 
     /// From a label.
-    pub fn from_label(text: &str) -> Self {
+    pub(crate) fn from_label(text: &str) -> Self {
         Self(text.to_owned())
     }
 
     /// Its text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// All that is ours, or all of one role.
-pub fn ours(role: Option<&str>) -> Selector {
+pub(crate) fn ours(role: Option<&str>) -> Selector {
     let all = Selector::equals(MANAGED_BY.0, MANAGED_BY.1);
     match role {
         Some(role) => all.and(ROLE, role),
@@ -116,29 +116,29 @@ pub fn ours(role: Option<&str>) -> Selector {
 }
 
 /// The labels that tell what a thing is and whose.
-pub fn identity(role: &str, owner: &Owner) -> Labels {
+pub(crate) fn identity(role: &str, owner: &Owner) -> Labels {
     let pairs = [MANAGED_BY, (ROLE, role), (OWNER, owner.as_str())];
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 /// The labels that tell how long it is kept.
-pub fn lifetime(last_use: i64, keep_alive: Option<i64>) -> Labels {
+pub(crate) fn lifetime(last_use: i64, keep_alive: Option<i64>) -> Labels {
     let keep_alive = keep_alive.map_or_else(|| ALWAYS.to_owned(), |secs| secs.to_string());
     [(LAST_USE.to_owned(), last_use.to_string()), (KEEP_ALIVE.to_owned(), keep_alive)].into()
 }
 
 /// For people: on which machine it was made.
-pub fn host_label() -> String {
+pub(crate) fn host_label() -> String {
     to_value(&rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// When it was last used, as its labels tell; else when it was created.
-pub fn last_use(labels: &Labels, created: i64) -> i64 {
+pub(crate) fn last_use(labels: &Labels, created: i64) -> i64 {
     labels.get(LAST_USE).and_then(|text| text.parse().ok()).unwrap_or(created)
 }
 
 /// How long it is kept when idle; `fallback` where the labels do not tell.
-pub fn keep_alive(labels: &Labels, fallback: i64) -> Option<i64> {
+pub(crate) fn keep_alive(labels: &Labels, fallback: i64) -> Option<i64> {
     match labels.get(KEEP_ALIVE).map(String::as_str) {
         Some(ALWAYS) => None,
         Some(text) => Some(text.parse().unwrap_or(fallback)),

@@ -17,18 +17,20 @@ use burst_hcloud::firewall::{NewFirewall, Rule};
 use burst_hcloud::image::Image;
 use burst_hcloud::server::{NewServer, Server, ServerStatus};
 use burst_hcloud::volume::{NewVolume, Volume};
-use burst_hcloud::{Client, Code, Error, Id, Made};
+use burst_hcloud::{Client, Code, Error as ApiError, Id, Made};
 
 use super::dial::{self, AGENT_PORT, BOOT_DEADLINE, SILENCE_DEADLINE};
-use super::error::{Kind, Trouble};
+use super::error;
 use super::inventory::Stock;
 use super::keys::{KeyPair, KeyStore};
 use super::naming::{
     self, FIREWALL, FIREWALL_NAME, HOST, KEEP_PAID_HOUR, KEYS, Owner, PROJECT, PROJECT_NAME,
     SERVER, VOLUME,
 };
+use super::progress::Progress;
 use super::request::ServerRequest;
 use crate::connection::Connection;
+use crate::error::{Error, ErrorKind};
 
 /// How long server and volume may take to be made.
 const ACTION_DEADLINE: Duration = BOOT_DEADLINE;
@@ -40,48 +42,37 @@ const GONE_DEADLINE: Duration = Duration::from_secs(120);
 /// 16 seconds, as the Terraform provider does.
 const LOCKED_TRIES: u32 = 5;
 
-/// Who is told how it goes.
-pub trait Progress: Send + Sync {
-    /// What is being done.
-    fn step(&self, text: &str);
-    /// What the user should know.
-    fn warn(&self, text: &str);
-    /// Which disk the project will have, as the agent finds it: known long before the
-    /// server answers.
-    fn disk(&self, _device: &str) {}
-}
-
 /// What it takes to provision.
-pub struct Provision<'a> {
+pub(crate) struct Provision<'a> {
     /// The API.
-    pub client: &'a Client,
+    pub(crate) client: &'a Client,
     /// Whose things these are.
-    pub owner: &'a Owner,
+    pub(crate) owner: &'a Owner,
     /// The keys of servers.
-    pub keys: &'a KeyStore,
+    pub(crate) keys: &'a KeyStore,
     /// What is wished for.
-    pub request: &'a ServerRequest,
+    pub(crate) request: &'a ServerRequest,
     /// Who is told.
-    pub progress: &'a dyn Progress,
+    pub(crate) progress: &'a dyn Progress,
     /// The server whose agent has answered before.
-    pub answered: Option<Id>,
+    pub(crate) answered: Option<Id>,
 }
 
 /// What was provided.
 #[derive(Debug)]
-pub struct Provided {
+pub(crate) struct Provided {
     /// The server.
-    pub server: Server,
+    pub(crate) server: Server,
     /// Its keys.
-    pub keys: KeyPair,
+    pub(crate) keys: KeyPair,
     /// The way to its agent.
-    pub connection: Connection,
+    pub(crate) connection: Connection,
     /// The project's volume, attached or about to be.
-    pub volume: Volume,
+    pub(crate) volume: Volume,
     /// Whether the server is new.
-    pub fresh_server: bool,
+    pub(crate) fresh_server: bool,
     /// Whether the volume is new, and cold.
-    pub fresh_volume: bool,
+    pub(crate) fresh_volume: bool,
 }
 
 /// A server and its volume, made or adopted, with what is under way on them.
@@ -97,7 +88,7 @@ struct Pair {
 
 impl Provision<'_> {
     /// Provides a server with the project's volume, out of what is there.
-    pub async fn provide(&self, stock: Stock) -> Result<Provided, Trouble> {
+    pub(crate) async fn provide(&self, stock: Stock) -> Result<Provided, Error> {
         let volume = stock.inventory.volume_of(self.owner, &self.request.project).cloned();
         let pair = match stock.inventory.server_of(self.owner) {
             Some(server) if self.is_usable(server).await? => {
@@ -119,7 +110,7 @@ impl Provision<'_> {
     }
 
     /// Whether a server of ours can be gone on with; else it is gone when this returns.
-    async fn is_usable(&self, server: &Server) -> Result<bool, Trouble> {
+    async fn is_usable(&self, server: &Server) -> Result<bool, Error> {
         let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
         match (&server.status, self.keys.load(name)) {
             (ServerStatus::Deleting, _) => {}
@@ -129,29 +120,29 @@ impl Provision<'_> {
                 self.client
                     .delete_server(server.id)
                     .await
-                    .map_err(|error| Trouble::api("delete the server", &error))?;
+                    .map_err(|error| error::api("delete the server", &error))?;
             }
         }
         self.until_gone(server).await?;
         Ok(false)
     }
 
-    async fn until_gone(&self, server: &Server) -> Result<(), Trouble> {
+    async fn until_gone(&self, server: &Server) -> Result<(), Error> {
         self.progress.step("waiting until the last server is gone");
         let began = tokio::time::Instant::now();
         for looks in 0.. {
             let found = self.client.server(server.id).await;
-            match found.map_err(|error| Trouble::api("look for the server", &error))? {
+            match found.map_err(|error| error::api("look for the server", &error))? {
                 None => return Ok(()),
                 Some(_) if began.elapsed() > GONE_DEADLINE => break,
                 Some(_) => tokio::time::sleep(burst_hcloud::action::pause(looks)).await,
             }
         }
-        Err(Trouble::new(Kind::Other, format!("the server {} does not go away", server.id)))
+        Err(error::other(format!("the server {} was not deleted in time", server.id)))
     }
 
     /// A server is there: it needs the project's volume.
-    async fn on_server(&self, server: Server, volume: Option<Volume>) -> Result<Pair, Trouble> {
+    async fn on_server(&self, server: Server, volume: Option<Volume>) -> Result<Pair, Error> {
         let mut under_way = Vec::new();
         if server.status == ServerStatus::Off {
             self.progress.step("switching the server on");
@@ -159,7 +150,7 @@ impl Provision<'_> {
                 .client
                 .power_on(server.id)
                 .await
-                .map_err(|error| Trouble::api("switch the server on", &error))?;
+                .map_err(|error| error::api("switch the server on", &error))?;
         }
         let here = volume.filter(|volume| volume.location.name == server.location.name);
         let (volume, fresh_volume) = match here {
@@ -167,7 +158,7 @@ impl Provision<'_> {
             None => {
                 self.progress.step(&format!("creating a {} GB volume", self.request.volume_gb));
                 let made = self.new_volume(&server.location.name).await;
-                let made = made.map_err(|error| Trouble::api("create a volume", &error))?;
+                let made = made.map_err(|error| error::api("create a volume", &error))?;
                 let (volume, actions) = made.into_parts();
                 under_way.extend(actions);
                 (volume, true)
@@ -178,16 +169,19 @@ impl Provision<'_> {
     }
 
     /// Creates a server, in the first place that has one.
-    async fn create(&self, stock: &Stock, volume: Option<Volume>) -> Result<Pair, Trouble> {
+    async fn create(&self, stock: &Stock, volume: Option<Volume>) -> Result<Pair, Error> {
         if stock.images.is_empty() {
-            return Err(Trouble::new(Kind::NoImage, "there is no image to make a server from"));
+            return Err(Error::new(
+                ErrorKind::NoImage,
+                "there is no image to create a server from",
+                "create one with `cargo burst image build`",
+            ));
         }
         let at = volume.as_ref().map(|volume| volume.location.name.as_str());
         let mut refusals = Vec::new();
-        let (keys, user_data) = self
-            .keys
-            .make(self.request.gone_after_secs)
-            .map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
+        let (keys, user_data) = self.keys.make(self.request.gone_after_secs).map_err(|error| {
+            error::other("cannot create the keys of a server").caused_by(&error)
+        })?;
         for (server_type, location) in self.request.candidates(at) {
             let Some(image) = image_for(&server_type, &stock.images) else {
                 refusals.push(format!("{server_type}: there is no image of its architecture"));
@@ -216,13 +210,16 @@ impl Provision<'_> {
                 Err(refusal) => refusals.push(format!("{server_type} in {location}: {refusal}")),
             }
         }
-        let mut trouble = Trouble::new(Kind::OutOfStock, "no server can be had");
-        trouble.messages.extend(refusals);
-        Err(trouble)
+        let error = Error::new(
+            ErrorKind::Unavailable,
+            "no server is available in the locations and of the types that are set",
+            error::OUT_OF_STOCK,
+        );
+        Err(refusals.into_iter().fold(error, Error::cause))
     }
 
     /// Before money is spent.
-    fn check_price(&self, stock: &Stock, server_type: &str, location: &str) -> Result<(), Trouble> {
+    fn check_price(&self, stock: &Stock, server_type: &str, location: &str) -> Result<(), Error> {
         let Some(limit) = self.request.spend_at_most else { return Ok(()) };
         let known = stock.types.iter().find(|known| known.name == server_type);
         let price = known.and_then(|known| known.price_in(location));
@@ -230,12 +227,12 @@ impl Provision<'_> {
         if hourly <= limit {
             return Ok(());
         }
-        let mut trouble = Trouble::new(
-            Kind::TooExpensive,
-            format!("a {server_type} in {location} costs EUR {hourly:.2} for each started hour"),
-        );
-        trouble.messages.push(format!("no more than EUR {:.2} may be spent now", limit.max(0.0)));
-        Err(trouble)
+        Err(Error::new(
+            ErrorKind::CostLimit,
+            format!("a {server_type} in {location} costs EUR {hourly:.2} per started hour"),
+            "raise `--max-cost` or `monthly_budget`, or set a cheaper `server_type`",
+        )
+        .cause(format!("the limit is EUR {:.2}", limit.max(0.0))))
     }
 
     /// One candidate. The inner error is why another place may do better.
@@ -244,7 +241,7 @@ impl Provision<'_> {
         stock: &Stock,
         new: &mut NewServer,
         here: Option<Volume>,
-    ) -> Result<Result<Pair, String>, Trouble> {
+    ) -> Result<Result<Pair, String>, Error> {
         let ours = naming::identity(SERVER, self.owner);
         let location = new.location.clone();
         let server = async {
@@ -260,7 +257,7 @@ impl Provision<'_> {
                     Err(error) if is_volume_busy(&error) && !new.volumes.is_empty() => {
                         new.volumes.clear();
                     }
-                    made => return Result::<_, Trouble>::Ok((made, !new.volumes.is_empty())),
+                    made => return Result::<_, Error>::Ok((made, !new.volumes.is_empty())),
                 }
             }
         };
@@ -288,8 +285,8 @@ impl Provision<'_> {
             }
             Err(error) => return Err(self.explained(new, error).await),
         };
-        firewall.map_err(|error| Trouble::api("create the firewall", &error))?;
-        let volume = volume.map_err(|error| Trouble::api("create a volume", &error))?;
+        firewall.map_err(|error| error::api("create the firewall", &error))?;
+        let volume = volume.map_err(|error| error::api("create a volume", &error))?;
         let fresh_server = matches!(server, Made::Created(..));
         let (server, mut under_way) = server.into_parts();
         let (volume, fresh_volume, attached) = match (volume, here) {
@@ -299,7 +296,7 @@ impl Provision<'_> {
                 (volume, true, false)
             }
             (None, Some(volume)) => (volume, false, fresh_server && with_volume),
-            (None, None) => return Err(Trouble::new(Kind::Other, "there is no volume")),
+            (None, None) => return Err(error::other("the project has no volume")),
         };
         Ok(Ok(Pair { server, volume, under_way, attached, fresh_server, fresh_volume }))
     }
@@ -312,21 +309,22 @@ impl Provision<'_> {
     }
 
     /// Waits for what is under way, attaches the volume, and calls the agent meanwhile.
-    async fn bring_up(&self, pair: Pair) -> Result<Provided, Trouble> {
+    async fn bring_up(&self, pair: Pair) -> Result<Provided, Error> {
         let Pair { server, volume, under_way, attached, fresh_server, fresh_volume } = pair;
         let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
-        let keys =
-            self.keys.load(name).map_err(|error| Trouble::with_causes(Kind::Other, &error))?;
-        let address = server.address().ok_or_else(|| {
-            Trouble::new(Kind::Other, "the server has no public address: Hetzner gave it none")
+        let keys = self.keys.load(name).map_err(|error| {
+            error::other("the keys of the server are not on this machine").caused_by(&error)
         })?;
+        let address = server
+            .address()
+            .ok_or_else(|| error::other("Hetzner gave the server no public address"))?;
         let idle_timeout =
             IdleTimeout { gone_after: Duration::from_secs(self.request.gone_after_secs) };
         self.progress.disk(device_of(&volume));
         self.progress.step(if fresh_server { "the server boots" } else { "calling the server" });
         let ready = async {
             let waited = self.client.wait(under_way, ACTION_DEADLINE).await;
-            waited.map_err(|error| Trouble::api("make the server ready", &error))?;
+            waited.map_err(|error| error::api("make the server ready", &error))?;
             if !attached {
                 self.attach(&volume, &server).await?;
             }
@@ -352,8 +350,8 @@ impl Provision<'_> {
 
     /// Attaches a volume. The action is not waited for: the agent sees the disk when it
     /// is there.
-    async fn attach(&self, volume: &Volume, server: &Server) -> Result<(), Trouble> {
-        let failed = |error: &Error| Trouble::api("attach the project's volume", error);
+    async fn attach(&self, volume: &Volume, server: &Server) -> Result<(), Error> {
+        let failed = |error: &ApiError| error::api("attach the project's volume", error);
         for tried in 0.. {
             match self.client.attach_volume(volume.id, server.id).await {
                 Ok(_) => return Ok(()),
@@ -375,7 +373,7 @@ impl Provision<'_> {
                 Err(error) => return Err(failed(&error)),
             }
         }
-        Err(Trouble::new(Kind::Other, "the project's volume stays locked"))
+        Err(error::other("the project's volume stayed locked"))
     }
 
     fn server_labels(&self, keys: &str) -> burst_hcloud::Labels {
@@ -392,7 +390,7 @@ impl Provision<'_> {
         naming::lifetime(self.client.now().as_second(), keep_alive)
     }
 
-    async fn new_volume(&self, location: &str) -> Result<Made<Volume>, Error> {
+    async fn new_volume(&self, location: &str) -> Result<Made<Volume>, ApiError> {
         let ours = naming::identity(VOLUME, self.owner);
         let mut labels = ours.clone();
         labels.extend(self.lifetime(self.request.volume_keep_alive));
@@ -408,7 +406,7 @@ impl Provision<'_> {
         self.client.create_volume(&new, &ours).await
     }
 
-    async fn new_firewall(&self) -> Result<(), Error> {
+    async fn new_firewall(&self) -> Result<(), ApiError> {
         let labels: burst_hcloud::Labels = [naming::MANAGED_BY, (naming::ROLE, FIREWALL)]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into();
@@ -423,12 +421,12 @@ impl Provision<'_> {
 
     /// What the API calls invalid is mostly a name of the user's: which one, and what
     /// was perhaps meant?
-    async fn explained(&self, new: &NewServer, error: Error) -> Trouble {
-        let trouble = Trouble::api("create a server", &error);
+    async fn explained(&self, new: &NewServer, error: ApiError) -> Error {
+        let unexplained = error::api("create a server", &error);
         if error.code() != Some(&Code::InvalidInput) {
-            return trouble;
+            return unexplained;
         }
-        let Ok(types) = self.client.server_types().await else { return trouble };
+        let Ok(types) = self.client.server_types().await else { return unexplained };
         let known = types.iter().any(|known| known.name == new.server_type);
         if !known {
             let mut names: Vec<String> = types.into_iter().map(|known| known.name).collect();
@@ -438,7 +436,8 @@ impl Provision<'_> {
             });
             names.truncate(3);
             let message = format!("there is no server type `{}`", new.server_type);
-            return Trouble::new(Kind::ServerType(names), message);
+            let hint = format!("set `server_type`; did you mean {}?", names.join(", "));
+            return Error::new(ErrorKind::Unavailable, message, hint);
         }
         let mut places: Vec<String> =
             types.iter().flat_map(|known| &known.locations).map(|at| at.name.clone()).collect();
@@ -446,27 +445,28 @@ impl Provision<'_> {
         places.dedup();
         if !places.contains(&new.location) {
             let message = format!("there is no location `{}`", new.location);
-            return Trouble::new(Kind::Location(places), message);
+            let hint = format!("set `region` to one of {}", places.join(", "));
+            return Error::new(ErrorKind::Unavailable, message, hint);
         }
-        trouble
+        unexplained
     }
 }
 
-fn is_volume_busy(error: &Error) -> bool {
+fn is_volume_busy(error: &ApiError) -> bool {
     matches!(error.code(), Some(Code::Locked | Code::VolumeAlreadyAttached))
 }
 
 /// The name of a volume's device below `/dev/disk/by-id`.
-pub fn device_of(volume: &Volume) -> &str {
+pub(crate) fn device_of(volume: &Volume) -> &str {
     volume.linux_device.rsplit('/').next().unwrap_or_default()
 }
 
 /// Whether another place or type may do better.
-fn is_no_room(error: &Error) -> bool {
+fn is_no_room(error: &ApiError) -> bool {
     match error {
-        Error::Refused { code: Code::ResourceUnavailable | Code::PlacementError, .. } => true,
+        ApiError::Refused { code: Code::ResourceUnavailable | Code::PlacementError, .. } => true,
         // A type that this location does not have at all.
-        Error::Refused { code: Code::InvalidInput, message, .. } => {
+        ApiError::Refused { code: Code::InvalidInput, message, .. } => {
             message.contains("unsupported location")
         }
         _ => false,

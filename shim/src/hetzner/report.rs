@@ -5,108 +5,110 @@ use burst_hcloud::server::Server;
 use burst_hcloud::volume::Volume;
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, summary};
-use super::error::Trouble;
+use super::account::Account;
+use super::error;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, HOUR, Verdict};
 use super::naming::{self, HOST, IMAGE, PROJECT_NAME};
+use super::server::ServerSummary;
+use crate::error::Error;
 
 /// Hours by which a month's storage is billed.
 const HOURS_OF_MONTH: f64 = 730.0;
 
 /// What is there. All times are unix seconds, all prices without tax.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The API's time.
-    pub now: i64,
+    pub(crate) now: i64,
     /// Of all prices.
-    pub currency: String,
+    pub(crate) currency: String,
     /// Servers.
-    pub servers: Vec<ServerLine>,
+    pub(crate) servers: Vec<ServerLine>,
     /// Volumes.
-    pub volumes: Vec<VolumeLine>,
+    pub(crate) volumes: Vec<VolumeLine>,
     /// Images.
-    pub images: Vec<ImageLine>,
+    pub(crate) images: Vec<ImageLine>,
 }
 
 /// A server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ServerLine {
+pub(crate) struct ServerLine {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether it is this installation's.
-    pub own: bool,
+    pub(crate) own: bool,
     /// The machine that made it.
-    pub host: String,
+    pub(crate) host: String,
     /// Its type.
-    pub server_type: String,
+    pub(crate) server_type: String,
     /// Where it is.
-    pub location: String,
+    pub(crate) location: String,
     /// How it is, in the API's words.
-    pub status: String,
+    pub(crate) status: String,
     /// When it was created.
-    pub created: i64,
+    pub(crate) created: i64,
     /// When it was last used.
-    pub last_use: i64,
+    pub(crate) last_use: i64,
     /// Whether a command uses it now.
-    pub in_use: bool,
+    pub(crate) in_use: bool,
     /// Until when it is paid.
-    pub paid_until: i64,
+    pub(crate) paid_until: i64,
     /// When it is deleted if nobody uses it; none: by hand.
-    pub deleted_at: Option<i64>,
+    pub(crate) deleted_at: Option<i64>,
     /// What it has cost so far, with its address.
-    pub cost: f64,
+    pub(crate) cost: f64,
     /// What each further hour costs.
-    pub hourly: f64,
+    pub(crate) hourly: f64,
 }
 
 /// A volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct VolumeLine {
+pub(crate) struct VolumeLine {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether it is this installation's.
-    pub own: bool,
+    pub(crate) own: bool,
     /// The name of its project's directory.
-    pub project: String,
+    pub(crate) project: String,
     /// Where it is.
-    pub location: String,
+    pub(crate) location: String,
     /// GB.
-    pub gb: f64,
+    pub(crate) gb: f64,
     /// Whether it is attached.
-    pub attached: bool,
+    pub(crate) attached: bool,
     /// When it was last used.
-    pub last_use: i64,
+    pub(crate) last_use: i64,
     /// When it is deleted if nobody uses it; none: by hand.
-    pub deleted_at: Option<i64>,
+    pub(crate) deleted_at: Option<i64>,
     /// What it has cost so far.
-    pub cost: f64,
+    pub(crate) cost: f64,
 }
 
 /// An image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ImageLine {
+pub(crate) struct ImageLine {
     /// Its number.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Its description.
-    pub description: String,
+    pub(crate) description: String,
     /// When it was made.
-    pub created: i64,
+    pub(crate) created: i64,
     /// GB that are stored.
-    pub gb: f64,
+    pub(crate) gb: f64,
     /// What it costs in a month.
-    pub monthly: f64,
+    pub(crate) monthly: f64,
 }
 
 /// What a server has cost: every started hour.
-pub fn server_cost(created: i64, now: i64, hourly: f64) -> f64 {
+pub(crate) fn server_cost(created: i64, now: i64, hourly: f64) -> f64 {
     let hours = (lease::paid_until(created, now) - created) / HOUR;
     hours as f64 * hourly
 }
 
 impl Account {
     /// What is there; `all` also shows what other owners have made with this token.
-    pub async fn report(&self, all: bool) -> Result<Report, Trouble> {
+    pub(crate) async fn report(&self, all: bool) -> Result<Report, Error> {
         let images = naming::ours(Some(IMAGE));
         let asked = tokio::try_join!(
             Inventory::ask(&self.client),
@@ -114,7 +116,7 @@ impl Account {
             self.client.pricing()
         );
         let (inventory, images, pricing) =
-            asked.map_err(|error| Trouble::api("ask Hetzner what is there", &error))?;
+            asked.map_err(|error| error::api("ask Hetzner what is there", &error))?;
         let now = self.client.now().as_second();
         let is_meant = |labels| all || is_of(labels, &self.owner);
         let servers = inventory.servers.iter().filter(|one| is_meant(&one.labels));
@@ -138,7 +140,7 @@ impl Account {
 
     fn server_line(&self, server: &Server, pricing: &Pricing, now: i64) -> ServerLine {
         let facts = self.server_facts(server);
-        let summary = summary(server);
+        let summary = ServerSummary::of(server);
         let hourly = summary.hourly + pricing.ipv4_hourly(&summary.location);
         ServerLine {
             name: server.name.clone(),

@@ -6,36 +6,36 @@ use super::naming::ProjectKey;
 
 /// What a command wishes for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ServerRequest {
+pub(crate) struct ServerRequest {
     /// The project.
-    pub project: ProjectKey,
+    pub(crate) project: ProjectKey,
     /// Its directory's name, for people.
-    pub project_name: String,
+    pub(crate) project_name: String,
     /// Locations, in order of preference.
-    pub regions: Vec<String>,
+    pub(crate) regions: Vec<String>,
     /// Server types, in order of preference.
-    pub server_types: Vec<String>,
+    pub(crate) server_types: Vec<String>,
     /// Size of the project's volume.
-    pub volume_gb: u64,
+    pub(crate) volume_gb: u64,
     /// Seconds that the idle server is kept; none: until it is deleted by hand.
-    pub keep_alive: Option<i64>,
+    pub(crate) keep_alive: Option<i64>,
     /// Seconds that the idle volume is kept; none: likewise.
-    pub volume_keep_alive: Option<i64>,
+    pub(crate) volume_keep_alive: Option<i64>,
     /// Whether a paid hour is used up.
-    pub keep_paid_hour: bool,
+    pub(crate) keep_paid_hour: bool,
     /// Seconds beyond its time after which a forgotten server deletes itself; none: it
     /// does not.
-    pub dead_man: Option<u64>,
+    pub(crate) dead_man: Option<u64>,
     /// What the first hour of a new server may cost at most.
-    pub spend_at_most: Option<f64>,
+    pub(crate) spend_at_most: Option<f64>,
     /// Seconds of silence after which an end of the connection counts as gone.
-    pub gone_after_secs: u64,
+    pub(crate) gone_after_secs: u64,
 }
 
 impl ServerRequest {
     /// Where to try what, in order: a type in all locations, then the next type. The
     /// location of the project's volume comes first, if it is among those allowed.
-    pub fn candidates(&self, volume_at: Option<&str>) -> Vec<(String, String)> {
+    pub(crate) fn candidates(&self, volume_at: Option<&str>) -> Vec<(String, String)> {
         let mut regions: Vec<&String> = self.regions.iter().collect();
         regions.sort_by_key(|region| Some(region.as_str()) != volume_at);
         let pairs = self.server_types.iter().flat_map(|server_type| {

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use burst_hcloud::server::{Server, ServerStatus};
 use burst_hcloud::volume::Volume;
-use burst_hcloud::{Code, Error, Id, Labels};
+use burst_hcloud::{Code, Error as ApiError, Id, Labels};
 use burst_protocol::message::{FromShim, Lease, Will};
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Held, lock, summary};
+use super::account::{Account, Held, lock};
 use super::audit::Entry;
-use super::error::{Kind, Trouble};
+use super::error;
 use super::inventory::{Inventory, facts, is_of};
 use super::lease::{self, Facts, Verdict};
 use super::naming::{self, LAST_USE, PROJECT, ProjectKey};
-use super::provision::Progress;
+use super::progress::Progress;
+use super::server::ServerSummary;
 use crate::connection::Connection;
+use crate::error::{Error, ErrorKind};
 
 /// Seconds between two looks at the latest: others' things expire, too, and our labels
 /// have to be renewed.
@@ -36,39 +38,39 @@ const LOCKED_TRIES: u32 = 6;
 
 /// What was deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReapReport {
+pub(crate) struct ReapReport {
     /// Names of servers.
-    pub servers: Vec<String>,
+    pub(crate) servers: Vec<String>,
     /// Names of volumes.
-    pub volumes: Vec<String>,
+    pub(crate) volumes: Vec<String>,
     /// What could not be deleted now, and why; the next sweep tries again.
-    pub failed: Vec<String>,
+    pub(crate) failed: Vec<String>,
 }
 
 /// What is to be deleted by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DownOptions {
+pub(crate) struct DownOptions {
     /// Volumes as well.
-    pub with_volumes: bool,
+    pub(crate) with_volumes: bool,
     /// Also what other owners have made with this token.
-    pub all: bool,
+    pub(crate) all: bool,
 }
 
 impl Account {
     /// Whether it is time to sweep.
-    pub fn is_sweep_due(&self) -> bool {
+    pub(crate) fn is_sweep_due(&self) -> bool {
         let at = self.next_sweep.load(Ordering::Relaxed);
         at > 0 && self.client.now().as_second() >= at
     }
 
     /// Whether there is anything that has to be looked after.
-    pub fn holds_anything(&self) -> bool {
+    pub(crate) fn holds_anything(&self) -> bool {
         let in_use = lock(&self.uses).projects.values().any(|found| found.commands > 0);
         in_use || self.next_sweep.load(Ordering::Relaxed) > 0
     }
 
     /// Tells the agent that somebody looks after its server, if it has a last will.
-    pub async fn renew_lease(&self) {
+    pub(crate) async fn renew_lease(&self) {
         let Ok(held) = self.held.try_lock() else { return };
         let Some((server, connection)) =
             held.as_ref().map(|held| (held.server.clone(), held.connection.clone()))
@@ -101,7 +103,7 @@ impl Account {
     }
 
     /// Deletes what has had its time.
-    pub async fn sweep(&self) -> Result<ReapReport, Trouble> {
+    pub(crate) async fn sweep(&self) -> Result<ReapReport, Error> {
         // What fails is tried again soon, and not at once.
         let now = self.client.now().as_second();
         let turns = {
@@ -110,8 +112,8 @@ impl Account {
             uses.turns
         };
         // Nobody has to wait for us while the API does not answer.
-        let inventory = self.inventory().await.inspect_err(|trouble| {
-            if trouble.kind == Kind::Token {
+        let inventory = self.inventory().await.inspect_err(|error| {
+            if error.kind() == ErrorKind::Token {
                 // A token that is no good stays so: nothing can be looked after by it.
                 self.next_sweep.store(0, Ordering::Relaxed);
             }
@@ -168,11 +170,11 @@ impl Account {
     }
 
     /// Deletes servers, and volumes if asked, whatever their lease says.
-    pub async fn down(
+    pub(crate) async fn down(
         &self,
         options: DownOptions,
         progress: &dyn Progress,
-    ) -> Result<ReapReport, Trouble> {
+    ) -> Result<ReapReport, Error> {
         let inventory = self.inventory().await?;
         let mut held = self.held.lock().await;
         let is_meant = |labels: &Labels| options.all || is_of(labels, &self.owner);
@@ -200,9 +202,9 @@ impl Account {
         Ok(reaped)
     }
 
-    pub(super) async fn inventory(&self) -> Result<Inventory, Trouble> {
+    pub(super) async fn inventory(&self) -> Result<Inventory, Error> {
         let asked = Inventory::ask(&self.client).await;
-        asked.map_err(|error| Trouble::api("ask Hetzner what is there", &error))
+        asked.map_err(|error| error::api("ask Hetzner what is there", &error))
     }
 
     /// What is known of a server's life.
@@ -260,11 +262,11 @@ impl Account {
             None => self.end_unheld(server).await,
         }
         self.delete(Deletion::Server(server.id)).await.map_err(|error| {
-            Trouble::api(&format!("delete the server {}", server.name), &error).messages.join(": ")
+            error::api(&format!("delete the server {}", server.name), &error).one_line()
         })?;
         self.audit.append(&Entry::ServerDeleted {
             name: server.name.clone(),
-            server: summary(server),
+            server: ServerSummary::of(server),
             at: self.client.now().as_second(),
             reason: reason.to_owned(),
         });
@@ -287,7 +289,7 @@ impl Account {
         volume: &Volume,
         gone: &BTreeSet<Id>,
     ) -> Result<bool, String> {
-        let failed = |trouble: Trouble| trouble.messages.join(": ");
+        let failed = |error: Error| error.one_line();
         match (volume.server.filter(|server| !gone.contains(server)), held) {
             (Some(server), Some(held)) if held.server.id == server => {
                 let project = project_of(volume).unwrap_or_else(|| ProjectKey::from_label(""));
@@ -299,14 +301,14 @@ impl Account {
         }
         let what = format!("delete the volume {}", volume.name);
         let deleted = self.delete(Deletion::Volume(volume.id)).await;
-        deleted.map_err(|error| failed(Trouble::api(&what, &error)))?;
+        deleted.map_err(|error| failed(error::api(&what, &error)))?;
         let (name, at) = (volume.name.clone(), self.client.now().as_second());
         self.audit.append(&Entry::Volume { name, at, there: false });
         Ok(true)
     }
 
     /// Deletes, again and again while an action still has the thing locked.
-    async fn delete(&self, what: Deletion) -> Result<(), Error> {
+    async fn delete(&self, what: Deletion) -> Result<(), ApiError> {
         let mut tried = 0;
         loop {
             let deleted = match what {

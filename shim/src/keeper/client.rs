@@ -8,18 +8,20 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Handle;
 
 use super::directory::{KeeperDirectory, KeeperLock};
+use super::error::{keeper, lost};
 use super::message::{self, Ask, Event, Hello};
-use super::stream::{connect, lost};
+use super::stream::connect;
 use crate::background::{self, log_file};
 use crate::connection::VERSION;
-use crate::failure::Failure;
-use crate::hetzner::account::{Account, Credentials};
-use crate::hetzner::error::{Kind, Trouble};
-use crate::hetzner::provision::Progress;
-use crate::workspace::state::Directories;
+use crate::directories::{Directories, unusable};
+use crate::environment;
+use crate::error::{Error, ErrorKind};
+use crate::hetzner::account::Account;
+use crate::hetzner::credentials::Credentials;
+use crate::hetzner::progress::Progress;
 
 /// The name under which this program is a keeper.
-pub const KEEPER: &str = "cargo-burst-keeper";
+pub(crate) const KEEPER: &str = "cargo-burst-keeper";
 
 /// How long an old keeper may take to leave.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(20);
@@ -34,28 +36,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What a keeper is told of the environment: what HTTPS needs, and nothing that is secret.
-const PASSED_ON: [&str; 8] = [
-    "PATH",
-    "HOME",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
-];
-
 /// A command's socket to the keeper. While it is open, the command counts.
 #[derive(Debug)]
-pub struct CommandSession {
+pub(crate) struct CommandSession {
     _read: BufReader<OwnedReadHalf>,
     _write: OwnedWriteHalf,
 }
 
 /// Whoever can act for an account: a keeper that is there, or we, with its lock.
 #[derive(Debug)]
-pub enum AccountAccess {
+pub(crate) enum AccountAccess {
     /// A keeper is there.
     Keeper(KeeperDirectory),
     /// None is: the account is ours as long as we have the lock.
@@ -64,18 +54,17 @@ pub enum AccountAccess {
 
 impl AccountAccess {
     /// Finds out who it is.
-    pub fn find(
+    pub(crate) fn find(
         directories: &Directories,
         credentials: &Credentials,
         runtime: &Handle,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let directory = KeeperDirectory::open(&directories.state)?;
         match directory.take()? {
             None => Ok(Self::Keeper(directory)),
             Some(lock) => {
-                let state = directories.state.join("hetzner");
-                let account = Account::new(credentials, &state, runtime.clone());
-                Ok(Self::Own(account.map_err(Failure::Server)?, lock))
+                let account = Account::new(credentials, &directories.hetzner(), runtime.clone());
+                Ok(Self::Own(account?, lock))
             }
         }
     }
@@ -83,11 +72,11 @@ impl AccountAccess {
 
 /// Asks the keeper, which is started if there is none; `tell` hears what it does. The
 /// last event is returned, with the socket.
-pub async fn ask(
+pub(crate) async fn ask(
     directories: &Directories,
     ask: impl Fn() -> Ask,
     progress: &dyn Progress,
-) -> Result<(Event, CommandSession), Failure> {
+) -> Result<(Event, CommandSession), Error> {
     let directory = KeeperDirectory::open(&directories.state)?;
     let mut tries = Tries::begin();
     loop {
@@ -95,13 +84,13 @@ pub async fn ask(
         match converse(&directory, ask(), progress).await {
             Ok((Event::OtherVersion(_), _)) => {
                 let (event, _) = converse(&directory, Ask::Leave, progress).await?;
-                if let Event::Failed(trouble) = event {
-                    return Err(Failure::Server(trouble));
+                if let Event::Failed(error) = event {
+                    return Err(error);
                 }
                 wait_until_gone(&directory)?;
             }
             Err(failure) => tokio::time::sleep(tries.pause(failure)?).await,
-            Ok((Event::Failed(trouble), _)) => return Err(Failure::Server(trouble)),
+            Ok((Event::Failed(error), _)) => return Err(error),
             other => return other,
         }
     }
@@ -109,22 +98,21 @@ pub async fn ask(
 
 /// Tries to get through to a keeper.
 #[derive(Debug)]
-pub struct Tries {
+pub(crate) struct Tries {
     began: Instant,
     pause: Duration,
 }
 
 impl Tries {
     /// The first.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self { began: Instant::now(), pause: POLL_INTERVAL }
     }
 
     /// How long to wait after a failure before the next; the failure itself if it is of
     /// another kind or it was tried for long enough.
-    pub fn pause(&mut self, failure: Failure) -> Result<Duration, Failure> {
-        let is_keepers =
-            matches!(&failure, Failure::Server(trouble) if trouble.kind == Kind::Keeper);
+    pub(crate) fn pause(&mut self, failure: Error) -> Result<Duration, Error> {
+        let is_keepers = failure.kind() == ErrorKind::Keeper;
         if !is_keepers || self.began.elapsed() > PATIENCE {
             return Err(failure);
         }
@@ -135,16 +123,16 @@ impl Tries {
 }
 
 /// Asks a keeper that is there.
-pub async fn converse(
+pub(crate) async fn converse(
     directory: &KeeperDirectory,
     ask: Ask,
     progress: &dyn Progress,
-) -> Result<(Event, CommandSession), Failure> {
+) -> Result<(Event, CommandSession), Error> {
     let (mut read, mut write) = connect(directory).await?;
     let hello = Hello { version: VERSION.to_owned(), ask };
-    message::write(&mut write, &hello).await.map_err(lost)?;
+    message::write(&mut write, &hello).await.map_err(|error| lost(&error))?;
     loop {
-        match message::read(&mut read).await.map_err(lost)? {
+        match message::read(&mut read).await.map_err(|error| lost(&error))? {
             Event::Step(text) => progress.step(&text),
             Event::Warning(text) => progress.warn(&text),
             Event::Disk(device) => progress.disk(&device),
@@ -153,7 +141,7 @@ pub async fn converse(
     }
 }
 
-fn start_if_none(directory: &KeeperDirectory, directories: &Directories) -> Result<(), Failure> {
+fn start_if_none(directory: &KeeperDirectory, directories: &Directories) -> Result<(), Error> {
     if directory.is_taken()? {
         return Ok(());
     }
@@ -163,17 +151,15 @@ fn start_if_none(directory: &KeeperDirectory, directories: &Directories) -> Resu
     }
     let log = directory.log();
     let failed = |words: String| {
-        let mut trouble = Trouble::new(Kind::Keeper, "the keeper does not start");
-        trouble.messages.push(words);
-        trouble.messages.push(format!("its log is `{}`", log.display()));
-        Failure::Server(trouble)
+        keeper("the keeper does not start")
+            .cause(words)
+            .cause(format!("its log is `{}`", log.display()))
     };
-    let stderr =
-        log_file(&log).map_err(|source| Failure::Directory { path: log.clone(), source })?;
+    let stderr = log_file(&log).map_err(|source| unusable("open", &log, &source))?;
     let mut command = background::program(KEEPER);
     command.arg(&directories.state);
-    for name in PASSED_ON {
-        if let Some(value) = std::env::var_os(name) {
+    for name in ["PATH", "HOME"].into_iter().chain(environment::HTTPS) {
+        if let Some(value) = environment::variable(name) {
             command.env(name, value);
         }
     }
@@ -184,12 +170,11 @@ fn start_if_none(directory: &KeeperDirectory, directories: &Directories) -> Resu
     }
 }
 
-fn wait_until_gone(directory: &KeeperDirectory) -> Result<(), Failure> {
+fn wait_until_gone(directory: &KeeperDirectory) -> Result<(), Error> {
     let began = Instant::now();
     while directory.is_taken()? {
         if began.elapsed() > LEAVE_DEADLINE {
-            let words = "the keeper of another version does not leave";
-            return Err(Failure::Server(Trouble::new(Kind::Keeper, words)));
+            return Err(keeper("the keeper of another version does not exit"));
         }
         std::thread::sleep(POLL_INTERVAL);
     }

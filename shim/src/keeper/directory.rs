@@ -8,51 +8,47 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::failure::Failure;
+use crate::directories::unusable;
+use crate::error::Error;
 
 /// Bytes of a socket's path: `sun_path` less its NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The directory.
 #[derive(Clone, Debug)]
-pub struct KeeperDirectory(PathBuf);
+pub(crate) struct KeeperDirectory(PathBuf);
 
 /// Proof that nobody else is the keeper.
 #[derive(Debug)]
-pub struct KeeperLock {
+pub(crate) struct KeeperLock {
     _file: File,
 }
 
 impl KeeperDirectory {
     /// Below the state directory; made, for the user alone, if it is not there.
-    pub fn open(state: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(state: &Path) -> Result<Self, Error> {
         let path = state.join("keeper");
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
-            .map_err(|source| Failure::Directory { path: path.clone(), source })?;
+            .map_err(|source| unusable("create", &path, &source))?;
         Ok(Self(path))
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// The log.
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.0.join("keeper.log")
     }
 
     /// Takes the keeper's place; none if there is a keeper.
-    pub fn take(&self) -> Result<Option<KeeperLock>, Failure> {
+    pub(crate) fn take(&self) -> Result<Option<KeeperLock>, Error> {
         let file = self.lock_file("lock")?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 let path = self.0.join("pid");
                 std::fs::write(&path, format!("{}\n", std::process::id()))
-                    .map_err(|source| Failure::Directory { path, source })?;
+                    .map_err(|source| unusable("write", &path, &source))?;
                 Ok(Some(KeeperLock { _file: file }))
             }
             Err(_) => Ok(None),
@@ -60,35 +56,33 @@ impl KeeperDirectory {
     }
 
     /// Whether there is a keeper.
-    pub fn is_taken(&self) -> Result<bool, Failure> {
+    pub(crate) fn is_taken(&self) -> Result<bool, Error> {
         let file = self.lock_file("lock")?;
         // Shared, so that two who ask at once do not take each other for one.
         Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
 
     /// Taken by those who start a keeper, one after the other.
-    pub fn lock_start(&self) -> Result<File, Failure> {
+    pub(crate) fn lock_start(&self) -> Result<File, Error> {
         let file = self.lock_file("start.lock")?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|errno| {
-            Failure::Directory { path: self.0.join("start.lock"), source: errno.into() }
-        })?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .map_err(|errno| unusable("lock", &self.0.join("start.lock"), &errno.into()))?;
         Ok(file)
     }
 
-    fn lock_file(&self, name: &str) -> Result<File, Failure> {
+    fn lock_file(&self, name: &str) -> Result<File, Error> {
         let path = self.0.join(name);
-        File::create(&path).map_err(|source| Failure::Directory { path, source })
+        File::create(&path).map_err(|source| unusable("write", &path, &source))
     }
 
     /// The socket's path, and what keeps it valid. One that is too long for a socket is
     /// named by way of the opened directory.
-    pub fn socket(&self) -> Result<(PathBuf, Option<File>), Failure> {
+    pub(crate) fn socket(&self) -> Result<(PathBuf, Option<File>), Error> {
         let path = self.0.join("socket");
         if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
             return Ok((path, None));
         }
-        let directory = File::open(&self.0)
-            .map_err(|source| Failure::Directory { path: self.0.clone(), source })?;
+        let directory = File::open(&self.0).map_err(|source| unusable("open", &self.0, &source))?;
         let short = format!("/proc/self/fd/{}/socket", directory.as_raw_fd());
         Ok((PathBuf::from(short), Some(directory)))
     }

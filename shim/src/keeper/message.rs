@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::hetzner::account::{Credentials, ServerSummary};
-use crate::hetzner::error::Trouble;
+use crate::error::Error;
+use crate::hetzner::credentials::Credentials;
 use crate::hetzner::report::Report;
 use crate::hetzner::request::ServerRequest;
+use crate::hetzner::server::ServerSummary;
 use crate::hetzner::sweep::{DownOptions, ReapReport};
 
 /// Bytes of one line.
@@ -28,16 +29,16 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// The first line of a command.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Hello {
+pub(crate) struct Hello {
     /// The command's program version.
-    pub version: String,
+    pub(crate) version: String,
     /// What it wants.
-    pub ask: Ask,
+    pub(crate) ask: Ask,
 }
 
 /// What a command wants.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Ask {
+pub(crate) enum Ask {
     /// A server for a project.
     Reach {
         /// The token.
@@ -77,7 +78,7 @@ pub enum Ask {
 
 /// What the keeper says.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Event {
+pub(crate) enum Event {
     /// What is being done.
     Step(String),
     /// What the user should know.
@@ -95,32 +96,35 @@ pub enum Event {
     /// It is done.
     Done,
     /// It cannot be done.
-    Failed(Trouble),
+    Failed(Error),
     /// The keeper is of another version.
     OtherVersion(String),
 }
 
 /// A server that was reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// For streams.
-    pub ticket: u64,
+    pub(crate) ticket: u64,
     /// Where its agent is.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The project's disk.
-    pub device: String,
+    pub(crate) device: String,
     /// What it is and costs.
-    pub server: ServerSummary,
+    pub(crate) server: ServerSummary,
     /// Its age in seconds, by the API's clock.
-    pub age_secs: i64,
+    pub(crate) age_secs: i64,
     /// Whether it was made for this.
-    pub fresh_server: bool,
+    pub(crate) fresh_server: bool,
     /// Whether the volume was made for this.
-    pub fresh_volume: bool,
+    pub(crate) fresh_volume: bool,
 }
 
 /// Writes one line.
-pub async fn write<T: Serialize + Sync>(to: &mut OwnedWriteHalf, word: &T) -> io::Result<()> {
+pub(crate) async fn write<T: Serialize + Sync>(
+    to: &mut OwnedWriteHalf,
+    word: &T,
+) -> io::Result<()> {
     let mut line = serde_json::to_vec(word).map_err(io::Error::other)?;
     line.push(b'\n');
     to.write_all(&line).await
@@ -128,7 +132,9 @@ pub async fn write<T: Serialize + Sync>(to: &mut OwnedWriteHalf, word: &T) -> io
 
 /// Reads one line. Byte by byte behind a small buffer would lose what follows it, so
 /// the reader stays the same for the socket's whole life.
-pub async fn read<T: DeserializeOwned>(from: &mut BufReader<OwnedReadHalf>) -> io::Result<T> {
+pub(crate) async fn read<T: DeserializeOwned>(
+    from: &mut BufReader<OwnedReadHalf>,
+) -> io::Result<T> {
     use tokio::io::AsyncReadExt;
     let mut line = Vec::new();
     from.take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await?;

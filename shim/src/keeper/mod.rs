@@ -10,8 +10,9 @@
 //! Where no keeper runs and none is needed, as for `reap` out of a timer, a command holds
 //! the lock itself for a moment ([`client::AccountAccess`]).
 
-pub mod client;
-pub mod directory;
-pub mod message;
-pub mod service;
-pub mod stream;
+pub(crate) mod client;
+pub(crate) mod directory;
+pub(crate) mod error;
+pub(crate) mod message;
+pub(crate) mod service;
+pub(crate) mod stream;

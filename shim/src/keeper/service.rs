@@ -15,12 +15,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use super::directory::KeeperDirectory;
+use super::error::keeper;
 use super::message::{self, Ask, Event, Hello, Ready};
 use crate::connection::{Connection, VERSION};
-use crate::failure::Failure;
-use crate::hetzner::account::{Account, AccountName, Credentials, ReachedServer};
-use crate::hetzner::error::{Kind, Trouble};
-use crate::hetzner::provision::Progress;
+use crate::directories::unusable;
+use crate::error::Error;
+use crate::hetzner::account::{Account, ReachedServer};
+use crate::hetzner::credentials::{AccountName, Credentials};
+use crate::hetzner::error::silent;
+use crate::hetzner::progress::Progress;
 
 /// How often is looked whether a lease has run out. The clock that is asked is the wall
 /// clock, so a machine that was asleep sees at once what is over.
@@ -44,7 +47,7 @@ struct Service {
 }
 
 /// The whole program; the first argument is the state directory.
-pub fn main(arguments: &[String]) -> ExitCode {
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -61,7 +64,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|source| Failure::Directory { path: state.clone(), source })
+        .map_err(|source| keeper("cannot start the keeper's threads").caused_by(&source))
         .and_then(|runtime| {
             let served = runtime.block_on(serve(&state, runtime.handle().clone()));
             runtime.shutdown_background();
@@ -70,20 +73,20 @@ pub fn main(arguments: &[String]) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            tracing::error!("{failure}: {}", failure.causes().join(": "));
+            tracing::error!("{}", failure.one_line());
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(state: &Path, runtime: Handle) -> Result<(), Failure> {
+async fn serve(state: &Path, runtime: Handle) -> Result<(), Error> {
     let directory = KeeperDirectory::open(state)?;
     let Some(_lock) = directory.take()? else { return Ok(()) };
     let (path, _directory) = directory.socket()?;
     // Of a keeper that was killed.
     drop(std::fs::remove_file(&path));
-    let listener = UnixListener::bind(&path)
-        .map_err(|source| Failure::Directory { path: path.clone(), source })?;
+    let listener =
+        UnixListener::bind(&path).map_err(|source| unusable("listen on", &path, &source))?;
     let service = Arc::new(Service {
         state: state.join("hetzner"),
         runtime,
@@ -153,7 +156,7 @@ async fn keep(service: &Arc<Service>) {
             if account.is_sweep_due() {
                 match account.sweep().await {
                     Ok(reaped) => tracing::info!("reaped: {reaped:?}"),
-                    Err(trouble) => tracing::warn!("no sweep: {}", trouble.messages.join(": ")),
+                    Err(error) => tracing::warn!("cannot reap: {}", error.one_line()),
                 }
             }
         }
@@ -194,7 +197,7 @@ impl Service {
             Ask::Reach { credentials, request, anew } => {
                 let account = match self.account(&credentials) {
                     Ok(account) => account,
-                    Err(trouble) => return failed(&mut write, trouble).await,
+                    Err(error) => return failed(&mut write, error).await,
                 };
                 let (teller, told) = teller();
                 let reached = account.reach(&request, anew, &teller);
@@ -208,7 +211,7 @@ impl Service {
                 match reached {
                     // The command is gone: what was begun bears our labels.
                     None => Ok(()),
-                    Some(Err(trouble)) => failed(&mut write, trouble).await,
+                    Some(Err(error)) => failed(&mut write, error).await,
                     Some(Ok(reached)) => self.hold(reached, &mut read, &mut write).await,
                 }
             }
@@ -218,7 +221,7 @@ impl Service {
             }
             Ask::Leave if lock(&self.talks).0 > 1 => {
                 let words = format!("commands of another version ({VERSION}) are still running");
-                failed(&mut write, Trouble::new(Kind::Keeper, words)).await
+                failed(&mut write, keeper(words)).await
             }
             Ask::Leave => {
                 self.leaving.notify_one();
@@ -244,16 +247,16 @@ impl Service {
                 Ask::Reap { credentials } => {
                     self.account(&credentials)?.sweep().await.map(Event::Reaped)
                 }
-                _ => Err(Trouble::new(Kind::Keeper, "that is no question")),
+                _ => Err(keeper("the keeper does not know this request")),
             }
         };
         match told_meanwhile(write, told, answered).await {
             Ok(event) => message::write(write, &event).await,
-            Err(trouble) => failed(write, trouble).await,
+            Err(error) => failed(write, error).await,
         }
     }
 
-    fn account(&self, credentials: &Credentials) -> Result<Arc<Account>, Trouble> {
+    fn account(&self, credentials: &Credentials) -> Result<Arc<Account>, Error> {
         let mut accounts = lock(&self.accounts);
         if let Some(account) = accounts.get(&credentials.account()) {
             return Ok(account.clone());
@@ -295,8 +298,8 @@ async fn gone(read: &mut BufReader<OwnedReadHalf>) {
     while message::read::<serde_json::Value>(read).await.is_ok() {}
 }
 
-async fn failed(write: &mut OwnedWriteHalf, trouble: Trouble) -> std::io::Result<()> {
-    message::write(write, &Event::Failed(trouble)).await
+async fn failed(write: &mut OwnedWriteHalf, error: Error) -> std::io::Result<()> {
+    message::write(write, &Event::Failed(error)).await
 }
 
 /// Passes on what is told while something is under way.
@@ -348,13 +351,13 @@ async fn carry(
     mut read: BufReader<OwnedReadHalf>,
     mut write: OwnedWriteHalf,
 ) -> std::io::Result<()> {
-    let opened = match connection.as_ref().and_then(|connection| connection.quic()) {
-        Some(connection) => connection.open_bi().await.ok(),
+    let opened = match &connection {
+        Some(connection) => connection.quic().open_bi().await.ok(),
         None => None,
     };
     let Some((mut send, mut receive)) = opened else {
-        let trouble = Trouble::new(Kind::Silent, "the connection to the server is lost");
-        return failed(&mut write, trouble).await;
+        let error = silent("the connection to the server is lost");
+        return failed(&mut write, error).await;
     };
     message::write(&mut write, &Event::Opened).await?;
     let upwards = async {

@@ -11,28 +11,28 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::directory::KeeperDirectory;
+use super::error::lost;
 use super::message::{self, Ask, Event, Hello, Ready};
 use crate::connection::VERSION;
-use crate::failure::Failure;
-use crate::hetzner::error::{Kind, Trouble};
+use crate::error::Error;
 
 /// Bytes that wait at most for a server that is still to come.
-pub const WAITING_BYTES_MAX: usize = 64 << 20;
+pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Whether the server is there.
 #[derive(Clone, Debug)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// Not yet.
     Awaited,
     /// Since then.
     There(Box<Ready>, Instant),
     /// It will not come.
-    Failed(Trouble),
+    Failed(Error),
 }
 
 /// Where to open streams.
 #[derive(Clone, Debug)]
-pub struct KeeperRoute {
+pub(crate) struct KeeperRoute {
     directory: KeeperDirectory,
     arrival: watch::Receiver<Arrival>,
     runtime: Handle,
@@ -40,7 +40,7 @@ pub struct KeeperRoute {
 
 impl KeeperRoute {
     /// To what arrives.
-    pub const fn new(
+    pub(crate) const fn new(
         directory: KeeperDirectory,
         arrival: watch::Receiver<Arrival>,
         runtime: Handle,
@@ -49,7 +49,7 @@ impl KeeperRoute {
     }
 
     /// What has arrived so far, and when.
-    pub fn ready(&self) -> Option<(Ready, Instant)> {
+    pub(crate) fn ready(&self) -> Option<(Ready, Instant)> {
         match &*self.arrival.borrow() {
             Arrival::There(ready, at) => Some((Ready::clone(ready), *at)),
             Arrival::Awaited | Arrival::Failed(_) => None,
@@ -57,42 +57,42 @@ impl KeeperRoute {
     }
 
     /// Where the agent is, once that is known.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         let unknown = || SocketAddr::from(([0, 0, 0, 0], crate::hetzner::dial::AGENT_PORT));
         self.ready().map_or_else(unknown, |(ready, _)| ready.address)
     }
 
     /// Waits until the server is there. Not within async code.
-    pub fn wait(&self) -> Result<(), Failure> {
+    pub(crate) fn wait(&self) -> Result<(), Error> {
         self.runtime.block_on(self.arrived()).map(drop)
     }
 
-    async fn arrived(&self) -> Result<Ready, Failure> {
+    async fn arrived(&self) -> Result<Ready, Error> {
         let mut arrival = self.arrival.clone();
         let seen = arrival.wait_for(|arrival| !matches!(arrival, Arrival::Awaited)).await;
         match seen.as_deref() {
             Ok(Arrival::There(ready, _)) => Ok(Ready::clone(ready)),
-            Ok(Arrival::Failed(trouble)) => Err(Failure::Server(trouble.clone())),
-            Ok(Arrival::Awaited) | Err(_) => Err(lost(std::io::ErrorKind::BrokenPipe.into())),
+            Ok(Arrival::Failed(error)) => Err(error.clone()),
+            Ok(Arrival::Awaited) | Err(_) => Err(lost(&std::io::ErrorKind::BrokenPipe.into())),
         }
     }
 
     /// Opens a stream.
-    pub async fn open(&self) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), Failure> {
+    pub(crate) async fn open(&self) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), Error> {
         let ticket = self.arrived().await?.ticket;
         let (mut read, mut write) = connect(&self.directory).await?;
         let hello = Hello { version: VERSION.to_owned(), ask: Ask::Stream { ticket } };
-        message::write(&mut write, &hello).await.map_err(lost)?;
-        match message::read(&mut read).await.map_err(lost)? {
+        message::write(&mut write, &hello).await.map_err(|error| lost(&error))?;
+        match message::read(&mut read).await.map_err(|error| lost(&error))? {
             Event::Opened => Ok((read, write)),
-            Event::Failed(trouble) => Err(Failure::Server(trouble)),
-            _ => Err(lost(std::io::ErrorKind::InvalidData.into())),
+            Event::Failed(error) => Err(error),
+            _ => Err(lost(&std::io::ErrorKind::InvalidData.into())),
         }
     }
 
     /// Opens a stream when the server is there, and carries what has waited, and all
     /// that follows. If it does not come, both directions just end.
-    pub async fn carry(self, waiting: DuplexStream) {
+    pub(crate) async fn carry(self, waiting: DuplexStream) {
         let Ok((mut read, mut write)) = self.open().await else { return };
         let (mut from_us, mut to_us) = tokio::io::split(waiting);
         let upwards = async {
@@ -111,16 +111,9 @@ impl KeeperRoute {
 /// Connects to the keeper's socket.
 pub(super) async fn connect(
     directory: &KeeperDirectory,
-) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), Failure> {
+) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), Error> {
     let (path, _directory) = directory.socket()?;
-    let stream = UnixStream::connect(path).await.map_err(lost)?;
+    let stream = UnixStream::connect(path).await.map_err(|error| lost(&error))?;
     let (read, write) = stream.into_split();
     Ok((BufReader::new(read), write))
-}
-
-/// The keeper is gone, or not itself.
-pub(super) fn lost(error: std::io::Error) -> Failure {
-    let mut trouble = Trouble::with_causes(Kind::Keeper, &error);
-    trouble.messages.insert(0, "the keeper does not answer".into());
-    Failure::Server(trouble)
 }

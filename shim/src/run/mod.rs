@@ -1,96 +1,107 @@
 //! One `cargo burst VERB`, from the workspace to the exit code.
 //!
-//! The agent is reached while the workspace is scanned. One flight carries the
-//! request and, if it is known what the agent holds, all that differs. Then the
-//! agent has the word: it asks for what it lacks, passes on what cargo writes, and
-//! in the end names what came of it.
+//! 1. Workspace, settings and plan are [prepared](prepare).
+//! 2. The agent is reached while the workspace is scanned.
+//! 3. The [exchange] sends the request and what differs ([syncing]),
+//! 4. waits until the agent's tree is as needed,
+//! 5. passes on cargo's output and the user's input ([running]),
+//! 6. and fetches the results ([returning]).
+//! 7. One line [sums up](summary) where cargo ran and what that cost.
+//!
+//! A file that changes while it is sent, an agent that is shutting down and a stale
+//! memory of the agent's state are handled by trying again, a bounded number of times.
 
-pub mod environment;
-pub mod exchange;
+mod base;
+mod cost_limit;
+mod exchange;
+mod forwarding;
+mod prepare;
+mod returning;
+mod running;
+mod summary;
+mod syncing;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use burst_protocol::message::{Ending, FailureKind};
-use burst_sync::SyncError;
+use burst_protocol::message::Ending;
 use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
 
-use crate::agent::ReachedAgent;
-use crate::agent::local::{self, LocalProvider};
-use crate::agent::remote::{self, HetznerProvider};
+use self::cost_limit::cost_limit;
+use self::exchange::{Exchange, Exchanged};
+use self::prepare::{Prepared, load_settings};
+use self::summary::Summary;
+use crate::agent::remote::server_request;
+use crate::agent::{Provider, ReachedAgent};
 use crate::arguments::RunArguments;
-use crate::failure::Failure;
-use crate::hetzner::account::ServerSummary;
-use crate::hetzner::audit::{self, AuditLog, Entry};
-use crate::hetzner::error::{Kind, Trouble};
-use crate::hetzner::report::server_cost;
+use crate::connection::ConnectionError;
+use crate::directories::Directories;
+use crate::error::{Error, ErrorKind};
 use crate::hetzner::request::ServerRequest;
-use crate::plan;
-use crate::run::exchange::{Exchange, Prepared, Timing};
 use crate::settings::Settings;
 use crate::terminal::signals::Signals;
-use crate::terminal::{Terminal, bytes, can_ask, seconds};
-use crate::workspace::Workspace;
+use crate::terminal::{Terminal, can_ask, seconds};
+use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
 use crate::workspace::sources::Sources;
-use crate::workspace::state::{Directories, WorkspaceState};
+use crate::workspace::state::WorkspaceState;
 
-/// How often a sync begins again because files change under its hands.
+/// How often the exchange is tried before its error ends the command.
 const ATTEMPTS_MAX: usize = 4;
 
 /// What one command works with.
-pub struct Session<'a> {
-    /// Where cargo is called.
-    pub directory: PathBuf,
-    /// Who prints.
-    pub terminal: &'a Arc<Terminal>,
-    /// The network's runtime.
-    pub runtime: Handle,
-    /// Ours.
-    pub directories: Directories,
-    /// What is asked for.
-    pub run: &'a RunArguments,
-    /// Where the time went.
-    pub(crate) timing: Mutex<Timing>,
+pub(crate) struct Session<'a> {
+    /// The working directory.
+    pub(crate) directory: PathBuf,
+    /// Prints.
+    pub(crate) terminal: &'a Arc<Terminal>,
+    /// Runs the network.
+    pub(crate) runtime: Handle,
+    /// Cache, state and configuration.
+    pub(crate) directories: Directories,
+    /// The verb, its arguments and flags.
+    pub(crate) run: &'a RunArguments,
+}
+
+/// A workspace that was scanned.
+struct Scanned {
+    state: WorkspaceState,
+    sources: Sources,
 }
 
 impl Session<'_> {
-    /// Runs it.
-    pub fn run(&self) -> Result<Ending, Failure> {
+    /// Runs the command. Blocks: not for async code.
+    pub(crate) fn run(&self) -> Result<Ending, Error> {
         let began = Instant::now();
         let signals = Signals::listen(&self.runtime);
-        let (prepared, provider) = self.prepare()?;
-        // The agent is reached while the workspace is scanned.
+        self.terminal.begin("reading the workspace");
+        let prepared = Prepared::new(self.run, &self.directory, &self.directories, self.terminal)?;
+        let provider = prepared.provider(&self.directories);
+        let request = self.server_request(&prepared)?;
         let (reached, scanned) = std::thread::scope(|scope| {
-            let reaching = scope.spawn(|| self.reach(&provider, false));
-            let scanned = self.scan(&prepared, provider.name());
-            (reaching.join().unwrap_or(Err(Failure::AgentEnding)), scanned)
+            let reaching = scope.spawn(|| self.reach(&provider, request.as_ref(), false));
+            let scanned = self.scan(&prepared, &provider);
+            let reached = reaching.join();
+            (reached.unwrap_or_else(|_| Err(ConnectionError::Ending.into())), scanned)
         });
-        let (mut state, mut sources) = scanned?;
-        let mut reached = reached?;
+        let (mut scanned, mut reached) = (scanned?, reached?);
         if !reached.is_remote() {
             self.terminal.quiet();
         }
         if reached.started {
             self.terminal.say(
-                "no Hetzner token, so cargo runs through an agent on this machine; with \
-                 HCLOUD_TOKEN set it runs on a server",
+                "cargo runs through an agent on this machine, since no Hetzner token is set; \
+                 `cargo burst init` sets one",
             );
         }
-        let mut exchange = |reached: &ReachedAgent, sources| {
-            self.exchange(&prepared, &mut state, sources, reached, &signals)
-        };
-        let mut exchanged = exchange(&reached, sources);
-        let silent = matches!(exchanged, Err(Failure::Silent { .. })) && reached.is_remote();
-        if silent || matches!(exchanged, Err(Failure::AgentEnding)) {
-            // It was about to end when we came, or the warm connection led nowhere any
-            // more: the next one will be there for us.
+        let mut exchanged = self.exchange(&prepared, &mut scanned, &reached, &signals);
+        if is_worth_reaching_again(&exchanged, &reached) {
             provider.wait_until_ended()?;
-            reached = self.reach(&provider, true)?;
-            sources = self.scan(&prepared, provider.name())?.1;
-            exchanged = exchange(&reached, sources);
+            reached = self.reach(&provider, request.as_ref(), true)?;
+            scanned = self.scan(&prepared, &provider)?;
+            exchanged = self.exchange(&prepared, &mut scanned, &reached, &signals);
         }
         self.terminal.quiet();
         signals.stop_forwarding();
@@ -98,163 +109,63 @@ impl Session<'_> {
             reached.connection.abandon();
             return Ok(Ending::Signaled(signal));
         }
-        let traffic = reached.connection.bytes();
-        match exchanged {
-            Ok(ending) => {
-                self.terminal.detail(&format!(
-                    "in all: {} bytes sent, {} bytes received",
-                    traffic.0, traffic.1
-                ));
-                let ready = reached.ready();
-                let server = ready.as_ref().map(|(ready, at)| remote::by_our_clock(ready, *at));
-                let place = place_of(server.as_ref());
-                if let Some((ready, at)) = ready {
-                    let reach = at.saturating_duration_since(began);
-                    self.record(began, reach, ready.fresh_server);
-                }
-                self.runtime.block_on(reached.connection.close());
-                self.terminal.say(&format!(
-                    "{place}, {}, {} sent, {} received",
-                    seconds(began.elapsed()),
-                    bytes(traffic.0),
-                    bytes(traffic.1)
-                ));
-                Ok(ending)
-            }
-            Err(failure) => {
-                reached.connection.abandon();
-                Err(failure)
-            }
+        let exchanged = exchanged.inspect_err(|_| reached.connection.abandon())?;
+        summary::record(&self.directories, self.run, &reached, exchanged.timing, began);
+        let summary = Summary::of(&reached);
+        self.runtime.block_on(reached.connection.close());
+        summary.print(self.terminal, began.elapsed());
+        Ok(exchanged.ending)
+    }
+
+    /// What is asked of the keeper; `None` where no server is used.
+    fn server_request(&self, prepared: &Prepared) -> Result<Option<ServerRequest>, Error> {
+        let Prepared { settings, workspace, keep_alive, .. } = prepared;
+        if settings.hetzner_token.is_none() {
+            return Ok(None);
         }
+        let max_cost = self.run.flags.max_cost;
+        let limit = cost_limit(&self.directories, settings, max_cost, self.terminal)?;
+        server_request(settings, *keep_alive, limit, &workspace.root).map(Some)
     }
 
-    /// What is wanted, and of whom.
-    fn prepare(&self) -> Result<(Prepared, Provider), Failure> {
-        self.terminal.begin("looking at the workspace");
-        let mut workspace = Workspace::find(&self.directory, &self.run.arguments)?;
-        let variable = |name: &str| std::env::var(name).ok();
-        let settings =
-            Settings::load(&self.directories.config_home, Some(&workspace.root), variable)?;
-        let environment =
-            environment::forwarded(self.terminal, &settings.forward_env, &self.run.flags.env);
-        let has_library = workspace.has_library(&self.run.arguments);
-        let plan = plan::plan(self.run, has_library);
-        let keep_alive_secs = match self.run.flags.no_reap {
-            true => u64::MAX >> 1,
-            false => self.run.flags.keep_alive.unwrap_or(settings.keep_alive_secs),
-        };
-        let provider = match HetznerProvider::of(&self.directories, &settings) {
-            Some(provider) => {
-                workspace.add_configuration_of_home();
-                let limit = self.spend_at_most(&settings)?;
-                let request = remote::request(&settings, &self.run.flags, limit, &workspace.root)?;
-                Provider::Hetzner { provider, request: Box::new(request) }
-            }
-            None => Provider::Local(LocalProvider::new(&self.directories, keep_alive_secs)),
-        };
-        let prepared = Prepared { workspace, settings, plan, environment, keep_alive_secs };
-        Ok((prepared, provider))
-    }
-
-    /// Where the time of an exchange went.
-    pub(crate) fn took(&self, timing: Timing) {
-        *self.timing.lock().unwrap_or_else(PoisonError::into_inner) = timing;
-    }
-
-    /// Writes down what it took.
-    fn record(&self, began: Instant, reach: Duration, cold: bool) {
-        let total = began.elapsed();
-        let Timing { sync, run } = *self.timing.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = burst_hcloud::Timestamp::now().as_second();
-        let command = audit::Command {
-            verb: self.run.verb.name().unwrap_or("other").to_owned(),
-            began: now - i64::try_from(total.as_secs()).unwrap_or(0),
-            reach_secs: reach.as_secs_f64(),
-            sync_secs: sync.as_secs_f64(),
-            run_secs: run.as_secs_f64(),
-            total_secs: total.as_secs_f64(),
-            cold,
-        };
-        let state = self.directories.state.join("hetzner");
-        AuditLog::new(&state).append(&Entry::Command(Box::new(command)));
-    }
-
-    /// What a new server may cost, by the flag and by what is left of the budget.
-    fn spend_at_most(&self, settings: &Settings) -> Result<Option<f64>, Failure> {
-        let state = self.directories.state.join("hetzner");
-        let left = match settings.monthly_budget {
-            None => None,
-            Some(budget) => {
-                let entries = AuditLog::new(&state).read().map_err(|source| {
-                    Failure::Directory { path: state.join("audit.jsonl"), source }
-                })?;
-                let now = burst_hcloud::Timestamp::now();
-                let spent = audit::spent_since(&entries, audit::month_of(now), now.as_second());
-                Some(budget - spent)
-            }
-        };
-        if let Some(left) = left.filter(|left| *left <= 0.0) {
-            let words = format!("the monthly budget is used up, by EUR {:.2}", -left);
-            if !can_ask() || !self.terminal.ask(&format!("{words}. Go on?")) {
-                return Err(Failure::Server(Trouble::new(Kind::TooExpensive, words)));
-            }
-            return Ok(self.run.flags.max_cost);
-        }
-        let limits = self.run.flags.max_cost.into_iter().chain(left);
-        Ok(limits.min_by(f64::total_cmp))
-    }
-
-    fn reach(&self, provider: &Provider, anew: bool) -> Result<ReachedAgent, Failure> {
-        match provider {
-            Provider::Local(provider) => provider.reach(&self.runtime),
-            Provider::Hetzner { provider, request } => {
-                let reached = provider.reach(&self.runtime, request, anew, self.terminal);
-                match reached {
-                    Err(Failure::Server(trouble))
-                        if trouble.kind == Kind::TooExpensive
-                            && can_ask()
-                            && self
-                                .terminal
-                                .ask(&format!("{}. Go on?", trouble.messages.join(": "))) =>
-                    {
-                        let request =
-                            ServerRequest { spend_at_most: None, ..ServerRequest::clone(request) };
-                        provider.reach(&self.runtime, &request, anew, self.terminal)
-                    }
-                    reached => reached,
-                }
-            }
-        }
-    }
-
-    fn scan(
+    /// Reaches the agent; `anew` where the connection at hand does not work. A server
+    /// that would cost more than the limit is asked about on a terminal.
+    fn reach(
         &self,
-        prepared: &Prepared,
-        provider: &str,
-    ) -> Result<(WorkspaceState, Sources), Failure> {
+        provider: &Provider,
+        request: Option<&ServerRequest>,
+        anew: bool,
+    ) -> Result<ReachedAgent, Error> {
+        let reached = provider.reach(&self.runtime, request, anew, self.terminal);
+        match (reached, request) {
+            (Err(error), Some(request)) if error.kind() == ErrorKind::CostLimit && can_ask() => {
+                let question = format!("{}. Create it all the same?", error.one_line());
+                if !self.terminal.ask(&question) {
+                    return Err(error);
+                }
+                let request = ServerRequest { spend_at_most: None, ..request.clone() };
+                provider.reach(&self.runtime, Some(&request), anew, self.terminal)
+            }
+            (reached, _) => reached,
+        }
+    }
+
+    /// Scans the workspace; on the first command of a project large files are asked
+    /// about.
+    fn scan(&self, prepared: &Prepared, provider: &Provider) -> Result<Scanned, Error> {
         let root = &prepared.workspace.root;
-        let mut state = WorkspaceState::load(&self.directories.cache, provider, root)?;
-        let mut sources = self.scan_once(prepared, &mut state)?;
+        let mut state = WorkspaceState::load(&self.directories.cache, provider.name(), root)?;
+        let mut sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
         for warning in &sources.warnings {
             self.terminal.warn(&warning.0);
         }
         if state.base_root().is_none()
             && large_files::suggest(self.terminal, &sources, root, self.run.flags.yes)?
         {
-            // The settings have changed under us: read them again.
-            let variable = |name: &str| std::env::var(name).ok();
-            let settings = Settings::load(&self.directories.config_home, Some(root), variable)?;
+            let settings = load_settings(&self.directories, root)?;
             sources = self.scan_with(prepared, &settings, &mut state)?;
         }
-        Ok((state, sources))
-    }
-
-    fn scan_once(
-        &self,
-        prepared: &Prepared,
-        state: &mut WorkspaceState,
-    ) -> Result<Sources, Failure> {
-        self.scan_with(prepared, &prepared.settings, state)
+        Ok(Scanned { state, sources })
     }
 
     fn scan_with(
@@ -262,14 +173,11 @@ impl Session<'_> {
         prepared: &Prepared,
         settings: &Settings,
         state: &mut WorkspaceState,
-    ) -> Result<Sources, Failure> {
+    ) -> Result<Sources, Error> {
         let began = Instant::now();
         let now = Moment::coarse_now();
         let sources = Sources::scan(&prepared.workspace, settings, state, &self.directory, now)
-            .map_err(|error| match error {
-                SyncError::Changed(_) => Failure::Restless(error),
-                error => Failure::Workspace(error),
-            })?;
+            .map_err(unreadable)?;
         self.terminal.detail(&format!(
             "scanned {} files in {}",
             state.scanned.len(),
@@ -282,71 +190,54 @@ impl Session<'_> {
         Ok(sources)
     }
 
-    /// Syncs and runs; if files change while they are sent, from the scan on
-    /// anew; if what we believe about the agent is wrong, without belief.
+    /// Exchanges with the agent. If a file changes while it is sent, the workspace is
+    /// scanned again; if the remembered base is stale, everything is compared.
     fn exchange(
         &self,
         prepared: &Prepared,
-        state: &mut WorkspaceState,
-        first: Sources,
+        scanned: &mut Scanned,
         reached: &ReachedAgent,
         signals: &Signals,
-    ) -> Result<Ending, Failure> {
-        let mut sources = first;
-        for attempt in 1.. {
+    ) -> Result<Exchanged, Error> {
+        let mut attempt = 1;
+        loop {
             let stream = self.runtime.block_on(reached.connection.stream())?;
-            let exchange =
-                Exchange { session: self, prepared, reached, signals, sources: &sources };
-            match exchange.perform(state, stream) {
-                Err(Failure::Restless(_)) if attempt < ATTEMPTS_MAX => {
-                    self.terminal.detail("a file changed while it was sent: again");
-                    sources = self.scan_once(prepared, state)?;
+            let exchange = Exchange {
+                terminal: self.terminal,
+                signals,
+                directory: &self.directory,
+                notices: &self.directories.state,
+                prepared,
+                reached,
+                sources: &scanned.sources,
+            };
+            let error = match exchange.perform(&mut scanned.state, stream) {
+                Err(error) if attempt < ATTEMPTS_MAX => error,
+                exchanged => return exchanged,
+            };
+            attempt += 1;
+            match error.kind() {
+                ErrorKind::WorkspaceChanged => {
+                    self.terminal.detail("a file changed while it was sent: scanning again");
+                    let settings = &prepared.settings;
+                    scanned.sources = self.scan_with(prepared, settings, &mut scanned.state)?;
                 }
-                Err(Failure::Agent(failure))
-                    if attempt < ATTEMPTS_MAX && failure.kind == FailureKind::Corrupt =>
-                {
-                    self.terminal.detail(&failure.messages.join(": "));
-                    state.forget_base();
+                ErrorKind::AgentCorrupt => {
+                    self.terminal.detail(&error.one_line());
+                    scanned.state.forget_base();
                 }
-                other => return other,
+                _ => return Err(error),
             }
         }
-        Err(Failure::AgentEnding)
     }
 }
 
-/// Where the agent comes from.
-enum Provider {
-    Local(LocalProvider),
-    Hetzner { provider: HetznerProvider, request: Box<ServerRequest> },
-}
-
-impl Provider {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Local(_) => local::NAME,
-            Self::Hetzner { .. } => remote::NAME,
-        }
-    }
-
-    /// Waits until an agent that is ending has ended. A server's is called anew by the
-    /// keeper.
-    fn wait_until_ended(&self) -> Result<(), Failure> {
-        match self {
-            Self::Local(provider) => provider.wait_until_ended(),
-            Self::Hetzner { .. } => Ok(()),
-        }
-    }
-}
-
-/// Where cargo ran, and what that costs.
-fn place_of(server: Option<&ServerSummary>) -> String {
-    let Some(server) = server else { return "on this machine".to_owned() };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(0);
-    let cost = server_cost(server.created, now.max(server.created), server.hourly);
-    format!(
-        "on {} in {} (EUR {cost:.2} so far, {:.2} a started hour)",
-        server.server_type, server.location, server.hourly
-    )
+/// Whether the agent was shutting down, or the keeper's connection had been lost without
+/// notice: then another agent or connection does better.
+fn is_worth_reaching_again(exchanged: &Result<Exchanged, Error>, reached: &ReachedAgent) -> bool {
+    exchanged.as_ref().is_err_and(|error| match error.kind() {
+        ErrorKind::AgentEnding => true,
+        ErrorKind::AgentSilent => reached.is_remote(),
+        _ => false,
+    })
 }

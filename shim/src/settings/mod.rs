@@ -125,6 +125,37 @@ pub enum SettingsError {
     },
 }
 
+impl From<SettingsError> for crate::error::Error {
+    fn from(error: SettingsError) -> Self {
+        let hint = settings_hint(&error);
+        Self::new(crate::error::ErrorKind::Settings, "the settings cannot be used", hint)
+            .caused_by(&error)
+    }
+}
+
+fn settings_hint(error: &SettingsError) -> String {
+    match error {
+        SettingsError::UnknownKey { nearest: Some(nearest), .. } => {
+            format!("did you mean `{nearest}`?")
+        }
+        SettingsError::PrivateInProject { key, .. } => {
+            let variable = variable_of(key);
+            format!(
+                "move it to ~/.config/cargo-burst/config.toml or to {variable}; if a token was \
+                 committed, revoke it"
+            )
+        }
+        SettingsError::ReadableByOthers { path } => {
+            format!("`chmod 600 {}`; if others may have read the token, revoke it", path.display())
+        }
+        SettingsError::NoToken { .. } => {
+            "make one in the Hetzner console: project, Security, API tokens, Read & Write".into()
+        }
+        SettingsError::Unreadable { path, .. } => format!("make `{}` readable", path.display()),
+        _ => "`cargo burst config --defaults` shows every key with its meaning".into(),
+    }
+}
+
 /// Whether large contents are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {

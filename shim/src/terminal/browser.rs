@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 
 use burst_protocol::message::Artifact;
 
+use crate::environment;
+
 /// Opens the first crate page that came back, as far as a browser is known.
-pub fn open(docs: &Path, artifacts: &[Artifact]) {
+pub(crate) fn open(docs: &Path, artifacts: &[Artifact]) {
     let page = artifacts.iter().find_map(|artifact| {
         let path = String::from_utf8_lossy(artifact.path.as_bytes()).into_owned();
         let inner = path.strip_prefix("doc/")?;
@@ -14,7 +16,7 @@ pub fn open(docs: &Path, artifacts: &[Artifact]) {
         (!name.contains('/') && name != "src" && name != "help").then(|| docs.join(inner))
     });
     let Some(page) = page else { return };
-    let browser = std::env::var_os("BROWSER").unwrap_or_else(|| "xdg-open".into());
+    let browser = environment::browser();
     // Without a browser there is nothing to open; the files are there.
     drop(
         Command::new(browser)

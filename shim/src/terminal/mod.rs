@@ -5,9 +5,9 @@
 //! takes longer than half a second, one line of summary, warnings, errors. On a
 //! terminal progress is a spinner that disappears; elsewhere it is plain lines.
 
-pub mod browser;
-pub mod signals;
-pub mod stdin;
+pub(crate) mod browser;
+pub(crate) mod signals;
+pub(crate) mod stdin;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use burst_protocol::message::Stream;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::failure::Failure;
+use crate::environment;
+use crate::error::{Error, ErrorKind};
 
 /// How long something takes before it is worth a word.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);
@@ -29,7 +30,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How much we say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
+pub(crate) enum Verbosity {
     /// Errors and warnings only.
     Quiet,
     /// Also progress and the summary.
@@ -40,7 +41,7 @@ pub enum Verbosity {
 
 /// Standard output and standard error.
 #[derive(Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     verbosity: Verbosity,
     progress: Mutex<Option<Progress>>,
 }
@@ -55,18 +56,13 @@ struct Progress {
 
 impl Terminal {
     /// For one command.
-    pub const fn new(verbosity: Verbosity) -> Self {
+    pub(crate) const fn new(verbosity: Verbosity) -> Self {
         Self { verbosity, progress: Mutex::new(None) }
-    }
-
-    /// How much is said.
-    pub const fn verbosity(&self) -> Verbosity {
-        self.verbosity
     }
 
     /// Something begins that may take a while; it ends with the next one, or
     /// with [`quiet`](Self::quiet). Nothing is shown before half a second.
-    pub fn begin(&self, text: impl Into<String>) {
+    pub(crate) fn begin(&self, text: impl Into<String>) {
         self.quiet();
         if self.verbosity == Verbosity::Quiet {
             return;
@@ -76,7 +72,7 @@ impl Terminal {
     }
 
     /// Lets progress move, on a thread of its own that ends with the program.
-    pub fn keep_moving(self: &std::sync::Arc<Self>) {
+    pub(crate) fn keep_moving(self: &std::sync::Arc<Self>) {
         let terminal = std::sync::Arc::downgrade(self);
         std::thread::spawn(move || {
             while let Some(terminal) = terminal.upgrade() {
@@ -106,14 +102,14 @@ impl Terminal {
     }
 
     /// Nothing goes on any more, or cargo has the word.
-    pub fn quiet(&self) {
+    pub(crate) fn quiet(&self) {
         if let Some(Progress { bar: Some(bar), .. }) = self.lock().take() {
             bar.finish_and_clear();
         }
     }
 
     /// cargo's own words, byte for byte.
-    pub fn pass_on(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn pass_on(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         self.quiet();
         match stream {
             Stream::Output => {
@@ -126,7 +122,7 @@ impl Terminal {
     }
 
     /// One line of ours, on standard error.
-    pub fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
             self.quiet();
             write_line(&format!("burst: {text}"));
@@ -134,7 +130,7 @@ impl Terminal {
     }
 
     /// One line for those who want to know.
-    pub fn detail(&self, text: &str) {
+    pub(crate) fn detail(&self, text: &str) {
         if self.verbosity >= Verbosity::Verbose {
             self.quiet();
             write_line(&format!("burst: {text}"));
@@ -142,44 +138,46 @@ impl Terminal {
     }
 
     /// Something that the user should change.
-    pub fn warn(&self, text: &str) {
+    pub(crate) fn warn(&self, text: &str) {
         self.quiet();
         write_line(&format!("{} {text}", painted("warning:", "33;1")));
     }
 
     /// Why the command ends.
-    pub fn error(&self, failure: &Failure) {
+    pub(crate) fn error(&self, failure: &Error) {
         self.quiet();
-        if failure.is_silent() {
+        if failure.kind() == ErrorKind::BrokenPipe {
             return;
         }
-        if let Failure::NoWorkspace { words, .. } = failure {
-            write_line(words.trim_end());
-        } else {
-            write_line(&format!("{} {failure}", painted("error:", "31;1")));
+        if failure.kind() == ErrorKind::Cargo {
+            // cargo's own report is complete.
+            write_line(failure.to_string().trim_end());
+            return;
         }
+        let message = printable(&failure.to_string());
+        write_line(&format!("{} {message}", painted("error:", "31;1")));
         for cause in failure.causes() {
-            write_line(&format!("{} {}", painted("caused by:", "1"), printable(&cause)));
+            write_line(&format!("{} {}", painted("caused by:", "1"), printable(cause)));
         }
-        write_line(&format!("{} {}", painted("hint:", "36;1"), failure.hint()));
+        write_line(&format!("{} {}", painted("hint:", "36;1"), printable(failure.hint())));
     }
 
     /// The result of a command such as `status`, on standard output.
-    pub fn result(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn result(&self, text: &str) -> Result<(), Error> {
         self.quiet();
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        written.map_err(|source| unwritable(&source))
     }
 
     /// Help that was not asked for, on standard error.
-    pub fn complain(&self, text: &str) {
+    pub(crate) fn complain(&self, text: &str) {
         write_line(text.trim_end());
     }
 
     /// Asks a question whose answer is yes or no; yes if it is just confirmed.
     /// Only where both ends are a terminal.
-    pub fn ask(&self, question: &str) -> bool {
+    pub(crate) fn ask(&self, question: &str) -> bool {
         self.quiet();
         let mut stderr = io::stderr().lock();
         let asked = write!(stderr, "{question} [Y/n] ").and_then(|()| stderr.flush());
@@ -191,7 +189,7 @@ impl Terminal {
     }
 
     /// Asks for a text; what is just confirmed is the usual one.
-    pub fn ask_for(&self, what: &str, usual: &str) -> String {
+    pub(crate) fn ask_for(&self, what: &str, usual: &str) -> String {
         self.quiet();
         let mut stderr = io::stderr().lock();
         let mut answer = String::new();
@@ -203,7 +201,7 @@ impl Terminal {
     }
 
     /// Asks for something that is not to be seen while it is typed.
-    pub fn ask_secretly(&self, question: &str) -> io::Result<String> {
+    pub(crate) fn ask_secretly(&self, question: &str) -> io::Result<String> {
         use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
         self.quiet();
         let stdin = io::stdin();
@@ -226,13 +224,29 @@ impl Terminal {
     }
 }
 
+/// The error of output that cannot be written. A reader that has gone, as in `| head`, is
+/// no failure to report.
+pub(crate) fn unwritable(source: &io::Error) -> Error {
+    let kind = match source.kind() {
+        io::ErrorKind::BrokenPipe => ErrorKind::BrokenPipe,
+        _ => ErrorKind::Output,
+    };
+    Error::new(
+        kind,
+        "the output cannot be written",
+        "check where standard output and standard error go (a full disk?), then run the command \
+         again",
+    )
+    .caused_by(source)
+}
+
 /// Whether questions make sense.
-pub fn can_ask() -> bool {
+pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// A number of bytes for people.
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if count < 1000 {
         return format!("{count} B");
@@ -250,7 +264,7 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// A duration for people.
-pub fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     match duration.as_secs() {
         0..60 => format!("{:.1} s", duration.as_secs_f64()),
         secs @ 60..3600 => format!("{} min {} s", secs / 60, secs % 60),
@@ -269,7 +283,7 @@ fn spinner(text: String) -> ProgressBar {
 }
 
 fn painted(word: &str, colour: &str) -> String {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let plain = environment::no_color();
     if plain || !io::stderr().is_terminal() {
         return word.to_owned();
     }

@@ -20,7 +20,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Where signals go.
 #[derive(Clone, Debug, Default)]
-pub struct Signals {
+pub(crate) struct Signals {
     outgoing: Arc<Mutex<Option<Outgoing>>>,
     once: Arc<AtomicBool>,
     /// The signal that came a second time; 0 is none.
@@ -29,7 +29,7 @@ pub struct Signals {
 
 impl Signals {
     /// Begins to listen.
-    pub fn listen(runtime: &Handle) -> Self {
+    pub(crate) fn listen(runtime: &Handle) -> Self {
         let signals = Self::default();
         for kind in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             let signals = signals.clone();
@@ -64,18 +64,18 @@ impl Signals {
     }
 
     /// From now on signals go to this run.
-    pub fn forward_to(&self, outgoing: Outgoing) {
+    pub(crate) fn forward_to(&self, outgoing: Outgoing) {
         *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(outgoing);
     }
 
     /// The run is over.
-    pub fn stop_forwarding(&self) {
+    pub(crate) fn stop_forwarding(&self) {
         *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The signal by which the user insisted, if any: it is how this program
     /// ends, whatever else happens meanwhile.
-    pub fn insisted(&self) -> Option<i32> {
+    pub(crate) fn insisted(&self) -> Option<i32> {
         Some(self.last.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
 
@@ -98,7 +98,7 @@ impl Signals {
 }
 
 /// The size of the terminal, if one of our streams is one.
-pub fn window_size() -> Option<WindowSize> {
+pub(crate) fn window_size() -> Option<WindowSize> {
     let streams = [rustix::stdio::stdout(), rustix::stdio::stderr(), rustix::stdio::stdin()];
     streams.into_iter().find_map(|stream| {
         let size = rustix::termios::tcgetwinsize(stream).ok()?;
@@ -107,7 +107,7 @@ pub fn window_size() -> Option<WindowSize> {
 }
 
 /// Ends this program by a signal, so that whoever started it sees just that.
-pub fn die_by(number: i32) -> ! {
+pub(crate) fn die_by(number: i32) -> ! {
     if let Ok(kind) = Signal::try_from(number) {
         // SAFETY: the default action runs no code of ours.
         #[expect(

@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 32 << 10;
 const LOOK_EACH: Duration = Duration::from_millis(50);
 
 /// Begins to forward, on a thread that ends with the input or the program.
-pub fn forward(outgoing: Outgoing) -> Arc<SendWindow> {
+pub(crate) fn forward(outgoing: Outgoing) -> Arc<SendWindow> {
     let window = Arc::new(SendWindow::new(INPUT_WINDOW_BYTES));
     let shared = window.clone();
     std::thread::spawn(move || {

@@ -23,6 +23,8 @@ use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 use burst_sync::{SyncError, patch};
 
+use super::error::{agent_failed, confused, lost, not_returned};
+use crate::error::Error;
 use crate::workspace::sources::Sources;
 
 /// The largest file that is a patch's base; both have to fit into memory.
@@ -30,15 +32,15 @@ const BASE_BYTES_MAX: u64 = 128 << 20;
 
 /// What was done with what came back.
 #[derive(Debug, Default)]
-pub struct Downloaded {
+pub(crate) struct Downloaded {
     /// Files written.
-    pub written: usize,
+    pub(crate) written: usize,
     /// Places in the list of changes that are now ours too.
-    pub adopted: Vec<u32>,
+    pub(crate) adopted: Vec<u32>,
     /// New paths below the workspace root.
-    pub made: Vec<RelativePath>,
+    pub(crate) made: Vec<RelativePath>,
     /// Things to tell the user.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// One file that is to be written.
@@ -52,7 +54,7 @@ struct Destination {
 }
 
 /// Writes results.
-pub struct Download<'a> {
+pub(crate) struct Download<'a> {
     sources: &'a Sources,
     workspace: RootDirectory,
     target: Option<RootDirectory>,
@@ -64,7 +66,7 @@ pub struct Download<'a> {
 
 impl<'a> Download<'a> {
     /// For a workspace.
-    pub fn new(
+    pub(crate) fn new(
         sources: &'a Sources,
         workspace: &Path,
         excluded: &'a dyn Fn(&RelativePath) -> bool,
@@ -80,7 +82,7 @@ impl<'a> Download<'a> {
     }
 
     /// Decides about the source files that the run has changed, made or removed.
-    pub fn changes(&mut self, changes: &[Change]) -> Result<(), SyncError> {
+    pub(crate) fn changes(&mut self, changes: &[Change]) -> Result<(), SyncError> {
         let trusted = self.removals_are_plausible(changes);
         for (index, change) in changes.iter().enumerate() {
             let Some(path) = change.path().below(&self.sources.project) else {
@@ -134,7 +136,7 @@ impl<'a> Download<'a> {
     }
 
     /// Decides about files of the target directory, which belongs to cargo alone.
-    pub fn artifacts(
+    pub(crate) fn artifacts(
         &mut self,
         target: &Path,
         artifacts: &[Artifact],
@@ -160,16 +162,16 @@ impl<'a> Download<'a> {
     }
 
     /// Bytes that will come, at most.
-    pub fn wanted_bytes(&self) -> u64 {
+    pub(crate) fn wanted_bytes(&self) -> u64 {
         self.wanted.values().map(|(size, _)| size).sum()
     }
 
     /// Fetches what is wanted and writes it.
-    pub fn fetch(
+    pub(crate) fn fetch(
         mut self,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
-    ) -> Result<Downloaded, SyncError> {
+    ) -> Result<Downloaded, Error> {
         let wanted: Vec<Fetch> = self
             .wanted
             .iter()
@@ -178,25 +180,29 @@ impl<'a> Download<'a> {
                 base: destinations.first().and_then(|destination| destination.base),
             })
             .collect();
+        let lost = |error| lost(&error, true);
         for batch in wanted.chunks(DIGESTS_PER_MESSAGE_MAX) {
-            outgoing.message(&FromShim::Fetch(batch.to_vec()))?;
+            outgoing.message(&FromShim::Fetch(batch.to_vec())).map_err(lost)?;
             loop {
-                match incoming.message()? {
-                    FromAgent::Blob(content) => self.receive(content, incoming)?,
-                    FromAgent::BlobsEnd => break,
-                    FromAgent::Failed(failure) => {
-                        return Err(SyncError::OutOfTurn(failure.messages.join(": ")));
+                match incoming.message().map_err(lost)? {
+                    FromAgent::Blob(blob) => {
+                        self.receive(blob, incoming).map_err(not_returned)?;
                     }
+                    FromAgent::BlobsEnd => break,
+                    FromAgent::Failed(failure) => return Err(agent_failed(failure)),
                     FromAgent::InputCredit(_) => {}
-                    other => return Err(SyncError::OutOfTurn(format!("{other:?}"))),
+                    other => {
+                        return Err(confused(&SyncError::OutOfTurn(format!("{other:?}"))));
+                    }
                 }
             }
         }
         if let Some((digest, _)) = self.wanted.first_key_value() {
-            return Err(SyncError::MissingBlob(*digest));
+            return Err(confused(&SyncError::MissingBlob(*digest)));
         }
-        outgoing.message(&FromShim::Adopted(self.returned.adopted.clone()))?;
-        outgoing.message(&FromShim::Done)?;
+        let adopted = FromShim::Adopted(self.returned.adopted.clone());
+        outgoing.message(&adopted).map_err(lost)?;
+        outgoing.message(&FromShim::Done).map_err(lost)?;
         Ok(self.returned)
     }
 
@@ -465,7 +471,7 @@ fn unwritable(destination: &Destination, source: std::io::Error) -> SyncError {
 
 /// The state that the agent holds after the return: what was sent, with all
 /// changes of known paths and those new ones that were adopted.
-pub fn base_after(
+pub(crate) fn base_after(
     sent: &burst_protocol::tree::Directory,
     changes: &[Change],
     adopted: &[u32],

@@ -1,4 +1,5 @@
 //! What travels between the two ends: sources up, results down.
 
-pub mod download;
-pub mod upload;
+pub(crate) mod download;
+pub(crate) mod error;
+pub(crate) mod upload;

@@ -20,7 +20,7 @@ use crate::workspace::sources::{Opened, Sources};
 const LOOK_FOR_MOVES_FROM: usize = 8;
 
 /// Sends contents, each once.
-pub struct Upload<'a> {
+pub(crate) struct Upload<'a> {
     sources: &'a Sources,
     outgoing: &'a Outgoing,
     compress_large: bool,
@@ -30,12 +30,12 @@ pub struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     /// For one stream.
-    pub fn new(sources: &'a Sources, outgoing: &'a Outgoing, compress_large: bool) -> Self {
+    pub(crate) fn new(sources: &'a Sources, outgoing: &'a Outgoing, compress_large: bool) -> Self {
         Self { sources, outgoing, compress_large, sent: HashSet::new(), places: None }
     }
 
     /// Sends changes on `base` and the contents that they need.
-    pub fn offer(
+    pub(crate) fn offer(
         &mut self,
         changes: &[Change],
         base: &Directory,
@@ -60,7 +60,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Answers what the agent wants.
-    pub fn answer(&mut self, want: &Want) -> Result<(), SyncError> {
+    pub(crate) fn answer(&mut self, want: &Want) -> Result<(), SyncError> {
         match want {
             Want::Everything => {
                 let empty = Directory::new();
@@ -181,7 +181,7 @@ fn blobs_held(base: &Directory, changes: &[Change]) -> HashSet<Digest> {
 
 /// Keeps the small contents of what was synced, as prefixes of later patches.
 /// Contents that no file of the tree has any more are dropped in time.
-pub fn remember(
+pub(crate) fn remember(
     sources: &Sources,
     changes: &[Change],
     blobs: &mut PackStore,

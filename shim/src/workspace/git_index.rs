@@ -10,11 +10,11 @@ use burst_protocol::RelativePath;
 
 /// A question to git that is being answered.
 #[derive(Debug)]
-pub struct TrackedIgnored(Option<Child>);
+pub(crate) struct TrackedIgnored(Option<Child>);
 
 impl TrackedIgnored {
     /// Asks about everything below `root`.
-    pub fn ask(root: &Path) -> Self {
+    pub(crate) fn ask(root: &Path) -> Self {
         if !root.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
             return Self(None);
         }
@@ -29,7 +29,7 @@ impl TrackedIgnored {
     }
 
     /// The answer: paths below the root.
-    pub fn answer(self) -> Vec<RelativePath> {
+    pub(crate) fn answer(self) -> Vec<RelativePath> {
         let output = self.0.and_then(|child| child.wait_with_output().ok());
         let listed = output.map(|output| output.stdout).unwrap_or_default();
         listed.split(|byte| *byte == 0).filter_map(|path| RelativePath::new(path).ok()).collect()

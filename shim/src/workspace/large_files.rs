@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use burst_protocol::RelativePath;
 use burst_protocol::tree::Node;
 
-use crate::failure::Failure;
+use crate::directories::unusable;
+use crate::error::Error;
 use crate::settings::PROJECT_FILE;
 use crate::terminal::{Terminal, bytes, can_ask};
 use crate::workspace::sources::Sources;
@@ -28,12 +29,12 @@ struct Large {
 
 /// Looks for large untracked files and asks about them. Tells whether excludes
 /// were written, so that the tree has to be scanned anew.
-pub fn suggest(
+pub(crate) fn suggest(
     terminal: &Terminal,
     sources: &Sources,
     workspace: &Path,
     yes: bool,
-) -> Result<bool, Failure> {
+) -> Result<bool, Error> {
     let mut large = large_files(sources);
     if large.is_empty() {
         return Ok(false);
@@ -100,9 +101,9 @@ fn tracked_files(workspace: &Path) -> HashSet<Vec<u8>> {
 }
 
 /// Adds patterns to the project's file, all else in it left as it is.
-fn add_excludes(workspace: &Path, large: &[Large]) -> Result<(), Failure> {
+fn add_excludes(workspace: &Path, large: &[Large]) -> Result<(), Error> {
     let path = workspace.join(PROJECT_FILE);
-    let failed = |source| Failure::Directory { path: path.clone(), source };
+    let failed = |source| unusable("write", &path, &source);
     let text = match std::fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         other => other.map_err(failed)?,

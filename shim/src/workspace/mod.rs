@@ -1,10 +1,11 @@
 //! What cargo says about the workspace at hand: its root, its target directory,
 //! its packages, and what outside of the root belongs to a build.
 
-pub mod git_index;
-pub mod large_files;
-pub mod sources;
-pub mod state;
+pub(crate) mod error;
+pub(crate) mod git_index;
+pub(crate) mod large_files;
+pub(crate) mod sources;
+pub(crate) mod state;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -13,23 +14,24 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::failure::Failure;
+use crate::environment;
+use crate::error::{Error, ErrorKind};
 use crate::plan::{value_of, values_of};
 
 /// A workspace, as one command needs to know it.
 #[derive(Debug)]
-pub struct Workspace {
+pub(crate) struct Workspace {
     /// Its root directory.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Where cargo puts its output.
-    pub target_directory: PathBuf,
+    pub(crate) target_directory: PathBuf,
     /// Whether only an environment variable says so.
-    pub target_by_variable: bool,
+    pub(crate) target_by_variable: bool,
     /// Directories outside of the root that packages come from.
-    pub outside: BTreeSet<PathBuf>,
+    pub(crate) outside: BTreeSet<PathBuf>,
     /// Single files outside of the root: workspace manifests that packages of
     /// `outside` inherit from, cargo's configuration, the toolchain file.
-    pub files: BTreeSet<PathBuf>,
+    pub(crate) files: BTreeSet<PathBuf>,
     packages: Vec<Package>,
     default_members: HashSet<String>,
 }
@@ -67,19 +69,14 @@ struct Dependency {
 
 impl Workspace {
     /// Asks cargo. `arguments` are those of the run.
-    pub fn find(directory: &Path, arguments: &[OsString]) -> Result<Self, Failure> {
+    pub(crate) fn find(directory: &Path, arguments: &[OsString]) -> Result<Self, Error> {
         let manifest = value_of(arguments, "--manifest-path");
         let configs = values_of(arguments, "--config", "--config");
         let metadata = metadata(directory, manifest, &configs)?;
         let root = metadata.workspace_root;
         let (target_directory, target_by_variable) = match value_of(arguments, "--target-dir") {
             Some(named) => (directory.join(named), false),
-            None => {
-                let by_variable = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]
-                    .iter()
-                    .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-                (metadata.target_directory, by_variable)
-            }
+            None => (metadata.target_directory, environment::names_target_directory()),
         };
         let default_members = match metadata.workspace_default_members {
             members if members.is_empty() => metadata.workspace_members,
@@ -101,7 +98,7 @@ impl Workspace {
 
     /// Whether one of the selected packages has a library with documentation
     /// tests.
-    pub fn has_library(&self, arguments: &[OsString]) -> bool {
+    pub(crate) fn has_library(&self, arguments: &[OsString]) -> bool {
         let selected = values_of(arguments, "--package", "-p");
         let all = arguments.iter().any(|word| word == "--workspace" || word == "--all");
         let is_selected = |package: &Package| {
@@ -125,15 +122,15 @@ impl Workspace {
     }
 
     /// Adds the configuration of cargo's home, which another machine does not have.
-    pub fn add_configuration_of_home(&mut self) {
+    pub(crate) fn add_configuration_of_home(&mut self) {
         let names = ["config.toml", "config"];
-        let Some(home) = cargo_home() else { return };
+        let Some(home) = environment::cargo_home() else { return };
         let found = names.iter().map(|name| home.join(name)).find(|file| file.is_file());
         self.files.extend(found);
     }
 
     /// Follows path dependencies out of the root, and those of what they lead to.
-    fn find_outside(&mut self, configs: &[OsString]) -> Result<(), Failure> {
+    fn find_outside(&mut self, configs: &[OsString]) -> Result<(), Error> {
         let mut found: Vec<PathBuf> = self.packages.iter().flat_map(Package::paths).collect();
         found.extend(patched_paths(&self.root));
         let mut seen = HashSet::new();
@@ -165,7 +162,7 @@ impl Workspace {
     /// The configuration and toolchain files above the root, which cargo and
     /// rustup look for.
     fn find_files(&mut self) {
-        let cargo_home = cargo_home();
+        let cargo_home = environment::cargo_home();
         for directory in self.root.ancestors().skip(1) {
             for name in
                 [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"]
@@ -187,13 +184,6 @@ impl Package {
     fn paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
         self.dependencies.iter().filter_map(|dependency| dependency.path.clone())
     }
-}
-
-/// cargo's home, where its configuration and credentials are.
-pub fn cargo_home() -> Option<PathBuf> {
-    std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }
 
 /// The paths of `[patch]` and `[replace]` in a root manifest.
@@ -231,8 +221,8 @@ fn metadata(
     directory: &Path,
     manifest: Option<OsString>,
     configs: &[OsString],
-) -> Result<Metadata, Failure> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+) -> Result<Metadata, Error> {
+    let program = environment::cargo();
     let mut command = Command::new(&program);
     command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(directory);
     if let Some(manifest) = manifest {
@@ -241,17 +231,25 @@ fn metadata(
     for config in configs {
         command.arg("--config").arg(config);
     }
-    let output = command.output().map_err(|source| Failure::NoCargo {
-        program: program.to_string_lossy().into_owned(),
-        source,
+    let output = command.output().map_err(|source| {
+        Error::new(
+            ErrorKind::Workspace,
+            format!("cannot run `{}`", program.display()),
+            "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
+        )
+        .caused_by(&source)
     })?;
-    let refused = |words: String| Failure::NoWorkspace {
-        words,
-        code: output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(101).max(1),
-    };
     if !output.status.success() {
-        return Err(refused(String::from_utf8_lossy(&output.stderr).into_owned()));
+        let code = output.status.code().and_then(|code| u8::try_from(code).ok());
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(Error::cargo(words, code.unwrap_or(101).max(1)));
     }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|error| refused(format!("error: cannot read cargo's metadata: {error}")))
+    serde_json::from_slice(&output.stdout).map_err(|error| {
+        Error::new(
+            ErrorKind::Workspace,
+            "cannot understand the output of `cargo metadata`",
+            "check that CARGO, if it is set, names a cargo of Rust 1.95 or later",
+        )
+        .caused_by(&error)
+    })
 }

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burst_protocol::tree::{Directory, File as FileEntry, Node};
 use burst_protocol::{Digest, RelativePath};
@@ -26,17 +26,17 @@ use crate::workspace::state::WorkspaceState;
 
 /// The manifest and the way to its contents.
 #[derive(Debug)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// The manifest, below `/`.
-    pub tree: Directory,
+    pub(crate) tree: Directory,
     /// What is to be seen at its own path on the other end.
-    pub mounts: Vec<RelativePath>,
+    pub(crate) mounts: Vec<RelativePath>,
     /// The workspace root, below `/`.
-    pub project: RelativePath,
+    pub(crate) project: RelativePath,
     /// What the rules have to say.
-    pub warnings: Vec<RuleWarning>,
+    pub(crate) warnings: Vec<RuleWarning>,
     /// Entries that cannot be sent: sockets, pipes, devices.
-    pub special: usize,
+    pub(crate) special: usize,
     roots: Vec<Root>,
     in_memory: HashMap<RelativePath, Vec<u8>>,
 }
@@ -49,7 +49,7 @@ struct Root {
 
 /// A content, opened.
 #[derive(Debug)]
-pub enum Opened {
+pub(crate) enum Opened {
     /// On disk.
     File(File),
     /// In memory.
@@ -59,7 +59,7 @@ pub enum Opened {
 impl Sources {
     /// Scans everything. `working_directory` is in the manifest even if it is
     /// empty; `now` is the time at which the scan begins.
-    pub fn scan(
+    pub(crate) fn scan(
         workspace: &Workspace,
         settings: &Settings,
         state: &mut WorkspaceState,
@@ -96,7 +96,7 @@ impl Sources {
     }
 
     /// Opens the content behind a path of the manifest.
-    pub fn open(&self, path: &RelativePath) -> Result<Opened, SyncError> {
+    pub(crate) fn open(&self, path: &RelativePath) -> Result<Opened, SyncError> {
         if let Some(bytes) = self.in_memory.get(path) {
             return Ok(Opened::Memory(bytes.clone()));
         }
@@ -116,7 +116,7 @@ impl Sources {
     }
 
     /// Where each content is, by digest.
-    pub fn places(&self) -> HashMap<Digest, (RelativePath, FileEntry)> {
+    pub(crate) fn places(&self) -> HashMap<Digest, (RelativePath, FileEntry)> {
         let mut places = HashMap::new();
         self.tree.visit(&mut |path, node| {
             if let Node::File(file) = node {
@@ -184,15 +184,10 @@ impl Sources {
 }
 
 /// The path below `/` that an absolute path names.
-pub fn below_root(path: &Path) -> Result<RelativePath, SyncError> {
+pub(crate) fn below_root(path: &Path) -> Result<RelativePath, SyncError> {
     let bytes = path.as_os_str().as_bytes();
     RelativePath::below_root(bytes)
         .map_err(|source| SyncError::Path { shown: path.display().to_string(), source })
-}
-
-/// The absolute path of a path below `/`.
-pub fn absolute(path: &RelativePath) -> PathBuf {
-    Path::new("/").join(std::ffi::OsStr::from_bytes(path.as_bytes()))
 }
 
 /// Keys of cargo's configuration that hold secrets.

@@ -13,59 +13,31 @@ use burst_protocol::tree::Directory;
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::pack::PackStore;
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
-use etcetera::BaseStrategy;
 
-use crate::failure::Failure;
-
-/// The directories of this program.
-#[derive(Clone, Debug)]
-pub struct Directories {
-    /// `$XDG_CONFIG_HOME`
-    pub config_home: PathBuf,
-    /// `$XDG_CACHE_HOME/cargo-burst`: what can be made again.
-    pub cache: PathBuf,
-    /// `$XDG_STATE_HOME/cargo-burst`: keys, addresses, logs.
-    pub state: PathBuf,
-}
-
-impl Directories {
-    /// From the environment.
-    pub fn find() -> Result<Self, Failure> {
-        let base = etcetera::base_strategy::Xdg::new().map_err(|error| Failure::Directory {
-            path: PathBuf::from("~"),
-            source: std::io::Error::other(error.to_string()),
-        })?;
-        Ok(Self {
-            config_home: base.config_dir(),
-            cache: base.cache_dir().join("cargo-burst"),
-            state: base
-                .state_dir()
-                .unwrap_or_else(|| base.home_dir().join(".local/state"))
-                .join("cargo-burst"),
-        })
-    }
-}
+use super::error::unreadable;
+use crate::directories::unusable;
+use crate::error::Error;
 
 /// What is remembered of one workspace.
 #[derive(Debug)]
-pub struct WorkspaceState {
+pub(crate) struct WorkspaceState {
     directory: PathBuf,
     /// What the last scan saw.
-    pub scanned: StatCache,
+    pub(crate) scanned: StatCache,
     /// Files that runs have made and that came back: they belong to the tree
     /// even if git ignores them.
-    pub generated_files: BTreeSet<RelativePath>,
+    pub(crate) generated_files: BTreeSet<RelativePath>,
     generated_files_loaded: BTreeSet<RelativePath>,
 }
 
 impl WorkspaceState {
     /// Loads it; what is not there is empty.
-    pub fn load(cache: &Path, provider: &str, workspace: &Path) -> Result<Self, Failure> {
+    pub(crate) fn load(cache: &Path, provider: &str, workspace: &Path) -> Result<Self, Error> {
         use std::os::unix::ffi::OsStrExt;
         let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
         let directory = cache.join("workspaces").join(format!("{}-{provider}", &key[..24]));
         std::fs::create_dir_all(&directory)
-            .map_err(|source| Failure::Directory { path: directory.clone(), source })?;
+            .map_err(|source| unusable("create", &directory, &source))?;
         let generated_files: BTreeSet<RelativePath> =
             read_record(&directory.join("companions")).unwrap_or_default();
         Ok(Self {
@@ -77,49 +49,49 @@ impl WorkspaceState {
     }
 
     /// The root digest of the base, if there is one.
-    pub fn base_root(&self) -> Option<Digest> {
+    pub(crate) fn base_root(&self) -> Option<Digest> {
         read_record(&self.directory.join("base-root"))
     }
 
     /// The base, if it is whole.
-    pub fn base(&self) -> Option<Directory> {
+    pub(crate) fn base(&self) -> Option<Directory> {
         let tree: Directory = read_record(&self.directory.join("base"))?;
         (Some(tree.digest()) == self.base_root()).then_some(tree)
     }
 
     /// Remembers what the agent holds.
-    pub fn save_base(&self, tree: &Directory) -> Result<(), Failure> {
+    pub(crate) fn save_base(&self, tree: &Directory) -> Result<(), Error> {
         // The root goes last: a base without its root is none.
         self.forget_base();
         write_record(&self.directory.join("base"), tree)
             .and_then(|()| write_record(&self.directory.join("base-root"), &tree.digest()))
-            .map_err(Failure::Workspace)
+            .map_err(unreadable)
     }
 
     /// From now on nothing is known about what the agent holds.
-    pub fn forget_base(&self) {
+    pub(crate) fn forget_base(&self) {
         // What is not there is forgotten.
         drop(std::fs::remove_file(self.directory.join("base-root")));
     }
 
     /// The contents that patches can be based on.
-    pub fn blobs(&self) -> Result<PackStore, Failure> {
-        PackStore::open(&self.directory.join("contents")).map_err(Failure::Workspace)
+    pub(crate) fn blobs(&self) -> Result<PackStore, Error> {
+        PackStore::open(&self.directory.join("contents")).map_err(unreadable)
     }
 
     /// The stat cache of a target directory's returned files.
-    pub fn returned_path(&self) -> PathBuf {
+    pub(crate) fn returned_path(&self) -> PathBuf {
         self.directory.join("returned")
     }
 
     /// Writes what changed.
-    pub fn save(&mut self) -> Result<(), Failure> {
+    pub(crate) fn save(&mut self) -> Result<(), Error> {
         if self.scanned.is_changed() {
-            self.scanned.save(&self.directory.join("scanned")).map_err(Failure::Workspace)?;
+            self.scanned.save(&self.directory.join("scanned")).map_err(unreadable)?;
         }
         if self.generated_files != self.generated_files_loaded {
             write_record(&self.directory.join("companions"), &self.generated_files)
-                .map_err(Failure::Workspace)?;
+                .map_err(unreadable)?;
             self.generated_files_loaded.clone_from(&self.generated_files);
         }
         Ok(())

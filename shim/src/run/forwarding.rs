@@ -1,26 +1,27 @@
-//! Which environment variables cargo sees on the other end: none but those that
-//! are named, in settings or by `--env`, and of those none that would break it.
+//! The environment variables that cargo sees on the other end: those that the settings or
+//! `--env` name, except the ones that would break the run there.
 //!
-//! An agent on this machine may have been started by another shell: to it go also
-//! the few that any agent has of its own (`PATH`, `HOME`, language, proxies), since
-//! those of the calling shell are the right ones.
+//! An agent on this machine may have been started by another shell. It is also told the
+//! few variables that every agent has of its own (`PATH`, `HOME`, language, proxies),
+//! since those of the calling shell are the right ones.
 
 use std::os::unix::ffi::OsStringExt;
 
 use burst_protocol::ByteBuf;
 
+use crate::environment;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 
-/// What an agent on this machine is to use in place of its own.
-pub fn of_this_shell() -> Vec<(ByteBuf, ByteBuf)> {
+/// The variables that an agent on this machine uses in place of its own.
+pub(crate) fn of_this_shell() -> Vec<(ByteBuf, ByteBuf)> {
     let bytes = |text: std::ffi::OsString| ByteBuf::from(text.into_vec());
     burst_agent::layout::passed_on().map(|(name, value)| (bytes(name), bytes(value))).collect()
 }
 
-/// The variables to send. `--env` wins over the settings, the last over the
-/// first; a name that is not set here is skipped.
-pub fn forwarded(
+/// The variables to send. `--env` wins over the settings, the last over the first. A name
+/// that is not set here is skipped.
+pub(crate) fn forwarded(
     terminal: &Terminal,
     standing: &[String],
     flags: &[String],
@@ -33,12 +34,12 @@ pub fn forwarded(
     let mut sent: Vec<(ByteBuf, ByteBuf)> = Vec::new();
     for (name, value) in standing.chain(flags) {
         if !Settings::forwardable([name]).1.is_empty() {
-            terminal.warn(&format!("{name} is not forwarded: the other end has its own"));
+            terminal.warn(&format!("{name} is not forwarded: the agent needs a value of its own"));
             continue;
         }
         let value = match value {
             Some(value) => value.as_bytes().to_vec(),
-            None => match std::env::var_os(name) {
+            None => match environment::variable(name) {
                 Some(value) => value.into_vec(),
                 None => continue,
             },

@@ -1,0 +1,74 @@
+//! What the commands that do not call cargo have in common.
+
+use tokio::runtime::Handle;
+
+use crate::agent::remote;
+use crate::directories::Directories;
+use crate::environment;
+use crate::error::Error;
+use crate::hetzner::account::Account;
+use crate::hetzner::credentials::Credentials;
+use crate::keeper::client::{AccountAccess, Tries, converse};
+use crate::keeper::error::keeper;
+use crate::keeper::message::{Ask, Event};
+use crate::settings::Settings;
+use crate::terminal::Terminal;
+
+/// What a command works with.
+pub(crate) struct Context<'a> {
+    /// Prints.
+    pub(crate) terminal: &'a Terminal,
+    /// Runs the network.
+    pub(crate) runtime: &'a Handle,
+    /// Cache, state and configuration.
+    pub(crate) directories: &'a Directories,
+    /// Whether the result is JSON.
+    pub(crate) json: bool,
+}
+
+impl Context<'_> {
+    /// What the API is called with; `None` without a token.
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>, Error> {
+        let config_home = &self.directories.config_home;
+        let settings = Settings::load(config_home, None, environment::text)?;
+        Ok(remote::credentials(&settings))
+    }
+
+    /// Asks the keeper, or acts with the account itself where there is no keeper.
+    /// `taken` gives the result out of the keeper's answer.
+    pub(super) fn with_account<T>(
+        &self,
+        credentials: &Credentials,
+        ask: impl Fn() -> Ask,
+        taken: impl Fn(Event) -> Option<T>,
+        own: impl AsyncFnOnce(&Account) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut tries = Tries::begin();
+        loop {
+            let directory = match AccountAccess::find(self.directories, credentials, self.runtime)?
+            {
+                AccountAccess::Own(account, _lock) => return self.runtime.block_on(own(&account)),
+                AccountAccess::Keeper(directory) => directory,
+            };
+            match self.runtime.block_on(converse(&directory, ask(), self.terminal)) {
+                Ok((Event::Failed(error), _)) => return Err(error),
+                Ok((event, _)) => {
+                    return taken(event)
+                        .ok_or_else(|| keeper("the running keeper is of another version"));
+                }
+                // Another command may hold the keeper's lock for a moment.
+                Err(error) => std::thread::sleep(tries.pause(error)?),
+            }
+        }
+    }
+
+    /// Prints the result on standard output.
+    pub(super) fn print(&self, text: &str) -> Result<(), Error> {
+        self.terminal.result(text)
+    }
+
+    /// Prints the result as JSON on standard output.
+    pub(super) fn print_json(&self, value: &serde_json::Value) -> Result<(), Error> {
+        self.print(&format!("{value:#}\n"))
+    }
+}

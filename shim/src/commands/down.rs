@@ -1,0 +1,70 @@
+//! `cargo burst down`: deletes the server and ends the agent on this machine.
+
+use burst_protocol::message::FromShim;
+
+use super::context::Context;
+use super::reap::{reaped_of, unfinished};
+use super::render;
+use crate::agent::KeepAlive;
+use crate::agent::local::LocalAgent;
+use crate::directories::unusable;
+use crate::error::Error;
+use crate::hetzner::account::Account;
+use crate::hetzner::sweep::DownOptions;
+use crate::keeper::message::Ask;
+
+/// `cargo burst down`.
+pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Error> {
+    let reaped = match context.credentials()? {
+        None => None,
+        Some(credentials) => {
+            let ask = || Ask::Down { credentials: credentials.clone(), options };
+            let own = async |account: &Account| account.down(options, context.terminal).await;
+            Some(context.with_account(&credentials, ask, reaped_of, own)?)
+        }
+    };
+    let ended = end_local(context, options.with_volumes)?;
+    if context.json {
+        let value = serde_json::json!({ "hetzner": reaped, "local_agent_ended": ended });
+        context.print_json(&value)?;
+        return unfinished(reaped);
+    }
+    let mut text = reaped.as_ref().map(render::reaped).unwrap_or_default();
+    if reaped.is_none() || ended {
+        text.push_str(if ended { "ended the local agent" } else { "no local agent is running" });
+        if options.with_volumes {
+            text.push_str(", deleted what it kept of every project");
+        }
+        text.push('\n');
+    }
+    context.print(&text)?;
+    unfinished(reaped)
+}
+
+/// Ends the agent on this machine; whether there was one.
+fn end_local(context: &Context<'_>, with_volumes: bool) -> Result<bool, Error> {
+    let provider = LocalAgent::new(context.directories, KeepAlive::Seconds(0));
+    let ended = match provider.reach_running(context.runtime) {
+        Ok(Some(connection)) => {
+            let asked = connection.ask(context.runtime, &FromShim::End { with_volumes });
+            context.runtime.block_on(connection.close());
+            match asked {
+                Ok(_) => provider.wait_until_ended().map(|()| true)?,
+                // It speaks another version, or not at all: it still has to go.
+                Err(_) => provider.stop()?.is_some(),
+            }
+        }
+        Ok(None) => false,
+        Err(_) => provider.stop()?.is_some(),
+    };
+    if with_volumes {
+        let disk = provider.disk().join("projects");
+        match std::fs::remove_dir_all(&disk) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(unusable("delete", &disk, &source));
+            }
+            _ => {}
+        }
+    }
+    Ok(ended)
+}

@@ -1,0 +1,47 @@
+//! `cargo burst reap`: deletes expired servers and volumes once.
+
+use super::context::Context;
+use super::render;
+use crate::error::{Error, ErrorKind};
+use crate::hetzner::account::Account;
+use crate::hetzner::sweep::ReapReport;
+use crate::keeper::message::{Ask, Event};
+
+/// `cargo burst reap`.
+pub(crate) fn reap(context: &Context<'_>) -> Result<(), Error> {
+    let Some(credentials) = context.credentials()? else {
+        return match context.json {
+            true => context.print_json(&serde_json::Value::Null),
+            false => context.print("there is no Hetzner token, so nothing to reap\n"),
+        };
+    };
+    let ask = || Ask::Reap { credentials: credentials.clone() };
+    let own = async |account: &Account| account.sweep().await;
+    let reaped = context.with_account(&credentials, ask, reaped_of, own)?;
+    match context.json {
+        true => context.print_json(&serde_json::json!(reaped))?,
+        false => context.print(&render::reaped(&reaped))?,
+    }
+    unfinished(Some(reaped))
+}
+
+pub(super) fn reaped_of(event: Event) -> Option<ReapReport> {
+    match event {
+        Event::Reaped(reaped) => Some(reaped),
+        _ => None,
+    }
+}
+
+/// An error if something could not be deleted, even where the rest could.
+pub(super) fn unfinished(reaped: Option<ReapReport>) -> Result<(), Error> {
+    let failed = reaped.map(|reaped| reaped.failed).unwrap_or_default();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let error = Error::new(
+        ErrorKind::Api,
+        "not everything could be deleted",
+        "run the command again; `cargo burst status` shows what is left",
+    );
+    Err(failed.into_iter().fold(error, Error::cause))
+}

@@ -1,0 +1,83 @@
+//! cargo-burst's own directories, by the XDG rules, and errors of files in them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+
+use crate::error::{Error, ErrorKind};
+
+/// The directories of this program. None of them is inside a workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Directories {
+    /// `$XDG_CONFIG_HOME`, which other programs share.
+    pub(crate) config_home: PathBuf,
+    /// `$XDG_CACHE_HOME/cargo-burst`: files that can be made again.
+    pub(crate) cache: PathBuf,
+    /// `$XDG_STATE_HOME/cargo-burst`: keys, addresses, logs, the audit record.
+    pub(crate) state: PathBuf,
+}
+
+impl Directories {
+    /// Finds them by the environment. Fails if there is neither a home directory nor a
+    /// complete set of XDG variables.
+    pub(crate) fn find() -> Result<Self, Error> {
+        let base = etcetera::base_strategy::Xdg::new().map_err(|error| {
+            Error::new(
+                ErrorKind::State,
+                "cannot find your home directory",
+                "set HOME, or XDG_CONFIG_HOME, XDG_CACHE_HOME and XDG_STATE_HOME",
+            )
+            .caused_by(&error)
+        })?;
+        Ok(Self {
+            config_home: base.config_dir(),
+            cache: base.cache_dir().join("cargo-burst"),
+            state: base
+                .state_dir()
+                .unwrap_or_else(|| base.home_dir().join(".local/state"))
+                .join("cargo-burst"),
+        })
+    }
+
+    /// The state of the Hetzner provider: keys of servers, the owner, the audit record.
+    pub(crate) fn hetzner(&self) -> PathBuf {
+        self.state.join("hetzner")
+    }
+}
+
+/// The error of an operation on a file or directory of our own: `action` completes
+/// "cannot ", as in "create" or "write".
+pub(crate) fn unusable(action: &str, path: &Path, source: &io::Error) -> Error {
+    let shown = path.display();
+    let hint = match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("free disk space where `{shown}` is, then run the command again")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
+            "let your user read and write `{shown}`, or set XDG_STATE_HOME, XDG_CACHE_HOME and \
+             XDG_CONFIG_HOME to directories where it may"
+        ),
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            format!("move away the file or directory in the way of `{shown}`")
+        }
+        _ => format!("check the disk and the file system of `{shown}`"),
+    };
+    Error::new(ErrorKind::State, format!("cannot {action} `{shown}`"), hint).caused_by(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_fit_the_cause() {
+        let hint = |kind: io::ErrorKind| {
+            unusable("write", Path::new("/x"), &kind.into()).hint().to_owned()
+        };
+        assert!(hint(io::ErrorKind::StorageFull).starts_with("free disk space"));
+        assert!(hint(io::ErrorKind::PermissionDenied).starts_with("let your user"));
+        assert!(hint(io::ErrorKind::NotADirectory).starts_with("move away"));
+        assert!(hint(io::ErrorKind::InvalidData).starts_with("check the disk"));
+    }
+}

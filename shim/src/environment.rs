@@ -1,0 +1,87 @@
+//! The environment of this process. No other module of the shim reads it, so that this
+//! page lists every variable that has an effect beside the settings.
+//!
+//! A variable that is set to nothing counts as not set, as with cargo.
+
+#![expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// What HTTPS needs of the environment: proxies and trusted certificates. None is secret.
+pub(crate) const HTTPS: [&str; 6] =
+    ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
+
+/// The value of a variable.
+pub(crate) fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The value of a variable, if it is Unicode.
+pub(crate) fn text(name: &str) -> Option<String> {
+    variable(name).and_then(|value| value.into_string().ok())
+}
+
+/// The names of all variables that are Unicode.
+pub(crate) fn names() -> Vec<String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+}
+
+/// The cargo to call: `CARGO`, which cargo sets for its subcommands, else `cargo`.
+pub(crate) fn cargo() -> OsString {
+    variable("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// cargo's home: `CARGO_HOME`, else `~/.cargo`.
+pub(crate) fn cargo_home() -> Option<PathBuf> {
+    variable("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cargo")))
+}
+
+/// `RUSTUP_TOOLCHAIN`, which rustup sets for `cargo +toolchain`.
+pub(crate) fn toolchain() -> Option<String> {
+    text("RUSTUP_TOOLCHAIN")
+}
+
+/// `TERM`.
+pub(crate) fn terminal_name() -> Option<String> {
+    text("TERM")
+}
+
+/// Whether `NO_COLOR` asks for plain text.
+pub(crate) fn no_color() -> bool {
+    variable("NO_COLOR").is_some()
+}
+
+/// Whether only a variable names the target directory.
+pub(crate) fn names_target_directory() -> bool {
+    ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].iter().any(|name| variable(name).is_some())
+}
+
+/// Whether this process is part of a run on an agent.
+pub(crate) fn is_inside_run() -> bool {
+    variable(burst_agent::layout::INSIDE).is_some()
+}
+
+/// The filter of log messages, in the syntax of `tracing-subscriber`.
+pub(crate) fn log_filter() -> Option<OsString> {
+    variable("CARGO_BURST_LOG")
+}
+
+/// The browser that `BROWSER` names, else the desktop's default.
+pub(crate) fn browser() -> OsString {
+    variable("BROWSER").unwrap_or_else(|| "xdg-open".into())
+}
+
+/// Seconds of silence after which the other end of a connection is considered gone.
+/// `CARGO_BURST_GRACE_SECS` shortens them in tests.
+pub(crate) fn grace_secs(default: u64) -> u64 {
+    text("CARGO_BURST_GRACE_SECS").and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Seconds after the end of its lease at which a server deletes itself.
+/// `CARGO_BURST_DEAD_MAN_SECS` shortens them in tests.
+pub(crate) fn dead_man_secs(default: u64) -> u64 {
+    text("CARGO_BURST_DEAD_MAN_SECS").and_then(|text| text.parse().ok()).unwrap_or(default)
+}

@@ -1,0 +1,31 @@
+//! What people want to know of a server.
+
+use burst_hcloud::server::Server;
+use serde::{Deserialize, Serialize};
+
+/// A server's type, place, age and price.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServerSummary {
+    /// Its type, such as `ccx63`.
+    pub(crate) server_type: String,
+    /// Its location, such as `hel1`.
+    pub(crate) location: String,
+    /// When it was created, in unix seconds by the API's clock.
+    pub(crate) created: i64,
+    /// EUR per started hour, without tax.
+    pub(crate) hourly: f64,
+}
+
+impl ServerSummary {
+    /// From what the API says. A type without a price in its location counts as free.
+    pub(crate) fn of(server: &Server) -> Self {
+        let location = server.location.name.clone();
+        let price = server.server_type.price_in(&location);
+        Self {
+            server_type: server.server_type.name.clone(),
+            created: server.created.as_second(),
+            hourly: price.map_or(0.0, |price| price.price_hourly.net()),
+            location,
+        }
+    }
+}

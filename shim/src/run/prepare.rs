@@ -1,0 +1,59 @@
+//! What one command needs to know before anything is reached or scanned.
+
+use std::path::Path;
+
+use burst_protocol::ByteBuf;
+
+use super::forwarding;
+use crate::agent::{KeepAlive, Provider};
+use crate::arguments::RunArguments;
+use crate::directories::Directories;
+use crate::environment;
+use crate::error::Error;
+use crate::plan::{self, Plan};
+use crate::settings::Settings;
+use crate::terminal::Terminal;
+use crate::workspace::Workspace;
+
+/// Workspace, settings and plan of one command. None of it changes while it runs.
+pub(super) struct Prepared {
+    pub(super) workspace: Workspace,
+    pub(super) settings: Settings,
+    pub(super) plan: Plan,
+    /// The variables that cargo is to see beside the agent's own.
+    pub(super) environment: Vec<(ByteBuf, ByteBuf)>,
+    pub(super) keep_alive: KeepAlive,
+}
+
+impl Prepared {
+    /// Asks cargo about the workspace, resolves the settings and plans the cargo calls.
+    pub(super) fn new(
+        run: &RunArguments,
+        directory: &Path,
+        directories: &Directories,
+        terminal: &Terminal,
+    ) -> Result<Self, Error> {
+        let mut workspace = Workspace::find(directory, &run.arguments)?;
+        let settings = load_settings(directories, &workspace.root)?;
+        if settings.hetzner_token.is_some() {
+            workspace.add_configuration_of_home();
+        }
+        let environment = forwarding::forwarded(terminal, &settings.forward_env, &run.flags.env);
+        let plan = plan::plan(run, workspace.has_library(&run.arguments));
+        let keep_alive = match run.flags.no_reap {
+            true => KeepAlive::UntilDown,
+            false => KeepAlive::Seconds(run.flags.keep_alive.unwrap_or(settings.keep_alive_secs)),
+        };
+        Ok(Self { workspace, settings, plan, environment, keep_alive })
+    }
+
+    /// Where the agent comes from: a server if there is a token, else this machine.
+    pub(super) fn provider(&self, directories: &Directories) -> Provider {
+        Provider::of(directories, &self.settings, self.keep_alive)
+    }
+}
+
+/// The settings that hold in a workspace.
+pub(super) fn load_settings(directories: &Directories, root: &Path) -> Result<Settings, Error> {
+    Ok(Settings::load(&directories.config_home, Some(root), environment::text)?)
+}

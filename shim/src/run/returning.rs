@@ -1,0 +1,105 @@
+//! The last state of an exchange: cargo has ended, its results are fetched and written.
+
+use std::cell::LazyCell;
+use std::collections::HashSet;
+
+use burst_protocol::RelativePath;
+use burst_protocol::message::Ending;
+use burst_sync::ignore_rules::IgnoreRules;
+use burst_sync::stat_cache::StatCache;
+use burst_sync::wire::{Incoming, Outgoing};
+
+use super::exchange::{Exchange, Exchanged, Timing, finish};
+use super::running::Outcome;
+use crate::error::Error;
+use crate::terminal::{browser, bytes};
+use crate::transfer::download::{Download, Downloaded, base_after};
+use crate::transfer::error::not_returned;
+use crate::workspace::error::unreadable;
+use crate::workspace::state::WorkspaceState;
+
+/// An exchange whose run is over.
+pub(super) struct Ended<'a> {
+    exchange: Exchange<'a>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    outcome: Outcome,
+    timing: Timing,
+}
+
+impl<'a> Ended<'a> {
+    pub(super) const fn new(
+        exchange: Exchange<'a>,
+        incoming: Incoming,
+        outgoing: Outgoing,
+        outcome: Outcome,
+        timing: Timing,
+    ) -> Self {
+        Self { exchange, incoming, outgoing, outcome, timing }
+    }
+
+    /// Fetches the results and remembers the state that both ends hold then.
+    pub(super) fn fetch(mut self, state: &mut WorkspaceState) -> Result<Exchanged, Error> {
+        let downloaded = self.download(state)?;
+        self.settle(state, &downloaded)?;
+        self.exchange.signals.stop_forwarding();
+        let traffic = self.outgoing.traffic();
+        self.exchange.terminal.detail(&format!(
+            "stream: {} bytes sent, {} bytes received",
+            traffic.sent(),
+            traffic.received()
+        ));
+        let exchanged = Exchanged { ending: self.outcome.ending, timing: self.timing };
+        finish(self.incoming, self.outgoing);
+        Ok(exchanged)
+    }
+
+    fn download(&mut self, state: &WorkspaceState) -> Result<Downloaded, Error> {
+        let Exchange { terminal, prepared, sources, .. } = self.exchange;
+        let workspace = &prepared.workspace;
+        // Most runs change no source file, and need no rules.
+        let rules = LazyCell::new(|| {
+            let unexclude = &prepared.settings.unexclude;
+            IgnoreRules::new(&workspace.root, unexclude, &[], HashSet::new()).0
+        });
+        let excluded = |path: &RelativePath| rules.is_default_excluded(path);
+        let mut cache = StatCache::load(&state.returned_path());
+        let mut download =
+            Download::new(sources, &workspace.root, &excluded).map_err(not_returned)?;
+        download.changes(&self.outcome.changes).map_err(not_returned)?;
+        download
+            .artifacts(&workspace.target_directory, &self.outcome.artifacts, &mut cache)
+            .map_err(not_returned)?;
+        let wanted = download.wanted_bytes();
+        if wanted > 0 {
+            terminal.begin(format!("fetching results, {}", bytes(wanted)));
+        }
+        let downloaded = download.fetch(&mut self.incoming, &self.outgoing)?;
+        terminal.quiet();
+        for note in &downloaded.notes {
+            terminal.warn(note);
+        }
+        terminal.detail(&format!("{} files fetched", downloaded.written));
+        if cache.is_changed() {
+            cache.save(&state.returned_path()).map_err(unreadable)?;
+        }
+        if prepared.plan.opens_docs && self.outcome.ending == Ending::Exited(0) {
+            browser::open(&workspace.target_directory.join("doc"), &self.outcome.artifacts);
+        }
+        Ok(downloaded)
+    }
+
+    /// Remembers what the results have changed on both ends.
+    fn settle(&self, state: &mut WorkspaceState, downloaded: &Downloaded) -> Result<(), Error> {
+        let changes = &self.outcome.changes;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        state.generated_files.extend(downloaded.made.iter().cloned());
+        match base_after(&self.exchange.sources.tree, changes, &downloaded.adopted) {
+            Some(base) => state.save_base(&base)?,
+            None => state.forget_base(),
+        }
+        state.save()
+    }
+}

@@ -1,0 +1,152 @@
+//! The second state of an exchange: cargo runs, its output is passed on.
+//!
+//! Meanwhile a thread remembers what the agent holds now, for the next command.
+
+use std::time::{Duration, Instant};
+
+use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
+use burst_protocol::message::{Artifact, Ending, FromAgent, FromShim};
+use burst_protocol::tree::{Change, Directory};
+use burst_sync::flow_control::ReceivedCredit;
+use burst_sync::pack::PackStore;
+use burst_sync::wire::{Incoming, Outgoing};
+
+use super::base::Base;
+use super::exchange::{Exchange, Timing, out_of_turn};
+use super::returning::Ended;
+use crate::error::Error;
+use crate::terminal::{bytes, stdin, unwritable};
+use crate::transfer::error::{agent_failed, lost};
+use crate::transfer::upload;
+use crate::workspace::error::unreadable;
+use crate::workspace::state::WorkspaceState;
+
+/// An exchange whose agent has the tree that cargo is to see.
+pub(super) struct Synced<'a> {
+    exchange: Exchange<'a>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    base: Base,
+    blobs: Option<PackStore>,
+    sync: Duration,
+}
+
+/// What a run left behind, as the agent tells it.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// Source files that the run changed, made or removed.
+    pub(super) changes: Vec<Change>,
+    /// Files of the target directory that can be fetched.
+    pub(super) artifacts: Vec<Artifact>,
+    /// How cargo ended.
+    pub(super) ending: Ending,
+}
+
+impl<'a> Synced<'a> {
+    pub(super) const fn new(
+        exchange: Exchange<'a>,
+        incoming: Incoming,
+        outgoing: Outgoing,
+        base: Base,
+        blobs: Option<PackStore>,
+        sync: Duration,
+    ) -> Self {
+        Self { exchange, incoming, outgoing, base, blobs, sync }
+    }
+
+    /// Passes on output, input and signals until cargo has ended.
+    pub(super) fn follow(self, state: &mut WorkspaceState) -> Result<Ended<'a>, Error> {
+        let Self { exchange, mut incoming, outgoing, base, mut blobs, sync } = self;
+        let began = Instant::now();
+        exchange.signals.forward_to(outgoing.clone());
+        let outcome = std::thread::scope(|scope| {
+            let remembering = scope.spawn(|| {
+                let blobs = blobs.as_mut();
+                remember(&exchange, state, base.tree(), blobs)
+            });
+            let outcome = follow(&exchange, &mut incoming, &outgoing);
+            remembering.join().unwrap_or(Ok(())).and(outcome)
+        })?;
+        let timing = Timing { sync, run: began.elapsed() };
+        Ok(Ended::new(exchange, incoming, outgoing, outcome, timing))
+    }
+}
+
+/// Follows the run to its end.
+fn follow(
+    exchange: &Exchange<'_>,
+    incoming: &mut Incoming,
+    outgoing: &Outgoing,
+) -> Result<Outcome, Error> {
+    let terminal = exchange.terminal;
+    let (mut changes, mut artifacts) = (Vec::new(), Vec::new());
+    let mut input = None;
+    let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
+    loop {
+        let message = incoming.message();
+        match message.map_err(|error| lost(&error, true))? {
+            FromAgent::Started { notice } => {
+                if let Some(notice) = notice {
+                    notify_once(exchange, &notice);
+                }
+                if exchange.prepared.plan.sends_input {
+                    input = Some(stdin::forward(outgoing.clone()));
+                }
+            }
+            FromAgent::Output { stream, bytes } => {
+                if let Err(error) = terminal.pass_on(stream, &bytes) {
+                    // SIGPIPE or a write error would end cargo here, too.
+                    drop(outgoing.message(&FromShim::Kill));
+                    return Err(unwritable(&error));
+                }
+                if let Some(cost) = credit.add(bytes.len()) {
+                    // If the connection is lost, the next read reports it.
+                    drop(outgoing.message(&FromShim::OutputCredit(cost)));
+                }
+            }
+            FromAgent::InputCredit(cost) => {
+                if let Some(input) = &input {
+                    input.credit(cost);
+                }
+            }
+            FromAgent::Changed(more) => changes.extend(more),
+            FromAgent::Artifacts(more) => artifacts.extend(more),
+            FromAgent::Withheld { path, size } => terminal.warn(&format!(
+                "`/{}` was created by the run and is too large to bring back ({})",
+                path.display(),
+                bytes(size)
+            )),
+            FromAgent::Finished(ending) => return Ok(Outcome { changes, artifacts, ending }),
+            FromAgent::Failed(failure) => return Err(agent_failed(failure)),
+            other => return Err(out_of_turn(&other)),
+        }
+    }
+}
+
+/// Shows a notice unless it was shown before on this machine.
+fn notify_once(exchange: &Exchange<'_>, notice: &str) {
+    let marker = exchange.notices.join("noticed-plain");
+    if !marker.exists() {
+        exchange.terminal.warn(notice);
+        // Without the marker it is shown once more.
+        drop(std::fs::File::create(marker));
+    }
+}
+
+/// Remembers the tree that the agent holds now, and small contents as bases of later
+/// patches; `blobs` are given where the tree is a new one.
+fn remember(
+    exchange: &Exchange<'_>,
+    state: &mut WorkspaceState,
+    base: Option<&Directory>,
+    blobs: Option<&mut PackStore>,
+) -> Result<(), Error> {
+    if let Some(blobs) = blobs {
+        let sources = exchange.sources;
+        state.save_base(&sources.tree)?;
+        let empty = Directory::new();
+        let changes = base.unwrap_or(&empty).changes_to(&sources.tree);
+        upload::remember(sources, &changes, blobs).map_err(unreadable)?;
+    }
+    state.save()
+}

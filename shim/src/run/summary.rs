@@ -1,0 +1,75 @@
+//! What is told and recorded of a command when it is over.
+
+use std::time::{Duration, Instant};
+
+use super::exchange::Timing;
+use crate::agent::{ReachedAgent, remote};
+use crate::arguments::RunArguments;
+use crate::directories::Directories;
+use crate::hetzner::audit::{self, AuditLog, Entry};
+use crate::hetzner::report::server_cost;
+use crate::hetzner::server::ServerSummary;
+use crate::terminal::{Terminal, bytes, seconds};
+
+/// Where cargo ran and how long that took.
+pub(super) struct Summary {
+    place: String,
+    /// Datagrams or stream bytes, sent and received.
+    traffic: (u64, u64),
+}
+
+impl Summary {
+    /// Sums up a command that has reached an agent.
+    pub(super) fn of(reached: &ReachedAgent) -> Self {
+        let ready = reached.ready();
+        let server = ready.as_ref().map(|(ready, at)| remote::by_our_clock(ready, *at));
+        Self { place: place_of(server.as_ref()), traffic: reached.connection.bytes() }
+    }
+
+    /// Prints the one line that a command ends with.
+    pub(super) fn print(&self, terminal: &Terminal, took: Duration) {
+        let (sent, received) = self.traffic;
+        terminal.detail(&format!("in all: {sent} bytes sent, {received} bytes received"));
+        terminal.say(&format!(
+            "{}, {}, {} sent, {} received",
+            self.place,
+            seconds(took),
+            bytes(sent),
+            bytes(received)
+        ));
+    }
+}
+
+/// Records a command that ran on a server, for `cargo burst audit`.
+pub(super) fn record(
+    directories: &Directories,
+    run: &RunArguments,
+    reached: &ReachedAgent,
+    timing: Timing,
+    began: Instant,
+) {
+    let Some((ready, at)) = reached.ready() else { return };
+    let total = began.elapsed();
+    let now = burst_hcloud::Timestamp::now().as_second();
+    let command = audit::Command {
+        verb: run.verb.name().unwrap_or("other").to_owned(),
+        began: now - i64::try_from(total.as_secs()).unwrap_or(0),
+        reach_secs: at.saturating_duration_since(began).as_secs_f64(),
+        sync_secs: timing.sync.as_secs_f64(),
+        run_secs: timing.run.as_secs_f64(),
+        total_secs: total.as_secs_f64(),
+        cold: ready.fresh_server,
+    };
+    AuditLog::new(&directories.hetzner()).append(&Entry::Command(Box::new(command)));
+}
+
+/// The machine on which cargo ran, and what it costs.
+fn place_of(server: Option<&ServerSummary>) -> String {
+    let Some(server) = server else { return "on this machine".to_owned() };
+    let now = burst_hcloud::Timestamp::now().as_second();
+    let cost = server_cost(server.created, now.max(server.created), server.hourly);
+    format!(
+        "on {} in {} (EUR {cost:.2} so far, {:.2} per started hour)",
+        server.server_type, server.location, server.hourly
+    )
+}

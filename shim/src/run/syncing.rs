@@ -1,0 +1,280 @@
+//! The first state of an exchange: the request is sent, and the agent's tree is brought
+//! to the state that cargo is to see.
+//!
+//! While a thread sends the request and what differs, the agent is already listened to:
+//! it may have to wait for another run, or may refuse.
+
+use std::thread::ScopedJoinHandle;
+use std::time::Instant;
+
+use burst_protocol::hello::Preface;
+use burst_protocol::message::{
+    FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo,
+};
+use burst_protocol::tree::{Change, Directory};
+use burst_sync::SyncError;
+use burst_sync::pack::PackStore;
+use burst_sync::wire::{Incoming, Outgoing};
+use rustix::termios::isatty;
+
+use super::base::Base;
+use super::exchange::{Exchange, out_of_turn};
+use super::forwarding;
+use super::prepare::Prepared;
+use super::running::Synced;
+use crate::connection::{Peer, Stream, VERSION};
+use crate::environment;
+use crate::error::Error;
+use crate::settings::Compression;
+use crate::terminal::signals::window_size;
+use crate::terminal::{bytes, seconds};
+use crate::transfer::error::{agent_failed, lost, not_sent};
+use crate::transfer::upload::Upload;
+use crate::workspace::error::unreadable;
+use crate::workspace::sources::below_root;
+use crate::workspace::state::WorkspaceState;
+
+/// An exchange whose request is still to be sent.
+pub(super) struct Syncing<'a> {
+    exchange: Exchange<'a>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    peer: Peer,
+    base: Base,
+    changes: Option<Vec<Change>>,
+    blobs: Option<PackStore>,
+    request: RunRequest,
+}
+
+/// Why a sync ended early.
+enum Stop {
+    /// The connection is at fault, or of no further use.
+    Connection(Error),
+    /// Only this request has failed.
+    Request(Error),
+}
+
+impl<'a> Syncing<'a> {
+    /// Decides what to send. Of a server that was never talked to it is assumed that it
+    /// holds nothing: then everything can be sent, and compressed, before it is there.
+    pub(super) fn new(
+        exchange: Exchange<'a>,
+        state: &WorkspaceState,
+        stream: Stream,
+    ) -> Result<Self, Error> {
+        let tree = &exchange.sources.tree;
+        let is_new_server = exchange.reached.is_remote();
+        let base = Base::decide(tree.digest(), state.base_root(), || state.base(), is_new_server);
+        let changes = base.tree().map(|base| base.changes_to(tree));
+        // Only a difference needs the contents of last time, or changes them.
+        let blobs = if base.is_current() { None } else { Some(state.blobs()?) };
+        let request = request(&exchange, &base, changes.is_some())?;
+        let Stream { incoming, outgoing, peer, .. } = stream;
+        Ok(Self { exchange, incoming, outgoing, peer, base, changes, blobs, request })
+    }
+
+    /// Sends the request, and serves the agent until its tree is as needed.
+    pub(super) fn sync(self) -> Result<Synced<'a>, Error> {
+        let Self { exchange, mut incoming, outgoing, peer, base, changes, mut blobs, request } =
+            self;
+        let reached = exchange.reached;
+        if !reached.is_remote() || reached.ready().is_some() {
+            exchange.terminal.begin("syncing");
+        }
+        let upload = Upload::new(exchange.sources, &outgoing, request.compress_large);
+        let difference = changes.as_deref().zip(base.tree());
+        let served = std::thread::scope(|scope| {
+            let blobs = blobs.as_mut();
+            let sending = scope.spawn(|| send(request, difference, blobs, &outgoing, upload));
+            let served = arrival(&exchange).and_then(|began| {
+                let welcomed = peer.welcome(&mut incoming);
+                welcomed.map_err(|error| Stop::Connection(error.into()))?;
+                serve(&exchange, Sending::Running(sending), &mut incoming)?;
+                Ok(began)
+            });
+            if let Err(Stop::Connection(_)) = &served {
+                // Ends the sending thread, which may wait for room on the stream.
+                reached.connection.abandon();
+            }
+            served
+        });
+        let began = match served {
+            Ok(began) => began,
+            Err(Stop::Connection(error) | Stop::Request(error)) => return Err(error),
+        };
+        let took = began.elapsed();
+        exchange.terminal.detail(&format!(
+            "synced in {}, {} sent",
+            seconds(took),
+            bytes(outgoing.traffic().sent())
+        ));
+        Ok(Synced::new(exchange, incoming, outgoing, base, blobs, took))
+    }
+}
+
+/// Waits for a server that is still booting. Returns when the sync began: when the agent
+/// was there.
+fn arrival(exchange: &Exchange<'_>) -> Result<Instant, Stop> {
+    if let Some(route) = exchange.reached.connection.keeper()
+        && route.ready().is_none()
+    {
+        route.wait().map_err(Stop::Connection)?;
+        exchange.terminal.begin("syncing");
+    }
+    Ok(Instant::now())
+}
+
+/// The upload: under way on its thread, or complete.
+enum Sending<'scope, 'a> {
+    Running(ScopedJoinHandle<'scope, (Upload<'a>, Result<(), SyncError>)>),
+    Complete(Upload<'a>),
+}
+
+impl<'a> Sending<'_, 'a> {
+    /// Waits until all of it is queued.
+    fn complete(self) -> Result<Upload<'a>, Stop> {
+        let sending = match self {
+            Self::Complete(upload) => return Ok(upload),
+            Self::Running(sending) => sending,
+        };
+        match sending.join() {
+            // An agent that reads no more says why.
+            Ok((upload, Ok(()) | Err(SyncError::Gone))) => Ok(upload),
+            Ok((_, Err(error))) => Err(stop(error)),
+            Err(_) => Err(Stop::Connection(lost(&SyncError::Gone, false))),
+        }
+    }
+}
+
+/// Only a file that changed leaves the connection usable: the request is repeated on it.
+fn stop(error: SyncError) -> Stop {
+    let repeatable = matches!(error, SyncError::Changed(_));
+    let error = not_sent(error);
+    if repeatable { Stop::Request(error) } else { Stop::Connection(error) }
+}
+
+/// Sends the first flight: hello, request, and the difference where the base is known.
+fn send<'a>(
+    request: RunRequest,
+    difference: Option<(&[Change], &Directory)>,
+    blobs: Option<&mut PackStore>,
+    outgoing: &Outgoing,
+    mut upload: Upload<'a>,
+) -> (Upload<'a>, Result<(), SyncError>) {
+    let send = || {
+        outgoing.preface(&Preface::hello(VERSION))?;
+        outgoing.message(&FromShim::Run(Box::new(request)))?;
+        match difference {
+            Some((changes, base)) => upload.offer(changes, base, blobs),
+            None => Ok(()),
+        }
+    };
+    let sent = send();
+    if !matches!(sent, Ok(()) | Err(SyncError::Gone)) {
+        // The protocol has no "never mind": a message out of turn makes the agent give up
+        // this request and answer.
+        drop(outgoing.message(&FromShim::Done));
+    }
+    (upload, sent)
+}
+
+/// Serves what the agent lacks until its tree is as needed.
+fn serve(
+    exchange: &Exchange<'_>,
+    mut sending: Sending<'_, '_>,
+    incoming: &mut Incoming,
+) -> Result<(), Stop> {
+    let terminal = exchange.terminal;
+    loop {
+        let message = incoming.message();
+        match message.map_err(|error| Stop::Connection(lost(&error, false)))? {
+            FromAgent::Waiting { holder } => {
+                terminal.begin(format!("waiting for `{holder}` in this project"));
+                terminal.say(&format!("waiting for `{holder}`, which runs in this project"));
+            }
+            FromAgent::Want(want) => {
+                // The agent asks only when it has read the first flight to its end.
+                let mut upload = sending.complete()?;
+                let answered = upload.answer(&want);
+                sending = Sending::Complete(upload);
+                match answered {
+                    Ok(()) | Err(SyncError::Gone) => {}
+                    Err(error) => return Err(stop(error)),
+                }
+            }
+            FromAgent::Synced { written, removed } => {
+                sending.complete()?;
+                terminal.quiet();
+                terminal.detail(&format!("synced: {written} written, {removed} removed"));
+                return Ok(());
+            }
+            FromAgent::Failed(failure) => {
+                // If it failed because we stopped sending, our reason is the reason.
+                sending.complete()?;
+                return Err(Stop::Request(agent_failed(failure)));
+            }
+            other => return Err(Stop::Connection(out_of_turn(&other))),
+        }
+    }
+}
+
+fn request(
+    exchange: &Exchange<'_>,
+    base: &Base,
+    offers_changes: bool,
+) -> Result<RunRequest, Error> {
+    let Prepared { workspace, settings, plan, environment: named, .. } = exchange.prepared;
+    let sources = exchange.sources;
+    let terminal = TerminalInfo {
+        input: isatty(rustix::stdio::stdin()),
+        output: isatty(rustix::stdio::stdout()),
+        error: isatty(rustix::stdio::stderr()),
+        name: environment::terminal_name(),
+        size: window_size(),
+    };
+    let is_local = exchange.is_local();
+    let mut variables = if is_local { forwarding::of_this_shell() } else { Vec::new() };
+    variables.extend(named.iter().cloned());
+    let compress_large = match settings.compression {
+        Compression::Auto => !is_local,
+        Compression::Always => true,
+        Compression::Never => false,
+    };
+    Ok(RunRequest {
+        project: sources.project.clone(),
+        device: exchange.reached.device.clone(),
+        cargo_home: environment::cargo_home().and_then(|home| below_root(&home).ok()),
+        mounts: sources.mounts.clone(),
+        target_directory: below_root(&workspace.target_directory).map_err(unreadable)?,
+        names_target_directory: workspace.target_by_variable,
+        working_directory: below_root(exchange.directory).map_err(unreadable)?,
+        base: base.digest(),
+        root: sources.tree.digest(),
+        offers_changes,
+        invocations: plan.invocations.clone(),
+        environment: variables,
+        toolchain: environment::toolchain(),
+        terminal,
+        sends_input: plan.sends_input,
+        returns: plan.returns,
+        compress_large,
+        keep_alive_secs: Some(exchange.prepared.keep_alive.as_secs()),
+        title: title(&plan.invocations),
+    })
+}
+
+/// The command as `status` and waiting commands show it, at most 80 characters.
+fn title(invocations: &[Invocation]) -> String {
+    const CHARACTERS_MAX: usize = 80;
+    let Some(call) = invocations.first().and_then(|invocation| invocation.alternatives.first())
+    else {
+        return "cargo burst sync".to_owned();
+    };
+    let words: Vec<String> = call
+        .arguments
+        .iter()
+        .filter(|word| !word.starts_with(b"--message-format=json-render"))
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    format!("cargo {}", words.join(" ")).chars().take(CHARACTERS_MAX).collect()
+}

@@ -1,0 +1,120 @@
+//! Errors of what travels: results that cannot be written, connections that are lost,
+//! agents that fail.
+
+use std::io;
+use std::path::Path;
+
+use burst_protocol::message::{self, FailureKind};
+use burst_sync::SyncError;
+
+use crate::directories::unusable;
+use crate::error::{Error, ErrorKind};
+use crate::workspace::error::unreadable;
+
+/// The connection was lost, before or after cargo was started.
+pub(crate) fn lost(error: &SyncError, started: bool) -> Error {
+    let during = if started { " while cargo ran" } else { "" };
+    let message = format!("the connection to the agent was lost{during}");
+    let hint = if started {
+        "run the command again: the agent kept the work that cargo had finished"
+    } else {
+        "run the command again: no file has changed here"
+    };
+    Error::new(ErrorKind::RunLost, message, hint).caused_by(error)
+}
+
+/// An error while sources are sent: of the connection, or of the workspace.
+pub(crate) fn not_sent(error: SyncError) -> Error {
+    match error {
+        SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, false),
+        SyncError::OutOfTurn(_) | SyncError::MissingBlob(_) => confused(&error),
+        error => unreadable(error),
+    }
+}
+
+/// An error while results are fetched and written.
+pub(crate) fn not_returned(error: SyncError) -> Error {
+    let of = |kind, hint: String| {
+        let message = "cargo has finished, but not all of its results are here";
+        Error::new(kind, message, hint).caused_by(&error)
+    };
+    const AGAIN: &str = "run the command again: the agent has kept the results";
+    match &error {
+        SyncError::Write { path, source } => {
+            of(ErrorKind::Results, unwritable_hint(&path.display().to_string(), source))
+        }
+        SyncError::Root { shown, source } => of(ErrorKind::Results, unwritable_hint(shown, source)),
+        SyncError::Read { path, .. } => of(
+            ErrorKind::Results,
+            format!("make `{}` readable, then run the command again", path.display()),
+        ),
+        SyncError::Store { shown, source } => unusable("use", Path::new(shown), source),
+        SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, true),
+        SyncError::OutOfTurn(_) => confused(&error),
+        _ => of(ErrorKind::Results, AGAIN.into()),
+    }
+}
+
+/// What helps where a result cannot be written.
+fn unwritable_hint(shown: &str, source: &io::Error) -> String {
+    const KEPT: &str = "then run the command again: the agent has kept the results";
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("free disk space here, {KEPT}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("let your user write `{shown}` and its directory, {KEPT}")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("`{shown}` is on a read-only file system: choose another --target-dir")
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            format!("move away the file or directory in the way of `{shown}`, {KEPT}")
+        }
+        _ => format!("check the file system of `{shown}`, {KEPT}"),
+    }
+}
+
+/// The agent broke the protocol.
+pub(crate) fn confused(error: &SyncError) -> Error {
+    Error::new(
+        ErrorKind::RunLost,
+        "the agent broke the protocol",
+        "run the command again; if that does not help, `cargo burst down` ends the agent and the \
+         next command starts a new one",
+    )
+    .caused_by(error)
+}
+
+/// The agent reports that it cannot do what was asked.
+pub(crate) fn agent_failed(failure: message::Failure) -> Error {
+    let (kind, hint) = match failure.kind {
+        FailureKind::DiskFull => (
+            ErrorKind::RunLost,
+            "free disk space on the agent's machine, or delete its copies of projects with \
+             `cargo burst down --with-volumes`",
+        ),
+        FailureKind::WouldEmpty => (
+            ErrorKind::WouldEmpty,
+            "check that the files of the workspace exist and are not all excluded; the agent \
+             deleted nothing. If this is intended, run `cargo burst down --with-volumes` first",
+        ),
+        FailureKind::NoCargo => {
+            (ErrorKind::RunLost, "install Rust on the agent's machine, or correct its PATH")
+        }
+        FailureKind::Corrupt => (ErrorKind::AgentCorrupt, "run the command again"),
+        FailureKind::Ending => (ErrorKind::AgentEnding, "run the command again"),
+        FailureKind::Other => (
+            ErrorKind::RunLost,
+            "run the command again; if that does not help, `cargo burst down --with-volumes` \
+             deletes the agent's copy of the project",
+        ),
+    };
+    let mut messages = failure.messages.into_iter();
+    let message = messages.next().unwrap_or_else(|| "the agent failed".into());
+    let error = messages.fold(Error::new(kind, message, hint), Error::cause);
+    match kind {
+        ErrorKind::WouldEmpty => error.cause("the scan here found no source file of the project"),
+        _ => error,
+    }
+}

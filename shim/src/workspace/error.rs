@@ -1,0 +1,39 @@
+//! Errors of reading the workspace, and of what is remembered about it.
+
+use std::path::Path;
+
+use burst_sync::SyncError;
+
+use crate::directories::unusable;
+use crate::error::{Error, ErrorKind};
+
+/// An error of scanning, reading or remembering the workspace.
+pub(crate) fn unreadable(error: SyncError) -> Error {
+    let of = |kind, hint: String| {
+        Error::new(kind, "the workspace cannot be sent", hint).caused_by(&error)
+    };
+    match &error {
+        SyncError::Changed(_) => of(
+            ErrorKind::WorkspaceChanged,
+            "wait until no program writes to the workspace, or add the files that change to \
+             `extra_excludes` in .config/cargo-burst.toml"
+                .into(),
+        ),
+        SyncError::Read { path, .. } => of(
+            ErrorKind::Workspace,
+            format!(
+                "make `/{}` readable, or add it to `extra_excludes` in .config/cargo-burst.toml",
+                path.display()
+            ),
+        ),
+        SyncError::Path { .. } => of(
+            ErrorKind::Workspace,
+            "rename the file, or add it to `extra_excludes` in .config/cargo-burst.toml".into(),
+        ),
+        SyncError::Root { shown, .. } => {
+            of(ErrorKind::Workspace, format!("check that the directory `{shown}` is readable"))
+        }
+        SyncError::Store { shown, source } => unusable("use", Path::new(shown), source),
+        _ => of(ErrorKind::Workspace, "run the command again with `-v` to see more".into()),
+    }
+}
