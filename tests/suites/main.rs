@@ -8,6 +8,7 @@
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
+//! - `rooms`: the structure of the code.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `together`: several projects and several runs at once.
@@ -26,6 +27,7 @@ mod hetzner;
 mod hetzner_trouble;
 mod histories;
 mod leaks;
+mod rooms;
 mod settings;
 mod terminals;
 mod together;

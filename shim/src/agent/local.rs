@@ -20,8 +20,9 @@ use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
 use tokio::runtime::Handle;
 
+use super::keep_alive::KeepAlive;
+use super::reached::ReachedAgent;
 use super::route::AgentRoute;
-use super::{KeepAlive, ReachedAgent};
 use crate::background::{self, log_file};
 use crate::connection::{CONNECT_DEADLINE, Connection, ConnectionError};
 use crate::directories::{Directories, unusable};

@@ -10,8 +10,9 @@ use burst_protocol::FileName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::keep_alive::KeepAlive;
+use super::reached::{Lease, ReachedAgent};
 use super::route::AgentRoute;
-use super::{KeepAlive, Lease, ReachedAgent};
 use crate::directories::Directories;
 use crate::environment;
 use crate::error::Error;

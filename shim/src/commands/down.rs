@@ -5,7 +5,7 @@ use burst_protocol::message::FromShim;
 use super::context::Context;
 use super::reap::{reaped_of, unfinished};
 use super::render;
-use crate::agent::KeepAlive;
+use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
 use crate::directories::unusable;
 use crate::error::Error;

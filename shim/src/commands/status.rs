@@ -6,7 +6,7 @@ use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
 
 use super::context::Context;
 use super::render;
-use crate::agent::KeepAlive;
+use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
 use crate::connection::ConnectionError;
 use crate::error::Error;

@@ -4,7 +4,7 @@
 //! cargo's own codes pass through. Ours lie where neither cargo (1 and 101), nor nextest
 //! (4 and 96 to 110), nor shells (126 to 165) have theirs.
 
-use super::ErrorKind;
+use super::kind::ErrorKind;
 
 /// The command line is not valid.
 pub(crate) const USAGE: u8 = 2;

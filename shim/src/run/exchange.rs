@@ -1,30 +1,29 @@
-//! The exchange with the agent over one stream, as a sequence of states:
+//! What the states of an exchange share. An exchange is one stream's conversation with the
+//! agent, as a sequence of states:
 //!
 //! ```text
 //! Syncing --sync--> Synced --follow--> Ended --fetch--> Exchanged
 //! ```
 //!
-//! Each state owns what the next one needs, so no step can be left out or repeated. The
-//! exchange decides neither when it is tried again nor how it is summed up: that is the
+//! Each state owns what the next one needs, so no step can be left out or repeated. None
+//! of them decides when an exchange is tried again, or how it is summed up: that is the
 //! session's.
 
 use std::path::Path;
 use std::time::Duration;
 
-use burst_protocol::message::{Ending, FromAgent};
+use burst_protocol::message::{Artifact, Ending, FromAgent};
+use burst_protocol::tree::Change;
 use burst_sync::SyncError;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::prepare::Prepared;
-use super::syncing::Syncing;
-use crate::agent::ReachedAgent;
-use crate::connection::Stream;
+use crate::agent::reached::ReachedAgent;
 use crate::error::Error;
 use crate::terminal::Terminal;
 use crate::terminal::signals::Signals;
 use crate::transfer::error::confused;
 use crate::workspace::sources::Sources;
-use crate::workspace::state::WorkspaceState;
 
 /// What an exchange works with. It stays the same while the states change.
 #[derive(Clone, Copy)]
@@ -54,6 +53,17 @@ pub(super) struct Exchanged {
     pub(super) timing: Timing,
 }
 
+/// What a run left behind, as the agent tells it.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// Source files that the run changed, made or removed.
+    pub(super) changes: Vec<Change>,
+    /// Files of the target directory that can be fetched.
+    pub(super) artifacts: Vec<Artifact>,
+    /// How cargo ended.
+    pub(super) ending: Ending,
+}
+
 /// How long the parts of an exchange took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Timing {
@@ -64,16 +74,6 @@ pub(super) struct Timing {
 }
 
 impl Exchange<'_> {
-    /// Syncs, runs cargo and fetches its results. Blocks: not for async code.
-    pub(super) fn perform(
-        &self,
-        state: &mut WorkspaceState,
-        stream: Stream,
-    ) -> Result<Exchanged, Error> {
-        let synced = Syncing::new(*self, state, stream)?.sync()?;
-        synced.follow(state)?.fetch(state)
-    }
-
     /// Whether the agent is on this machine, and no server.
     pub(super) fn is_local(&self) -> bool {
         !self.reached.is_remote() && self.reached.connection.is_local()

@@ -33,8 +33,10 @@ use self::cost_limit::cost_limit;
 use self::exchange::{Exchange, Exchanged};
 use self::prepare::{Prepared, load_settings};
 use self::summary::Summary;
+use self::syncing::Syncing;
+use crate::agent::provider::Provider;
+use crate::agent::reached::ReachedAgent;
 use crate::agent::remote::server_request;
-use crate::agent::{Provider, ReachedAgent};
 use crate::arguments::RunArguments;
 use crate::connection::ConnectionError;
 use crate::directories::Directories;
@@ -211,7 +213,12 @@ impl Session<'_> {
                 reached,
                 sources: &scanned.sources,
             };
-            let error = match exchange.perform(&mut scanned.state, stream) {
+            let state = &mut scanned.state;
+            let exchanged = Syncing::new(exchange, state, stream)
+                .and_then(Syncing::sync)
+                .and_then(|synced| synced.follow(state))
+                .and_then(|ended| ended.fetch(state));
+            let error = match exchanged {
                 Err(error) if attempt < ATTEMPTS_MAX => error,
                 exchanged => return exchanged,
             };

@@ -5,7 +5,8 @@ use std::path::Path;
 use burst_protocol::ByteBuf;
 
 use super::forwarding;
-use crate::agent::{KeepAlive, Provider};
+use crate::agent::keep_alive::KeepAlive;
+use crate::agent::provider::Provider;
 use crate::arguments::RunArguments;
 use crate::directories::Directories;
 use crate::environment;

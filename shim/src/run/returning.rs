@@ -9,8 +9,7 @@ use burst_sync::ignore_rules::IgnoreRules;
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 
-use super::exchange::{Exchange, Exchanged, Timing, finish};
-use super::running::Outcome;
+use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use crate::error::Error;
 use crate::terminal::{browser, bytes};
 use crate::transfer::download::{Download, Downloaded, base_after};

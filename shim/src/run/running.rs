@@ -5,14 +5,14 @@
 use std::time::{Duration, Instant};
 
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
-use burst_protocol::message::{Artifact, Ending, FromAgent, FromShim};
-use burst_protocol::tree::{Change, Directory};
+use burst_protocol::message::{FromAgent, FromShim};
+use burst_protocol::tree::Directory;
 use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::pack::PackStore;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::base::Base;
-use super::exchange::{Exchange, Timing, out_of_turn};
+use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::returning::Ended;
 use crate::error::Error;
 use crate::terminal::{bytes, stdin, unwritable};
@@ -29,17 +29,6 @@ pub(super) struct Synced<'a> {
     base: Base,
     blobs: Option<PackStore>,
     sync: Duration,
-}
-
-/// What a run left behind, as the agent tells it.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    /// Source files that the run changed, made or removed.
-    pub(super) changes: Vec<Change>,
-    /// Files of the target directory that can be fetched.
-    pub(super) artifacts: Vec<Artifact>,
-    /// How cargo ended.
-    pub(super) ending: Ending,
 }
 
 impl<'a> Synced<'a> {

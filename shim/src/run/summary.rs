@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::exchange::Timing;
-use crate::agent::{ReachedAgent, remote};
+use crate::agent::reached::ReachedAgent;
+use crate::agent::remote;
 use crate::arguments::RunArguments;
 use crate::directories::Directories;
 use crate::hetzner::audit::{self, AuditLog, Entry};
