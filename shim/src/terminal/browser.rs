@@ -1,4 +1,4 @@
-//! `cargo doc --open`: the browser is on this machine.
+//! `doc --open`: opens fetched documentation in the browser of this machine.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use burst_protocol::message::Artifact;
 
 use crate::environment;
 
-/// Opens the first crate page that came back, as far as a browser is known.
+/// Opens the first crate page among the fetched artifacts. `docs` is `target/doc`.
 pub(crate) fn open(docs: &Path, artifacts: &[Artifact]) {
     let page = artifacts.iter().find_map(|artifact| {
         let path = String::from_utf8_lossy(artifact.path.as_bytes()).into_owned();
@@ -17,7 +17,7 @@ pub(crate) fn open(docs: &Path, artifacts: &[Artifact]) {
     });
     let Some(page) = page else { return };
     let browser = environment::browser();
-    // Without a browser there is nothing to open; the files are there.
+    // Without a browser nothing is opened; the files are in place.
     drop(
         Command::new(browser)
             .arg(page)

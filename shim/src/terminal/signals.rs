@@ -1,9 +1,8 @@
-//! Ctrl-C and its like, while a run is under way.
+//! Signals (Ctrl-C, SIGTERM, SIGHUP) during a run.
 //!
-//! The first one goes to cargo's process group on the other end, as it would here;
-//! cargo then ends in its own way and we with it. The second one ends the run and
-//! this program at once. Before cargo runs, the first one already ends us: nothing
-//! has happened yet.
+//! The first one is forwarded to cargo's process group on the other end; cargo ends as it
+//! would here, and this program with it. The second one kills the run and ends this program
+//! at once. Before cargo runs, the first one ends this program: nothing has happened yet.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,20 +14,20 @@ use nix::sys::signal::{SigHandler, Signal, raise, signal};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
-/// How long the last message may take on its way.
+/// How long this program waits for its last message to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Where signals go.
+/// Receives signals, and forwards them while cargo runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signals {
     outgoing: Arc<Mutex<Option<Outgoing>>>,
     once: Arc<AtomicBool>,
-    /// The signal that came a second time; 0 is none.
+    /// The signal that came as the second one; 0 for none.
     last: Arc<AtomicI32>,
 }
 
 impl Signals {
-    /// Begins to listen.
+    /// Installs the handlers. Signals end the program until [`Self::forward_to`].
     pub(crate) fn listen(runtime: &Handle) -> Self {
         let signals = Self::default();
         for kind in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -54,7 +53,7 @@ impl Signals {
                 let resized = resized.clone();
                 tokio::task::spawn_blocking(move || {
                     if let (Some(outgoing), Some(size)) = (resized.target(), window_size()) {
-                        // A run that is over needs no size.
+                        // After the end of the run it is not needed.
                         drop(outgoing.message(&FromShim::Resize(size)));
                     }
                 });
@@ -63,18 +62,18 @@ impl Signals {
         signals
     }
 
-    /// From now on signals go to this run.
+    /// Forwards signals to this run from now on.
     pub(crate) fn forward_to(&self, outgoing: Outgoing) {
         *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(outgoing);
     }
 
-    /// The run is over.
+    /// Stops forwarding: the run is over.
     pub(crate) fn stop_forwarding(&self) {
         *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The signal by which the user insisted, if any: it is how this program
-    /// ends, whatever else happens meanwhile.
+    /// The second signal, if there was one: this program ends by it, whatever else
+    /// happens.
     pub(crate) fn insisted(&self) -> Option<i32> {
         Some(self.last.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
@@ -88,7 +87,7 @@ impl Signals {
         let Some(outgoing) = self.target() else { die_by(kind as i32) };
         if again {
             self.last.store(kind as i32, Ordering::Relaxed);
-            // If the agent hears nothing any more, its own end of the stream tells.
+            // If the connection is lost, the agent ends the run by itself.
             drop(outgoing.message(&FromShim::Kill));
             std::thread::sleep(LAST_WORDS);
             die_by(kind as i32);
@@ -97,7 +96,7 @@ impl Signals {
     }
 }
 
-/// The size of the terminal, if one of our streams is one.
+/// The size of the terminal, if one of the standard streams is one.
 pub(crate) fn window_size() -> Option<WindowSize> {
     let streams = [rustix::stdio::stdout(), rustix::stdio::stderr(), rustix::stdio::stdin()];
     streams.into_iter().find_map(|stream| {
@@ -106,7 +105,7 @@ pub(crate) fn window_size() -> Option<WindowSize> {
     })
 }
 
-/// Ends this program by a signal, so that whoever started it sees just that.
+/// Ends this program by a signal, so that its parent sees that signal.
 pub(crate) fn die_by(number: i32) -> ! {
     if let Ok(kind) = Signal::try_from(number) {
         // SAFETY: the default action runs no code of ours.

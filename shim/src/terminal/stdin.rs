@@ -1,9 +1,9 @@
-//! Standard input on its way to the run.
+//! Forwarding of standard input to the run.
 //!
-//! It is read only for verbs that may want it, so a script that feeds itself from
-//! its own input keeps it, and only while it is ours: in `cargo burst run | less` the
-//! keys are the pager's. No more than a window is ever on its way: a program
-//! that reads nothing costs no memory.
+//! It is read only for verbs whose programs may read it, so that a script which reads its
+//! own text from standard input keeps it. On a terminal it is read only while no pager
+//! behind our output does: in `cargo burst run | less` the keys are the pager's. At most one
+//! flow control window is on its way, so a program that reads nothing costs no memory.
 
 use std::io::{Read, Stdin};
 use std::sync::Arc;
@@ -16,13 +16,15 @@ use burst_sync::wire::Outgoing;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{LocalModes, isatty, tcgetattr};
 
-/// Bytes of one message. Several fit into the window.
+/// Bytes of one message; several fit into the window.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// How soon to look again whether a terminal with input is ours.
+/// The pause between two checks of whether a pager still has the terminal. Terminal modes
+/// change without an event that could be waited for.
 const LOOK_EACH: Duration = Duration::from_millis(50);
 
-/// Begins to forward, on a thread that ends with the input or the program.
+/// Starts to forward, on a thread that ends with the input or with the program. The agent's
+/// credit is to be added to the returned window.
 pub(crate) fn forward(outgoing: Outgoing) -> Arc<SendWindow> {
     let window = Arc::new(SendWindow::new(INPUT_WINDOW_BYTES));
     let shared = window.clone();
@@ -44,16 +46,14 @@ pub(crate) fn forward(outgoing: Outgoing) -> Arc<SendWindow> {
                 return;
             }
         }
-        // A run that is over needs no end of input.
+        // After the end of the run it is not needed.
         drop(outgoing.message(&FromShim::InputEnd));
     });
     window
 }
 
-/// Waits for input of a terminal that a program behind our output may be reading, too.
-///
-/// A pager takes the terminal line by line no more: what is typed then is for the pager.
-/// We ourselves leave the terminal's mode alone.
+/// Waits for input on a terminal that a pager behind our output may read as well. A pager
+/// switches the terminal out of line mode; we never do.
 fn wait_until_ours(stdin: &Stdin) {
     loop {
         let mut input = [PollFd::new(stdin, PollFlags::IN)];

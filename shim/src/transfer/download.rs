@@ -1,10 +1,10 @@
-//! What comes back, and how it is written here.
+//! The download of results, and how they are written here.
 //!
-//! Each file is written whole under a temporary name and renamed. A source file
-//! is written only if it still is what was sent; if it was edited meanwhile, the
-//! agent's version is put beside it (`NAME.from-burst`) and named. Nothing is
-//! written outside of the workspace and its target directory, and nothing through
-//! a symbolic link inside of them. What is here already is not fetched.
+//! Each file is written whole under a temporary name and renamed. A source file is replaced
+//! only if it is still in the state that was sent; if it was edited meanwhile, the run's
+//! version is written beside it (`NAME.from-burst`) and the user is told. Nothing is written
+//! outside of the workspace and its target directory, and nothing through a symbolic link
+//! inside of them. Files that are here already are not fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -27,23 +27,23 @@ use super::error::{agent_failed, confused, lost, not_returned};
 use crate::error::Error;
 use crate::workspace::sources::Sources;
 
-/// The largest file that is a patch's base; both have to fit into memory.
+/// The largest file that is the base of a patch: base and result have to fit into memory.
 const BASE_BYTES_MAX: u64 = 128 << 20;
 
-/// What was done with what came back.
+/// What was done with the results.
 #[derive(Debug, Default)]
 pub(crate) struct Downloaded {
-    /// Files written.
+    /// The number of files written.
     pub(crate) written: usize,
-    /// Places in the list of changes that are now ours too.
+    /// Indices of the changes that were taken over.
     pub(crate) adopted: Vec<u32>,
-    /// New paths below the workspace root.
+    /// Paths that the run created, relative to the workspace root.
     pub(crate) made: Vec<RelativePath>,
-    /// Things to tell the user.
+    /// Warnings for the user.
     pub(crate) notes: Vec<String>,
 }
 
-/// One file that is to be written.
+/// A file to be written.
 #[derive(Clone, Debug)]
 struct Destination {
     /// 0 for the workspace, 1 for the target directory.
@@ -53,19 +53,19 @@ struct Destination {
     base: Option<Digest>,
 }
 
-/// Writes results.
+/// The results of one run: first decided about, then fetched and written.
 pub(crate) struct Download<'a> {
     sources: &'a Sources,
     workspace: RootDirectory,
     target: Option<RootDirectory>,
-    /// What is excluded by default is not a source file, whoever made it.
+    /// Whether a path is excluded by default. Such files are never sources.
     excluded: &'a dyn Fn(&RelativePath) -> bool,
     wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
     returned: Downloaded,
 }
 
 impl<'a> Download<'a> {
-    /// For a workspace.
+    /// Opens the workspace. `excluded` tells the paths that are never sources.
     pub(crate) fn new(
         sources: &'a Sources,
         workspace: &Path,
@@ -81,14 +81,15 @@ impl<'a> Download<'a> {
         })
     }
 
-    /// Decides about the source files that the run has changed, made or removed.
+    /// Decides about the source files that the run changed, created or removed. Links,
+    /// directories and removals take effect at once, files in [`Self::fetch`].
     pub(crate) fn changes(&mut self, changes: &[Change]) -> Result<(), SyncError> {
         let trusted = self.removals_are_plausible(changes);
         for (index, change) in changes.iter().enumerate() {
             let Some(path) = change.path().below(&self.sources.project) else {
                 let shown = change.path().display().to_string();
                 self.returned.notes.push(format!(
-                    "the run changed `/{shown}`, which is outside of the workspace: not brought back"
+                    "the run changed `/{shown}`, which is outside of the workspace: it is not fetched"
                 ));
                 continue;
             };
@@ -111,8 +112,9 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
-    /// A run that seems to have removed most of the project has rather lost its
-    /// disk. Nothing is deleted here then; the next sync puts it right there.
+    /// Whether the removals can be true. If more than half of the files are gone, the
+    /// agent has more likely lost its disk: nothing is deleted here, and the next sync
+    /// restores the files there.
     fn removals_are_plausible(&mut self, changes: &[Change]) -> bool {
         let mut removed = 0;
         for change in changes {
@@ -128,14 +130,15 @@ impl<'a> Download<'a> {
         let plausible = removed <= 1 || removed * 2 <= all;
         if !plausible {
             self.returned.notes.push(format!(
-                "{removed} of {all} files are gone on the agent after this run: nothing was \
+                "after this run {removed} of {all} files are missing on the agent: nothing was \
                  deleted here"
             ));
         }
         plausible
     }
 
-    /// Decides about files of the target directory, which belongs to cargo alone.
+    /// Decides about files of the target directory, which only cargo writes to. `cache`
+    /// holds the digests of files fetched earlier.
     pub(crate) fn artifacts(
         &mut self,
         target: &Path,
@@ -161,12 +164,12 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
-    /// Bytes that will come, at most.
+    /// The number of bytes to fetch, without patches and compression.
     pub(crate) fn wanted_bytes(&self) -> u64 {
         self.wanted.values().map(|(size, _)| size).sum()
     }
 
-    /// Fetches what is wanted and writes it.
+    /// Fetches the files that were decided for, and writes them.
     pub(crate) fn fetch(
         mut self,
         incoming: &mut Incoming,
@@ -206,8 +209,8 @@ impl<'a> Download<'a> {
         Ok(self.returned)
     }
 
-    /// A file, link or directory that is new or different. Tells whether it is
-    /// ours from now on.
+    /// Decides about a file, link or directory that is new or different. Returns whether
+    /// the change is taken over.
     fn put(
         &mut self,
         path: &RelativePath,
@@ -225,7 +228,7 @@ impl<'a> Download<'a> {
                     return Ok(true);
                 }
                 if here.as_ref() != sent {
-                    return Ok(self.note_conflict(path, "links elsewhere on the agent now"));
+                    return Ok(self.note_conflict(path, "was made a link to another path by the run"));
                 }
                 if let Some(parent) = path.parent() {
                     self.workspace.create_directories(&parent, false).map_err(write)?;
@@ -267,7 +270,7 @@ impl<'a> Download<'a> {
         match (&here, sent) {
             (None, _) => {}
             (Some(Node::Directory(_)), Some(Node::Directory(directory))) => {
-                // Only what was sent goes, and only if it still is what was sent.
+                // Only files that were sent are removed, and only if they are unchanged.
                 let mut below = Vec::new();
                 directory.visit(&mut |inner, node| {
                     if let Ok(inner) = path.join_path(inner) {
@@ -297,7 +300,7 @@ impl<'a> Download<'a> {
         false
     }
 
-    /// What stands at a path of the workspace now, in full.
+    /// The current entry at a path of the workspace; a file is read and hashed.
     fn here(&self, path: &RelativePath) -> Result<Option<Node>, SyncError> {
         let Ok(status) = self.workspace.status(path) else { return Ok(None) };
         if burst_sync::root_directory::is_directory(&status) {
@@ -310,7 +313,7 @@ impl<'a> Download<'a> {
         Ok(cached.map(|cached| Node::File(burst_sync::scan::file_of(&cached))))
     }
 
-    /// What stands at a path of the target directory, by a cache of its own.
+    /// The current file at a path of the target directory, by the cache if possible.
     fn known(
         &self,
         handle: &RootDirectory,
@@ -338,7 +341,7 @@ impl<'a> Download<'a> {
     fn receive(&mut self, content: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
         let Blob { digest, size, encoding } = content;
         let Some((expected, destinations)) = self.wanted.remove(&digest) else {
-            return Err(SyncError::OutOfTurn("a content that nobody wanted".into()));
+            return Err(SyncError::OutOfTurn("a blob that was not requested".into()));
         };
         if expected != size {
             return Err(SyncError::Damaged(digest));
@@ -410,13 +413,12 @@ impl<'a> Download<'a> {
     }
 }
 
-/// Where the agent's version of a file goes that was edited here.
+/// The path for the run's version of a file that was edited here.
 fn beside(path: &RelativePath) -> Option<RelativePath> {
     RelativePath::new(&[path.as_bytes(), CONFLICT_SUFFIX.as_bytes()].concat()).ok()
 }
 
-/// Writes a file under a temporary name, then renames it; on any error nothing
-/// is left.
+/// Writes a file under a temporary name, then renames it. On an error nothing is left.
 fn write_file(
     handle: &RootDirectory,
     destination: &Destination,
@@ -434,13 +436,13 @@ fn write_file(
     let mut file = handle.create_file(&temporary, mode).map_err(failed)?;
     let filled = fill(&mut file).and_then(|()| handle.rename(&temporary, path).map_err(failed));
     if filled.is_err() {
-        // The error that matters is the first one.
+        // The first error is the one to report.
         drop(handle.remove_file(&temporary));
     }
     filled
 }
 
-/// A name beside a file, short enough to be one.
+/// A temporary path in the directory of a file; its length does not depend on the name.
 fn temporary_name(path: &RelativePath) -> Option<RelativePath> {
     let name = format!(".burst-{}{CONFLICT_SUFFIX}", std::process::id());
     let (parent, _) = path.split();
@@ -451,8 +453,8 @@ fn temporary_name(path: &RelativePath) -> Option<RelativePath> {
     RelativePath::new(&bytes).ok()
 }
 
-/// Makes the target directory as cargo does: marked, so that backups and our own
-/// scan leave it out.
+/// Creates the target directory as cargo does, with the tag that excludes it from backups
+/// and from our scan.
 fn create_target(target: &Path) -> Result<(), SyncError> {
     if target.exists() {
         return Ok(());
@@ -469,8 +471,9 @@ fn unwritable(destination: &Destination, source: std::io::Error) -> SyncError {
     SyncError::Write { path: destination.path.clone(), source }
 }
 
-/// The state that the agent holds after the return: what was sent, with all
-/// changes of known paths and those new ones that were adopted.
+/// The tree that the agent holds after the download: the one that was sent, with all
+/// changes of known paths and the new paths that were taken over. `None` if the changes do
+/// not fit the tree.
 pub(crate) fn base_after(
     sent: &burst_protocol::tree::Directory,
     changes: &[Change],

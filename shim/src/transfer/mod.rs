@@ -1,4 +1,4 @@
-//! What travels between the two ends: sources up, results down.
+//! Transfers between the two ends: sources go up, results come down.
 
 pub(crate) mod download;
 pub(crate) mod error;

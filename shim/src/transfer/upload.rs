@@ -1,5 +1,5 @@
-//! What goes up: changes with their contents, and answers to what the agent
-//! wants.
+//! The upload of sources: changes with the blobs they need, and answers to what the agent
+//! lacks. Each blob is sent once. A file that changes while it is read ends the upload.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -15,11 +15,10 @@ use burst_sync::wire::Outgoing;
 
 use crate::workspace::sources::{Opened, Sources};
 
-/// Removals and additions from which on it is worth looking whether a content
-/// was merely moved.
+/// From this number of changes on it is checked whether added files are moved ones.
 const LOOK_FOR_MOVES_FROM: usize = 8;
 
-/// Sends contents, each once.
+/// The upload of one request.
 pub(crate) struct Upload<'a> {
     sources: &'a Sources,
     outgoing: &'a Outgoing,
@@ -29,12 +28,13 @@ pub(crate) struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    /// For one stream.
+    /// An upload on one stream. `compress_large`: whether large blobs are compressed.
     pub(crate) fn new(sources: &'a Sources, outgoing: &'a Outgoing, compress_large: bool) -> Self {
         Self { sources, outgoing, compress_large, sent: HashSet::new(), places: None }
     }
 
-    /// Sends changes on `base` and the contents that they need.
+    /// Sends changes of `base` and the blobs that they need, small ones as patches against
+    /// the version in `base` where `blobs` holds it.
     pub(crate) fn offer(
         &mut self,
         changes: &[Change],
@@ -59,7 +59,7 @@ impl<'a> Upload<'a> {
         self.outgoing.message(&FromShim::BlobsEnd)
     }
 
-    /// Answers what the agent wants.
+    /// Sends what the agent lacks.
     pub(crate) fn answer(&mut self, want: &Want) -> Result<(), SyncError> {
         match want {
             Want::Everything => {
@@ -87,8 +87,8 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Sends one content. A file that is another one by now is an error: the
-    /// whole sync has to begin again.
+    /// Sends one blob. Fails with [`SyncError::Changed`] if the file no longer has the
+    /// digest of the manifest: the sync then starts again.
     fn content(
         &self,
         path: &RelativePath,
@@ -164,8 +164,8 @@ impl<'a> Upload<'a> {
     }
 }
 
-/// Contents that the base has somewhere else: files that were moved. Only looked
-/// for where something was removed or much was added.
+/// Blobs that the base holds under any path, so that moved files are not sent. Empty
+/// unless something was removed or much was added: then it is not worth looking.
 fn blobs_held(base: &Directory, changes: &[Change]) -> HashSet<Digest> {
     let removes = changes.iter().any(|change| matches!(change, Change::Remove { .. }));
     let mut held = HashSet::new();
@@ -179,8 +179,8 @@ fn blobs_held(base: &Directory, changes: &[Change]) -> HashSet<Digest> {
     held
 }
 
-/// Keeps the small contents of what was synced, as prefixes of later patches.
-/// Contents that no file of the tree has any more are dropped in time.
+/// Stores the small blobs that were synced, as bases of later patches, and from time to
+/// time drops those that no file of the tree has any more.
 pub(crate) fn remember(
     sources: &Sources,
     changes: &[Change],
@@ -202,7 +202,7 @@ pub(crate) fn remember(
             Ok(Opened::Memory(bytes)) => bytes,
             Err(_) => continue,
         };
-        // A file that was edited meanwhile is not what was synced.
+        // A file that was edited meanwhile was not synced in this state.
         if Digest::of(&bytes) == file.digest {
             blobs.put(file.digest, &bytes, true)?;
         }

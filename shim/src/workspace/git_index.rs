@@ -1,19 +1,18 @@
-//! Files that git tracks although a pattern ignores them: to git they are not
-//! ignored, and a build may need them. Only git knows its index, so it is asked,
-//! while the tree is scanned. Without git, or outside of a repository, there are
-//! none.
+//! Files that git tracks although an ignore pattern matches them. To git they are not
+//! ignored, and a build may need them. `git ls-files` lists them while the tree is scanned;
+//! without git, or outside of a repository, there are none.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use burst_protocol::RelativePath;
 
-/// A question to git that is being answered.
+/// A running `git ls-files`.
 #[derive(Debug)]
 pub(crate) struct TrackedIgnored(Option<Child>);
 
 impl TrackedIgnored {
-    /// Asks about everything below `root`.
+    /// Starts git for all files below `root`.
     pub(crate) fn ask(root: &Path) -> Self {
         if !root.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
             return Self(None);
@@ -28,7 +27,7 @@ impl TrackedIgnored {
         Self(child.ok())
     }
 
-    /// The answer: paths below the root.
+    /// Waits for git. Returns paths relative to the root; none if git fails.
     pub(crate) fn answer(self) -> Vec<RelativePath> {
         let output = self.0.and_then(|child| child.wait_with_output().ok());
         let listed = output.map(|output| output.stdout).unwrap_or_default();

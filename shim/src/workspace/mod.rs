@@ -1,5 +1,7 @@
-//! What cargo says about the workspace at hand: its root, its target directory,
-//! its packages, and what outside of the root belongs to a build.
+//! The workspace as cargo describes it: its root, its target directory, its packages, and
+//! the files outside of the root that belong to a build.
+//!
+//! This module asks `cargo metadata`; it neither scans nor reads sources.
 
 pub(crate) mod error;
 pub(crate) mod git_index;
@@ -18,16 +20,17 @@ use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::plan::{value_of, values_of};
 
-/// A workspace, as one command needs to know it.
+/// The workspace of one command.
 #[derive(Debug)]
 pub(crate) struct Workspace {
-    /// Its root directory.
+    /// The root directory, absolute.
     pub(crate) root: PathBuf,
-    /// Where cargo puts its output.
+    /// The target directory, absolute and without `.` and `..`.
     pub(crate) target_directory: PathBuf,
-    /// Whether only an environment variable says so.
+    /// Whether only an environment variable names the target directory, so that the
+    /// remote cargo must be told.
     pub(crate) target_by_variable: bool,
-    /// Directories outside of the root that packages come from.
+    /// Directories of packages outside of the root.
     pub(crate) outside: BTreeSet<PathBuf>,
     /// Single files outside of the root: workspace manifests that packages of
     /// `outside` inherit from, cargo's configuration, the toolchain file.
@@ -68,7 +71,8 @@ struct Dependency {
 }
 
 impl Workspace {
-    /// Asks cargo. `arguments` are those of the run.
+    /// Asks cargo. `arguments` are those of the run: `--manifest-path`, `--config` and
+    /// `--target-dir` count. Errors of cargo are reported in its own words.
     pub(crate) fn find(directory: &Path, arguments: &[OsString]) -> Result<Self, Error> {
         let manifest = value_of(arguments, "--manifest-path");
         let configs = values_of(arguments, "--config", "--config");
@@ -96,8 +100,7 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// Whether one of the selected packages has a library with documentation
-    /// tests.
+    /// Whether a package that `arguments` select has a library with documentation tests.
     pub(crate) fn has_library(&self, arguments: &[OsString]) -> bool {
         let selected = values_of(arguments, "--package", "-p");
         let all = arguments.iter().any(|word| word == "--workspace" || word == "--all");
@@ -121,7 +124,7 @@ impl Workspace {
         self.packages.iter().filter(|package| is_selected(package)).any(has_library)
     }
 
-    /// Adds the configuration of cargo's home, which another machine does not have.
+    /// Adds the configuration in cargo's home, which another machine does not have.
     pub(crate) fn add_configuration_of_home(&mut self) {
         let names = ["config.toml", "config"];
         let Some(home) = environment::cargo_home() else { return };
@@ -129,7 +132,7 @@ impl Workspace {
         self.files.extend(found);
     }
 
-    /// Follows path dependencies out of the root, and those of what they lead to.
+    /// Finds path dependencies outside of the root, transitively.
     fn find_outside(&mut self, configs: &[OsString]) -> Result<(), Error> {
         let mut found: Vec<PathBuf> = self.packages.iter().flat_map(Package::paths).collect();
         found.extend(patched_paths(&self.root));
@@ -143,7 +146,7 @@ impl Workspace {
             if !manifest.is_file() {
                 continue;
             }
-            // One that cargo cannot read is for cargo to complain about.
+            // The remote cargo reports a manifest that cannot be read.
             if let Ok(other) = metadata(&directory, Some(manifest.clone().into()), configs) {
                 if other.workspace_root != directory {
                     self.files.insert(other.workspace_root.join("Cargo.toml"));
@@ -159,8 +162,8 @@ impl Workspace {
         Ok(())
     }
 
-    /// The configuration and toolchain files above the root, which cargo and
-    /// rustup look for.
+    /// Finds the configuration and toolchain files above the root, which cargo and rustup
+    /// search for.
     fn find_files(&mut self) {
         let cargo_home = environment::cargo_home();
         for directory in self.root.ancestors().skip(1) {
@@ -202,7 +205,7 @@ fn patched_paths(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The path without `.` and `..`, links left as they are.
+/// The path without `.` and `..`; symbolic links are not resolved.
 fn normalized(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {

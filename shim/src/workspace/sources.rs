@@ -1,10 +1,9 @@
-//! What is sent: the manifest of the workspace and of what belongs to it, and the
-//! contents behind it.
+//! The sources to send: the manifest of the workspace and of the files that belong to it,
+//! and access to their contents.
 //!
 //! All roots are one tree below `/`, each file at its absolute path. Files of
-//! cargo's configuration above the workspace are sent without the credentials
-//! that may stand in them, so what is sent of them is not what is on disk: they
-//! live in memory.
+//! cargo's configuration above the workspace are sent without the credentials in them: the
+//! cleaned text is kept in memory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -24,18 +23,18 @@ use crate::workspace::Workspace;
 use crate::workspace::git_index::TrackedIgnored;
 use crate::workspace::state::WorkspaceState;
 
-/// The manifest and the way to its contents.
+/// The manifest, and the open roots behind it.
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// The manifest, below `/`.
     pub(crate) tree: Directory,
-    /// What is to be seen at its own path on the other end.
+    /// Directories and files that the remote side mounts at their own paths.
     pub(crate) mounts: Vec<RelativePath>,
     /// The workspace root, below `/`.
     pub(crate) project: RelativePath,
-    /// What the rules have to say.
+    /// Warnings of the ignore rules, such as a pattern that matches nothing.
     pub(crate) warnings: Vec<RuleWarning>,
-    /// Entries that cannot be sent: sockets, pipes, devices.
+    /// The number of sockets, pipes and devices, which are not sent.
     pub(crate) special: usize,
     roots: Vec<Root>,
     in_memory: HashMap<RelativePath, Vec<u8>>,
@@ -47,18 +46,19 @@ struct Root {
     handle: RootDirectory,
 }
 
-/// A content, opened.
+/// An open file of the manifest.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    /// On disk.
+    /// A file on disk.
     File(File),
-    /// In memory.
+    /// A text that was changed before sending.
     Memory(Vec<u8>),
 }
 
 impl Sources {
-    /// Scans everything. `working_directory` is in the manifest even if it is
-    /// empty; `now` is the time at which the scan begins.
+    /// Scans all roots. The manifest holds `working_directory` even if it is empty. `now` is
+    /// the time at which the scan begins: files modified since then are read again next
+    /// time.
     pub(crate) fn scan(
         workspace: &Workspace,
         settings: &Settings,
@@ -95,7 +95,7 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Opens the content behind a path of the manifest.
+    /// Opens the file at a path of the manifest.
     pub(crate) fn open(&self, path: &RelativePath) -> Result<Opened, SyncError> {
         if let Some(bytes) = self.in_memory.get(path) {
             return Ok(Opened::Memory(bytes.clone()));
@@ -115,7 +115,7 @@ impl Sources {
         Err(unreadable(std::io::ErrorKind::NotFound.into()))
     }
 
-    /// Where each content is, by digest.
+    /// One path for each digest of the manifest.
     pub(crate) fn places(&self) -> HashMap<Digest, (RelativePath, FileEntry)> {
         let mut places = HashMap::new();
         self.tree.visit(&mut |path, node| {
@@ -183,17 +183,18 @@ impl Sources {
     }
 }
 
-/// The path below `/` that an absolute path names.
+/// An absolute path, relative to `/`.
 pub(crate) fn below_root(path: &Path) -> Result<RelativePath, SyncError> {
     let bytes = path.as_os_str().as_bytes();
     RelativePath::below_root(bytes)
         .map_err(|source| SyncError::Path { shown: path.display().to_string(), source })
 }
 
-/// Keys of cargo's configuration that hold secrets.
+/// The keys of cargo's configuration that hold secrets.
 const CREDENTIALS: [&str; 2] = ["token", "secret-key"];
 
-/// A configuration without tokens; anything else as it is.
+/// The text of a configuration file without credentials. A text that is not TOML is
+/// returned as it is.
 fn without_credentials(bytes: Vec<u8>) -> Vec<u8> {
     let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse::<toml::Table>().ok());
     let Some(mut table) = parsed else { return bytes };

@@ -1,10 +1,9 @@
-//! What is remembered between commands, in the XDG directories and never in the
-//! workspace.
+//! What is remembered of a workspace between commands, below the cache directory and never
+//! in the workspace.
 //!
-//! Per workspace and provider: the stat cache; the *base*, which is the manifest
-//! that the agent held when we last heard of it; the contents of its small files,
-//! as prefixes for patches. All of it is a cache: without it a command takes
-//! longer and sends more.
+//! Per workspace and provider: the stat cache; the *base*, the manifest that the agent held
+//! when it last answered; the blobs of its small files, as bases of patches. All of it is a
+//! cache: without it a command takes longer and sends more.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,20 +17,20 @@ use super::error::unreadable;
 use crate::directories::unusable;
 use crate::error::Error;
 
-/// What is remembered of one workspace.
+/// The remembered state of one workspace.
 #[derive(Debug)]
 pub(crate) struct WorkspaceState {
     directory: PathBuf,
-    /// What the last scan saw.
+    /// The stat cache of the last scan.
     pub(crate) scanned: StatCache,
-    /// Files that runs have made and that came back: they belong to the tree
-    /// even if git ignores them.
+    /// Files that runs created and that came back. They belong to the tree even if git
+    /// ignores them.
     pub(crate) generated_files: BTreeSet<RelativePath>,
     generated_files_loaded: BTreeSet<RelativePath>,
 }
 
 impl WorkspaceState {
-    /// Loads it; what is not there is empty.
+    /// Loads the state; parts that are missing or damaged are empty.
     pub(crate) fn load(cache: &Path, provider: &str, workspace: &Path) -> Result<Self, Error> {
         use std::os::unix::ffi::OsStrExt;
         let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
@@ -48,18 +47,18 @@ impl WorkspaceState {
         })
     }
 
-    /// The root digest of the base, if there is one.
+    /// The root digest of the base, if one is remembered.
     pub(crate) fn base_root(&self) -> Option<Digest> {
         read_record(&self.directory.join("base-root"))
     }
 
-    /// The base, if it is whole.
+    /// The base, if it is complete and undamaged.
     pub(crate) fn base(&self) -> Option<Directory> {
         let tree: Directory = read_record(&self.directory.join("base"))?;
         (Some(tree.digest()) == self.base_root()).then_some(tree)
     }
 
-    /// Remembers what the agent holds.
+    /// Stores the manifest that the agent holds now.
     pub(crate) fn save_base(&self, tree: &Directory) -> Result<(), Error> {
         // The root goes last: a base without its root is none.
         self.forget_base();
@@ -68,23 +67,23 @@ impl WorkspaceState {
             .map_err(unreadable)
     }
 
-    /// From now on nothing is known about what the agent holds.
+    /// Removes the base: the next command asks the agent what it holds.
     pub(crate) fn forget_base(&self) {
-        // What is not there is forgotten.
+        // It may not exist.
         drop(std::fs::remove_file(self.directory.join("base-root")));
     }
 
-    /// The contents that patches can be based on.
+    /// Opens the store of blobs that patches can be based on.
     pub(crate) fn blobs(&self) -> Result<PackStore, Error> {
         PackStore::open(&self.directory.join("contents")).map_err(unreadable)
     }
 
-    /// The stat cache of a target directory's returned files.
+    /// The path of the stat cache of fetched artifacts.
     pub(crate) fn returned_path(&self) -> PathBuf {
         self.directory.join("returned")
     }
 
-    /// Writes what changed.
+    /// Writes the parts that changed.
     pub(crate) fn save(&mut self) -> Result<(), Error> {
         if self.scanned.is_changed() {
             self.scanned.save(&self.directory.join("scanned")).map_err(unreadable)?;
