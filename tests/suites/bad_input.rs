@@ -20,20 +20,13 @@ fn no_workspace_is_cargos_own_message() {
     let run = |arguments: &str| {
         ended(sandbox.burst_command(&sandbox.path().join("empty"), arguments).output().unwrap())
     };
-    let found = run("build");
-    assert_explained(
-        &found,
-        101,
-        "could not find `Cargo.toml` in",
-        "run it inside a cargo workspace",
-    );
-    let found = run("build --manifest-path nope/Cargo.toml");
-    assert_explained(
-        &found,
-        101,
-        "manifest path `nope/Cargo.toml` does not exist",
-        "run it inside",
-    );
+    for arguments in ["build", "build --manifest-path nope/Cargo.toml"] {
+        let mut cargo = sandbox.command("cargo", &sandbox.path().join("empty"));
+        let expected = ended(cargo.args(arguments.split_whitespace()).output().unwrap());
+        let found = run(arguments);
+        assert_eq!((found.code, found.stdout.as_str()), (Some(101), ""));
+        assert_eq!(found.stderr, expected.stderr, "{arguments}");
+    }
     assert_eq!(sandbox.agent(), None);
 }
 
@@ -43,8 +36,10 @@ fn a_broken_manifest_is_cargos_own_message() {
     let project = sandbox.hello("app");
     project.write("Cargo.toml", "[package\n");
     let found = project.burst("build");
-    assert_eq!(found.code, Some(101));
-    assert!(found.stderr.contains("unclosed table"), "{}", found.stderr);
+    let mut cargo = sandbox.command("cargo", &project.root);
+    let expected = ended(cargo.arg("build").output().unwrap());
+    assert_eq!(found.code, expected.code);
+    assert_eq!(found.stderr, expected.stderr);
 }
 
 #[test]
@@ -192,7 +187,7 @@ fn a_path_of_4000_bytes_arrives_or_is_named() {
     let deep = vec!["d"; 300].join("/");
     fs::create_dir_all(project.root.join(&deep)).unwrap();
     let found = project.burst("build");
-    assert_explained(&found, 112, "the workspace cannot be sent", "shorten the path");
+    assert_explained(&found, 112, "the workspace cannot be sent", "shorten or rename the path");
     assert!(found.stderr.contains("nested deeper than 255"), "{}", found.stderr);
 }
 

@@ -98,13 +98,13 @@ fn agents_of_other_versions_are_told_apart() {
     let project = sandbox.hello("app");
     let newer = Scripted::start(&sandbox, Says::Refusal { lowest: 8, highest: 9 }, true);
     let found = project.burst("build");
-    assert_explained(&found, 113, "the agent (9.9.9) and this cargo-burst", "update this program");
+    assert_explained(&found, 123, "the agent (9.9.9) and this cargo-burst", "update this program");
     drop(newer);
     let _older = Scripted::start(&sandbox, Says::Refusal { lowest: 0, highest: 0 }, true);
     let found = project.burst("build");
     assert_explained(
         &found,
-        113,
+        123,
         "the agent (9.9.9) and this cargo-burst",
         "`cargo burst down` ends the old agent",
     );
@@ -116,13 +116,18 @@ fn a_silent_agent_is_given_up() {
     let project = sandbox.hello("app");
     let silent = Scripted::start(&sandbox, Says::Nothing, true);
     let found = project.burst("build");
-    assert_explained(&found, 113, "the agent at 127.0.0.1:", "run it again");
+    assert_explained(&found, 113, "the agent at 127.0.0.1:", "run the command again");
     drop(silent);
     // A port where nobody speaks QUIC at all.
     let _holder = Scripted::start(&sandbox, Says::Nothing, true);
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     fs::write(sandbox.keys().join("address"), socket.local_addr().unwrap().to_string()).unwrap();
-    assert_explained(&project.burst("build"), 113, "the agent at 127.0.0.1:", "run it again");
+    assert_explained(
+        &project.burst("build"),
+        113,
+        "the agent at 127.0.0.1:",
+        "run the command again",
+    );
 }
 
 #[test]
@@ -131,15 +136,30 @@ fn strangers_get_nothing() {
     let project = sandbox.hello("app");
     let stranger = Scripted::start(&sandbox, Says::Nothing, false);
     let found = project.burst("build");
-    assert_explained(&found, 113, "what answers at 127.0.0.1:", "end what listens there");
+    assert_explained(
+        &found,
+        122,
+        "the process that answers at 127.0.0.1:",
+        "stop the process that listens on 127.0.0.1:",
+    );
     drop(stranger);
     let talker = Scripted::start(&sandbox, Says::Nonsense, true);
-    assert_explained(&project.burst("build"), 113, "what answers at", "end what listens there");
+    assert_explained(
+        &project.burst("build"),
+        122,
+        "the process that answers at 127.0.0.1:",
+        "stop the process that listens on 127.0.0.1:",
+    );
     drop(talker);
     // An agent that pins another shim.
     let _agent = Scripted::start(&sandbox, Says::Nothing, true);
     Identity::generate().unwrap().save(&sandbox.keys(), "shim").unwrap();
-    assert_explained(&project.burst("build"), 113, "what answers at", "end what listens there");
+    assert_explained(
+        &project.burst("build"),
+        122,
+        "the process that answers at 127.0.0.1:",
+        "stop the process that listens on 127.0.0.1:",
+    );
 }
 
 #[test]
@@ -151,12 +171,7 @@ fn an_agent_that_lies_does_no_harm() {
         let project = sandbox.hello("app");
         let _liar = Scripted::start(&sandbox, says, true);
         let found = project.burst("build");
-        assert_explained(
-            &found,
-            114,
-            "the connection to the agent was lost",
-            "nothing here was changed",
-        );
+        assert_explained(&found, 114, "the agent broke the protocol", "run the command again");
         assert!(!project.has("target") && !project.has("Cargo.lock"));
     }
 }
@@ -192,7 +207,7 @@ fn a_full_disk_on_the_agent_loses_nothing() {
         (0..8_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     project.write("data", &noise);
     let found = run("build");
-    assert_explained(&found, 114, "cannot use the store", "make room on the agent's disk");
+    assert_explained(&found, 114, "cannot use the store", "free disk space on the agent's machine");
     assert!(found.stderr.contains("caused by: No space left on device"), "{}", found.stderr);
     assert!(fs::read(project.root.join("data")).unwrap() == noise);
     // The disk fills while cargo runs: cargo's own trouble, told by cargo.
@@ -231,7 +246,13 @@ fn a_full_disk_here_leaves_no_half_file() {
     project.ok("check");
     let found = run("64k");
     assert_eq!(found.code, Some(115), "{found:?}");
-    assert!(found.stderr.contains("make room on this disk"), "{}", found.stderr);
+    assert!(
+        found.stderr.contains(
+            "hint: free disk space here, then run the command again: the agent has kept the results"
+        ),
+        "{}",
+        found.stderr
+    );
     assert!(!found.stdout.contains("debug/hello\n"), "{}", found.stdout);
     assert!(!found.stdout.contains(".from-burst"), "{}", found.stdout);
     let found = run("100m");
@@ -264,7 +285,7 @@ fn a_file_that_changes_while_it_is_read_is_sent_whole_or_not_at_all() {
                 &found,
                 112,
                 "the workspace keeps changing",
-                "wait until nothing writes",
+                "wait until no program writes to the workspace",
             );
         }
     });
@@ -299,7 +320,7 @@ fn an_agent_killed_while_cargo_runs() {
         &found,
         114,
         "the connection to the agent was lost while cargo ran",
-        "nothing here was changed",
+        "run the command again: the agent kept the work that cargo had finished",
     );
     assert!(!project.has("half"));
     // In the run's own namespace the process has another number: look for its program.

@@ -152,7 +152,7 @@ fn a_sync_that_would_empty_the_tree_stops() {
         ended.stderr
     );
     assert!(
-        ended.stderr.contains("hint: check that the workspace's files are here"),
+        ended.stderr.contains("hint: check that the files of the workspace exist"),
         "{}",
         ended.stderr
     );

@@ -184,7 +184,7 @@ fn output_that_nobody_wants_ends_the_run() {
 
     let full = std::fs::File::create("/dev/full").unwrap();
     let ended = burst_tests::ended(project.command("-q run -q").stdout(full).output().unwrap());
-    assert_explained(&ended, 115, "the output cannot be written", "make room");
+    assert_explained(&ended, 115, "the output cannot be written", "check where standard output");
     wait_until("the run's end", || alive(&project) == 0);
 }
 

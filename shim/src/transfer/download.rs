@@ -228,7 +228,9 @@ impl<'a> Download<'a> {
                     return Ok(true);
                 }
                 if here.as_ref() != sent {
-                    return Ok(self.note_conflict(path, "was made a link to another path by the run"));
+                    return Ok(
+                        self.note_conflict(path, "was made a link to another path by the run")
+                    );
                 }
                 if let Some(parent) = path.parent() {
                     self.workspace.create_directories(&parent, false).map_err(write)?;

@@ -13,6 +13,9 @@ use crate::workspace::error::unreadable;
 
 /// The connection was lost, before or after cargo was started.
 pub(crate) fn lost(error: &SyncError, started: bool) -> Error {
+    if is_violation(error) {
+        return confused(error);
+    }
     let during = if started { " while cargo ran" } else { "" };
     let message = format!("the connection to the agent was lost{during}");
     let hint = if started {
@@ -27,7 +30,9 @@ pub(crate) fn lost(error: &SyncError, started: bool) -> Error {
 pub(crate) fn not_sent(error: SyncError) -> Error {
     match error {
         SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, false),
-        SyncError::OutOfTurn(_) | SyncError::MissingBlob(_) => confused(&error),
+        error if is_violation(&error) || matches!(error, SyncError::MissingBlob(_)) => {
+            confused(&error)
+        }
         error => unreadable(error),
     }
 }
@@ -50,7 +55,7 @@ pub(crate) fn not_returned(error: SyncError) -> Error {
         ),
         SyncError::Store { shown, source } => unusable("use", Path::new(shown), source),
         SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, true),
-        SyncError::OutOfTurn(_) => confused(&error),
+        error if is_violation(error) => confused(error),
         _ => of(ErrorKind::Results, AGAIN.into()),
     }
 }
@@ -73,6 +78,17 @@ fn unwritable_hint(shown: &str, source: &io::Error) -> String {
         }
         _ => format!("check the file system of `{shown}`, {KEPT}"),
     }
+}
+
+/// Whether an error is a violation of the protocol by the other end.
+const fn is_violation(error: &SyncError) -> bool {
+    matches!(
+        error,
+        SyncError::OutOfTurn(_)
+            | SyncError::Codec(_)
+            | SyncError::Frame(_)
+            | SyncError::Compression(_)
+    )
 }
 
 /// The agent broke the protocol.

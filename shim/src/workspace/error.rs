@@ -10,7 +10,11 @@ use crate::error::{Error, ErrorKind};
 /// An error of scanning, reading or remembering the workspace.
 pub(crate) fn unreadable(error: SyncError) -> Error {
     let of = |kind, hint: String| {
-        Error::new(kind, "the workspace cannot be sent", hint).caused_by(&error)
+        let message = match kind {
+            ErrorKind::WorkspaceChanged => "the workspace keeps changing while it is read",
+            _ => "the workspace cannot be sent",
+        };
+        Error::new(kind, message, hint).caused_by(&error)
     };
     match &error {
         SyncError::Changed(_) => of(
@@ -28,7 +32,8 @@ pub(crate) fn unreadable(error: SyncError) -> Error {
         ),
         SyncError::Path { .. } => of(
             ErrorKind::Workspace,
-            "rename the file, or add it to `extra_excludes` in .config/cargo-burst.toml".into(),
+            "shorten or rename the path, or add it to `extra_excludes` in .config/cargo-burst.toml"
+                .into(),
         ),
         SyncError::Root { shown, .. } => {
             of(ErrorKind::Workspace, format!("check that the directory `{shown}` is readable"))
