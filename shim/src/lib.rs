@@ -38,6 +38,7 @@ mod environment;
 mod error;
 pub mod hetzner;
 mod keeper;
+mod log;
 mod plan;
 mod run;
 mod settings;
@@ -106,6 +107,7 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Error> {
         return run_here(terminal, wanted);
     }
     let directories = Directories::find()?;
+    log::start(&directories)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

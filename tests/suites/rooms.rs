@@ -22,6 +22,7 @@ const ROOMS: [&[&str]; 16] = [
     &["terminal"],
     &["settings"],
     &["connection"],
+    &["log"],
     &["background", "directories"],
     &["environment"],
     &["error"],

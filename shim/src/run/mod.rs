@@ -77,11 +77,19 @@ impl Session<'_> {
     /// Runs the command. Blocks: not for async code.
     pub(crate) fn run(&self) -> Result<Ending, Error> {
         let began = Instant::now();
+        let directory = self.directory.display();
+        let _span = tracing::info_span!("run", verb = self.run.verb.name(), %directory).entered();
         let signals = Signals::listen(&self.runtime);
         self.terminal.begin("reading the workspace");
         let prepared = Prepared::new(self.run, &self.directory, &self.directories, self.terminal)?;
         let provider = prepared.provider(&self.directories);
         let request = self.server_request(&prepared)?;
+        tracing::info!(
+            root = %prepared.workspace.root.display(),
+            target = %prepared.workspace.target_directory.display(),
+            provider = provider.name(),
+            "prepared"
+        );
         let (reached, scanned) = std::thread::scope(|scope| {
             let reaching = scope.spawn(|| self.reach(&provider, request.as_ref(), false));
             let scanned = self.scan(&prepared, &provider);
@@ -89,6 +97,12 @@ impl Session<'_> {
             (reached.unwrap_or_else(|_| Err(ConnectionError::Ending.into())), scanned)
         });
         let (mut scanned, mut reached) = (scanned?, reached?);
+        tracing::info!(
+            address = %reached.connection.address(),
+            started = reached.started,
+            files = scanned.state.scanned.len(),
+            "reached and scanned"
+        );
         if !reached.is_remote() {
             self.terminal.quiet();
         }
@@ -114,6 +128,7 @@ impl Session<'_> {
         let exchanged = exchanged.inspect_err(|_| reached.connection.abandon())?;
         summary::record(&self.directories, self.run, &reached, exchanged.timing, began);
         let summary = Summary::of(&reached);
+        tracing::info!(ending = ?exchanged.ending, timing = ?exchanged.timing, "ended");
         self.runtime.block_on(reached.connection.close());
         summary.print(self.terminal, began.elapsed());
         Ok(exchanged.ending)
@@ -223,6 +238,7 @@ impl Session<'_> {
                 exchanged => return exchanged,
             };
             attempt += 1;
+            tracing::info!(attempt, error = error.one_line(), "trying again");
             match error.kind() {
                 ErrorKind::WorkspaceChanged => {
                     self.terminal.detail("a file changed while it was sent: scanning again");

@@ -70,6 +70,7 @@ impl<'a> Ended<'a> {
             .artifacts(&workspace.target_directory, &self.outcome.artifacts, &mut cache)
             .map_err(not_returned)?;
         let wanted = download.wanted_bytes();
+        tracing::debug!(bytes = wanted, "fetching results");
         if wanted > 0 {
             terminal.begin(format!("fetching results, {}", bytes(wanted)));
         }

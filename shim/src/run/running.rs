@@ -57,6 +57,11 @@ impl<'a> Synced<'a> {
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
         let timing = Timing { sync, run: began.elapsed() };
+        tracing::debug!(
+            changes = outcome.changes.len(),
+            artifacts = outcome.artifacts.len(),
+            "cargo has ended"
+        );
         Ok(Ended::new(exchange, incoming, outgoing, outcome, timing))
     }
 }

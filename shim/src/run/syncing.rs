@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use burst_protocol::hello::Preface;
 use burst_protocol::message::{
-    FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo,
+    FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo, Want,
 };
 use burst_protocol::tree::{Change, Directory};
 use burst_sync::SyncError;
@@ -66,6 +66,12 @@ impl<'a> Syncing<'a> {
         let is_new_server = exchange.reached.is_remote();
         let base = Base::decide(tree.digest(), state.base_root(), || state.base(), is_new_server);
         let changes = base.tree().map(|base| base.changes_to(tree));
+        tracing::debug!(
+            base = ?base.digest(),
+            root = ?tree.digest(),
+            changes = changes.as_ref().map(Vec::len),
+            "request"
+        );
         // Only a difference needs the contents of last time, or changes them.
         let blobs = if base.is_current() { None } else { Some(state.blobs()?) };
         let request = request(&exchange, &base, changes.is_some())?;
@@ -193,6 +199,7 @@ fn serve(
                 terminal.say(&format!("waiting for `{holder}`, which runs in this project"));
             }
             FromAgent::Want(want) => {
+                tracing::debug!(want = want_name(&want), "the agent lacks something");
                 // The agent asks only when it has read the first flight to its end.
                 let mut upload = sending.complete()?;
                 let answered = upload.answer(&want);
@@ -215,6 +222,15 @@ fn serve(
             }
             other => return Err(Stop::Connection(out_of_turn(&other))),
         }
+    }
+}
+
+/// The kind of a request of the agent, for the log.
+const fn want_name(want: &Want) -> &'static str {
+    match want {
+        Want::Everything => "everything",
+        Want::DirectoryObjects(_) => "directory objects",
+        Want::Blobs(_) => "blobs",
     }
 }
 
