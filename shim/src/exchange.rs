@@ -204,7 +204,7 @@ impl Exchange<'_> {
                     speaking.done()?;
                     return Err(Failure::Agent(failure));
                 }
-                other => return Err(lost(out_of_turn(&other))),
+                other => return Err(lost(SyncError::out_of_turn(&other))),
             }
         }
     }
@@ -303,7 +303,7 @@ impl Exchange<'_> {
                     return Ok(outcome);
                 }
                 FromAgent::Failed(failure) => return Err(Failure::Agent(failure)),
-                other => return Err(lost(out_of_turn(&other))),
+                other => return Err(lost(SyncError::out_of_turn(&other))),
             }
         }
     }
@@ -465,8 +465,4 @@ fn local(error: SyncError) -> Failure {
         }
         error => Failure::Workspace(error),
     }
-}
-
-fn out_of_turn(message: &FromAgent) -> SyncError {
-    SyncError::OutOfTurn(format!("{message:?}").chars().take(60).collect())
 }

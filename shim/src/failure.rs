@@ -320,7 +320,7 @@ fn settings_hint(error: &SettingsError) -> String {
 fn workspace_hint(error: &SyncError) -> String {
     match error {
         SyncError::Read { path, .. } => format!(
-            "make `/{0}` readable, or add it to `extra_excludes` in .config/cargo-burst.toml",
+            "make `{0}` readable, or add it to `extra_excludes` in .config/cargo-burst.toml",
             path.display()
         ),
         SyncError::Path { .. } => "shorten the path, or add it to `extra_excludes`".into(),

@@ -6,7 +6,10 @@
 //! those that are not UTF-8 survive. Whether a name on the way is a symbolic
 //! link is not known here: whoever opens the path has to refuse to follow.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -138,7 +141,17 @@ impl RelativePath {
         Some(Self(rest.into()))
     }
 
-    /// For people: bytes that are not UTF-8 and control characters are escaped.
+    /// This path below `directory`, as the operating system knows it.
+    pub fn in_directory(&self, directory: &Path) -> PathBuf {
+        directory.join(OsStr::from_bytes(&self.0))
+    }
+
+    /// The absolute path, for a path whose root is `/`.
+    pub fn absolute(&self) -> PathBuf {
+        self.in_directory(Path::new("/"))
+    }
+
+    /// Formats the path for messages, as [`display`] does.
     pub fn display(&self) -> impl fmt::Display + '_ {
         Shown(&self.0)
     }
@@ -186,6 +199,12 @@ impl fmt::Debug for RelativePath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:?}", String::from_utf8_lossy(&self.0))
     }
+}
+
+/// Formats a path for messages: control characters and bytes that are not UTF-8 are
+/// escaped, so that a file name cannot send commands to a terminal.
+pub fn display(path: &Path) -> impl fmt::Display + '_ {
+    Shown(path.as_os_str().as_bytes())
 }
 
 struct Shown<'a>(&'a [u8]);
@@ -264,6 +283,11 @@ mod tests {
         assert_eq!(path.as_bytes(), b"src/\xff\xfe.rs");
         assert_eq!(path.display().to_string(), "src/\\xff\\xfe.rs");
         assert_eq!(path.file_name(), b"\xff\xfe.rs");
+        assert_eq!(display(&path.absolute()).to_string(), "/src/\\xff\\xfe.rs");
+        assert_eq!(
+            path.in_directory(Path::new("/a")).as_os_str().as_bytes(),
+            b"/a/src/\xff\xfe.rs"
+        );
     }
 
     proptest! {

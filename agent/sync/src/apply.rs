@@ -20,7 +20,7 @@ use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use rustix::fs::{Timestamps, futimens};
 
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobSource, BlobStore};
 use crate::clock::{Moment, stamp_after};
 use crate::error::SyncError;
 use crate::ignore_rules::cargo_reads;
@@ -106,10 +106,9 @@ pub fn keep_moved_blobs(
         }
     });
     for (path, digest, size) in places {
-        let file = handle
-            .open_file(&path)
-            .map_err(|source| SyncError::Read { path: path.clone(), source })?;
-        store.keep_file(digest, size, file)?;
+        let mut file = handle.open_file(&path).map_err(|error| handle.unreadable(&path, error))?;
+        let source = BlobSource { path: &handle.absolute(&path), digest, size, reader: &mut file };
+        store.keep_file(source)?;
     }
     Ok(())
 }
@@ -178,13 +177,16 @@ impl Apply<'_> {
         for (name, node) in below.entries() {
             let path = path
                 .join(name)
-                .map_err(|source| SyncError::Path { shown: path.display().to_string(), source })?;
+                .map_err(|source| SyncError::Path { path: self.handle.absolute(path), source })?;
             match node {
                 Node::Directory(directory) => self.remove_below(&path, directory)?,
                 _ => self.remove_entry(&path)?,
             }
         }
-        self.handle.remove_directory(path).map(drop).map_err(|source| unwritable(path, source))
+        self.handle
+            .remove_directory(path)
+            .map(drop)
+            .map_err(|source| self.handle.unwritable(path, source))
     }
 
     fn remove_entry(&mut self, path: &RelativePath) -> Result<(), SyncError> {
@@ -192,7 +194,7 @@ impl Apply<'_> {
         match self.handle.remove_file(path) {
             // A run has put something else there: not the manifest's any more.
             Err(error) if is_blocked(&error) => Ok(()),
-            other => other.map_err(|source| unwritable(path, source)),
+            other => other.map_err(|source| self.handle.unwritable(path, source)),
         }
     }
 
@@ -213,7 +215,7 @@ impl Apply<'_> {
             (Entry::Directory, _) => self.handle.create_directories(path, true),
         };
         self.applied.written += 1;
-        write.map_err(|source| unwritable(path, source))
+        write.map_err(|source| self.handle.unwritable(path, source))
     }
 
     fn set_executable(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
@@ -298,10 +300,6 @@ const fn mode(file: &File) -> u32 {
 fn is_blocked(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
         || matches!(error.raw_os_error(), Some(code) if code == rustix::io::Errno::LOOP.raw_os_error())
-}
-
-fn unwritable(path: &RelativePath, source: io::Error) -> SyncError {
-    SyncError::Write { path: path.clone(), source }
 }
 
 #[cfg(test)]

@@ -277,7 +277,7 @@ impl PackStore {
     }
 
     fn error(&self, source: io::Error) -> SyncError {
-        SyncError::Store { shown: self.directory.display().to_string(), source }
+        SyncError::store(&self.directory, source)
     }
 }
 

@@ -10,7 +10,8 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burst_protocol::RelativePath;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
@@ -23,26 +24,62 @@ use crate::error::SyncError;
 #[derive(Debug)]
 pub struct RootDirectory {
     root: OwnedFd,
+    /// The absolute path under which the user knows the root.
+    known_as: Arc<Path>,
     /// The directory used last, since work comes sorted by directory.
-    recent: std::sync::Mutex<Option<(Vec<u8>, std::sync::Arc<OwnedFd>)>>,
+    recent: Mutex<Option<(Vec<u8>, Arc<OwnedFd>)>>,
 }
 
 impl RootDirectory {
-    /// Opens an existing directory. Links on the way to it are followed: what
-    /// lies above a tree is not the tree's business.
+    /// Opens an existing directory that the user knows by this absolute path. Symbolic
+    /// links above and at `path` are followed: the invariant begins below the root.
     pub fn open(path: &Path) -> Result<Self, SyncError> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
-            SyncError::Root { shown: path.display().to_string(), source: errno.into() }
-        })?;
-        Ok(Self { root, recent: std::sync::Mutex::new(None) })
+        Self::open_as(path, path)
     }
 
-    /// The same root for another thread, with directories remembered apart.
+    /// Opens the directory `path` that the user knows as `known_as`, an absolute path:
+    /// on an agent, the client's path of a directory that is stored elsewhere. Errors
+    /// show paths below `known_as`.
+    pub fn open_as(path: &Path, known_as: &Path) -> Result<Self, SyncError> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        let root = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| SyncError::Root { path: path.to_owned(), source: errno.into() })?;
+        Ok(Self { root, known_as: known_as.into(), recent: Mutex::new(None) })
+    }
+
+    /// A handle to the same root for another thread. Each handle keeps its own cache of
+    /// the directory that was used last, so that threads do not evict each other's.
     pub fn share(other: &Self) -> Result<Self, SyncError> {
-        let root = rustix::io::dup(&other.root)
-            .map_err(|errno| SyncError::Root { shown: "/".into(), source: errno.into() })?;
-        Ok(Self { root, recent: std::sync::Mutex::new(None) })
+        let known_as = other.known_as.clone();
+        let root = rustix::io::dup(&other.root).map_err(|errno| SyncError::Root {
+            path: known_as.to_path_buf(),
+            source: errno.into(),
+        })?;
+        Ok(Self { root, known_as, recent: Mutex::new(None) })
+    }
+
+    /// The absolute path under which the user knows `path`.
+    pub fn absolute(&self, path: &RelativePath) -> PathBuf {
+        path.in_directory(&self.known_as)
+    }
+
+    /// The error for a file or directory of the tree that cannot be read.
+    pub fn unreadable(&self, path: &RelativePath, source: io::Error) -> SyncError {
+        SyncError::Read { path: self.absolute(path), source }
+    }
+
+    /// The error for a file or directory of the tree that cannot be written.
+    pub fn unwritable(&self, path: &RelativePath, source: io::Error) -> SyncError {
+        SyncError::Write { path: self.absolute(path), source }
+    }
+
+    /// As [`absolute`](Self::absolute), for bytes that may not be a valid path; empty
+    /// for the root itself.
+    pub(crate) fn absolute_of_bytes(&self, path: &[u8]) -> PathBuf {
+        if path.is_empty() {
+            return self.known_as.to_path_buf();
+        }
+        self.known_as.join(OsStr::from_bytes(path))
     }
 
     /// The root itself, to read its entries.
@@ -201,26 +238,23 @@ impl RootDirectory {
     }
 
     /// The open parent directory of `path`, and its last name.
-    fn parent<'a>(
-        &self,
-        path: &'a RelativePath,
-    ) -> io::Result<(std::sync::Arc<OwnedFd>, &'a OsStr)> {
+    fn parent<'a>(&self, path: &'a RelativePath) -> io::Result<(Arc<OwnedFd>, &'a OsStr)> {
         let (parent, name) = path.split();
         let parent = parent.unwrap_or(b".");
-        let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((held, fd)) = recent.as_ref()
             && held == parent
         {
             return Ok((fd.clone(), OsStr::from_bytes(name)));
         }
         let fd = self.open_beneath(parent, OFlags::DIRECTORY | OFlags::PATH)?;
-        let fd = std::sync::Arc::new(fd);
+        let fd = Arc::new(fd);
         *recent = Some((parent.to_vec(), fd.clone()));
         Ok((fd, OsStr::from_bytes(name)))
     }
 
     fn forget_recent(&self) {
-        self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {

@@ -10,10 +10,10 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burst_protocol::path::PathError;
 use burst_protocol::tree::{Directory, File, LinkTarget, Node};
 use burst_protocol::{Digest, FileName, RelativePath};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -82,9 +82,9 @@ pub struct Scan {
 }
 
 /// Scans the tree below `handle`. `now` is the time at which the scan begins, by
-/// the clock that stamps the files. `prefix` stands before each path in the cache
-/// and in errors. The cache is brought up to date; what it remembers below
-/// `prefix` and the scan did not find, it forgets.
+/// the clock that stamps the files. `prefix` stands before each path in the cache. The
+/// cache is brought up to date; [`StatCache::forget_unseen`] then removes the files
+/// that the scan did not find.
 pub fn scan<F: Filter>(
     handle: &RootDirectory,
     prefix: Option<&RelativePath>,
@@ -92,9 +92,12 @@ pub fn scan<F: Filter>(
     cache: &mut StatCache,
     now: Moment,
 ) -> Result<Scan, SyncError> {
-    let root = rustix::io::dup(handle.root())
-        .map_err(|errno| SyncError::Root { shown: shown(b""), source: errno.into() })?;
+    let root = rustix::io::dup(handle.root()).map_err(|errno| SyncError::Root {
+        path: handle.absolute_of_bytes(b""),
+        source: errno.into(),
+    })?;
     let mut walk = Walk {
+        handle,
         filter,
         cache,
         path: prefix.map(|prefix| prefix.as_bytes().to_vec()).unwrap_or_default(),
@@ -127,12 +130,12 @@ pub fn add_paths<'a>(
         let Ok(status) = handle.status(path) else { continue };
         let node = match FileType::from_raw_mode(status.st_mode) {
             FileType::RegularFile => {
-                let key = full_path(prefix, path)?;
+                let key = full_path(handle, prefix, path)?;
                 let signature = Signature::of(&status);
                 let digest = match cache.see(key.as_bytes(), &signature) {
                     Some(digest) => digest,
                     None => {
-                        let Some(cached) = hash_file(handle, path, &key, now)? else { continue };
+                        let Some(cached) = hash_file(handle, path, now)? else { continue };
                         cache.insert(key.as_bytes(), cached);
                         cached.digest
                     }
@@ -155,6 +158,7 @@ pub fn add_paths<'a>(
 }
 
 struct Walk<'a, F: Filter> {
+    handle: &'a RootDirectory,
     filter: &'a F,
     cache: &'a mut StatCache,
     /// The path of the directory at hand, the prefix included.
@@ -202,10 +206,9 @@ impl<F: Filter> Walk<'_, F> {
         kind: FileType,
         context: &F::Context,
     ) -> Result<Option<Node>, SyncError> {
-        let below_root = &self.path[self.prefix_length..];
-        let path = RelativePath::new(below_root)
+        let path = RelativePath::new(self.below_root())
             .and_then(|path| RelativePath::new(&self.path).map(|_| path))
-            .map_err(|source| SyncError::Path { shown: shown(&self.path), source })?;
+            .map_err(|source| SyncError::Path { path: self.absolute(), source })?;
         let is_directory = kind == FileType::Directory;
         if self.filter.skips(&path, is_directory, context) {
             return Ok(None);
@@ -223,7 +226,7 @@ impl<F: Filter> Walk<'_, F> {
                 Ok(target) => LinkTarget::new(target.as_bytes())
                     .map(Node::Link)
                     .map(Some)
-                    .map_err(|source| SyncError::Path { shown: shown(&self.path), source }),
+                    .map_err(|source| SyncError::Path { path: self.absolute(), source }),
                 Err(Errno::NOENT) => Ok(None),
                 Err(errno) => Err(self.unreadable(errno)),
             },
@@ -268,7 +271,7 @@ impl<F: Filter> Walk<'_, F> {
                 continue;
             }
             let name = FileName::new(bytes)
-                .map_err(|source| SyncError::Path { shown: shown(bytes), source })?;
+                .map_err(|source| SyncError::Path { path: self.absolute(), source })?;
             let kind = match entry.file_type() {
                 FileType::Unknown => {
                     match rustix::fs::statat(fd, name_of(&name), AtFlags::SYMLINK_NOFOLLOW) {
@@ -283,11 +286,17 @@ impl<F: Filter> Walk<'_, F> {
         Ok(found)
     }
 
+    /// The path at hand below the scanned root; empty for the root itself.
+    fn below_root(&self) -> &[u8] {
+        self.path.get(self.prefix_length..).unwrap_or_default()
+    }
+
+    fn absolute(&self) -> PathBuf {
+        self.handle.absolute_of_bytes(self.below_root())
+    }
+
     fn unreadable(&self, errno: Errno) -> SyncError {
-        match RelativePath::new(&self.path) {
-            Ok(path) => SyncError::Read { path, source: errno.into() },
-            Err(_) => SyncError::Root { shown: shown(&self.path), source: errno.into() },
-        }
+        SyncError::Read { path: self.absolute(), source: errno.into() }
     }
 }
 
@@ -306,8 +315,8 @@ fn hash_all(
         let handle = RootDirectory::share(handle)?;
         let mut buffer = vec![0; READ_BYTES];
         while let Some((path, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let key = full_path(prefix, path)?;
-            let cached = hash_with(&handle, path, &key, now, &mut buffer)?;
+            let key = full_path(&handle, prefix, path)?;
+            let cached = hash_with(&handle, path, now, &mut buffer)?;
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             results.push((path, key, cached));
         }
@@ -354,20 +363,18 @@ pub fn file_of(cached: &Cached) -> File {
 pub fn hash_file(
     handle: &RootDirectory,
     path: &RelativePath,
-    shown_as: &RelativePath,
     now: Moment,
 ) -> Result<Option<Cached>, SyncError> {
-    hash_with(handle, path, shown_as, now, &mut vec![0; READ_BYTES])
+    hash_with(handle, path, now, &mut vec![0; READ_BYTES])
 }
 
 fn hash_with(
     handle: &RootDirectory,
     path: &RelativePath,
-    shown_as: &RelativePath,
     now: Moment,
     buffer: &mut [u8],
 ) -> Result<Option<Cached>, SyncError> {
-    let unreadable = |source| SyncError::Read { path: shown_as.clone(), source };
+    let unreadable = |source| handle.unreadable(path, source);
     let mut reads = 0;
     loop {
         let mut file = match handle.open_file(path) {
@@ -387,7 +394,7 @@ fn hash_with(
             return Ok(Some(Cached { signature, digest: hasher.finalize().into(), settled }));
         }
         if reads >= READS_MAX {
-            return Err(SyncError::Changed(shown_as.clone()));
+            return Err(SyncError::Changed(handle.absolute(path)));
         }
     }
 }
@@ -412,25 +419,17 @@ fn copy_to_hasher(
 }
 
 fn full_path(
+    handle: &RootDirectory,
     prefix: Option<&RelativePath>,
     path: &RelativePath,
 ) -> Result<RelativePath, SyncError> {
     let Some(prefix) = prefix else { return Ok(path.clone()) };
-    prefix
-        .join_path(path)
-        .map_err(|source: PathError| SyncError::Path { shown: path.display().to_string(), source })
+    prefix.join_path(path).map_err(|source| SyncError::Path { path: handle.absolute(path), source })
 }
 
 fn name_of(name: &FileName) -> &std::ffi::OsStr {
     use std::os::unix::ffi::OsStrExt;
     std::ffi::OsStr::from_bytes(name.as_bytes())
-}
-
-/// Bytes of a path that may not be one, for people.
-pub(crate) fn shown(bytes: &[u8]) -> String {
-    let start = bytes.len().saturating_sub(200);
-    let cut = if start > 0 { "…" } else { "" };
-    format!("{cut}{}", String::from_utf8_lossy(&bytes[start..]).escape_debug())
 }
 
 #[cfg(test)]
@@ -474,6 +473,22 @@ mod tests {
         let now = Moment::coarse_now();
         scan_all(tree.path(), &mut cache, now);
         assert_eq!(scan_all(tree.path(), &mut cache, now).hashed, 1);
+    }
+
+    #[test]
+    fn errors_show_the_path_that_the_user_knows() {
+        let tree = tempfile::tempdir().unwrap();
+        let handle = RootDirectory::open_as(tree.path(), std::path::Path::new("/home/me")).unwrap();
+        let (prefix, mut cache) = (RelativePath::new(b"home/me").unwrap(), StatCache::default());
+        let deep = b"x/".repeat(burst_protocol::limit::PATH_DEPTH_MAX - 2);
+        let deep = std::ffi::OsStr::new(std::str::from_utf8(&deep).unwrap());
+        fs::create_dir_all(tree.path().join(deep).join("y")).unwrap();
+        let all = AllBut::default();
+        let error = scan(&handle, Some(&prefix), &all, &mut cache, Moment::now()).unwrap_err();
+        assert!(matches!(&error, SyncError::Path { path, .. } if path.starts_with("/home/me/x/x")));
+        let directory = RelativePath::new(b"x").unwrap();
+        let error = hash_file(&handle, &directory, Moment::now()).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read `/home/me/x`");
     }
 
     #[test]

@@ -193,7 +193,6 @@ const RECORD_MAGIC: &[u8; 8] = b"BURSTRC\x01";
 /// old or the new one, whole. The digest in front tells a damaged file.
 pub fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), SyncError> {
     let body = encode_record(record)?;
-    let store = |source| SyncError::Store { shown: path.display().to_string(), source };
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
     let write = || {
         let mut file = std::fs::File::create(&temporary)?;
@@ -206,7 +205,7 @@ pub fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), SyncErr
     write().map_err(|error| {
         // The error that matters is the one of writing.
         drop(std::fs::remove_file(&temporary));
-        store(error)
+        SyncError::store(path, error)
     })
 }
 

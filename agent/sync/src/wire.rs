@@ -121,12 +121,17 @@ impl Outgoing {
 #[derive(Debug)]
 pub struct Incoming {
     queue: mpsc::Receiver<Result<Frame, SyncError>>,
+    /// A message that arrived where a raw frame was due.
+    interrupting: Option<Vec<u8>>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Incoming {
     /// The next frame; `Gone` at the orderly end of the stream.
     pub fn frame(&mut self) -> Result<Frame, SyncError> {
+        if let Some(message) = self.interrupting.take() {
+            return Ok(Frame::Message(message));
+        }
         self.queue.blocking_recv().unwrap_or(Err(SyncError::Gone))
     }
 
@@ -143,15 +148,21 @@ impl Incoming {
             .map_err(|_| SyncError::Silent(deadline.as_secs()))?;
         match next.unwrap_or(Err(SyncError::Gone))? {
             Frame::Preface(preface) => Ok(preface),
-            _ => Err(SyncError::OutOfTurn("no first message".into())),
+            _ => Err(SyncError::violation("the stream begins without a preface")),
         }
     }
 
-    /// The next piece of a content.
+    /// The next raw frame of a blob. If a message comes instead, because the other end
+    /// cannot complete the blob, the error is [`SyncError::BlobInterrupted`] and the next
+    /// call of [`message`](Self::message) returns that message.
     pub fn raw(&mut self) -> Result<Vec<u8>, SyncError> {
         match self.frame()? {
             Frame::Raw(bytes) => Ok(bytes),
-            _ => Err(SyncError::OutOfTurn("a message inside a content".into())),
+            Frame::Message(bytes) => {
+                self.interrupting = Some(bytes);
+                Err(SyncError::BlobInterrupted)
+            }
+            Frame::Preface(_) => Err(SyncError::violation("a preface inside a blob")),
         }
     }
 }
@@ -160,7 +171,7 @@ impl Incoming {
 pub fn message_of<T: DeserializeOwned>(frame: Frame) -> Result<T, SyncError> {
     match frame {
         Frame::Message(bytes) => Ok(codec::decode(&bytes)?),
-        _ => Err(SyncError::OutOfTurn("a content that was not announced".into())),
+        _ => Err(SyncError::violation("a raw frame without an announced blob")),
     }
 }
 
@@ -196,7 +207,7 @@ where
     let receiver = Receiver::new(reader, traffic.clone())?;
     tokio::spawn(receiver.run(opening, read));
     let runtime = tokio::runtime::Handle::current();
-    let incoming = Incoming { queue: to_read, runtime };
+    let incoming = Incoming { queue: to_read, interrupting: None, runtime };
     Ok((incoming, Outgoing { queue: to_write, traffic }, writing))
 }
 
@@ -393,7 +404,7 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
                 Kind::Message => Frame::Message(payload.to_vec()),
                 Kind::Raw => Frame::Raw(payload.to_vec()),
                 Kind::Compressed => {
-                    return Err(SyncError::OutOfTurn("a compressed frame in another".into()));
+                    return Err(SyncError::violation("a compressed frame contains another"));
                 }
             };
             at = body + length;
