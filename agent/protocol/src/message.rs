@@ -73,7 +73,7 @@ pub enum FromAgent {
         /// The title of that run.
         holder: String,
     },
-    /// Requests what the agent lacks.
+    /// Requests the parts of the state that the agent lacks.
     Want(Want),
     /// The tree is in the requested state.
     Synced {

@@ -1,7 +1,7 @@
-//! Contents on their way: sent from files or memory, received into a store.
+//! Transfer of blobs: sent from files or memory, received into a store.
 //!
-//! Invariant of the receiver: a content is in the store only after its bytes
-//! were hashed and found to be what was announced.
+//! Invariant: a blob is in a [`BlobStore`] only after its bytes were hashed and have the
+//! announced digest.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use crate::error::SyncError;
 use crate::pack::{PACKED_BYTES_MAX, PackStore};
 use crate::wire::{Incoming, Outgoing};
 
-/// Contents from this size on are not compressed where the link is not worth it.
+/// Smallest blob in bytes that is sent uncompressed on a fast link.
 pub const LARGE_BYTES: u64 = 256 << 10;
 
 /// A blob that is read from a file or from memory.
@@ -67,7 +67,8 @@ pub fn send_whole(
     }
 }
 
-/// Sends a content as a patch on `base`, if that is smaller; tells whether.
+/// Sends a blob as a patch on `base` if the patch is smaller than the blob and than `cap`
+/// bytes. Returns whether it did; otherwise nothing was sent.
 pub fn send_patch(
     outgoing: &Outgoing,
     announce: &impl Fn(Blob) -> Result<(), SyncError>,
@@ -88,18 +89,18 @@ pub fn send_patch(
     Ok(true)
 }
 
-/// Where received contents are kept until a tree takes them.
+/// A store of received blobs.
 #[derive(Debug)]
 pub struct BlobStore {
-    /// The small ones.
+    /// The blobs of at most [`PACKED_BYTES_MAX`].
     pub packs: PackStore,
-    /// Large ones, each a file named by its digest.
+    /// A directory with the larger blobs, each a file named by its digest.
     staging: PathBuf,
 }
 
 impl BlobStore {
-    /// Opens the store in a directory. Large contents that an earlier process
-    /// left half-way are removed.
+    /// Opens the store in a directory, which is created if necessary. Large blobs of an
+    /// earlier process are removed.
     pub fn open(directory: &Path) -> Result<Self, SyncError> {
         let staging = directory.join("staging");
         let prepare = || {
@@ -113,25 +114,25 @@ impl BlobStore {
         Ok(Self { packs: PackStore::open(&directory.join("packs"))?, staging })
     }
 
-    /// Whether a content is here.
+    /// Whether the store has a blob.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.packs.contains(digest) || self.staged(digest).exists()
     }
 
-    /// The file of a large content.
+    /// The path of a large blob, whether or not the store has it.
     pub fn staged(&self, digest: &Digest) -> PathBuf {
         self.staging.join(digest.to_hex())
     }
 
-    /// Receives what was announced. `base` gives the content of a digest that
-    /// the sender may use as a prefix.
+    /// Receives an announced blob. `base` looks up the blob that a patch refers to. Fails
+    /// with [`SyncError::Damaged`] if the bytes do not have the announced digest.
     pub fn receive(
         &mut self,
         incoming: &mut Incoming,
-        content: Blob,
+        blob: Blob,
         base: impl FnOnce(&mut PackStore, &Digest) -> Option<Vec<u8>>,
     ) -> Result<(), SyncError> {
-        let Blob { digest, size, encoding } = content;
+        let Blob { digest, size, encoding } = blob;
         match encoding {
             Encoding::Patch { base: base_digest, length } => {
                 let cap = PATCH_BYTES_MAX as u64;
@@ -158,7 +159,8 @@ impl BlobStore {
         }
     }
 
-    /// Copies a file into the store, if it still has this digest.
+    /// Copies a file into the store. Fails with [`SyncError::Damaged`] if it does not have
+    /// the expected digest.
     pub fn keep_file(&mut self, source: BlobSource<'_, File>) -> Result<(), SyncError> {
         let BlobSource { path, digest, size, reader } = source;
         let unreadable = |source| SyncError::Read { path: path.to_owned(), source };
@@ -179,7 +181,8 @@ impl BlobStore {
         }
     }
 
-    /// Forgets the large contents that no tree took, and old small ones.
+    /// Removes all large blobs, and the oldest packs until the rest has at most
+    /// `packed_cap` bytes.
     pub fn clean(&mut self, packed_cap: u64) -> Result<(), SyncError> {
         let remove = || -> io::Result<()> {
             for entry in std::fs::read_dir(&self.staging)? {
@@ -199,7 +202,8 @@ impl BlobStore {
     }
 }
 
-/// Receives `length` bytes into memory; the caller has checked the cap.
+/// Receives `length` bytes into memory. The caller must have checked a cap. Memory is
+/// allocated as bytes arrive.
 pub fn receive_bytes(incoming: &mut Incoming, length: u64) -> Result<Vec<u8>, SyncError> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(length.min(RAW_BYTES_MAX));
@@ -213,8 +217,8 @@ pub fn receive_bytes(incoming: &mut Incoming, length: u64) -> Result<Vec<u8>, Sy
     Ok(bytes)
 }
 
-/// Receives a content into a new file at `path`, which is there only if the
-/// bytes were right.
+/// Receives a blob into a new file at `path`. The file is removed again unless the bytes
+/// have the announced digest.
 fn receive_file(
     incoming: &mut Incoming,
     digest: Digest,
@@ -226,8 +230,8 @@ fn receive_file(
     staged.finish(digest)
 }
 
-/// Receives a whole content piece by piece. Whether the bytes were right is known
-/// only at the end: the file is the caller's to remove if they were not.
+/// Receives a whole blob and passes its pieces to `write`. The digest is verified at the
+/// end: on an error the caller must discard the pieces.
 pub fn receive_into(
     incoming: &mut Incoming,
     digest: Digest,
@@ -260,7 +264,7 @@ fn receive_pieces(
     Ok(())
 }
 
-/// A file that is removed again unless it turns out right.
+/// A file that is removed when dropped, unless [`finish`](Staged::finish) succeeded.
 struct Staged<'a> {
     path: &'a Path,
     file: File,
@@ -295,7 +299,7 @@ impl<'a> Staged<'a> {
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            // It is removed again at the next opening of the store, too.
+            // If this fails, the next opening of the store removes the file.
             drop(std::fs::remove_file(self.path));
         }
     }

@@ -1,10 +1,9 @@
-//! An open directory as the root of a tree, and the only ways to touch what is
-//! below it.
+//! The root directory of a tree, and all file operations below it.
 //!
-//! Invariant: no operation follows a symbolic link, on the way or at the end,
-//! and none leaves the tree. The kernel sees to it (`openat2` with
-//! `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`), not a check before use. Paths
-//! are relative to the root, so a root that lies deep does not shorten them.
+//! Invariant: no operation follows a symbolic link or leaves the tree. The kernel enforces
+//! this (`openat2` with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`), so there is no race
+//! between a check and its use. Paths are relative to the root: the limit on their length
+//! does not depend on where the root lies.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -26,7 +25,7 @@ pub struct RootDirectory {
     root: OwnedFd,
     /// The absolute path under which the user knows the root.
     known_as: Arc<Path>,
-    /// The directory used last, since work comes sorted by directory.
+    /// The parent directory that was opened last: operations mostly come sorted by directory.
     recent: Mutex<Option<(Vec<u8>, Arc<OwnedFd>)>>,
 }
 
@@ -82,7 +81,7 @@ impl RootDirectory {
         self.known_as.join(OsStr::from_bytes(path))
     }
 
-    /// The root itself, to read its entries.
+    /// The root's file descriptor, to read its entries.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
@@ -92,8 +91,8 @@ impl RootDirectory {
         self.open_beneath(path.as_bytes(), OFlags::DIRECTORY | OFlags::RDONLY)
     }
 
-    /// Opens the regular file at `path` for reading. Devices and pipes are not
-    /// opened in a way that blocks or acts.
+    /// Opens the regular file at `path` for reading. Fails for any other kind of file,
+    /// without blocking on a pipe.
     pub fn open_file(&self, path: &RelativePath) -> io::Result<std::fs::File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = std::fs::File::from(self.open_beneath(path.as_bytes(), flags)?);
@@ -103,7 +102,7 @@ impl RootDirectory {
         Ok(file)
     }
 
-    /// The whole content of a file, up to `cap` bytes; longer is an error.
+    /// Reads a whole file. Fails if it has more than `cap` bytes.
     pub fn read(&self, path: &RelativePath, cap: u64) -> io::Result<Vec<u8>> {
         let file = self.open_file(path)?;
         let size = file.metadata()?.len();
@@ -118,19 +117,19 @@ impl RootDirectory {
         Ok(content)
     }
 
-    /// The status of what stands at `path`, a link's own.
+    /// The status of the entry at `path`; for a symbolic link, that of the link itself.
     pub fn status(&self, path: &RelativePath) -> io::Result<Stat> {
         let (parent, name) = self.parent(path)?;
         Ok(rustix::fs::statat(&*parent, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// The target of the link at `path`.
+    /// The target of the symbolic link at `path`.
     pub fn read_link(&self, path: &RelativePath) -> io::Result<Vec<u8>> {
         let (parent, name) = self.parent(path)?;
         Ok(rustix::fs::readlinkat(&*parent, name, Vec::new())?.into_bytes())
     }
 
-    /// Creates a file that must not exist.
+    /// Creates a file with these permission bits, less the umask. Fails if the path exists.
     pub fn create_file(&self, path: &RelativePath, mode: u32) -> io::Result<std::fs::File> {
         let (parent, name) = self.parent(path)?;
         let flags =
@@ -138,14 +137,14 @@ impl RootDirectory {
         Ok(rustix::fs::openat(&*parent, name, flags, Mode::from_raw_mode(mode))?.into())
     }
 
-    /// Makes a link that must not exist.
+    /// Creates a symbolic link. Fails if the path exists.
     pub fn create_link(&self, path: &RelativePath, target: &[u8]) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(rustix::fs::symlinkat(OsStr::from_bytes(target), &*parent, name)?)
     }
 
-    /// Makes the directory at `path` and those above it. What stands in the
-    /// way and is no directory is removed first if `replace` says so.
+    /// Creates the directory at `path` and those above it. A file or link in one of these
+    /// places is replaced if `replace` is true, and an error otherwise.
     pub fn create_directories(&self, path: &RelativePath, replace: bool) -> io::Result<()> {
         if self.status(path).is_ok_and(|status| is_directory(&status)) {
             return Ok(());
@@ -168,7 +167,7 @@ impl RootDirectory {
         }
     }
 
-    /// Removes a file or link. What is not there is removed already.
+    /// Removes a file or symbolic link. Succeeds if the path does not exist.
     pub fn remove_file(&self, path: &RelativePath) -> io::Result<()> {
         let (parent, name) = match self.parent(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -180,7 +179,8 @@ impl RootDirectory {
         }
     }
 
-    /// Removes an empty directory; tells whether it was empty.
+    /// Removes a directory if it is empty. Returns whether the directory is gone; succeeds if
+    /// the path does not exist.
     pub fn remove_directory(&self, path: &RelativePath) -> io::Result<bool> {
         self.forget_recent();
         let (parent, name) = match self.parent(path) {
@@ -194,7 +194,7 @@ impl RootDirectory {
         }
     }
 
-    /// Removes whatever stands at `path`, with all below it.
+    /// Removes the entry at `path` and everything below it. Succeeds if it does not exist.
     pub fn remove_all(&self, path: &RelativePath) -> io::Result<()> {
         match self.status(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -215,12 +215,13 @@ impl RootDirectory {
         self.remove_directory(path).map(drop)
     }
 
-    /// Renames within the tree, replacing a file that is there.
+    /// Renames within the tree; replaces a file at `to`.
     pub fn rename(&self, from: &RelativePath, to: &RelativePath) -> io::Result<()> {
         self.take_in(self.parent(from)?.0.as_fd(), from.file_name(), to)
     }
 
-    /// Moves a file of the same file system into the tree.
+    /// Moves the file `from_name` of the directory `from`, which must be on the same file
+    /// system, into the tree; replaces a file at `to`.
     pub fn take_in(
         &self,
         from: BorrowedFd<'_>,
@@ -231,13 +232,13 @@ impl RootDirectory {
         Ok(rustix::fs::renameat(from, OsStr::from_bytes(from_name), &*parent, name)?)
     }
 
-    /// Sets the permission bits of a file.
+    /// Sets the permission bits of a regular file.
     pub fn set_mode(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
         let file = self.open_file(path)?;
         Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
     }
 
-    /// The open parent directory of `path`, and its last name.
+    /// Opens the parent directory of `path`; returns it with the last name.
     fn parent<'a>(&self, path: &'a RelativePath) -> io::Result<(Arc<OwnedFd>, &'a OsStr)> {
         let (parent, name) = path.split();
         let parent = parent.unwrap_or(b".");
@@ -264,12 +265,12 @@ impl RootDirectory {
     }
 }
 
-/// Whether a status is a directory's.
+/// Whether a status describes a directory.
 pub fn is_directory(status: &Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Directory
 }
 
-/// When a file was last written to.
+/// The modification time of a status.
 pub fn modified(status: &Stat) -> Moment {
     Moment {
         seconds: status.st_mtime,

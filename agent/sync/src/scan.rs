@@ -1,10 +1,14 @@
-//! From a directory on disk to its manifest.
+//! Scanning: from a directory on disk to its manifest.
 //!
-//! Invariants: no link is followed; a file is hashed unless the cache is sure of
-//! it; what is neither file, link nor directory (sockets, pipes, devices) is
-//! left out and named. A file that changes while it is read is read again, and
-//! in the end stands in the manifest with a digest that it had, unsettled, so
-//! that the next scan looks again. Which files count is a [`Filter`]'s affair.
+//! Invariants:
+//!
+//! - No symbolic link is followed.
+//! - A file is hashed unless its entry in the [`StatCache`] is settled and unchanged.
+//! - Sockets, pipes and devices are not part of the manifest; they are listed separately.
+//! - A file that changes while it is read is read again, up to three times. Its last digest
+//!   is then recorded as unsettled, so that the next scan reads it again.
+//!
+//! A [`Filter`] selects the files. Files are hashed on all cores.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -24,23 +28,22 @@ use crate::error::SyncError;
 use crate::root_directory::RootDirectory;
 use crate::stat_cache::{Cached, Signature, StatCache};
 
-/// How often a file that keeps changing is read before its digest is taken as
-/// it is.
+/// Number of times that a changing file is read before its last digest is accepted.
 const READS_MAX: u32 = 3;
 
-/// Bytes that are read at once to be hashed.
+/// Size in bytes of the buffer through which files are hashed.
 const READ_BYTES: usize = 64 << 10;
 
-/// Decides what of a directory belongs to the tree.
+/// Selects the entries that belong to a tree.
 pub trait Filter {
-    /// What is known on the way down to a directory.
+    /// State that is passed down from a directory to its subdirectories.
     type Context: Clone;
 
-    /// What is known at the root.
+    /// The context of the root.
     fn root(&self) -> Self::Context;
 
-    /// What is known in a directory with these names; none leaves it out. `path`
-    /// is none for the root.
+    /// The context of a directory that has these names; `None` excludes the directory.
+    /// `context` is the one of its parent, and `path` is `None` for the root.
     fn enter(
         &self,
         path: Option<&RelativePath>,
@@ -48,11 +51,11 @@ pub trait Filter {
         context: &Self::Context,
     ) -> Option<Self::Context>;
 
-    /// Whether an entry is left out.
+    /// Whether to exclude an entry of a directory with this context.
     fn skips(&self, path: &RelativePath, is_directory: bool, context: &Self::Context) -> bool;
 }
 
-/// Every entry belongs to the tree, but those named here.
+/// A filter that excludes only the given paths.
 #[derive(Debug, Default)]
 pub struct AllBut(pub HashSet<RelativePath>);
 
@@ -70,19 +73,19 @@ impl Filter for AllBut {
     }
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug)]
 pub struct Scan {
     /// The manifest.
     pub tree: Directory,
-    /// Files that had to be read.
+    /// Number of files that were read.
     pub hashed: usize,
-    /// Entries that no tree can hold: sockets, pipes, devices.
+    /// The sockets, pipes and devices, which a manifest cannot contain.
     pub special: Vec<RelativePath>,
 }
 
 /// Scans the tree below `handle`. `now` is the time at which the scan begins, by
-/// the clock that stamps the files. `prefix` stands before each path in the cache. The
+/// the clock of the file system. `prefix` stands before each path in the cache. The
 /// cache is brought up to date; [`StatCache::forget_unseen`] then removes the files
 /// that the scan did not find.
 pub fn scan<F: Filter>(
@@ -113,8 +116,8 @@ pub fn scan<F: Filter>(
     Ok(Scan { tree, hashed, special })
 }
 
-/// Looks at single paths that a scan has left out, and puts those that exist
-/// into its tree. Directories are not entered.
+/// Adds single paths to the tree of a scan that excluded them. Paths that do not exist,
+/// and directories, are skipped.
 pub fn add_paths<'a>(
     handle: &RootDirectory,
     prefix: Option<&RelativePath>,
@@ -161,7 +164,7 @@ struct Walk<'a, F: Filter> {
     handle: &'a RootDirectory,
     filter: &'a F,
     cache: &'a mut StatCache,
-    /// The path of the directory at hand, the prefix included.
+    /// The current path, including the prefix.
     path: Vec<u8>,
     prefix_length: usize,
     unhashed: Vec<(RelativePath, Signature)>,
@@ -286,7 +289,7 @@ impl<F: Filter> Walk<'_, F> {
         Ok(found)
     }
 
-    /// The path at hand below the scanned root; empty for the root itself.
+    /// The current path below the scanned root; empty for the root itself.
     fn below_root(&self) -> &[u8] {
         self.path.get(self.prefix_length..).unwrap_or_default()
     }
@@ -300,7 +303,7 @@ impl<F: Filter> Walk<'_, F> {
     }
 }
 
-/// Hashes files on all cores and enters them into tree and cache.
+/// Hashes files on all cores and enters them into the tree and the cache.
 fn hash_all(
     handle: &RootDirectory,
     prefix: Option<&RelativePath>,
@@ -350,7 +353,7 @@ fn hash_all(
     Ok(())
 }
 
-/// The manifest's entry for a remembered file.
+/// The manifest entry of a cached file.
 pub fn file_of(cached: &Cached) -> File {
     File {
         size: cached.signature.size(),
@@ -359,7 +362,8 @@ pub fn file_of(cached: &Cached) -> File {
     }
 }
 
-/// Reads a file until its status before and after agree; none if it is gone.
+/// Hashes a file, again if it changes meanwhile. `None` if it does not exist,
+/// [`SyncError::Changed`] if its size keeps changing.
 pub fn hash_file(
     handle: &RootDirectory,
     path: &RelativePath,
@@ -492,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_left_out_and_named() {
+    fn special_files_are_listed_separately() {
         let tree = tempfile::tempdir().unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("s")).unwrap();
         let found = scan_all(tree.path(), &mut StatCache::default(), Moment::now());
