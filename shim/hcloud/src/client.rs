@@ -15,9 +15,6 @@ use crate::error::{Code, Error, Operation};
 use crate::retry::Retries;
 use crate::token::Token;
 
-/// Where the API is.
-pub const ENDPOINT: &str = "https://api.hetzner.cloud/v1";
-
 /// How long one request may take, retries aside.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -104,8 +101,8 @@ impl RefusalError {
 }
 
 impl Client {
-    /// A client for an endpoint, such as [`ENDPOINT`]. rustls must have a process-wide
-    /// crypto provider by now.
+    /// Creates a client for an endpoint, such as `https://api.hetzner.cloud/v1`. A crypto
+    /// provider must be installed in rustls. `chance` gives the jitter of retries.
     pub fn new(
         endpoint: &str,
         token: &Token,
@@ -141,11 +138,6 @@ impl Client {
         let authorization = self.authorization.to_str().unwrap_or_default().to_owned();
         let url = format!("{}/servers/{id}", self.endpoint);
         (url, vec![("authorization".to_owned(), authorization)])
-    }
-
-    /// Where it asks.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
     }
 
     /// What time it is by the API's clock, as far as its last answer told; our clock

@@ -33,12 +33,10 @@ pub struct Image {
     /// GB that are stored and billed; none while it is being made.
     #[serde(default)]
     pub image_size: Option<f64>,
-    /// GB that a server's disk must have at least.
-    pub disk_size: f64,
-    /// When it was made.
+    /// When the snapshot was created.
     #[serde(deserialize_with = "crate::time::deserialize")]
     pub created: Timestamp,
-    /// `x86` or `arm`: it boots on no other.
+    /// The CPU architecture that it boots on: `x86` or `arm`.
     pub architecture: String,
     /// Its labels.
     #[serde(default)]

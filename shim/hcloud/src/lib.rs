@@ -14,8 +14,8 @@
 //! decide. No token is ever printed: see [`Token`].
 
 pub mod action;
-pub mod client;
-pub mod error;
+mod client;
+mod error;
 pub mod firewall;
 pub mod image;
 pub mod label;
@@ -29,8 +29,8 @@ mod time;
 pub mod token;
 pub mod volume;
 
-pub use client::{Client, ENDPOINT};
-pub use error::{Code, Error};
+pub use client::{Chance, Client};
+pub use error::{Code, Error, Operation};
 pub use jiff::Timestamp;
 pub use label::{Labels, Selector};
 pub use token::Token;

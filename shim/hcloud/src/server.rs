@@ -14,9 +14,6 @@ use crate::resource::Resource;
 use crate::server_type::ServerType;
 use crate::{Id, Made, open_enum};
 
-/// Bytes of user data: the API's limit.
-pub const USER_DATA_BYTES_MAX: usize = 32 << 10;
-
 open_enum! {
     /// How a server is.
     ServerStatus {
@@ -57,16 +54,10 @@ pub struct Server {
     pub server_type: ServerType,
     /// Where.
     pub location: LocationName,
-    /// What it was made from.
-    #[serde(default)]
-    pub image: Option<ImageId>,
     /// Its labels.
     #[serde(default)]
     pub labels: Labels,
-    /// Whether an action is under way on it.
-    #[serde(default)]
-    pub locked: bool,
-    /// The volumes that are attached.
+    /// The ids of the attached volumes.
     #[serde(default)]
     pub volumes: Vec<Id>,
 }
@@ -94,13 +85,6 @@ pub struct Address {
 pub struct LocationName {
     /// Such as `fsn1`.
     pub name: String,
-}
-
-/// An image, by number.
-#[derive(Clone, Debug, Deserialize)]
-pub struct ImageId {
-    /// Its number.
-    pub id: Id,
 }
 
 impl Server {
@@ -132,7 +116,8 @@ pub struct NewServer {
     pub volumes: Vec<Id>,
     /// Its labels.
     pub labels: Labels,
-    /// What only root on the server may read. At most [`USER_DATA_BYTES_MAX`].
+    /// User data, at most 32 KiB. The server's metadata service gives it to every local
+    /// process that is not kept from asking.
     pub user_data: String,
     /// Whether the guest mounts volumes by itself.
     pub automount: bool,

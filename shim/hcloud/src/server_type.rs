@@ -10,16 +10,12 @@ use crate::error::Error;
 pub struct ServerType {
     /// Such as `ccx63`.
     pub name: String,
-    /// For people.
-    pub description: String,
     /// Cores.
     pub cores: f64,
     /// Memory in GB.
     pub memory: f64,
     /// Disk in GB.
     pub disk: f64,
-    /// `shared` or `dedicated`.
-    pub cpu_type: String,
     /// `x86` or `arm`.
     pub architecture: String,
     /// What it costs, by location.
