@@ -126,7 +126,7 @@ pub fn offered(
     returns: Returns,
     cache: &mut StatCache,
 ) -> Result<Vec<Artifact>, AgentError> {
-    let handle = RootDirectory::open(target)?;
+    let handle = RootDirectory::open_as(target, seen_at)?;
     let now = Moment::coarse_now();
     let mut tree = burst_protocol::tree::Directory::new();
     if returns.artifacts {
@@ -151,7 +151,7 @@ pub fn offered(
     ];
     for (wanted, name) in directories {
         if wanted {
-            add_directories(target, name, cache, now, &mut artifacts)?;
+            add_directories((target, seen_at), name, cache, now, &mut artifacts)?;
         }
     }
     Ok(artifacts)
@@ -159,7 +159,7 @@ pub fn offered(
 
 /// Adds the files of `NAME/` and, for cross builds, of `TRIPLE/NAME/`.
 fn add_directories(
-    target: &Path,
+    (target, seen_at): (&Path, &Path),
     name: &str,
     cache: &mut StatCache,
     now: Moment,
@@ -174,7 +174,7 @@ fn add_directories(
             continue;
         }
         let Ok(prefix) = RelativePath::new(place.as_os_str().as_bytes()) else { continue };
-        let handle = RootDirectory::open(&target.join(&place))?;
+        let handle = RootDirectory::open_as(&target.join(&place), &seen_at.join(&place))?;
         let found = scan(&handle, Some(&prefix), &AllBut::default(), cache, now)?;
         found.tree.visit(&mut |path, node| {
             if let (Node::File(file), Ok(path)) = (node, prefix.join_path(path)) {

@@ -75,7 +75,7 @@ impl Input {
         use std::sync::atomic::Ordering;
         let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
         if waiting > INPUT_WINDOW_BYTES {
-            return Err(SyncError::OutOfTurn("more input than was agreed".into()));
+            return Err(SyncError::violation("more input than there is credit for"));
         }
         match &self.queue {
             // A run that has closed its input does not want it.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burst_protocol::RelativePath;
-use burst_protocol::message::{FromAgent, FromShim, RunRequest, Want};
+use burst_protocol::message::{FromAgent, RunRequest, Want};
 use burst_protocol::tree::{Change, Directory, Node};
 use burst_protocol::{Digest, limit};
 use burst_sync::SyncError;
@@ -117,7 +117,8 @@ impl Project {
             last_run_ended = last_run_ended.max(index.last_run_ended);
         }
         let mut project = Self {
-            handle: RootDirectory::open(&tree)?,
+            // Errors show the client's paths, not those of this disk.
+            handle: RootDirectory::open_as(&tree, Path::new("/"))?,
             store: BlobStore::open(directory)?,
             directory: directory.to_owned(),
             name: name.clone(),
@@ -415,12 +416,6 @@ impl Project {
         self.unsaved = true;
         Ok(())
     }
-}
-
-/// A message from the shim that has no place in a sync.
-pub(crate) fn out_of_turn(message: &FromShim) -> SyncError {
-    let text = format!("{message:?}");
-    SyncError::OutOfTurn(text.chars().take(60).collect())
 }
 
 fn state(path: &Path, source: io::Error) -> AgentError {

@@ -12,7 +12,7 @@ use burst_sync::SyncError;
 use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
 use burst_sync::wire::{Incoming, Outgoing};
 
-use crate::project::{Project, out_of_turn};
+use crate::project::Project;
 
 /// Changes that one sync may have: more than any source tree has files.
 const CHANGES_MAX: usize = 4 << 20;
@@ -32,7 +32,7 @@ pub(crate) fn offer(
             FromShim::Changes(more) => {
                 let most = limit::CHANGES_PER_MESSAGE_MAX;
                 if more.len() > most || changes.len() + more.len() > CHANGES_MAX {
-                    return Err(SyncError::OutOfTurn("too many changes".into()));
+                    return Err(SyncError::violation("too many changes"));
                 }
                 bases = None;
                 if kept {
@@ -45,7 +45,7 @@ pub(crate) fn offer(
             }
             FromShim::Blob(content) => skip(content, incoming)?,
             FromShim::BlobsEnd => return Ok(changes),
-            other => return Err(out_of_turn(&other)),
+            other => return Err(SyncError::out_of_turn(&other)),
         }
     }
 }
@@ -63,7 +63,7 @@ pub(crate) fn blobs(
             FromShim::Blob(content) if kept => one_content(project, content, &bases, incoming)?,
             FromShim::Blob(content) => skip(content, incoming)?,
             FromShim::BlobsEnd => return Ok(()),
-            other => return Err(out_of_turn(&other)),
+            other => return Err(SyncError::out_of_turn(&other)),
         }
     }
 }
@@ -89,18 +89,21 @@ pub(crate) fn directory_objects(
     while !wanted.is_empty() {
         depth += 1;
         if depth > limit::PATH_DEPTH_MAX + 1 {
-            return Err(SyncError::OutOfTurn("directories nested too deep".into()));
+            return Err(SyncError::violation("directories nested too deep"));
         }
         let mut next = Vec::new();
         for batch in wanted.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
             outgoing.message(&FromAgent::Want(Want::DirectoryObjects(batch.to_vec())))?;
             let mut expected = batch.iter();
             while expected.len() > 0 {
-                let FromShim::DirectoryObjects(directory_objects) = incoming.message()? else {
-                    return Err(SyncError::OutOfTurn("no directory objects".into()));
+                let directory_objects = match incoming.message()? {
+                    FromShim::DirectoryObjects(directory_objects) => directory_objects,
+                    other => return Err(SyncError::out_of_turn(&other)),
                 };
                 for object in directory_objects {
-                    let digest = expected.next().ok_or(SyncError::Gone)?;
+                    let digest = expected.next().ok_or_else(|| {
+                        SyncError::violation("more directory objects than were asked for")
+                    })?;
                     if object.digest()? != *digest {
                         return Err(SyncError::Damaged(*digest));
                     }
@@ -129,7 +132,7 @@ fn build(
     depth: usize,
 ) -> Result<Directory, SyncError> {
     if depth > limit::PATH_DEPTH_MAX {
-        return Err(SyncError::OutOfTurn("directories nested too deep".into()));
+        return Err(SyncError::violation("directories nested too deep"));
     }
     if let Some(directory) = known.get(&digest) {
         return Ok((*directory).clone());
@@ -190,7 +193,7 @@ fn skip(content: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
     while rest > 0 {
         let piece = incoming.raw()?.len() as u64;
         if piece == 0 || piece > rest {
-            return Err(SyncError::OutOfTurn("a content of another length".into()));
+            return Err(SyncError::violation("a blob has another length than was announced"));
         }
         rest -= piece;
     }

@@ -7,7 +7,7 @@
 //! the run.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -18,7 +18,7 @@ use burst_protocol::tree::{Change, Entry};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::apply::Applied;
-use burst_sync::blobs;
+use burst_sync::blobs::{self, BlobSource};
 use burst_sync::clock::Moment;
 use burst_sync::flow_control::SendWindow;
 use burst_sync::root_directory::RootDirectory;
@@ -29,7 +29,6 @@ use crate::artifacts;
 use crate::error::AgentError;
 use crate::invocations::{Input, Invocations, listen};
 use crate::layout::Layout;
-use crate::project::out_of_turn;
 use crate::returned::{COPIED_BYTES_MAX, ReturnedCopies};
 use crate::slot::Slot;
 
@@ -62,7 +61,7 @@ pub fn serve(agent: &Arc<Agent>, mut incoming: Incoming, outgoing: &Outgoing, go
             agent.renew(lease);
             outgoing.message(&FromAgent::Done).map_err(AgentError::from)
         }
-        Ok(other) => Err(out_of_turn(&other).into()),
+        Ok(other) => Err(SyncError::out_of_turn(&other).into()),
         Err(error) => Err(error.into()),
     };
     if let Err(error) = served {
@@ -87,6 +86,8 @@ struct Offer {
     withheld: Vec<(RelativePath, u64)>,
     /// Where the artifacts are.
     target: PathBuf,
+    /// The target directory as the client knows it.
+    target_seen: PathBuf,
 }
 
 impl Session<'_> {
@@ -214,7 +215,11 @@ impl Session<'_> {
         layout: &Layout,
         named: Option<&BTreeSet<PathBuf>>,
     ) -> Result<Offer, AgentError> {
-        let mut offer = Offer { target: layout.target.clone(), ..Offer::default() };
+        let mut offer = Offer {
+            target: layout.target.clone(),
+            target_seen: layout.target_seen.clone(),
+            ..Offer::default()
+        };
         let changes = {
             let mut project = slot.project()?;
             let changes = project.changes_of_run()?;
@@ -288,7 +293,7 @@ impl Session<'_> {
                 | FromShim::Signal(_)
                 | FromShim::Resize(_) => {}
                 FromShim::Done => break,
-                other => return Err(out_of_turn(&other).into()),
+                other => return Err(SyncError::out_of_turn(&other).into()),
             }
         }
         slot.project()?.settle_return(&offer.changes, &adopted);
@@ -296,16 +301,19 @@ impl Session<'_> {
     }
 
     fn send_fetched(&self, slot: &Slot, offer: &Offer, wanted: &[Fetch]) -> Result<(), AgentError> {
-        let tree = slot.project()?.tree();
-        let mut sources: HashMap<Digest, (PathBuf, RelativePath, u64)> = HashMap::new();
+        let tree = RootDirectory::open_as(&slot.project()?.tree(), Path::new("/"))?;
+        let mut sources: HashMap<Digest, (&RootDirectory, &RelativePath, u64)> = HashMap::new();
         for change in &offer.changes {
             if let Change::Put { path, entry: Entry::File(file) } = change {
-                sources.insert(file.digest, (tree.clone(), path.clone(), file.size));
+                sources.insert(file.digest, (&tree, path, file.size));
             }
         }
-        for artifact in &offer.artifacts {
-            let place = (offer.target.clone(), artifact.path.clone(), artifact.file.size);
-            sources.insert(artifact.file.digest, place);
+        let target = match offer.artifacts.is_empty() {
+            true => None,
+            false => Some(RootDirectory::open_as(&offer.target, &offer.target_seen)?),
+        };
+        for (artifact, target) in offer.artifacts.iter().zip(target.iter().cycle()) {
+            sources.insert(artifact.file.digest, (target, &artifact.path, artifact.file.size));
         }
         let copies = ReturnedCopies::open(&slot.directory().join("returned"))?;
         for fetch in wanted {
@@ -320,16 +328,15 @@ impl Session<'_> {
     fn send_one(
         &self,
         fetch: &Fetch,
-        root: &std::path::Path,
+        root: &RootDirectory,
         path: &RelativePath,
         size: u64,
         copies: &ReturnedCopies,
     ) -> Result<(), AgentError> {
         let announce = |content: Blob| self.outgoing.message(&FromAgent::Blob(content));
-        let unreadable = |source| AgentError::from(SyncError::Read { path: path.clone(), source });
-        let handle = RootDirectory::open(root)?;
+        let unreadable = |source| AgentError::from(root.unreadable(path, source));
         if self.request.compress_large && size <= COPIED_BYTES_MAX {
-            let content = handle.read(path, size).map_err(unreadable)?;
+            let content = root.read(path, size).map_err(unreadable)?;
             let base = fetch.base.and_then(|base| Some((base, copies.get(&base)?)));
             copies.keep(fetch.digest, &content)?;
             if let Some((base, held)) = base {
@@ -340,16 +347,10 @@ impl Session<'_> {
                 }
             }
         }
-        let mut file = handle.open_file(path).map_err(unreadable)?;
-        blobs::send_whole(
-            self.outgoing,
-            &announce,
-            fetch.digest,
-            size,
-            &mut file,
-            self.request.compress_large,
-        )?;
-        Ok(())
+        let mut file = root.open_file(path).map_err(unreadable)?;
+        let (digest, shown) = (fetch.digest, root.absolute(path));
+        let source = BlobSource { path: &shown, digest, size, reader: &mut file };
+        Ok(blobs::send_whole(self.outgoing, &announce, source, self.request.compress_large)?)
     }
 }
 

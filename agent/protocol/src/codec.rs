@@ -1,27 +1,27 @@
-//! The only place that knows how a message becomes bytes: bincode 2, its
-//! `standard` configuration (little endian, variable-length integers).
+//! Encoding of messages and records: bincode 2 in its `standard` configuration (little
+//! endian, variable-length integers).
 //!
-//! bincode is pinned and unmaintained (RUSTSEC-2025-0141), so it appears
-//! nowhere else and `tests/golden.rs` holds the bytes of every message. A
-//! decoder reads at most [`MESSAGE_BYTES_MAX`] and leaves nothing over: bytes
-//! behind a message are an error.
+//! bincode is unmaintained (RUSTSEC-2025-0141) and therefore pinned. No other module uses
+//! it, and `tests/golden.rs` holds the encoded bytes of every message. A decoder accepts
+//! at most [`MESSAGE_BYTES_MAX`] bytes and rejects bytes that follow the message.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::limit::MESSAGE_BYTES_MAX;
 
-/// Why a message was not encoded or decoded.
+/// An error of encoding or decoding.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// The message is larger than [`MESSAGE_BYTES_MAX`].
-    #[error("a message of {0} bytes is over the cap of {MESSAGE_BYTES_MAX}")]
+    #[error("a message of {0} bytes exceeds the limit of {MESSAGE_BYTES_MAX} bytes")]
     TooLarge(usize),
-    /// The bytes are not the message that was expected.
-    #[error("a message from the other end cannot be read: {0}")]
+    /// The bytes do not encode a value of the expected type, or the value cannot be
+    /// encoded.
+    #[error("a message cannot be encoded or decoded: {0}")]
     Malformed(String),
-    /// Bytes stand behind the message.
-    #[error("{0} bytes stand behind a message")]
+    /// This many bytes follow the message.
+    #[error("{0} unexpected bytes follow a message")]
     Trailing(usize),
 }
 
@@ -29,7 +29,7 @@ fn configuration() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<MESSAGE_BYTES_MAX>()
 }
 
-/// The bytes of `message`.
+/// Encodes a message. Fails if it is larger than [`MESSAGE_BYTES_MAX`].
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     let bytes = bincode::serde::encode_to_vec(message, configuration())
         .map_err(|error| CodecError::Malformed(error.to_string()))?;
@@ -39,7 +39,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-/// The message that all of `bytes` are.
+/// Decodes a message from exactly `bytes`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(CodecError::TooLarge(bytes.len()));
@@ -52,14 +52,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     }
 }
 
-/// Bytes for a file of our own, where the wire's cap does not apply.
+/// Encodes a record for a local file, without the cap for messages.
 pub fn encode_record<T: Serialize>(record: &T) -> Result<Vec<u8>, CodecError> {
     bincode::serde::encode_to_vec(record, bincode::config::standard())
         .map_err(|error| CodecError::Malformed(error.to_string()))
 }
 
-/// Reads what [`encode_record`] wrote. The caller vouches for the bytes with a
-/// digest: without the wire's cap a corrupt length could ask for any memory.
+/// Decodes a record from exactly `bytes`. The caller must have verified a digest of the
+/// bytes: without a cap, a corrupt length could request any amount of memory.
 pub fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let (record, read) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
         .map_err(|error| CodecError::Malformed(error.to_string()))?;

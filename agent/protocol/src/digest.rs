@@ -1,7 +1,7 @@
-//! A blake3 digest: the name of a content or of a state of a tree.
+//! blake3 digests, which identify blobs and states of trees.
 //!
-//! Invariant: a [`Digest`] that came from a peer is a claim until the bytes it
-//! names were hashed; nothing here checks it.
+//! A [`Digest`] from a peer is only a claim until the receiver has hashed the bytes. This
+//! module does not verify claims.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of a whole content that is at hand.
+    /// Hashes `content`.
     pub fn of(content: &[u8]) -> Self {
         Self(*blake3::hash(content).as_bytes())
     }
 
-    /// Takes the 32 bytes as they are.
+    /// Makes a digest from its 32 bytes, without verification.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -28,7 +28,7 @@ impl Digest {
         &self.0
     }
 
-    /// 64 lower-case hexadecimal digits.
+    /// The digest as 64 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()
     }

@@ -1,29 +1,29 @@
-//! Frames: how a stream of bytes is cut into messages and contents.
+//! Frames, which divide a stream into messages and pieces of blobs.
 //!
 //! ```text
 //! frame   = kind (1 byte)  length (4 bytes, little endian)  payload (length bytes)
 //! kind    = 0 message: one bincode message
-//!           1 raw: a piece of the content that the last message announced
-//!           2 compressed: the next piece of this direction's one zstd stream,
-//!             which unpacked is a sequence of frames of kind 0 and 1
+//!           1 raw: a piece of the blob that the last message announced
+//!           2 compressed: the next piece of the zstd stream of this direction, which
+//!             decompresses to a sequence of frames of kind 0 and 1
 //! ```
 //!
-//! [`Header::parse`] checks a length against its cap before anybody allocates
-//! for it. Compression itself is `burst-sync`'s: nothing here does I/O.
+//! [`Header::parse`] checks the length against the cap of the kind, so a caller may
+//! allocate `length` bytes. Compression is implemented in `burst-sync`.
 
 use crate::limit::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, RAW_BYTES_MAX};
 
-/// Bytes of a header.
+/// Length of a header in bytes.
 pub const HEADER_BYTES: usize = 5;
 
-/// What a frame's payload is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One message.
+    /// The payload is one message.
     Message,
-    /// A piece of a content.
+    /// The payload is a piece of a blob.
     Raw,
-    /// A piece of the direction's zstd stream.
+    /// The payload is a piece of the zstd stream of its direction.
     Compressed,
 }
 
@@ -36,7 +36,7 @@ impl Kind {
         }
     }
 
-    /// The cap of a payload of this kind, in bytes.
+    /// The largest payload of this kind in bytes.
     pub const fn cap(self) -> usize {
         match self {
             Self::Message => MESSAGE_BYTES_MAX,
@@ -46,33 +46,33 @@ impl Kind {
     }
 }
 
-/// A frame's first five bytes.
+/// The first five bytes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What follows.
+    /// The kind of the payload that follows.
     pub kind: Kind,
-    /// How many bytes follow; at most the kind's cap.
+    /// The length of the payload in bytes, at most [`Kind::cap`].
     pub length: usize,
 }
 
-/// Why five bytes are not a header.
+/// An invalid frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A kind that this version does not know.
-    #[error("a frame of the unknown kind {0}")]
+    /// This version does not know the kind.
+    #[error("a frame has the unknown kind {0}")]
     UnknownKind(u8),
-    /// A length over the kind's cap.
-    #[error("a frame of {length} bytes, where {cap} are the most")]
+    /// The length exceeds the cap of the kind.
+    #[error("a frame of {length} bytes exceeds the limit of {cap} bytes")]
     TooLong {
-        /// What the header says.
+        /// The length in the header, in bytes.
         length: usize,
-        /// What is allowed.
+        /// The cap in bytes.
         cap: usize,
     },
 }
 
 impl Header {
-    /// The header of a payload, if the payload may be sent.
+    /// Makes the header for a payload of `length` bytes. Fails if the cap is exceeded.
     pub fn new(kind: Kind, length: usize) -> Result<Self, FrameError> {
         if length > kind.cap() {
             return Err(FrameError::TooLong { length, cap: kind.cap() });
@@ -80,7 +80,7 @@ impl Header {
         Ok(Self { kind, length })
     }
 
-    /// Reads a header that came from a peer.
+    /// Parses a header from a peer.
     pub fn parse(bytes: [u8; HEADER_BYTES]) -> Result<Self, FrameError> {
         let [kind, length @ ..] = bytes;
         let kind = match kind {
@@ -92,7 +92,7 @@ impl Header {
         Self::new(kind, u32::from_le_bytes(length) as usize)
     }
 
-    /// The five bytes.
+    /// Encodes the header.
     pub fn to_bytes(self) -> [u8; HEADER_BYTES] {
         let [a, b, c, d] = u32::try_from(self.length).unwrap_or(u32::MAX).to_le_bytes();
         [self.kind.byte(), a, b, c, d]

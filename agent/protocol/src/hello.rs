@@ -1,4 +1,4 @@
-//! The first bytes of a stream, frozen for ever.
+//! The preface: the first bytes of a stream, whose format never changes.
 //!
 //! ```text
 //! preface = magic (8 bytes: "BURST" 0x0d 0x0a 0x00)  kind (1)  length (2, little endian)  body
@@ -8,36 +8,37 @@
 //! kind 4, upgrade  body = length of the new agent (8)  its blake3 digest (32)
 //! ```
 //!
-//! The shim sends hello and, without waiting, its first request; the agent
-//! answers with welcome or with refuse. A reader takes what it knows of a body
-//! and ignores bytes behind it, so a body may grow at its end. Whatever else
-//! changes between versions, a shim and an agent of any two versions can read
-//! these bytes and tell their users which of them is too old. Upgrade is
-//! reserved for replacing an agent in place; its bytes are fixed already so
-//! that every agent ever shipped will understand them.
+//! The shim sends hello and, without waiting, its first request. The agent replies with
+//! welcome or refuse. A reader ignores bytes that follow the fields it knows, so a body
+//! can be extended at its end. A shim and an agent of any two versions can therefore read
+//! each other's preface and tell the user which of them is too old. Upgrade is reserved
+//! for replacing an agent in place; its format is fixed already, so that every released
+//! agent can parse it.
+//!
+//! The format has not changed since version 1.
 
 use std::ops::RangeInclusive;
 
 use crate::digest::Digest;
 use crate::limit::HELLO_BYTES_MAX;
 
-/// Protocol versions that this build speaks.
+/// The protocol versions that this build supports.
 pub const VERSIONS: RangeInclusive<u16> = 1..=1;
 
-/// The first eight bytes of either direction.
+/// The first eight bytes of each direction.
 pub const MAGIC: [u8; 8] = *b"BURST\r\n\0";
 
-/// Bytes before the body: magic, kind, length.
+/// Length in bytes of magic, kind and length, which precede the body.
 pub const PREFACE_BYTES: usize = 11;
 
-/// Why an agent does not serve this shim.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No protocol version is spoken by both.
+    /// The two ends support no common protocol version.
     Version,
-    /// The agent is ending.
+    /// The agent is shutting down.
     Ending,
-    /// Any reason of a later version; the text says it.
+    /// A reason that a later version defines; the text explains it.
     Other(u16),
 }
 
@@ -59,69 +60,70 @@ impl Reason {
     }
 }
 
-/// One of the frozen messages.
+/// A frozen message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Preface {
-    /// The shim's first words.
+    /// The shim opens a stream.
     Hello {
-        /// Lowest protocol version it speaks.
+        /// The lowest protocol version that the shim supports.
         lowest: u16,
-        /// Highest protocol version it speaks.
+        /// The highest protocol version that the shim supports.
         highest: u16,
-        /// For people.
+        /// The shim's program version, for messages to the user.
         program: String,
     },
-    /// The agent accepts.
+    /// The agent accepts the stream.
     Welcome {
-        /// The version that both will speak.
+        /// The protocol version of the stream.
         chosen: u16,
-        /// For people.
+        /// The agent's program version, for messages to the user.
         program: String,
     },
-    /// The agent does not.
+    /// The agent refuses the stream.
     Refuse {
-        /// Why.
+        /// The reason, for programs.
         reason: Reason,
-        /// Lowest protocol version the agent speaks.
+        /// The lowest protocol version that the agent supports.
         lowest: u16,
-        /// Highest protocol version the agent speaks.
+        /// The highest protocol version that the agent supports.
         highest: u16,
-        /// For people.
+        /// The reason, for the user.
         text: String,
     },
-    /// A newer agent follows, to replace the one that listens.
+    /// The executable of a newer agent follows; it replaces the running one.
     Upgrade {
-        /// Bytes of the new agent.
+        /// The size of the executable in bytes.
         length: u64,
-        /// What they hash to.
+        /// The digest of the executable.
         digest: Digest,
     },
 }
 
-/// Why bytes are not a preface.
+/// An invalid preface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrefaceError {
-    /// Something else than cargo-burst is speaking.
+    /// The magic is missing: the peer is not cargo-burst.
     #[error("the other end does not speak cargo-burst's protocol")]
     NotOurs,
-    /// A frozen kind that this build does not know.
-    #[error("the other end opened with an unknown message ({0})")]
+    /// This build does not know the kind.
+    #[error("the first message of the other end has the unknown kind {0}")]
     UnknownKind(u8),
-    /// A body over [`HELLO_BYTES_MAX`].
-    #[error("the other end's first message of {0} bytes is too long")]
+    /// The body is longer than [`HELLO_BYTES_MAX`].
+    #[error("the first message of the other end is too long: {0} bytes")]
     TooLong(usize),
-    /// A body that ends early.
-    #[error("the other end's first message is cut short")]
+    /// The body ends before its last field.
+    #[error("the first message of the other end is truncated")]
     Short,
 }
 
 impl Preface {
-    /// The hello of this build.
+    /// The hello of this build, with its program version.
     pub fn hello(program: &str) -> Self {
         Self::Hello { lowest: *VERSIONS.start(), highest: *VERSIONS.end(), program: program.into() }
     }
 
-    /// The agent's answer to a hello: the highest version that both speak.
+    /// The agent's reply to a hello: a welcome with the highest version that both ends
+    /// support, or a refusal.
     pub fn answer(lowest: u16, highest: u16, program: &str) -> Self {
         let chosen = highest.min(*VERSIONS.end());
         if chosen >= lowest && VERSIONS.contains(&chosen) {
@@ -130,7 +132,7 @@ impl Preface {
         Self::refuse(Reason::Version, program)
     }
 
-    /// A refusal that names this build's versions.
+    /// A refusal with the versions that this build supports.
     pub fn refuse(reason: Reason, text: &str) -> Self {
         Self::Refuse {
             reason,
@@ -140,7 +142,8 @@ impl Preface {
         }
     }
 
-    /// The bytes, magic included. A text too long for the cap is cut.
+    /// Encodes the preface, magic included. A text is truncated where the body would
+    /// exceed [`HELLO_BYTES_MAX`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut body = Vec::new();
         let (kind, text) = match self {
@@ -173,7 +176,7 @@ impl Preface {
         bytes
     }
 
-    /// Reads the first eleven bytes: the kind, and how long the body is.
+    /// Parses the first eleven bytes; returns the kind and the length of the body.
     pub fn parse_start(bytes: [u8; PREFACE_BYTES]) -> Result<(u8, usize), PrefaceError> {
         let (magic, rest) = bytes.split_at(MAGIC.len());
         if magic != MAGIC {
@@ -186,7 +189,7 @@ impl Preface {
         Ok((rest[0], length))
     }
 
-    /// Reads a body of a kind.
+    /// Parses the body of a kind.
     pub fn parse_body(kind: u8, body: &[u8]) -> Result<Self, PrefaceError> {
         let mut body = Body(body);
         Ok(match kind {
@@ -237,7 +240,7 @@ mod tests {
         Preface::parse_body(kind, body).unwrap()
     }
 
-    /// These bytes are frozen. If this test fails, the code is wrong, never the test.
+    /// These bytes are frozen. If this test fails, the code is wrong, not the test.
     #[test]
     fn the_frozen_bytes() {
         let hello = Preface::Hello { lowest: 1, highest: 3, program: "0.1.0".into() };
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_and_cut_bytes_are_errors() {
+    fn foreign_and_truncated_bytes_are_errors() {
         assert_eq!(Preface::parse_start(*b"HTTP/1.1 20"), Err(PrefaceError::NotOurs));
         assert_eq!(
             Preface::parse_start(*b"BURST\r\n\0\x01\xff\xff"),

@@ -1,58 +1,74 @@
-//! What the two ends of cargo-burst say to each other.
+//! The protocol between the cargo-burst shim and its agent: types, bytes and limits.
 //!
-//! This crate is pure: no I/O, no clock, no tokio. Both ends, the tests and a
-//! scripted peer use it; `burst-sync` moves its frames over real streams.
+//! This crate does no I/O, reads no clock and does not depend on tokio. The shim, the
+//! agent and the tests use it; `burst-sync` moves its frames over real streams.
 //!
 //! # Participants
 //!
-//! The **shim** runs on the developer's machine and opens every stream. The
-//! **agent** runs where cargo runs. They meet on a QUIC connection (ALPN
-//! [`ALPN`]) on which both have proved with a pinned certificate who they are.
-//! Each request is one bidirectional stream of that connection.
+//! The **shim** runs on the developer's machine and opens every stream. The **agent**
+//! runs on the machine where cargo runs. They share one QUIC connection (ALPN [`ALPN`]),
+//! on which each end has authenticated itself with a pinned certificate. Each request is
+//! one bidirectional stream of that connection.
 //!
-//! # A stream
+//! # Streams
 //!
-//! Either direction begins with one frozen [`hello::Preface`]; frames
-//! ([`frame`]) follow, which carry the [`message`]s and, behind a
-//! `Blob` message, its bytes as raw frames. The shim does not wait for the
-//! welcome: hello and request leave in one flight.
+//! Each direction of a stream begins with one [`hello::Preface`], whose format is frozen.
+//! [Frames](frame) follow. A frame carries a [message] or a piece of a blob: the
+//! bytes of a blob follow its `Blob` message as raw frames. The shim sends its request
+//! together with its hello and does not wait for the welcome.
 //!
-//! # One run
+//! # The sequence of a run
 //!
-//! 1. The shim sends `Run`: the project, the state it believes the agent to
-//!    hold (`base`), the state that is needed (`root`), cargo's arguments. If
-//!    it knows a base it adds, in the same flight, `Changes`, the contents they
-//!    need (as patches against the base where that is smaller) and
-//!    `BlobsEnd`.
-//! 2. While another run holds the project the agent sends `Waiting`.
-//! 3. If the agent holds `base`, the changes lead to `root`. If it does not, it
-//!    drops them and asks: `Want::Everything` if it holds nothing, else
-//!    `Want::DirectoryObjects`, level by level, for directories whose digests it does
-//!    not know. In the end it knows the whole manifest and asks for the
-//!    contents it lacks by `Want::Blobs`. No file list is ever sent for a
-//!    directory that both ends hold.
-//! 4. When every content is stored and verified the tree is changed: `Synced`.
-//! 5. `Started`, then `Output` as it is written; `Input`, `Signal`, `Resize`
-//!    and `Kill` go the other way.
-//! 6. `Changed`, `Artifacts` and `Withheld` tell what the run left behind,
-//!    `Finished` how it ended. The shim asks by `Fetch` for contents that it
-//!    lacks, tells by `Adopted` which changed sources it took, and says `Done`.
-//!    The agent answers `Done`.
+//! 1. The shim sends `Run` with the project, the cargo invocations, the root digest that
+//!    the run needs (`root`) and the root digest that the agent held after the last run
+//!    (`base`). If the shim knows `base`, it appends the difference to the same flight:
+//!    `Changes`, the `Blob`s that they need (as patches on the base where a patch is
+//!    smaller) and `BlobsEnd`.
+//! 2. While another run uses the project, the agent sends `Waiting`.
+//! 3. If the agent holds `base` and the changes lead to `root`, the tree is known.
+//!    Otherwise the agent discards the changes and asks: `Want::Everything` if it holds
+//!    nothing, or else `Want::DirectoryObjects`, one level of the tree after the other,
+//!    for directories with unknown digests. Then it asks for the blobs that it lacks with
+//!    `Want::Blobs`. The contents of a directory that both ends hold are never listed.
+//! 4. When every blob is stored and verified, the agent changes its tree and sends
+//!    `Synced`.
+//! 5. The agent sends `Started`, then `Output` as cargo writes it. The shim sends `Input`,
+//!    `InputEnd`, `Signal`, `Resize` and `Kill`. `OutputCredit` and `InputCredit` bound the
+//!    bytes in flight: each end returns credit for the messages that it has processed.
+//! 6. The agent sends `Changed`, `Artifacts` and `Withheld` for the files that the run
+//!    changed, then `Finished` with cargo's exit status. The shim requests blobs with
+//!    `Fetch`, acknowledges the changed sources that it has written with `Adopted`, and
+//!    sends `Done`. The agent replies `Done`.
 //!
-//! Instead of any message the agent may send `Failed`, after which it reads no
-//! more. A shim that goes away, orderly or not, ends its run.
+//! The agent may send `Failed` in place of any message, even between the raw frames of a
+//! blob; it reads nothing after that. When a shim disconnects, the agent ends its run.
 //!
 //! # Limits
 //!
-//! Every length has a named cap in [`limit`], checked before anything is
-//! allocated. Paths become paths only in [`path`]. No bytes of a peer can make
-//! this crate panic.
+//! Every length has a named cap in [`limit`], which is checked before memory is allocated.
+//! Bytes become a path only in [`path`]. No input can make this crate panic.
 //!
-//! # What it is not
+//! # Out of scope
 //!
-//! Not a file transfer protocol for strangers: a manifest says whether a file
-//! is executable and nothing more about modes, owners or times. Not a terminal
-//! protocol: only the size of a terminal and the bytes of its streams travel.
+//! The protocol preserves no file owners, no times, and no permission bits but the
+//! owner's execute bit. It does not interpret terminal output: it transports the bytes of
+//! a terminal and its size.
+//!
+//! # Versions and changes
+//!
+//! Both ends agree on a version with [`hello`]. bincode encodes an enum variant by its
+//! position and writes no field names: a new variant goes to the end of its enum, and a
+//! change to a field needs a new version. `tests/golden.rs` holds the bytes of every
+//! message.
+//!
+//! | version | change |
+//! |---|---|
+//! | 1 | The first version; no release speaks it yet. |
+//! | 1 | Names only, same bytes: `Content` became `Blob`, `ContentsEnd` became `BlobsEnd`, `Listing` became [`DirectoryObject`](tree::DirectoryObject), `Step` became [`Invocation`](message::Invocation), `OutputTaken` and `InputTaken` became `OutputCredit` and `InputCredit`. |
+//!
+//! Formats that are stored on disk are specified where they are defined: pack files in
+//! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's
+//! user data in `burst_agent::user_data`.
 
 pub mod codec;
 pub mod digest;
@@ -63,8 +79,8 @@ pub mod message;
 pub mod path;
 pub mod tree;
 
-/// The application protocol name of the QUIC connection. It never changes:
-/// versions are agreed upon by the frozen [`hello`].
+/// The application protocol name of the QUIC connection. It is the same for every version
+/// of the protocol.
 pub const ALPN: &[u8] = b"cargo-burst";
 
 pub use digest::Digest;

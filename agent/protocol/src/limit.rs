@@ -1,52 +1,54 @@
-//! Every size that crosses the wire has a cap, and every cap has its name here.
+//! Named caps for every length that a peer can choose.
 //!
-//! A cap is checked before anything is allocated for what it bounds, by the
-//! writer as well as by the reader, so that a reader never meets a message
-//! which a correct writer was able to send.
+//! A reader checks the cap before it allocates memory. The writer checks the same cap, so
+//! a correct writer never produces a message that the reader rejects.
 
-/// Bytes of a path, separators included: Linux's `PATH_MAX` less its NUL.
+/// Longest path in bytes, separators included: Linux's `PATH_MAX` without the NUL.
 pub const PATH_BYTES_MAX: usize = 4095;
 
-/// Bytes of one file name: Linux's `NAME_MAX`.
+/// Longest file name in bytes: Linux's `NAME_MAX`.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Names in one path. Trees are walked by recursion, so this bounds the stack.
+/// Most names in one path. Trees are walked recursively, so this also bounds the stack.
 pub const PATH_DEPTH_MAX: usize = 255;
 
-/// Bytes of a symbolic link's target.
+/// Longest target of a symbolic link in bytes.
 pub const LINK_BYTES_MAX: usize = 4095;
 
-/// Bytes of one compressed frame's payload, as it travels.
+/// Largest payload of a compressed frame in bytes, before decompression.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of one message. The largest is the listing of a directory with some
+/// Largest encoded message in bytes. The longest messages are directory objects of some
 /// hundred thousand entries.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
-/// Bytes of content in one raw frame.
+/// Most bytes of a blob in one raw frame.
 pub const RAW_BYTES_MAX: usize = 128 << 10;
 
-/// Bytes of a frozen hello, refusal or upgrade message, behind its magic.
+/// Largest body of a preface in bytes.
 pub const HELLO_BYTES_MAX: usize = 1024;
 
-/// Changes in one message; a longer list goes out as several.
+/// Most changes in one message; a longer list is split into several messages.
 pub const CHANGES_PER_MESSAGE_MAX: usize = 4096;
 
-/// Digests in one request; a longer list goes out as several.
+/// Most digests in one request; a longer list is split into several messages.
 pub const DIGESTS_PER_MESSAGE_MAX: usize = 8192;
 
-/// Bytes of a patch: a larger one is sent as a whole content.
+/// Largest patch in bytes that the shim sends; a blob that needs a larger one is sent
+/// whole.
 pub const PATCH_BYTES_MAX: usize = 512 << 10;
 
-/// Bytes of what a server is told at its creation: the Hetzner API's limit.
+/// Largest user data of a server in bytes: the limit of the Hetzner API.
 pub const USER_DATA_BYTES_MAX: usize = 32 << 10;
 
-/// Bytes of one output message.
+/// Most bytes of cargo's output in one `Output` message.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of input that a run has not yet taken, and small messages counted dearer.
+/// Window for a run's input in bytes: the most that the shim sends before the agent
+/// returns credit. A small message counts as more than its bytes
+/// (`burst_sync::flow_control`).
 pub const INPUT_WINDOW_BYTES: usize = 256 << 10;
 
-/// The same for a run's output that the shim has not yet written. At 30 ms there and
-/// back, with a quarter told at a time, that is 25 MiB a second.
+/// Window for a run's output in bytes, counted in the same way. The reader returns credit
+/// for a quarter of the window at a time; at a round trip of 30 ms this allows 25 MiB/s.
 pub const OUTPUT_WINDOW_BYTES: usize = 1 << 20;

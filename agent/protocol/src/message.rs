@@ -1,7 +1,5 @@
-//! The messages of protocol version 1, in the order of one run.
-//!
-//! A new variant goes to the end of its enum and a new field makes a new
-//! version: bincode tells variants by their position and knows no field names.
+//! The messages of protocol version 1. The [crate documentation](crate) describes their
+//! sequence and the rules for changes.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -10,8 +8,8 @@ use crate::digest::Digest;
 use crate::path::{FileName, RelativePath};
 use crate::tree::{Change, DirectoryObject, File};
 
-/// What the shim says. The first message on a stream is one of [`Run`],
-/// [`Status`], [`End`], [`Release`] and [`Lease`]; all others belong to a run.
+/// A message from the shim. The first message of a stream is one of [`Run`], [`Status`],
+/// [`End`], [`Release`] and [`Lease`]; all others belong to a run.
 ///
 /// [`Run`]: FromShim::Run
 /// [`Status`]: FromShim::Status
@@ -20,277 +18,285 @@ use crate::tree::{Change, DirectoryObject, File};
 /// [`Lease`]: FromShim::Lease
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromShim {
-    /// Bring the project to a state, then run cargo in it.
+    /// Syncs the project to a state, then runs cargo in it.
     Run(Box<RunRequest>),
-    /// Tell how you are.
+    /// Requests the agent's [`AgentStatus`].
     Status,
-    /// Finish: end all runs, then the process. Volumes go too if asked.
+    /// Ends all runs, then the agent's process.
     End {
-        /// Also delete every project's disk.
+        /// Whether to delete the data of every project first.
         with_volumes: bool,
     },
-    /// The changes that follow on `base`, in pieces; contents may follow.
+    /// A part of the changes from `base` to `root`, in order.
     Changes(Vec<Change>),
-    /// A content, as raw frames behind this message.
+    /// Announces a blob, whose bytes follow as raw frames.
     Blob(Blob),
-    /// All that was offered or wanted is sent.
+    /// All blobs that the shim offered, or that the agent wanted, are sent.
     BlobsEnd,
-    /// The listings of the directories that were wanted, in that order.
+    /// The directory objects that the agent wanted, in the order of its request. They may
+    /// be split into several messages.
     DirectoryObjects(Vec<DirectoryObject>),
-    /// Input for the run.
+    /// Bytes for the standard input of the run.
     Input(ByteBuf),
-    /// No more input.
+    /// The end of standard input.
     InputEnd,
-    /// Send this signal (Linux's number) to the run's process group.
+    /// Sends a signal, by its Linux number, to the process group of the run.
     Signal(i32),
-    /// The terminal has a new size.
+    /// The client's terminal has a new size.
     Resize(WindowSize),
-    /// End the run and all it started, now.
+    /// Kills every process of the run.
     Kill,
-    /// Send these of the returned files.
+    /// Requests blobs of files that the agent offered.
     Fetch(Vec<Fetch>),
-    /// These of the changed source files are now the shim's too, so they are
-    /// part of the project's state; by their place in the `Changed` list.
+    /// The shim now holds these changed source files too, so they belong to the agreed
+    /// state of the project. Each number is an index into the list of all `Changed`
+    /// messages of the run.
     Adopted(Vec<u32>),
-    /// Nothing more is wanted.
+    /// The shim has no further requests on this stream.
     Done,
-    /// Let go of a disk that no run uses, by its name below `/dev/disk/by-id`, so that
-    /// it can be detached.
+    /// Unmounts a project's disk, so that it can be detached from the server. The name is
+    /// the one below `/dev/disk/by-id`.
     Release(FileName),
-    /// Somebody looks after this server.
+    /// Sets the lease of the agent's server.
     Lease(Lease),
-    /// Output messages of this cost have been written. The agent never has more than
-    /// [`OUTPUT_WINDOW_BYTES`](crate::limit::OUTPUT_WINDOW_BYTES) on the way.
+    /// Credit for output messages of this cost, which the shim has written. The agent
+    /// never has more than [`OUTPUT_WINDOW_BYTES`](crate::limit::OUTPUT_WINDOW_BYTES) in
+    /// flight.
     OutputCredit(u32),
 }
 
-/// What the agent says.
+/// A message from the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromAgent {
-    /// Another run holds the project.
+    /// Another run uses the project; this one waits for it.
     Waiting {
-        /// Which, for people.
+        /// The title of that run.
         holder: String,
     },
-    /// What the agent lacks.
+    /// Requests the parts of the state that the agent lacks.
     Want(Want),
-    /// The tree is in the state that was asked for.
+    /// The tree is in the requested state.
     Synced {
-        /// Files written.
+        /// Files, links and empty directories that were written.
         written: u64,
-        /// Files and links removed.
+        /// Files, links and subtrees that were removed.
         removed: u64,
     },
     /// cargo is about to start.
     Started {
-        /// What the user should know about how it runs, such as that it does
-        /// not run at the project's own path.
+        /// A notice for the user, for example that cargo does not run at the project's
+        /// own path.
         notice: Option<String>,
     },
-    /// Bytes that the run wrote.
+    /// Output of the run.
     Output {
-        /// Where to.
+        /// The stream that the run wrote to.
         stream: Stream,
-        /// What.
+        /// The bytes, at most [`OUTPUT_BYTES_MAX`](crate::limit::OUTPUT_BYTES_MAX).
         bytes: ByteBuf,
     },
-    /// Source files that the run changed or made, in pieces.
+    /// A part of the list of source files that the run changed, created or removed.
     Changed(Vec<Change>),
-    /// Files of the target directory that may be fetched, in pieces.
+    /// A part of the list of files in the target directory that the shim may fetch.
     Artifacts(Vec<Artifact>),
-    /// Files that the run made and that are not offered, and why.
+    /// A source file that the run changed or created and that is too large to be offered.
     Withheld {
-        /// Where.
+        /// The path below `/`.
         path: RelativePath,
-        /// Bytes.
+        /// The size of the file in bytes.
         size: u64,
     },
-    /// The run is over; all lists before this message are complete.
+    /// The run has ended; `Changed`, `Artifacts` and `Withheld` are complete.
     Finished(Ending),
-    /// A fetched content, as raw frames behind this message.
+    /// Announces a blob that the shim fetched; its bytes follow as raw frames.
     Blob(Blob),
-    /// All that was fetched is sent.
+    /// All blobs of one `Fetch` are sent.
     BlobsEnd,
-    /// It cannot be done. The stream ends.
+    /// The request failed. The agent sends nothing after this message.
     Failed(Failure),
-    /// How the agent is.
+    /// The reply to a status request.
     Status(AgentStatus),
-    /// The request is fulfilled; the stream ends.
+    /// The request is complete. The agent sends nothing after this message.
     Done,
-    /// The run has taken input messages of this cost. The shim never has more than
-    /// [`INPUT_WINDOW_BYTES`](crate::limit::INPUT_WINDOW_BYTES) on the way.
+    /// Credit for input messages of this cost, which the run has read. The shim never has
+    /// more than [`INPUT_WINDOW_BYTES`](crate::limit::INPUT_WINDOW_BYTES) in flight.
     InputCredit(u32),
 }
 
-/// One cargo invocation, or several that belong together.
+/// A sync, with the cargo invocations that follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRequest {
-    /// The workspace root, below `/`: the project's name.
+    /// The path of the workspace root below `/`. It identifies the project.
     pub project: RelativePath,
-    /// The disk that the project has for itself, by its name below
-    /// `/dev/disk/by-id`; none where all projects share the agent's own.
+    /// The name of the project's disk below `/dev/disk/by-id`; `None` where all projects
+    /// share the agent's disk.
     pub device: Option<FileName>,
-    /// cargo's home on the client, below `/`: on a server the project's own is seen
-    /// there.
+    /// The path of CARGO_HOME on the client, below `/`. A server mounts the project's own
+    /// CARGO_HOME there.
     pub cargo_home: Option<RelativePath>,
-    /// What is to be seen at its own absolute path: the workspace, path
-    /// dependencies outside of it, single configuration files.
+    /// The paths below `/` that cargo must find at the same absolute paths as on the
+    /// client: the workspace, path dependencies outside it, configuration files.
     pub mounts: Vec<RelativePath>,
-    /// The target directory as the client names it, below `/`.
+    /// The path of the target directory on the client, below `/`.
     pub target_directory: RelativePath,
-    /// Whether cargo must be told of it by `CARGO_TARGET_DIR`.
+    /// Whether cargo needs `CARGO_TARGET_DIR` to use that directory.
     pub names_target_directory: bool,
-    /// Where cargo starts, below `/`.
+    /// The working directory of cargo, below `/`.
     pub working_directory: RelativePath,
-    /// The state that the shim believes the agent to hold.
+    /// The state that the agent held after the last run, as far as the shim knows.
     pub base: Option<Digest>,
     /// The state that the run needs.
     pub root: Digest,
-    /// Whether `Changes`, contents and `BlobsEnd` follow at once.
+    /// Whether `Changes`, blobs and `BlobsEnd` follow this message.
     pub offers_changes: bool,
-    /// cargo calls, one after the other while they succeed. None: only sync.
+    /// The cargo invocations, run in order until one fails. If empty, the request is only
+    /// a sync.
     pub invocations: Vec<Invocation>,
-    /// Environment variables that the user named.
+    /// Environment variables for cargo, as names and values.
     pub environment: Vec<(ByteBuf, ByteBuf)>,
-    /// `RUSTUP_TOOLCHAIN`, from `cargo +toolchain`.
+    /// The value of `RUSTUP_TOOLCHAIN`, as set by `cargo +TOOLCHAIN`.
     pub toolchain: Option<String>,
-    /// Which of the run's streams are terminals.
+    /// The client's terminal.
     pub terminal: Terminal,
-    /// Whether input will be sent; without it the run reads nothing.
+    /// Whether the shim sends input; otherwise standard input is empty.
     pub sends_input: bool,
-    /// What to offer beside changed sources.
+    /// The files to offer in addition to changed sources.
     pub returns: Returns,
-    /// Whether large contents are to be compressed on this link.
+    /// Whether the agent compresses large blobs and sends them as patches: worth it on a
+    /// network, not on one machine.
     pub compress_large: bool,
-    /// How long the agent stays when idle, in seconds; none: as it was told.
+    /// How long the agent stays when idle, in seconds; `None` keeps the last value.
     pub keep_alive_secs: Option<u64>,
-    /// What the user typed, for those who wait and for `status`.
+    /// The command as the user typed it, shown to users of waiting runs and by `status`.
     pub title: String,
 }
 
-/// One cargo call; the first alternative that the agent can run is taken.
+/// One cargo invocation, as alternatives of which the agent takes the first that it can
+/// run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
-    /// In order of preference.
+    /// The alternatives in order of preference.
     pub alternatives: Vec<Call>,
-    /// Whether the invocation is left out where no alternative can be run.
+    /// Whether to skip the invocation if no alternative can be run; otherwise the run
+    /// fails.
     pub optional: bool,
 }
 
-/// The arguments of a cargo call.
+/// A call of cargo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// The external subcommand (`nextest` for `cargo-nextest`) it depends on.
+    /// The external subcommand that has to be installed, such as `nextest` for
+    /// `cargo-nextest`.
     pub needs: Option<String>,
-    /// Arguments behind `cargo`.
+    /// The arguments after `cargo`.
     pub arguments: Vec<ByteBuf>,
-    /// How cargo's JSON messages, which name artifacts, are to be treated.
+    /// The handling of cargo's JSON messages, which name the artifacts.
     pub json: JsonMessages,
 }
 
-/// cargo's JSON messages on standard output.
+/// The handling of cargo's JSON messages on standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JsonMessages {
-    /// There are none.
+    /// cargo writes none.
     Absent,
-    /// The user asked for them: read and pass on.
+    /// The user requested them: the agent reads them and passes them on.
     Shown,
-    /// The shim asked for them: read and keep.
+    /// The shim requested them: the agent reads them and removes them from the output.
     Hidden,
 }
 
-/// Which streams are terminals on the client.
+/// The client's terminal, and which standard streams are connected to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terminal {
-    /// Standard input.
+    /// Whether standard input is a terminal.
     pub input: bool,
-    /// Standard output.
+    /// Whether standard output is a terminal.
     pub output: bool,
-    /// Standard error.
+    /// Whether standard error is a terminal.
     pub error: bool,
-    /// `TERM`.
+    /// The value of `TERM`.
     pub name: Option<String>,
-    /// Its size, if any stream is a terminal.
+    /// The size, if any stream is a terminal.
     pub size: Option<WindowSize>,
 }
 
-/// A terminal's size in characters.
+/// The size of a terminal in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSize {
-    /// Characters in a line.
+    /// Characters per line.
     pub columns: u16,
-    /// Lines.
+    /// Number of lines.
     pub rows: u16,
 }
 
-/// What of the target directory comes back.
+/// The files of the target directory that the agent offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Returns {
-    /// Final artifacts that cargo named.
+    /// The final artifacts that cargo's messages name.
     pub artifacts: bool,
-    /// `criterion/`.
+    /// All files of `criterion/`.
     pub criterion: bool,
-    /// `cargo-timings/`.
+    /// All files of `cargo-timings/`.
     pub timings: bool,
-    /// `doc/`.
+    /// All files of `doc/`.
     pub docs: bool,
 }
 
-/// What the agent lacks to reach a state.
+/// A request of the agent for the parts of a state that it lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Want {
-    /// It holds nothing: send all changes from the empty tree, with contents.
+    /// The agent holds nothing: it wants the changes from the empty tree and their blobs.
     Everything,
-    /// DirectoryObjects of these directories.
+    /// The directory objects with these digests.
     DirectoryObjects(Vec<Digest>),
-    /// These contents.
+    /// The blobs with these digests.
     Blobs(Vec<Digest>),
 }
 
-/// A content that follows as raw frames.
+/// Announces a blob, whose bytes follow as raw frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blob {
-    /// What it hashes to when complete.
+    /// The digest of the decoded blob.
     pub digest: Digest,
-    /// Its bytes when complete.
+    /// The size of the decoded blob in bytes.
     pub size: u64,
-    /// What the raw frames hold.
+    /// The encoding of the bytes in the raw frames.
     pub encoding: Encoding,
 }
 
-/// How a content travels.
+/// The encoding of a blob in raw frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encoding {
-    /// As it is; `size` bytes follow.
+    /// The blob itself; `size` bytes follow.
     Whole,
-    /// A zstd frame made with another content as its prefix.
+    /// A zstd frame that uses another blob as its prefix.
     Patch {
-        /// The prefix, which both ends hold.
+        /// The digest of the prefix, which both ends hold.
         base: Digest,
-        /// Bytes that follow.
+        /// The size of the patch in bytes.
         length: u64,
     },
 }
 
-/// A file of the target directory.
+/// A file of the target directory that the agent offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
-    /// Below the target directory.
+    /// The path below the target directory.
     pub path: RelativePath,
-    /// Its content.
+    /// Size, digest and mode of the file.
     pub file: File,
 }
 
-/// One wanted file of those that the agent offered.
+/// A request for one of the files that the agent offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetch {
-    /// The content.
+    /// The digest of the file.
     pub digest: Digest,
-    /// A content that the shim has in this file's place.
+    /// The digest of the file that the shim has at this path, as a base for a patch.
     pub base: Option<Digest>,
 }
 
-/// Which of the run's outputs.
+/// An output stream of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
     /// Standard output.
@@ -299,58 +305,60 @@ pub enum Stream {
     Error,
 }
 
-/// How a run ended.
+/// The exit status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     /// cargo exited with this code.
     Exited(i32),
-    /// cargo was ended by this signal (Linux's number).
+    /// cargo was killed by this signal, by its Linux number.
     Signaled(i32),
 }
 
-/// Why the agent gave up.
+/// The error that made the agent give up a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of trouble, for hints and exit codes.
+    /// The kind, from which the shim derives its hint and exit code.
     pub kind: FailureKind,
     /// The error and its causes, outermost first.
     pub messages: Vec<String>,
 }
 
-/// Kinds of trouble that the shim treats differently.
+/// The kinds of failure that the shim tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureKind {
     /// The agent's disk is full.
     DiskFull,
-    /// The sync would have emptied the tree.
+    /// The sync would have deleted every source file of the project.
     WouldEmpty,
-    /// What was received is not what was announced.
+    /// Received data does not have the announced digest.
     Corrupt,
     /// cargo could not be started.
     NoCargo,
-    /// The agent is ending.
+    /// The agent is shutting down.
     Ending,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
-/// Until when a server is looked after, and what it is to do if that is over.
+/// The lease of a server: until it expires, a keeper is responsible for deleting the
+/// server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Seconds from now.
+    /// The duration of the lease in seconds, from the receipt of the message.
     pub secs: u64,
-    /// What then; none: nothing.
+    /// The request that the agent sends when the lease expires.
     pub will: Option<Will>,
 }
 
-/// One HTTPS request, which means nothing to an agent. It may hold a secret.
+/// An HTTPS request that the agent sends without interpreting it. It may contain a
+/// secret, so its `Debug` output is empty.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Will {
-    /// The method.
+    /// The HTTP method.
     pub method: String,
-    /// The URL.
+    /// The absolute URL.
     pub url: String,
-    /// Names and values.
+    /// Header names and values.
     pub headers: Vec<(String, String)>,
 }
 
@@ -360,28 +368,28 @@ impl std::fmt::Debug for Will {
     }
 }
 
-/// How an agent is.
+/// The state of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStatus {
     /// The agent's program version.
     pub version: String,
-    /// Its process.
+    /// The process id.
     pub pid: u32,
-    /// How long it has been there, in seconds.
+    /// The time since the agent started, in seconds.
     pub up_secs: u64,
-    /// When it ends if nothing happens, in seconds from now; none while busy.
+    /// The time until the agent ends if it stays idle, in seconds; `None` while it is busy.
     pub ends_in_secs: Option<u64>,
-    /// Every project that it has a disk for.
+    /// Every project whose data the agent has.
     pub projects: Vec<ProjectStatus>,
 }
 
-/// How a project on an agent is.
+/// The state of a project on an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectStatus {
-    /// The workspace root, below `/`.
+    /// The path of the workspace root below `/`.
     pub project: RelativePath,
-    /// When it was last used, in seconds before now.
+    /// The time since the project was last used, in seconds.
     pub idle_secs: u64,
-    /// The titles of its runs.
+    /// The titles of the runs that use it now.
     pub runs: Vec<String>,
 }

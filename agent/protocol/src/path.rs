@@ -1,46 +1,50 @@
-//! The one way in which bytes become a path.
+//! Validated paths: bytes from a peer become a path only here.
 //!
-//! A [`RelativePath`] is a list of names below some directory that its holder
-//! knows: never absolute, without `.` and `..`, without empty names and NUL, no
-//! longer and no deeper than [`limit`](crate::limit) says. Names are bytes, so
-//! those that are not UTF-8 survive. Whether a name on the way is a symbolic
-//! link is not known here: whoever opens the path has to refuse to follow.
+//! A [`RelativePath`] is a sequence of names below a directory that the context defines.
+//! It is never absolute, has no `.`, `..`, empty name or NUL, and keeps the limits of
+//! [`limit`](crate::limit). Names are bytes and need not be UTF-8. This module does not
+//! look at the file system: code that opens a path must not follow symbolic links.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::limit::{NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
 
-/// Why bytes are not a path that may be used.
+/// A path or file name that breaks a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// No name at all, or two separators in a row.
+    /// The path is empty, or has two separators in a row or one at its end.
     #[error("a name in the path is empty")]
     Empty,
-    /// It begins with `/` where a relative path is wanted.
+    /// The path begins with `/` but has to be relative.
     #[error("the path is absolute")]
     Absolute,
-    /// It does not begin with `/` where an absolute path is wanted.
+    /// The path does not begin with `/` but has to be absolute.
     #[error("the path is not absolute")]
     NotAbsolute,
-    /// `.` or `..` as a name.
-    #[error("the path has a `.` or `..` in it")]
+    /// A name is `.` or `..`.
+    #[error("the path contains `.` or `..`")]
     Dots,
-    /// A NUL byte, or a separator inside a single name.
-    #[error("the path has a NUL byte or a stray separator in it")]
+    /// The path contains a NUL byte, or a single name contains a separator.
+    #[error("the path contains a NUL byte, or a file name contains a separator")]
     Forbidden,
-    /// Longer than [`PATH_BYTES_MAX`] or a name longer than [`NAME_BYTES_MAX`].
+    /// The path is longer than [`PATH_BYTES_MAX`], or a name is longer than
+    /// [`NAME_BYTES_MAX`].
     #[error(
-        "the path is longer than {PATH_BYTES_MAX} bytes, or a name in it than {NAME_BYTES_MAX}"
+        "the path is longer than {PATH_BYTES_MAX} bytes, or a name in it is longer than \
+         {NAME_BYTES_MAX} bytes"
     )]
     TooLong,
-    /// More names than [`PATH_DEPTH_MAX`].
-    #[error("the path is nested deeper than {PATH_DEPTH_MAX} directories")]
+    /// The path has more names than [`PATH_DEPTH_MAX`].
+    #[error("the path is nested more than {PATH_DEPTH_MAX} levels deep")]
     TooDeep,
 }
 
-/// One validated file name.
+/// A validated file name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
 pub struct FileName(Box<[u8]>);
@@ -52,7 +56,7 @@ impl FileName {
         Ok(Self(bytes.into()))
     }
 
-    /// The bytes of the name.
+    /// The name as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -85,7 +89,7 @@ impl fmt::Debug for FileName {
     }
 }
 
-/// A validated path below a directory, of one name at least.
+/// A validated path below a directory, of at least one name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
 pub struct RelativePath(Box<[u8]>);
@@ -97,17 +101,17 @@ impl RelativePath {
         Ok(Self(bytes.into()))
     }
 
-    /// The path below `/` that an absolute path names.
+    /// The path below `/` of an absolute path.
     pub fn below_root(absolute: &[u8]) -> Result<Self, PathError> {
         Self::new(absolute.strip_prefix(b"/").ok_or(PathError::NotAbsolute)?)
     }
 
-    /// The bytes, names separated by `/`.
+    /// The path as bytes, its names separated by `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The names from the top down.
+    /// The names, beginning at the top.
     pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|byte| *byte == b'/')
     }
@@ -117,33 +121,43 @@ impl RelativePath {
         self.split().1
     }
 
-    /// The path without its last name; none for a path of one name.
+    /// The path without its last name; `None` if it has only one.
     pub fn parent(&self) -> Option<Self> {
         self.split().0.map(|parent| Self(parent.into()))
     }
 
-    /// This path with `name` below it.
+    /// Appends a name. Fails if the result exceeds a limit.
     pub fn join(&self, name: &FileName) -> Result<Self, PathError> {
         self.join_bytes(name.as_bytes())
     }
 
-    /// This path with another one below it.
+    /// Appends a path. Fails if the result exceeds a limit.
     pub fn join_path(&self, below: &Self) -> Result<Self, PathError> {
         self.join_bytes(below.as_bytes())
     }
 
-    /// What remains of this path below `ancestor`.
+    /// The rest of this path below `ancestor`; `None` if it does not lie below it.
     pub fn below(&self, ancestor: &Self) -> Option<Self> {
         let rest = self.0.strip_prefix(ancestor.as_bytes())?.strip_prefix(b"/")?;
         Some(Self(rest.into()))
     }
 
-    /// For people: bytes that are not UTF-8 and control characters are escaped.
+    /// This path below `directory`, as the operating system knows it.
+    pub fn in_directory(&self, directory: &Path) -> PathBuf {
+        directory.join(OsStr::from_bytes(&self.0))
+    }
+
+    /// The absolute path, for a path whose root is `/`.
+    pub fn absolute(&self) -> PathBuf {
+        self.in_directory(Path::new("/"))
+    }
+
+    /// Formats the path for messages, as [`display`] does.
     pub fn display(&self) -> impl fmt::Display + '_ {
         Shown(&self.0)
     }
 
-    /// The bytes before the last name, and the last name.
+    /// Splits off the last name.
     pub fn split(&self) -> (Option<&[u8]>, &[u8]) {
         match self.0.iter().rposition(|byte| *byte == b'/') {
             Some(at) => (Some(&self.0[..at]), &self.0[at + 1..]),
@@ -186,6 +200,12 @@ impl fmt::Debug for RelativePath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:?}", String::from_utf8_lossy(&self.0))
     }
+}
+
+/// Formats a path for messages: control characters and bytes that are not UTF-8 are
+/// escaped, so that a file name cannot send commands to a terminal.
+pub fn display(path: &Path) -> impl fmt::Display + '_ {
+    Shown(path.as_os_str().as_bytes())
 }
 
 struct Shown<'a>(&'a [u8]);
@@ -240,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leaves_the_tree_is_refused() {
+    fn paths_that_leave_the_tree_are_rejected() {
         for (bytes, why) in [
             (&b""[..], PathError::Empty),
             (b"/etc/passwd", PathError::Absolute),
@@ -264,6 +284,11 @@ mod tests {
         assert_eq!(path.as_bytes(), b"src/\xff\xfe.rs");
         assert_eq!(path.display().to_string(), "src/\\xff\\xfe.rs");
         assert_eq!(path.file_name(), b"\xff\xfe.rs");
+        assert_eq!(display(&path.absolute()).to_string(), "/src/\\xff\\xfe.rs");
+        assert_eq!(
+            path.in_directory(Path::new("/a")).as_os_str().as_bytes(),
+            b"/a/src/\xff\xfe.rs"
+        );
     }
 
     proptest! {

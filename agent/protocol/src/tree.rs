@@ -1,9 +1,9 @@
-//! The manifest: a tree of files as names, modes, sizes and digests.
+//! Manifests: trees of files as names, modes, sizes and digests.
 //!
-//! Every directory has a digest over its entries, so two trees are compared by
-//! descending only where digests differ. The root digest names a state of the
-//! tree. A directory's digest is blake3, with the key context
-//! [`DIGEST_CONTEXT`], over its entries in the order of their names' bytes:
+//! Every directory has a digest over its entries, so a comparison of two trees descends
+//! only where digests differ. The root digest identifies a state of the tree. The digest
+//! of a directory is blake3 in key derivation mode, with the context [`DIGEST_CONTEXT`],
+//! over its entries in the byte order of their names:
 //!
 //! ```text
 //! entry = kind (1)  length of the name (2, little endian)  name  body
@@ -13,8 +13,8 @@
 //! kind 3, directory        body = digest (32)
 //! ```
 //!
-//! Times, owners and permission bits other than "executable" are no part of a
-//! manifest. Empty directories are.
+//! A manifest contains empty directories. It contains no times, no owners, and no
+//! permission bits but the owner's execute bit.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -25,21 +25,22 @@ use crate::digest::Digest;
 use crate::limit::LINK_BYTES_MAX;
 use crate::path::{FileName, PathError, RelativePath};
 
-/// Separates directory digests from the digests of contents.
+/// The blake3 key derivation context, which separates directory digests from blob digests.
 pub const DIGEST_CONTEXT: &str = "cargo-burst 2026-11 directory digest v1";
 
 /// A regular file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
-    /// Bytes of the content.
+    /// The size in bytes.
     pub size: u64,
-    /// What the content hashes to.
+    /// The digest of the content.
     pub digest: Digest,
-    /// Whether its owner may execute it.
+    /// Whether the owner's execute bit is set.
     pub executable: bool,
 }
 
-/// Where a symbolic link points: any bytes but NUL, never followed by us.
+/// The target of a symbolic link: 1 to [`LINK_BYTES_MAX`] bytes without NUL. cargo-burst
+/// never follows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
 pub struct LinkTarget(Box<[u8]>);
@@ -55,7 +56,7 @@ impl LinkTarget {
         }
     }
 
-    /// The target as it stands in the link.
+    /// The target as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -75,22 +76,22 @@ impl From<LinkTarget> for serde_bytes::ByteBuf {
     }
 }
 
-/// What a name stands for.
+/// An entry of a [`Directory`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Node {
     /// A regular file.
     File(File),
     /// A symbolic link.
     Link(LinkTarget),
-    /// A directory with all that is below it.
+    /// A directory with its entries.
     Directory(Directory),
 }
 
-/// A directory and all that is below it.
+/// A directory and everything below it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Directory {
     entries: BTreeMap<FileName, Node>,
-    /// Known once asked for, forgotten with every change.
+    /// Computed on demand, cleared by every change.
     #[serde(skip)]
     digest: OnceLock<Digest>,
 }
@@ -109,30 +110,30 @@ impl FromIterator<(FileName, Node)> for Directory {
     }
 }
 
-/// One entry as a change or a listing names it.
+/// The new content of a path in a [`Change`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// A regular file.
     File(File),
     /// A symbolic link.
     Link(LinkTarget),
-    /// A directory, which is empty or gets its entries by other changes.
+    /// A directory. Other changes add its entries.
     Directory,
 }
 
-/// One step from one state of a tree to another.
+/// One difference between two states of a tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// From now on `path` is `entry`; directories above it come by themselves.
+    /// Creates or replaces `path`, and creates the directories above it.
     Put {
-        /// Where.
+        /// The path that is created or replaced.
         path: RelativePath,
-        /// What.
+        /// The new file, link or directory.
         entry: Entry,
     },
-    /// `path` is gone, with all below it.
+    /// Removes `path` and everything below it.
     Remove {
-        /// Where.
+        /// The path that is removed.
         path: RelativePath,
     },
 }
@@ -146,7 +147,8 @@ impl Change {
     }
 }
 
-/// The entries of one directory; the directories in it by their digests.
+/// The entries of one directory in the order of their names, with subdirectories as
+/// digests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryObject(pub Vec<(FileName, ObjectEntry)>);
 
@@ -157,47 +159,47 @@ pub enum ObjectEntry {
     File(File),
     /// A symbolic link.
     Link(LinkTarget),
-    /// A directory of this digest.
+    /// A directory with this digest.
     Directory(Digest),
 }
 
-/// Why changes do not fit a tree.
+/// A change or directory object that does not fit a tree.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// A directory is needed where something else stands.
+    /// The path of a directory is a file or a link.
     #[error("{} is not a directory", .0.display())]
     NotADirectory(RelativePath),
-    /// There is nothing to remove.
+    /// The path to be removed does not exist.
     #[error("{} is not in the tree", .0.display())]
     Missing(RelativePath),
-    /// A listing whose names are not sorted or stand twice.
-    #[error("a directory object is out of order")]
+    /// The names of a directory object are not sorted or not unique.
+    #[error("the names of a directory object are not in order")]
     Unsorted,
 }
 
 impl Directory {
-    /// A directory without entries.
+    /// Creates an empty directory.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether nothing is in it.
+    /// Whether the directory has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The entries in the order of their names.
+    /// The entries in the byte order of their names.
     pub fn entries(&self) -> impl Iterator<Item = (&FileName, &Node)> {
         self.entries.iter()
     }
 
-    /// Puts a node under a name of this directory.
+    /// Sets the entry `name`.
     pub fn insert(&mut self, name: FileName, node: Node) {
         self.digest.take();
         self.entries.insert(name, node);
     }
 
-    /// The digest over all that is in it. Computed once per state.
+    /// The digest of the directory. It is cached until the next change.
     pub fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| {
             let mut hasher = ObjectHasher::new();
@@ -212,7 +214,7 @@ impl Directory {
         })
     }
 
-    /// What stands at `path`.
+    /// The entry at `path`.
     pub fn get(&self, path: &RelativePath) -> Option<&Node> {
         let (parent, name) = path.split();
         let mut directory = self;
@@ -225,7 +227,7 @@ impl Directory {
         directory.entries.get(name)
     }
 
-    /// The file that stands at `path`.
+    /// The entry at `path`, if it is a file.
     pub fn file(&self, path: &RelativePath) -> Option<&File> {
         match self.get(path)? {
             Node::File(file) => Some(file),
@@ -233,7 +235,8 @@ impl Directory {
         }
     }
 
-    /// Puts `node` at `path`, making the directories above it.
+    /// Sets the entry at `path` and creates the directories above it. An empty directory
+    /// does not replace a directory. Fails if a path above is not a directory.
     pub fn put(&mut self, path: &RelativePath, node: Node) -> Result<(), TreeError> {
         let (parent, name) = path.split();
         let directory = self.descend(parent, path)?;
@@ -245,7 +248,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Removes what stands at `path`; the directory above it stays.
+    /// Removes and returns the entry at `path`. The directory above it stays, even if it is
+    /// then empty. Fails if there is no entry.
     pub fn remove(&mut self, path: &RelativePath) -> Result<Node, TreeError> {
         if self.get(path).is_none() {
             return Err(TreeError::Missing(path.clone()));
@@ -255,7 +259,7 @@ impl Directory {
         directory.entries.remove(name).ok_or_else(|| TreeError::Missing(path.clone()))
     }
 
-    /// Makes the change. A removal of what is not there is an error.
+    /// Applies a change. Fails as [`put`](Self::put) and [`remove`](Self::remove) do.
     pub fn apply(&mut self, change: &Change) -> Result<(), TreeError> {
         match change {
             Change::Put { path, entry } => self.put(path, entry.clone().into_node()),
@@ -263,38 +267,38 @@ impl Directory {
         }
     }
 
-    /// The changes that lead from this tree to `new`: removals of what is
-    /// replaced stand before the new, parents' before their children's.
+    /// The changes from this tree to `new`, in an order in which they can be applied.
     pub fn changes_to(&self, new: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
         differ(Some(self), new, &mut Vec::new(), &mut changes);
         changes
     }
 
-    /// Calls `visit` for each node below, parents first, names in order.
+    /// Calls `visit` for every node below, directories before their entries, in the order of
+    /// names.
     pub fn visit<'a>(&'a self, visit: &mut impl FnMut(&RelativePath, &'a Node)) {
         self.visit_below(&mut Vec::new(), visit);
     }
 
-    /// How many files are below.
+    /// The number of files below.
     pub fn count_files(&self) -> usize {
         let mut count = 0;
         self.visit(&mut |_, node| count += usize::from(matches!(node, Node::File(_))));
         count
     }
 
-    /// The entries as a peer that knows other directories needs them.
+    /// The directory object, which a peer that knows the subdirectories can read.
     pub fn object(&self) -> DirectoryObject {
         DirectoryObject(
             self.entries
                 .iter()
                 .map(|(name, node)| {
-                    let listed = match node {
+                    let entry = match node {
                         Node::File(file) => ObjectEntry::File(*file),
                         Node::Link(target) => ObjectEntry::Link(target.clone()),
                         Node::Directory(directory) => ObjectEntry::Directory(directory.digest()),
                     };
-                    (name.clone(), listed)
+                    (name.clone(), entry)
                 })
                 .collect(),
         )
@@ -340,7 +344,7 @@ impl Directory {
 }
 
 impl Entry {
-    /// The node that an entry makes; a directory is an empty one.
+    /// Converts the entry to a node; a directory becomes an empty one.
     pub fn into_node(self) -> Node {
         match self {
             Self::File(file) => Node::File(file),
@@ -351,15 +355,15 @@ impl Entry {
 }
 
 impl DirectoryObject {
-    /// The digest of the directory that this lists, or an error if the names
-    /// are not in order: only one listing can have a digest.
+    /// The digest of the directory. Fails if the names are not sorted and unique, so that
+    /// each digest has only one object.
     pub fn digest(&self) -> Result<Digest, TreeError> {
         if !self.0.is_sorted_by(|(left, _), (right, _)| left < right) {
             return Err(TreeError::Unsorted);
         }
         let mut hasher = ObjectHasher::new();
-        for (name, listed) in &self.0 {
-            match listed {
+        for (name, entry) in &self.0 {
+            match entry {
                 ObjectEntry::File(file) => hasher.file(name, file),
                 ObjectEntry::Link(target) => hasher.link(name, target),
                 ObjectEntry::Directory(digest) => hasher.directory(name, *digest),
@@ -387,12 +391,12 @@ fn differ(
     }
     if let Some(base) = base {
         for (name, node) in &base.entries {
-            let gone = match (node, new.entries.get(name)) {
+            let removed = match (node, new.entries.get(name)) {
                 (_, None) => true,
                 (Node::Directory(_), Some(new)) => !matches!(new, Node::Directory(_)),
                 (_, Some(new)) => matches!(new, Node::Directory(_)),
             };
-            if gone {
+            if removed {
                 with_path(prefix, name, |path| changes.push(Change::Remove { path }));
             }
         }
@@ -446,7 +450,7 @@ impl ObjectHasher {
     }
 
     fn sized(&mut self, bytes: &[u8]) {
-        // Names and targets are capped far below 64 KiB by their types.
+        // The types of names and targets limit their length to less than 64 KiB.
         self.0.update(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.0.update(bytes);
     }
@@ -491,14 +495,14 @@ mod tests {
         let step = ("[ab]{1}(/[ab]{1}){0,3}", 0..4u8);
         proptest::collection::vec(step, 0..12).prop_map(|steps| {
             let mut tree = Directory::new();
-            for (name, what) in steps {
-                let node = match what {
+            for (name, kind) in steps {
+                let node = match kind {
                     0 => Node::Directory(Directory::new()),
                     1 => Node::Link(LinkTarget::new(b"a").unwrap()),
                     2 => file("x"),
                     _ => file(&name),
                 };
-                // A file in the way of a directory is not a tree: skipped.
+                // Fails where a file is at the path of a directory; such a step is skipped.
                 let _ = tree.put(&path(&name), node);
             }
             tree
@@ -517,7 +521,7 @@ mod tests {
         }
 
         #[test]
-        fn a_listing_has_its_directorys_digest(tree in arbitrary_tree()) {
+        fn an_object_has_the_digest_of_its_directory(tree in arbitrary_tree()) {
             prop_assert_eq!(tree.object().digest().unwrap(), tree.digest());
         }
     }

@@ -1,8 +1,8 @@
-//! The bytes of every message of protocol version 1.
+//! The encoded bytes of every message of protocol version 1.
 //!
-//! If this fails, the code has changed what travels: that needs a new version, not
-//! a new file. Only for messages that no release has spoken yet may the file be
-//! written anew: `BURST_WRITE_GOLDEN=1 cargo test -p burst-protocol`.
+//! A failure means that the wire format has changed, which needs a new protocol version.
+//! Only for messages that no release has used may the file be rewritten, with
+//! `BURST_WRITE_GOLDEN=1 cargo golden`.
 
 #![allow(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
 
@@ -169,7 +169,7 @@ fn the_bytes_of_version_1() {
 }
 
 #[test]
-fn cut_and_lengthened_messages_are_errors() {
+fn truncated_and_extended_messages_are_errors() {
     for message in from_agent() {
         let bytes = encode(&message).unwrap();
         for end in 0..bytes.len() {
@@ -180,8 +180,8 @@ fn cut_and_lengthened_messages_are_errors() {
 }
 
 #[test]
-fn lengths_that_no_message_has_cost_no_memory() {
-    // A list of 2^60 digests, of which none follows.
+fn a_length_without_content_allocates_no_memory() {
+    // The length of a list of 2^60 digests, without the digests.
     let claimed = [
         &encode(&FromAgent::Want(Want::Blobs(Vec::new()))).unwrap()[..2],
         &[0xfd],
@@ -192,7 +192,7 @@ fn lengths_that_no_message_has_cost_no_memory() {
 }
 
 #[test]
-fn paths_are_checked_while_they_are_read() {
+fn paths_are_validated_when_a_message_is_decoded() {
     let good = encode(&Change::Remove { path: path("abc") }).unwrap();
     let mut climbing = good.clone();
     let at = climbing.windows(3).position(|bytes| bytes == b"abc").unwrap();

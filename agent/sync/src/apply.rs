@@ -1,15 +1,18 @@
-//! From one state of a tree on disk to the next.
+//! Application of changes to a tree on disk.
 //!
-//! Order of a sync: every content is in the [`BlobStore`] and verified, then
-//! the tree is changed. Only what differs is touched: equal content keeps its
-//! time, changed content gets the agent's stamp ([`crate::clock::stamp`]), a
-//! changed mode alone changes no time. Removals come first, deepest first. What
-//! stands in the way although no manifest knows it (a run made it) gives way; in
-//! a removed directory it stays.
+//! Invariants:
 //!
-//! Not crash-safe by itself: a process that dies in here leaves a tree between
-//! two states. Its owner marks the tree before and hashes all of it anew after a
-//! crash; see `burst-agent`'s project.
+//! - The tree changes only after every blob is verified and in the [`BlobStore`].
+//! - A file whose content does not change keeps its modification time, also if its mode
+//!   changes. A file whose content changes gets the agent's stamp
+//!   ([`crate::clock::stamp`]).
+//! - Removals come first, entries before their directory. A file that is in no manifest,
+//!   because a run created it, is replaced where a change needs its path, and kept in a
+//!   directory that is removed.
+//!
+//! Not crash-safe: a process that dies here leaves a tree between two states. The caller
+//! marks the tree beforehand and hashes all of it after a crash; see the `project` module
+//! of `burst-agent`.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -20,7 +23,7 @@ use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use rustix::fs::{Timestamps, futimens};
 
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobSource, BlobStore};
 use crate::clock::{Moment, stamp_after};
 use crate::error::SyncError;
 use crate::ignore_rules::cargo_reads;
@@ -28,20 +31,20 @@ use crate::pack::PACKED_BYTES_MAX;
 use crate::root_directory::{RootDirectory, is_directory, modified};
 use crate::stat_cache::{Cached, Signature, StatCache};
 
-/// What an apply did.
+/// The result of [`apply`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Files and links written.
+    /// Files, links and empty directories that were written.
     pub written: u64,
-    /// Files, links and directories removed, each removed subtree as one.
+    /// Files, links and directories that were removed; a subtree counts as one.
     pub removed: u64,
-    /// The latest stamp given.
+    /// The latest modification time that was set.
     pub latest: Option<Moment>,
 }
 
-/// Refuses a state that has nothing left of a tree that had something. The files
-/// that are sent in any case ([`cargo_reads`]) are not something: a pattern that
-/// excludes everything leaves them over.
+/// Fails with [`SyncError::WouldEmpty`] if `old` has source files and `new` has none.
+/// Files that are sent regardless of the ignore rules ([`cargo_reads`]) do not count, so
+/// that a pattern that excludes everything is detected.
 pub fn check_not_emptied(old: &Directory, new: &Directory) -> Result<(), SyncError> {
     let files = count_sources(old);
     if files > 0 && count_sources(new) == 0 {
@@ -61,7 +64,8 @@ fn count_sources(tree: &Directory) -> usize {
     count
 }
 
-/// The contents that `changes` need and that neither store nor tree has.
+/// The digests and sizes in bytes of the blobs that `changes` need and that neither the
+/// store nor the tree has.
 pub fn missing_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> Vec<(Digest, u64)> {
     let wanted = changes.iter().filter_map(|change| content_needed(old, change));
     let mut missing: HashMap<Digest, u64> = HashMap::new();
@@ -80,8 +84,8 @@ pub fn missing_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> 
     missing.into_iter().collect()
 }
 
-/// Copies the contents that only the old tree has into the store, before
-/// anything in the tree changes: files that were renamed or copied.
+/// Copies the blobs that `changes` need and that only the old tree has into the store:
+/// files that were renamed or copied. To be called before the tree changes.
 pub fn keep_moved_blobs(
     handle: &RootDirectory,
     old: &Directory,
@@ -106,16 +110,15 @@ pub fn keep_moved_blobs(
         }
     });
     for (path, digest, size) in places {
-        let file = handle
-            .open_file(&path)
-            .map_err(|source| SyncError::Read { path: path.clone(), source })?;
-        store.keep_file(digest, size, file)?;
+        let mut file = handle.open_file(&path).map_err(|error| handle.unreadable(&path, error))?;
+        let source = BlobSource { path: &handle.absolute(&path), digest, size, reader: &mut file };
+        store.keep_file(source)?;
     }
     Ok(())
 }
 
-/// Makes the changes on disk. `stamp` is the time for content that changes; the
-/// cache learns each file that is written.
+/// Applies the changes on disk. `stamp` is the modification time for files whose content
+/// changes. Each written file is entered into the cache.
 pub fn apply(
     handle: &RootDirectory,
     old: &Directory,
@@ -144,7 +147,7 @@ pub fn apply(
     Ok(apply.applied)
 }
 
-/// The file that a change puts where its content is not yet.
+/// The file of a change that gives its path a new content.
 fn content_needed<'a>(old: &Directory, change: &'a Change) -> Option<&'a File> {
     let Change::Put { path, entry: Entry::File(file) } = change else { return None };
     let unchanged = old.file(path).is_some_and(|old| old.digest == file.digest);
@@ -157,14 +160,15 @@ struct Apply<'a> {
     stamp: Moment,
     cache: &'a mut StatCache,
     uses: HashMap<Digest, u32>,
-    /// The directory that was made sure of last: work comes sorted by directory.
+    /// The parent directory that was created or checked last. Changes are sorted by
+    /// directory, so it mostly is the parent of the next path too.
     ensured: Option<Vec<u8>>,
     applied: Applied,
 }
 
 impl Apply<'_> {
-    /// Removes what the manifest knew at `path`, and directories that this
-    /// leaves empty.
+    /// Removes the files of the manifest at and below `path`, and the directories that
+    /// this leaves empty.
     fn remove(&mut self, path: &RelativePath, old: Option<&Node>) -> Result<(), SyncError> {
         match old {
             Some(Node::Directory(directory)) => self.remove_below(path, directory)?,
@@ -178,21 +182,24 @@ impl Apply<'_> {
         for (name, node) in below.entries() {
             let path = path
                 .join(name)
-                .map_err(|source| SyncError::Path { shown: path.display().to_string(), source })?;
+                .map_err(|source| SyncError::Path { path: self.handle.absolute(path), source })?;
             match node {
                 Node::Directory(directory) => self.remove_below(&path, directory)?,
                 _ => self.remove_entry(&path)?,
             }
         }
-        self.handle.remove_directory(path).map(drop).map_err(|source| unwritable(path, source))
+        self.handle
+            .remove_directory(path)
+            .map(drop)
+            .map_err(|source| self.handle.unwritable(path, source))
     }
 
     fn remove_entry(&mut self, path: &RelativePath) -> Result<(), SyncError> {
         self.cache.remove(path.as_bytes());
         match self.handle.remove_file(path) {
-            // A run has put something else there: not the manifest's any more.
+            // A run has created something else there, which is kept.
             Err(error) if is_blocked(&error) => Ok(()),
-            other => other.map_err(|source| unwritable(path, source)),
+            other => other.map_err(|source| self.handle.unwritable(path, source)),
         }
     }
 
@@ -213,7 +220,7 @@ impl Apply<'_> {
             (Entry::Directory, _) => self.handle.create_directories(path, true),
         };
         self.applied.written += 1;
-        write.map_err(|source| unwritable(path, source))
+        write.map_err(|source| self.handle.unwritable(path, source))
     }
 
     fn set_executable(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
@@ -238,14 +245,14 @@ impl Apply<'_> {
         let times = Timestamps { last_access: stamp.into(), last_modification: stamp.into() };
         futimens(&written, &times)?;
         let signature = Signature::of(&rustix::fs::fstat(&written)?);
-        // No later write can leave the stamp: the run starts in a later tick.
+        // Settled: the run starts in a later tick, so its writes change the time.
         let cached = Cached { signature, digest: file.digest, settled: true };
         self.cache.insert(path.as_bytes(), cached);
         self.applied.latest = self.applied.latest.max(Some(stamp));
         Ok(())
     }
 
-    /// Moves a large content into the tree; copies it if it is wanted again.
+    /// Moves a large blob into the tree, or copies it if another change needs it too.
     fn place_staged(&mut self, path: &RelativePath, file: &File) -> io::Result<std::fs::File> {
         let staged = self.store.staged(&file.digest);
         let uses = self.uses.entry(file.digest).or_default();
@@ -264,8 +271,8 @@ impl Apply<'_> {
         self.handle.open_file(path)
     }
 
-    /// Clears `path` and makes the directories above it. Returns when what stood
-    /// there was last modified.
+    /// Removes the entry at `path` and creates the directories above it. Returns the
+    /// modification time of the removed entry.
     fn make_room(&mut self, path: &RelativePath) -> io::Result<Option<Moment>> {
         self.cache.remove(path.as_bytes());
         let parent = path.split().0;
@@ -290,7 +297,7 @@ impl Apply<'_> {
     }
 }
 
-/// Permission bits of a file in a tree.
+/// The permission bits of a file in a tree.
 const fn mode(file: &File) -> u32 {
     if file.executable { 0o755 } else { 0o644 }
 }
@@ -298,10 +305,6 @@ const fn mode(file: &File) -> u32 {
 fn is_blocked(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
         || matches!(error.raw_os_error(), Some(code) if code == rustix::io::Errno::LOOP.raw_os_error())
-}
-
-fn unwritable(path: &RelativePath, source: io::Error) -> SyncError {
-    SyncError::Write { path: path.clone(), source }
 }
 
 #[cfg(test)]
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_a_run_left_are_replaced_and_never_followed() {
+    fn links_that_a_run_created_are_replaced_and_never_followed() {
         let disk = tempfile::tempdir().unwrap();
         let (root, outside) = (disk.path().join("tree"), disk.path().join("outside"));
         for directory in [&root, &outside] {

@@ -1,7 +1,7 @@
-//! Contents on their way: sent from files or memory, received into a store.
+//! Transfer of blobs: sent from files or memory, received into a store.
 //!
-//! Invariant of the receiver: a content is in the store only after its bytes
-//! were hashed and found to be what was announced.
+//! Invariant: a blob is in a [`BlobStore`] only after its bytes were hashed and have the
+//! announced digest.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,19 +16,32 @@ use crate::error::SyncError;
 use crate::pack::{PACKED_BYTES_MAX, PackStore};
 use crate::wire::{Incoming, Outgoing};
 
-/// Contents from this size on are not compressed where the link is not worth it.
+/// Smallest blob in bytes that is sent uncompressed on a fast link.
 pub const LARGE_BYTES: u64 = 256 << 10;
 
-/// Sends a content from a reader. Returns whether the bytes were those of the
-/// digest; if not, the receiver will find out too.
+/// A blob that is read from a file or from memory.
+#[derive(Debug)]
+pub struct BlobSource<'a, R> {
+    /// The file, absolute, for errors.
+    pub path: &'a Path,
+    /// The digest that the content is expected to have.
+    pub digest: Digest,
+    /// The bytes that the content is expected to have.
+    pub size: u64,
+    /// Gives the content.
+    pub reader: &'a mut R,
+}
+
+/// Sends a blob whole. [`SyncError::Read`] if the source cannot be read,
+/// [`SyncError::Changed`] if it is not the content that was expected; the receiver has
+/// then got an incomplete or a damaged blob, so the exchange cannot continue.
 pub fn send_whole(
     outgoing: &Outgoing,
     announce: &impl Fn(Blob) -> Result<(), SyncError>,
-    digest: Digest,
-    size: u64,
-    reader: &mut impl Read,
+    source: BlobSource<'_, impl Read>,
     compress_large: bool,
-) -> Result<Sent, SyncError> {
+) -> Result<(), SyncError> {
+    let BlobSource { path, digest, size, reader } = source;
     announce(Blob { digest, size, encoding: Encoding::Whole })?;
     let compress = compress_large || size < LARGE_BYTES;
     let mut hasher = blake3::Hasher::new();
@@ -36,20 +49,26 @@ pub fn send_whole(
     while rest > 0 {
         let length = usize::try_from(rest).unwrap_or(usize::MAX).min(RAW_BYTES_MAX);
         let mut piece = vec![0; length];
-        if let Err(error) = reader.read_exact(&mut piece) {
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                return Ok(Sent::Changed);
+        match reader.read_exact(&mut piece) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(SyncError::Changed(path.to_owned()));
             }
-            return Err(SyncError::Stream(error));
+            Err(source) => return Err(SyncError::Read { path: path.to_owned(), source }),
         }
         hasher.update(&piece);
         outgoing.raw(piece, compress)?;
         rest -= length as u64;
     }
-    Ok(if Digest::from(hasher.finalize()) == digest { Sent::AsAnnounced } else { Sent::Changed })
+    if Digest::from(hasher.finalize()) == digest {
+        Ok(())
+    } else {
+        Err(SyncError::Changed(path.to_owned()))
+    }
 }
 
-/// Sends a content as a patch on `base`, if that is smaller; tells whether.
+/// Sends a blob as a patch on `base` if the patch is smaller than the blob and than `cap`
+/// bytes. Returns whether it did; otherwise nothing was sent.
 pub fn send_patch(
     outgoing: &Outgoing,
     announce: &impl Fn(Blob) -> Result<(), SyncError>,
@@ -70,27 +89,18 @@ pub fn send_patch(
     Ok(true)
 }
 
-/// What became of sending a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// The bytes had the digest that was announced.
-    AsAnnounced,
-    /// The file is another one by now.
-    Changed,
-}
-
-/// Where received contents are kept until a tree takes them.
+/// A store of received blobs.
 #[derive(Debug)]
 pub struct BlobStore {
-    /// The small ones.
+    /// The blobs of at most [`PACKED_BYTES_MAX`].
     pub packs: PackStore,
-    /// Large ones, each a file named by its digest.
+    /// A directory with the larger blobs, each a file named by its digest.
     staging: PathBuf,
 }
 
 impl BlobStore {
-    /// Opens the store in a directory. Large contents that an earlier process
-    /// left half-way are removed.
+    /// Opens the store in a directory, which is created if necessary. Large blobs of an
+    /// earlier process are removed.
     pub fn open(directory: &Path) -> Result<Self, SyncError> {
         let staging = directory.join("staging");
         let prepare = || {
@@ -100,34 +110,36 @@ impl BlobStore {
             }
             std::fs::create_dir_all(&staging)
         };
-        prepare().map_err(|source| store_error(&staging, source))?;
+        prepare().map_err(|source| SyncError::store(&staging, source))?;
         Ok(Self { packs: PackStore::open(&directory.join("packs"))?, staging })
     }
 
-    /// Whether a content is here.
+    /// Whether the store has a blob.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.packs.contains(digest) || self.staged(digest).exists()
     }
 
-    /// The file of a large content.
+    /// The path of a large blob, whether or not the store has it.
     pub fn staged(&self, digest: &Digest) -> PathBuf {
         self.staging.join(digest.to_hex())
     }
 
-    /// Receives what was announced. `base` gives the content of a digest that
-    /// the sender may use as a prefix.
+    /// Receives an announced blob. `base` looks up the blob that a patch refers to. Fails
+    /// with [`SyncError::Damaged`] if the bytes do not have the announced digest.
     pub fn receive(
         &mut self,
         incoming: &mut Incoming,
-        content: Blob,
+        blob: Blob,
         base: impl FnOnce(&mut PackStore, &Digest) -> Option<Vec<u8>>,
     ) -> Result<(), SyncError> {
-        let Blob { digest, size, encoding } = content;
+        let Blob { digest, size, encoding } = blob;
         match encoding {
             Encoding::Patch { base: base_digest, length } => {
                 let cap = PATCH_BYTES_MAX as u64;
                 if length > cap || size > PACKED_BYTES_MAX {
-                    return Err(SyncError::OutOfTurn(format!("a patch of {length} bytes")));
+                    return Err(SyncError::violation(format!(
+                        "a patch of {length} bytes for a blob of {size} bytes"
+                    )));
                 }
                 let patch = receive_bytes(incoming, length)?;
                 let base = base(&mut self.packs, &base_digest)
@@ -147,21 +159,21 @@ impl BlobStore {
         }
     }
 
-    /// Copies a file into the store, if it still has this digest.
-    pub fn keep_file(&mut self, digest: Digest, size: u64, file: File) -> Result<(), SyncError> {
+    /// Copies a file into the store. Fails with [`SyncError::Damaged`] if it does not have
+    /// the expected digest.
+    pub fn keep_file(&mut self, source: BlobSource<'_, File>) -> Result<(), SyncError> {
+        let BlobSource { path, digest, size, reader } = source;
+        let unreadable = |source| SyncError::Read { path: path.to_owned(), source };
         if size <= PACKED_BYTES_MAX {
             let mut bytes = Vec::new();
-            file.take(size + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|source| store_error(&self.staging, source))?;
+            reader.take(size + 1).read_to_end(&mut bytes).map_err(unreadable)?;
             return self.keep(digest, &bytes);
         }
-        let path = self.staged(&digest);
-        let mut file = file;
-        let mut staged = Staged::create(&path)?;
+        let staged_at = self.staged(&digest);
+        let mut staged = Staged::create(&staged_at)?;
         let mut buffer = vec![0; RAW_BYTES_MAX];
         loop {
-            let read = file.read(&mut buffer).map_err(|source| store_error(&path, source))?;
+            let read = reader.read(&mut buffer).map_err(unreadable)?;
             if read == 0 {
                 return staged.finish(digest);
             }
@@ -169,7 +181,8 @@ impl BlobStore {
         }
     }
 
-    /// Forgets the large contents that no tree took, and old small ones.
+    /// Removes all large blobs, and the oldest packs until the rest has at most
+    /// `packed_cap` bytes.
     pub fn clean(&mut self, packed_cap: u64) -> Result<(), SyncError> {
         let remove = || -> io::Result<()> {
             for entry in std::fs::read_dir(&self.staging)? {
@@ -177,7 +190,7 @@ impl BlobStore {
             }
             Ok(())
         };
-        remove().map_err(|source| store_error(&self.staging, source))?;
+        remove().map_err(|source| SyncError::store(&self.staging, source))?;
         self.packs.trim(packed_cap)
     }
 
@@ -189,22 +202,23 @@ impl BlobStore {
     }
 }
 
-/// Receives `length` bytes into memory; the caller has checked the cap.
+/// Receives `length` bytes into memory. The caller must have checked a cap. Memory is
+/// allocated as bytes arrive.
 pub fn receive_bytes(incoming: &mut Incoming, length: u64) -> Result<Vec<u8>, SyncError> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(length.min(RAW_BYTES_MAX));
     while bytes.len() < length {
         let piece = incoming.raw()?;
         if piece.is_empty() || bytes.len() + piece.len() > length {
-            return Err(SyncError::OutOfTurn("a content of another length".into()));
+            return Err(wrong_length());
         }
         bytes.extend(piece);
     }
     Ok(bytes)
 }
 
-/// Receives a content into a new file at `path`, which is there only if the
-/// bytes were right.
+/// Receives a blob into a new file at `path`. The file is removed again unless the bytes
+/// have the announced digest.
 fn receive_file(
     incoming: &mut Incoming,
     digest: Digest,
@@ -216,8 +230,8 @@ fn receive_file(
     staged.finish(digest)
 }
 
-/// Receives a whole content piece by piece. Whether the bytes were right is known
-/// only at the end: the file is the caller's to remove if they were not.
+/// Receives a whole blob and passes its pieces to `write`. The digest is verified at the
+/// end: on an error the caller must discard the pieces.
 pub fn receive_into(
     incoming: &mut Incoming,
     digest: Digest,
@@ -242,7 +256,7 @@ fn receive_pieces(
         let piece = incoming.raw()?;
         let length = piece.len() as u64;
         if length == 0 || length > rest {
-            return Err(SyncError::OutOfTurn("a content of another length".into()));
+            return Err(wrong_length());
         }
         take(&piece)?;
         rest -= length;
@@ -250,7 +264,7 @@ fn receive_pieces(
     Ok(())
 }
 
-/// A file that is removed again unless it turns out right.
+/// A file that is removed when dropped, unless [`finish`](Staged::finish) succeeded.
 struct Staged<'a> {
     path: &'a Path,
     file: File,
@@ -267,13 +281,13 @@ impl<'a> Staged<'a> {
             }
             File::options().write(true).create_new(true).mode(0o644).open(path)
         };
-        let file = open().map_err(|source| store_error(path, source))?;
+        let file = open().map_err(|source| SyncError::store(path, source))?;
         Ok(Self { path, file, hasher: blake3::Hasher::new(), finished: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SyncError> {
         self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(|source| store_error(self.path, source))
+        self.file.write_all(bytes).map_err(|source| SyncError::store(self.path, source))
     }
 
     fn finish(mut self, digest: Digest) -> Result<(), SyncError> {
@@ -285,12 +299,78 @@ impl<'a> Staged<'a> {
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            // It is removed again at the next opening of the store, too.
+            // If this fails, the next opening of the store removes the file.
             drop(std::fs::remove_file(self.path));
         }
     }
 }
 
-fn store_error(path: &Path, source: io::Error) -> SyncError {
-    SyncError::Store { shown: path.display().to_string(), source }
+fn wrong_length() -> SyncError {
+    SyncError::violation("a blob has another length than was announced")
+}
+
+#[cfg(test)]
+mod tests {
+    use burst_protocol::message::FromShim;
+
+    use super::*;
+    use crate::wire::{Opening, connect};
+
+    /// Gives so many bytes, then ends or fails.
+    struct Source {
+        left: usize,
+        end: Option<io::ErrorKind>,
+    }
+
+    impl Read for Source {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = buffer.len().min(self.left);
+            if length == 0
+                && let Some(kind) = self.end
+            {
+                return Err(kind.into());
+            }
+            buffer[..length].fill(7);
+            self.left -= length;
+            Ok(length)
+        }
+    }
+
+    /// Sends `expected` bytes from a source; returns the sender's and the receiver's error.
+    async fn transfer(expected: usize, mut source: Source) -> (Option<String>, Option<String>) {
+        let (near, far) = tokio::io::duplex(1000);
+        let (far_reader, far_writer) = tokio::io::split(far);
+        let (near_reader, near_writer) = tokio::io::split(near);
+        let (_near, outgoing, _) = connect(near_reader, near_writer, 1, Opening::Read).unwrap();
+        let (mut incoming, _far, _) = connect(far_reader, far_writer, 1, Opening::Read).unwrap();
+        let digest = Digest::of(&vec![7; expected]);
+        let sending = tokio::task::spawn_blocking(move || {
+            let announce = |blob: Blob| outgoing.message(&FromShim::Blob(blob));
+            let (path, size) = (Path::new("/home/me/x"), expected as u64);
+            let source = BlobSource { path, digest, size, reader: &mut source };
+            let sent = send_whole(&outgoing, &announce, source, false);
+            outgoing.message(&FromShim::Done).unwrap();
+            sent.err().map(|error| error.to_string())
+        });
+        let received = tokio::task::spawn_blocking(move || {
+            let FromShim::Blob(blob) = incoming.message().unwrap() else { panic!("no blob") };
+            let received = receive_bytes(&mut incoming, blob.size);
+            assert_eq!(incoming.message::<FromShim>().unwrap(), FromShim::Done);
+            received.err().map(|error| error.to_string())
+        });
+        (sending.await.unwrap(), received.await.unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_source_that_fails_while_it_is_sent_is_named() {
+        let size = 3 * RAW_BYTES_MAX;
+        assert_eq!(transfer(size, Source { left: size, end: None }).await, (None, None));
+        let interrupted = Some(SyncError::BlobInterrupted.to_string());
+        let unreadable = Source { left: RAW_BYTES_MAX, end: Some(io::ErrorKind::TimedOut) };
+        let expected = Some("cannot read `/home/me/x`".to_owned());
+        assert_eq!(transfer(size, unreadable).await, (expected, interrupted.clone()));
+        let short = Source { left: RAW_BYTES_MAX, end: None };
+        let expected = Some("`/home/me/x` changed while it was read".to_owned());
+        assert_eq!(transfer(size, short).await, (expected, interrupted));
+    }
 }

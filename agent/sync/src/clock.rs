@@ -1,4 +1,7 @@
-//! Times as file systems have them, and the tick by which they advance.
+//! File times, and the modification times that changed files get.
+//!
+//! The decisions are pure functions of moments; only [`Moment::now`] and
+//! [`Moment::coarse_now`] read a clock.
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -15,23 +18,23 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// A moment of whole seconds.
+    /// A moment on a full second since 1970.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self { seconds, nanoseconds: 0 }
     }
 
-    /// The clock that the kernel stamps files with: it advances once a tick (1
-    /// to 10 ms), so two writes within a tick bear the same time.
+    /// The time by the clock that the kernel uses for file times. It advances once per tick
+    /// (1 to 10 ms), so two writes within a tick have the same time.
     pub fn coarse_now() -> Self {
         clock_gettime(ClockId::RealtimeCoarse).into()
     }
 
-    /// The precise clock; never behind [`coarse_now`](Self::coarse_now).
+    /// The time by the precise clock, never earlier than [`coarse_now`](Self::coarse_now).
     pub fn now() -> Self {
         clock_gettime(ClockId::Realtime).into()
     }
 
-    /// The next moment that a file system can tell apart.
+    /// The moment one nanosecond later.
     #[must_use]
     pub const fn next(self) -> Self {
         if self.nanoseconds < 999_999_999 {
@@ -41,7 +44,7 @@ impl Moment {
         }
     }
 
-    /// This moment and `seconds` more.
+    /// The moment this many seconds later.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self { seconds: self.seconds.saturating_add(seconds), nanoseconds: self.nanoseconds }
@@ -60,14 +63,14 @@ impl From<Moment> for rustix::time::Timespec {
     }
 }
 
-/// The stamp for files that change now: not before `now`, and later than
-/// anything a finished run can have left behind.
+/// The modification time for files that change in a sync: not before `now`, and later than
+/// any file that an earlier run has written.
 pub fn stamp(now: Moment, last_run_ended: Moment) -> Moment {
     now.max(last_run_ended.next())
 }
 
-/// The stamp for one file: the tree's, but later than the file's previous time,
-/// so that it differs from what cargo remembers even after a clock went back.
+/// The modification time for one file: the sync's stamp, or later if the file's previous
+/// time was not earlier. cargo then sees a change even if the clock was set back.
 pub fn stamp_after(stamp: Moment, previous: Option<Moment>) -> Moment {
     previous.map_or(stamp, |previous| stamp.max(previous.next()))
 }
@@ -77,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_never_before_what_was() {
+    fn a_stamp_is_later_than_earlier_times() {
         let (early, late) = (Moment::from_seconds(10), Moment::from_seconds(20));
         assert_eq!(stamp(late, early), late);
         assert_eq!(stamp(early, late), late.next());

@@ -1,31 +1,32 @@
-//! How much may be on its way to an end that has not taken it yet.
+//! Credit-based flow control for the input and output of a run.
 //!
-//! The input and the output of a run are written when programs like, and read when
-//! people like. Both directions therefore count: the writer waits for room before it
-//! reads more, the reader says what it has taken. So a program that nobody reads from
-//! is slowed down, as by a pipe, and costs neither end memory.
+//! The sender waits for room in its window before it reads more; the receiver returns
+//! credit for messages that it has processed. A program whose output is not read is
+//! therefore slowed down, as by a full pipe, and neither end buffers more than a window.
 //!
-//! A message costs its bytes, and [`MESSAGE_COST_BYTES`] at least: what lies in a
-//! stream's receive buffer in many small pieces is a burden that the transport's own
-//! flow control, which counts bytes, does not see, and ends the connection for.
+//! A message costs its bytes, but at least [`MESSAGE_COST_BYTES`]. The transport's flow
+//! control counts bytes only, while many small pieces in a receive buffer make it close
+//! the connection (see [`crate::write_coalescer`]).
+//!
+//! Both sides block; they are for threads, not for tasks.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What a message costs at least, in bytes.
+/// The least cost of a message in bytes of a window.
 pub const MESSAGE_COST_BYTES: usize = 1 << 10;
 
-/// What a message of so many bytes costs, in bytes of a window.
+/// The cost of a message in bytes of a window.
 pub fn cost(bytes: usize) -> u32 {
     u32::try_from(bytes.max(MESSAGE_COST_BYTES)).unwrap_or(u32::MAX)
 }
 
 #[derive(Debug, Default)]
 struct State {
-    on_the_way: usize,
+    in_flight: usize,
     closed: bool,
 }
 
-/// What is on its way, at the writer's end.
+/// The sender's count of bytes in flight.
 #[derive(Debug)]
 pub struct SendWindow {
     size: usize,
@@ -34,34 +35,35 @@ pub struct SendWindow {
 }
 
 impl SendWindow {
-    /// An empty window of so many bytes.
+    /// Creates an empty window of `size` bytes.
     pub fn new(size: usize) -> Self {
         Self { size, state: Mutex::default(), moved: Condvar::new() }
     }
 
-    /// Waits until a message of at most `bytes` has room, or nobody counts any more.
+    /// Blocks until a message of `bytes` fits into the window, the window is empty, or it is
+    /// closed.
     pub fn wait_for_room(&self, bytes: usize) {
         let full = |state: &mut State| {
             !state.closed
-                && state.on_the_way > 0
-                && state.on_the_way + cost(bytes) as usize > self.size
+                && state.in_flight > 0
+                && state.in_flight + cost(bytes) as usize > self.size
         };
         drop(self.moved.wait_while(self.state(), full));
     }
 
-    /// A message of so many bytes is on its way.
+    /// Counts a message of `bytes` as in flight.
     pub fn sent(&self, bytes: usize) {
-        self.state().on_the_way += cost(bytes) as usize;
+        self.state().in_flight += cost(bytes) as usize;
     }
 
-    /// The other end has taken messages of this cost.
+    /// Takes credit that the receiver returned.
     pub fn credit(&self, cost: u32) {
         let mut state = self.state();
-        state.on_the_way = state.on_the_way.saturating_sub(cost as usize);
+        state.in_flight = state.in_flight.saturating_sub(cost as usize);
         self.moved.notify_all();
     }
 
-    /// The other end will take nothing more: whoever waits goes on, and finds out.
+    /// Ends the counting and wakes all waiting threads; their next send then fails.
     pub fn close(&self) {
         self.state().closed = true;
         self.moved.notify_all();
@@ -72,23 +74,25 @@ impl SendWindow {
     }
 }
 
-/// What was taken and not yet said, at the reader's end.
+/// The receiver's credit that was not returned yet.
 #[derive(Debug)]
 pub struct ReceivedCredit {
-    told_from: usize,
-    untold: u32,
+    return_from: usize,
+    unreturned: u32,
 }
 
 impl ReceivedCredit {
-    /// For a window of so many bytes: its quarters are told.
+    /// Creates the counter for a window of `size` bytes. Credit is returned for a quarter of
+    /// the window at a time.
     pub const fn of(size: usize) -> Self {
-        Self { told_from: size / 4, untold: 0 }
+        Self { return_from: size / 4, unreturned: 0 }
     }
 
-    /// One more message was taken; gives what is to be told now, if anything.
+    /// Counts a processed message of `bytes`. Returns the credit to send now, if any.
     pub fn add(&mut self, bytes: usize) -> Option<u32> {
-        self.untold += cost(bytes);
-        (self.untold as usize >= self.told_from).then(|| std::mem::take(&mut self.untold))
+        self.unreturned += cost(bytes);
+        let due = self.unreturned as usize >= self.return_from;
+        due.then(|| std::mem::take(&mut self.unreturned))
     }
 }
 
@@ -96,10 +100,10 @@ impl ReceivedCredit {
 mod tests {
     use super::*;
 
-    /// How many messages fit before a writer would have to wait.
+    /// The number of messages that fit before the sender has to wait.
     fn fitting(window: &SendWindow, bytes: usize) -> usize {
         let mut messages = 0;
-        while window.state().on_the_way + cost(bytes) as usize <= window.size {
+        while window.state().in_flight + cost(bytes) as usize <= window.size {
             window.wait_for_room(bytes);
             window.sent(bytes);
             messages += 1;
@@ -114,21 +118,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_makes_room() {
+    fn returned_credit_makes_room() {
         let window = SendWindow::new(1 << 20);
-        let mut taken = ReceivedCredit::of(1 << 20);
+        let mut received = ReceivedCredit::of(1 << 20);
         fitting(&window, 10);
-        let told: Vec<u32> = (0..256).filter_map(|_| taken.add(10)).collect();
-        assert_eq!(told, [256 << 10]);
-        window.credit(told[0]);
+        let credits: Vec<u32> = (0..256).filter_map(|_| received.add(10)).collect();
+        assert_eq!(credits, [256 << 10]);
+        window.credit(credits[0]);
         assert_eq!(fitting(&window, 10), 256);
-        // More than was sent is no harm.
+        // More credit than was used empties the window.
         window.credit(u32::MAX);
         assert_eq!(fitting(&window, 10), 1024);
     }
 
     #[test]
-    fn nobody_waits_for_an_end_that_is_gone() {
+    fn a_closed_window_does_not_block() {
         let window = SendWindow::new(1 << 10);
         window.sent(10);
         std::thread::scope(|scope| {

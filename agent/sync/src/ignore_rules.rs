@@ -1,22 +1,24 @@
-//! Which files of a workspace are sent.
+//! The rules that select the files of a workspace to be sent.
 //!
-//! In the order in which they decide:
-//! 1. the target directory at hand never is;
-//! 2. `extra_excludes`, patterns as in a `.gitignore` at the workspace root, `!`
-//!    included;
-//! 3. the default excludes that `unexclude` has left;
-//! 4. `.gitignore` files, the deepest first, up to the root of the repository,
-//!    then `.git/info/exclude`, then the user's global excludes: git's rules for
-//!    untracked files. A nested repository begins anew, as it does for git.
+//! The first rule that matches decides:
 //!
-//! What git tracks is not ignored, whatever the patterns say; which files these are
-//! only git knows, so the caller asks it and adds them ([`IgnoreRules::excludes_tracked`]).
+//! 1. The current target directory is never sent.
+//! 2. `extra_excludes`: patterns as in a `.gitignore` at the workspace root, including
+//!    negation with `!`.
+//! 3. The default excludes, except those in `unexclude`.
+//! 4. git's rules for untracked files: `.gitignore` files from the deepest directory up to
+//!    the root of the repository, then `.git/info/exclude`, then the user's global excludes.
+//!    As in git, a nested repository is not subject to the rules of the outer one.
 //!
-//! Hidden files are sent like others. A directory that cargo marked as a target
-//! directory (its `CACHEDIR.TAG`) counts as `target/`; one that is merely called
-//! `target` does not, since crates have such source directories. The files that
-//! cargo itself reads ([`cargo_reads`]) are sent even if they are ignored:
-//! a build without an ignored `Cargo.lock` would be another build.
+//! A file that git tracks is not ignored, whatever the patterns in 4 say. Only git knows
+//! the tracked files, so the caller asks git and adds those that
+//! [`IgnoreRules::excludes_tracked`] does not exclude.
+//!
+//! Hidden files are sent. A directory that cargo has marked as a target directory with a
+//! `CACHEDIR.TAG` counts as `target/`; a directory that is only named `target` does not,
+//! because crates have source directories of this name. The files that cargo itself reads
+//! ([`cargo_reads`]) are sent even if they are ignored, because a missing `Cargo.lock`
+//! would change the build.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
@@ -29,15 +31,16 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::scan::Filter;
 
-/// What is not sent unless `unexclude` names it. Patterns as in a `.gitignore`.
+/// The default excludes, as patterns of a `.gitignore`. Each can be disabled with
+/// `unexclude`.
 pub const DEFAULT_EXCLUDES: [&str; 8] =
     ["target/", ".git/", "node_modules/", ".direnv/", ".vscode/", ".idea/", "*.swp", ".DS_Store"];
 
-/// Copies that stand beside a file which was edited on both ends end in this;
-/// they are never sent.
+/// Suffix of the agent's version of a file that was edited on both ends. Files with this
+/// suffix are never sent.
 pub const CONFLICT_SUFFIX: &str = ".from-burst";
 
-/// The rules of one root.
+/// The rules for one root directory.
 #[derive(Debug)]
 pub struct IgnoreRules {
     root: PathBuf,
@@ -49,20 +52,21 @@ pub struct IgnoreRules {
     global: Arc<Gitignore>,
 }
 
-/// One directory's ignore file, and those above it.
+/// The ignore file of one directory, linked to those above it.
 #[derive(Debug)]
 pub struct Level {
     above: Option<Arc<Self>>,
     matcher: Gitignore,
 }
 
-/// A pattern or ignore file that cannot be used as it is.
+/// A warning for the user about a pattern in the settings that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleWarning(pub String);
 
 impl IgnoreRules {
-    /// Reads the rules that lie above `root`. `never` are paths below the root
-    /// that are left out whatever the rules say: the real target directory.
+    /// Makes the rules for `root` from the settings and from the ignore files above it.
+    /// `never` contains paths below the root that are excluded unconditionally, such as
+    /// the target directory.
     pub fn new(
         root: &Path,
         unexclude: &[String],
@@ -73,7 +77,7 @@ impl IgnoreRules {
         for entry in unexclude {
             if !DEFAULT_EXCLUDES.iter().any(|default| same_exclude(default, entry)) {
                 warnings.push(RuleWarning(format!(
-                    "unexclude = {entry:?} matches none of the default excludes ({})",
+                    "`unexclude` contains {entry:?}, which is not a default exclude ({})",
                     DEFAULT_EXCLUDES.join(" ")
                 )));
             }
@@ -84,7 +88,7 @@ impl IgnoreRules {
             .filter(|default| *default != "target/" && kept(default))
             .map(ToOwned::to_owned)
             .collect();
-        // `.git` is a file in worktrees and submodules, and as useless there.
+        // In worktrees and submodules `.git` is a file.
         if defaults.iter().any(|default| default == ".git/") {
             defaults.push(".git".into());
         }
@@ -101,13 +105,13 @@ impl IgnoreRules {
         (rules, warnings)
     }
 
-    /// Whether a path, or a directory above it, is left out by the defaults alone.
+    /// Whether the default excludes match a path or a directory above it.
     pub fn is_default_excluded(&self, path: &RelativePath) -> bool {
         self.defaults.matched_path_or_any_parents(self.absolute(Some(path)), false).is_ignore()
     }
 
-    /// Whether a path is left out even if git tracks it: by the settings, by the
-    /// defaults, or as part of the target directory.
+    /// Whether a tracked file is excluded: by the settings, by the default excludes, or
+    /// because it lies in the target directory.
     pub fn excludes_tracked(&self, path: &RelativePath) -> bool {
         let absolute = self.absolute(Some(path));
         let below_never =
@@ -183,8 +187,8 @@ impl Filter for IgnoreRules {
     }
 }
 
-/// The files below a workspace root that cargo reads whether or not git ignores
-/// them. They are sent if they exist.
+/// The files below a workspace root that cargo itself reads. They are sent if they exist,
+/// whether or not git ignores them.
 pub fn cargo_reads() -> impl Iterator<Item = RelativePath> {
     [
         "Cargo.toml",
@@ -198,7 +202,7 @@ pub fn cargo_reads() -> impl Iterator<Item = RelativePath> {
     .filter_map(|path| RelativePath::new(path.as_bytes()).ok())
 }
 
-/// Whether a directory is one that cargo made for its output.
+/// Whether cargo has marked a directory as a target directory.
 fn is_cargo_target(directory: &Path) -> bool {
     std::fs::read(directory.join("CACHEDIR.TAG")).is_ok_and(|tag| {
         let tag = String::from_utf8_lossy(&tag);
@@ -214,18 +218,19 @@ fn from_lines(root: &Path, lines: &[String], warnings: &mut Vec<RuleWarning>) ->
     let mut builder = GitignoreBuilder::new(root);
     for line in lines {
         if let Err(error) = builder.add_line(None, line) {
-            warnings.push(RuleWarning(format!("the exclude {line:?} cannot be used: {error}")));
+            warnings
+                .push(RuleWarning(format!("the exclude {line:?} is not a valid pattern: {error}")));
         }
     }
     builder.build().unwrap_or_else(|error| {
-        warnings.push(RuleWarning(format!("the excludes cannot be used: {error}")));
+        warnings.push(RuleWarning(format!("the excludes have no effect: {error}")));
         Gitignore::empty()
     })
 }
 
 fn with_file(directory: &Path, file: &Path, above: Option<Arc<Level>>) -> Option<Arc<Level>> {
     let mut builder = GitignoreBuilder::new(directory);
-    // A line that cannot be read is skipped, as git does.
+    // Like git, skip invalid lines.
     drop(builder.add(file));
     match builder.build() {
         Ok(matcher) if !matcher.is_empty() => Some(Arc::new(Level { above, matcher })),
@@ -238,8 +243,8 @@ fn repository_excludes(repository: &Path) -> Option<Arc<Level>> {
     if exclude.is_file() { with_file(repository, &exclude, None) } else { None }
 }
 
-/// The levels between the repository's root and the parent of `root`. Outside of
-/// any repository nothing above the root counts.
+/// The ignore files from the root of the repository down to the parent of `root`. Outside
+/// a repository there are none.
 fn outer_levels(root: &Path) -> Option<Arc<Level>> {
     let repository = root.ancestors().find(|ancestor| ancestor.join(".git").exists())?;
     let mut level = repository_excludes(repository);
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_and_negation_are_gits() {
+    fn nesting_and_negation_follow_git() {
         let tree = tree(&[
             (".git/HEAD", ""),
             (".git/info/exclude", "private\n"),
@@ -314,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_above_the_workspace_count_up_to_the_repository() {
+    fn ignore_files_above_the_workspace_count_up_to_the_repository() {
         let tree = tree(&[
             (".gitignore", "c\n"),
             ("repo/.git/HEAD", ""),
@@ -343,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn excludes_bend() {
+    fn settings_change_the_excludes() {
         let tree = tree(&[
             (".gitignore", ".env\n"),
             (".env", ""),

@@ -1,16 +1,17 @@
-//! Trees of files to digests to bytes, and back.
+//! Synchronisation of file trees: scanning, transfer and application of changes.
 //!
-//! - [`scan`] reads a directory into a manifest, with a [`stat_cache`] so that
-//!   only what may have changed is read; [`ignore_rules`] says what belongs to it.
-//! - [`blobs`] moves file contents over a stream, whole or as a [`patch`] on a
-//!   content that both ends hold; [`pack`] keeps small ones, many to a file.
-//! - [`apply`] brings a directory from one state to the next; [`clock`] says
-//!   which time a changed file gets. [`root_directory`] is how trees are touched at all.
-//! - [`wire`] moves the protocol's frames over any `AsyncRead` and `AsyncWrite`, at a
-//!   [`write_coalescer`] that does not cut them small;
-//!   [`flow_control`] bounds what a program writes while nobody reads.
+//! - [`scan`] reads a directory into a manifest. With a [`stat_cache`] it reads only files
+//!   that may have changed; [`ignore_rules`] select the files that belong to the tree.
+//! - [`blobs`] transfers file contents, whole or as a [`patch`] on a blob that both ends
+//!   hold. [`pack`] stores small blobs in large files.
+//! - [`apply`] changes a directory from one state to another. [`clock`] determines the
+//!   modification times of changed files. [`root_directory`] confines every access to the
+//!   tree.
+//! - [`wire`] moves the protocol's frames over any `AsyncRead` and `AsyncWrite`.
+//!   [`write_coalescer`] limits the rate of small writes, [`flow_control`] the bytes of a
+//!   run's input and output in flight.
 //!
-//! Which state is wanted, when to sync and what to run are the callers' affair.
+//! The callers decide which state is needed, when to sync, and what to run.
 
 pub mod apply;
 pub mod blobs;

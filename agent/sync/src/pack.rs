@@ -1,15 +1,24 @@
-//! Small contents by digest, many to a file.
+//! Pack files, which store many small blobs in one file.
+//!
+//! A store is a cache. A blob is hashed whenever it is read, and a damaged record counts as
+//! missing. Packs are append-only; an incomplete record at the end of a pack, left by a
+//! crash, is truncated when the store is opened. Nothing is flushed to the disk.
+//!
+//! # Format
 //!
 //! ```text
-//! pack   = "BURSTPK" version (1 byte, 1)  record …
+//! pack   = "BURSTPK" version (1 byte)  record …
 //! record = digest (32)  size (4, little endian)  stored (4)  codec (1)  bytes (stored)
-//! codec  = 0 as they are, 1 zstd
+//! codec  = 0 uncompressed, 1 zstd
 //! ```
 //!
-//! Packs are only appended to. A store is a cache: what it returns was hashed
-//! again just now, a damaged record is as good as none, a record that a crash has
-//! cut off is cut off for good at the next opening. Nothing is synced to disk.
-//! Not for contents over [`PACKED_BYTES_MAX`]: those are files of their own.
+//! `size` is the length of the blob in bytes, at most [`PACKED_BYTES_MAX`]; `stored` is the
+//! length of the bytes that follow the codec. A pack is named by its number, ten decimal
+//! digits and `.pack`. A pack of another version is deleted when the store is opened.
+//!
+//! | version | change |
+//! |---|---|
+//! | 1 | The first version. |
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -21,16 +30,16 @@ use burst_protocol::Digest;
 
 use crate::error::SyncError;
 
-/// The largest content that goes into a pack.
+/// Largest blob in bytes that is stored in a pack.
 pub const PACKED_BYTES_MAX: u64 = 1 << 20;
 
-/// A pack that has this many bytes is closed and the next one begun.
+/// Size in bytes at which a pack is full; the next blob begins a new one.
 const PACK_BYTES: u64 = 64 << 20;
 
 const MAGIC: &[u8; 8] = b"BURSTPK\x01";
 const RECORD_HEADER_BYTES: usize = 41;
 
-/// A directory of packs.
+/// A store of small blobs: a directory of packs, with an index in memory.
 #[derive(Debug)]
 pub struct PackStore {
     directory: PathBuf,
@@ -57,7 +66,8 @@ struct Place {
 }
 
 impl PackStore {
-    /// Opens the packs of a directory, which is made if it is not there.
+    /// Opens the packs of a directory, which is created if necessary, and reads the headers
+    /// of their records.
     pub fn open(directory: &Path) -> Result<Self, SyncError> {
         let mut store = Self {
             directory: directory.to_owned(),
@@ -70,12 +80,12 @@ impl PackStore {
         Ok(store)
     }
 
-    /// Whether a content is here.
+    /// Whether the index has a blob.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.index.contains_key(digest)
     }
 
-    /// A content, verified.
+    /// Reads and verifies a blob; `None` if it is missing, unreadable or damaged.
     pub fn get(&mut self, digest: &Digest) -> Option<Vec<u8>> {
         let place = *self.index.get(digest)?;
         if let Some(writer) = &mut self.writer {
@@ -91,19 +101,20 @@ impl PackStore {
         (Digest::of(&content) == *digest).then_some(content)
     }
 
-    /// Adds a content, whose digest the caller has verified.
+    /// Adds a blob. The caller must have verified its digest and that it has at most
+    /// [`PACKED_BYTES_MAX`].
     pub fn put(&mut self, digest: Digest, content: &[u8], compress: bool) -> Result<(), SyncError> {
         if self.contains(&digest) {
             return Ok(());
         }
         self.append(digest, content, compress).map_err(|source| {
-            // What was half written is cut off when the pack is next opened.
+            // The next opening of the store truncates the incomplete record.
             self.writer = None;
             self.error(source)
         })
     }
 
-    /// Hands everything to the kernel.
+    /// Writes buffered records to the file. Does not wait for the disk.
     pub fn flush(&mut self) -> Result<(), SyncError> {
         match self.writer.as_mut().map(Write::flush) {
             Some(Err(source)) => Err(self.error(source)),
@@ -111,21 +122,22 @@ impl PackStore {
         }
     }
 
-    /// Bytes of all packs.
+    /// The size of all packs in bytes.
     pub fn bytes(&self) -> u64 {
         self.packs.iter().map(|pack| pack.length).sum()
     }
 
-    /// Keeps at most `cap` bytes: the oldest packs go first, whole.
+    /// Deletes the oldest packs until the rest has at most `cap` bytes.
     pub fn trim(&mut self, cap: u64) -> Result<(), SyncError> {
-        let mut gone = 0;
-        while gone < self.packs.len() && self.bytes_from(gone) > cap {
-            gone += 1;
+        let mut dropped = 0;
+        while dropped < self.packs.len() && self.bytes_from(dropped) > cap {
+            dropped += 1;
         }
-        self.forget(gone).map_err(|source| self.error(source))
+        self.forget(dropped).map_err(|source| self.error(source))
     }
 
-    /// Keeps only what `live` names, if at least half of the store is dead.
+    /// Rewrites the store with only the blobs for which `live` is true, if the others take at
+    /// least half of it.
     pub fn compact(&mut self, live: impl Fn(&Digest) -> bool) -> Result<(), SyncError> {
         let kept: Vec<Digest> = self.index.keys().filter(|digest| live(digest)).copied().collect();
         let stored =
@@ -238,7 +250,7 @@ impl PackStore {
         Ok(())
     }
 
-    /// Enters a pack's records; returns how many of its bytes are good.
+    /// Enters the records of a pack into the index; returns the length of its valid part.
     fn read_index(&mut self, file: &File) -> io::Result<u64> {
         let length = file.metadata()?.len();
         let mut magic = [0; MAGIC.len()];
@@ -277,11 +289,11 @@ impl PackStore {
     }
 
     fn error(&self, source: io::Error) -> SyncError {
-        SyncError::Store { shown: self.directory.display().to_string(), source }
+        SyncError::store(&self.directory, source)
     }
 }
 
-/// Reads headers that lie close together with one call for many.
+/// A read-ahead buffer for record headers that lie close together.
 struct Window<'a> {
     file: &'a File,
     length: u64,
@@ -312,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contents_survive_reopening_and_a_cut_tail() {
+    fn blobs_survive_reopening_and_a_truncated_pack() {
         let directory = tempfile::tempdir().unwrap();
         let blobs: Vec<Vec<u8>> = (0..50u8).map(|n| vec![n; usize::from(n) * 100]).collect();
         let mut store = PackStore::open(directory.path()).unwrap();
@@ -334,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_is_none() {
+    fn a_damaged_record_counts_as_missing() {
         let directory = tempfile::tempdir().unwrap();
         let mut store = PackStore::open(directory.path()).unwrap();
         store.put(Digest::of(b"abc"), b"abc", false).unwrap();
@@ -347,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_are_dropped() {
+    fn compaction_and_trimming_drop_blobs() {
         let directory = tempfile::tempdir().unwrap();
         let mut store = PackStore::open(directory.path()).unwrap();
         let noise = |seed: u64| -> Vec<u8> {

@@ -1,23 +1,23 @@
-//! Patches: a content as a zstd frame whose prefix is another content.
+//! Patches: a blob as a zstd frame that uses another blob as its prefix.
 //!
-//! For sources the prefix is the version that was synced last; a one-line edit
-//! of a large file becomes some fifty bytes.
+//! The prefix of a source file is the version that was synced last: a one-line edit of a
+//! large file becomes a patch of about fifty bytes.
 
 use std::io::{self, Read, Write};
 
 use crate::error::SyncError;
 
-/// zstd's level for patches: what is not in the prefix is short.
+/// zstd's level. A low one suffices, since little of a new version is not in the prefix.
 const LEVEL: i32 = 3;
 
-/// Contents from this size on need zstd's long-distance matching to find their
-/// counterparts in the prefix.
+/// Total size of prefix and blob in bytes from which zstd needs long-distance matching to
+/// find matches in the prefix.
 const LONG_FROM_BYTES: usize = 256 << 10;
 
-/// zstd's smallest and largest windows, as powers of two.
+/// The smallest and the largest window of zstd, as binary logarithms of bytes.
 const WINDOW_LOG: std::ops::RangeInclusive<u32> = 10..=30;
 
-/// `new` in terms of `base`.
+/// Makes a patch that turns `base` into `new`.
 pub fn make(base: &[u8], new: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), LEVEL, base)?;
     encoder.include_checksum(false)?;
@@ -28,7 +28,8 @@ pub fn make(base: &[u8], new: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Undoes [`make`]. The result is exactly `size` bytes or an error.
+/// Applies a patch to `base`. Fails unless the result has exactly `size` bytes; allocates no
+/// more than that.
 pub fn apply(base: &[u8], patch: &[u8], size: usize) -> Result<Vec<u8>, SyncError> {
     let unpack = || -> io::Result<Vec<u8>> {
         let mut decoder = zstd::stream::read::Decoder::with_ref_prefix(patch, base)?;
@@ -40,7 +41,7 @@ pub fn apply(base: &[u8], patch: &[u8], size: usize) -> Result<Vec<u8>, SyncErro
     unpack().map_err(SyncError::Compression)
 }
 
-/// A window that spans base and new content.
+/// The logarithm of a window that spans both blobs.
 fn window_log(base: usize, new: usize) -> u32 {
     (base + new).next_power_of_two().ilog2().clamp(*WINDOW_LOG.start(), *WINDOW_LOG.end())
 }
@@ -73,7 +74,7 @@ mod tests {
         #[test]
         fn garbage_is_an_error(base in proptest::collection::vec(any::<u8>(), 0..100),
                                patch in proptest::collection::vec(any::<u8>(), 0..100)) {
-            // Whatever comes out, nothing panics.
+            // Garbage may decompress to something, but must not panic.
             let _ = apply(&base, &patch, 1000);
         }
     }

@@ -1,16 +1,16 @@
-//! An open directory as the root of a tree, and the only ways to touch what is
-//! below it.
+//! The root directory of a tree, and all file operations below it.
 //!
-//! Invariant: no operation follows a symbolic link, on the way or at the end,
-//! and none leaves the tree. The kernel sees to it (`openat2` with
-//! `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`), not a check before use. Paths
-//! are relative to the root, so a root that lies deep does not shorten them.
+//! Invariant: no operation follows a symbolic link or leaves the tree. The kernel enforces
+//! this (`openat2` with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`), so there is no race
+//! between a check and its use. Paths are relative to the root: the limit on their length
+//! does not depend on where the root lies.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burst_protocol::RelativePath;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
@@ -23,29 +23,65 @@ use crate::error::SyncError;
 #[derive(Debug)]
 pub struct RootDirectory {
     root: OwnedFd,
-    /// The directory used last, since work comes sorted by directory.
-    recent: std::sync::Mutex<Option<(Vec<u8>, std::sync::Arc<OwnedFd>)>>,
+    /// The absolute path under which the user knows the root.
+    known_as: Arc<Path>,
+    /// The parent directory that was opened last: operations mostly come sorted by directory.
+    recent: Mutex<Option<(Vec<u8>, Arc<OwnedFd>)>>,
 }
 
 impl RootDirectory {
-    /// Opens an existing directory. Links on the way to it are followed: what
-    /// lies above a tree is not the tree's business.
+    /// Opens an existing directory that the user knows by this absolute path. Symbolic
+    /// links above and at `path` are followed: the invariant begins below the root.
     pub fn open(path: &Path) -> Result<Self, SyncError> {
+        Self::open_as(path, path)
+    }
+
+    /// Opens the directory `path` that the user knows as `known_as`, an absolute path:
+    /// on an agent, the client's path of a directory that is stored elsewhere. Errors
+    /// show paths below `known_as`.
+    pub fn open_as(path: &Path, known_as: &Path) -> Result<Self, SyncError> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
-            SyncError::Root { shown: path.display().to_string(), source: errno.into() }
-        })?;
-        Ok(Self { root, recent: std::sync::Mutex::new(None) })
+        let root = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| SyncError::Root { path: path.to_owned(), source: errno.into() })?;
+        Ok(Self { root, known_as: known_as.into(), recent: Mutex::new(None) })
     }
 
-    /// The same root for another thread, with directories remembered apart.
+    /// A handle to the same root for another thread. Each handle keeps its own cache of
+    /// the directory that was used last, so that threads do not evict each other's.
     pub fn share(other: &Self) -> Result<Self, SyncError> {
-        let root = rustix::io::dup(&other.root)
-            .map_err(|errno| SyncError::Root { shown: "/".into(), source: errno.into() })?;
-        Ok(Self { root, recent: std::sync::Mutex::new(None) })
+        let known_as = other.known_as.clone();
+        let root = rustix::io::dup(&other.root).map_err(|errno| SyncError::Root {
+            path: known_as.to_path_buf(),
+            source: errno.into(),
+        })?;
+        Ok(Self { root, known_as, recent: Mutex::new(None) })
     }
 
-    /// The root itself, to read its entries.
+    /// The absolute path under which the user knows `path`.
+    pub fn absolute(&self, path: &RelativePath) -> PathBuf {
+        path.in_directory(&self.known_as)
+    }
+
+    /// The error for a file or directory of the tree that cannot be read.
+    pub fn unreadable(&self, path: &RelativePath, source: io::Error) -> SyncError {
+        SyncError::Read { path: self.absolute(path), source }
+    }
+
+    /// The error for a file or directory of the tree that cannot be written.
+    pub fn unwritable(&self, path: &RelativePath, source: io::Error) -> SyncError {
+        SyncError::Write { path: self.absolute(path), source }
+    }
+
+    /// As [`absolute`](Self::absolute), for bytes that may not be a valid path; empty
+    /// for the root itself.
+    pub(crate) fn absolute_of_bytes(&self, path: &[u8]) -> PathBuf {
+        if path.is_empty() {
+            return self.known_as.to_path_buf();
+        }
+        self.known_as.join(OsStr::from_bytes(path))
+    }
+
+    /// The root's file descriptor, to read its entries.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
@@ -55,8 +91,8 @@ impl RootDirectory {
         self.open_beneath(path.as_bytes(), OFlags::DIRECTORY | OFlags::RDONLY)
     }
 
-    /// Opens the regular file at `path` for reading. Devices and pipes are not
-    /// opened in a way that blocks or acts.
+    /// Opens the regular file at `path` for reading. Fails for any other kind of file,
+    /// without blocking on a pipe.
     pub fn open_file(&self, path: &RelativePath) -> io::Result<std::fs::File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = std::fs::File::from(self.open_beneath(path.as_bytes(), flags)?);
@@ -66,7 +102,7 @@ impl RootDirectory {
         Ok(file)
     }
 
-    /// The whole content of a file, up to `cap` bytes; longer is an error.
+    /// Reads a whole file. Fails if it has more than `cap` bytes.
     pub fn read(&self, path: &RelativePath, cap: u64) -> io::Result<Vec<u8>> {
         let file = self.open_file(path)?;
         let size = file.metadata()?.len();
@@ -81,19 +117,19 @@ impl RootDirectory {
         Ok(content)
     }
 
-    /// The status of what stands at `path`, a link's own.
+    /// The status of the entry at `path`; for a symbolic link, that of the link itself.
     pub fn status(&self, path: &RelativePath) -> io::Result<Stat> {
         let (parent, name) = self.parent(path)?;
         Ok(rustix::fs::statat(&*parent, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// The target of the link at `path`.
+    /// The target of the symbolic link at `path`.
     pub fn read_link(&self, path: &RelativePath) -> io::Result<Vec<u8>> {
         let (parent, name) = self.parent(path)?;
         Ok(rustix::fs::readlinkat(&*parent, name, Vec::new())?.into_bytes())
     }
 
-    /// Creates a file that must not exist.
+    /// Creates a file with these permission bits, less the umask. Fails if the path exists.
     pub fn create_file(&self, path: &RelativePath, mode: u32) -> io::Result<std::fs::File> {
         let (parent, name) = self.parent(path)?;
         let flags =
@@ -101,14 +137,14 @@ impl RootDirectory {
         Ok(rustix::fs::openat(&*parent, name, flags, Mode::from_raw_mode(mode))?.into())
     }
 
-    /// Makes a link that must not exist.
+    /// Creates a symbolic link. Fails if the path exists.
     pub fn create_link(&self, path: &RelativePath, target: &[u8]) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(rustix::fs::symlinkat(OsStr::from_bytes(target), &*parent, name)?)
     }
 
-    /// Makes the directory at `path` and those above it. What stands in the
-    /// way and is no directory is removed first if `replace` says so.
+    /// Creates the directory at `path` and those above it. A file or link in one of these
+    /// places is replaced if `replace` is true, and an error otherwise.
     pub fn create_directories(&self, path: &RelativePath, replace: bool) -> io::Result<()> {
         if self.status(path).is_ok_and(|status| is_directory(&status)) {
             return Ok(());
@@ -131,7 +167,7 @@ impl RootDirectory {
         }
     }
 
-    /// Removes a file or link. What is not there is removed already.
+    /// Removes a file or symbolic link. Succeeds if the path does not exist.
     pub fn remove_file(&self, path: &RelativePath) -> io::Result<()> {
         let (parent, name) = match self.parent(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -143,7 +179,8 @@ impl RootDirectory {
         }
     }
 
-    /// Removes an empty directory; tells whether it was empty.
+    /// Removes a directory if it is empty. Returns whether the directory is gone; succeeds if
+    /// the path does not exist.
     pub fn remove_directory(&self, path: &RelativePath) -> io::Result<bool> {
         self.forget_recent();
         let (parent, name) = match self.parent(path) {
@@ -157,7 +194,7 @@ impl RootDirectory {
         }
     }
 
-    /// Removes whatever stands at `path`, with all below it.
+    /// Removes the entry at `path` and everything below it. Succeeds if it does not exist.
     pub fn remove_all(&self, path: &RelativePath) -> io::Result<()> {
         match self.status(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -178,12 +215,13 @@ impl RootDirectory {
         self.remove_directory(path).map(drop)
     }
 
-    /// Renames within the tree, replacing a file that is there.
+    /// Renames within the tree; replaces a file at `to`.
     pub fn rename(&self, from: &RelativePath, to: &RelativePath) -> io::Result<()> {
         self.take_in(self.parent(from)?.0.as_fd(), from.file_name(), to)
     }
 
-    /// Moves a file of the same file system into the tree.
+    /// Moves the file `from_name` of the directory `from`, which must be on the same file
+    /// system, into the tree; replaces a file at `to`.
     pub fn take_in(
         &self,
         from: BorrowedFd<'_>,
@@ -194,33 +232,30 @@ impl RootDirectory {
         Ok(rustix::fs::renameat(from, OsStr::from_bytes(from_name), &*parent, name)?)
     }
 
-    /// Sets the permission bits of a file.
+    /// Sets the permission bits of a regular file.
     pub fn set_mode(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
         let file = self.open_file(path)?;
         Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
     }
 
-    /// The open parent directory of `path`, and its last name.
-    fn parent<'a>(
-        &self,
-        path: &'a RelativePath,
-    ) -> io::Result<(std::sync::Arc<OwnedFd>, &'a OsStr)> {
+    /// Opens the parent directory of `path`; returns it with the last name.
+    fn parent<'a>(&self, path: &'a RelativePath) -> io::Result<(Arc<OwnedFd>, &'a OsStr)> {
         let (parent, name) = path.split();
         let parent = parent.unwrap_or(b".");
-        let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((held, fd)) = recent.as_ref()
             && held == parent
         {
             return Ok((fd.clone(), OsStr::from_bytes(name)));
         }
         let fd = self.open_beneath(parent, OFlags::DIRECTORY | OFlags::PATH)?;
-        let fd = std::sync::Arc::new(fd);
+        let fd = Arc::new(fd);
         *recent = Some((parent.to_vec(), fd.clone()));
         Ok((fd, OsStr::from_bytes(name)))
     }
 
     fn forget_recent(&self) {
-        self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
@@ -230,12 +265,12 @@ impl RootDirectory {
     }
 }
 
-/// Whether a status is a directory's.
+/// Whether a status describes a directory.
 pub fn is_directory(status: &Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Directory
 }
 
-/// When a file was last written to.
+/// The modification time of a status.
 pub fn modified(status: &Stat) -> Moment {
     Moment {
         seconds: status.st_mtime,

@@ -1,19 +1,23 @@
-//! From a directory on disk to its manifest.
+//! Scanning: from a directory on disk to its manifest.
 //!
-//! Invariants: no link is followed; a file is hashed unless the cache is sure of
-//! it; what is neither file, link nor directory (sockets, pipes, devices) is
-//! left out and named. A file that changes while it is read is read again, and
-//! in the end stands in the manifest with a digest that it had, unsettled, so
-//! that the next scan looks again. Which files count is a [`Filter`]'s affair.
+//! Invariants:
+//!
+//! - No symbolic link is followed.
+//! - A file is hashed unless its entry in the [`StatCache`] is settled and unchanged.
+//! - Sockets, pipes and devices are not part of the manifest; they are listed separately.
+//! - A file that changes while it is read is read again, up to three times. Its last digest
+//!   is then recorded as unsettled, so that the next scan reads it again.
+//!
+//! A [`Filter`] selects the files. Files are hashed on all cores.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burst_protocol::path::PathError;
 use burst_protocol::tree::{Directory, File, LinkTarget, Node};
 use burst_protocol::{Digest, FileName, RelativePath};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -24,23 +28,22 @@ use crate::error::SyncError;
 use crate::root_directory::RootDirectory;
 use crate::stat_cache::{Cached, Signature, StatCache};
 
-/// How often a file that keeps changing is read before its digest is taken as
-/// it is.
+/// Number of times that a changing file is read before its last digest is accepted.
 const READS_MAX: u32 = 3;
 
-/// Bytes that are read at once to be hashed.
+/// Size in bytes of the buffer through which files are hashed.
 const READ_BYTES: usize = 64 << 10;
 
-/// Decides what of a directory belongs to the tree.
+/// Selects the entries that belong to a tree.
 pub trait Filter {
-    /// What is known on the way down to a directory.
+    /// State that is passed down from a directory to its subdirectories.
     type Context: Clone;
 
-    /// What is known at the root.
+    /// The context of the root.
     fn root(&self) -> Self::Context;
 
-    /// What is known in a directory with these names; none leaves it out. `path`
-    /// is none for the root.
+    /// The context of a directory that has these names; `None` excludes the directory.
+    /// `context` is the one of its parent, and `path` is `None` for the root.
     fn enter(
         &self,
         path: Option<&RelativePath>,
@@ -48,11 +51,11 @@ pub trait Filter {
         context: &Self::Context,
     ) -> Option<Self::Context>;
 
-    /// Whether an entry is left out.
+    /// Whether to exclude an entry of a directory with this context.
     fn skips(&self, path: &RelativePath, is_directory: bool, context: &Self::Context) -> bool;
 }
 
-/// Every entry belongs to the tree, but those named here.
+/// A filter that excludes only the given paths.
 #[derive(Debug, Default)]
 pub struct AllBut(pub HashSet<RelativePath>);
 
@@ -70,21 +73,21 @@ impl Filter for AllBut {
     }
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug)]
 pub struct Scan {
     /// The manifest.
     pub tree: Directory,
-    /// Files that had to be read.
+    /// Number of files that were read.
     pub hashed: usize,
-    /// Entries that no tree can hold: sockets, pipes, devices.
+    /// The sockets, pipes and devices, which a manifest cannot contain.
     pub special: Vec<RelativePath>,
 }
 
 /// Scans the tree below `handle`. `now` is the time at which the scan begins, by
-/// the clock that stamps the files. `prefix` stands before each path in the cache
-/// and in errors. The cache is brought up to date; what it remembers below
-/// `prefix` and the scan did not find, it forgets.
+/// the clock of the file system. `prefix` stands before each path in the cache. The
+/// cache is brought up to date; [`StatCache::forget_unseen`] then removes the files
+/// that the scan did not find.
 pub fn scan<F: Filter>(
     handle: &RootDirectory,
     prefix: Option<&RelativePath>,
@@ -92,9 +95,12 @@ pub fn scan<F: Filter>(
     cache: &mut StatCache,
     now: Moment,
 ) -> Result<Scan, SyncError> {
-    let root = rustix::io::dup(handle.root())
-        .map_err(|errno| SyncError::Root { shown: shown(b""), source: errno.into() })?;
+    let root = rustix::io::dup(handle.root()).map_err(|errno| SyncError::Root {
+        path: handle.absolute_of_bytes(b""),
+        source: errno.into(),
+    })?;
     let mut walk = Walk {
+        handle,
         filter,
         cache,
         path: prefix.map(|prefix| prefix.as_bytes().to_vec()).unwrap_or_default(),
@@ -110,8 +116,8 @@ pub fn scan<F: Filter>(
     Ok(Scan { tree, hashed, special })
 }
 
-/// Looks at single paths that a scan has left out, and puts those that exist
-/// into its tree. Directories are not entered.
+/// Adds single paths to the tree of a scan that excluded them. Paths that do not exist,
+/// and directories, are skipped.
 pub fn add_paths<'a>(
     handle: &RootDirectory,
     prefix: Option<&RelativePath>,
@@ -127,12 +133,12 @@ pub fn add_paths<'a>(
         let Ok(status) = handle.status(path) else { continue };
         let node = match FileType::from_raw_mode(status.st_mode) {
             FileType::RegularFile => {
-                let key = full_path(prefix, path)?;
+                let key = full_path(handle, prefix, path)?;
                 let signature = Signature::of(&status);
                 let digest = match cache.see(key.as_bytes(), &signature) {
                     Some(digest) => digest,
                     None => {
-                        let Some(cached) = hash_file(handle, path, &key, now)? else { continue };
+                        let Some(cached) = hash_file(handle, path, now)? else { continue };
                         cache.insert(key.as_bytes(), cached);
                         cached.digest
                     }
@@ -155,9 +161,10 @@ pub fn add_paths<'a>(
 }
 
 struct Walk<'a, F: Filter> {
+    handle: &'a RootDirectory,
     filter: &'a F,
     cache: &'a mut StatCache,
-    /// The path of the directory at hand, the prefix included.
+    /// The current path, including the prefix.
     path: Vec<u8>,
     prefix_length: usize,
     unhashed: Vec<(RelativePath, Signature)>,
@@ -202,10 +209,9 @@ impl<F: Filter> Walk<'_, F> {
         kind: FileType,
         context: &F::Context,
     ) -> Result<Option<Node>, SyncError> {
-        let below_root = &self.path[self.prefix_length..];
-        let path = RelativePath::new(below_root)
+        let path = RelativePath::new(self.below_root())
             .and_then(|path| RelativePath::new(&self.path).map(|_| path))
-            .map_err(|source| SyncError::Path { shown: shown(&self.path), source })?;
+            .map_err(|source| SyncError::Path { path: self.absolute(), source })?;
         let is_directory = kind == FileType::Directory;
         if self.filter.skips(&path, is_directory, context) {
             return Ok(None);
@@ -223,7 +229,7 @@ impl<F: Filter> Walk<'_, F> {
                 Ok(target) => LinkTarget::new(target.as_bytes())
                     .map(Node::Link)
                     .map(Some)
-                    .map_err(|source| SyncError::Path { shown: shown(&self.path), source }),
+                    .map_err(|source| SyncError::Path { path: self.absolute(), source }),
                 Err(Errno::NOENT) => Ok(None),
                 Err(errno) => Err(self.unreadable(errno)),
             },
@@ -268,7 +274,7 @@ impl<F: Filter> Walk<'_, F> {
                 continue;
             }
             let name = FileName::new(bytes)
-                .map_err(|source| SyncError::Path { shown: shown(bytes), source })?;
+                .map_err(|source| SyncError::Path { path: self.absolute(), source })?;
             let kind = match entry.file_type() {
                 FileType::Unknown => {
                     match rustix::fs::statat(fd, name_of(&name), AtFlags::SYMLINK_NOFOLLOW) {
@@ -283,15 +289,21 @@ impl<F: Filter> Walk<'_, F> {
         Ok(found)
     }
 
+    /// The current path below the scanned root; empty for the root itself.
+    fn below_root(&self) -> &[u8] {
+        self.path.get(self.prefix_length..).unwrap_or_default()
+    }
+
+    fn absolute(&self) -> PathBuf {
+        self.handle.absolute_of_bytes(self.below_root())
+    }
+
     fn unreadable(&self, errno: Errno) -> SyncError {
-        match RelativePath::new(&self.path) {
-            Ok(path) => SyncError::Read { path, source: errno.into() },
-            Err(_) => SyncError::Root { shown: shown(&self.path), source: errno.into() },
-        }
+        SyncError::Read { path: self.absolute(), source: errno.into() }
     }
 }
 
-/// Hashes files on all cores and enters them into tree and cache.
+/// Hashes files on all cores and enters them into the tree and the cache.
 fn hash_all(
     handle: &RootDirectory,
     prefix: Option<&RelativePath>,
@@ -306,8 +318,8 @@ fn hash_all(
         let handle = RootDirectory::share(handle)?;
         let mut buffer = vec![0; READ_BYTES];
         while let Some((path, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let key = full_path(prefix, path)?;
-            let cached = hash_with(&handle, path, &key, now, &mut buffer)?;
+            let key = full_path(&handle, prefix, path)?;
+            let cached = hash_with(&handle, path, now, &mut buffer)?;
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             results.push((path, key, cached));
         }
@@ -341,7 +353,7 @@ fn hash_all(
     Ok(())
 }
 
-/// The manifest's entry for a remembered file.
+/// The manifest entry of a cached file.
 pub fn file_of(cached: &Cached) -> File {
     File {
         size: cached.signature.size(),
@@ -350,24 +362,23 @@ pub fn file_of(cached: &Cached) -> File {
     }
 }
 
-/// Reads a file until its status before and after agree; none if it is gone.
+/// Hashes a file, again if it changes meanwhile. `None` if it does not exist,
+/// [`SyncError::Changed`] if its size keeps changing.
 pub fn hash_file(
     handle: &RootDirectory,
     path: &RelativePath,
-    shown_as: &RelativePath,
     now: Moment,
 ) -> Result<Option<Cached>, SyncError> {
-    hash_with(handle, path, shown_as, now, &mut vec![0; READ_BYTES])
+    hash_with(handle, path, now, &mut vec![0; READ_BYTES])
 }
 
 fn hash_with(
     handle: &RootDirectory,
     path: &RelativePath,
-    shown_as: &RelativePath,
     now: Moment,
     buffer: &mut [u8],
 ) -> Result<Option<Cached>, SyncError> {
-    let unreadable = |source| SyncError::Read { path: shown_as.clone(), source };
+    let unreadable = |source| handle.unreadable(path, source);
     let mut reads = 0;
     loop {
         let mut file = match handle.open_file(path) {
@@ -387,7 +398,7 @@ fn hash_with(
             return Ok(Some(Cached { signature, digest: hasher.finalize().into(), settled }));
         }
         if reads >= READS_MAX {
-            return Err(SyncError::Changed(shown_as.clone()));
+            return Err(SyncError::Changed(handle.absolute(path)));
         }
     }
 }
@@ -412,25 +423,17 @@ fn copy_to_hasher(
 }
 
 fn full_path(
+    handle: &RootDirectory,
     prefix: Option<&RelativePath>,
     path: &RelativePath,
 ) -> Result<RelativePath, SyncError> {
     let Some(prefix) = prefix else { return Ok(path.clone()) };
-    prefix
-        .join_path(path)
-        .map_err(|source: PathError| SyncError::Path { shown: path.display().to_string(), source })
+    prefix.join_path(path).map_err(|source| SyncError::Path { path: handle.absolute(path), source })
 }
 
 fn name_of(name: &FileName) -> &std::ffi::OsStr {
     use std::os::unix::ffi::OsStrExt;
     std::ffi::OsStr::from_bytes(name.as_bytes())
-}
-
-/// Bytes of a path that may not be one, for people.
-pub(crate) fn shown(bytes: &[u8]) -> String {
-    let start = bytes.len().saturating_sub(200);
-    let cut = if start > 0 { "…" } else { "" };
-    format!("{cut}{}", String::from_utf8_lossy(&bytes[start..]).escape_debug())
 }
 
 #[cfg(test)]
@@ -477,7 +480,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_left_out_and_named() {
+    fn errors_show_the_path_that_the_user_knows() {
+        let tree = tempfile::tempdir().unwrap();
+        let handle = RootDirectory::open_as(tree.path(), std::path::Path::new("/home/me")).unwrap();
+        let (prefix, mut cache) = (RelativePath::new(b"home/me").unwrap(), StatCache::default());
+        let deep = b"x/".repeat(burst_protocol::limit::PATH_DEPTH_MAX - 2);
+        let deep = std::ffi::OsStr::new(std::str::from_utf8(&deep).unwrap());
+        fs::create_dir_all(tree.path().join(deep).join("y")).unwrap();
+        let all = AllBut::default();
+        let error = scan(&handle, Some(&prefix), &all, &mut cache, Moment::now()).unwrap_err();
+        assert!(matches!(&error, SyncError::Path { path, .. } if path.starts_with("/home/me/x/x")));
+        let directory = RelativePath::new(b"x").unwrap();
+        let error = hash_file(&handle, &directory, Moment::now()).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read `/home/me/x`");
+    }
+
+    #[test]
+    fn special_files_are_listed_separately() {
         let tree = tempfile::tempdir().unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("s")).unwrap();
         let found = scan_all(tree.path(), &mut StatCache::default(), Moment::now());

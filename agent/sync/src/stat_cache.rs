@@ -1,12 +1,27 @@
-//! What a scan remembers of each file, so that the next one hashes only what
+//! The stat cache: digests of files by their status, so that a scan hashes only files that
 //! may have changed.
 //!
-//! A remembered digest is used only if inode, size, both times and the mode are
-//! the same, and if the entry was *settled*: its times lay safely before the
-//! moment at which it was recorded. A file that was modified in the same tick as
-//! the scan looks the same before and after (git's racy rule); it is hashed
-//! again. The inode change time is part of the comparison since no program can
-//! set it: restoring an old modification time does not hide an edit.
+//! A cached digest is used only if inode, size, both times and mode are equal and the entry
+//! is *settled*: its times were safely in the past when it was recorded. A file that is
+//! modified in the same tick as the scan may have the same status before and after, so it
+//! is hashed again (git's racy rule). The inode change time is compared because no program
+//! can set it: restoring an old modification time does not hide an edit.
+//!
+//! # Format
+//!
+//! A cache is saved as a record, the format of all files that [`write_record`] writes:
+//!
+//! ```text
+//! record = "BURSTRC" version (1 byte)  blake3 digest of the body (32)  body
+//! body   = a value in the encoding of burst_protocol::codec
+//! ```
+//!
+//! The body of a stat cache is a list of path and [`Cached`]. Records of another version
+//! and damaged records count as missing.
+//!
+//! | version | change |
+//! |---|---|
+//! | 1 | The first version. |
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -20,11 +35,11 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Moment;
 use crate::error::SyncError;
 
-/// By how many seconds a file's times must lie before a scan to be settled.
-/// File systems keep times in steps of up to two seconds.
+/// Seconds by which the times of a file must precede a scan for its entry to be settled:
+/// the coarsest resolution of file times, that of FAT.
 pub const RACY_SECS: i64 = 2;
 
-/// What a file's status says about whether it changed.
+/// The part of a file's status that reveals changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
     inode: u64,
@@ -35,7 +50,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Takes it from a status.
+    /// Extracts the signature from a status.
     pub fn of(status: &Stat) -> Self {
         Self {
             inode: status.st_ino,
@@ -49,34 +64,34 @@ impl Signature {
         }
     }
 
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// Whether the owner may execute it.
+    /// Whether the owner's execute bit is set.
     pub const fn executable(&self) -> bool {
         self.mode & 0o100 != 0
     }
 
-    /// Whether a change after `now` is sure to change the signature.
+    /// Whether any change after `now` gives the file another signature.
     pub fn settled(&self, now: Moment) -> bool {
         self.changed.plus_seconds(RACY_SECS) < now && self.modified.plus_seconds(RACY_SECS) < now
     }
 }
 
-/// One remembered file.
+/// The cache entry of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cached {
-    /// How it looked.
+    /// The signature when the file was hashed.
     pub signature: Signature,
-    /// What it held.
+    /// The digest of the content.
     pub digest: Digest,
-    /// Whether looking the same means holding the same.
+    /// Whether an equal signature implies an equal content.
     pub settled: bool,
 }
 
-/// All that a scan remembers, by path.
+/// The cache: entries of files by path.
 #[derive(Debug, Default)]
 pub struct StatCache {
     files: HashMap<Box<[u8]>, Remembered>,
@@ -86,23 +101,23 @@ pub struct StatCache {
 #[derive(Debug)]
 struct Remembered {
     cached: Cached,
-    /// Whether the scan at hand has come across it.
+    /// Whether the current scan has found the file.
     seen: bool,
 }
 
 impl StatCache {
-    /// The digest of a file that certainly has not changed.
+    /// The digest of a file, if the cache proves that it has not changed.
     pub fn lookup(&self, path: &[u8], signature: &Signature) -> Option<Digest> {
         let Remembered { cached, .. } = self.files.get(path)?;
         (cached.settled && cached.signature == *signature).then_some(cached.digest)
     }
 
-    /// What is remembered of a path.
+    /// The entry of a path.
     pub fn get(&self, path: &[u8]) -> Option<&Cached> {
         self.files.get(path).map(|remembered| &remembered.cached)
     }
 
-    /// Remembers a file.
+    /// Sets the entry of a path and marks it as found by the current scan.
     pub fn insert(&mut self, path: &[u8], cached: Cached) {
         if self.get(path) != Some(&cached) {
             self.files.insert(path.into(), Remembered { cached, seen: true });
@@ -110,22 +125,22 @@ impl StatCache {
         }
     }
 
-    /// A scan begins that will [`see`](Self::see) what there is.
+    /// Begins a scan, which marks each file that it finds with [`see`](Self::see).
     pub(crate) fn begin_scan(&mut self) {
         for remembered in self.files.values_mut() {
             remembered.seen = false;
         }
     }
 
-    /// As [`lookup`](Self::lookup), and notes that the file is there.
+    /// As [`lookup`](Self::lookup); also marks the file as found.
     pub(crate) fn see(&mut self, path: &[u8], signature: &Signature) -> Option<Digest> {
         let Remembered { cached, seen } = self.files.get_mut(path)?;
         *seen = true;
         (cached.settled && cached.signature == *signature).then_some(cached.digest)
     }
 
-    /// Forgets what the last scan, and what was added to it, have not come across:
-    /// everything of the tree that is gone.
+    /// Removes the entries below `prefix`, or all, that the last scan and the additions to
+    /// it have not found.
     pub fn forget_unseen(&mut self, prefix: Option<&RelativePath>) {
         let before = self.files.len();
         let below = prefix.map(|prefix| [prefix.as_bytes(), b"/"].concat()).unwrap_or_default();
@@ -133,35 +148,35 @@ impl StatCache {
         self.changed |= before != self.files.len();
     }
 
-    /// Forgets a file.
+    /// Removes the entry of a path.
     pub fn remove(&mut self, path: &[u8]) {
         self.changed |= self.files.remove(path).is_some();
     }
 
-    /// Forgets all files but those that `keep` names.
+    /// Removes the entries for which `keep` is false.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
         let before = self.files.len();
         self.files.retain(|path, _| keep(path));
         self.changed |= before != self.files.len();
     }
 
-    /// How many files are remembered.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.files.len()
     }
 
-    /// Whether nothing is remembered.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// Whether it differs from what was loaded.
+    /// Whether the cache has changed since it was loaded or saved.
     pub const fn is_changed(&self) -> bool {
         self.changed
     }
 
-    /// Reads a cache; one that is absent, damaged or of another version is
-    /// empty: it only costs time.
+    /// Loads a cache. A missing or damaged file, or one of another version, gives an empty
+    /// cache: the next scan then hashes every file.
     pub fn load(path: &Path) -> Self {
         let files = read_record::<Vec<(RelativePath, Cached)>>(path).unwrap_or_default();
         let files = files
@@ -171,7 +186,7 @@ impl StatCache {
         Self { files, changed: false }
     }
 
-    /// Writes the cache whole.
+    /// Saves the cache with [`write_record`].
     pub fn save(&mut self, path: &Path) -> Result<(), SyncError> {
         let files: Vec<(RelativePath, Cached)> = self
             .files
@@ -186,14 +201,13 @@ impl StatCache {
     }
 }
 
-/// The first bytes of each of our own record files; the last is the version.
+/// The first bytes of a record; the last one is the version.
 const RECORD_MAGIC: &[u8; 8] = b"BURSTRC\x01";
 
-/// Writes a record under a temporary name, then renames it: a reader finds the
-/// old or the new one, whole. The digest in front tells a damaged file.
+/// Writes a record to a temporary file and renames it, so that a reader finds either the
+/// old or the new record, complete.
 pub fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), SyncError> {
     let body = encode_record(record)?;
-    let store = |source| SyncError::Store { shown: path.display().to_string(), source };
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
     let write = || {
         let mut file = std::fs::File::create(&temporary)?;
@@ -204,13 +218,13 @@ pub fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), SyncErr
         std::fs::rename(&temporary, path)
     };
     write().map_err(|error| {
-        // The error that matters is the one of writing.
+        // Report the error of writing, not one of the removal.
         drop(std::fs::remove_file(&temporary));
-        store(error)
+        SyncError::store(path, error)
     })
 }
 
-/// Reads a record; none if it is absent, damaged or of another version.
+/// Reads a record; `None` if it is missing, damaged or of another version.
 pub fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     let bytes = std::fs::read(path).ok()?;
     let bytes = bytes.strip_prefix(RECORD_MAGIC)?;

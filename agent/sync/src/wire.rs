@@ -1,19 +1,15 @@
-//! Frames over a real stream, with blocking ends.
+//! Frames over an asynchronous stream, with blocking queues for both ends.
 //!
-//! [`connect`] gives a pair of queues and runs two tasks that move frames between
-//! them and the stream. The logic of both ends is written against the queues, as
-//! plain blocking code on threads of its own: [`Outgoing`] may be cloned and
-//! used from many threads, [`Incoming`] has one reader.
+//! [`connect`] returns a pair of queues and spawns two tasks that move frames between the
+//! queues and the stream. Shim and agent are blocking code on their own threads:
+//! [`Outgoing`] can be cloned and used from many threads, [`Incoming`] has one reader.
 //!
-//! Messages that are due together travel as one compressed frame; each direction
-//! has one zstd stream for its whole life, so what stood in one message is cheap
-//! to name again in the next. Bytes that would not get smaller go out as they
-//! are, if the sender says so.
+//! Messages that are sent together form one compressed frame. Each direction is one zstd
+//! stream, so that a message can refer to the bytes of earlier ones. The sender chooses
+//! which pieces of blobs are sent uncompressed.
 //!
-//! A stream is written in few, large pieces: each write may become a packet, and a
-//! stream of many small ones costs the other end more than its bytes (see [`crate::write_coalescer`]).
-//! The queues are bounded: a peer that does not read slows the sender down and
-//! costs no memory.
+//! Small writes are gathered (see [`crate::write_coalescer`]). The queues are bounded: a
+//! peer that does not read blocks the sender and costs no memory.
 
 use std::io;
 use std::sync::Arc;
@@ -34,27 +30,26 @@ use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
 use crate::error::SyncError;
 use crate::write_coalescer::WriteCoalescer;
 
-/// Frames that may wait in a queue. With raw frames of 128 KiB that is 2 MiB.
+/// Capacity of a queue in frames: with raw frames of 128 KiB, 2 MiB.
 const QUEUE_FRAMES: usize = 16;
 
-/// Pending bytes from which on a compressed frame is made without waiting for
-/// more.
+/// Number of pending bytes at which they are compressed and sent without waiting for more.
 const GATHER_BYTES: usize = 128 << 10;
 
-/// Pending bytes below which compressing is not worth it.
+/// Smallest number of pending bytes that are compressed.
 const COMPRESS_FROM_BYTES: usize = 96;
 
-/// The largest zstd window that a peer may make us keep, as a power of two.
+/// Largest zstd window that a peer may request, as the binary logarithm of bytes.
 const WINDOW_LOG_MAX: u32 = 23;
 
-/// One frame, unpacked.
+/// A received frame, decompressed.
 #[derive(Debug)]
 pub enum Frame {
-    /// The frozen first bytes.
+    /// The preface of the stream.
     Preface(Preface),
-    /// A message's bytes.
+    /// The encoded bytes of a message.
     Message(Vec<u8>),
-    /// A piece of a content.
+    /// A piece of a blob.
     Raw(Vec<u8>),
 }
 
@@ -64,8 +59,8 @@ enum Item {
     Raw { bytes: Vec<u8>, compress: bool },
 }
 
-/// How many bytes went over a stream, as its user sees them: without what QUIC,
-/// UDP and IP add.
+/// The number of bytes that a stream has carried, without the overhead of QUIC, UDP and
+/// IP.
 #[derive(Debug, Default)]
 pub struct Traffic {
     sent: AtomicU64,
@@ -73,18 +68,19 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Bytes sent.
+    /// The number of bytes sent.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Bytes received.
+    /// The number of bytes received.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 }
 
-/// The sending queue.
+/// The queue of frames to send. Its methods block while the queue is full and fail with
+/// [`SyncError::Gone`] after the stream has ended.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     queue: mpsc::Sender<Item>,
@@ -92,7 +88,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Queues the frozen first bytes.
+    /// Queues the preface.
     pub fn preface(&self, preface: &Preface) -> Result<(), SyncError> {
         self.push(Item::Preface(preface.to_bytes()))
     }
@@ -102,12 +98,13 @@ impl Outgoing {
         self.push(Item::Message(codec::encode(message)?))
     }
 
-    /// Queues a piece of a content, at most a raw frame's cap.
+    /// Queues a piece of a blob, of at most
+    /// [`RAW_BYTES_MAX`](burst_protocol::limit::RAW_BYTES_MAX).
     pub fn raw(&self, bytes: Vec<u8>, compress: bool) -> Result<(), SyncError> {
         self.push(Item::Raw { bytes, compress })
     }
 
-    /// What went over the stream so far.
+    /// The traffic of the stream in both directions.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
@@ -117,25 +114,31 @@ impl Outgoing {
     }
 }
 
-/// The receiving queue.
+/// The queue of received frames. Its methods block until a frame arrives.
 #[derive(Debug)]
 pub struct Incoming {
     queue: mpsc::Receiver<Result<Frame, SyncError>>,
+    /// A message that arrived where a raw frame was due.
+    interrupting: Option<Vec<u8>>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Incoming {
-    /// The next frame; `Gone` at the orderly end of the stream.
+    /// The next frame; [`SyncError::Gone`] at the end of the stream.
     pub fn frame(&mut self) -> Result<Frame, SyncError> {
+        if let Some(message) = self.interrupting.take() {
+            return Ok(Frame::Message(message));
+        }
         self.queue.blocking_recv().unwrap_or(Err(SyncError::Gone))
     }
 
-    /// The next frame, which has to be a message.
+    /// The next frame, decoded as a message. Fails if it is not one.
     pub fn message<T: DeserializeOwned>(&mut self) -> Result<T, SyncError> {
         message_of(self.frame()?)
     }
 
-    /// The peer's first bytes, if they come within `deadline`.
+    /// The peer's preface. Fails with [`SyncError::Silent`] if it does not arrive within
+    /// `deadline`.
     pub fn preface_within(&mut self, deadline: Duration) -> Result<Preface, SyncError> {
         let next = self
             .runtime
@@ -143,41 +146,52 @@ impl Incoming {
             .map_err(|_| SyncError::Silent(deadline.as_secs()))?;
         match next.unwrap_or(Err(SyncError::Gone))? {
             Frame::Preface(preface) => Ok(preface),
-            _ => Err(SyncError::OutOfTurn("no first message".into())),
+            _ => Err(SyncError::violation("the stream begins without a preface")),
         }
     }
 
-    /// The next piece of a content.
+    /// The next raw frame of a blob. If a message comes instead, because the other end
+    /// cannot complete the blob, the error is [`SyncError::BlobInterrupted`] and the next
+    /// call of [`message`](Self::message) returns that message.
     pub fn raw(&mut self) -> Result<Vec<u8>, SyncError> {
         match self.frame()? {
             Frame::Raw(bytes) => Ok(bytes),
-            _ => Err(SyncError::OutOfTurn("a message inside a content".into())),
+            Frame::Message(bytes) => {
+                self.interrupting = Some(bytes);
+                Err(SyncError::BlobInterrupted)
+            }
+            Frame::Preface(_) => Err(SyncError::violation("a preface inside a blob")),
         }
     }
 }
 
-/// Takes a frame for a message.
+/// Decodes a frame as a message. Fails if it is not one.
 pub fn message_of<T: DeserializeOwned>(frame: Frame) -> Result<T, SyncError> {
     match frame {
         Frame::Message(bytes) => Ok(codec::decode(&bytes)?),
-        _ => Err(SyncError::OutOfTurn("a content that was not announced".into())),
+        _ => Err(SyncError::violation("a raw frame without an announced blob")),
     }
 }
 
-/// The writing task of [`connect`]; done when all is sent and the queue is gone.
+/// The writing task of [`connect`]. It ends when every [`Outgoing`] is dropped and all
+/// frames are written.
 pub type Writing = tokio::task::JoinHandle<Result<(), SyncError>>;
 
-/// What of the peer's first bytes is still to come.
+/// Whether the peer's preface is still to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// They were read already.
+    /// The preface was read already, with [`read_preface`].
     Read,
-    /// They are the first that [`Incoming`] gives out.
+    /// The preface is the first frame of [`Incoming`].
     Expected,
 }
 
-/// Starts to move frames over a stream. `level` is zstd's. Has to be called
-/// within a tokio runtime.
+/// Starts to move frames over a stream, in two tasks of the current tokio runtime. `level`
+/// is the compression level of zstd.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
 pub fn connect<R, W>(
     reader: R,
     writer: W,
@@ -196,11 +210,11 @@ where
     let receiver = Receiver::new(reader, traffic.clone())?;
     tokio::spawn(receiver.run(opening, read));
     let runtime = tokio::runtime::Handle::current();
-    let incoming = Incoming { queue: to_read, runtime };
+    let incoming = Incoming { queue: to_read, interrupting: None, runtime };
     Ok((incoming, Outgoing { queue: to_write, traffic }, writing))
 }
 
-/// Reads the frozen first bytes of a stream.
+/// Reads the preface of a stream.
 pub async fn read_preface<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Preface, SyncError> {
     let mut start = [0; PREFACE_BYTES];
     match reader.read_exact(&mut start).await {
@@ -282,7 +296,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
         Ok(())
     }
 
-    /// Writes a frame at once: a header of its own would be a packet of its own.
+    /// Writes header and payload in one call, so that they share a packet.
     async fn frame(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SyncError> {
         let header = Header::new(kind, payload.len())?.to_bytes();
         self.write(&[&header[..], payload].concat()).await
@@ -298,7 +312,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
 struct Receiver<R> {
     reader: R,
     decoder: Decoder<'static>,
-    /// Unpacked bytes that are not yet a whole frame.
+    /// Decompressed bytes of an incomplete frame.
     unpacked: Vec<u8>,
     traffic: Arc<Traffic>,
 }
@@ -324,7 +338,7 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    // Without a reader nobody wants to know.
+                    // Fails only if the reader has been dropped.
                     drop(queue.send(Err(error)).await);
                     return;
                 }
@@ -332,7 +346,8 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
         }
     }
 
-    /// Reads one frame; false at the end of the stream or without a reader.
+    /// Reads one frame. Returns false at the end of the stream or if the reader has been
+    /// dropped.
     async fn next(
         &mut self,
         queue: &mpsc::Sender<Result<Frame, SyncError>>,
@@ -357,8 +372,8 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
         }
     }
 
-    /// Unpacks piece by piece and passes whole frames on as they appear, so a
-    /// frame that unpacks to gigabytes costs no more than a frame's cap.
+    /// Decompresses piece by piece and passes on each complete frame, so that a frame that
+    /// decompresses to gigabytes needs no more memory than the cap of a frame.
     async fn unpack(
         &mut self,
         packed: &[u8],
@@ -393,7 +408,7 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
                 Kind::Message => Frame::Message(payload.to_vec()),
                 Kind::Raw => Frame::Raw(payload.to_vec()),
                 Kind::Compressed => {
-                    return Err(SyncError::OutOfTurn("a compressed frame in another".into()));
+                    return Err(SyncError::violation("a compressed frame contains another"));
                 }
             };
             at = body + length;
@@ -406,7 +421,7 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
     }
 }
 
-/// Compresses a piece and flushes, so that the other end can unpack all of it.
+/// Compresses a piece and flushes, so that the other end can decompress all of it.
 fn compress(encoder: &mut Encoder<'static>, piece: &[u8]) -> io::Result<Vec<u8>> {
     let mut packed = vec![0; zstd::zstd_safe::compress_bound(piece.len()) + 64];
     let mut input = InBuffer::around(piece);
@@ -440,7 +455,7 @@ mod tests {
     use super::*;
     use crate::write_coalescer::{BURST, EARNED_EACH};
 
-    /// Gives out one byte at a time, so that every frame is split everywhere.
+    /// A reader that returns one byte at a time, so that every frame is split everywhere.
     struct Trickle<R>(R);
 
     impl<R: AsyncRead + Unpin> AsyncRead for Trickle<R> {
@@ -486,7 +501,7 @@ mod tests {
         writing.await.unwrap().unwrap();
     }
 
-    /// Counts writes, and forgets what they write.
+    /// A writer that records the sizes of its writes.
     #[derive(Clone, Default)]
     struct Counting(Arc<std::sync::Mutex<Vec<usize>>>);
 
@@ -515,7 +530,7 @@ mod tests {
         }
     }
 
-    /// Sends so many messages, one each so often; gives the sizes of the writes.
+    /// Sends messages with a pause after each; returns the sizes of the writes.
     async fn writes_of(messages: usize, pause: Duration) -> Vec<usize> {
         let counting = Counting::default();
         let sender = Sender::new(counting.clone(), 1, Arc::default()).unwrap();
@@ -542,14 +557,14 @@ mod tests {
             let began = Instant::now();
             let writes = writes_of(2_000, pause).await.len() as u128;
             let earned = began.elapsed().as_millis() / EARNED_EACH.as_millis();
-            // The last one, and 128 KiB that came together on the way.
+            // The last write, and one of 128 KiB that were gathered.
             let most = u128::from(BURST) + earned + 2;
             assert!(writes <= most, "{writes} in {:?}", began.elapsed());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_now_and_then_goes_out_at_once() {
+    async fn infrequent_messages_are_sent_at_once() {
         let began = Instant::now();
         assert_eq!(writes_of(60, Duration::ZERO).await.len(), 60);
         assert_eq!(began.elapsed(), Duration::ZERO);
@@ -557,7 +572,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn nonsense_is_an_error_and_no_panic() {
+    async fn invalid_frames_are_errors() {
         for bytes in [
             &b"\x09\0\0\0\0"[..],
             b"\x02\x05\0\0\0zzzzz",

@@ -1,28 +1,26 @@
-//! When a stream's next small write may go out.
+//! Rate limit for small writes to a stream.
 //!
-//! Every write may become a packet, so a writer with a word at a time makes as many
-//! packets as words: slow here, and at a late reader they lie in the receive buffer one
-//! by one. quinn-proto 0.11.19 ends the connection when it finds too many of them there.
+//! Every write may become a packet. Many small packets are slow, and a reader that falls
+//! behind keeps each of them in its receive buffer; quinn-proto 0.11.19 closes a connection
+//! with too many of them. Messages are therefore gathered into larger writes once small
+//! writes become frequent.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Bytes from which on a write fills a packet.
+/// Smallest write in bytes that fills a packet and is not limited.
 const PACKET_BYTES: usize = 1200;
 
-/// Small writes that go out at once.
+/// Number of small writes that are allowed at once.
 pub const BURST: u32 = 64;
 
-/// How soon one more small write may follow those. Over this time what is to be sent
-/// is gathered.
+/// Interval at which one more small write is allowed after a burst. Messages are gathered
+/// in the meantime.
 pub const EARNED_EACH: Duration = Duration::from_millis(10);
 
-/// When the next small write may go out.
-///
-/// The first [`BURST`] small writes go out at once, so what people wait for does. Those
-/// that follow close behind have to earn it, one each [`EARNED_EACH`], and are gathered
-/// meanwhile.
+/// A token bucket: the first [`BURST`] small writes are allowed at once, so that
+/// interactive output is not delayed; then one every [`EARNED_EACH`].
 #[derive(Debug)]
 pub struct WriteCoalescer {
     credit: u32,
@@ -30,12 +28,12 @@ pub struct WriteCoalescer {
 }
 
 impl WriteCoalescer {
-    /// With all that can be earned.
+    /// Creates a full bucket.
     pub fn new(now: Instant) -> Self {
         Self { credit: BURST, earned_at: now }
     }
 
-    /// Until when to gather, if not enough is earned.
+    /// The time until which messages are to be gathered; `None` if a write is allowed now.
     pub fn gather_until(&mut self, now: Instant) -> Option<Instant> {
         let earned = (now - self.earned_at).as_nanos() / EARNED_EACH.as_nanos();
         let earned = u32::try_from(earned).unwrap_or(u32::MAX);
@@ -48,7 +46,7 @@ impl WriteCoalescer {
         (self.credit == 0).then(|| self.earned_at + EARNED_EACH)
     }
 
-    /// So many bytes went out in one write.
+    /// Counts a write of `bytes`.
     pub const fn written(&mut self, bytes: usize) {
         if bytes < PACKET_BYTES {
             self.credit = self.credit.saturating_sub(1);
@@ -61,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_spent_is_earned_again() {
+    fn a_spent_burst_is_earned_again() {
         let began = Instant::now();
         let mut coalescer = WriteCoalescer::new(began);
         for _ in 0..BURST {
@@ -78,7 +76,7 @@ mod tests {
         assert_eq!(coalescer.gather_until(later), None);
         coalescer.written(10);
         assert_eq!(coalescer.gather_until(later), Some(later + EARNED_EACH));
-        // However long nobody writes, no more than a burst is saved up.
+        // A long pause does not save up more than one burst.
         let much_later = later + EARNED_EACH * 100_000;
         assert_eq!(coalescer.gather_until(much_later), None);
         assert_eq!(coalescer.credit, BURST);

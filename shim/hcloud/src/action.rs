@@ -1,4 +1,4 @@
-//! Actions: what the API has begun and not yet done.
+//! Actions: asynchronous operations of the API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,56 +12,57 @@ use crate::page::PER_PAGE;
 use crate::{Id, open_enum};
 
 open_enum! {
-    /// How far an action is.
+    /// The state of an action.
     ActionStatus {
-        /// Under way.
+        /// In progress.
         Running = "running",
-        /// Done.
+        /// Completed.
         Success = "success",
-        /// Failed.
+        /// Failed, for the reason in [`Action::error`].
         Error = "error",
     }
 }
 
-/// An action.
+/// An asynchronous operation on a resource.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Action {
-    /// Its number.
+    /// The id of the action.
     pub id: Id,
-    /// What it does, such as `create_server`.
+    /// The operation, such as `create_server`.
     pub command: String,
-    /// How far it is.
+    /// The state of the action.
     pub status: ActionStatus,
-    /// Why it failed.
+    /// The reason, if the action failed.
     #[serde(default)]
     pub error: Option<ActionError>,
 }
 
-/// Why an action failed.
+/// The reason for the failure of an action.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ActionError {
-    /// For programs.
+    /// A code for programs.
     pub code: String,
-    /// For people.
+    /// A message for the user.
     pub message: String,
 }
 
-/// Ids in one request, as the official Go client asks.
+/// Most ids in one request, as in the official Go client.
 const IDS_MAX: usize = 25;
 
-/// The first pause between two looks.
+/// The first pause between two polls.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 
-/// The longest: two looks a second would use up the hour's 3,600 requests.
+/// The longest pause. The API allows 3,600 requests per hour, which two polls per second
+/// would exceed.
 const PAUSE_MAX: Duration = Duration::from_millis(2500);
 
-/// Looks before pauses grow.
-const LOOKS_AT_FIRST_PACE: u32 = 10;
+/// Number of polls before the pauses grow.
+const POLLS_AT_FIRST_PACE: u32 = 10;
 
-/// The pause after so many looks; as the official command line client paces itself.
-pub fn pause(looks: u32) -> Duration {
+/// The pause after this many polls, as in the official command line client.
+pub fn pause(polls: u32) -> Duration {
     let growth =
-        1.5_f64.powi(i32::try_from(looks.saturating_sub(LOOKS_AT_FIRST_PACE)).unwrap_or(9));
+        1.5_f64.powi(i32::try_from(polls.saturating_sub(POLLS_AT_FIRST_PACE)).unwrap_or(9));
     PAUSE_FIRST.mul_f64(growth.min(PAUSE_MAX.as_secs_f64() / PAUSE_FIRST.as_secs_f64()))
 }
 
@@ -70,18 +71,18 @@ impl Action {
         if self.status != ActionStatus::Error {
             return None;
         }
-        let told = self.error.clone();
-        let ActionError { code, message } = told.unwrap_or_else(|| ActionError {
+        let ActionError { code, message } = self.error.clone().unwrap_or_else(|| ActionError {
             code: "unknown".into(),
-            message: "the API does not say why".into(),
+            message: "the API gives no reason".into(),
         });
         Some(Error::Action { id: self.id, command: self.command.clone(), code, message })
     }
 }
 
 impl Client {
-    /// Waits until all of these are done. The first that fails is the error, whatever
-    /// becomes of the others.
+    /// Waits until all actions are completed. Fails with [`Error::Action`] as soon as one
+    /// fails, without waiting for the others, and with [`Error::ActionDeadline`] if some are
+    /// in progress after `deadline`.
     pub async fn wait(&self, actions: Vec<Action>, deadline: Duration) -> Result<(), Error> {
         let began = Instant::now();
         let mut open: BTreeMap<Id, Action> = BTreeMap::new();
@@ -93,14 +94,14 @@ impl Client {
                 open.insert(action.id, action);
             }
         }
-        let mut looks = 0;
+        let mut polls = 0;
         while let Some(action) = open.values().next() {
             if began.elapsed() > deadline {
                 let (id, command) = (action.id, action.command.clone());
                 return Err(Error::ActionDeadline { id, command, waited: began.elapsed() });
             }
-            tokio::time::sleep(pause(looks)).await;
-            looks += 1;
+            tokio::time::sleep(pause(polls)).await;
+            polls += 1;
             let ids: Vec<Id> = open.keys().copied().collect();
             for batch in ids.chunks(IDS_MAX) {
                 for action in self.actions(batch).await? {
@@ -124,7 +125,7 @@ impl Client {
     }
 }
 
-/// The actions that an answer names: `action`, `next_actions`, `actions`.
+/// The actions in a response: its fields `action`, `next_actions` and `actions`.
 pub(crate) fn of_answer(answer: &mut Answer, operation: &Operation) -> Result<Vec<Action>, Error> {
     let mut actions = Vec::new();
     let mut take = |key: &str| answer.remove(key).filter(|value| !value.is_null());

@@ -1,4 +1,4 @@
-//! One request, with its retries.
+//! Requests with authentication, retries and limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,28 +15,25 @@ use crate::error::{Code, Error, Operation};
 use crate::retry::Retries;
 use crate::token::Token;
 
-/// Where the API is.
-pub const ENDPOINT: &str = "https://api.hetzner.cloud/v1";
-
-/// How long one request may take, retries aside.
+/// Deadline of one request, without its retries.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long a connection may take to be made.
+/// Deadline of establishing a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Bytes of an answer. A page of fifty servers has some 200 kB.
+/// Largest response in bytes. A page of fifty servers has about 200 kB.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Parameters of a query.
+/// The parameters of a query string.
 pub(crate) type Query = Vec<(&'static str, String)>;
 
-/// What answers contain.
+/// The JSON object of a response.
 pub(crate) type Answer = Map<String, Value>;
 
-/// A random number in 0..1, for the jitter of retries.
+/// A source of random numbers in 0..1, for the jitter of retries.
 pub type Chance = Arc<dyn Fn() -> f64 + Send + Sync>;
 
-/// A client for one token, which is one project at Hetzner. Cheap to clone.
+/// A client for one token, and so for one Hetzner project. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -44,7 +41,7 @@ pub struct Client {
     authorization: HeaderValue,
     retries: Retries,
     chance: Chance,
-    /// The API's clock less ours, in seconds.
+    /// The API's clock minus the local clock, in seconds.
     offset_secs: Arc<AtomicI64>,
 }
 
@@ -98,14 +95,14 @@ impl RefusalError {
                 text.push_str(&format!("; limit {}", limit.name));
             }
         }
-        // Words of a peer: nothing in them may steer a terminal.
+        // A message from a peer must not send commands to a terminal.
         text.chars().filter(|character| !character.is_control()).take(500).collect()
     }
 }
 
 impl Client {
-    /// A client for an endpoint, such as [`ENDPOINT`]. rustls must have a process-wide
-    /// crypto provider by now.
+    /// Creates a client for an endpoint, such as `https://api.hetzner.cloud/v1`. A crypto
+    /// provider must be installed in rustls. `chance` gives the jitter of retries.
     pub fn new(
         endpoint: &str,
         token: &Token,
@@ -121,7 +118,7 @@ impl Client {
             .user_agent(concat!("cargo-burst/", env!("CARGO_PKG_VERSION")))
             .timeout(REQUEST_DEADLINE)
             .connect_timeout(CONNECT_DEADLINE)
-            // A token must not follow a redirect to somewhere else.
+            // A redirect must not carry the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Http)?;
@@ -135,21 +132,16 @@ impl Client {
         })
     }
 
-    /// A deletion as a plain request, for somebody who knows nothing of this API: URL,
-    /// and the headers, one of which holds the token.
+    /// The URL and headers of a `DELETE` request for a server, for use by code without this
+    /// client. A header contains the token.
     pub fn deletion_of_server(&self, id: crate::Id) -> (String, Vec<(String, String)>) {
         let authorization = self.authorization.to_str().unwrap_or_default().to_owned();
         let url = format!("{}/servers/{id}", self.endpoint);
         (url, vec![("authorization".to_owned(), authorization)])
     }
 
-    /// Where it asks.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// What time it is by the API's clock, as far as its last answer told; our clock
-    /// may be wrong by hours, and created times and bills are by theirs.
+    /// The current time by the API's clock, as of its last response. Creation times and
+    /// bills follow that clock, and the local one may be wrong by hours.
     pub fn now(&self) -> jiff::Timestamp {
         let now = jiff::Timestamp::now();
         let offset = jiff::SignedDuration::from_secs(self.offset_secs.load(Ordering::Relaxed));
@@ -183,7 +175,7 @@ impl Client {
         self.request(method, path, &Query::new(), Some(body)).await
     }
 
-    /// Deletes; what is not there (any more) is deleted.
+    /// Sends a `DELETE` request. Succeeds if the resource does not exist.
     pub(crate) async fn delete(&self, path: &str) -> Result<Answer, Error> {
         match self.request(Method::DELETE, path, &Query::new(), None).await {
             Err(error) if error.is_not_found() => Ok(Answer::new()),
@@ -273,13 +265,14 @@ impl Client {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
         let offset = there.as_second() - here;
-        // The header has whole seconds: a second more or less is no offset.
+        // The header has a resolution of one second.
         let offset = if offset.abs() <= 1 { 0 } else { offset };
         self.offset_secs.store(offset, Ordering::Relaxed);
     }
 }
 
-/// Reads a body up to its cap; what is beyond is cut and fails as JSON.
+/// Reads a response body. A longer body than [`ANSWER_BYTES_MAX`] is truncated and then
+/// fails to parse.
 async fn read_all(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -300,7 +293,7 @@ const fn name(method: &Method) -> &'static str {
     }
 }
 
-/// Takes a field out of an answer.
+/// Extracts a field from a response.
 pub(crate) fn field<T: DeserializeOwned>(
     mut answer: Answer,
     key: &'static str,

@@ -1,4 +1,4 @@
-//! What can go wrong between us and the API.
+//! Errors of the client and of the API.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,61 +6,61 @@ use std::time::Duration;
 use crate::{Id, open_enum};
 
 open_enum! {
-    /// Why the API refuses. From the error table of the official documentation and,
-    /// where marked, from the official clients.
+    /// An error code of the API, from the table in the official documentation or, where
+    /// noted, from the official clients.
     Code {
-        /// The body was no JSON.
+        /// The request body is not JSON.
         JsonError = "json_error",
-        /// No token, or not a valid one.
+        /// The token is missing or invalid.
         Unauthorized = "unauthorized",
-        /// A token that may only read.
+        /// The token permits only reading.
         TokenReadonly = "token_readonly",
-        /// Not allowed.
+        /// The token's permissions do not allow the request.
         Forbidden = "forbidden",
-        /// A quota of the account is used up.
+        /// A quota of the account is exhausted.
         ResourceLimitExceeded = "resource_limit_exceeded",
-        /// No such thing.
+        /// The resource does not exist.
         NotFound = "not_found",
-        /// The name is taken.
+        /// Another resource has the name.
         UniquenessError = "uniqueness_error",
-        /// It has changed during the request.
+        /// The resource changed during the request.
         Conflict = "conflict",
-        /// The endpoint is gone for ever.
+        /// The endpoint has been removed.
         DeprecatedApiEndpoint = "deprecated_api_endpoint",
-        /// Out of stock.
+        /// The server type or location is out of stock.
         ResourceUnavailable = "resource_unavailable",
-        /// A field is wrong.
+        /// A field of the request is invalid.
         InvalidInput = "invalid_input",
-        /// The location has no room for volumes.
+        /// The location has no space for volumes.
         NoSpaceLeftInLocation = "no_space_left_in_location",
-        /// The server has to be moved and cannot be.
+        /// No host can take the server.
         PlacementError = "placement_error",
-        /// Something else still uses it.
+        /// Another resource uses this one.
         ResourceInUse = "resource_in_use",
-        /// The volume is attached already (from the official Go client).
+        /// The volume is already attached (from the official Go client).
         VolumeAlreadyAttached = "volume_already_attached",
-        /// The server has as many volumes as it can (from the CSI driver).
+        /// The server has the maximum number of volumes (from the CSI driver).
         LimitExceeded = "limit_exceeded_error",
-        /// An action is under way on it.
+        /// An action on the resource is in progress.
         Locked = "locked",
-        /// It is protected against deletion.
+        /// The resource is protected against deletion.
         Protected = "protected",
-        /// Too many requests.
+        /// The rate limit is exceeded.
         RateLimitExceeded = "rate_limit_exceeded",
         /// The API itself failed.
         ServerError = "server_error",
         /// A gateway in front of the API failed.
         BadGateway = "bad_gateway",
-        /// The API is not there.
+        /// The API is unavailable.
         Unavailable = "unavailable",
         /// The API took too long.
         Timeout = "timeout",
-        /// A part of the API failed.
+        /// A service behind the API failed.
         ServiceError = "service_error",
     }
 }
 
-/// What was asked, for messages: `POST /servers`. It never holds a query or a body.
+/// A request in error messages, such as `POST /servers`, without its query and body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// The HTTP method.
@@ -75,90 +75,90 @@ impl fmt::Display for Operation {
     }
 }
 
-/// An error of the client.
+/// An error of a request or action.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API refuses.
+    /// The API rejected the request.
     #[error("{operation}: {message} ({code}{})", shown(correlation.as_deref()))]
     Refused {
-        /// What was asked.
+        /// The request.
         operation: Operation,
         /// The HTTP status.
         status: u16,
-        /// Why.
+        /// The error code of the API.
         code: Code,
-        /// Why, for people.
+        /// The message of the API, without control characters, at most 500 characters.
         message: String,
-        /// What support asks for.
+        /// The correlation id, for Hetzner's support.
         correlation: Option<String>,
     },
-    /// Something in between answered: a status without the API's own words.
+    /// A response without an error of the API, for example from a proxy.
     #[error("{operation}: HTTP status {status}{}", shown(correlation.as_deref()))]
     Status {
-        /// What was asked.
+        /// The request.
         operation: Operation,
         /// The HTTP status.
         status: u16,
-        /// What support asks for.
+        /// The correlation id, for Hetzner's support.
         correlation: Option<String>,
     },
-    /// No answer came.
-    #[error("{operation}: no answer")]
+    /// No response was received.
+    #[error("{operation}: no response")]
     Unreachable {
-        /// What was asked.
+        /// The request.
         operation: Operation,
-        /// Whether time ran out.
+        /// Whether a deadline was exceeded.
         timed_out: bool,
-        /// Whether it is certain that the API has not got the request.
+        /// Whether the request certainly did not reach the API.
         unsent: bool,
-        /// Why.
+        /// The error of the HTTP client.
         source: reqwest::Error,
     },
-    /// An answer that cannot be understood.
-    #[error("{operation}: the answer cannot be understood{}", shown(correlation.as_deref()))]
+    /// The response does not have the expected form.
+    #[error("{operation}: the response cannot be parsed{}", shown(correlation.as_deref()))]
     Unintelligible {
-        /// What was asked.
+        /// The request.
         operation: Operation,
-        /// What support asks for.
+        /// The correlation id, for Hetzner's support.
         correlation: Option<String>,
-        /// Why.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
     /// An action failed.
     #[error("the action {command} ({id}) failed: {message} ({code})")]
     Action {
-        /// The action.
+        /// The id of the action.
         id: Id,
-        /// What it was to do.
+        /// The operation, such as `create_server`.
         command: String,
-        /// Why.
+        /// The error code of the API.
         code: String,
-        /// Why, for people.
+        /// The message of the API.
         message: String,
     },
-    /// An action did not end.
-    #[error("the action {command} ({id}) did not end within {} s", waited.as_secs())]
+    /// An action was not completed in time.
+    #[error("the action {command} ({id}) was not completed within {} s", waited.as_secs())]
     ActionDeadline {
-        /// The action.
+        /// The id of the action.
         id: Id,
-        /// What it was to do.
+        /// The operation, such as `create_server`.
         command: String,
-        /// How long it was waited for.
+        /// The time since the start of the wait.
         waited: Duration,
     },
-    /// A name is taken by something that is not ours.
-    #[error("{operation}: the name `{name}` is taken by something that cargo-burst did not make")]
+    /// A resource that cargo-burst did not create has the requested name.
+    #[error("{operation}: a resource named `{name}` exists, which cargo-burst did not create")]
     Taken {
-        /// What was asked.
+        /// The request.
         operation: Operation,
-        /// The name.
+        /// The requested name.
         name: String,
     },
-    /// The endpoint is no URL.
-    #[error("`{0}` is no URL of an API")]
+    /// The endpoint is not an HTTP or HTTPS URL.
+    #[error("`{0}` is not an http or https URL")]
     Endpoint(String),
-    /// The HTTP client could not be made.
-    #[error("HTTPS cannot be used here")]
+    /// The HTTP client cannot be created.
+    #[error("the HTTPS client cannot be created")]
     Http(#[source] reqwest::Error),
 }
 
@@ -167,7 +167,7 @@ fn shown(correlation: Option<&str>) -> String {
 }
 
 impl Error {
-    /// The API's code, if it was the API that answered.
+    /// The error code, if the API itself rejected the request.
     pub const fn code(&self) -> Option<&Code> {
         match self {
             Self::Refused { code, .. } => Some(code),
@@ -175,12 +175,12 @@ impl Error {
         }
     }
 
-    /// Whether the thing is not there (any more). For a deletion that is success.
+    /// Whether the resource does not exist. For a deletion this is success.
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(&Code::NotFound)
     }
 
-    /// Whether the request may have been carried out all the same.
+    /// Whether the API may have carried out the request despite the error.
     pub const fn is_uncertain(&self) -> bool {
         match self {
             Self::Unreachable { unsent, .. } => !*unsent,
@@ -193,7 +193,7 @@ impl Error {
         }
     }
 
-    /// Whether the API, or the way to it, is at fault, and not what was asked.
+    /// Whether the API or the network is at fault, rather than the request.
     pub const fn is_outage(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,

@@ -1,4 +1,4 @@
-//! Firewalls. Without a rule for it, nothing comes in.
+//! Firewalls. Incoming traffic that no rule allows is dropped.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,35 +11,35 @@ use crate::{Id, Made};
 /// A firewall.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Firewall {
-    /// Its number.
+    /// The id of the firewall.
     pub id: Id,
-    /// Its name, unique in the project.
+    /// The name, unique in the project.
     pub name: String,
-    /// Its labels.
+    /// The labels.
     #[serde(default)]
     pub labels: Labels,
-    /// What may come in.
+    /// The rules that allow traffic.
     #[serde(default)]
     pub rules: Vec<Rule>,
 }
 
-/// One rule.
+/// A rule that allows traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Rule {
     /// `in` or `out`.
     pub direction: String,
-    /// `udp`, `tcp` and others.
+    /// The protocol, such as `udp` or `tcp`.
     pub protocol: String,
-    /// A port or a range.
+    /// A port, or a range such as `80-85`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
-    /// From where, for `in`.
+    /// The networks that `in` traffic may come from, in CIDR notation.
     #[serde(default)]
     pub source_ips: Vec<String>,
 }
 
 impl Rule {
-    /// Lets datagrams to one port in, from anywhere.
+    /// Allows UDP to a port from any address.
     pub fn udp(port: u16) -> Self {
         Self {
             direction: "in".into(),
@@ -50,21 +50,22 @@ impl Rule {
     }
 }
 
-/// What a firewall is to be.
+/// The parameters of a new firewall.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewFirewall {
-    /// Its name, unique in the project.
+    /// The name, unique in the project.
     pub name: String,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// Its rules.
+    /// The rules that allow traffic.
     pub rules: Vec<Rule>,
-    /// The servers that it is applied to, also those to come.
+    /// Selectors of the servers that the firewall applies to, including servers that are
+    /// created later.
     #[serde(serialize_with = "selectors")]
     pub apply_to: Vec<Selector>,
 }
 
-/// As the API wants selectors of servers.
+/// Serialises selectors of servers in the API's form.
 fn selectors<S: serde::Serializer>(selectors: &[Selector], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(selectors.iter().map(|selector| {
         let selector = selector.to_string();
@@ -82,12 +83,13 @@ impl Resource for Firewall {
 }
 
 impl Client {
-    /// The firewalls that a selector selects.
+    /// Lists the firewalls that match a selector.
     pub async fn firewalls(&self, selector: &Selector) -> Result<Vec<Firewall>, Error> {
         self.selected(selector, Vec::new()).await
     }
 
-    /// Creates a firewall, or adopts the one of that name that bears all of `ours`.
+    /// Creates a firewall, or adopts an existing one with that name and all labels in
+    /// `ours`.
     pub async fn create_firewall(
         &self,
         new: &NewFirewall,

@@ -1,4 +1,4 @@
-//! Images: the snapshots that servers are made from.
+//! Images: the snapshots that servers are created from.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -10,37 +10,35 @@ use crate::resource::Resource;
 use crate::{Id, open_enum};
 
 open_enum! {
-    /// Whether an image can be used.
+    /// The state of an image.
     ImageStatus {
-        /// It can.
+        /// A server can be created from it.
         Available = "available",
-        /// It is being made.
+        /// It is being created.
         Creating = "creating",
-        /// It cannot.
+        /// No server can be created from it.
         Unavailable = "unavailable",
     }
 }
 
-/// A snapshot. It has no name; its labels tell what it is.
+/// A snapshot. Snapshots have no name and are identified by their labels.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Image {
-    /// Its number.
+    /// The id of the snapshot.
     pub id: Id,
-    /// Whether it can be used.
+    /// The state of the snapshot.
     pub status: ImageStatus,
-    /// For people.
+    /// A description for the user.
     pub description: String,
-    /// GB that are stored and billed; none while it is being made.
+    /// The stored size in GB, which is billed; `None` while the snapshot is being created.
     #[serde(default)]
     pub image_size: Option<f64>,
-    /// GB that a server's disk must have at least.
-    pub disk_size: f64,
-    /// When it was made.
+    /// When the snapshot was created.
     #[serde(deserialize_with = "crate::time::deserialize")]
     pub created: Timestamp,
-    /// `x86` or `arm`: it boots on no other.
+    /// The CPU architecture that it boots on: `x86` or `arm`.
     pub architecture: String,
-    /// Its labels.
+    /// The labels.
     #[serde(default)]
     pub labels: Labels,
 }
@@ -55,7 +53,7 @@ impl Resource for Image {
 }
 
 impl Client {
-    /// The snapshots that a selector selects, newest first.
+    /// Lists the snapshots that match a selector, newest first.
     pub async fn snapshots(&self, selector: &Selector) -> Result<Vec<Image>, Error> {
         let query = vec![("type", "snapshot".to_owned()), ("sort", "created:desc".to_owned())];
         self.selected(selector, query).await

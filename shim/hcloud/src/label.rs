@@ -1,25 +1,26 @@
 //! Labels and label selectors.
 //!
-//! A key is `[prefix/]name`: the name has 1 to 63 letters, digits and `-_.`, begins and
-//! ends with a letter or digit; the prefix is a DNS name of at most 253 characters. A
-//! value is 0 to 63 characters of the same alphabet, so a time is written as unix
-//! seconds. `PUT` replaces the whole map.
+//! A key is `[prefix/]name`. The name has 1 to 63 letters, digits and `-_.`, and begins and
+//! ends with a letter or digit; the prefix is a DNS name of at most 253 characters. A value
+//! is empty or follows the rules for names, so times are written as Unix seconds. `PUT`
+//! replaces all labels of a resource.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Labels of one resource.
+/// The labels of a resource: keys and values.
 pub type Labels = BTreeMap<String, String>;
 
-/// Characters of a name or value.
+/// Most characters of a name or value.
 const CHARACTERS_MAX: usize = 63;
 
-/// Whether this is a valid value.
+/// Whether a text is a valid value.
 pub fn is_value(text: &str) -> bool {
     text.is_empty() || is_name(text)
 }
 
-/// Makes a valid value of any text: what may not stand there becomes `-`.
+/// Converts a text to a valid value: replaces invalid characters by `-`, truncates it, and
+/// removes leading and trailing punctuation.
 pub fn to_value(text: &str) -> String {
     let allowed = |character: char| {
         if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '-' }
@@ -36,17 +37,17 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-/// Which resources: those on which all of this holds.
+/// A label selector. A resource matches if it has all of the labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(Vec<(String, String)>);
 
 impl Selector {
-    /// Resources whose label has this value.
+    /// Selects resources that have a label with this value.
     pub fn equals(key: &str, value: &str) -> Self {
         Self::default().and(key, value)
     }
 
-    /// And this one has that value.
+    /// Adds another label that resources must have.
     #[must_use]
     pub fn and(mut self, key: &str, value: &str) -> Self {
         self.0.push((key.to_owned(), value.to_owned()));
@@ -70,7 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn selectors_as_the_api_reads_them() {
+    fn selectors_have_the_syntax_of_the_api() {
         let selector = Selector::equals("a/b", "c").and("d", "");
         assert_eq!(selector.to_string(), "a/b==c,d==");
         assert!(is_value("") && is_value("a.b-c_1") && !is_value("-a") && !is_value("a:b"));

@@ -1,21 +1,21 @@
-//! The dozen endpoints of the Hetzner Cloud API that cargo-burst uses, typed.
+//! A typed client for the endpoints of the Hetzner Cloud API that cargo-burst uses.
 //!
-//! [`Client`] sends one request and retries it exactly where the official clients
-//! do ([`retry`]). On it stand the resources: [`server`], [`volume`], [`image`],
-//! [`firewall`], [`server_type`], [`pricing`]; lists are read to their last page,
-//! and [`action`] waits for what the API has begun. [`label`] has the grammar of
+//! [`Client`] sends requests and retries them in the same cases as the official clients
+//! ([`retry`]). The modules [`server`], [`volume`], [`image`], [`firewall`],
+//! [`server_type`] and [`pricing`] add the calls for each resource. Lists are read to their
+//! last page; [`action`] waits for asynchronous operations; [`label`] defines the grammar of
 //! labels and selectors.
 //!
-//! A create call whose answer was lost may have been carried out, and the API knows
-//! no idempotency keys. Names are unique, so what is there under the name and bears
-//! the labels that were asked for is *adopted*: see [`Made`].
+//! The API has no idempotency keys. If the response to a create call is lost, the resource
+//! may exist. Because names are unique, an existing resource with the requested name and
+//! labels is *adopted*; see [`Made`].
 //!
-//! There is no policy here: what is created when, and deleted, is the shim's to
-//! decide. No token is ever printed: see [`Token`].
+//! This crate contains no policy: the shim decides what to create and delete, and when. The
+//! token is never printed; see [`Token`].
 
 pub mod action;
-pub mod client;
-pub mod error;
+mod client;
+mod error;
 pub mod firewall;
 pub mod image;
 pub mod label;
@@ -29,15 +29,15 @@ mod time;
 pub mod token;
 pub mod volume;
 
-pub use client::{Client, ENDPOINT};
-pub use error::{Code, Error};
+pub use client::{Chance, Client};
+pub use error::{Code, Error, Operation};
 pub use jiff::Timestamp;
 pub use label::{Labels, Selector};
 pub use token::Token;
 
 use serde::{Deserialize, Serialize};
 
-/// A resource's number.
+/// The numeric id of a resource, unique among resources of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Id(pub u64);
@@ -48,12 +48,13 @@ impl std::fmt::Display for Id {
     }
 }
 
-/// What came of a create call.
+/// The result of a create call.
 #[derive(Clone, Debug)]
 pub enum Made<T> {
-    /// It was created, and these actions are under way.
+    /// The resource was created; these actions are in progress.
     Created(T, Vec<action::Action>),
-    /// It was there already, from this call or from another that is ours.
+    /// The resource existed with the requested labels: from an earlier attempt of this call,
+    /// or from another command.
     Adopted(T),
 }
 
@@ -65,7 +66,7 @@ impl<T> Made<T> {
         }
     }
 
-    /// The resource and the actions to wait for.
+    /// Splits the result into the resource and the actions to wait for.
     pub fn into_parts(self) -> (T, Vec<action::Action>) {
         match self {
             Self::Created(resource, actions) => (resource, actions),
@@ -74,19 +75,19 @@ impl<T> Made<T> {
     }
 }
 
-/// An enum as the API writes it, in which values that are not known here survive.
+/// Defines an enum of strings of the API, which preserves unknown values.
 macro_rules! open_enum {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$about])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum $name {
             $($(#[$doc])* $variant,)+
-            /// A value that this version does not know.
+            /// A value that this version does not know, as the API sent it.
             Unknown(String),
         }
 
         impl $name {
-            /// As the API writes it.
+            /// The value as the API writes it.
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$variant => $text,)+

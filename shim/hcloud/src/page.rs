@@ -1,4 +1,4 @@
-//! Lists that come in pages.
+//! Paginated lists.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 use crate::client::{Client, Query};
 use crate::error::Error;
 
-/// Objects of one page: the API's maximum.
+/// Number of objects per page: the API's maximum.
 pub(crate) const PER_PAGE: u32 = 50;
 
-/// Pages of one list. Twenty thousand objects of one kind are nobody's project: a
-/// server that always names a next page must not keep us for ever.
+/// Most pages of one list, so that a server that always names a next page cannot keep the
+/// client in a loop. No project has 20,000 resources of one kind.
 const PAGES_MAX: u32 = 400;
 
 #[derive(Deserialize)]
@@ -24,7 +24,7 @@ struct Pagination {
 }
 
 impl Client {
-    /// Reads a list to its end. `key` is the name of the list in the answer.
+    /// Reads all pages of a list. `key` is the name of the list in the responses.
     pub(crate) async fn list<T: DeserializeOwned>(
         &self,
         path: &str,

@@ -1,4 +1,4 @@
-//! Prices of what is no server.
+//! Prices of resources other than servers. All prices are net, without VAT.
 
 use serde::Deserialize;
 
@@ -9,45 +9,45 @@ use crate::server_type::Price;
 /// The price list.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Pricing {
-    /// Such as `EUR`.
+    /// The currency of all prices, such as `EUR`.
     pub currency: String,
-    /// Of volumes.
+    /// The price of volumes.
     pub volume: PerGbMonth,
-    /// Of snapshots.
+    /// The price of snapshots.
     pub image: PerGbMonth,
-    /// Of addresses.
+    /// The prices of public addresses.
     #[serde(default)]
     pub primary_ips: Vec<AddressPrices>,
 }
 
-/// A price for one GB and month.
+/// A price by size and time.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PerGbMonth {
-    /// The price.
+    /// The price per GB and month.
     pub price_per_gb_month: Price,
 }
 
-/// Prices of one kind of address.
+/// The prices of one kind of address.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AddressPrices {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// By location.
+    /// The prices by location.
     pub prices: Vec<AddressPrice>,
 }
 
-/// What an address costs somewhere.
+/// The price of an address in a location.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AddressPrice {
-    /// Where.
+    /// The name of the location.
     pub location: String,
-    /// For an hour.
+    /// The price per hour.
     pub price_hourly: Price,
 }
 
 impl Pricing {
-    /// An IPv4 address for an hour in a location.
+    /// The price of an IPv4 address per hour in a location; 0 if the list does not have it.
     pub fn ipv4_hourly(&self, location: &str) -> f64 {
         let ipv4 = self.primary_ips.iter().filter(|prices| prices.kind == "ipv4");
         let mut prices = ipv4.flat_map(|prices| &prices.prices);
@@ -58,7 +58,7 @@ impl Pricing {
 }
 
 impl Client {
-    /// The price list.
+    /// Fetches the price list.
     pub async fn pricing(&self) -> Result<Pricing, Error> {
         self.get("/pricing", "pricing").await
     }

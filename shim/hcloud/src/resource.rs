@@ -1,5 +1,5 @@
-//! What servers, volumes, images and firewalls have in common: lists by selector, one
-//! by number, create or adopt, labels.
+//! Requests that servers, volumes, images and firewalls have in common: listing by selector,
+//! fetching by id, creating or adopting, labelling.
 
 use reqwest::Method;
 use serde::Serialize;
@@ -11,19 +11,19 @@ use crate::error::{Code, Error, Operation};
 use crate::label::{Labels, Selector};
 use crate::{Id, Made};
 
-/// A kind of resource with labels.
+/// A kind of resource that has labels.
 pub(crate) trait Resource: DeserializeOwned {
-    /// The name of one in answers.
+    /// The field of a single resource in responses.
     const ONE: &'static str;
-    /// The name of several in answers, and the path.
+    /// The field of a list in responses, and the last part of the path.
     const MANY: &'static str;
 
-    /// Its labels.
+    /// The labels of the resource.
     fn labels(&self) -> &Labels;
 }
 
 impl Client {
-    /// Those that a selector selects.
+    /// Lists the resources that match a selector.
     pub(crate) async fn selected<T: Resource>(
         &self,
         selector: &Selector,
@@ -33,7 +33,7 @@ impl Client {
         self.list(&path::<T>(), T::MANY, query).await
     }
 
-    /// The one of this number; none if it is gone.
+    /// Fetches a resource by id; `None` if it does not exist.
     pub(crate) async fn found<T: Resource>(&self, id: Id) -> Result<Option<T>, Error> {
         match self.get(&format!("{}/{id}", path::<T>()), T::ONE).await {
             Err(error) if error.is_not_found() => Ok(None),
@@ -41,7 +41,7 @@ impl Client {
         }
     }
 
-    /// Creates one, or adopts the one of that name that bears all of `ours`.
+    /// Creates a resource, or adopts an existing one with that name and all labels in `ours`.
     pub(crate) async fn made<T: Resource>(
         &self,
         name: &str,
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Replaces all labels of one.
+    /// Replaces all labels of a resource.
     pub(crate) async fn labelled<T: Resource>(&self, id: Id, labels: &Labels) -> Result<(), Error> {
         let body = serde_json::json!({ "labels": labels });
         self.send(Method::PUT, &format!("{}/{id}", path::<T>()), &body).await.map(drop)

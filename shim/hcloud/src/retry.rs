@@ -1,23 +1,23 @@
-//! Which failures are tried again, and when: as the official clients do.
+//! The retry policy: the same as that of the official Go and Python clients.
 //!
-//! The Go and the Python client retry the codes `conflict`, `rate_limit_exceeded`,
-//! `bad_gateway` and `timeout`, the statuses 502 and 504 without a body of the API's,
-//! and requests that timed out, at most five times; before the nth retry they wait a
-//! random time between 1 s and 2^n s, at most 60 s. So do we, for every method. All
-//! else is for the caller to decide.
+//! They retry the error codes `conflict`, `rate_limit_exceeded`, `bad_gateway` and
+//! `timeout`, the statuses 502 and 504 without an error of the API, and requests that timed
+//! out. They retry at most five times, and before the nth retry they wait for a random time
+//! between 1 s and 2^n s, at most 60 s. This applies to every method. All other errors are
+//! returned to the caller.
 
 use std::time::Duration;
 
 use crate::error::{Code, Error};
 
-/// How patient a client is.
+/// The parameters of the retry policy.
 #[derive(Clone, Copy, Debug)]
 pub struct Retries {
-    /// How often a request is tried again.
+    /// The number of retries.
     pub max: u32,
-    /// The shortest wait.
+    /// The shortest wait before a retry.
     pub base: Duration,
-    /// The longest wait.
+    /// The longest wait before a retry.
     pub cap: Duration,
 }
 
@@ -28,8 +28,8 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// How long to wait before the next try; none: give up. `tried` counts the tries
-    /// behind us, `chance` lies in 0..1.
+    /// The wait before the next attempt; `None` if the error is final. `tried` is the number
+    /// of attempts so far, `chance` a random number in 0..1.
     pub fn wait(self, error: &Error, tried: u32, chance: f64) -> Option<Duration> {
         if tried == 0 || tried > self.max || !is_transient(error) {
             return None;
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn just_what_the_official_clients_retry() {
+    fn the_official_clients_retry_the_same_errors() {
         let retries = Retries::default();
         let tried = |error: &Error| retries.wait(error, 1, 0.5).is_some();
         for code in ["conflict", "rate_limit_exceeded", "bad_gateway", "timeout"] {

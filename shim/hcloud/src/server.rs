@@ -1,4 +1,4 @@
-//! Servers.
+//! Servers: status, creation, deletion.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,59 +14,50 @@ use crate::resource::Resource;
 use crate::server_type::ServerType;
 use crate::{Id, Made, open_enum};
 
-/// Bytes of user data: the API's limit.
-pub const USER_DATA_BYTES_MAX: usize = 32 << 10;
-
 open_enum! {
-    /// How a server is.
+    /// The state of a server.
     ServerStatus {
-        /// It runs.
+        /// It is switched on.
         Running = "running",
-        /// It is being made.
+        /// It is being created.
         Initializing = "initializing",
         /// It is being switched on.
         Starting = "starting",
         /// It is being switched off.
         Stopping = "stopping",
-        /// It is switched off, and billed.
+        /// It is switched off; it is still billed.
         Off = "off",
         /// It is being deleted.
         Deleting = "deleting",
-        /// It moves to another host.
+        /// It is being moved to another host.
         Migrating = "migrating",
-        /// It gets another image.
+        /// Its disk is being replaced by another image.
         Rebuilding = "rebuilding",
     }
 }
 
-/// A server.
+/// A virtual server.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Server {
-    /// Its number.
+    /// The id of the server.
     pub id: Id,
-    /// Its name, unique in the project.
+    /// The name, unique in the project.
     pub name: String,
-    /// How it is.
+    /// The state of the server.
     pub status: ServerStatus,
-    /// When it was created: from then on each started hour is billed.
+    /// The time of creation; from then on each started hour is billed.
     #[serde(deserialize_with = "crate::time::deserialize")]
     pub created: Timestamp,
-    /// Its public addresses.
+    /// The public addresses.
     pub public_net: PublicNet,
-    /// What kind of server, with its prices.
+    /// The server type, with its prices.
     pub server_type: ServerType,
-    /// Where.
+    /// The location.
     pub location: LocationName,
-    /// What it was made from.
-    #[serde(default)]
-    pub image: Option<ImageId>,
-    /// Its labels.
+    /// The labels.
     #[serde(default)]
     pub labels: Labels,
-    /// Whether an action is under way on it.
-    #[serde(default)]
-    pub locked: bool,
-    /// The volumes that are attached.
+    /// The ids of the attached volumes.
     #[serde(default)]
     pub volumes: Vec<Id>,
 }
@@ -74,37 +65,31 @@ pub struct Server {
 /// The public addresses of a server.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PublicNet {
-    /// The IPv4 address.
+    /// The IPv4 address, if the server has one.
     #[serde(default)]
     pub ipv4: Option<Address>,
-    /// The IPv6 network.
+    /// The IPv6 network, if the server has one.
     #[serde(default)]
     pub ipv6: Option<Address>,
 }
 
-/// An address or network.
+/// A public address or network.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Address {
-    /// As text; a network with its length.
+    /// The address, or the network in CIDR notation.
     pub ip: String,
 }
 
-/// A location, by name.
+/// A reference to a location.
 #[derive(Clone, Debug, Deserialize)]
 pub struct LocationName {
-    /// Such as `fsn1`.
+    /// The name of the location, such as `fsn1`.
     pub name: String,
 }
 
-/// An image, by number.
-#[derive(Clone, Debug, Deserialize)]
-pub struct ImageId {
-    /// Its number.
-    pub id: Id,
-}
-
 impl Server {
-    /// Where it can be reached: IPv4, else the first host of its IPv6 network.
+    /// The address to connect to: the IPv4 address, or else the first host of the IPv6
+    /// network.
     pub fn address(&self) -> Option<IpAddr> {
         let v4 = self.public_net.ipv4.as_ref().and_then(|net| net.ip.parse::<Ipv4Addr>().ok());
         v4.map(IpAddr::V4).or_else(|| {
@@ -115,37 +100,38 @@ impl Server {
     }
 }
 
-/// What a server is to be.
+/// The parameters of a new server.
 #[derive(Clone, Serialize)]
 pub struct NewServer {
-    /// Its name: a host name, unique in the project.
+    /// The name: a valid host name, unique in the project.
     pub name: String,
-    /// What kind.
+    /// The name of the server type.
     pub server_type: String,
-    /// Where.
+    /// The name of the location.
     pub location: String,
-    /// From what.
+    /// The image to create the server from.
     #[serde(serialize_with = "id_as_text")]
     pub image: Id,
-    /// Volumes of the same location to attach at once.
+    /// Volumes of the same location to attach on creation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Id>,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// What only root on the server may read. At most [`USER_DATA_BYTES_MAX`].
+    /// User data for the server's metadata service, at most 32 KiB. It may contain secrets,
+    /// so `Debug` does not show it.
     pub user_data: String,
-    /// Whether the guest mounts volumes by itself.
+    /// Whether the server mounts its volumes by itself.
     pub automount: bool,
 }
 
 impl std::fmt::Debug for NewServer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // User data holds keys.
+        // User data contains keys.
         formatter.debug_struct("NewServer").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// The API takes ids of images as text, as it takes names.
+/// The API expects the id of an image as a string, like a name.
 fn id_as_text<S: serde::Serializer>(id: &Id, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(id)
 }
@@ -160,17 +146,17 @@ impl Resource for Server {
 }
 
 impl Client {
-    /// The servers that a selector selects.
+    /// Lists the servers that match a selector.
     pub async fn servers(&self, selector: &Selector) -> Result<Vec<Server>, Error> {
         self.selected(selector, Vec::new()).await
     }
 
-    /// The server of this number; none if it is gone.
+    /// Fetches a server by id; `None` if it does not exist.
     pub async fn server(&self, id: Id) -> Result<Option<Server>, Error> {
         self.found(id).await
     }
 
-    /// Creates a server, or adopts the one of that name that bears all of `ours`.
+    /// Creates a server, or adopts an existing one with that name and all labels in `ours`.
     pub async fn create_server(
         &self,
         new: &NewServer,
@@ -192,8 +178,8 @@ impl Client {
         of_answer(&mut answer, &operation)
     }
 
-    /// Deletes a server, running or not; its volumes are detached and stay. One that
-    /// is gone is deleted.
+    /// Deletes a server in any state. Its volumes are detached and kept. Succeeds if the
+    /// server does not exist.
     pub async fn delete_server(&self, id: Id) -> Result<Vec<Action>, Error> {
         let path = format!("/servers/{id}");
         let mut answer = self.delete(&path).await?;

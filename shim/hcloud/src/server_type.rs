@@ -1,84 +1,80 @@
-//! Server types: what can be ordered where, and for how much.
+//! Server types, with their availability and prices. All prices are net, without VAT.
 
 use serde::Deserialize;
 
 use crate::client::Client;
 use crate::error::Error;
 
-/// A server type.
+/// A type of server that can be ordered.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ServerType {
-    /// Such as `ccx63`.
+    /// The name, such as `ccx63`.
     pub name: String,
-    /// For people.
-    pub description: String,
-    /// Cores.
+    /// The number of cores.
     pub cores: f64,
-    /// Memory in GB.
+    /// The memory in GB.
     pub memory: f64,
-    /// Disk in GB.
+    /// The size of the local disk in GB.
     pub disk: f64,
-    /// `shared` or `dedicated`.
-    pub cpu_type: String,
-    /// `x86` or `arm`.
+    /// The CPU architecture: `x86` or `arm`.
     pub architecture: String,
-    /// What it costs, by location.
+    /// The prices by location.
     #[serde(default)]
     pub prices: Vec<TypePrice>,
-    /// Where there is such a type.
+    /// The locations that offer the type.
     #[serde(default)]
     pub locations: Vec<TypeLocation>,
 }
 
-/// Where there is such a type.
+/// A location that offers a server type.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TypeLocation {
-    /// Such as `fsn1`.
+    /// The name of the location, such as `fsn1`.
     pub name: String,
-    /// Whether it can be ordered right now; no promise.
+    /// Whether the type is in stock. An order may fail nevertheless.
     #[serde(default)]
     pub available: bool,
 }
 
-/// What a type costs somewhere.
+/// The price of a server type in a location.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TypePrice {
-    /// Where.
+    /// The name of the location.
     pub location: String,
-    /// For each started hour.
+    /// The price of each started hour.
     pub price_hourly: Price,
-    /// At most, in a month.
+    /// The most that is billed in a month.
     pub price_monthly: Price,
 }
 
-/// A price.
+/// A price in the account's currency.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Price {
-    /// Without tax: a decimal number, as text.
+    /// The net price as a decimal number.
     pub net: String,
 }
 
 impl Price {
-    /// As a number, in the account's currency, without tax.
+    /// The net price as a number; 0 if the API did not send one.
     pub fn net(&self) -> f64 {
         self.net.parse().unwrap_or(0.0)
     }
 }
 
 impl ServerType {
-    /// What it costs in a location.
+    /// The price in a location; `None` if the location does not offer the type.
     pub fn price_in(&self, location: &str) -> Option<&TypePrice> {
         self.prices.iter().find(|price| price.location == location)
     }
 
-    /// Whether it can be ordered in a location, as far as the API tells.
+    /// Whether the type is in stock in a location, according to the API.
     pub fn is_available_in(&self, location: &str) -> bool {
         self.locations.iter().any(|there| there.name == location && there.available)
     }
 }
 
 impl Client {
-    /// All server types.
+    /// Lists all server types.
     pub async fn server_types(&self) -> Result<Vec<ServerType>, Error> {
         self.list("/server_types", "server_types", Vec::new()).await
     }

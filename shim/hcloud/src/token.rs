@@ -1,23 +1,23 @@
-//! The API token, which is never printed.
+//! The API token, which has no printable form.
 
 use std::fmt;
 
 use reqwest::header::HeaderValue;
 
-/// A token. It can be sent, and compared, and nothing else.
+/// An API token. Its `Debug` output does not contain the secret.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Token(String);
 
-/// Why a text is no token. It does not repeat the text.
+/// The error for a text that is not a token. It does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token is 1 to 256 letters, digits and signs, without spaces")]
+#[error("a token has 1 to 256 letters, digits and punctuation characters, without spaces")]
 pub struct NotAToken;
 
 impl Token {
-    /// Characters of a token. Hetzner's have 64; others may come.
+    /// Most characters of a token. Hetzner's have 64 today.
     const CHARACTERS_MAX: usize = 256;
 
-    /// Checks a text. White space around it, as from a pasted line, is dropped.
+    /// Validates a token. White space around it, such as from a pasted line, is removed.
     pub fn parse(text: &str) -> Result<Self, NotAToken> {
         let text = text.trim();
         let fits = (1..=Self::CHARACTERS_MAX).contains(&text.len());
@@ -27,13 +27,13 @@ impl Token {
         Err(NotAToken)
     }
 
-    /// The secret itself: for requests, for the user's own file with mode 0600, and
-    /// for our own processes over a socket that only the user can open.
+    /// The secret. It may be sent to the API, stored in a file with mode 0600, and passed to
+    /// the keeper over a socket that only the user can open.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// As a header, marked so that no log shows it.
+    /// The `Authorization` header, marked as sensitive so that it is not logged.
     pub(crate) fn header(&self) -> HeaderValue {
         let text = format!("Bearer {}", self.0);
         let mut value = HeaderValue::from_str(&text)

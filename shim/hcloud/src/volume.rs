@@ -1,4 +1,4 @@
-//! Volumes.
+//! Volumes: creation, attachment, deletion.
 
 use jiff::Timestamp;
 use reqwest::Method;
@@ -12,49 +12,49 @@ use crate::resource::Resource;
 use crate::server::LocationName;
 use crate::{Id, Made};
 
-/// Volumes that can be attached to one server (from the official CSI driver).
+/// Most volumes that can be attached to one server, according to the official CSI driver.
 pub const PER_SERVER_MAX: usize = 16;
 
-/// The smallest volume, in GB.
+/// Smallest size of a volume in GB.
 pub const GB_MIN: u64 = 10;
 
-/// The largest volume, in GB.
+/// Largest size of a volume in GB.
 pub const GB_MAX: u64 = 10240;
 
-/// A volume.
+/// A network disk.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Volume {
-    /// Its number.
+    /// The id of the volume.
     pub id: Id,
-    /// Its name, unique in the project.
+    /// The name, unique in the project.
     pub name: String,
-    /// When it was created.
+    /// The time of creation.
     #[serde(deserialize_with = "crate::time::deserialize")]
     pub created: Timestamp,
-    /// Where.
+    /// The location.
     pub location: LocationName,
-    /// Its size in GB.
+    /// The size in GB.
     pub size: f64,
-    /// The server it is attached to.
+    /// The server that the volume is attached to.
     #[serde(default)]
     pub server: Option<Id>,
-    /// The device's path on that server.
+    /// The path of the device on that server, below `/dev/disk/by-id`.
     pub linux_device: String,
-    /// Its labels.
+    /// The labels.
     #[serde(default)]
     pub labels: Labels,
 }
 
-/// What a volume is to be.
+/// The parameters of a new volume.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewVolume {
-    /// Its name, unique in the project.
+    /// The name, unique in the project.
     pub name: String,
-    /// Its size in GB.
+    /// The size in GB, from [`GB_MIN`] to [`GB_MAX`].
     pub size: u64,
-    /// Where.
+    /// The name of the location.
     pub location: String,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
 }
 
@@ -68,17 +68,17 @@ impl Resource for Volume {
 }
 
 impl Client {
-    /// The volumes that a selector selects.
+    /// Lists the volumes that match a selector.
     pub async fn volumes(&self, selector: &Selector) -> Result<Vec<Volume>, Error> {
         self.selected(selector, Vec::new()).await
     }
 
-    /// The volume of this number; none if it is gone.
+    /// Fetches a volume by id; `None` if it does not exist.
     pub async fn volume(&self, id: Id) -> Result<Option<Volume>, Error> {
         self.found(id).await
     }
 
-    /// Creates a volume, or adopts the one of that name that bears all of `ours`.
+    /// Creates a volume, or adopts an existing one with that name and all labels in `ours`.
     pub async fn create_volume(
         &self,
         new: &NewVolume,
@@ -87,13 +87,13 @@ impl Client {
         self.made(&new.name, new, ours).await
     }
 
-    /// Attaches a volume to a server of its location.
+    /// Attaches a volume to a server in the same location.
     pub async fn attach_volume(&self, id: Id, server: Id) -> Result<Vec<Action>, Error> {
         let body = serde_json::json!({ "server": server, "automount": false });
         self.volume_action(id, "attach", &body).await
     }
 
-    /// Detaches a volume. It must not be mounted any more.
+    /// Detaches a volume, which must have been unmounted.
     pub async fn detach_volume(&self, id: Id) -> Result<Vec<Action>, Error> {
         self.volume_action(id, "detach", &serde_json::json!({})).await
     }
@@ -114,7 +114,7 @@ impl Client {
         self.labelled::<Volume>(id, labels).await
     }
 
-    /// Deletes a volume that is not attached. One that is gone is deleted.
+    /// Deletes a volume, which must be detached. Succeeds if it does not exist.
     pub async fn delete_volume(&self, id: Id) -> Result<(), Error> {
         self.delete(&format!("/volumes/{id}")).await.map(drop)
     }

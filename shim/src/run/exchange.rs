@@ -89,5 +89,5 @@ pub(super) fn finish(mut incoming: Incoming, outgoing: Outgoing) {
 
 /// The error of a message that the protocol does not allow in this state.
 pub(super) fn out_of_turn(message: &FromAgent) -> Error {
-    confused(&SyncError::OutOfTurn(format!("{message:?}").chars().take(60).collect()))
+    confused(&SyncError::out_of_turn(message))
 }

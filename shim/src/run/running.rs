@@ -106,8 +106,8 @@ fn follow(
             FromAgent::Changed(more) => changes.extend(more),
             FromAgent::Artifacts(more) => artifacts.extend(more),
             FromAgent::Withheld { path, size } => terminal.warn(&format!(
-                "`/{}` was created by the run and is too large to bring back ({})",
-                path.display(),
+                "`{}` was created by the run and is too large to fetch ({})",
+                path.absolute().display(),
                 bytes(size)
             )),
             FromAgent::Finished(ending) => return Ok(Outcome { changes, artifacts, ending }),

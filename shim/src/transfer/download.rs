@@ -87,9 +87,9 @@ impl<'a> Download<'a> {
         let trusted = self.removals_are_plausible(changes);
         for (index, change) in changes.iter().enumerate() {
             let Some(path) = change.path().below(&self.sources.project) else {
-                let shown = change.path().display().to_string();
+                let shown = burst_protocol::path::display(&change.path().absolute()).to_string();
                 self.returned.notes.push(format!(
-                    "the run changed `/{shown}`, which is outside of the workspace: it is not fetched"
+                    "the run changed `{shown}`, which is outside of the workspace: it is not fetched"
                 ));
                 continue;
             };
@@ -188,15 +188,20 @@ impl<'a> Download<'a> {
             outgoing.message(&FromShim::Fetch(batch.to_vec())).map_err(lost)?;
             loop {
                 match incoming.message().map_err(lost)? {
-                    FromAgent::Blob(blob) => {
-                        self.receive(blob, incoming).map_err(not_returned)?;
-                    }
+                    FromAgent::Blob(blob) => match self.receive(blob, incoming) {
+                        // The agent could not read the rest of it, and says why.
+                        Err(SyncError::BlobInterrupted) => {
+                            return Err(match incoming.message().map_err(lost)? {
+                                FromAgent::Failed(failure) => agent_failed(failure),
+                                other => confused(&SyncError::out_of_turn(&other)),
+                            });
+                        }
+                        received => received.map_err(not_returned)?,
+                    },
                     FromAgent::BlobsEnd => break,
                     FromAgent::Failed(failure) => return Err(agent_failed(failure)),
                     FromAgent::InputCredit(_) => {}
-                    other => {
-                        return Err(confused(&SyncError::OutOfTurn(format!("{other:?}"))));
-                    }
+                    other => return Err(confused(&SyncError::out_of_turn(&other))),
                 }
             }
         }
@@ -218,7 +223,8 @@ impl<'a> Download<'a> {
         sent: Option<&Node>,
     ) -> Result<bool, SyncError> {
         let here = self.here(path)?;
-        let write = |source| SyncError::Write { path: path.clone(), source };
+        let absolute = self.workspace.absolute(path);
+        let write = |source| SyncError::Write { path: absolute.clone(), source };
         match entry {
             Entry::Directory => {
                 Ok(self.workspace.create_directories(path, false).map_err(write).is_ok())
@@ -268,7 +274,8 @@ impl<'a> Download<'a> {
 
     fn remove(&mut self, path: &RelativePath, sent: Option<&Node>) -> Result<bool, SyncError> {
         let here = self.here(path)?;
-        let write = |source| SyncError::Write { path: path.clone(), source };
+        let absolute = self.workspace.absolute(path);
+        let write = |source| SyncError::Write { path: absolute.clone(), source };
         match (&here, sent) {
             (None, _) => {}
             (Some(Node::Directory(_)), Some(Node::Directory(directory))) => {
@@ -311,7 +318,7 @@ impl<'a> Download<'a> {
         if let Ok(target) = self.workspace.read_link(path) {
             return Ok(burst_protocol::tree::LinkTarget::new(&target).ok().map(Node::Link));
         }
-        let cached = hash_file(&self.workspace, path, path, Moment::coarse_now())?;
+        let cached = hash_file(&self.workspace, path, Moment::coarse_now())?;
         Ok(cached.map(|cached| Node::File(burst_sync::scan::file_of(&cached))))
     }
 
@@ -328,7 +335,7 @@ impl<'a> Download<'a> {
             let (size, executable) = (signature.size(), signature.executable());
             return Ok(Some(File { size, digest, executable }));
         }
-        let Ok(Some(cached)) = hash_file(handle, path, path, Moment::coarse_now()) else {
+        let Ok(Some(cached)) = hash_file(handle, path, Moment::coarse_now()) else {
             return Ok(None);
         };
         cache.insert(path.as_bytes(), cached);
@@ -343,7 +350,7 @@ impl<'a> Download<'a> {
     fn receive(&mut self, content: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
         let Blob { digest, size, encoding } = content;
         let Some((expected, destinations)) = self.wanted.remove(&digest) else {
-            return Err(SyncError::OutOfTurn("a blob that was not requested".into()));
+            return Err(SyncError::violation("a blob that was not fetched"));
         };
         if expected != size {
             return Err(SyncError::Damaged(digest));
@@ -354,7 +361,7 @@ impl<'a> Download<'a> {
             Encoding::Whole => {
                 write_file(handle, first, |file| {
                     receive_into(incoming, digest, size, |piece| {
-                        file.write_all(piece).map_err(|source| unwritable(first, source))
+                        file.write_all(piece).map_err(|error| handle.unwritable(&first.path, error))
                     })
                 })?;
             }
@@ -362,17 +369,18 @@ impl<'a> Download<'a> {
                 let content = self.patched(first, (base, length), content, incoming)?;
                 let handle = self.handle(first)?;
                 write_file(handle, first, |file| {
-                    file.write_all(&content).map_err(|source| unwritable(first, source))
+                    file.write_all(&content).map_err(|error| handle.unwritable(&first.path, error))
                 })?;
             }
         }
         for other in others {
-            let mut source = self
-                .handle(first)?
+            let (from, to) = (self.handle(first)?, self.handle(other)?);
+            let mut source = from
                 .open_file(&first.path)
-                .map_err(|source| unwritable(first, source))?;
-            write_file(self.handle(other)?, other, |file| {
-                std::io::copy(&mut source, file).map_err(|source| unwritable(other, source))?;
+                .map_err(|source| from.unreadable(&first.path, source))?;
+            write_file(to, other, |file| {
+                std::io::copy(&mut source, file)
+                    .map_err(|source| to.unwritable(&other.path, source))?;
                 Ok(())
             })?;
         }
@@ -388,15 +396,14 @@ impl<'a> Download<'a> {
         incoming: &mut Incoming,
     ) -> Result<Vec<u8>, SyncError> {
         if length > 2 * BASE_BYTES_MAX || content.size > 2 * BASE_BYTES_MAX {
-            return Err(SyncError::OutOfTurn(format!("a patch of {length} bytes")));
+            return Err(SyncError::violation(format!("a patch of {length} bytes")));
         }
         let patch = receive_bytes(incoming, length)?;
-        let held = self
-            .handle(destination)?
-            .read(&destination.path, BASE_BYTES_MAX)
-            .map_err(|source| unwritable(destination, source))?;
+        let (handle, path) = (self.handle(destination)?, &destination.path);
+        let held =
+            handle.read(path, BASE_BYTES_MAX).map_err(|source| handle.unreadable(path, source))?;
         if Digest::of(&held) != base {
-            return Err(SyncError::Changed(destination.path.clone()));
+            return Err(SyncError::Changed(handle.absolute(path)));
         }
         let size = usize::try_from(content.size).unwrap_or(usize::MAX);
         let bytes = patch::apply(&held, &patch, size)?;
@@ -426,7 +433,7 @@ fn write_file(
     destination: &Destination,
     fill: impl FnOnce(&mut std::fs::File) -> Result<(), SyncError>,
 ) -> Result<(), SyncError> {
-    let failed = |source| unwritable(destination, source);
+    let failed = |source| handle.unwritable(&destination.path, source);
     let path = &destination.path;
     if let Some(parent) = path.parent() {
         handle.create_directories(&parent, false).map_err(failed)?;
@@ -466,11 +473,7 @@ fn create_target(target: &Path) -> Result<(), SyncError> {
         # For information about cache directory tags see https://bford.info/cachedir/\n";
     std::fs::create_dir_all(target)
         .and_then(|()| std::fs::write(target.join("CACHEDIR.TAG"), TAG))
-        .map_err(|source| SyncError::Store { shown: target.display().to_string(), source })
-}
-
-fn unwritable(destination: &Destination, source: std::io::Error) -> SyncError {
-    SyncError::Write { path: destination.path.clone(), source }
+        .map_err(|source| SyncError::Write { path: target.to_owned(), source })
 }
 
 /// The tree that the agent holds after the download: the one that was sent, with all

@@ -2,7 +2,6 @@
 //! agents that fail.
 
 use std::io;
-use std::path::Path;
 
 use burst_protocol::message::{self, FailureKind};
 use burst_sync::SyncError;
@@ -48,12 +47,14 @@ pub(crate) fn not_returned(error: SyncError) -> Error {
         SyncError::Write { path, source } => {
             of(ErrorKind::Results, unwritable_hint(&path.display().to_string(), source))
         }
-        SyncError::Root { shown, source } => of(ErrorKind::Results, unwritable_hint(shown, source)),
+        SyncError::Root { path, source } => {
+            of(ErrorKind::Results, unwritable_hint(&path.display().to_string(), source))
+        }
         SyncError::Read { path, .. } => of(
             ErrorKind::Results,
             format!("make `{}` readable, then run the command again", path.display()),
         ),
-        SyncError::Store { shown, source } => unusable("use", Path::new(shown), source),
+        SyncError::Store { path, source } => unusable("use", path, source),
         SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, true),
         error if is_violation(error) => confused(error),
         _ => of(ErrorKind::Results, AGAIN.into()),
@@ -84,7 +85,7 @@ fn unwritable_hint(shown: &str, source: &io::Error) -> String {
 const fn is_violation(error: &SyncError) -> bool {
     matches!(
         error,
-        SyncError::OutOfTurn(_)
+        SyncError::Protocol(_)
             | SyncError::Codec(_)
             | SyncError::Frame(_)
             | SyncError::Compression(_)

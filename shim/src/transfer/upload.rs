@@ -9,7 +9,7 @@ use burst_protocol::message::{Blob, FromShim, Want};
 use burst_protocol::tree::{Change, Directory, DirectoryObject, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
-use burst_sync::blobs::{Sent, send_patch, send_whole};
+use burst_sync::blobs::{BlobSource, send_patch, send_whole};
 use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
 use burst_sync::wire::Outgoing;
 
@@ -69,7 +69,7 @@ impl<'a> Upload<'a> {
             }
             Want::DirectoryObjects(digests) => self.directory_objects(digests),
             Want::Blobs(digests) if digests.len() > DIGESTS_PER_MESSAGE_MAX => {
-                Err(SyncError::OutOfTurn("too many blobs at once".into()))
+                Err(SyncError::violation("too many blobs in one request"))
             }
             Want::Blobs(digests) => {
                 let places = self.places.get_or_insert_with(|| self.sources.places());
@@ -96,16 +96,16 @@ impl<'a> Upload<'a> {
         prefix: Option<(Digest, Vec<u8>)>,
     ) -> Result<(), SyncError> {
         let announce = |content: Blob| self.outgoing.message(&FromShim::Blob(content));
-        let changed = || SyncError::Changed(path.clone());
+        let shown = path.absolute();
         let mut reader: Box<dyn Read> = match self.sources.open(path)? {
             Opened::File(open) if file.size > PACKED_BYTES_MAX => Box::new(open),
             Opened::File(mut open) => {
                 let mut bytes = Vec::new();
                 let limit = file.size + 1;
                 let read = (&mut open).take(limit).read_to_end(&mut bytes);
-                read.map_err(|source| SyncError::Read { path: path.clone(), source })?;
+                read.map_err(|source| SyncError::Read { path: shown.clone(), source })?;
                 if Digest::of(&bytes) != file.digest {
-                    return Err(changed());
+                    return Err(SyncError::Changed(shown));
                 }
                 if let Some((digest, base)) = prefix {
                     let base = (digest, base.as_slice());
@@ -118,22 +118,16 @@ impl<'a> Upload<'a> {
             }
             Opened::Memory(bytes) => Box::new(std::io::Cursor::new(bytes)),
         };
-        let sent = send_whole(
-            self.outgoing,
-            &announce,
-            file.digest,
-            file.size,
-            &mut reader,
-            self.compress_large,
-        )?;
-        if sent == Sent::AsAnnounced { Ok(()) } else { Err(changed()) }
+        let File { digest, size, .. } = *file;
+        let source = BlobSource { path: &shown, digest, size, reader: &mut reader };
+        send_whole(self.outgoing, &announce, source, self.compress_large)
     }
 
     fn directory_objects(&self, digests: &[Digest]) -> Result<(), SyncError> {
         // A message holds no more than so many entries, but always one listing.
         const ENTRIES_PER_MESSAGE: usize = 10_000;
         if digests.len() > DIGESTS_PER_MESSAGE_MAX {
-            return Err(SyncError::OutOfTurn("too many directory objects at once".into()));
+            return Err(SyncError::violation("too many directory objects in one request"));
         }
         let wanted: HashSet<&Digest> = digests.iter().collect();
         let mut found: HashMap<Digest, DirectoryObject> = HashMap::new();

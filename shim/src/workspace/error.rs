@@ -1,7 +1,5 @@
 //! Errors of reading the workspace, and of what is remembered about it.
 
-use std::path::Path;
-
 use burst_sync::SyncError;
 
 use crate::directories::unusable;
@@ -26,7 +24,7 @@ pub(crate) fn unreadable(error: SyncError) -> Error {
         SyncError::Read { path, .. } => of(
             ErrorKind::Workspace,
             format!(
-                "make `/{}` readable, or add it to `extra_excludes` in .config/cargo-burst.toml",
+                "make `{}` readable, or add it to `extra_excludes` in .config/cargo-burst.toml",
                 path.display()
             ),
         ),
@@ -35,10 +33,11 @@ pub(crate) fn unreadable(error: SyncError) -> Error {
             "shorten or rename the path, or add it to `extra_excludes` in .config/cargo-burst.toml"
                 .into(),
         ),
-        SyncError::Root { shown, .. } => {
-            of(ErrorKind::Workspace, format!("check that the directory `{shown}` is readable"))
-        }
-        SyncError::Store { shown, source } => unusable("use", Path::new(shown), source),
+        SyncError::Root { path, .. } => of(
+            ErrorKind::Workspace,
+            format!("check that the directory `{}` exists and is readable", path.display()),
+        ),
+        SyncError::Store { path, source } => unusable("use", path, source),
         _ => of(ErrorKind::Workspace, "run the command again with `-v` to see more".into()),
     }
 }

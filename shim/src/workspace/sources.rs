@@ -100,13 +100,13 @@ impl Sources {
         if let Some(bytes) = self.in_memory.get(path) {
             return Ok(Opened::Memory(bytes.clone()));
         }
-        let unreadable = |source| SyncError::Read { path: path.clone(), source };
+        let unreadable = |source| SyncError::Read { path: path.absolute(), source };
         for root in &self.roots {
             if let Some(below) = path.below(&root.prefix) {
                 return match root.handle.open_file(&below) {
                     Ok(file) => Ok(Opened::File(file)),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        Err(SyncError::Changed(path.clone()))
+                        Err(SyncError::Changed(path.absolute()))
                     }
                     Err(error) => Err(unreadable(error)),
                 };
@@ -172,7 +172,7 @@ impl Sources {
             return Ok(());
         }
         let bytes = std::fs::read(path)
-            .map_err(|source| SyncError::Read { path: place.clone(), source })?;
+            .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
         let bytes = without_credentials(bytes);
         let size = bytes.len() as u64;
         let file = FileEntry { size, digest: Digest::of(&bytes), executable: false };
@@ -187,7 +187,7 @@ impl Sources {
 pub(crate) fn below_root(path: &Path) -> Result<RelativePath, SyncError> {
     let bytes = path.as_os_str().as_bytes();
     RelativePath::below_root(bytes)
-        .map_err(|source| SyncError::Path { shown: path.display().to_string(), source })
+        .map_err(|source| SyncError::Path { path: path.to_owned(), source })
 }
 
 /// The keys of cargo's configuration that hold secrets.
