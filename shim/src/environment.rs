@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use burst_protocol::ByteBuf;
 
-use crate::settings::Settings;
+use crate::settings;
 use crate::terminal::Terminal;
 
 /// What an agent on this machine is to use in place of its own.
@@ -32,7 +32,7 @@ pub fn forwarded(
     });
     let mut sent: Vec<(ByteBuf, ByteBuf)> = Vec::new();
     for (name, value) in standing.chain(flags) {
-        if !Settings::forwardable([name]).1.is_empty() {
+        if !settings::is_forwardable(name) {
             terminal.warn(&format!("{name} is not forwarded: the other end has its own"));
             continue;
         }

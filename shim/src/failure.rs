@@ -11,7 +11,6 @@ use burst_sync::SyncError;
 
 use crate::exit_code::Own;
 use crate::hetzner::trouble::{Kind, Trouble};
-use crate::settings::{self, SettingsError};
 
 /// How a program that SIGPIPE has ended looks to a shell: 128 and the signal's number.
 const SIGPIPE_CODE: u8 = 141;
@@ -22,9 +21,6 @@ pub enum Failure {
     /// An error that says all of itself.
     #[error(transparent)]
     Said(#[from] crate::error::Error),
-    /// A settings file or variable.
-    #[error("the settings cannot be used")]
-    Settings(#[from] SettingsError),
     /// The command line.
     #[error("{0}")]
     Usage(String),
@@ -127,7 +123,6 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Said(error) => error.exit_code(),
-            Self::Settings(_) => Own::Settings as u8,
             Self::Usage(_) => Own::Usage as u8,
             Self::NoCargo { .. } | Self::Workspace(_) | Self::Restless(_) => Own::Workspace as u8,
             Self::NoWorkspace { code, .. } => *code,
@@ -208,7 +203,6 @@ impl Failure {
     pub fn hint(&self) -> String {
         match self {
             Self::Said(error) => error.hint().to_owned(),
-            Self::Settings(error) => settings_hint(error),
             Self::Usage(_) => "`cargo burst --help` lists the commands".into(),
             Self::NoCargo { .. } => "install Rust from https://rustup.rs, or set CARGO".into(),
             Self::NoWorkspace { .. } => {
@@ -291,29 +285,6 @@ fn server_hint(kind: &Kind) -> String {
         }
         Kind::Keeper => "run it again: the next command starts a new keeper".into(),
         Kind::Other => "`cargo burst status` shows what is there".into(),
-    }
-}
-
-fn settings_hint(error: &SettingsError) -> String {
-    match error {
-        SettingsError::UnknownKey { nearest: Some(nearest), .. } => {
-            format!("did you mean `{nearest}`?")
-        }
-        SettingsError::PrivateInProject { key, .. } => {
-            let variable = settings::variable_of(key);
-            format!(
-                "move it to ~/.config/cargo-burst/config.toml or to {variable}; if a token was \
-                 committed, revoke it"
-            )
-        }
-        SettingsError::ReadableByOthers { path } => {
-            format!("`chmod 600 {}`; if others may have read the token, revoke it", path.display())
-        }
-        SettingsError::NoToken { .. } => {
-            "make one in the Hetzner console: project, Security, API tokens, Read & Write".into()
-        }
-        SettingsError::Unreadable { path, .. } => format!("make `{}` readable", path.display()),
-        _ => "`cargo burst config --defaults` shows every key with its meaning".into(),
     }
 }
 

@@ -13,7 +13,7 @@ use toml_edit::{Array, DocumentMut, value};
 use crate::failure::Failure;
 use crate::hetzner::trouble::{Kind, Trouble};
 use crate::own_commands::Context;
-use crate::settings::{Settings, SettingsError, user_file};
+use crate::settings::{Settings, parse_token, user_file};
 use crate::terminal::can_ask;
 
 /// What was chosen on the command line.
@@ -27,10 +27,9 @@ pub struct Choice {
 
 /// `cargo burst init`.
 pub fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Failure> {
-    let settings = Settings::load(&context.directories.config_home, None, |name| {
-        // The token that is set would hide the one that is asked for.
-        (name != "HCLOUD_TOKEN").then(|| std::env::var(name).ok()).flatten()
-    })?;
+    // The token that is set would hide the one that is asked for.
+    let variables = std::env::vars_os().filter(|(name, _)| name != "HCLOUD_TOKEN");
+    let settings = Settings::load(&context.directories.config_home, None, variables)?;
     let token = ask_for_token(context)?;
     let types = context.runtime.block_on(check(&settings.hetzner_endpoint, &token))?;
     let regions = if choice.region.is_empty() { &settings.region } else { &choice.region };
@@ -70,9 +69,7 @@ fn ask_for_token(context: &Context<'_>) -> Result<Token, Failure> {
         std::io::stdin().lock().read_line(&mut line).map(|_| line)
     };
     let text = text.map_err(Failure::Output)?;
-    Token::parse(&text).map_err(|source| {
-        Failure::Settings(SettingsError::NoToken { origin: "standard input".into(), source })
-    })
+    Ok(parse_token(&text, "the input")?)
 }
 
 /// Whether the token may look and write; then what can be ordered, cheapest first.

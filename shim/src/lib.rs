@@ -30,6 +30,7 @@
 
 pub mod arguments;
 pub mod background;
+pub mod commands;
 pub mod connection;
 pub mod environment;
 pub mod error;
@@ -153,7 +154,9 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> 
             own_commands::audit(&context, rate).map(|()| Ending::Exited(0))
         }
         Wanted::Config { defaults } => {
-            own_commands::config(terminal, &directories, defaults).map(|()| Ending::Exited(0))
+            let context =
+                Context { terminal, runtime: &handle, directories: &directories, json: false };
+            commands::config::config(&context, defaults).map(|()| Ending::Exited(0))
         }
         Wanted::Text { .. } => Ok(Ending::Exited(0)),
     };

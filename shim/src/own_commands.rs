@@ -1,4 +1,4 @@
-//! The commands that are not cargo's: `status`, `down`, `reap`, `config`.
+//! The commands that are not cargo's: `status`, `down`, `reap`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::keeper::words::{Ask, Event};
 use crate::overview;
 use crate::provider::hetzner::HetznerProvider;
 use crate::provider::local::LocalProvider;
-use crate::settings::{DEFAULTS, Settings};
+use crate::settings::Settings;
 use crate::state::Directories;
 use crate::terminal::{Terminal, seconds};
 
@@ -33,8 +33,7 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     fn credentials(&self) -> Result<Option<Credentials>, Failure> {
-        let variable = |name: &str| std::env::var(name).ok();
-        let settings = Settings::load(&self.directories.config_home, None, variable)?;
+        let settings = Settings::load(&self.directories.config_home, None, std::env::vars_os())?;
         let provider = HetznerProvider::of(self.directories, &settings);
         Ok(provider.map(|provider| provider.credentials().clone()))
     }
@@ -225,33 +224,6 @@ fn end_local(context: &Context<'_>, with_volumes: bool) -> Result<bool, Failure>
         }
     }
     Ok(ended)
-}
-
-/// `cargo burst config`.
-pub fn config(
-    terminal: &Terminal,
-    directories: &Directories,
-    defaults: bool,
-) -> Result<(), Failure> {
-    if defaults {
-        return print(terminal, DEFAULTS);
-    }
-    let workspace = std::env::current_dir()
-        .ok()
-        .and_then(|directory| crate::workspace::Workspace::find(&directory, &[]).ok());
-    let root = workspace.as_ref().map(|workspace| workspace.root.as_path());
-    let settings = Settings::load(&directories.config_home, root, |name| std::env::var(name).ok())?;
-    let mut text = String::new();
-    for effective in &settings.effective {
-        let origins: Vec<String> = effective.origins.iter().map(ToString::to_string).collect();
-        text.push_str(&format!(
-            "{} = {}  # {}\n",
-            effective.key,
-            effective.shown,
-            origins.join("; ")
-        ));
-    }
-    print(terminal, &text)
 }
 
 fn shown(status: &AgentStatus) -> String {

@@ -130,9 +130,8 @@ impl Session<'_> {
     fn prepare(&self) -> Result<(Prepared, Provider), Failure> {
         self.terminal.begin("looking at the workspace");
         let mut workspace = Workspace::find(&self.directory, &self.run.arguments)?;
-        let variable = |name: &str| std::env::var(name).ok();
-        let settings =
-            Settings::load(&self.directories.config_home, Some(&workspace.root), variable)?;
+        let (config_home, root) = (&self.directories.config_home, &workspace.root);
+        let settings = Settings::load(config_home, Some(root), std::env::vars_os())?;
         let environment =
             environment::forwarded(self.terminal, &settings.forward_env, &self.run.flags.env);
         let has_library = workspace.has_library(&self.run.arguments);
@@ -145,7 +144,7 @@ impl Session<'_> {
             Some(provider) => {
                 workspace.add_configuration_of_home();
                 let limit = self.spend_at_most(&settings)?;
-                let wishes = hetzner::wishes(&settings, &self.run.flags, limit, &workspace.root)?;
+                let wishes = hetzner::wishes(&settings, &self.run.flags, limit, &workspace.root);
                 Provider::Hetzner { provider, wishes: Box::new(wishes) }
             }
             None => Provider::Local(LocalProvider::new(&self.directories, keep_alive_secs)),
@@ -192,7 +191,7 @@ impl Session<'_> {
             }
         };
         if let Some(left) = left.filter(|left| *left <= 0.0) {
-            let words = format!("the monthly budget is used up, by EUR {:.2}", -left);
+            let words = format!("the monthly budget is used up, by EUR {:.2}", left.abs());
             if !can_ask() || !self.terminal.ask(&format!("{words}. Go on?")) {
                 return Err(Failure::Server(Trouble::new(Kind::TooExpensive, words)));
             }
@@ -239,8 +238,8 @@ impl Session<'_> {
             && suggestion::suggest(self.terminal, &sources, root, self.run.flags.yes)?
         {
             // The settings have changed under us: read them again.
-            let variable = |name: &str| std::env::var(name).ok();
-            let settings = Settings::load(&self.directories.config_home, Some(root), variable)?;
+            let config_home = &self.directories.config_home;
+            let settings = Settings::load(config_home, Some(root), std::env::vars_os())?;
             sources = self.scan_with(prepared, &settings, &mut state)?;
         }
         Ok((state, sources))

@@ -5,7 +5,6 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use burst_agent::transport::IdleTimeout;
-use burst_hcloud::volume::{GB_MAX, GB_MIN};
 use burst_protocol::FileName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -24,7 +23,7 @@ use crate::keeper::place::Place;
 use crate::keeper::route::{Arrival, KeeperRoute};
 use crate::keeper::words::{Ask, Event, Ready};
 use crate::provider::local::grace_secs;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::Settings;
 use crate::state::Directories;
 use crate::terminal::Terminal;
 
@@ -150,26 +149,17 @@ pub fn by_our_clock(ready: &Ready, at: Instant) -> ServerSummary {
     ServerSummary { created, ..ready.server.clone() }
 }
 
-/// What a command wishes for. An error if no volume can have the size that is set.
+/// The server that a command asks for, out of its settings and flags.
 pub fn wishes(
     settings: &Settings,
     flags: &Flags,
     spend_at_most: Option<f64>,
     root: &Path,
-) -> Result<Wishes, Failure> {
-    if !(GB_MIN..=GB_MAX).contains(&settings.volume_gb) {
-        // Found out by the API, it would cost a server's first hour.
-        return Err(Failure::Settings(SettingsError::WrongValue {
-            key: "volume_gb",
-            allowed: "10 to 10240",
-            value: settings.volume_gb.to_string(),
-            origin: settings.origin_of("volume_gb"),
-        }));
-    }
+) -> Wishes {
     let seconds = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX / 4);
     let kept = |secs: u64| (!flags.no_reap).then(|| seconds(secs));
     let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Wishes {
+    Wishes {
         project: ProjectKey::of(root),
         project_name: name,
         regions: settings.region.clone(),
@@ -181,7 +171,7 @@ pub fn wishes(
         dead_man: settings.dead_man_switch.then(dead_man_secs),
         spend_at_most,
         gone_after_secs: grace_secs().min(IdleTimeout::default().gone_after.as_secs()),
-    })
+    }
 }
 
 /// Seconds beyond its time that a forgotten server waits. Nobody has to set it; tests

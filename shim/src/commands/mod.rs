@@ -1,0 +1,3 @@
+//! The commands that do not run cargo.
+
+pub mod config;
