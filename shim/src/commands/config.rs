@@ -62,7 +62,7 @@ fn workspace_root(terminal: &Terminal) -> Option<PathBuf> {
         Ok(directory) => directory,
         Err(error) => {
             terminal.warn(&format!(
-                "the project file was not read: cannot find out the current directory: {error}"
+                "the project file was not read: the current directory cannot be found: {error}"
             ));
             return None;
         }

@@ -1,6 +1,6 @@
 //! The one definition of every setting.
 //!
-//! [`settings!`] makes of it the struct [`Settings`] with typed fields, their resolution,
+//! The macro `settings!` makes of it the struct [`Settings`] with typed fields, their resolution,
 //! and the table of [`keys`], from which come the checks of names, the documentation
 //! (`cargo burst config --defaults`) and the suggestions. The comment of a setting is its
 //! documentation for users. To add a setting is to add it here and to use its field.
@@ -177,9 +177,9 @@ settings! {
         variable: "CARGO_BURST_VOLUME_GB",
     }
 
-    /// Whether a server deletes itself if no keeper has renewed its lease for ten minutes.
-    /// For this its agent keeps the delete request, which contains your token, in memory.
-    /// Without it the token never leaves this machine.
+    /// Whether a server deletes itself ten minutes after its lease has ended and no keeper
+    /// has renewed it. For this its agent keeps the delete request, which contains your
+    /// token, in memory. Without it the token never leaves this machine.
     dead_man_switch: bool {
         default: false,
         kind: Flag,

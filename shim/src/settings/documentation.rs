@@ -3,6 +3,7 @@
 
 use super::definition::{Scope, keys};
 use super::kind::Shown;
+use super::variables::{OTHER_VARIABLES, Variable};
 
 /// What stands above the settings; no line is longer than 88 characters.
 const HEADER: &str = "\
@@ -33,6 +34,10 @@ pub fn documentation() -> String {
             Shown::Unset { example, .. } => text.push_str(&format!("# {} = {example}\n", key.name)),
             Shown::Hidden => {}
         }
+    }
+    text.push_str("\n# Environment variables that are not settings:\n");
+    for Variable { name, meaning } in &OTHER_VARIABLES {
+        text.push_str(&format!("#\n# {name}\n#     {meaning}\n"));
     }
     text
 }

@@ -1,6 +1,6 @@
 //! Settings: files and environment variables, resolved and checked once a command.
 //!
-//! [`definition`] holds each setting once: name, type, default, range, environment
+//! `settings/definition.rs` holds each setting once: name, type, default, range, environment
 //! variable, scope and documentation. A layer is one file or one variable; a higher layer
 //! replaces the value of a lower one, or adds to it where the setting is a list that adds
 //! up. Values of [`Settings`] are in range: users of a field need no check of their own.
@@ -32,7 +32,6 @@ pub use self::kind::Shown;
 pub use self::layer::Origin;
 use self::layer::{File, Layer};
 pub use self::resolve::{Effective, defaults};
-pub use self::variables::{OTHER_VARIABLES, Variable};
 use crate::error::{Error, ErrorKind};
 
 /// The project file, relative to the workspace root.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use toml::Value;
 
 use super::definition::{Scope, keys};
+use super::variables::OTHER_VARIABLES;
 use super::*;
 
 fn user(text: &str) -> Result<Settings, Error> {
@@ -371,4 +372,33 @@ fn a_file_with_a_token_is_its_owners_alone() {
 fn variables_with_the_paths_of_this_machine_are_not_forwarded() {
     let names = ["RUST_LOG", "PATH", "HOME", "CARGO_BURST_INSIDE"];
     assert_eq!(names.map(is_forwardable), [true, false, false, false]);
+}
+
+/// The names with our prefix in all sources of this crate but the settings' own.
+fn names_in_sources(directory: &Path, names: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("settings") {
+            names_in_sources(&path, names);
+        } else if path.extension() == Some(OsStr::new("rs")) {
+            let text = fs::read_to_string(&path).unwrap();
+            let is_of_name = |byte: char| byte.is_ascii_uppercase() || byte == '_';
+            names.extend(text.split("CARGO_BURST_").skip(1).map(|rest| {
+                let end = rest.find(|byte| !is_of_name(byte)).unwrap_or(rest.len());
+                format!("CARGO_BURST_{}", &rest[..end])
+            }));
+        }
+    }
+}
+
+#[test]
+fn the_variables_that_the_sources_name_are_known() {
+    let mut names = Vec::new();
+    names_in_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
+    assert!(names.contains(&"CARGO_BURST_GRACE_SECS".to_owned()), "{names:?}");
+    let of_settings = keys().iter().map(|key| key.variable);
+    let known: Vec<&str> =
+        of_settings.chain(OTHER_VARIABLES.iter().map(|other| other.name)).collect();
+    names.retain(|name| !known.contains(&name.as_str()) && name != "CARGO_BURST_A_KEY");
+    assert_eq!(names, [""; 0]);
 }

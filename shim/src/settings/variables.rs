@@ -15,32 +15,30 @@ const PREFIX: &str = "CARGO_BURST_";
 
 /// A variable that is not a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Variable {
+pub(super) struct Variable {
     /// Its name.
-    pub name: &'static str,
-    /// Its meaning.
-    pub meaning: &'static str,
+    pub(super) name: &'static str,
+    /// Its meaning, in one line.
+    pub(super) meaning: &'static str,
 }
 
 /// All variables that are not settings.
-pub const OTHER_VARIABLES: [Variable; 4] = [
+pub(super) const OTHER_VARIABLES: [Variable; 4] = [
     Variable {
         name: "CARGO_BURST_LOG",
-        meaning: "filter of the logs of agent and keeper, as in RUST_LOG; they are told when \
-                  they are started",
+        meaning: "filter of the logs of agent and keeper, like RUST_LOG; read when they start",
     },
     Variable {
         name: "CARGO_BURST_INSIDE",
-        meaning: "set by the agent for cargo and every program that cargo starts: cargo-burst \
-                  then runs plain cargo",
+        meaning: "set by the agent inside a run; cargo-burst then runs plain cargo",
     },
     Variable {
         name: "CARGO_BURST_GRACE_SECS",
-        meaning: "for tests: seconds without a sign of the client after which its run is ended",
+        meaning: "for tests: seconds after which the run of a lost client is ended",
     },
     Variable {
         name: "CARGO_BURST_DEAD_MAN_SECS",
-        meaning: "for tests: seconds beyond its lease after which a server deletes itself",
+        meaning: "for tests: seconds after the end of its lease until a server deletes itself",
     },
 ];
 
