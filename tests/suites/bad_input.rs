@@ -69,7 +69,7 @@ fn a_missing_cargo_is_named() {
 /// Runs the program as a user who may not read everything. The toolchain, which
 /// that user may be unable to reach, is mounted into the sandbox; the mount ends
 /// with the processes that see it.
-fn as_nobody(sandbox: &Sandbox, command: &Command) -> Command {
+pub(crate) fn as_nobody(sandbox: &Sandbox, command: &Command) -> Command {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
     let sysroot = String::from_utf8(sysroot.stdout).unwrap();
     let toolchain = sandbox.path().join("toolchain");

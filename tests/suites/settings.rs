@@ -1,8 +1,10 @@
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use burst_tests::Sandbox;
 
+use crate::bad_input::as_nobody;
 use crate::sandbox;
 
 /// A text with `SANDBOX` for the path of the sandbox.
@@ -192,6 +194,34 @@ fn wrong_files_are_refused_with_file_and_line() {
 }
 
 #[test]
+fn a_user_config_that_cannot_be_read_is_named() {
+    if burst_tests::lacks(&["unshare", "setpriv"]) {
+        return;
+    }
+    if !burst_tests::is_root() {
+        return burst_tests::skip("needs root, to become a user who may not read a file");
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let config = || {
+        let command = project.command("config");
+        burst_tests::ended(as_nobody(&sandbox, &command).output().unwrap())
+    };
+    assert_eq!(config().stdout, BUILT_IN);
+    sandbox.settings("volume_gb = 77\n");
+    let file = sandbox.path().join("config/cargo-burst/config.toml");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = config();
+    assert_eq!(
+        placed(&ended.stderr, &sandbox),
+        "error: cannot read the settings in `SANDBOX/config/cargo-burst/config.toml`\n\
+         caused by: Permission denied (os error 13)\n\
+         hint: make `SANDBOX/config/cargo-burst/config.toml` readable for your user\n"
+    );
+    assert_eq!((ended.stdout.as_str(), ended.code), ("", Some(111)));
+}
+
+#[test]
 fn wrong_variables_are_refused_with_their_name() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
@@ -223,7 +253,7 @@ fn wrong_variables_are_refused_with_their_name() {
 }
 
 #[test]
-fn excludes_and_unexclude_work() {
+fn files_are_left_out_by_extra_excludes_and_sent_by_unexclude() {
     let sandbox = sandbox();
     sandbox.settings("extra_excludes = ['user-*']\n");
     let project = sandbox.hello("app");
@@ -249,7 +279,7 @@ fn large_untracked_files_are_asked_about_once() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     project.write("data/big.bin", vec![7; 11 << 20]);
-    // Not on a terminal: named, not asked, sent.
+    // Without a terminal there is no question: the file is named and sent.
     let ended = project.ok("check");
     assert!(ended.stderr.contains("data/big.bin (12 MB)"), "{}", ended.stderr);
     assert!(!project.has(".config"));
@@ -268,7 +298,7 @@ fn large_untracked_files_are_asked_about_once() {
 }
 
 #[test]
-fn nothing_of_the_environment_is_sent_unless_named() {
+fn variables_are_sent_only_if_they_are_named() {
     let sandbox = sandbox();
     sandbox.settings("forward_env = ['STANDING', 'UNSET', 'HOME']\n");
     let project = sandbox.hello("app");
@@ -287,7 +317,7 @@ fn nothing_of_the_environment_is_sent_unless_named() {
 }
 
 #[test]
-fn what_git_tracks_is_sent_though_a_pattern_ignores_it() {
+fn tracked_files_are_sent_although_a_pattern_ignores_them() {
     if burst_tests::lacks(&["git"]) {
         return;
     }
@@ -316,7 +346,7 @@ fn what_git_tracks_is_sent_though_a_pattern_ignores_it() {
 }
 
 #[test]
-fn a_sync_that_would_empty_the_tree_stops() {
+fn a_sync_that_would_delete_all_sources_is_refused() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     project.ok("sync");
