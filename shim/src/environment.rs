@@ -22,9 +22,9 @@ pub(crate) fn text(name: &str) -> Option<String> {
     variable(name).and_then(|value| value.into_string().ok())
 }
 
-/// The names of all variables that are Unicode.
-pub(crate) fn names() -> Vec<String> {
-    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+/// All variables.
+pub(crate) fn all() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
 }
 
 /// The cargo to call: `CARGO`, which cargo sets for its subcommands, else `cargo`.

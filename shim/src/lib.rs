@@ -152,7 +152,9 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Error> {
             commands::audit(&context, rate).map(|()| Ending::Exited(0))
         }
         Wanted::Config { defaults } => {
-            commands::config(terminal, &directories, defaults).map(|()| Ending::Exited(0))
+            let context =
+                Context { terminal, runtime: &handle, directories: &directories, json: false };
+            commands::config(&context, defaults).map(|()| Ending::Exited(0))
         }
         Wanted::Text { .. } => Ok(Ending::Exited(0)),
     };

@@ -64,7 +64,7 @@ fn a_missing_cargo_is_named() {
 /// Runs the program as a user who may not read everything. The toolchain, which
 /// that user may be unable to reach, is mounted into the sandbox; the mount ends
 /// with the processes that see it.
-fn as_nobody(sandbox: &Sandbox, command: &Command) -> Command {
+pub(crate) fn as_nobody(sandbox: &Sandbox, command: &Command) -> Command {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
     let sysroot = String::from_utf8(sysroot.stdout).unwrap();
     let toolchain = sandbox.path().join("toolchain");
@@ -188,7 +188,7 @@ fn a_path_of_4000_bytes_arrives_or_is_named() {
     fs::create_dir_all(project.root.join(&deep)).unwrap();
     let found = project.burst("build");
     assert_explained(&found, 112, "the workspace cannot be sent", "shorten or rename the path");
-    assert!(found.stderr.contains("nested deeper than 255"), "{}", found.stderr);
+    assert!(found.stderr.contains("nested more than 255 levels deep"), "{}", found.stderr);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of the shim from top to bottom: a room may name those below it, never one
 /// above it. Rooms in one row do not know each other.
-const ROOMS: [&[&str]; 16] = [
+const ROOMS: [&[&str]; 17] = [
     &["main"],
     &["lib"],
     &["cli"],
@@ -176,7 +176,7 @@ fn targets(source: &str, own: &str, modules: &BTreeSet<Module>) -> BTreeSet<Modu
 fn without_reexports(code: &str) -> String {
     let mut kept = String::new();
     let mut rest = code;
-    while let Some(at) = ["pub use ", "pub(crate) use ", "pub(super) use "]
+    while let Some(at) = ["pub use ", "pub(crate) use ", "pub(super) use ", "pub(in "]
         .iter()
         .filter_map(|start| rest.find(start))
         .min()

@@ -1,13 +1,41 @@
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use burst_tests::Sandbox;
+
+use crate::bad_input::as_nobody;
 use crate::sandbox;
 
+/// A text with `SANDBOX` for the path of the sandbox.
+fn placed(text: &str, sandbox: &Sandbox) -> String {
+    text.replace(sandbox.path().to_str().unwrap(), "SANDBOX")
+}
+
+/// What `config` prints where nothing is set.
+const BUILT_IN: &str = "\
+# hetzner_token is not set
+hetzner_endpoint = \"https://api.hetzner.cloud/v1\"  # default
+region = [\"hel1\", \"fsn1\", \"nbg1\"]  # default
+server_type = [\"ccx63\"]  # default
+keep_alive_secs = 300  # default
+keep_paid_hour = true  # default
+volume_keep_alive_secs = 3600  # default
+volume_gb = 200  # default
+dead_man_switch = false  # default
+# monthly_budget is not set
+forward_env = []  # default
+extra_excludes = []  # default
+unexclude = []  # default
+compression = \"auto\"  # default
+";
+
 #[test]
-fn what_holds_is_shown_with_its_origin() {
+fn config_shows_each_value_with_its_origins() {
     let sandbox = sandbox();
-    sandbox.settings("volume_gb = 77\nforward_env = ['A']\n");
     let project = sandbox.hello("app");
+    assert_eq!(project.ok("config").stdout, BUILT_IN);
+    sandbox.settings("volume_gb = 77\nforward_env = ['A']\nmonthly_budget = 40\n");
     project.write(".config/cargo-burst.toml", "server_type = 'cpx62'\nforward_env = ['B']\n");
     let shown = burst_tests::ended(
         project
@@ -16,41 +44,216 @@ fn what_holds_is_shown_with_its_origin() {
             .env("HCLOUD_TOKEN", "very-secret")
             .output()
             .unwrap(),
-    )
-    .stdout;
-    for line in [
-        "volume_gb = 77  # ",
-        "server_type = [\"cpx62\"]  # ",
-        "keep_alive_secs = 9  # environment, CARGO_BURST_KEEP_ALIVE_SECS",
-        "volume_keep_alive_secs = 3600  # default",
-        "forward_env = [\"A\", \"B\"]  # ",
-    ] {
-        assert!(shown.contains(line), "{line}: {shown}");
-    }
-    assert!(!shown.contains("very-secret"));
-    assert!(project.ok("config --defaults").stdout.contains("# Seconds that an idle server"));
+    );
+    let user = "SANDBOX/config/cargo-burst/config.toml";
+    let file = "SANDBOX/app/.config/cargo-burst.toml";
+    assert_eq!(
+        placed(&shown.stdout, &sandbox),
+        format!(
+            "hetzner_token = \"(set, not shown)\"  # environment variable HCLOUD_TOKEN\n\
+             hetzner_endpoint = \"https://api.hetzner.cloud/v1\"  # default\n\
+             region = [\"hel1\", \"fsn1\", \"nbg1\"]  # default\n\
+             server_type = [\"cpx62\"]  # {file}\n\
+             keep_alive_secs = 9  # environment variable CARGO_BURST_KEEP_ALIVE_SECS\n\
+             keep_paid_hour = true  # default\n\
+             volume_keep_alive_secs = 3600  # default\n\
+             volume_gb = 77  # {user}\n\
+             dead_man_switch = false  # default\n\
+             monthly_budget = 40.0  # {user}\n\
+             forward_env = [\"A\", \"B\"]  # {user}; {file}\n\
+             extra_excludes = []  # default\n\
+             unexclude = []  # default\n\
+             compression = \"auto\"  # default\n"
+        )
+    );
+    assert_eq!((shown.stderr.as_str(), shown.code), ("", Some(0)));
 }
 
 #[test]
-fn wrong_settings_say_where_and_what() {
+fn config_needs_no_workspace() {
+    let sandbox = sandbox();
+    let shown =
+        burst_tests::ended(sandbox.burst_command(sandbox.path(), "config").output().unwrap());
+    assert_eq!(shown.stdout, BUILT_IN);
+    assert_eq!((shown.stderr.as_str(), shown.code), ("", Some(0)));
+}
+
+#[test]
+fn config_warns_where_cargo_cannot_read_the_workspace() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
-    project.write(".config/cargo-burst.toml", "\n\nforward_envs = ['A']\n");
-    let ended = project.burst("build");
-    assert_eq!(ended.code, Some(111));
-    assert!(ended.stderr.contains("error: the settings cannot be used"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("cargo-burst.toml, line 3: unknown key `forward_envs`"));
-    assert!(ended.stderr.contains("hint: did you mean `forward_env`?"), "{}", ended.stderr);
-    project.write(".config/cargo-burst.toml", "hetzner_token = 'secret-in-git'\n");
-    let ended = project.burst("build");
-    assert_eq!(ended.code, Some(111));
-    assert!(ended.stderr.contains("line 1: `hetzner_token` does not belong"), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("secret-in-git"), "{}", ended.stderr);
+    project.write(".config/cargo-burst.toml", "volume_gb = 77\n");
+    project.write("Cargo.toml", "[package\n");
+    let shown = project.ok("config");
+    let mut cargo = sandbox.command("cargo", &project.root);
+    let cargo = burst_tests::ended(
+        cargo.args(["metadata", "--no-deps", "--format-version", "1"]).output().unwrap(),
+    );
+    assert_eq!(shown.stdout, BUILT_IN);
+    assert_eq!(
+        shown.stderr,
+        format!(
+            "warning: the project file was not read: cargo cannot read this workspace\n{}",
+            cargo.stderr
+        )
+    );
+}
+
+#[test]
+fn config_works_in_a_deleted_directory() {
+    let sandbox = sandbox();
+    let directory = sandbox.path().join("deleted");
+    std::fs::create_dir(&directory).unwrap();
+    let inner = sandbox.burst_command(&directory, "config");
+    let mut outer = sandbox.command("sh", &directory);
+    outer.args(["-c", "rmdir \"$PWD\" && exec \"$@\"", "sh"]).arg(inner.get_program());
+    burst_tests::carry_over(&mut outer, &inner);
+    let shown = burst_tests::ended(outer.output().unwrap());
+    assert_eq!(shown.stdout, BUILT_IN);
+    assert_eq!(
+        shown.stderr,
+        "warning: the project file was not read: the current directory cannot be found: No such \
+         file or directory (os error 2)\n"
+    );
+    assert_eq!(shown.code, Some(0));
+}
+
+/// Key, default and variable of each row of the table of settings in the README: the rows
+/// with four cells whose third is one of our variables.
+fn rows_of_readme() -> Vec<[String; 3]> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let plain = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    let rows = text.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.strip_prefix("| `")?.split('|').collect();
+        let [key, default, variable, _, ""] = cells[..] else { return None };
+        let is_variable =
+            variable.trim().starts_with("`CARGO_BURST_") || variable.trim().starts_with("`HCLOUD_");
+        is_variable.then(|| [plain(key), plain(default), plain(variable)])
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_table_in_the_readme_has_the_keys_defaults_and_variables() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let documentation = project.ok("config --defaults").stdout;
+    // One paragraph a setting; its last line is the default, or in a comment an example.
+    let documented = documentation.split("\n\n").skip(1).filter_map(|paragraph| {
+        let variable = paragraph.lines().find_map(|line| line.strip_prefix("# Variable: "))?;
+        let (key, _) = paragraph.lines().last()?.trim_start_matches("# ").split_once(" = ")?;
+        Some((key.to_owned(), variable.to_owned()))
+    });
+    let documented: Vec<_> = documented.collect();
+    let rows = rows_of_readme();
+    let named = rows.iter().map(|[key, _, variable]| (key.clone(), variable.clone()));
+    assert_eq!(named.collect::<Vec<_>>(), documented);
+    // As a user config, the defaults of the table give the built-in values.
+    let set = rows.iter().filter(|[_, default, _]| !default.is_empty());
+    let settings: String = set.map(|[key, default, _]| format!("{key} = {default}\n")).collect();
+    sandbox.settings(&settings);
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split("  # ").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(values(&project.ok("config").stdout), values(BUILT_IN));
+}
+
+#[test]
+fn wrong_files_are_refused_with_file_and_line() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let general = "`cargo burst config --defaults` shows every setting with its type and default";
+    for (text, error, hint) in [
+        (
+            "\n\nforward_envs = ['A']\n",
+            ":3: unknown key `forward_envs`",
+            "did you mean `forward_env`?",
+        ),
+        ("volume_gb = 5\n", ":1: `volume_gb` must be between 10 and 10240 (got 5)", general),
+        ("region = []\n", ":1: `region` must not be empty", general),
+        ("\n[hetzner\n", ":2: unclosed table, expected `]`", general),
+        (
+            "hetzner_token = 'secret-in-git'\n",
+            ":1: `hetzner_token` is not allowed in a project file, only in your user config",
+            "move it to your user config (usually ~/.config/cargo-burst/config.toml) or set \
+             `HCLOUD_TOKEN`; revoke the token if it was committed",
+        ),
+    ] {
+        project.write(".config/cargo-burst.toml", text);
+        for command in ["build", "config"] {
+            let ended = project.burst(command);
+            assert_eq!(
+                placed(&ended.stderr, &sandbox),
+                format!("error: SANDBOX/app/.config/cargo-burst.toml{error}\nhint: {hint}\n")
+            );
+            assert_eq!((ended.stdout.as_str(), ended.code), ("", Some(111)));
+        }
+    }
     assert_eq!(sandbox.agent(), None, "nothing is started for wrong settings");
 }
 
 #[test]
-fn excludes_and_unexclude_work() {
+fn a_user_config_that_cannot_be_read_is_named() {
+    if burst_tests::lacks(&["unshare", "setpriv"]) {
+        return;
+    }
+    if !burst_tests::is_root() {
+        return burst_tests::skip("needs root, to become a user who may not read a file");
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let config = || {
+        let command = project.command("config");
+        burst_tests::ended(as_nobody(&sandbox, &command).output().unwrap())
+    };
+    assert_eq!(config().stdout, BUILT_IN);
+    sandbox.settings("volume_gb = 77\n");
+    let file = sandbox.path().join("config/cargo-burst/config.toml");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = config();
+    assert_eq!(
+        placed(&ended.stderr, &sandbox),
+        "error: cannot read the settings in `SANDBOX/config/cargo-burst/config.toml`\n\
+         caused by: Permission denied (os error 13)\n\
+         hint: make `SANDBOX/config/cargo-burst/config.toml` readable for your user\n"
+    );
+    assert_eq!((ended.stdout.as_str(), ended.code), ("", Some(111)));
+}
+
+#[test]
+fn wrong_variables_are_refused_with_their_name() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let general = "`cargo burst config --defaults` shows every setting with its type and default";
+    for (name, value, error, hint) in [
+        (
+            "CARGO_BURST_VOLUM_GB",
+            &b"50"[..],
+            "unknown environment variable `CARGO_BURST_VOLUM_GB`",
+            "did you mean `CARGO_BURST_VOLUME_GB`?",
+        ),
+        (
+            "CARGO_BURST_VOLUME_GB",
+            b"5",
+            "`CARGO_BURST_VOLUME_GB` must be between 10 and 10240 (got 5)",
+            general,
+        ),
+        ("CARGO_BURST_REGION", b"h\xff", "`CARGO_BURST_REGION` is not valid UTF-8", general),
+    ] {
+        let mut command = project.command("build");
+        let ended =
+            burst_tests::ended(command.env(name, OsStr::from_bytes(value)).output().unwrap());
+        assert_eq!(ended.stderr, format!("error: {error}\nhint: {hint}\n"));
+        assert_eq!((ended.stdout.as_str(), ended.code), ("", Some(111)));
+    }
+    assert_eq!(sandbox.agent(), None, "nothing is started for wrong settings");
+}
+
+#[test]
+fn files_are_left_out_by_extra_excludes_and_sent_by_unexclude() {
     let sandbox = sandbox();
     sandbox.settings("extra_excludes = ['user-*']\n");
     let project = sandbox.hello("app");
@@ -64,7 +267,11 @@ fn excludes_and_unexclude_work() {
     project.write("src/main.rs", "fn main() {\n    for file in [\"user-a\", \"project-a\", \".git/HEAD\", \".idea/x\", \"node_modules/x\", \"seen\"] {\n        print!(\"{} \", std::path::Path::new(file).exists());\n    }\n}\n");
     let ended = project.ok("run -q");
     assert_eq!(ended.stdout, "false false true false false true ");
-    assert!(ended.stderr.contains("unexclude = \"tarrget/\" matches none"), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr,
+        "warning: `unexclude` contains \"tarrget/\", which is not a default exclude (target/ .git/ \
+         node_modules/ .direnv/ .vscode/ .idea/ *.swp .DS_Store)\n"
+    );
 }
 
 #[test]
@@ -72,7 +279,7 @@ fn large_untracked_files_are_asked_about_once() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     project.write("data/big.bin", vec![7; 11 << 20]);
-    // Not on a terminal: named, not asked, sent.
+    // Without a terminal there is no question: the file is named and sent.
     let ended = project.ok("check");
     assert!(ended.stderr.contains("data/big.bin (12 MB)"), "{}", ended.stderr);
     assert!(!project.has(".config"));
@@ -91,7 +298,7 @@ fn large_untracked_files_are_asked_about_once() {
 }
 
 #[test]
-fn nothing_of_the_environment_is_sent_unless_named() {
+fn variables_are_sent_only_if_they_are_named() {
     let sandbox = sandbox();
     sandbox.settings("forward_env = ['STANDING', 'UNSET', 'HOME']\n");
     let project = sandbox.hello("app");
@@ -101,16 +308,19 @@ fn nothing_of_the_environment_is_sent_unless_named() {
             .command("run -q --env STANDING=flag")
             .env("A_SECRET", "x")
             .env("STANDING", "local")
-            .env("CARGO_BURST_VOLUME_GB", "5")
+            .env("CARGO_BURST_VOLUME_GB", "50")
             .output()
             .unwrap(),
     );
     assert_eq!(ended.stdout, "CARGO_BURST_INSIDE\nOk(\"flag\")\n");
-    assert!(ended.stderr.contains("HOME is not forwarded"), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr,
+        "warning: HOME is not forwarded: the agent needs a value of its own\n"
+    );
 }
 
 #[test]
-fn what_git_tracks_is_sent_though_a_pattern_ignores_it() {
+fn tracked_files_are_sent_although_a_pattern_ignores_them() {
     if burst_tests::lacks(&["git"]) {
         return;
     }
@@ -139,22 +349,19 @@ fn what_git_tracks_is_sent_though_a_pattern_ignores_it() {
 }
 
 #[test]
-fn a_sync_that_would_empty_the_tree_stops() {
+fn a_sync_that_would_delete_all_sources_is_refused() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     project.ok("sync");
     project.write(".config/cargo-burst.toml", "extra_excludes = ['*']\n");
     let ended = project.burst("build");
-    assert_eq!(ended.code, Some(112), "{ended:?}");
-    assert!(
-        ended.stderr.contains("error: this sync would delete all 2 source files"),
-        "{}",
-        ended.stderr
+    assert_eq!(
+        ended.stderr,
+        "error: this sync would delete all 2 source files of the project\n\
+         caused by: the scan here found no source file of the project\n\
+         hint: check that the files of the workspace exist and are not all excluded; the agent \
+         deleted nothing. If this is intended, run `cargo burst down --with-volumes` first\n"
     );
-    assert!(
-        ended.stderr.contains("hint: check that the files of the workspace exist"),
-        "{}",
-        ended.stderr
-    );
+    assert_eq!(ended.code, Some(112));
     assert!(sandbox.agent_tree(&project.root).join("src/main.rs").exists());
 }

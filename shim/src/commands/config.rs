@@ -1,34 +1,186 @@
-//! `cargo burst config`: the effective settings and their origins.
+//! `cargo burst config`: the value of every setting and its origin.
+//!
+//! It needs no workspace. Where cargo cannot read the workspace at hand, the project file
+//! is not read, and a warning says so.
+//!
+//! With `--json` it prints an array of objects, one a setting, in the order of the
+//! documentation:
+//!
+//! ```json
+//! {
+//!   "key": "volume_gb",
+//!   "value": 50,
+//!   "origins": [{ "kind": "project", "path": "/home/me/app/.config/cargo-burst.toml" }]
+//! }
+//! ```
+//!
+//! - `value`: a string, an array of strings, a number or a boolean as in a settings file;
+//!   null if the setting is unset. A secret has no `value` but `"set": true` or
+//!   `"set": false`.
+//! - `origins`: lowest layer first; empty if the setting is unset, more than one only for
+//!   lists that add up. `kind` is `default`, `user` or `project` (with `path`), or
+//!   `environment` (with `variable`).
+//!
+//! With `--defaults` only the defaults are shown: as a documented settings file, or with
+//! `--json` in the same form.
 
-use crate::directories::Directories;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::context::Context;
 use crate::environment;
-use crate::error::Error;
-use crate::settings::{DEFAULTS, Settings};
+use crate::error::{Error, ErrorKind};
+use crate::settings::{self, Effective, Origin, Settings, Shown};
 use crate::terminal::Terminal;
+use crate::workspace::Workspace;
 
-/// `cargo burst config`.
-pub(crate) fn config(
-    terminal: &Terminal,
-    directories: &Directories,
-    defaults: bool,
-) -> Result<(), Error> {
-    if defaults {
-        return terminal.result(DEFAULTS);
+/// `cargo burst config`. `defaults` leaves files and environment out.
+pub(crate) fn config(context: &Context<'_>, defaults: bool) -> Result<(), Error> {
+    if defaults && !context.json {
+        return context.print(&settings::documentation());
     }
-    let workspace = std::env::current_dir()
-        .ok()
-        .and_then(|directory| crate::workspace::Workspace::find(&directory, &[]).ok());
-    let root = workspace.as_ref().map(|workspace| workspace.root.as_path());
-    let settings = Settings::load(&directories.config_home, root, environment::text)?;
-    let mut text = String::new();
-    for effective in &settings.effective {
-        let origins: Vec<String> = effective.origins.iter().map(ToString::to_string).collect();
-        text.push_str(&format!(
-            "{} = {}  # {}\n",
-            effective.key,
-            effective.shown,
-            origins.join("; ")
-        ));
+    let effective = if defaults {
+        settings::defaults()
+    } else {
+        let root = workspace_root(context.terminal);
+        let config_home = &context.directories.config_home;
+        let settings = Settings::load(config_home, root.as_deref(), environment::all())?;
+        settings.effective().to_vec()
+    };
+    if context.json {
+        let all: Vec<Value> = effective.iter().map(as_json).collect();
+        return context.print_json(&Value::Array(all));
     }
-    terminal.result(&text)
+    let lines: Vec<String> = effective.iter().map(as_line).collect();
+    context.print(&lines.concat())
+}
+
+/// The root of the workspace at hand. Warns where there is a manifest, but cargo cannot
+/// read it.
+fn workspace_root(terminal: &Terminal) -> Option<PathBuf> {
+    let directory = match std::env::current_dir() {
+        Ok(directory) => directory,
+        Err(error) => {
+            terminal.warn(&format!(
+                "the project file was not read: the current directory cannot be found: {error}"
+            ));
+            return None;
+        }
+    };
+    match Workspace::find(&directory, &[]) {
+        Ok(workspace) => Some(workspace.root),
+        Err(error) => {
+            if directory.ancestors().any(|above| above.join("Cargo.toml").exists()) {
+                terminal.warn(&format!("the project file was not read: {}", reason(&error)));
+            }
+            None
+        }
+    }
+}
+
+/// The reason in one text: for a workspace that cargo refuses, cargo's own message.
+fn reason(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::Cargo => {
+            format!("cargo cannot read this workspace\n{}", error.to_string().trim_end())
+        }
+        _ => error.one_line(),
+    }
+}
+
+fn as_line(Effective { key, shown, origins }: &Effective) -> String {
+    let origins: Vec<String> = origins.iter().map(ToString::to_string).collect();
+    let origins = origins.join("; ");
+    match shown {
+        Shown::Unset { .. } => format!("# {key} is not set\n"),
+        Shown::Hidden => format!("{key} = \"(set, not shown)\"  # {origins}\n"),
+        Shown::Value(value) => format!("{key} = {value}  # {origins}\n"),
+    }
+}
+
+fn as_json(Effective { key, shown, origins }: &Effective) -> Value {
+    let origins: Vec<Value> = origins.iter().map(origin_as_json).collect();
+    match shown {
+        Shown::Hidden => json!({ "key": key, "set": true, "origins": origins }),
+        Shown::Unset { secret: true, .. } => {
+            json!({ "key": key, "set": false, "origins": origins })
+        }
+        Shown::Unset { .. } => json!({ "key": key, "value": null, "origins": origins }),
+        Shown::Value(value) => json!({ "key": key, "value": value, "origins": origins }),
+    }
+}
+
+fn origin_as_json(origin: &Origin) -> Value {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    match origin {
+        Origin::Default => json!({ "kind": "default" }),
+        Origin::User(path) => json!({ "kind": "user", "path": text(path) }),
+        Origin::Project(path) => json!({ "kind": "project", "path": text(path) }),
+        Origin::Environment(name) => json!({ "kind": "environment", "variable": name }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effective(shown: Shown, origins: Vec<Origin>) -> Effective {
+        Effective { key: "a_key", shown, origins }
+    }
+
+    #[test]
+    fn lines_are_toml_with_origins() {
+        let list = toml::Value::from(vec!["A", "B"]);
+        let origins = vec![
+            Origin::User("/home/me/config.toml".into()),
+            Origin::Project("/app/.config/cargo-burst.toml".into()),
+            Origin::Environment("CARGO_BURST_A_KEY"),
+        ];
+        assert_eq!(
+            as_line(&effective(Shown::Value(list), origins)),
+            "a_key = [\"A\", \"B\"]  # /home/me/config.toml; /app/.config/cargo-burst.toml; \
+             environment variable CARGO_BURST_A_KEY\n"
+        );
+        assert_eq!(
+            as_line(&effective(Shown::Hidden, vec![Origin::Environment("HCLOUD_TOKEN")])),
+            "a_key = \"(set, not shown)\"  # environment variable HCLOUD_TOKEN\n"
+        );
+        let unset = Shown::Unset { example: "40", secret: false };
+        assert_eq!(as_line(&effective(unset, vec![])), "# a_key is not set\n");
+    }
+
+    #[test]
+    fn json_has_the_documented_keys() {
+        let origins = vec![
+            Origin::Default,
+            Origin::User("/u".into()),
+            Origin::Project("/p".into()),
+            Origin::Environment("V"),
+        ];
+        let whole = Shown::Value(toml::Value::from(50));
+        assert_eq!(
+            as_json(&effective(whole, origins)),
+            json!({ "key": "a_key", "value": 50, "origins": [
+                { "kind": "default" },
+                { "kind": "user", "path": "/u" },
+                { "kind": "project", "path": "/p" },
+                { "kind": "environment", "variable": "V" },
+            ] })
+        );
+        let secret = Shown::Unset { example: "", secret: true };
+        assert_eq!(
+            as_json(&effective(Shown::Hidden, vec![])),
+            json!({ "key": "a_key", "set": true, "origins": [] })
+        );
+        assert_eq!(
+            as_json(&effective(secret, vec![])),
+            json!({ "key": "a_key", "set": false, "origins": [] })
+        );
+        let unset = Shown::Unset { example: "40", secret: false };
+        assert_eq!(
+            as_json(&effective(unset, vec![])),
+            json!({ "key": "a_key", "value": null, "origins": [] })
+        );
+    }
 }

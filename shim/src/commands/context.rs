@@ -30,7 +30,7 @@ impl Context<'_> {
     /// What the API is called with; `None` without a token.
     pub(super) fn credentials(&self) -> Result<Option<Credentials>, Error> {
         let config_home = &self.directories.config_home;
-        let settings = Settings::load(config_home, None, environment::text)?;
+        let settings = Settings::load(config_home, None, environment::all())?;
         Ok(remote::credentials(&settings))
     }
 

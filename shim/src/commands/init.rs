@@ -14,8 +14,8 @@ use super::context::Context;
 use crate::directories::unusable;
 use crate::environment;
 use crate::error::{Error, ErrorKind};
-use crate::hetzner::error::{NEW_TOKEN, api};
-use crate::settings::{Settings, user_file};
+use crate::hetzner::error::api;
+use crate::settings::{Settings, parse_token, user_file};
 use crate::terminal::{can_ask, unwritable};
 
 /// What was chosen on the command line.
@@ -29,10 +29,9 @@ pub(crate) struct Choice {
 
 /// `cargo burst init`.
 pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> {
-    let settings = Settings::load(&context.directories.config_home, None, |name| {
-        // The token that is set would hide the one that is asked for.
-        (name != "HCLOUD_TOKEN").then(|| environment::text(name)).flatten()
-    })?;
+    // A token in the environment would hide the one that is asked for.
+    let variables = environment::all().filter(|(name, _)| name != "HCLOUD_TOKEN");
+    let settings = Settings::load(&context.directories.config_home, None, variables)?;
     let token = ask_for_token(context)?;
     let types = context.runtime.block_on(check(&settings.hetzner_endpoint, &token))?;
     let regions = if choice.region.is_empty() { &settings.region } else { &choice.region };
@@ -75,10 +74,7 @@ fn ask_for_token(context: &Context<'_>) -> Result<Token, Error> {
         std::io::stdin().lock().read_line(&mut line).map(|_| line)
     };
     let text = text.map_err(|source| unwritable(&source))?;
-    Token::parse(&text).map_err(|source| {
-        Error::new(ErrorKind::Token, "the input is not a Hetzner API token", NEW_TOKEN)
-            .caused_by(&source)
-    })
+    parse_token(&text, "the input")
 }
 
 /// Whether the token may look and write; then what can be ordered, cheapest first.

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use burst_protocol::ByteBuf;
 
 use crate::environment;
-use crate::settings::Settings;
+use crate::settings;
 use crate::terminal::Terminal;
 
 /// The variables that an agent on this machine uses in place of its own.
@@ -33,7 +33,7 @@ pub(crate) fn forwarded(
     });
     let mut sent: Vec<(ByteBuf, ByteBuf)> = Vec::new();
     for (name, value) in standing.chain(flags) {
-        if !Settings::forwardable([name]).1.is_empty() {
+        if !settings::is_forwardable(name) {
             terminal.warn(&format!("{name} is not forwarded: the agent needs a value of its own"));
             continue;
         }

@@ -56,5 +56,5 @@ impl Prepared {
 
 /// The settings that hold in a workspace.
 pub(super) fn load_settings(directories: &Directories, root: &Path) -> Result<Settings, Error> {
-    Ok(Settings::load(&directories.config_home, Some(root), environment::text)?)
+    Settings::load(&directories.config_home, Some(root), environment::all())
 }

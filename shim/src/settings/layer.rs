@@ -1,209 +1,180 @@
-//! One layer of settings: a file, or the environment. Its text becomes values of
-//! the right kinds here, or an error that names file, line and key.
+//! Layers of settings: a file, or an environment variable. A layer holds values as they
+//! are written, under known keys; their kinds check them when they are resolved.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::SettingsError;
-use super::key::{KEYS, Key, Kind, find, nearest};
-
-/// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The built-in defaults.
-    Default,
-    /// The user's own file.
-    User(PathBuf),
-    /// The project's file.
-    Project(PathBuf),
-    /// An environment variable.
-    Environment(&'static str),
-    /// The command line.
-    CommandLine,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => formatter.write_str("default"),
-            Self::User(path) | Self::Project(path) => write!(formatter, "{}", path.display()),
-            Self::Environment(name) => write!(formatter, "environment, {name}"),
-            Self::CommandLine => formatter.write_str("command line"),
-        }
-    }
-}
-
-/// A value of the right kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// Of [`Kind::Text`] and [`Kind::Secret`].
-    Text(String),
-    /// Of [`Kind::Texts`].
-    Texts(Vec<String>),
-    /// Of [`Kind::Number`].
-    Number(u64),
-    /// Of [`Kind::Flag`].
-    Flag(bool),
-    /// Of [`Kind::Amount`], as it was written.
-    Amount(String),
-}
+use super::error::{invalid, nearest};
+use super::key::{Key, Scope};
+use super::origin::{Origin, Raw, Subject};
+use super::variables::check_names;
+use crate::error::Error;
 
 /// The values of one source.
 #[derive(Clone, Debug)]
-pub struct Layer {
-    /// Where from.
-    pub origin: Origin,
-    /// What, by key.
-    pub values: BTreeMap<&'static str, Value>,
+pub(super) struct Layer<'t> {
+    /// The source.
+    pub(super) origin: Origin,
+    /// The values by the names of their keys.
+    pub(super) values: BTreeMap<&'static str, (Subject, Raw<'t>)>,
 }
 
-impl Layer {
+/// A settings file as it is on disk.
+#[derive(Debug)]
+pub(super) struct File {
+    /// Its text.
+    text: String,
+    /// Its permission bits.
+    mode: u32,
+}
+
+impl File {
     /// Reads a file; none if there is none.
-    pub fn file(origin: Origin, path: &Path) -> Result<Option<Self>, SettingsError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                let layer = Self::parse(origin, path, &text)?;
-                layer.check_privacy(path)?;
-                Ok(Some(layer))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(SettingsError::Unreadable { path: path.to_owned(), source }),
-        }
-    }
-
-    /// A file with a secret must be its owner's alone.
-    fn check_privacy(&self, path: &Path) -> Result<(), SettingsError> {
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
         use std::os::unix::fs::MetadataExt;
-        const OTHERS: u32 = 0o077;
-        let is_secret = |name: &&str| find(name).is_some_and(|key| key.kind == Kind::Secret);
-        let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
-        if self.values.keys().any(is_secret)
-            && std::fs::metadata(path).map_err(unreadable)?.mode() & OTHERS != 0
-        {
-            return Err(SettingsError::ReadableByOthers { path: path.to_owned() });
-        }
-        Ok(())
+        let read = || -> io::Result<(Vec<u8>, u32)> {
+            let mut file = std::fs::File::open(path)?;
+            let mode = file.metadata()?.mode();
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok((bytes, mode))
+        };
+        let name = path.display();
+        let (bytes, mode) = match read() {
+            Ok(read) => read,
+            Err(error) => {
+                let unreadable = invalid(format!("cannot read the settings in `{name}`"));
+                return match error.kind() {
+                    ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
+                    ErrorKind::IsADirectory => {
+                        Err(invalid(format!("`{name}` is a directory, not a settings file"))
+                            .with_hint(format!("rename or remove `{name}`")))
+                    }
+                    ErrorKind::PermissionDenied => Err(unreadable
+                        .caused_by(&error)
+                        .with_hint(format!("make `{name}` readable for your user"))),
+                    _ => Err(unreadable
+                        .caused_by(&error)
+                        .with_hint(format!("check the file system that holds `{name}`"))),
+                };
+            }
+        };
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let line = line_of(error.as_bytes(), error.utf8_error().valid_up_to());
+            invalid(format!("{name}:{line}: the file is not UTF-8"))
+                .with_hint(format!("save `{name}` as UTF-8"))
+        })?;
+        Ok(Some(Self { text, mode }))
     }
 
+    /// The file as a layer. `origin` is [`Origin::User`] or [`Origin::Project`], with the
+    /// same path.
+    pub(super) fn layer(
+        &self,
+        origin: Origin,
+        path: &Path,
+        keys: &'static [Key],
+    ) -> Result<Layer<'_>, Error> {
+        const OTHERS: u32 = 0o077;
+        let layer = Layer::parse(origin, path, &self.text, keys)?;
+        let has_secret = keys.iter().any(|key| key.secret && layer.values.contains_key(key.name));
+        if has_secret && self.mode & OTHERS != 0 {
+            let name = path.display();
+            return Err(invalid(format!(
+                "`{name}` holds a token, but other users can read or write the file"
+            ))
+            .with_hint(format!(
+                "run `chmod 600 {name}`; if other users may have read the token, revoke it"
+            )));
+        }
+        Ok(layer)
+    }
+}
+
+impl<'t> Layer<'t> {
     /// Reads the text of a file.
-    pub fn parse(origin: Origin, path: &Path, text: &str) -> Result<Self, SettingsError> {
-        let at = |offset: usize| Place { path: path.to_owned(), line: line_of(text, offset) };
-        let table = DeTable::parse(text).map_err(|error| SettingsError::Syntax {
-            place: at(error.span().map_or(0, |span| span.start)),
-            message: error.message().to_owned(),
+    pub(super) fn parse(
+        origin: Origin,
+        path: &Path,
+        text: &'t str,
+        keys: &'static [Key],
+    ) -> Result<Self, Error> {
+        let line = |offset: usize| line_of(text.as_bytes(), offset);
+        let table = DeTable::parse(text).map_err(|error| {
+            let line = line(error.span().map_or(0, |span| span.start));
+            invalid(format!("{}:{line}: {}", path.display(), error.message()))
         })?;
         let mut values = BTreeMap::new();
-        for (name, value) in table.get_ref() {
-            let place = at(name.span().start);
-            let name: &Cow<'_, str> = name.get_ref();
-            let Some(key) = find(name) else {
-                return Err(SettingsError::UnknownKey {
-                    place,
-                    key: name.to_string(),
-                    nearest: nearest(name),
-                });
-            };
-            if key.private && matches!(origin, Origin::Project(_)) {
-                return Err(SettingsError::PrivateInProject { place, key: key.name });
+        for (name, value) in table.into_inner() {
+            let line = line(name.span().start);
+            let key = known(name.get_ref(), path, line, keys)?;
+            let subject = Subject::Line { path: path.to_owned(), line, key: key.name };
+            if key.scope == Scope::User && matches!(origin, Origin::Project(_)) {
+                return Err(misplaced(key, &subject));
             }
-            let value = value_of(key, value).ok_or_else(|| SettingsError::WrongType {
-                place: at(value.span().start),
-                key: key.name,
-                expected: key.kind.expected(),
-            })?;
-            values.insert(key.name, value);
+            values.insert(key.name, (subject, Raw::Toml(value.into_inner())));
         }
         Ok(Self { origin, values })
     }
 
-    /// Reads the environment, one layer a variable.
-    pub fn environment(
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Vec<Self>, SettingsError> {
-        let wrong = |key: &Key| SettingsError::WrongVariable {
-            variable: key.variable,
-            expected: key.kind.expected(),
-        };
+    /// Reads the environment, one layer a variable. A variable that is set to nothing
+    /// counts as not set.
+    pub(super) fn environment(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        keys: &'static [Key],
+    ) -> Result<Vec<Self>, Error> {
+        let variables: BTreeMap<OsString, OsString> = variables.into_iter().collect();
+        check_names(variables.keys(), keys)?;
         let mut layers = Vec::new();
-        for key in &KEYS {
-            let Some(text) = variable(key.variable).filter(|text| !text.is_empty()) else {
-                continue;
+        for key in keys {
+            let value = variables.get(std::ffi::OsStr::new(key.variable));
+            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+            let Some(text) = value.to_str() else {
+                return Err(invalid(format!("`{}` is not valid UTF-8", key.variable)));
             };
-            let value = match key.kind {
-                Kind::Text | Kind::Secret => Value::Text(text),
-                Kind::Texts => Value::Texts(
-                    text.split(',')
-                        .map(str::trim)
-                        .filter(|item| !item.is_empty())
-                        .map(Into::into)
-                        .collect(),
-                ),
-                Kind::Number => Value::Number(text.trim().parse().map_err(|_| wrong(key))?),
-                Kind::Amount => Value::Amount(amount(text.trim()).ok_or_else(|| wrong(key))?),
-                Kind::Flag => match text.trim() {
-                    "1" | "true" => Value::Flag(true),
-                    "0" | "false" => Value::Flag(false),
-                    _ => return Err(wrong(key)),
-                },
-            };
+            let raw = (Subject::Variable(key.variable), Raw::Text(text.to_owned()));
             layers.push(Self {
                 origin: Origin::Environment(key.variable),
-                values: [(key.name, value)].into(),
+                values: [(key.name, raw)].into(),
             });
         }
         Ok(layers)
     }
 }
 
-/// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The file.
-    pub path: PathBuf,
-    /// Its line, from 1.
-    pub line: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}, line {}", self.path.display(), self.line)
-    }
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// An amount, checked.
-fn amount(text: &str) -> Option<String> {
-    let parsed: f64 = text.parse().ok()?;
-    (parsed.is_finite() && parsed >= 0.0).then(|| text.to_owned())
-}
-
-fn value_of(key: &Key, value: &Spanned<DeValue<'_>>) -> Option<Value> {
-    let text = |value: &DeValue<'_>| match value {
-        DeValue::String(text) => Some(text.to_string()),
-        _ => None,
-    };
-    match (key.kind, value.get_ref()) {
-        (Kind::Text | Kind::Secret, value) => text(value).map(Value::Text),
-        (Kind::Texts, DeValue::Array(items)) => items
-            .iter()
-            .map(|item| text(item.get_ref()))
-            .collect::<Option<Vec<_>>>()
-            .map(Value::Texts),
-        (Kind::Texts, value) => text(value).map(|text| Value::Texts(vec![text])),
-        (Kind::Number, DeValue::Integer(number)) => {
-            u64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Number)
+/// The key of a name in a file.
+fn known(
+    name: &str,
+    path: &Path,
+    line: usize,
+    keys: &'static [Key],
+) -> Result<&'static Key, Error> {
+    keys.iter().find(|key| key.name == name).ok_or_else(|| {
+        let shown = name.escape_debug();
+        let error = invalid(format!("{}:{line}: unknown key `{shown}`", path.display()));
+        match nearest(name, keys.iter().map(|key| (key.name, key.name))) {
+            Some(nearest) => error.with_hint(format!("did you mean `{nearest}`?")),
+            None => error,
         }
-        (Kind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
-        (Kind::Amount, DeValue::Integer(number)) => amount(number.as_str()).map(Value::Amount),
-        (Kind::Amount, DeValue::Float(number)) => amount(number.as_str()).map(Value::Amount),
-        (Kind::Number | Kind::Flag | Kind::Amount, _) => None,
-    }
+    })
+}
+
+/// The error for a key of the user's in a project file, which others read and write.
+fn misplaced(key: &Key, subject: &Subject) -> Error {
+    let committed = if key.secret { "; revoke the token if it was committed" } else { "" };
+    invalid(format!("{subject} is not allowed in a project file, only in your user config"))
+        .with_hint(format!(
+            "move it to your user config (usually ~/.config/cargo-burst/config.toml) or set \
+             `{}`{committed}",
+            key.variable
+        ))
+}
+
+/// The line, from 1, of a position in a text.
+fn line_of(text: &[u8], offset: usize) -> usize {
+    text.iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
 }

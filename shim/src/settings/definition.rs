@@ -1,0 +1,221 @@
+//! The one definition of every setting.
+//!
+//! The macro `settings!` makes of it the struct [`Settings`] with typed fields, their resolution,
+//! and the table of [`keys`], from which come the checks of names, the documentation
+//! (`cargo burst config --defaults`) and the suggestions. The comment of a setting is its
+//! documentation for users. To add a setting is to add it here and to use its field.
+
+use std::sync::LazyLock;
+
+use burst_hcloud::Token;
+use burst_hcloud::volume::{GB_MAX, GB_MIN};
+
+use super::key::{Key, Scope};
+use super::kind::{Amount, Choice, Flag, List, Named, Optional, Secret, Text, Whole};
+use super::layer::Layer;
+use super::resolve::{Effective, resolve};
+use crate::error::Error;
+
+/// The longest time for which a server or volume can be kept idle: a year.
+const KEEP_ALIVE_SECS_MAX: u64 = 365 * 24 * 60 * 60;
+
+/// All settings, in the order of their definition.
+pub(super) fn keys() -> &'static [Key] {
+    &KEYS
+}
+
+/// The built-in default of every setting.
+pub(crate) fn defaults() -> Vec<Effective> {
+    keys().iter().map(|key| Effective::default(key.name, key.default.clone())).collect()
+}
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $text:literal])+
+        $name:ident: $type:ty {
+            default: $default:expr,
+            kind: $kind:expr,
+            scope: $scope:expr,
+            variable: $variable:literal,
+        }
+    )+) => {
+        /// The settings of one command, resolved and checked.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Settings {
+            $(
+                $(#[doc = $text])+
+                pub $name: $type,
+            )+
+            pub(super) effective: Vec<Effective>,
+        }
+
+        impl Settings {
+            /// Puts layers, the lowest first, over the built-in defaults.
+            pub(super) fn resolve(layers: &[Layer<'_>]) -> Result<Self, Error> {
+                let mut effective = Vec::new();
+                Ok(Self {
+                    $($name: resolve(stringify!($name), &$kind, $default, layers, &mut effective)?,)+
+                    effective,
+                })
+            }
+        }
+
+        static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| vec![$(Key::new(
+            (stringify!($name), $variable, $scope),
+            &[$($text),+],
+            &$kind,
+            &$default,
+        )),+]);
+    };
+}
+
+settings! {
+    /// Hetzner Cloud API token. Without one, builds run through an agent on this machine.
+    hetzner_token: Option<Token> {
+        default: None,
+        kind: Optional { kind: Secret, example: "\"…\"" },
+        scope: Scope::User,
+        variable: "HCLOUD_TOKEN",
+    }
+
+    /// URL of the Hetzner Cloud API. The token is sent there.
+    hetzner_endpoint: String {
+        default: "https://api.hetzner.cloud/v1".to_owned(),
+        kind: Text,
+        scope: Scope::User,
+        variable: "HCLOUD_ENDPOINT",
+    }
+
+    /// Hetzner locations, in the order of preference. The next one is tried if no server
+    /// can be had in the first.
+    region: Vec<String> {
+        default: texts(["hel1", "fsn1", "nbg1"]),
+        kind: List::preference(),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_REGION",
+    }
+
+    /// Hetzner server types, in the order of preference. The next one is tried if the
+    /// first is sold out in every region.
+    server_type: Vec<String> {
+        default: texts(["ccx63"]),
+        kind: List::preference(),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_SERVER_TYPE",
+    }
+
+    /// Seconds for which an idle server, or the agent on this machine, is kept.
+    keep_alive_secs: u64 {
+        default: 300,
+        kind: Whole::between(0, KEEP_ALIVE_SECS_MAX),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_KEEP_ALIVE_SECS",
+    }
+
+    /// Whether an idle server is kept longer than that, until shortly before its paid hour
+    /// ends. Hetzner bills every started hour, so deleting it earlier saves nothing.
+    keep_paid_hour: bool {
+        default: true,
+        kind: Flag,
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_KEEP_PAID_HOUR",
+    }
+
+    /// Seconds for which the volume of an idle project is kept.
+    volume_keep_alive_secs: u64 {
+        default: 3600,
+        kind: Whole::between(0, KEEP_ALIVE_SECS_MAX),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_VOLUME_KEEP_ALIVE_SECS",
+    }
+
+    /// Size of a new volume in GB. Each project has a volume of its own.
+    volume_gb: u64 {
+        default: 200,
+        kind: Whole::between(GB_MIN, GB_MAX),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_VOLUME_GB",
+    }
+
+    /// Whether a server deletes itself ten minutes after its lease has ended and no keeper
+    /// has renewed it. For this its agent keeps the delete request, which contains your
+    /// token, in memory. Without it the token never leaves this machine.
+    dead_man_switch: bool {
+        default: false,
+        kind: Flag,
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_DEAD_MAN_SWITCH",
+    }
+
+    /// The most that servers may cost in a calendar month, in EUR without tax. A command
+    /// that would exceed it asks first; without a terminal to ask on, it is refused.
+    monthly_budget: Option<f64> {
+        default: None,
+        kind: Optional { kind: Amount, example: "40" },
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_MONTHLY_BUDGET",
+    }
+
+    /// Names of environment variables to pass to cargo on the server. Names that are not
+    /// set here are skipped. `--env` adds to them.
+    forward_env: Vec<String> {
+        default: Vec::new(),
+        kind: List::additive(),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_FORWARD_ENV",
+    }
+
+    /// Patterns of files that are not sent, as in a .gitignore at the workspace root. A
+    /// pattern that begins with `!` sends files that an ignore file leaves out.
+    extra_excludes: Vec<String> {
+        default: Vec::new(),
+        kind: List::additive(),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_EXTRA_EXCLUDES",
+    }
+
+    /// Default excludes to drop, out of: target/ .git/ node_modules/ .direnv/ .vscode/
+    /// .idea/ *.swp .DS_Store
+    unexclude: Vec<String> {
+        default: Vec::new(),
+        kind: List::additive(),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_UNEXCLUDE",
+    }
+
+    /// Whether large files are compressed on their way. "auto" compresses unless the agent
+    /// is on this machine.
+    compression: Compression {
+        default: Compression::Auto,
+        kind: Choice::<Compression>::any(),
+        scope: Scope::Shared,
+        variable: "CARGO_BURST_COMPRESSION",
+    }
+}
+
+/// Whether large files are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// Unless the agent is on this machine.
+    Auto,
+    /// On every connection.
+    Always,
+    /// On no connection.
+    Never,
+}
+
+impl Named for Compression {
+    const ALL: &'static [Self] = &[Self::Auto, Self::Always, Self::Never];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+fn texts<const N: usize>(items: [&str; N]) -> Vec<String> {
+    items.map(str::to_owned).into()
+}
