@@ -294,8 +294,8 @@ impl Exchange<'_> {
                 FromAgent::Changed(changes) => outcome.changes.extend(changes),
                 FromAgent::Artifacts(artifacts) => outcome.artifacts.extend(artifacts),
                 FromAgent::Withheld { path, size } => terminal.warn(&format!(
-                    "the run made `/{}` ({}): too large to bring back",
-                    path.display(),
+                    "the run made `{}` ({}): too large to bring back",
+                    burst_protocol::path::display(&path.absolute()),
                     bytes(size)
                 )),
                 FromAgent::Finished(ending) => {

@@ -271,12 +271,13 @@ fn shown(status: &AgentStatus) -> String {
         ago(status.up_secs)
     ));
     for project in &status.projects {
-        let path = project.project.display();
+        let path = project.project.absolute();
+        let path = burst_protocol::path::display(&path);
         if project.runs.is_empty() {
-            line(format!("  /{path}  idle for {}", ago(project.idle_secs)));
+            line(format!("  {path}  idle for {}", ago(project.idle_secs)));
         }
         for run in &project.runs {
-            line(format!("  /{path}  running `{run}`"));
+            line(format!("  {path}  running `{run}`"));
         }
     }
     text
