@@ -13,6 +13,7 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "a bench that is its own harness"
 )]

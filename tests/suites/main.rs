@@ -17,6 +17,7 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::disallowed_methods,
     reason = "these are tests: a panic is how they fail"
 )]
 

@@ -40,7 +40,7 @@ pub enum PathError {
     )]
     TooLong,
     /// The path has more names than [`PATH_DEPTH_MAX`].
-    #[error("the path is nested more than {PATH_DEPTH_MAX} levels deep")]
+    #[error("the path is nested deeper than {PATH_DEPTH_MAX} directories")]
     TooDeep,
 }
 

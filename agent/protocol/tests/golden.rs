@@ -4,7 +4,11 @@
 //! Only for messages that no release has used may the file be rewritten, with
 //! `BURST_WRITE_GOLDEN=1 cargo golden`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "these are tests: a panic is how they fail"
+)]
 
 use burst_protocol::codec::{decode, encode};
 use burst_protocol::message::*;

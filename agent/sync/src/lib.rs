@@ -13,6 +13,8 @@
 //!
 //! The callers decide which state is needed, when to sync, and what to run.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests write files of their own"))]
+
 pub mod apply;
 pub mod blobs;
 pub mod clock;

@@ -306,3 +306,19 @@ pub(crate) fn field<T: DeserializeOwned>(
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_http_url_with_an_ascii_host() {
+        let token = Token::parse("secret").unwrap();
+        for wrong in ["", "api.example/v1", "ftp://api.example", "https://", "https://ü.example"] {
+            let client = Client::new(wrong, &token, Retries::default(), Arc::new(|| 0.5));
+            assert!(
+                matches!(client, Err(Error::Endpoint(shown)) if shown == *wrong.trim_end_matches('/'))
+            );
+        }
+    }
+}

@@ -1,21 +1,21 @@
-//! What can be ordered: locations, server types, prices.
+//! The catalogue: locations, server types, prices.
 //!
-//! The figures are net prices in euros of the EU locations as they were published by
-//! August 2026; a test must not depend on them. Locations overseas cost more here by a
-//! made-up fifth.
+//! The net prices in euros are those that were published for the EU locations by August
+//! 2026; tests must not depend on them. Locations outside the EU cost 20 % more, which is
+//! invented.
 
 /// A location.
 #[derive(Clone, Copy, Debug)]
 pub struct Location {
-    /// Its number.
+    /// The id.
     pub id: u64,
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// Where it is.
+    /// The city.
     pub city: &'static str,
-    /// Its country.
+    /// The country code.
     pub country: &'static str,
-    /// Its network zone.
+    /// The network zone.
     pub zone: &'static str,
 }
 
@@ -32,17 +32,17 @@ pub const LOCATIONS: [Location; 6] = [
 /// A server type.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerType {
-    /// Its number.
+    /// The id.
     pub id: u64,
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// Cores.
+    /// The number of cores.
     pub cores: u32,
-    /// Memory in GB.
+    /// The memory in GB.
     pub memory: u32,
-    /// Disk in GB.
+    /// The size of the local disk in GB.
     pub disk: u32,
-    /// Price of a month, at most, in the EU.
+    /// The most that is billed in a month, in the EU.
     pub monthly: f64,
 }
 
@@ -76,40 +76,40 @@ pub const SERVER_TYPES: [ServerType; 17] = [
     a_type(101, "ccx63", (48, 192, 960), 853.49),
 ];
 
-/// Hours of a month, by which monthly prices become hourly ones.
+/// The hours in which hourly prices add up to the monthly price.
 const HOURS_OF_MONTH: f64 = 624.0;
 
-/// A volume, for a GB and month.
+/// Price of a volume per GB and month.
 pub const VOLUME_GB_MONTH: f64 = 0.0572;
 
-/// A snapshot, for a GB and month.
+/// Price of a snapshot per GB and month.
 pub const IMAGE_GB_MONTH: f64 = 0.0143;
 
-/// An IPv4 address, for an hour.
+/// Price of an IPv4 address per hour.
 pub const IPV4_HOURLY: f64 = 0.0008;
 
 impl ServerType {
-    /// Its architecture.
+    /// The CPU architecture.
     pub fn architecture(&self) -> &'static str {
         if self.name.starts_with("cax") { "arm" } else { "x86" }
     }
 
-    /// Whether its cores are its own.
+    /// Whether the cores are dedicated.
     pub fn is_dedicated(&self) -> bool {
         self.name.starts_with("ccx")
     }
 
-    /// Price of a month, at most.
+    /// The most that is billed in a month.
     pub fn monthly_in(&self, location: &str) -> f64 {
         if is_overseas(location) { self.monthly * 1.2 } else { self.monthly }
     }
 
-    /// Price of a started hour.
+    /// The price of a started hour.
     pub fn hourly_in(&self, location: &str) -> f64 {
         self.monthly_in(location) / HOURS_OF_MONTH
     }
 
-    /// Whether there is such a type in a location at all.
+    /// Whether a location offers the type, in stock or not.
     pub fn is_supported_in(&self, location: &str) -> bool {
         !is_overseas(location) || self.name.starts_with("cpx") || self.is_dedicated()
     }
@@ -119,12 +119,12 @@ fn is_overseas(location: &str) -> bool {
     ["ash", "hil", "sin"].contains(&location)
 }
 
-/// A location by name or number.
+/// Finds a location by name or id.
 pub fn location(text: &str) -> Option<&'static Location> {
     LOCATIONS.iter().find(|location| location.name == text || location.id.to_string() == text)
 }
 
-/// A server type by name or number.
+/// Finds a server type by name or id.
 pub fn server_type(text: &str) -> Option<&'static ServerType> {
     SERVER_TYPES.iter().find(|one| one.name == text || one.id.to_string() == text)
 }

@@ -1,9 +1,9 @@
-//! Virtual time: milliseconds since 1970 that run with the machine's clock, faster,
-//! or ahead of it.
+//! Virtual time: milliseconds since 1970, which may run ahead of the machine's clock and
+//! faster.
 
 use std::time::{Instant, SystemTime};
 
-/// A clock that can be moved forward.
+/// A virtual clock.
 #[derive(Debug)]
 pub struct Clock {
     base_millis: i64,
@@ -12,25 +12,26 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Begins at a unix time, or now, and runs at a rate; 1 is real time.
+    /// Creates a clock that begins at a Unix time, or at the real time, and runs at a rate,
+    /// where 1 is real time.
     pub fn new(unix_secs: Option<i64>, rate: f64) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_millis()).unwrap_or(0);
         Self { base_millis: unix_secs.map_or(now, |secs| secs * 1000), since: Instant::now(), rate }
     }
 
-    /// What time it is.
+    /// The virtual time in milliseconds since 1970.
     pub fn now(&self) -> i64 {
         let real = self.since.elapsed().as_secs_f64() * 1000.0;
         self.base_millis + (real * self.rate) as i64
     }
 
-    /// Moves it forward.
+    /// Advances the clock.
     pub fn advance(&mut self, secs: f64) {
         self.base_millis += (secs * 1000.0) as i64;
     }
 
-    /// From now on it runs at another rate.
+    /// Changes the rate from now on.
     pub fn set_rate(&mut self, rate: f64) {
         self.base_millis = self.now();
         self.since = Instant::now();
@@ -38,13 +39,13 @@ impl Clock {
     }
 }
 
-/// As the API writes it.
+/// Formats a time as RFC 3339, as in the API's JSON.
 pub fn rfc3339(millis: i64) -> String {
     let secs = millis.div_euclid(1000);
     jiff::Timestamp::from_second(secs).map(|time| time.to_string()).unwrap_or_default()
 }
 
-/// As HTTP writes it.
+/// Formats a time for an HTTP header.
 pub fn http_date(millis: i64) -> String {
     let time = jiff::Timestamp::from_second(millis.div_euclid(1000)).unwrap_or_default();
     jiff::fmt::rfc2822::DateTimePrinter::new()

@@ -1,15 +1,15 @@
-//! The control endpoint, which is no part of the API: `/control/...` beside `/v1`.
+//! The control endpoint `/control/...`, which is not part of the API.
 //!
 //! ```text
-//! GET  /control/calls        what was asked
-//! POST /control/scenario     replaces the scenario (what is there stays)
-//! POST /control/advance      {"secs": 3600}: moves virtual time
-//! POST /control/rate         {"rate": 60}: how fast it runs
+//! GET  /control/calls        lists the calls of the API
+//! POST /control/scenario     replaces the scenario and keeps all resources
+//! POST /control/advance      {"secs": 3600}: advances virtual time
+//! POST /control/rate         {"rate": 60}: sets the speed of virtual time
 //! GET  /control/ledger       the bill
 //! GET  /control/state        servers and volumes
-//! GET  /control/held         waits until a call is held; its number
-//! POST /control/release      lets it go
-//! GET  /control/violations   answers that were not as the schemas want them
+//! GET  /control/held         waits until a call is held; returns its number
+//! POST /control/release      closes the connection of the held call
+//! GET  /control/violations   responses that did not match the schemas
 //! ```
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The bill.
 //!
-//! Servers: every started hour from creation to deletion, also when off, and at most
-//! the monthly price for each thirty days. Volumes, snapshots and addresses: by the
-//! time that they exist.
+//! A server costs each started hour from its creation to its deletion, on or off, and at
+//! most the monthly price per thirty days; so does its address, without a cap. Volumes and
+//! snapshots are billed by the time that they exist.
 
 use serde::Serialize;
 
@@ -11,58 +11,58 @@ use crate::catalogue::{self, IMAGE_GB_MONTH, IPV4_HOURLY, VOLUME_GB_MONTH};
 const HOUR: i64 = 3_600_000;
 const MONTH_HOURS: i64 = 720;
 
-/// What is billed.
+/// A billed item.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item {
-    /// A server, with an address.
+    /// A server with its address.
     Server {
-        /// Its type.
+        /// The server type.
         server_type: String,
-        /// Where.
+        /// The location.
         location: String,
     },
     /// A volume or a snapshot.
     Storage {
-        /// GB.
+        /// The size in GB.
         gb: f64,
-        /// Whether it is a snapshot.
+        /// True for a snapshot, false for a volume.
         is_image: bool,
     },
 }
 
-/// One line.
+/// A line of the bill.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// The resource's number.
+    /// The id of the resource.
     pub id: u64,
-    /// Its name.
+    /// The name of the resource.
     pub name: String,
-    /// What it is.
+    /// The billed item.
     pub item: Item,
-    /// When it was created, in milliseconds.
+    /// The time of creation, in milliseconds of virtual time.
     pub from: i64,
-    /// When it was deleted.
+    /// The time of deletion, if it was deleted.
     pub to: Option<i64>,
 }
 
-/// What a line or a whole bill comes to, in euros without tax.
+/// The sum of a line or of the bill, in euros without VAT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Sum {
-    /// Started hours of servers.
+    /// The started hours of servers.
     pub server_hours: i64,
-    /// Servers.
+    /// The cost of servers.
     pub servers: f64,
-    /// Their addresses.
+    /// The cost of their addresses.
     pub addresses: f64,
-    /// Volumes.
+    /// The cost of volumes.
     pub volumes: f64,
-    /// Snapshots.
+    /// The cost of snapshots.
     pub images: f64,
 }
 
 impl Sum {
-    /// All of it.
+    /// The total cost.
     pub fn total(&self) -> f64 {
         self.servers + self.addresses + self.volumes + self.images
     }
@@ -76,20 +76,20 @@ impl Sum {
     }
 }
 
-/// All lines.
+/// The bill with all lines.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Ledger {
-    /// In the order of creation.
+    /// The lines in the order of creation.
     pub lines: Vec<Line>,
 }
 
-/// Started hours between two times; one that has begun counts.
+/// The number of started hours between two times, at least one.
 pub fn started_hours(from: i64, to: i64) -> i64 {
     ((to - from).max(1) + HOUR - 1) / HOUR
 }
 
 impl Line {
-    /// What it comes to by now.
+    /// The sum of the line until `now`.
     pub fn sum(&self, now: i64) -> Sum {
         let to = self.to.unwrap_or(now).max(self.from);
         let hours = started_hours(self.from, to);
@@ -118,12 +118,12 @@ impl Line {
 }
 
 impl Ledger {
-    /// Begins a line.
+    /// Opens a line.
     pub fn open(&mut self, id: u64, name: &str, item: Item, now: i64) {
         self.lines.push(Line { id, name: name.to_owned(), item, from: now, to: None });
     }
 
-    /// Ends a line.
+    /// Closes the open line of a resource.
     pub fn close(&mut self, id: u64, now: i64) {
         let open = self.lines.iter_mut().find(|line| line.id == id && line.to.is_none());
         if let Some(line) = open {
@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// What all comes to by now.
+    /// The sum of all lines until `now`.
     pub fn sum(&self, now: i64) -> Sum {
         let mut sum = Sum::default();
         for line in &self.lines {

@@ -1,23 +1,23 @@
-//! A Hetzner Cloud API on loopback, for tests.
+//! A simulator of the Hetzner Cloud API on loopback, for tests.
 //!
-//! It behaves as the real one does where that breaks naive programs: actions that run
-//! on behind an answer, locks, unique names, strict bodies, quotas, stock that is gone
-//! although it was shown, answers that are lost after the deed, a rate limit, a bill of
-//! started hours. Time is virtual ([`clock`]).
+//! It reproduces the behaviour of the real API that breaks naive clients: actions that
+//! continue after a response, locks, unique names, strict request bodies, quotas, stock that
+//! is advertised but not available, responses that are lost after the request was carried
+//! out, a rate limit, and billing of started hours. Time is virtual ([`clock`]).
 //!
-//! [`http`] takes a request: [`scenario`] may make it fail, [`world`] is what there is
-//! and does it, [`render`] writes it as the API does, [`schema`] holds every answer
-//! against the published schemas, [`log`] keeps what was asked. [`ledger`] is the bill.
-//! With [`Backend::Hosts`] each server is a real host ([`host`]): namespaces with an
-//! address of their own, a metadata service, volumes as disks.
+//! [`http`] receives a request. The [`scenario`] may make it fail; the [`world`] holds the
+//! resources and carries it out; [`render`] makes the response, [`schema`] validates it
+//! against the published schemas, and [`log`] records the call. [`ledger`] is the bill. With
+//! [`Backend::Hosts`] each server is a real host ([`host`]): a set of namespaces with an
+//! address, a metadata service, and volumes as disks.
 //!
-//! What is simulated is only what cargo-burst needs and the official clients ask for
-//! on the way. No sentence and no code of the vendor's is in here; `openapi/` has its
-//! own licence.
+//! Only the part of the API that cargo-burst and the official clients use is simulated. The
+//! simulator contains no text or code of the vendor; `openapi/` has its own licence.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "this is a tool of tests: a panic is how it fails"

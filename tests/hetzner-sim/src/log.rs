@@ -1,36 +1,35 @@
-//! What was asked, and what came of it.
+//! The log of API calls.
 
 use serde::Serialize;
 
-/// One call.
+/// A call of the API.
 #[derive(Clone, Debug, Serialize)]
 pub struct Call {
-    /// The method.
+    /// The HTTP method.
     pub method: String,
     /// The route, such as `/servers/{id}`.
     pub route: String,
-    /// The path.
+    /// The path of the request.
     pub path: String,
-    /// The query.
+    /// The query string.
     pub query: String,
-    /// When it came, in microseconds of real time since the simulator's start.
+    /// The time of arrival, in microseconds of real time since the simulator's start.
     pub began: u64,
-    /// When it was answered.
+    /// The time of the response, on the same clock.
     pub ended: Option<u64>,
-    /// The status; none if the connection was closed instead.
+    /// The HTTP status; `None` if the connection was closed without a response.
     pub status: Option<u16>,
 }
 
 impl Call {
-    /// Method and route.
+    /// Method and route, such as `GET /servers/{id}`.
     pub fn name(&self) -> String {
         format!("{} {}", self.method, self.route)
     }
 }
 
-/// How many of these calls had to be waited for one after the other: the most that can
-/// be picked of which none overlaps another. Looks at the same actions in a row are one
-/// wait.
+/// The number of sequential waits: the size of the largest set of calls that do not overlap.
+/// Consecutive polls of the same actions count as one call.
 pub fn sequential_waits(calls: &[Call]) -> usize {
     let mut spans: Vec<(u64, u64)> = Vec::new();
     let mut polled: Option<(&str, usize)> = None;

@@ -1,4 +1,4 @@
-//! `hetzner-sim`, the program: see the library.
+//! The program `hetzner-sim`; see the library.
 
 use std::process::ExitCode;
 

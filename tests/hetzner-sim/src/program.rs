@@ -1,4 +1,4 @@
-//! `hetzner-sim`, the program.
+//! The command line program `hetzner-sim`.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,23 +10,23 @@ use clap::{Parser, ValueEnum};
 use crate::scenario::Scenario;
 use crate::simulator::{Backend, Options, Simulator};
 
-/// A Hetzner Cloud API on loopback, for tests.
+/// Simulates the Hetzner Cloud API on loopback, for tests
 #[derive(Parser)]
 #[command(name = "hetzner-sim", version)]
 struct Arguments {
-    /// Where to listen; port 0 takes any
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// The token that may do everything
+    /// Token with all permissions
     #[arg(long)]
     token: String,
-    /// What a server is: an entry, or a host made of namespaces (needs root)
+    /// Implementation of servers: none, or hosts made of namespaces (needs root)
     #[arg(long, value_enum, default_value = "none")]
     backend: BackendName,
-    /// The program that hosts start as burst-agent; `burst-agent` beside this one
+    /// Program that hosts run as burst-agent [default: burst-agent beside this program]
     #[arg(long)]
     agent: Option<PathBuf>,
-    /// What is to be different (JSON)
+    /// File with a scenario in JSON
     #[arg(long)]
     scenario: Option<PathBuf>,
 }
@@ -37,7 +37,7 @@ enum BackendName {
     Hosts,
 }
 
-/// The whole program; `arguments` begin with its name.
+/// Runs the program until SIGTERM or SIGINT. `arguments` begins with the program's name.
 pub fn main(arguments: Vec<String>) -> ExitCode {
     let arguments = Arguments::parse_from(arguments);
     match run(arguments) {

@@ -1,4 +1,4 @@
-//! Queries: repeated parameters, pages, sorting.
+//! Query strings: repeated parameters, pagination, sorting.
 
 use serde_json::{Value, json};
 
@@ -9,23 +9,23 @@ use crate::refusal::Refusal;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads what stands behind the question mark.
+    /// Parses a query string.
     pub fn parse(text: &str) -> Self {
         let pairs = form_urlencoded::parse(text.as_bytes());
         Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
-    /// The value of a parameter.
+    /// The first value of a parameter.
     pub fn one(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// All values of a parameter that may be repeated.
+    /// All values of a repeated parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a repeatable filter lets a value pass.
+    /// Whether a filter, which may be repeated, accepts a value.
     pub fn lets_pass(&self, name: &str, value: &str) -> bool {
         self.one(name).is_none() || self.all(name).any(|wanted| wanted == value)
     }
@@ -38,7 +38,7 @@ impl Query {
         }
     }
 
-    /// One page of a list, with its `meta`.
+    /// Makes the response with one page of a list and its `meta`.
     pub fn page(&self, key: &str, mut all: Vec<Value>) -> Result<Value, Refusal> {
         for sort in self.all("sort").collect::<Vec<_>>().into_iter().rev() {
             let (field, order) = sort.split_once(':').unwrap_or((sort, "asc"));

@@ -1,22 +1,22 @@
-//! The API's refusals: status, code, words.
+//! Error responses of the API.
 
 use serde_json::{Value, json};
 
-/// A refusal.
+/// An error response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
-    /// The code.
+    /// The error code.
     pub code: String,
-    /// For people.
+    /// The message for the user.
     pub message: String,
-    /// `error.details`.
+    /// The value of `error.details`.
     pub details: Value,
 }
 
 impl Refusal {
-    /// With a code of the official error table, whose HTTP status is known.
+    /// Makes an error response with a code of the official table and its HTTP status.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         let status = match code {
             "json_error" => 400,
@@ -38,31 +38,31 @@ impl Refusal {
         Self { status, code: code.into(), message: message.into(), details: Value::Null }
     }
 
-    /// There is no such thing.
+    /// The resource does not exist.
     pub fn not_found(kind: &str) -> Self {
         Self::new("not_found", format!("{kind} not found"))
     }
 
-    /// A field is wrong.
+    /// A field of the request is invalid.
     pub fn invalid(field: &str, message: &str) -> Self {
         let mut refusal = Self::new("invalid_input", format!("invalid input in field '{field}'"));
         refusal.details = json!({ "fields": [{ "name": field, "messages": [message] }] });
         refusal
     }
 
-    /// The name is taken.
+    /// Another resource has the name.
     pub fn taken(message: &str) -> Self {
         let mut refusal = Self::new("uniqueness_error", message);
         refusal.details = json!({});
         refusal
     }
 
-    /// An action is under way.
+    /// An action on the resource is in progress.
     pub fn locked(kind: &str) -> Self {
         Self::new("locked", format!("cannot perform operation because {kind} is locked"))
     }
 
-    /// As a body.
+    /// The body of the response.
     pub fn body(&self) -> Value {
         json!({ "error": { "code": self.code, "message": self.message, "details": self.details } })
     }

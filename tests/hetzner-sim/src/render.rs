@@ -1,4 +1,4 @@
-//! Resources as the API writes them.
+//! The JSON representation of resources.
 
 use serde_json::{Value, json};
 
@@ -7,14 +7,14 @@ use crate::clock::rfc3339;
 use crate::scenario::Scenario;
 use crate::world::{Action, Firewall, Image, Outcome, Server, SshKey, Volume, World};
 
-/// VAT by which gross prices differ.
+/// The factor between net and gross prices: German VAT.
 const VAT: f64 = 1.19;
 
 fn price(net: f64) -> Value {
     json!({ "net": format!("{net:.10}"), "gross": format!("{:.10}", net * VAT) })
 }
 
-/// A location.
+/// The representation of a location.
 pub fn location(location: &Location) -> Value {
     json!({
         "id": location.id,
@@ -43,7 +43,7 @@ fn type_prices(kind: &ServerType) -> Vec<Value> {
         .collect()
 }
 
-/// A server type.
+/// The representation of a server type.
 pub fn server_type(kind: &ServerType, scenario: &Scenario) -> Value {
     let places = LOCATIONS.iter().filter(|location| kind.is_supported_in(location.name));
     let locations: Vec<Value> = places
@@ -75,7 +75,7 @@ pub fn server_type(kind: &ServerType, scenario: &Scenario) -> Value {
     })
 }
 
-/// A server.
+/// The representation of a server.
 pub fn server(world: &World, server: &Server) -> Value {
     let firewalls: Vec<Value> = world
         .firewalls
@@ -122,7 +122,7 @@ pub fn server(world: &World, server: &Server) -> Value {
     })
 }
 
-/// A volume.
+/// The representation of a volume.
 pub fn volume(world: &World, volume: &Volume) -> Value {
     let creating = world.is_locked("volume", volume.id) && volume.server.is_none();
     json!({
@@ -140,7 +140,7 @@ pub fn volume(world: &World, volume: &Volume) -> Value {
     })
 }
 
-/// A snapshot.
+/// The representation of a snapshot.
 pub fn image(image: &Image) -> Value {
     let from = image.from.as_ref().map(|(id, name)| json!({ "id": id, "name": name }));
     json!({
@@ -166,7 +166,7 @@ pub fn image(image: &Image) -> Value {
     })
 }
 
-/// A firewall.
+/// The representation of a firewall.
 pub fn firewall(world: &World, firewall: &Firewall) -> Value {
     let rules: Vec<Value> = firewall
         .rules
@@ -208,7 +208,7 @@ pub fn firewall(world: &World, firewall: &Firewall) -> Value {
     })
 }
 
-/// An SSH key.
+/// The representation of an SSH key.
 pub fn ssh_key(key: &SshKey) -> Value {
     json!({
         "id": key.id,
@@ -220,7 +220,7 @@ pub fn ssh_key(key: &SshKey) -> Value {
     })
 }
 
-/// An action.
+/// The representation of an action at the virtual time `now`.
 pub fn action(action: &Action, now: i64) -> Value {
     let (status, error) = match &action.outcome {
         Outcome::Running => ("running", Value::Null),
@@ -246,7 +246,7 @@ pub fn action(action: &Action, now: i64) -> Value {
     })
 }
 
-/// The price list.
+/// The representation of the price list.
 pub fn pricing() -> Value {
     let types: Vec<Value> = catalogue::SERVER_TYPES
         .iter()

@@ -1,4 +1,4 @@
-//! What a test wants to be different: latencies, faults, stock, quota, time.
+//! Scenarios: latencies, faults, stock, quotas and time, as a test requires.
 
 use std::collections::BTreeMap;
 
@@ -6,33 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::selector::Labels;
 
-/// A scenario. Every part has a default; times of actions are virtual seconds.
+/// A scenario. Every field has a default.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scenario {
-    /// How long actions take, by command; `default` for those that are not named.
+    /// The duration of actions by command, in seconds of virtual time; `default` is the
+    /// duration of all others.
     pub action_secs: BTreeMap<String, f64>,
-    /// How long each call takes, in real milliseconds.
+    /// The latency of each call, in milliseconds of real time.
     pub call_millis: u64,
-    /// Where virtual time begins, as unix seconds; else now.
+    /// The initial virtual time in Unix seconds; by default the real time.
     pub now: Option<i64>,
-    /// How fast it runs.
+    /// The speed of virtual time; 1 is real time.
     pub rate: f64,
-    /// What is out of stock.
+    /// Rules for server types that are out of stock; the first that matches applies.
     pub stock: Vec<Stock>,
-    /// Quotas of the account.
+    /// The quotas of the account.
     pub quota: Quota,
     /// The rate limit.
     pub requests: Requests,
-    /// What goes wrong.
+    /// The faults to inject.
     pub faults: Vec<Fault>,
-    /// Tokens beside the one that the simulator was started with.
+    /// Tokens in addition to the one that the simulator was started with.
     pub tokens: BTreeMap<String, Access>,
-    /// Snapshots that are there from the beginning.
+    /// Snapshots that exist at the start.
     pub snapshots: Vec<Snapshot>,
-    /// Whether servers stay on when they are asked to shut down.
+    /// Whether servers ignore requests to shut down.
     pub ignores_shutdown: bool,
-    /// How long a firewall counts as used after its last server is gone.
+    /// The time for which a firewall counts as used after its last server was deleted, in
+    /// seconds of virtual time.
     pub firewall_lingers_secs: f64,
 }
 
@@ -56,7 +58,7 @@ impl Default for Scenario {
 }
 
 impl Scenario {
-    /// How long an action takes, in virtual milliseconds.
+    /// The duration of an action in milliseconds of virtual time.
     pub fn action_millis(&self, command: &str) -> i64 {
         let secs = self.action_secs.get(command).or_else(|| self.action_secs.get("default"));
         (secs.copied().unwrap_or(0.0) * 1000.0) as i64
@@ -72,17 +74,17 @@ impl Scenario {
     }
 }
 
-/// What is out of stock.
+/// The stock of server types.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stock {
-    /// Of which type; all.
+    /// The server type; `None` for all.
     pub server_type: Option<String>,
-    /// Where; everywhere.
+    /// The location; `None` for all.
     pub location: Option<String>,
-    /// What the list of types shows.
+    /// Whether the list of server types shows it as available.
     pub shown: bool,
-    /// Whether it really can be created.
+    /// Whether a server can be created.
     pub there: bool,
 }
 
@@ -92,15 +94,15 @@ impl Default for Stock {
     }
 }
 
-/// Quotas of the account.
+/// The quotas of the account.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quota {
-    /// Servers.
+    /// Most servers.
     pub servers: usize,
-    /// Volumes.
+    /// Most volumes.
     pub volumes: usize,
-    /// Cores of servers with cores of their own.
+    /// Most cores of servers with dedicated cores.
     pub dedicated_cores: u32,
 }
 
@@ -110,13 +112,13 @@ impl Default for Quota {
     }
 }
 
-/// The rate limit: a bucket that fills up.
+/// The rate limit, a token bucket.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Requests {
-    /// What the bucket holds.
+    /// The capacity of the bucket in requests.
     pub burst: f64,
-    /// How fast it fills, by virtual time.
+    /// The rate at which it fills, in requests per second of virtual time.
     pub per_second: f64,
 }
 
@@ -126,29 +128,29 @@ impl Default for Requests {
     }
 }
 
-/// What a token may do.
+/// The permissions of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// All.
+    /// All requests.
     ReadWrite,
-    /// Look.
+    /// Only `GET` requests.
     ReadOnly,
-    /// Nothing any more.
+    /// No requests: the token was revoked.
     Revoked,
 }
 
-/// A snapshot.
+/// A snapshot that exists at the start.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Snapshot {
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// Its architecture.
+    /// The CPU architecture.
     pub architecture: String,
-    /// GB that a server's disk must have.
+    /// The least size of a server's disk in GB.
     pub disk_gb: u32,
-    /// GB that are stored.
+    /// The stored size in GB.
     pub image_gb: f64,
 }
 
@@ -164,53 +166,53 @@ impl Default for Snapshot {
     }
 }
 
-/// Something that goes wrong.
+/// A fault, injected into the calls that match all of its conditions.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Only calls with this method.
+    /// The HTTP method of the calls.
     #[serde(default)]
     pub method: Option<String>,
-    /// Only calls of this route, such as `/servers/{id}`.
+    /// The route of the calls, such as `/servers/{id}`.
     #[serde(default)]
     pub route: Option<String>,
-    /// Only the call of this number in the log.
+    /// The index of the call in the log.
     #[serde(default)]
     pub call: Option<usize>,
-    /// How often; for ever.
+    /// The number of calls that fail; `None` for all.
     #[serde(default)]
     pub times: Option<u32>,
-    /// What goes wrong.
+    /// The effect of the fault.
     pub kind: FaultKind,
 }
 
-/// What goes wrong.
+/// The effect of a fault.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// Another answer is given; the deed is done all the same if `applied`.
+    /// The response is replaced by an error.
     Answer {
         /// The HTTP status.
         status: u16,
-        /// The error code; without one the body is a gateway's HTML.
+        /// The error code; `None` for a body in HTML, as from a gateway.
         #[serde(default)]
         code: Option<String>,
-        /// Whether the deed is done.
+        /// Whether the request is carried out.
         applied: bool,
     },
-    /// The connection is closed without an answer.
+    /// The connection is closed without a response.
     Drop {
-        /// Whether the deed is done.
+        /// Whether the request is carried out.
         applied: bool,
     },
-    /// The call is held until it is released, and then dropped.
+    /// The call is held until it is released; then the connection is closed.
     Hold {
-        /// Whether the deed is done before.
+        /// Whether the request is carried out before.
         applied: bool,
     },
-    /// The first action that the call begins ends in an error.
+    /// The first action that the call begins fails.
     ActionFails {
-        /// The error's code.
+        /// The error code of the action.
         code: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Requests and answers, held against the published schemas.
+//! Validation of requests and responses against the published schemas.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../openapi/cloud.json");
 
-/// The schemas, ready to use.
+/// The compiled schemas.
 #[derive(Debug)]
 pub struct Schemas {
     operations: Value,
@@ -21,7 +21,7 @@ impl Default for Schemas {
 }
 
 impl Schemas {
-    /// Reads them.
+    /// Compiles the schemas in `openapi/`.
     pub fn new() -> Self {
         let document: Value = serde_json::from_str(DOCUMENT).expect("the schemas are JSON");
         let definitions = document["$defs"].as_object().expect("an object");
@@ -38,12 +38,12 @@ impl Schemas {
         }
     }
 
-    /// Whether there is such an operation, such as `GET /servers`.
+    /// Whether the schemas have an operation, such as `GET /servers`.
     pub fn knows(&self, operation: &str) -> bool {
         self.operations.get(operation).is_some()
     }
 
-    /// What is wrong with a request: field and words.
+    /// Validates a request body. The error is the invalid field and a message.
     pub fn check_request(&self, operation: &str, body: &Value) -> Result<(), (String, String)> {
         let Some(name) = self.operations[operation]["request"].as_str() else { return Ok(()) };
         let Some(error) = self.validators[name].iter_errors(body).next() else { return Ok(()) };
@@ -51,13 +51,13 @@ impl Schemas {
         Err((field.trim_start_matches('/').to_owned(), error.to_string()))
     }
 
-    /// What is wrong with an answer.
+    /// Validates a response body. The error is a message.
     pub fn check_answer(&self, operation: &str, status: u16, body: &Value) -> Result<(), String> {
         let name = match &self.operations[operation][status.to_string()] {
             _ if status >= 400 => "error_response",
             Value::String(name) => name.as_str(),
             Value::Null if body.is_null() => return Ok(()),
-            _ => return Err(format!("{operation} does not answer {status} with a body")),
+            _ => return Err(format!("{operation} has no response {status} with a body")),
         };
         match self.validators[name].iter_errors(body).next() {
             Some(error) => {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::refusal::Refusal;
 
-/// Labels of a resource.
+/// The labels of a resource.
 pub type Labels = BTreeMap<String, String>;
 
-/// Checks labels as the API does.
+/// Validates labels as the API does.
 pub fn check(labels: &Labels) -> Result<(), Refusal> {
     for (key, value) in labels {
         let (prefix, name) = match key.split_once('/') {
@@ -32,7 +32,7 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-/// Whether a selector selects these labels.
+/// Whether a selector matches these labels.
 pub fn selects(selector: &str, labels: &Labels) -> Result<bool, Refusal> {
     for term in terms(selector) {
         if !holds(term.trim(), labels)? {
@@ -42,7 +42,7 @@ pub fn selects(selector: &str, labels: &Labels) -> Result<bool, Refusal> {
     Ok(true)
 }
 
-/// Splits at the commas that are not in parentheses.
+/// Splits a selector at the commas outside of parentheses.
 fn terms(selector: &str) -> Vec<&str> {
     let mut terms = Vec::new();
     let (mut depth, mut begin) = (0, 0);
@@ -73,7 +73,7 @@ fn holds(term: &str, labels: &Labels) -> Result<bool, Refusal> {
             return Ok(is_in == wanted);
         }
     }
-    // As in Kubernetes, `!=` also selects what has no such label.
+    // As in Kubernetes, `!=` also matches resources without the label.
     if let Some((key, other)) = term.split_once("!=") {
         return Ok(value(key) != Some(other.trim()));
     }

@@ -1,4 +1,4 @@
-//! The simulator: started, asked, ended.
+//! The simulator's life and the state that its requests share.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,36 +22,36 @@ use crate::scenario::{FaultKind, Scenario};
 use crate::schema::Schemas;
 use crate::world::{Effect, World};
 
-/// How often is looked whose time has come.
+/// Interval at which due actions are completed.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a server is.
+/// The implementation of servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backend {
-    /// An entry.
+    /// A server is only a record.
     None,
-    /// A host made of namespaces, on which this agent runs. Needs root.
+    /// A server is a host made of namespaces, which runs an agent. Needs root.
     Hosts {
-        /// The program that is started as `burst-agent`.
+        /// The program that hosts run as `burst-agent`.
         agent: PathBuf,
     },
 }
 
-/// How a simulator is started.
+/// The options of a simulator.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where it listens; port 0 takes any.
+    /// The address to listen on; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// The token that may do everything.
+    /// The token with all permissions.
     pub token: String,
-    /// What a server is.
+    /// The implementation of servers.
     pub backend: Backend,
-    /// What is different.
+    /// The initial scenario.
     pub scenario: Scenario,
 }
 
 impl Options {
-    /// On any port of loopback, with servers that are entries.
+    /// Options for a free port of loopback, with servers that are only records.
     pub fn new(token: &str, scenario: Scenario) -> Self {
         Self {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -62,7 +62,7 @@ impl Options {
     }
 }
 
-/// A running simulator. It ends, with all it made, when it is dropped.
+/// A running simulator. Dropping it stops it and removes its hosts.
 #[derive(Debug)]
 pub struct Simulator {
     shared: Arc<Shared>,
@@ -70,16 +70,16 @@ pub struct Simulator {
     runtime: Option<tokio::runtime::Runtime>,
 }
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 pub struct Shared {
-    /// What there is.
+    /// The resources.
     pub world: Mutex<World>,
-    /// What time it is.
+    /// The virtual clock.
     pub clock: Mutex<Clock>,
     /// The published schemas.
     pub schemas: Schemas,
-    /// The token that may do everything.
+    /// The token with all permissions.
     pub token: String,
     calls: Mutex<Vec<Call>>,
     violations: Mutex<Vec<String>>,
@@ -90,7 +90,7 @@ pub struct Shared {
 }
 
 impl Simulator {
-    /// Starts one.
+    /// Starts a simulator. Fails if the address is in use or hosts cannot be created.
     pub fn start(options: Options) -> std::io::Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -123,12 +123,12 @@ impl Simulator {
         Ok(Self { shared, address, runtime: Some(runtime) })
     }
 
-    /// Where the API is: `http://ADDRESS/v1`.
+    /// The endpoint of the API, `http://ADDRESS/v1`.
     pub fn endpoint(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// Everything else.
+    /// The shared state.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -151,7 +151,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         let shared = shared.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| http::serve(shared.clone(), request));
-            // A connection that ends early is the client's or the scenario's affair.
+            // Connections may end early: the client or the scenario closes them.
             drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
         });
     }
@@ -165,35 +165,35 @@ async fn tick(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Lets everything happen whose time has come.
+    /// Completes the actions that are due.
     pub fn settle(&self) {
         let now = lock(&self.clock).now();
         lock(&self.world).settle(now);
         self.wake_hosts();
     }
 
-    /// Moves virtual time.
+    /// Advances virtual time.
     pub fn advance(&self, secs: f64) {
         lock(&self.clock).advance(secs);
         self.settle();
     }
 
-    /// Virtual time, in unix seconds.
+    /// The virtual time in Unix seconds.
     pub fn now_secs(&self) -> i64 {
         lock(&self.clock).now() / 1000
     }
 
-    /// What was asked so far.
+    /// The calls so far.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.calls).clone()
     }
 
-    /// Forgets what was asked.
+    /// Clears the log of calls.
     pub fn forget_calls(&self) {
         lock(&self.calls).clear();
     }
 
-    /// The bill, and what it comes to by now.
+    /// The bill, and its sum until now.
     pub fn ledger(&self) -> (Ledger, Sum) {
         let now = lock(&self.clock).now();
         let mut world = lock(&self.world);
@@ -201,7 +201,7 @@ impl Shared {
         (world.ledger.clone(), world.ledger.sum(now))
     }
 
-    /// Answers that were not as the schemas want them.
+    /// Messages about responses that did not match the schemas.
     pub fn violations(&self) -> Vec<String> {
         lock(&self.violations).clone()
     }
@@ -238,7 +238,7 @@ impl Shared {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Takes one request out of the bucket of the rate limit.
+    /// Takes a request from the bucket of the rate limit. Fails if it is empty.
     pub(crate) fn take_request(&self) -> Result<(), Refusal> {
         let now = lock(&self.clock).now();
         let limit = lock(&self.world).scenario.requests.clone();
@@ -252,7 +252,8 @@ impl Shared {
         Ok(())
     }
 
-    /// The limit, what is left of it, and when it is whole again.
+    /// The rate limit, the requests that are left, and the time in Unix seconds at which the
+    /// bucket is full.
     pub(crate) fn requests_left(&self) -> (u64, u64, i64) {
         let limit = lock(&self.world).scenario.requests.clone();
         let bucket = lock(&self.bucket);
@@ -260,7 +261,7 @@ impl Shared {
         (limit.burst as u64, bucket.0.max(0.0) as u64, bucket.1 / 1000 + missing as i64)
     }
 
-    /// The fault that fits a call, used up by it.
+    /// The first fault that matches a call; counts as one use of it.
     pub(crate) fn take_fault(
         &self,
         method: &str,
@@ -286,27 +287,27 @@ impl Shared {
     pub(crate) async fn hold(&self, index: usize) {
         self.held.send_replace(Some(index));
         let mut held = self.held.subscribe();
-        // The sender is ours: it does not go away.
+        // Cannot fail: `self` owns the sender.
         drop(held.wait_for(Option::is_none).await);
     }
 
-    /// Waits until a call is held, and tells its number.
+    /// Waits until a call is held; returns its index in the log.
     pub async fn wait_until_held(&self) -> Option<usize> {
         let mut held = self.held.subscribe();
         held.wait_for(Option::is_some).await.ok().and_then(|held| *held)
     }
 
-    /// The call that is held.
+    /// The index of the held call.
     pub fn held(&self) -> Option<usize> {
         *self.held.borrow()
     }
 
-    /// Lets the held call go: its connection is closed.
+    /// Releases the held call: its connection is closed.
     pub fn release(&self) {
         self.held.send_replace(None);
     }
 
-    /// Gives new servers the addresses of their hosts.
+    /// Assigns the addresses of their hosts to new servers.
     pub(crate) fn give_addresses(&self, world: &mut World) {
         let Some(hosts) = &self.hosts else { return };
         for server in world.servers.values_mut() {
@@ -316,7 +317,7 @@ impl Shared {
         }
     }
 
-    /// Hands over what has to happen to real hosts.
+    /// Passes pending effects to the hosts.
     pub(crate) fn wake_hosts(&self) {
         let mut world = lock(&self.world);
         let effects = std::mem::take(&mut world.effects);
@@ -334,7 +335,7 @@ impl Shared {
         }
     }
 
-    /// The hosts, where there are any.
+    /// The hosts, with [`Backend::Hosts`].
     pub const fn hosts(&self) -> Option<&Hosts> {
         self.hosts.as_ref()
     }
@@ -350,7 +351,8 @@ fn numbers_left_out(path: &str) -> String {
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
-/// A holder that panicked is a failed test; the others still want to be told so.
+/// Locks a mutex, even if a holder has panicked: that test fails anyway, and the others go
+/// on.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

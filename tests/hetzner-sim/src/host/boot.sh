@@ -1,6 +1,6 @@
-# The first process of a host. Its standard input is its power: when that ends, so
-# does the host. Called with the host's directory, the agent program, its port, and
-# the directories of rustup and of cargo's programs.
+# The first process of a host. The host is switched off when its standard input ends.
+# Arguments: the host's directory, the agent program, its port, and the directories of
+# rustup and of cargo's programs.
 set -eu
 directory=$1 agent=$2 port=$3 rustup=$4 programs=$5
 root=$directory/root

@@ -1,10 +1,10 @@
-//! Programs of the system, called.
+//! Calls of system programs.
 
 use std::ffi::OsStr;
 use std::io;
 use std::process::Command;
 
-/// Runs a program; its output, or its own words as the error.
+/// Runs a program and returns its output. The error contains its standard error.
 pub(super) fn succeed<S: AsRef<OsStr>>(
     program: &str,
     arguments: impl IntoIterator<Item = S>,

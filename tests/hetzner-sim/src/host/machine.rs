@@ -1,4 +1,5 @@
-//! Switching hosts on and off, plugging volumes: one after the other, on one thread.
+//! The worker thread of the hosts: it switches them on and off and attaches volumes, one
+//! order after the other.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,10 +22,10 @@ use super::network::{METADATA, Network};
 use crate::simulator::{self, Shared};
 use crate::world::Effect;
 
-/// What the first process of a host does.
+/// The script of a host's first process.
 const BOOT: &str = include_str!("boot.sh");
 
-/// Devices that every host has: name, major, minor.
+/// Device nodes of every host: name, major and minor number.
 const DEVICES: [(&str, u64, u64); 7] = [
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -35,7 +36,7 @@ const DEVICES: [(&str, u64, u64); 7] = [
     ("kmsg", 1, 11),
 ];
 
-/// What has to happen, with what is needed for it.
+/// An order for the worker, with its parameters.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) effect: Effect,
@@ -44,14 +45,14 @@ pub(super) struct Order {
     pub(super) network: Option<Arc<Network>>,
 }
 
-/// A host that is on.
+/// A running host.
 struct Machine {
     process: Child,
     services: Vec<AbortHandle>,
     _network: Arc<Network>,
 }
 
-/// The hosts that are on, and the disks that are plugged.
+/// The running hosts and the attached volumes.
 pub(super) struct Machines {
     directory: PathBuf,
     agent: PathBuf,
@@ -59,7 +60,7 @@ pub(super) struct Machines {
     runtime: Handle,
     api_port: u16,
     on: BTreeMap<u64, Machine>,
-    /// The loop device of each volume that is plugged.
+    /// The loop device of each attached volume.
     loops: BTreeMap<u64, String>,
 }
 
@@ -86,7 +87,7 @@ impl Machines {
             self.stop(server);
         }
         for device in self.loops.values() {
-            // The undertaker looks again.
+            // If this fails, `undertaker.sh` removes it.
             drop(succeed("losetup", ["--detach", device]));
         }
     }
@@ -154,7 +155,7 @@ impl Machines {
         Ok(())
     }
 
-    /// As if the power was cut.
+    /// Switches a host off, as a power cut would.
     fn stop(&mut self, server: u64) {
         if let Some(mut machine) = self.on.remove(&server) {
             drop(machine.process.kill());
@@ -205,7 +206,7 @@ fn make_devices(directory: &Path) -> io::Result<()> {
         }
         let mode = Mode::from_bits_truncate(0o666);
         mknod(&path, SFlag::S_IFCHR, mode, makedev(major, minor))?;
-        // The process's own mask has taken bits away.
+        // `mknod` is subject to the umask, so set the mode again.
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
     }

@@ -10,7 +10,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// Answers until it is aborted.
+/// Serves requests until the task is aborted.
 pub(super) async fn serve(listener: TcpListener, server: u64, address: String, user_data: String) {
     let user_data = Bytes::from(user_data);
     while let Ok((stream, _)) = listener.accept().await {

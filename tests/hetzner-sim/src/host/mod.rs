@@ -1,11 +1,10 @@
-//! Servers that are real hosts: network, mount, process and other namespaces over this
-//! machine's own root file system.
+//! Servers as real hosts: network, mount, PID and other namespaces over the root file system
+//! of this machine.
 //!
-//! Each has an address of its own over a veth pair, a metadata service at
-//! 169.254.169.254, the API at the very address that the client uses, volumes as
-//! loop-mounted images below `/dev/disk/by-id`, and the agent, started as the image
-//! would start it. What a simulator that is killed leaves behind is cleared away by
-//! `undertaker.sh`, which waits for nothing but our end.
+//! Each host has an address on a veth pair, a metadata service at 169.254.169.254, the API
+//! at the address that the client uses, volumes as loop devices below `/dev/disk/by-id`, and
+//! an agent, started as in the image. `undertaker.sh` waits for the end of the simulator and
+//! removes everything that it has left behind.
 
 mod commands;
 mod machine;
@@ -26,13 +25,13 @@ use crate::world::Effect;
 use machine::{Machines, Order};
 use network::Network;
 
-/// The UDP port of the agent, as the image has it.
+/// The UDP port of the agent, as in the image.
 pub const AGENT_PORT: u16 = 7777;
 
-/// What clears away behind a simulator, however it ends.
+/// The script that cleans up after a simulator, however it ends.
 const UNDERTAKER: &str = include_str!("undertaker.sh");
 
-/// All hosts of a simulator.
+/// The hosts of a simulator.
 #[derive(Debug)]
 pub struct Hosts {
     directory: PathBuf,
@@ -44,7 +43,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Prepares for hosts that run this agent.
+    /// Prepares for hosts that run this agent. Needs root.
     pub fn start(agent: PathBuf) -> io::Result<Self> {
         if !rustix::process::geteuid().is_root() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "hosts need root"));
@@ -70,8 +69,7 @@ impl Hosts {
         })
     }
 
-    /// From now on orders are carried out; hosts reach the API at `api_port` of their
-    /// own loopback.
+    /// Starts the worker. Hosts reach the API at `api_port` of their loopback.
     pub(crate) fn begin(
         &self,
         shared: &Arc<Shared>,
@@ -90,7 +88,7 @@ impl Hosts {
         *lock(&self.worker) = Some(std::thread::spawn(move || machines.work(&ordered)));
     }
 
-    /// The address of a server's host, made if it has none yet.
+    /// The address of a server's host; creates its network if necessary.
     pub(crate) fn address_of(&self, server: u64) -> Option<String> {
         let mut networks = lock(&self.networks);
         let networks = networks.as_mut()?;
@@ -110,17 +108,17 @@ impl Hosts {
         }
     }
 
-    /// What a host's processes have changed of the file system; for tests.
+    /// The directory with the files that a host's processes have changed, for tests.
     pub fn files_of(&self, server: u64) -> PathBuf {
         self.directory.join(format!("server-{server}/upper"))
     }
 
-    /// The bytes of a volume.
+    /// The file with the content of a volume.
     pub fn image_of(&self, volume: u64) -> PathBuf {
         self.directory.join(format!("volumes/{volume}.img"))
     }
 
-    /// What the agent of a host wrote.
+    /// The log file of a host's agent.
     pub fn log_of(&self, server: u64) -> String {
         fs::read_to_string(self.files_of(server).join("host.log")).unwrap_or_default()
     }
@@ -135,7 +133,7 @@ impl Hosts {
         let network = match effect {
             Effect::Forget(server) => {
                 if let Some(networks) = lock(&self.networks).as_mut() {
-                    // The worker still has it until the host is off.
+                    // The worker keeps it until the host is off.
                     networks.remove(&server);
                 }
                 return;
@@ -146,12 +144,12 @@ impl Hosts {
             _ => None,
         };
         if let Some(orders) = &*lock(&self.orders) {
-            // A worker that is gone has said why.
+            // Fails only if the worker has panicked, which was reported.
             drop(orders.send(Order { effect, user_data, gb, network }));
         }
     }
 
-    /// Ends all hosts.
+    /// Stops all hosts.
     pub(crate) fn end(&self) {
         drop(lock(&self.orders).take());
         if let Some(worker) = lock(&self.worker).take() {

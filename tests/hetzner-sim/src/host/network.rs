@@ -1,4 +1,4 @@
-//! A host's network: a namespace, a veth pair, an address, a way out.
+//! The network of a host: a namespace, a veth pair, an address and a route to this machine.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 
 use super::commands::succeed;
 
-/// Hosts at once on one machine: each has four addresses of 10.201.0.0/16.
+/// Most hosts on one machine: each has four addresses of 10.201.0.0/16.
 const HOSTS_MAX: u32 = 1 << 14;
 
-/// Where the metadata service is, on every host.
+/// The address of the metadata service on every host.
 pub(super) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
-/// A network of a host. It goes when it is dropped.
+/// The network of a host. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Network {
-    /// Of the namespace and of the link on our side.
+    /// The name of the namespace and of this machine's end of the veth pair.
     pub(super) name: String,
     number: u32,
     mark: PathBuf,
 }
 
 impl Network {
-    /// Makes one. The link's name is what decides who has a number.
+    /// Creates a network with the next free number. The name of the link reserves it.
     pub(super) fn make(directory: &Path) -> io::Result<Self> {
         let first = std::process::id().wrapping_mul(61) % HOSTS_MAX;
         for step in 0..HOSTS_MAX {
@@ -75,15 +75,15 @@ impl Network {
         Ipv4Addr::from(base + self.number * 4 + last)
     }
 
-    /// The host's address.
+    /// The address of the host.
     pub(super) fn address(&self) -> String {
         self.host(2).to_string()
     }
 
-    /// Listens inside of the namespace.
+    /// Creates a listener in the namespace.
     pub(super) fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
         let namespace = File::open(Path::new("/run/netns").join(&self.name))?;
-        // Only this thread enters, and it ends at once; the socket stays there.
+        // Only this thread enters the namespace, and then ends; the socket stays in it.
         let bound = std::thread::spawn(move || {
             let kind = rustix::thread::LinkNameSpaceType::Network;
             rustix::thread::move_into_link_name_space(
@@ -94,14 +94,14 @@ impl Network {
             listener.set_nonblocking(true)?;
             io::Result::Ok(listener)
         });
-        bound.join().map_err(|_| io::Error::other("the thread gave up"))?
+        bound.join().map_err(|_| io::Error::other("the thread that binds the socket panicked"))?
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
         let name = self.name.as_str();
-        // What is gone already is as good; the undertaker looks again.
+        // If this fails, it is already removed or `undertaker.sh` removes it.
         drop(succeed("ip", ["netns", "delete", name]));
         drop(succeed("ip", ["link", "delete", name]));
         drop(succeed("nft", ["delete", "table", "ip", name]));

@@ -1,5 +1,5 @@
-# Waits for the simulator's end, which ends its standard input, and clears away what is
-# left: processes, networks, loop devices, files. Called with the directory.
+# Waits for the end of the simulator, which closes its standard input, and removes its
+# processes, networks, loop devices and files. Argument: the simulator's directory.
 directory=$1
 cat >/dev/null
 for entry in "$directory"/networks/*; do

@@ -1,4 +1,4 @@
-//! Requests: who may ask, what goes wrong, what is asked, and the answer.
+//! HTTP requests: authorisation, faults, validation, execution and response.
 
 mod perform;
 mod route;
@@ -19,18 +19,18 @@ use crate::scenario::{Access, FaultKind};
 use crate::simulator::{Shared, lock};
 use route::Route;
 
-/// Bytes of a request's body.
+/// Largest request body in bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// The connection is to be closed without an answer.
+/// The connection is closed without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("closed on purpose")]
 pub struct Closed;
 
-/// What a request comes to: a status and a body; no body is null.
+/// The result of a request: status and body, where null is an empty body.
 pub(crate) type Answered = Result<(u16, Value), Refusal>;
 
-/// A request, read.
+/// A received request.
 pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) path: String,
@@ -74,7 +74,7 @@ pub async fn serve(
     Ok(response(&shared, status, &body, Some(index)))
 }
 
-/// One call of the API, or the end of the connection.
+/// Carries out a call of the API.
 async fn api(shared: &Arc<Shared>, asked: &Asked, index: usize) -> Result<(u16, Value), Closed> {
     let millis = lock(&shared.world).scenario.call_millis;
     let route = Route::parse(&asked.method, &asked.path);
@@ -106,7 +106,7 @@ async fn api(shared: &Arc<Shared>, asked: &Asked, index: usize) -> Result<(u16, 
             return Ok((status, Value::String("<html>gateway</html>".into())));
         }
         Some(FaultKind::Answer { status, code: Some(code), .. }) => {
-            let mut refusal = Refusal::new(&code, "as the scenario wants it");
+            let mut refusal = Refusal::new(&code, "injected by the scenario");
             refusal.status = status;
             return Ok((status, refusal.body()));
         }
@@ -121,7 +121,7 @@ async fn api(shared: &Arc<Shared>, asked: &Asked, index: usize) -> Result<(u16, 
 }
 
 fn decide(shared: &Arc<Shared>, asked: &Asked, route: Option<&Route>) -> Answered {
-    // Unknown paths are found out before the token is.
+    // The API checks the path before the token.
     let Some(route) = route else {
         return Err(Refusal::new("not_found", "api route not found"));
     };
@@ -150,7 +150,7 @@ fn decide(shared: &Arc<Shared>, asked: &Asked, route: Option<&Route>) -> Answere
     let mut world = lock(&shared.world);
     world.settle(now);
     let answered = perform::perform(&mut world, route, &Query::parse(&asked.query), &body, now);
-    // With no latency an action is over at once, and a host has its address at once.
+    // Actions of no duration are completed at once, and hosts have their address at once.
     world.settle(now);
     shared.give_addresses(&mut world);
     match answered? {

@@ -1,4 +1,4 @@
-//! What is asked, done to the world.
+//! Execution of requests on the world.
 
 use serde_json::{Value, json};
 
@@ -10,20 +10,20 @@ use crate::render;
 use crate::selector::{Labels, selects};
 use crate::world::World;
 
-/// What an answer is made of.
+/// The content of a response.
 pub(crate) enum Written {
-    /// It is made.
+    /// The complete body.
     Value(Value),
-    /// It is made of this server when it has its address.
+    /// A new server, rendered once it has its address.
     Server {
-        /// Which.
+        /// The id of the server.
         id: u64,
-        /// What is under way.
+        /// The ids of its actions.
         actions: Vec<u64>,
     },
 }
 
-/// Does it.
+/// Carries out a request; returns status and response.
 pub(crate) fn perform(
     world: &mut World,
     route: &Route,
@@ -45,7 +45,7 @@ pub(crate) fn perform(
     Ok((status, Written::Value(value)))
 }
 
-/// The answer to a server's creation.
+/// The response to the creation of a server.
 pub(crate) fn created_server(world: &World, id: u64, actions: &[u64], now: i64) -> Value {
     let written = |id: &u64| render::action(&world.actions[id], now);
     json!({
@@ -146,7 +146,7 @@ fn list(world: &World, kind: &str, query: &Query, now: i64) -> Result<Value, Ref
     query.page(kind, found)
 }
 
-/// What can be ordered.
+/// The list of locations or of server types.
 fn catalogue_list(world: &World, kind: &str, query: &Query) -> Vec<Value> {
     if kind == "locations" {
         let named = catalogue::LOCATIONS.iter();

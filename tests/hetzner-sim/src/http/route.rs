@@ -1,19 +1,19 @@
-//! Paths.
+//! Parsing of request paths.
 
-/// What a path means.
+/// The parsed method and path of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// The method.
+    /// The HTTP method.
     pub(crate) method: String,
-    /// `servers`, `volumes`, ...
+    /// The kind of resource, such as `servers`.
     pub(crate) kind: String,
-    /// The number of one.
+    /// The id of a resource.
     pub(crate) id: Option<u64>,
     /// The verb of `/actions/VERB`.
     pub(crate) verb: Option<String>,
 }
 
-/// Kinds of resources that the API has, as far as they are simulated.
+/// The simulated kinds of resources.
 const KINDS: [&str; 10] = [
     "servers",
     "volumes",
@@ -28,7 +28,7 @@ const KINDS: [&str; 10] = [
 ];
 
 impl Route {
-    /// Reads a path below `/v1`; none if there is no such path.
+    /// Parses a path below `/v1`; `None` if the API does not have it.
     pub(crate) fn parse(method: &str, path: &str) -> Option<Self> {
         let rest = path.strip_prefix("/v1/")?;
         let parts: Vec<&str> = rest.split('/').collect();
@@ -45,7 +45,7 @@ impl Route {
         Some(Self { method: method.to_owned(), kind: (*kind).to_owned(), id, verb })
     }
 
-    /// As the published document writes it, such as `GET /servers/{id}`.
+    /// The operation as the schemas name it, such as `GET /servers/{id}`.
     pub(crate) fn operation(&self) -> String {
         format!("{} {}", self.method, self.path())
     }
@@ -62,7 +62,7 @@ impl Route {
         path
     }
 
-    /// Whether the endpoint was removed.
+    /// Whether the API has removed the endpoint.
     pub(crate) fn is_gone(&self) -> bool {
         self.kind == "datacenters"
     }

@@ -1,38 +1,38 @@
-//! Actions, and what becomes true when they end.
+//! Actions, and their effects on completion.
 
 use super::{Effect, ServerStatus, World};
 
-/// How an action ended.
+/// The state of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has not.
+    /// In progress.
     Running,
-    /// Well.
+    /// Completed.
     Success,
-    /// With this error code.
+    /// Failed with this error code.
     Error(String),
 }
 
 /// An action.
 #[derive(Clone, Debug)]
 pub struct Action {
-    /// Its number.
+    /// The id.
     pub id: u64,
-    /// What it does.
+    /// The operation, such as `create_server`.
     pub command: &'static str,
-    /// How it ended.
+    /// The state.
     pub outcome: Outcome,
-    /// When it began, in milliseconds.
+    /// The start, in milliseconds of virtual time.
     pub started: i64,
-    /// When it ends.
+    /// The end, in milliseconds of virtual time.
     pub ends: i64,
-    /// What it is about.
+    /// The kinds and ids of its resources.
     pub resources: Vec<(&'static str, u64)>,
     fails: Option<String>,
 }
 
 impl World {
-    /// Begins an action that starts at a time and takes as long as the scenario says.
+    /// Begins an action at a virtual time, with the duration from the scenario.
     pub(super) fn begin(
         &mut self,
         command: &'static str,
@@ -48,7 +48,7 @@ impl World {
         id
     }
 
-    /// Lets everything happen whose time has come.
+    /// Completes the actions that are due.
     pub fn settle(&mut self, now: i64) {
         loop {
             let due = self

@@ -1,4 +1,4 @@
-//! Firewalls.
+//! Operations on firewalls.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::refusal::Refusal;
 use crate::selector::{Labels, selects};
 
 impl World {
-    /// `POST /firewalls`.
+    /// Carries out `POST /firewalls`; returns the id.
     pub fn create_firewall(&mut self, body: &Value, now: i64) -> Result<u64, Refusal> {
         let name = text(body, "name").to_owned();
         let labels = labels_of(body)?.unwrap_or_default();
@@ -33,7 +33,7 @@ impl World {
         Ok(id)
     }
 
-    /// `PUT /firewalls/{id}`.
+    /// Carries out `PUT /firewalls/{id}`.
     pub fn update_firewall(&mut self, id: u64, body: &Value) -> Result<(), Refusal> {
         let labels = labels_of(body)?;
         let firewall = self.firewalls.get_mut(&id).ok_or_else(|| Refusal::not_found("firewall"))?;
@@ -44,7 +44,7 @@ impl World {
         Ok(())
     }
 
-    /// `DELETE /firewalls/{id}`.
+    /// Carries out `DELETE /firewalls/{id}`.
     pub fn delete_firewall(&mut self, id: u64, now: i64) -> Result<(), Refusal> {
         let firewall = self.firewalls.get(&id).ok_or_else(|| Refusal::not_found("firewall"))?;
         if now < firewall.used_until || !self.servers_behind(id).is_empty() {
@@ -54,7 +54,7 @@ impl World {
         Ok(())
     }
 
-    /// The servers that a firewall is applied to.
+    /// The ids of the servers that a firewall applies to.
     pub fn servers_behind(&self, firewall: u64) -> Vec<u64> {
         let selectors = self.firewalls.get(&firewall).map(|firewall| firewall.selectors.clone());
         let selectors = selectors.unwrap_or_default();

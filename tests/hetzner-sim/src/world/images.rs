@@ -1,4 +1,4 @@
-//! Snapshots.
+//! Operations on snapshots.
 
 use serde_json::Value;
 
@@ -7,11 +7,11 @@ use crate::catalogue::ServerType;
 use crate::ledger::Item;
 use crate::refusal::Refusal;
 
-/// GB of a snapshot that is made here.
+/// Size in GB of a snapshot that is created from a server.
 const MADE_GB: f64 = 2.5;
 
 impl World {
-    /// The image that a server is to be made from.
+    /// Validates the image for a new server; returns its id.
     pub(super) fn image_for(&self, wanted: &str, kind: &ServerType) -> Result<u64, Refusal> {
         let image = wanted.parse().ok().and_then(|id: u64| self.images.get(&id));
         let image = image.ok_or_else(|| Refusal::invalid("image", "image not found"))?;
@@ -30,7 +30,8 @@ impl World {
         Ok(image.id)
     }
 
-    /// `POST /servers/{id}/actions/create_image`. Returns the image and the action.
+    /// Carries out `POST /servers/{id}/actions/create_image`; returns the ids of image and
+    /// action.
     pub fn create_image(
         &mut self,
         server: u64,
@@ -66,7 +67,7 @@ impl World {
         }
     }
 
-    /// `PUT /images/{id}`.
+    /// Carries out `PUT /images/{id}`.
     pub fn update_image(&mut self, id: u64, body: &Value) -> Result<(), Refusal> {
         let labels = labels_of(body)?;
         let image = self.images.get_mut(&id).ok_or_else(|| Refusal::not_found("image"))?;
@@ -77,7 +78,7 @@ impl World {
         Ok(())
     }
 
-    /// `DELETE /images/{id}`.
+    /// Carries out `DELETE /images/{id}`.
     pub fn delete_image(&mut self, id: u64, now: i64) -> Result<(), Refusal> {
         if !self.images.contains_key(&id) {
             return Err(Refusal::not_found("image"));

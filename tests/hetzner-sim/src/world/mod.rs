@@ -1,8 +1,8 @@
-//! What there is: servers, volumes, images, firewalls, and the actions under way.
+//! The world: servers, volumes, images, firewalls, and their actions.
 //!
-//! Everything takes the virtual time as an argument. A change begins an action; what
-//! it changes becomes visible when [`World::settle`] finds its time come. What has to
-//! happen to real hosts meanwhile is left in `effects`.
+//! Every operation takes the virtual time as an argument. A change begins an action, and
+//! takes effect when [`World::settle`] completes the action. Changes to real hosts are
+//! collected in `effects`.
 
 mod actions;
 mod firewalls;
@@ -28,98 +28,98 @@ use crate::selector::{self, Labels};
 /// A snapshot.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Its number.
+    /// The id.
     pub id: u64,
-    /// For people.
+    /// The description for the user.
     pub description: String,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// Its architecture.
+    /// The CPU architecture.
     pub architecture: String,
-    /// GB that a server's disk must have.
+    /// The least size of a server's disk in GB.
     pub disk_gb: u32,
-    /// GB that are stored; none while it is being made.
+    /// The stored size in GB; `None` while it is being created.
     pub image_gb: Option<f64>,
-    /// When it was made.
+    /// The time of creation, in milliseconds of virtual time.
     pub created: i64,
-    /// The server it was made from.
+    /// The id and name of the server that it was created from.
     pub from: Option<(u64, String)>,
 }
 
 /// A firewall.
 #[derive(Clone, Debug)]
 pub struct Firewall {
-    /// Its number.
+    /// The id.
     pub id: u64,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// Its rules, as they were sent.
+    /// The rules as they were sent.
     pub rules: Vec<Value>,
-    /// When it was made.
+    /// The time of creation, in milliseconds of virtual time.
     pub created: i64,
-    /// Selectors of servers that it is applied to.
+    /// Selectors of the servers that it applies to.
     pub selectors: Vec<String>,
-    /// Until when it counts as used although no server uses it.
+    /// The virtual time until which it counts as used without a server.
     pub used_until: i64,
 }
 
-/// What has to happen to real hosts.
+/// A change to real hosts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A server is switched on.
     Boot(u64),
     /// A server is switched off or deleted.
     Stop(u64),
-    /// A volume appears on a server.
+    /// A volume is attached to a server.
     Plug {
-        /// Which.
+        /// The id of the volume.
         volume: u64,
-        /// Where.
+        /// The id of the server.
         server: u64,
     },
-    /// A volume disappears from a server.
+    /// A volume is detached from a server.
     Unplug {
-        /// Which.
+        /// The id of the volume.
         volume: u64,
-        /// Where.
+        /// The id of the server.
         server: u64,
     },
     /// A volume is deleted.
     Erase(u64),
-    /// A server is gone for good.
+    /// A server has been deleted.
     Forget(u64),
 }
 
-/// All there is.
+/// All resources of the account.
 #[derive(Debug)]
 pub struct World {
-    /// What a test wants to be different.
+    /// The scenario.
     pub scenario: Scenario,
-    /// Servers by number.
+    /// Servers by id.
     pub servers: BTreeMap<u64, Server>,
-    /// Volumes by number.
+    /// Volumes by id.
     pub volumes: BTreeMap<u64, Volume>,
-    /// Snapshots by number.
+    /// Snapshots by id.
     pub images: BTreeMap<u64, Image>,
-    /// Firewalls by number.
+    /// Firewalls by id.
     pub firewalls: BTreeMap<u64, Firewall>,
-    /// SSH keys by number.
+    /// SSH keys by id.
     pub ssh_keys: BTreeMap<u64, SshKey>,
-    /// Actions by number, ended ones too.
+    /// Actions by id, including completed ones.
     pub actions: BTreeMap<u64, Action>,
     /// The bill.
     pub ledger: Ledger,
-    /// What has to happen to real hosts, in order.
+    /// Pending changes to real hosts, in order.
     pub effects: Vec<Effect>,
-    /// The error with which the next action ends.
+    /// The error code with which the next action fails.
     pub next_action_fails: Option<String>,
     last_id: u64,
 }
 
 impl World {
-    /// At the beginning.
+    /// Creates the initial world of a scenario.
     pub fn new(scenario: Scenario, now: i64) -> Self {
         let mut world = Self {
             servers: BTreeMap::new(),
@@ -160,7 +160,7 @@ impl World {
         self.last_id
     }
 
-    /// Whether an action is under way on a resource.
+    /// Whether an action on a resource is in progress.
     pub fn is_locked(&self, kind: &str, id: u64) -> bool {
         self.actions.values().any(|action| {
             action.outcome == Outcome::Running
@@ -169,7 +169,7 @@ impl World {
     }
 }
 
-/// Reads labels from a body.
+/// Parses the labels of a body.
 fn labels_of(body: &Value) -> Result<Option<Labels>, Refusal> {
     let Some(labels) = body.get("labels") else { return Ok(None) };
     let labels: Labels = serde_json::from_value(labels.clone())
@@ -178,12 +178,12 @@ fn labels_of(body: &Value) -> Result<Option<Labels>, Refusal> {
     Ok(Some(labels))
 }
 
-/// Reads a text from a body.
+/// Reads a string from a body.
 fn text<'a>(body: &'a Value, field: &str) -> &'a str {
     body[field].as_str().unwrap_or_default()
 }
 
-/// Reads what may be a name or a number.
+/// Reads a value that may be a name or an id.
 fn reference(body: &Value, field: &str) -> Option<String> {
     match &body[field] {
         Value::String(name) => Some(name.clone()),

@@ -1,4 +1,4 @@
-//! Servers.
+//! Operations on servers.
 
 use serde_json::Value;
 
@@ -8,29 +8,29 @@ use crate::ledger::Item;
 use crate::refusal::Refusal;
 use crate::selector::Labels;
 
-/// Bytes of user data.
+/// Largest user data in bytes.
 const USER_DATA_BYTES_MAX: usize = 32 << 10;
 
-/// Volumes of one server.
+/// Most volumes of one server.
 pub(super) const VOLUMES_MAX: usize = 16;
 
-/// How a server is.
+/// The state of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerStatus {
-    /// Being made.
+    /// It is being created.
     Initializing,
-    /// Being switched on.
+    /// It is being switched on.
     Starting,
-    /// On.
+    /// It is switched on.
     Running,
-    /// Off, and billed.
+    /// It is switched off; it is still billed.
     Off,
-    /// Being deleted.
+    /// It is being deleted.
     Deleting,
 }
 
 impl ServerStatus {
-    /// As the API writes it.
+    /// The state as the API writes it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Initializing => "initializing",
@@ -45,32 +45,32 @@ impl ServerStatus {
 /// A server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Its number.
+    /// The id.
     pub id: u64,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// How it is.
+    /// The state.
     pub status: ServerStatus,
-    /// When it was created, in milliseconds.
+    /// The time of creation, in milliseconds of virtual time.
     pub created: i64,
-    /// What kind.
+    /// The server type.
     pub kind: &'static ServerType,
-    /// Where.
+    /// The location.
     pub location: &'static Location,
-    /// From what.
+    /// The id of its image.
     pub image: u64,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// What its metadata service tells.
+    /// The user data for the metadata service.
     pub user_data: String,
-    /// Its firewalls.
+    /// The ids of its firewalls.
     pub firewalls: Vec<u64>,
-    /// Its IPv4 address; a host's real one where there is a host.
+    /// The IPv4 address: that of the host, where the server has one.
     pub ipv4: Option<String>,
 }
 
 impl World {
-    /// `POST /servers`. Returns the server and its actions.
+    /// Carries out `POST /servers`; returns the ids of the server and of its actions.
     pub fn create_server(&mut self, body: &Value, now: i64) -> Result<(u64, Vec<u64>), Refusal> {
         let name = text(body, "name").to_owned();
         let labels = labels_of(body)?.unwrap_or_default();
@@ -165,13 +165,13 @@ impl World {
         Ok(())
     }
 
-    /// `DELETE /servers/{id}`.
+    /// Carries out `DELETE /servers/{id}`; returns the id of the action.
     pub fn delete_server(&mut self, id: u64, now: i64) -> Result<u64, Refusal> {
         self.unlocked_server(id)?.status = ServerStatus::Deleting;
         Ok(self.begin("delete_server", vec![("server", id)], now))
     }
 
-    /// `POST /servers/{id}/actions/...`.
+    /// Carries out `POST /servers/{id}/actions/VERB`; returns the id of the action.
     pub fn power(&mut self, id: u64, verb: &str, now: i64) -> Result<u64, Refusal> {
         let server = self.unlocked_server(id)?;
         let command = match verb {
@@ -186,7 +186,7 @@ impl World {
         Ok(self.begin(command, vec![("server", id)], now))
     }
 
-    /// `PUT /servers/{id}`.
+    /// Carries out `PUT /servers/{id}`.
     pub fn update_server(&mut self, id: u64, body: &Value) -> Result<(), Refusal> {
         let labels = labels_of(body)?;
         let name = body["name"].as_str().map(str::to_owned);
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// The numbers of a server's volumes.
+    /// The ids of a server's volumes.
     pub fn volumes_of(&self, server: u64) -> Vec<u64> {
         let attached = self.volumes.values().filter(|volume| volume.server == Some(server));
         attached.map(|volume| volume.id).collect()

@@ -1,5 +1,5 @@
-//! SSH keys: nobody here uses them, but tools of the same ecosystem do, and both their
-//! names and their fingerprints are unique.
+//! Operations on SSH keys. cargo-burst does not use them, but the official clients do; both
+//! names and fingerprints are unique.
 
 use serde_json::Value;
 
@@ -10,22 +10,22 @@ use crate::selector::Labels;
 /// An SSH key.
 #[derive(Clone, Debug)]
 pub struct SshKey {
-    /// Its number.
+    /// The id.
     pub id: u64,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The line of an `authorized_keys` file.
+    /// The key as a line of an `authorized_keys` file.
     pub public_key: String,
-    /// MD5 of the key, in pairs of digits.
+    /// The MD5 fingerprint, as pairs of hexadecimal digits.
     pub fingerprint: String,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// When it was created, in milliseconds.
+    /// The time of creation, in milliseconds of virtual time.
     pub created: i64,
 }
 
 impl World {
-    /// `POST /ssh_keys`.
+    /// Carries out `POST /ssh_keys`; returns the id.
     pub fn create_ssh_key(&mut self, body: &Value, now: i64) -> Result<u64, Refusal> {
         let (name, public_key) = (text(body, "name").to_owned(), text(body, "public_key"));
         let labels = labels_of(body)?.unwrap_or_default();
@@ -44,7 +44,7 @@ impl World {
         Ok(id)
     }
 
-    /// `DELETE /ssh_keys/{id}`.
+    /// Carries out `DELETE /ssh_keys/{id}`.
     pub fn delete_ssh_key(&mut self, id: u64) -> Result<(), Refusal> {
         self.ssh_keys.remove(&id).map(drop).ok_or_else(|| Refusal::not_found("SSH key"))
     }
@@ -55,7 +55,7 @@ fn fingerprint(public_key: &str) -> Option<String> {
     let kind =
         words.next().filter(|kind| kind.starts_with("ssh-") || kind.starts_with("ecdsa-"))?;
     let bytes = data_encoding::BASE64.decode(words.next()?.as_bytes()).ok()?;
-    // The key repeats its kind, behind its length.
+    // The key begins with the length of its type and the type.
     let told = bytes.get(4..4 + kind.len())?;
     (told == kind.as_bytes()).then(|| {
         let pairs = md5::compute(&bytes).0.map(|byte| format!("{byte:02x}"));

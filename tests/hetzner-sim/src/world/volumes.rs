@@ -1,4 +1,4 @@
-//! Volumes.
+//! Operations on volumes.
 
 use serde_json::Value;
 
@@ -12,26 +12,26 @@ use crate::selector::Labels;
 /// A volume.
 #[derive(Clone, Debug)]
 pub struct Volume {
-    /// Its number.
+    /// The id.
     pub id: u64,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// GB.
+    /// The size in GB.
     pub gb: u64,
-    /// Where.
+    /// The location.
     pub location: &'static Location,
-    /// The server it is attached to.
+    /// The id of the server that it is attached to.
     pub server: Option<u64>,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// When it was created, in milliseconds.
+    /// The time of creation, in milliseconds of virtual time.
     pub created: i64,
-    /// The file system that was asked for.
+    /// The requested file system.
     pub format: Option<String>,
 }
 
 impl World {
-    /// `POST /volumes`. Returns the volume and its actions.
+    /// Carries out `POST /volumes`; returns the ids of the volume and of its actions.
     pub fn create_volume(&mut self, body: &Value, now: i64) -> Result<(u64, Vec<u64>), Refusal> {
         let name = text(body, "name").to_owned();
         let labels = labels_of(body)?.unwrap_or_default();
@@ -78,7 +78,7 @@ impl World {
         Ok((id, actions))
     }
 
-    /// `POST /volumes/{id}/actions/...`.
+    /// Carries out `POST /volumes/{id}/actions/VERB`; returns the id of the action.
     pub fn volume_action(
         &mut self,
         id: u64,
@@ -161,7 +161,7 @@ impl World {
         Ok(())
     }
 
-    /// `PUT /volumes/{id}`.
+    /// Carries out `PUT /volumes/{id}`.
     pub fn update_volume(&mut self, id: u64, body: &Value) -> Result<(), Refusal> {
         let labels = labels_of(body)?;
         let volume = self.volumes.get_mut(&id).ok_or_else(|| Refusal::not_found("volume"))?;
@@ -172,7 +172,7 @@ impl World {
         Ok(())
     }
 
-    /// `DELETE /volumes/{id}`.
+    /// Carries out `DELETE /volumes/{id}`.
     pub fn delete_volume(&mut self, id: u64, now: i64) -> Result<(), Refusal> {
         if self.unlocked_volume(id)?.server.is_some() {
             return Err(Refusal::new("resource_in_use", "volume is attached to a server"));
