@@ -87,8 +87,8 @@ enum Verb {
 /// The whole program. `arguments` begin with the program's name.
 pub fn main(arguments: Vec<String>) -> ExitCode {
     match arguments.get(1).map(String::as_str) {
-        Some(run::SUPERVISOR) => return run::supervisor::main(&arguments[2..]),
-        Some(run::INIT) => return run::init::main(&arguments[2..]),
+        Some(run::spec::SUPERVISOR) => return run::supervisor::main(&arguments[2..]),
+        Some(run::spec::INIT) => return run::init::main(&arguments[2..]),
         _ => {}
     }
     tracing_subscriber::fmt()

@@ -3,6 +3,8 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use super::spec::SUPERVISOR;
+
 /// What the kernel allows us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Containment {
@@ -44,7 +46,7 @@ impl Containment {
     fn works(self) -> bool {
         Command::new("/proc/self/exe")
             .arg0("burst-agent")
-            .args([super::SUPERVISOR, self.name(), "--probe"])
+            .args([SUPERVISOR, self.name(), "--probe"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -28,13 +28,7 @@ use burst_protocol::message::Ending;
 
 use crate::error::AgentError;
 use containment::Containment;
-use spec::{Report, RunSpec};
-
-/// The first argument that makes this program a supervisor.
-pub const SUPERVISOR: &str = "run-supervisor";
-
-/// The first argument that makes this program an init.
-pub const INIT: &str = "run-init";
+use spec::{Report, RunSpec, SUPERVISOR};
 
 /// A run under way.
 #[derive(Debug)]

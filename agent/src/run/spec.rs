@@ -23,6 +23,12 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+/// The first argument that makes this program a supervisor.
+pub const SUPERVISOR: &str = "run-supervisor";
+
+/// The first argument that makes this program an init.
+pub const INIT: &str = "run-init";
+
 /// One run, as the init needs to know it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunSpec {
