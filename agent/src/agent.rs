@@ -15,12 +15,12 @@ use tokio::sync::Notify;
 
 use crate::boot::BuildUser;
 use crate::error::AgentError;
-use crate::invocations::Input;
 use crate::last_will::LastWill;
 use crate::layout;
 use crate::lock::lock;
 use crate::project::Project;
 use crate::run::containment::Containment;
+use crate::run::control::RunInput;
 use crate::run::spec::from_os;
 use crate::slot::Slot;
 use crate::volume::{self, Volumes};
@@ -41,7 +41,7 @@ pub struct Agent {
     containment: Containment,
     environment: Vec<(ByteBuf, ByteBuf)>,
     slots: Mutex<HashMap<RelativePath, Arc<Slot>>>,
-    runs: Mutex<Vec<Weak<Mutex<Input>>>>,
+    runs: Mutex<Vec<Weak<Mutex<RunInput>>>>,
     idle: Mutex<Idle>,
     moved: Notify,
     last_will: LastWill,
@@ -191,7 +191,7 @@ impl Agent {
     }
 
     /// Lets the agent end this run when it ends itself.
-    pub fn watch(&self, input: &Arc<Mutex<Input>>) {
+    pub fn watch(&self, input: &Arc<Mutex<RunInput>>) {
         let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(input));

@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use burst_protocol::ByteBuf;
-use burst_protocol::limit::{INPUT_WINDOW_BYTES, OUTPUT_BYTES_MAX};
+use burst_protocol::limit::OUTPUT_BYTES_MAX;
 use burst_protocol::message::{
     Call, Ending, FromAgent, FromShim, Invocation, JsonMessages, RunRequest, Stream, WindowSize,
 };
-use burst_sync::SyncError;
 use burst_sync::flow_control::{self, SendWindow};
 use burst_sync::wire::{Incoming, Outgoing};
 
@@ -23,79 +22,19 @@ use crate::artifacts::JsonLines;
 use crate::error::AgentError;
 use crate::layout::Layout;
 use crate::lock::lock;
+use crate::run::Running;
+use crate::run::control::RunInput;
 use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Direction, Pair};
-use crate::run::{Control, Running};
 
 /// The size of a terminal that did not tell its size.
 const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
-
-/// What reaches a run from outside.
-#[derive(Debug, Default)]
-pub struct Input {
-    control: Option<Control>,
-    queue: Option<mpsc::Sender<Vec<u8>>>,
-    /// Bytes that the run has not taken yet.
-    waiting: Arc<std::sync::atomic::AtomicUsize>,
-    terminals: Vec<File>,
-    interrupted: bool,
-    killed: bool,
-    /// Input that came before the run was there.
-    early: Vec<Vec<u8>>,
-    early_end: bool,
-}
-
-impl Input {
-    /// Ends the run, now or as soon as it starts.
-    pub fn kill(&mut self) {
-        self.killed = true;
-        if let Some(control) = &mut self.control {
-            control.kill();
-        }
-    }
-
-    fn signal(&mut self, signal: i32) {
-        self.interrupted = true;
-        if let Some(control) = &mut self.control {
-            control.signal(signal);
-        }
-    }
-
-    fn resize(&mut self, size: WindowSize) {
-        for terminal in &self.terminals {
-            // A terminal of a run that is over has no size.
-            drop(stdio::resize(terminal, size));
-        }
-        if let Some(control) = &mut self.control {
-            control.signal(nix::libc::SIGWINCH);
-        }
-    }
-
-    fn push(&mut self, bytes: Vec<u8>) -> Result<(), SyncError> {
-        use std::sync::atomic::Ordering;
-        let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-        if waiting > INPUT_WINDOW_BYTES {
-            return Err(SyncError::OutOfTurn("more input than was agreed".into()));
-        }
-        match &self.queue {
-            // A run that has closed its input does not want it.
-            Some(queue) => drop(queue.send(bytes)),
-            None => self.early.push(bytes),
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) {
-        self.early_end = true;
-        self.queue = None;
-    }
-}
 
 /// Takes the client's messages until one comes that is not for the run, or the
 /// client is gone; then the run is ended. `output` is what the client takes of it.
 pub fn listen(
     mut incoming: Incoming,
-    input: &Mutex<Input>,
+    input: &Mutex<RunInput>,
     output: &SendWindow,
 ) -> (Incoming, Option<FromShim>) {
     loop {
@@ -131,7 +70,7 @@ pub struct Invocations<'a> {
     request: &'a RunRequest,
     layout: &'a Layout,
     outgoing: &'a Outgoing,
-    input: Arc<Mutex<Input>>,
+    input: Arc<Mutex<RunInput>>,
     output: Arc<SendWindow>,
     named: BTreeSet<PathBuf>,
     first: bool,
@@ -151,7 +90,7 @@ impl<'a> Invocations<'a> {
         request: &'a RunRequest,
         layout: &'a Layout,
         outgoing: &'a Outgoing,
-        input: Arc<Mutex<Input>>,
+        input: Arc<Mutex<RunInput>>,
         output: Arc<SendWindow>,
     ) -> Self {
         Self {

@@ -27,10 +27,11 @@ use burst_sync::wire::{Incoming, Outgoing};
 use crate::agent::Agent;
 use crate::artifacts;
 use crate::error::AgentError;
-use crate::invocations::{Input, Invocations, listen};
+use crate::invocations::{Invocations, listen};
 use crate::layout::Layout;
 use crate::project::out_of_turn;
 use crate::returned::{COPIED_BYTES_MAX, ReturnedCopies};
+use crate::run::control::RunInput;
 use crate::slot::Slot;
 
 /// A changed source file larger than this stays on the agent, and is named.
@@ -179,7 +180,7 @@ impl Session<'_> {
         incoming: Incoming,
     ) -> (Result<(Ending, BTreeSet<PathBuf>), AgentError>, JoinHandle<(Incoming, Option<FromShim>)>)
     {
-        let input = Arc::new(Mutex::new(Input::default()));
+        let input = Arc::new(Mutex::new(RunInput::default()));
         self.agent.watch(&input);
         let output = Arc::new(SendWindow::new(OUTPUT_WINDOW_BYTES));
         let listener = std::thread::spawn({

@@ -13,12 +13,13 @@
 //! end of the stream and takes the run down with it.
 
 pub mod containment;
+pub mod control;
 pub mod init;
 pub mod spec;
 pub mod stdio;
 pub mod supervisor;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -28,6 +29,7 @@ use burst_protocol::message::Ending;
 
 use crate::error::AgentError;
 use containment::Containment;
+use control::Control;
 use spec::{Report, RunSpec, SUPERVISOR};
 
 /// A run under way.
@@ -36,10 +38,6 @@ pub struct Running {
     supervisor: Child,
     socket: UnixStream,
 }
-
-/// The handle by which other threads signal a run.
-#[derive(Debug)]
-pub struct Control(UnixStream);
 
 impl Running {
     /// Starts a run. `streams` are cargo's standard input, output and error.
@@ -67,7 +65,9 @@ impl Running {
     /// A handle for signals.
     pub fn control(&self) -> Result<Control, AgentError> {
         let clone = self.socket.try_clone();
-        Ok(Control(clone.map_err(|source| AgentError::Start { what: "the run".into(), source })?))
+        clone
+            .map(Control::new)
+            .map_err(|source| AgentError::Start { what: "the run".into(), source })
     }
 
     /// Waits until nothing of the run is left, and tells how cargo ended.
@@ -84,21 +84,5 @@ impl Running {
             // Killed as a whole, which only we do.
             None => Ok(Ending::Signaled(nix::libc::SIGKILL)),
         }
-    }
-}
-
-impl Control {
-    /// Sends a signal to cargo's process group.
-    pub fn signal(&mut self, signal: i32) {
-        if let Ok(signal) = u8::try_from(signal) {
-            // A run that is over needs no signal.
-            drop(self.0.write_all(&[signal]));
-        }
-    }
-
-    /// Ends the run and all it started.
-    pub fn kill(&mut self) {
-        // Zero is no signal: the init takes everything down.
-        drop(self.0.write_all(&[0]));
     }
 }
