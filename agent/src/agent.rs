@@ -10,18 +10,15 @@ use std::sync::{Arc, Mutex, Once, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::message::{AgentStatus, Lease, ProjectStatus};
-use burst_protocol::{ByteBuf, FileName, RelativePath};
+use burst_protocol::{FileName, RelativePath};
 use tokio::sync::Notify;
 
-use crate::boot::BuildUser;
 use crate::error::AgentError;
+use crate::host::Host;
 use crate::last_will::LastWill;
-use crate::layout;
 use crate::lock::lock;
 use crate::project::Project;
-use crate::run::containment::Containment;
 use crate::run::control::RunInput;
-use crate::run::spec::from_os;
 use crate::slot::Slot;
 use crate::volume::{self, Volumes};
 
@@ -38,8 +35,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug)]
 pub struct Agent {
     disks: Disks,
-    containment: Containment,
-    environment: Vec<(ByteBuf, ByteBuf)>,
+    host: Host,
     slots: Mutex<HashMap<RelativePath, Arc<Slot>>>,
     runs: Mutex<Vec<Weak<Mutex<RunInput>>>>,
     idle: Mutex<Idle>,
@@ -81,12 +77,13 @@ impl Idle {
 impl Agent {
     /// One with these disks, that stays for so long when it is idle; none: for ever.
     pub fn new(disks: Disks, keep_alive: Option<Duration>) -> Self {
+        let host = Host::probe(match &disks {
+            Disks::Shared(_) => None,
+            Disks::Volumes(volumes) => Some(volumes.owner().clone()),
+        });
         Self {
+            host,
             disks,
-            containment: Containment::probe(),
-            environment: layout::passed_on()
-                .map(|(name, value)| (from_os(&name), from_os(&value)))
-                .collect(),
             slots: Mutex::default(),
             runs: Mutex::default(),
             idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
@@ -98,34 +95,9 @@ impl Agent {
         }
     }
 
-    /// How runs are contained here.
-    pub const fn containment(&self) -> Containment {
-        self.containment
-    }
-
-    /// The environment that every run begins with.
-    pub fn environment(&self) -> &[(ByteBuf, ByteBuf)] {
-        &self.environment
-    }
-
-    /// Whether `cargo NAME` is there as an external subcommand.
-    pub fn has_subcommand(&self, name: &str) -> bool {
-        let program = format!("cargo-{name}");
-        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let cargo_home =
-            std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .chain([cargo_home.join("bin")])
-            .any(|directory| directory.join(&program).is_file())
-    }
-
-    /// Whom builds run as, where that is somebody else.
-    pub const fn build_user(&self) -> Option<&BuildUser> {
-        match &self.disks {
-            Disks::Shared(_) => None,
-            Disks::Volumes(volumes) => Some(volumes.owner()),
-        }
+    /// The machine of the agent.
+    pub const fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The project of this name, on its disk. `gone` ends the wait for the disk.

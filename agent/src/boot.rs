@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::User;
 use rustix::mm::{MlockAllFlags, mlockall};
 
 use crate::error::AgentError;
+use crate::host::BuildUser;
 use crate::user_data::UserData;
 
 /// The metadata service of Hetzner Cloud.
@@ -31,27 +32,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The user of the image that builds run as.
 const BUILD_USER: &str = "build";
-
-/// Whom builds run as.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildUser {
-    /// The user's number.
-    pub uid: Uid,
-    /// The group's number.
-    pub gid: Gid,
-    /// The user's home.
-    pub home: std::path::PathBuf,
-}
-
-impl BuildUser {
-    /// From now on the calling thread, and each that it starts, touches files as this
-    /// user, while the process stays root.
-    pub fn touch_files(&self) {
-        // These calls report nothing but what was set before.
-        nix::unistd::setfsgid(self.gid);
-        nix::unistd::setfsuid(self.uid);
-    }
-}
 
 /// What the agent of a server begins with.
 #[derive(Debug)]

@@ -17,9 +17,9 @@ use burst_protocol::message::{
 use burst_sync::flow_control::{self, SendWindow};
 use burst_sync::wire::{Incoming, Outgoing};
 
-use crate::agent::Agent;
 use crate::artifacts::JsonLines;
 use crate::error::AgentError;
+use crate::host::Host;
 use crate::layout::Layout;
 use crate::lock::lock;
 use crate::run::Running;
@@ -66,7 +66,7 @@ pub fn listen(
 
 /// The calls of a run.
 pub struct Invocations<'a> {
-    agent: &'a Agent,
+    host: &'a Host,
     request: &'a RunRequest,
     layout: &'a Layout,
     outgoing: &'a Outgoing,
@@ -86,23 +86,14 @@ pub struct Started {
 impl<'a> Invocations<'a> {
     /// For a request.
     pub fn new(
-        agent: &'a Agent,
+        host: &'a Host,
         request: &'a RunRequest,
         layout: &'a Layout,
         outgoing: &'a Outgoing,
         input: Arc<Mutex<RunInput>>,
         output: Arc<SendWindow>,
     ) -> Self {
-        Self {
-            agent,
-            request,
-            layout,
-            outgoing,
-            input,
-            output,
-            named: BTreeSet::new(),
-            first: true,
-        }
+        Self { host, request, layout, outgoing, input, output, named: BTreeSet::new(), first: true }
     }
 
     /// Whether the user has asked it to stop.
@@ -148,7 +139,7 @@ impl<'a> Invocations<'a> {
             }
         }
         let streams = [their_input, output.theirs, error.theirs];
-        let running = Running::start(self.agent.containment(), &self.spec(call), streams)?;
+        let running = Running::start(self.host.containment(), &self.spec(call), streams)?;
         self.connect_input(&running, our_input, terminals)?;
         let output = self.carry(Stream::Output, output.ours, call.json);
         let error = self.carry(Stream::Error, error.ours, JsonMessages::Absent);
@@ -173,7 +164,7 @@ impl<'a> Invocations<'a> {
 
     fn choose<'s>(&self, invocation: &'s Invocation) -> Result<Option<&'s Call>, AgentError> {
         let usable = |call: &&Call| match &call.needs {
-            Some(subcommand) => self.agent.has_subcommand(subcommand),
+            Some(subcommand) => self.host.has_subcommand(subcommand),
             None => true,
         };
         match invocation.alternatives.iter().find(usable) {

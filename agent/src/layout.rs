@@ -5,55 +5,18 @@
 //! directory by variable; diagnostics then show the agent's paths, which the user
 //! is told once.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::message::RunRequest;
 use burst_protocol::{ByteBuf, RelativePath};
 
-use crate::agent::Agent;
-use crate::boot::BuildUser;
 use crate::error::AgentError;
+use crate::host::{self, BuildUser, Host, INSIDE};
 use crate::project::Project;
 use crate::run::spec::{self, Mount};
 use crate::volume::MOUNTS;
-
-/// The environment variable that tells a program in a run that it is in one.
-pub const INSIDE: &str = "CARGO_BURST_INSIDE";
-
-/// Variables of the agent's own environment that a run sees.
-const PASSED_ON: [&str; 24] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "CARGO_HOME",
-    "RUSTUP_HOME",
-    "RUSTUP_AUTO_INSTALL",
-    "RUSTUP_DIST_SERVER",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "http_proxy",
-    "https_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "no_proxy",
-    "NO_PROXY",
-];
-
-/// The variables that an agent passes on to runs, and a shim to its agent.
-pub fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
-    PASSED_ON.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?)))
-}
 
 /// Where a run sees what.
 #[derive(Debug)]
@@ -83,13 +46,13 @@ pub struct Layout {
 impl Layout {
     /// Lays out a run.
     pub fn new(
-        agent: &Agent,
+        host: &Host,
         request: &RunRequest,
         project: &mut Project,
     ) -> Result<Self, AgentError> {
         let target = project.target(&request.target_directory)?;
-        let keeps_paths = agent.containment().keeps_paths();
-        let own = agent.build_user().map(|user| Own::new(user, request, project)).transpose()?;
+        let keeps_paths = host.containment().keeps_paths();
+        let own = host.build_user().map(|user| Own::new(user, request, project)).transpose()?;
         let mut layout = Self {
             mounts: Vec::new(),
             preserve: Vec::new(),
@@ -97,7 +60,7 @@ impl Layout {
             user: None,
             working_directory: on_client(&request.working_directory),
             target_seen: on_client(&request.target_directory),
-            environment: environment(agent, request),
+            environment: environment(host, request),
             drops_target_argument: false,
             notice: None,
             target,
@@ -112,7 +75,7 @@ impl Layout {
 
     fn mount(&mut self, request: &RunRequest, project: &mut Project, own: Option<&Own>) {
         let tree = project.tree();
-        let mut homes = homes();
+        let mut homes = vec![host::cargo_home(), host::rustup_home()];
         if let Some(own) = own {
             for (source, target) in &own.places {
                 let (source, target) = (spec::bytes(source), spec::bytes(target));
@@ -200,17 +163,8 @@ impl Own {
     }
 }
 
-/// Where cargo and rustup keep what every project needs.
-fn homes() -> Vec<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let or_below_home = |name: &str, default: &str| {
-        std::env::var_os(name).map_or_else(|| home.join(default), PathBuf::from)
-    };
-    vec![or_below_home("CARGO_HOME", ".cargo"), or_below_home("RUSTUP_HOME", ".rustup")]
-}
-
-fn environment(agent: &Agent, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {
-    let mut environment: Vec<(ByteBuf, ByteBuf)> = agent.environment().to_vec();
+fn environment(host: &Host, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {
+    let mut environment: Vec<(ByteBuf, ByteBuf)> = host.environment().to_vec();
     let mut add = |name: &str, value: &str| {
         environment.push((ByteBuf::from(name.as_bytes()), ByteBuf::from(value.as_bytes())));
     };

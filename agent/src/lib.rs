@@ -19,6 +19,7 @@ pub mod agent;
 pub mod artifacts;
 pub mod boot;
 pub mod error;
+pub mod host;
 pub mod identity;
 pub mod invocations;
 pub mod last_will;

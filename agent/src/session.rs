@@ -94,7 +94,7 @@ impl Session<'_> {
     fn run(&self, mut incoming: Incoming) -> Result<(), AgentError> {
         let gone = || self.gone.load(Ordering::Relaxed);
         let slot = self.agent.slot(&self.request.project, self.request.device.as_ref(), gone)?;
-        if let Some(user) = self.agent.build_user() {
+        if let Some(user) = self.agent.host().build_user() {
             // From here on this thread and those it starts touch files as the user
             // who runs builds: what a build has put in our way leads nowhere.
             user.touch_files();
@@ -116,9 +116,9 @@ impl Session<'_> {
             slot.project()?.save()?;
             return self.finish(&slot, &Offer::default(), incoming, None);
         }
-        let layout = Layout::new(self.agent, self.request, &mut *slot.project()?)?;
+        let layout = Layout::new(self.agent.host(), self.request, &mut *slot.project()?)?;
         self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone() })?;
-        let is_volume = self.agent.build_user().is_some();
+        let is_volume = self.agent.host().build_user().is_some();
         if is_volume {
             slot.mark_writing()?;
         }
@@ -188,7 +188,7 @@ impl Session<'_> {
             move || listen(incoming, &input, &output)
         });
         let mut invocations =
-            Invocations::new(self.agent, self.request, layout, self.outgoing, input, output);
+            Invocations::new(self.agent.host(), self.request, layout, self.outgoing, input, output);
         let mut run = || {
             let mut ending = Ending::Exited(0);
             for (index, invocation) in self.request.invocations.iter().enumerate() {

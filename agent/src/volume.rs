@@ -16,8 +16,8 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::chown;
 
-use crate::boot::BuildUser;
 use crate::error::AgentError;
+use crate::host::BuildUser;
 use crate::power_cut;
 
 /// Where volumes are mounted. Runs see nothing of it but their own.

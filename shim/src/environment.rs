@@ -15,7 +15,7 @@ use crate::terminal::Terminal;
 /// What an agent on this machine is to use in place of its own.
 pub fn of_this_shell() -> Vec<(ByteBuf, ByteBuf)> {
     let bytes = |text: std::ffi::OsString| ByteBuf::from(text.into_vec());
-    burst_agent::layout::passed_on().map(|(name, value)| (bytes(name), bytes(value))).collect()
+    burst_agent::host::passed_on().map(|(name, value)| (bytes(name), bytes(value))).collect()
 }
 
 /// The variables to send. `--env` wins over the settings, the last over the

@@ -115,7 +115,7 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Failure> 
         }
         return Ok(Ending::Exited((*code).into()));
     }
-    if std::env::var_os(burst_agent::layout::INSIDE).is_some() {
+    if std::env::var_os(burst_agent::host::INSIDE).is_some() {
         return run_here(terminal, wanted);
     }
     let directories = Directories::find()?;
