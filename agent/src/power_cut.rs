@@ -13,8 +13,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::volume;
-
 /// The mark's name in a project's directory.
 const MARK: &str = "running";
 
@@ -34,11 +32,16 @@ pub fn mark(project: &Path) -> io::Result<()> {
 
 /// After the last run: writes all to the disk, then removes the mark.
 pub fn settle(project: &Path) -> io::Result<()> {
-    volume::flush(project)?;
+    flush(project)?;
     match fs::remove_file(project.join(MARK)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Writes all that is still in memory to the disk behind a path.
+pub fn flush(place: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(place)?)?)
 }
 
 /// On a volume that was just mounted: takes back what a cut-off run has called fresh.

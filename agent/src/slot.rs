@@ -16,7 +16,6 @@ use crate::lock::lock;
 use crate::power_cut;
 use crate::project::Project;
 use crate::queue::RunQueue;
-use crate::volume;
 
 /// One project among the agent's.
 #[derive(Debug)]
@@ -73,7 +72,7 @@ impl Slot {
         let slot = self.clone();
         *lock(&slot.writing) -= 1;
         std::thread::spawn(move || {
-            let flushed = volume::flush(&slot.directory);
+            let flushed = power_cut::flush(&slot.directory);
             let writing = lock(&slot.writing);
             if *writing > 0 {
                 return;

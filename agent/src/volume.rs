@@ -146,11 +146,6 @@ fn name_of(device: &FileName) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(device.as_bytes()))
 }
 
-/// Writes all that is still in memory to the disk behind a path.
-pub fn flush(place: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(place)?)?)
-}
-
 fn is_mount(place: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
