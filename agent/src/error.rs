@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use burst_protocol::message::{Failure, FailureKind};
+use burst_protocol::message::{Failure, FailureKind, FromShim};
 use burst_sync::SyncError;
 
 /// An error of the agent.
@@ -92,4 +92,13 @@ impl AgentError {
         }
         Failure { kind, messages }
     }
+}
+
+/// Characters of an unexpected message that its error quotes.
+const QUOTED_CHARACTERS_MAX: usize = 60;
+
+/// The error for a message that the protocol does not allow at this point.
+pub(crate) fn out_of_turn(message: &FromShim) -> SyncError {
+    let text = format!("{message:?}");
+    SyncError::OutOfTurn(text.chars().take(QUOTED_CHARACTERS_MAX).collect())
 }

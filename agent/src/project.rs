@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burst_protocol::RelativePath;
-use burst_protocol::message::{FromAgent, FromShim, RunRequest, Want};
+use burst_protocol::message::{FromAgent, RunRequest, Want};
 use burst_protocol::tree::{Change, Directory, Node};
 use burst_protocol::{Digest, limit};
 use burst_sync::SyncError;
@@ -40,7 +40,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AgentError;
-use crate::receive;
+use crate::receive::{self, Receiver};
 
 /// Bytes of small contents that are kept beside the tree, for trees that come
 /// back to an earlier state.
@@ -63,7 +63,7 @@ pub struct Project {
     /// Mostly the very same as the manifest, and then shared with it.
     disk: Arc<Directory>,
     cache: StatCache,
-    pub(crate) store: BlobStore,
+    store: BlobStore,
     last_run_ended: Moment,
     last_look: Instant,
     /// Mount points inside the tree: other disks begin there.
@@ -226,6 +226,16 @@ impl Project {
         Ok(applied)
     }
 
+    /// Reads an offer that is not needed, because the tree is in the wanted state already.
+    pub fn skip_offer(&mut self, incoming: &mut Incoming) -> Result<(), AgentError> {
+        self.receiver().offer(false, incoming)?;
+        Ok(())
+    }
+
+    fn receiver(&mut self) -> Receiver<'_> {
+        Receiver { manifest: &self.manifest, root: &self.handle, store: &mut self.store }
+    }
+
     /// What changed on disk since this was last asked, and what it is now.
     pub fn changes_of_run(&mut self) -> Result<Vec<Change>, AgentError> {
         self.last_run_ended = Moment::now();
@@ -361,7 +371,7 @@ impl Project {
     ) -> Result<Arc<Directory>, AgentError> {
         if request.offers_changes {
             let fits = request.base == Some(self.root());
-            let changes = receive::offer(self, fits, incoming)?;
+            let changes = self.receiver().offer(fits, incoming)?;
             if fits {
                 let mut wanted = Directory::clone(&self.manifest);
                 let applied = changes.iter().try_for_each(|change| wanted.apply(change));
@@ -376,7 +386,7 @@ impl Project {
         if self.manifest.is_empty() {
             outgoing.message(&FromAgent::Want(Want::Everything))?;
             let mut wanted = Directory::new();
-            for change in receive::offer(self, true, incoming)? {
+            for change in self.receiver().offer(true, incoming)? {
                 wanted.apply(&change).map_err(SyncError::from)?;
             }
             return Ok(Arc::new(wanted));
@@ -399,7 +409,7 @@ impl Project {
             for batch in missing.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
                 let digests = batch.iter().map(|(digest, _)| *digest).collect();
                 outgoing.message(&FromAgent::Want(Want::Blobs(digests)))?;
-                receive::blobs(self, changes, true, incoming)?;
+                self.receiver().blobs(changes, incoming)?;
             }
         }
         let missing = apply::missing_blobs(&self.manifest, changes, &self.store);
@@ -415,12 +425,6 @@ impl Project {
         self.unsaved = true;
         Ok(())
     }
-}
-
-/// A message from the shim that has no place in a sync.
-pub(crate) fn out_of_turn(message: &FromShim) -> SyncError {
-    let text = format!("{message:?}");
-    SyncError::OutOfTurn(text.chars().take(60).collect())
 }
 
 fn state(path: &Path, source: io::Error) -> AgentError {

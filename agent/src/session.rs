@@ -26,10 +26,9 @@ use burst_sync::wire::{Incoming, Outgoing};
 
 use crate::agent::Agent;
 use crate::artifacts;
-use crate::error::AgentError;
+use crate::error::{AgentError, out_of_turn};
 use crate::invocations::{Invocations, listen};
 use crate::layout::Layout;
-use crate::project::out_of_turn;
 use crate::returned::{COPIED_BYTES_MAX, ReturnedCopies};
 use crate::run::control::RunInput;
 use crate::slot::Slot;
@@ -162,9 +161,8 @@ impl Session<'_> {
             wait_for_tick_after(applied.latest);
             return Ok(applied);
         }
-        // The tree is in the wanted state already; an offer is not needed.
         if self.request.offers_changes {
-            crate::receive::offer(&mut project, false, incoming)?;
+            project.skip_offer(incoming)?;
         }
         Ok(Applied::default())
     }
