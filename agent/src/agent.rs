@@ -19,14 +19,14 @@ use crate::last_will::LastWill;
 use crate::lock::lock;
 use crate::project::Project;
 use crate::run::control::RunInput;
-use crate::slot::Slot;
+use crate::shared_project::SharedProject;
 use crate::volume::{self, Volumes};
 
 /// How long runs may take to end when the agent is asked to end.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an agent waits at least for whoever has started it.
-const FIRST_STAY: Duration = Duration::from_secs(10);
+const FIRST_USE_WAIT: Duration = Duration::from_secs(10);
 
 /// The program version, for people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -36,10 +36,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Agent {
     disks: Disks,
     host: Host,
-    slots: Mutex<HashMap<RelativePath, Arc<Slot>>>,
+    projects: Mutex<HashMap<RelativePath, Arc<SharedProject>>>,
     runs: Mutex<Vec<Weak<Mutex<RunInput>>>>,
     idle: Mutex<Idle>,
-    moved: Notify,
+    changed: Notify,
     last_will: LastWill,
     /// The thread that executes it is started with the first lease.
     executes: Once,
@@ -68,8 +68,8 @@ struct Idle {
 
 impl Idle {
     /// How long the agent still stays if nothing happens; none: for ever.
-    fn rest(&self) -> Option<Duration> {
-        let least = if self.used { Duration::ZERO } else { FIRST_STAY };
+    fn time_left(&self) -> Option<Duration> {
+        let least = if self.used { Duration::ZERO } else { FIRST_USE_WAIT };
         Some(self.keep_alive?.max(least).saturating_sub(self.since.elapsed()))
     }
 }
@@ -84,10 +84,10 @@ impl Agent {
         Self {
             host,
             disks,
-            slots: Mutex::default(),
+            projects: Mutex::default(),
             runs: Mutex::default(),
             idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
-            moved: Notify::new(),
+            changed: Notify::new(),
             last_will: LastWill::default(),
             executes: Once::new(),
             ending: AtomicBool::new(false),
@@ -101,53 +101,53 @@ impl Agent {
     }
 
     /// The project of this name, on its disk. `gone` ends the wait for the disk.
-    pub fn slot(
+    pub fn project(
         &self,
         name: &RelativePath,
         device: Option<&FileName>,
         gone: impl Fn() -> bool,
-    ) -> Result<Arc<Slot>, AgentError> {
+    ) -> Result<Arc<SharedProject>, AgentError> {
         let directory = match (&self.disks, device) {
             (Disks::Shared(disk), None) => disk.join("projects").join(Project::key(name)),
-            (Disks::Volumes(volumes), Some(device)) => volumes.mounted(device, gone)?,
+            (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, gone)?,
             (Disks::Shared(_), Some(_)) => return Err(AgentError::Disk("has no volumes")),
             (Disks::Volumes(_), None) => return Err(AgentError::Disk("needs a volume")),
         };
-        let mut slots = lock(&self.slots);
-        let slot = slots
+        let mut projects = lock(&self.projects);
+        let project = projects
             .entry(name.clone())
-            .or_insert_with(|| Arc::new(Slot::new(name.clone(), directory)));
-        Ok(slot.clone())
+            .or_insert_with(|| Arc::new(SharedProject::new(name.clone(), directory)));
+        Ok(project.clone())
     }
 
     /// Lets go of a disk, if nobody uses it.
-    pub fn release(&self, device: &FileName) -> Result<(), AgentError> {
+    pub fn unmount(&self, device: &FileName) -> Result<(), AgentError> {
         let Disks::Volumes(volumes) = &self.disks else {
             return Err(AgentError::Disk("has no volumes"));
         };
-        let directory = volume::project_on(device);
-        let mut slots = lock(&self.slots);
-        let on_it = slots.values().find(|slot| slot.directory() == directory).cloned();
-        if let Some(slot) = &on_it {
-            if slot.queue.is_busy() {
+        let directory = volume::project_directory(device);
+        let mut projects = lock(&self.projects);
+        let on_it = projects.values().find(|project| project.directory() == directory).cloned();
+        if let Some(project) = &on_it {
+            if project.queue.is_busy() {
                 return Err(AgentError::Disk("is in use"));
             }
-            slot.close();
+            project.close();
         }
-        volumes.release(&directory)?;
-        slots.retain(|_, slot| slot.directory() != directory);
+        volumes.unmount(&directory)?;
+        projects.retain(|_, project| project.directory() != directory);
         Ok(())
     }
 
     /// Somebody looks after this server. An agent beside its user needs nobody.
-    pub fn renew(self: &Arc<Self>, lease: Lease) {
+    pub fn renew_lease(self: &Arc<Self>, lease: Lease) {
         if matches!(self.disks, Disks::Shared(_)) {
             return;
         }
         self.last_will.renew(lease);
         self.executes.call_once(|| {
             let agent = self.clone();
-            std::thread::spawn(move || agent.last_will.execute());
+            std::thread::spawn(move || agent.last_will.send_when_due());
         });
     }
 
@@ -163,7 +163,7 @@ impl Agent {
     }
 
     /// Lets the agent end this run when it ends itself.
-    pub fn watch(&self, input: &Arc<Mutex<RunInput>>) {
+    pub fn register_run(&self, input: &Arc<Mutex<RunInput>>) {
         let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(input));
@@ -172,7 +172,7 @@ impl Agent {
     /// What `status` shows.
     pub fn status(&self) -> AgentStatus {
         let idle = lock(&self.idle);
-        let rest = idle.rest().filter(|_| idle.busy == 0);
+        let rest = idle.time_left().filter(|_| idle.busy == 0);
         let ends_in_secs = rest.map(|rest| rest.as_secs());
         drop(idle);
         let mut projects = Vec::new();
@@ -180,7 +180,7 @@ impl Agent {
             let Some(project) = Project::name_of(&directory) else { continue };
             let used = std::fs::metadata(directory.join("index")).and_then(|file| file.modified());
             let idle = used.ok().and_then(|used| SystemTime::now().duration_since(used).ok());
-            let runs = lock(&self.slots).get(&project).map(|slot| slot.queue.titles());
+            let runs = lock(&self.projects).get(&project).map(|project| project.queue.titles());
             projects.push(ProjectStatus {
                 project,
                 idle_secs: idle.unwrap_or_default().as_secs(),
@@ -204,16 +204,17 @@ impl Agent {
                 let entries = std::fs::read_dir(disk.join("projects")).into_iter().flatten();
                 entries.flatten().map(|entry| entry.path()).collect()
             }
-            Disks::Volumes(_) => {
-                lock(&self.slots).values().map(|slot| slot.directory().to_owned()).collect()
-            }
+            Disks::Volumes(_) => lock(&self.projects)
+                .values()
+                .map(|project| project.directory().to_owned())
+                .collect(),
         }
     }
 
     /// Ends every run, and the agent when the asking session is over. Volumes are
     /// let go; they are not ours to delete.
     pub fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
-        self.close();
+        self.refuse_work();
         self.kill_runs();
         let asked = Instant::now();
         let waits = with_volumes || matches!(self.disks, Disks::Volumes(_));
@@ -232,18 +233,18 @@ impl Agent {
             }
             Disks::Shared(_) => {}
             Disks::Volumes(volumes) => {
-                for slot in lock(&self.slots).values() {
-                    slot.close();
-                    volumes.release(slot.directory())?;
+                for project in lock(&self.projects).values() {
+                    project.close();
+                    volumes.unmount(project.directory())?;
                 }
             }
         }
-        self.moved.notify_one();
+        self.changed.notify_one();
         Ok(())
     }
 
     /// Takes no more work from now on.
-    pub fn close(&self) {
+    pub fn refuse_work(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
 
@@ -253,7 +254,7 @@ impl Agent {
     }
 
     fn is_busy(&self) -> bool {
-        lock(&self.slots).values().any(|slot| slot.queue.is_busy())
+        lock(&self.projects).values().any(|project| project.queue.is_busy())
     }
 
     /// Ends every run, now.
@@ -272,7 +273,7 @@ impl Agent {
             let wait = {
                 let idle = lock(&self.idle);
                 match idle.busy {
-                    0 => idle.rest().unwrap_or(Duration::MAX),
+                    0 => idle.time_left().unwrap_or(Duration::MAX),
                     _ => Duration::MAX,
                 }
             };
@@ -281,7 +282,7 @@ impl Agent {
             }
             // Woken early or not, look again.
             drop(
-                tokio::time::timeout(wait.min(Duration::from_secs(3600)), self.moved.notified())
+                tokio::time::timeout(wait.min(Duration::from_secs(3600)), self.changed.notified())
                     .await,
             );
         }
@@ -298,6 +299,6 @@ impl Drop for Busy {
         idle.busy -= 1;
         idle.since = Instant::now();
         drop(idle);
-        self.0.moved.notify_one();
+        self.0.changed.notify_one();
     }
 }

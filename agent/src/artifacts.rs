@@ -119,7 +119,7 @@ fn is_final(path: &Path) -> bool {
 
 /// Everything that is offered of a target directory: `named` files, which are
 /// below `seen_at` as cargo saw it, and the directories that were asked for.
-pub fn offered(
+pub fn collect(
     target: &Path,
     seen_at: &Path,
     named: &BTreeSet<PathBuf>,

@@ -25,7 +25,7 @@ const METADATA: &str = "169.254.169.254";
 const METADATA_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How often it is asked.
-const METADATA_PAUSE: Duration = Duration::from_millis(100);
+const METADATA_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long one answer may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -45,9 +45,9 @@ pub struct Boot {
 /// Closes what has to be closed, then asks for the keys.
 pub fn boot() -> Result<Boot, AgentError> {
     let build_user = build_user()?;
-    make_unreadable()?;
-    forbid_metadata(&build_user)?;
-    let user_data = UserData::parse(&ask_for_user_data()?)?;
+    protect_memory()?;
+    block_metadata(&build_user)?;
+    let user_data = UserData::parse(&fetch_user_data()?)?;
     Ok(Boot { user_data, build_user })
 }
 
@@ -62,7 +62,7 @@ fn build_user() -> Result<BuildUser, AgentError> {
 }
 
 /// Whatever the agent keeps in memory stays there.
-fn make_unreadable() -> Result<(), AgentError> {
+fn protect_memory() -> Result<(), AgentError> {
     set_dumpable(false).map_err(|errno| protect("become unreadable", errno))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
         .map_err(|errno| protect("forbid core dumps of", errno))?;
@@ -75,7 +75,7 @@ fn make_unreadable() -> Result<(), AgentError> {
 }
 
 /// Only root may ask the metadata service, which holds the keys.
-fn forbid_metadata(user: &BuildUser) -> Result<(), AgentError> {
+fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
     let rules = format!(
         "table ip cargo_burst {{}}\n\
          delete table ip cargo_burst\n\
@@ -99,7 +99,7 @@ fn forbid_metadata(user: &BuildUser) -> Result<(), AgentError> {
     }
 }
 
-fn ask_for_user_data() -> Result<String, AgentError> {
+fn fetch_user_data() -> Result<String, AgentError> {
     let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_DEADLINE)).build();
     let client = ureq::Agent::new_with_config(config);
     let url = format!("http://{METADATA}/hetzner/v1/userdata");
@@ -113,7 +113,7 @@ fn ask_for_user_data() -> Result<String, AgentError> {
                 return Err(AgentError::UserData(format!("nobody tells it: {error}")));
             }
             // The network comes up while we ask.
-            Err(_) => std::thread::sleep(METADATA_PAUSE),
+            Err(_) => std::thread::sleep(METADATA_RETRY_INTERVAL),
         }
     }
 }

@@ -11,7 +11,7 @@ use burst_protocol::ByteBuf;
 use nix::unistd::{Gid, Uid};
 
 use crate::run::containment::Containment;
-use crate::run::spec::from_os;
+use crate::run::spec::os_bytes;
 
 /// The environment variable that marks a process of a run, so that a nested
 /// `cargo burst` does not start another run.
@@ -65,7 +65,7 @@ pub struct BuildUser {
 impl BuildUser {
     /// From now on the calling thread, and each thread that it starts, accesses files with
     /// the rights of this user, while the process stays root.
-    pub fn touch_files(&self) {
+    pub fn assume_file_access(&self) {
         // Both calls return the previous id and never fail for root.
         nix::unistd::setfsgid(self.gid);
         nix::unistd::setfsuid(self.uid);
@@ -86,7 +86,7 @@ impl Host {
         Self {
             containment: Containment::probe(),
             environment: passed_on()
-                .map(|(name, value)| (from_os(&name), from_os(&value)))
+                .map(|(name, value)| (os_bytes(&name), os_bytes(&value)))
                 .collect(),
             build_user,
         }

@@ -25,14 +25,14 @@ use crate::lock::lock;
 use crate::run::Running;
 use crate::run::control::RunInput;
 use crate::run::spec::RunSpec;
-use crate::run::stdio::{self, Direction, Pair};
+use crate::run::stdio::{self, Direction, StreamPair};
 
 /// The size of a terminal that did not tell its size.
 const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
 /// Takes the client's messages until one comes that is not for the run, or the
 /// client is gone; then the run is ended. `output` is what the client takes of it.
-pub fn listen(
+pub fn handle_messages(
     mut incoming: Incoming,
     input: &Mutex<RunInput>,
     output: &SendWindow,
@@ -77,7 +77,7 @@ pub struct Invocations<'a> {
 }
 
 /// A call under way, with the threads that carry its output.
-pub struct Started {
+pub struct StartedCall {
     running: Running,
     output: JoinHandle<JsonLines>,
     error: JoinHandle<JsonLines>,
@@ -108,29 +108,29 @@ impl<'a> Invocations<'a> {
     }
 
     /// Starts a invocation; none if it is left out.
-    pub fn start(&mut self, invocation: &Invocation) -> Result<Option<Started>, AgentError> {
+    pub fn start(&mut self, invocation: &Invocation) -> Result<Option<StartedCall>, AgentError> {
         match self.choose(invocation)? {
             Some(call) => self.start_call(call).map(Some),
             None => Ok(None),
         }
     }
 
-    fn start_call(&mut self, call: &Call) -> Result<Started, AgentError> {
+    fn start_call(&mut self, call: &Call) -> Result<StartedCall, AgentError> {
         let terminal = &self.request.terminal;
         let size = terminal.size.unwrap_or(USUAL_SIZE);
         let hides = call.json == JsonMessages::Hidden;
         let failed = |source| AgentError::Start { what: "cargo".into(), source };
         let output_size = (terminal.output && !hides).then_some(size);
-        let output = Pair::open(Direction::Output, output_size).map_err(failed)?;
+        let output = StreamPair::open(Direction::Output, output_size).map_err(failed)?;
         let error =
-            Pair::open(Direction::Output, terminal.error.then_some(size)).map_err(failed)?;
+            StreamPair::open(Direction::Output, terminal.error.then_some(size)).map_err(failed)?;
         let reads = self.request.sends_input && std::mem::take(&mut self.first);
         let (their_input, our_input) = if reads {
-            let pair = Pair::open(Direction::Input, terminal.input.then_some(size));
+            let pair = StreamPair::open(Direction::Input, terminal.input.then_some(size));
             let pair = pair.map_err(failed)?;
             (pair.theirs, Some((pair.ours, pair.terminal)))
         } else {
-            (Pair::null().map_err(failed)?, None)
+            (StreamPair::null().map_err(failed)?, None)
         };
         let mut terminals = Vec::new();
         for pair in [&output, &error] {
@@ -141,13 +141,13 @@ impl<'a> Invocations<'a> {
         let streams = [their_input, output.theirs, error.theirs];
         let running = Running::start(self.host.containment(), &self.spec(call), streams)?;
         self.connect_input(&running, our_input, terminals)?;
-        let output = self.carry(Stream::Output, output.ours, call.json);
-        let error = self.carry(Stream::Error, error.ours, JsonMessages::Absent);
-        Ok(Started { running, output, error })
+        let output = self.forward_output(Stream::Output, output.ours, call.json);
+        let error = self.forward_output(Stream::Error, error.ours, JsonMessages::Absent);
+        Ok(StartedCall { running, output, error })
     }
 
     /// Waits for the end of a call and all its output.
-    pub fn wait(&mut self, started: Started) -> Result<Ending, AgentError> {
+    pub fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
         let ending = started.running.wait();
         let mut input = lock(&self.input);
         input.control = None;
@@ -247,7 +247,12 @@ impl<'a> Invocations<'a> {
     }
 
     /// Carries a stream of the run to the client, on a thread.
-    fn carry(&self, stream: Stream, mut from: File, json: JsonMessages) -> JoinHandle<JsonLines> {
+    fn forward_output(
+        &self,
+        stream: Stream,
+        mut from: File,
+        json: JsonMessages,
+    ) -> JoinHandle<JsonLines> {
         let outgoing = self.outgoing.clone();
         let window = self.output.clone();
         std::thread::spawn(move || {

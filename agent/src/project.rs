@@ -12,7 +12,7 @@
 //!
 //! Two pictures of the tree are kept. The *manifest* is the state that both ends
 //! agree on. The *disk* is the manifest and what runs have left that the client
-//! did not take ([`Project::settle_return`]); the sync never touches that part,
+//! did not take ([`Project::record_return`]); the sync never touches that part,
 //! as a local build would not.
 //!
 //! Crash rule: `changing` is made before the tree changes and removed after the
@@ -48,7 +48,7 @@ const PACKED_BYTES_KEPT: u64 = 512 << 20;
 
 /// A tree that was idle for longer is looked at before it is used: a cleaner of
 /// caches may have been there.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+const RESCAN_AFTER: Duration = Duration::from_secs(10);
 
 /// How often missing contents are asked for before the sync fails.
 const WANT_ROUNDS_MAX: usize = 3;
@@ -58,14 +58,14 @@ const WANT_ROUNDS_MAX: usize = 3;
 pub struct Project {
     directory: PathBuf,
     name: RelativePath,
-    handle: RootDirectory,
+    root_directory: RootDirectory,
     manifest: Arc<Directory>,
     /// Mostly the very same as the manifest, and then shared with it.
     disk: Arc<Directory>,
     cache: StatCache,
     store: BlobStore,
     last_run_ended: Moment,
-    last_look: Instant,
+    last_scan: Instant,
     /// Mount points inside the tree: other disks begin there.
     mount_points: BTreeSet<RelativePath>,
     unsaved: bool,
@@ -117,7 +117,7 @@ impl Project {
             last_run_ended = last_run_ended.max(index.last_run_ended);
         }
         let mut project = Self {
-            handle: RootDirectory::open(&tree)?,
+            root_directory: RootDirectory::open(&tree)?,
             store: BlobStore::open(directory)?,
             directory: directory.to_owned(),
             name: name.clone(),
@@ -125,11 +125,11 @@ impl Project {
             disk: Arc::default(),
             cache,
             last_run_ended,
-            last_look: Instant::now(),
+            last_scan: Instant::now(),
             mount_points,
             unsaved: true,
         };
-        project.disk = Arc::new(project.look()?);
+        project.disk = Arc::new(project.scan_tree()?);
         project.manifest = project.disk.clone();
         for path in &untracked {
             // What is gone by now needs no exception.
@@ -145,9 +145,9 @@ impl Project {
     }
 
     /// Whether the disk is still the one that was opened.
-    pub fn is_there(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
-        let opened = rustix::fs::fstat(self.handle.root());
+        let opened = rustix::fs::fstat(self.root_directory.root());
         let there = std::fs::metadata(self.tree());
         matches!((opened, there), (Ok(opened), Ok(there)) if opened.st_ino == there.ino())
     }
@@ -162,9 +162,9 @@ impl Project {
         self.directory.join("tree")
     }
 
-    /// The handle for reading files of the tree.
-    pub const fn handle(&self) -> &RootDirectory {
-        &self.handle
+    /// The root_directory for reading files of the tree.
+    pub const fn root_directory(&self) -> &RootDirectory {
+        &self.root_directory
     }
 
     /// The manifest.
@@ -192,11 +192,11 @@ impl Project {
         incoming: &mut Incoming,
         outgoing: &Outgoing,
     ) -> Result<Applied, AgentError> {
-        if self.last_look.elapsed() > LOOK_AGAIN_AFTER {
+        if self.last_scan.elapsed() > RESCAN_AFTER {
             // What happened here since then was nobody's run: the next sync puts
             // it right, and no run is held to have done it.
             let changes = self.changes_of_run()?;
-            self.settle_return(&changes, &BTreeSet::new());
+            self.record_return(&changes, &BTreeSet::new());
         }
         let wanted = self.wanted_state(request, incoming, outgoing)?;
         if wanted.digest() != request.root {
@@ -208,11 +208,11 @@ impl Project {
         }
         apply::check_not_emptied(&self.manifest, &wanted)?;
         self.fetch_missing(&changes, incoming, outgoing)?;
-        apply::keep_moved_blobs(&self.handle, &self.manifest, &changes, &mut self.store)?;
+        apply::keep_moved_blobs(&self.root_directory, &self.manifest, &changes, &mut self.store)?;
         self.mark_changing()?;
         let stamp = stamp(Moment::coarse_now(), self.last_run_ended);
         let applied = apply::apply(
-            &self.handle,
+            &self.root_directory,
             &self.manifest,
             &changes,
             &mut self.store,
@@ -233,14 +233,14 @@ impl Project {
     }
 
     fn receiver(&mut self) -> Receiver<'_> {
-        Receiver { manifest: &self.manifest, root: &self.handle, store: &mut self.store }
+        Receiver { manifest: &self.manifest, root: &self.root_directory, store: &mut self.store }
     }
 
     /// What changed on disk since this was last asked, and what it is now.
     pub fn changes_of_run(&mut self) -> Result<Vec<Change>, AgentError> {
         self.last_run_ended = Moment::now();
         self.unsaved = true;
-        let now = self.look()?;
+        let now = self.scan_tree()?;
         let changes = self.disk.changes_to(&now);
         if !changes.is_empty() {
             self.disk = Arc::new(now);
@@ -250,7 +250,7 @@ impl Project {
 
     /// After a run's changes were offered: those of tracked paths are part of
     /// the manifest anyway, new paths if the client took them.
-    pub fn settle_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
+    pub fn record_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
         if changes.is_empty() {
             return;
         }
@@ -319,10 +319,11 @@ impl Project {
         untracked
     }
 
-    fn look(&mut self) -> Result<Directory, AgentError> {
+    fn scan_tree(&mut self) -> Result<Directory, AgentError> {
         let filter = AllBut(self.mount_points.iter().cloned().collect());
-        self.last_look = Instant::now();
-        let found = scan(&self.handle, None, &filter, &mut self.cache, Moment::coarse_now())?;
+        self.last_scan = Instant::now();
+        let found =
+            scan(&self.root_directory, None, &filter, &mut self.cache, Moment::coarse_now())?;
         self.cache.forget_unseen(None);
         Ok(found.tree)
     }
@@ -336,7 +337,7 @@ impl Project {
         let mut disk = Directory::clone(manifest);
         for path in untracked {
             if disk.get(&path).is_none()
-                && self.handle.status(&path).is_ok()
+                && self.root_directory.status(&path).is_ok()
                 && let Some(node) = self.disk.get(&path)
             {
                 // A file where the manifest now wants a directory is gone.

@@ -71,22 +71,22 @@ pub enum Report {
 }
 
 /// Bytes from a path.
-pub fn bytes(path: &Path) -> ByteBuf {
+pub fn path_bytes(path: &Path) -> ByteBuf {
     ByteBuf::from(path.as_os_str().as_bytes())
 }
 
 /// A path from bytes.
 pub fn path(bytes: &ByteBuf) -> PathBuf {
-    PathBuf::from(os(bytes))
+    PathBuf::from(os_string(bytes))
 }
 
 /// A string of the operating system from bytes.
-pub fn os(bytes: &ByteBuf) -> OsString {
+pub fn os_string(bytes: &ByteBuf) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }
 
 /// Bytes from a string of the operating system.
-pub fn from_os(text: &OsStr) -> ByteBuf {
+pub fn os_bytes(text: &OsStr) -> ByteBuf {
     ByteBuf::from(text.as_bytes())
 }
 

@@ -13,7 +13,7 @@ use rustix::termios::{LocalModes, OptionalActions, OutputModes, SpecialCodeIndex
 
 /// One stream: our end and cargo's.
 #[derive(Debug)]
-pub struct Pair {
+pub struct StreamPair {
     /// The agent's end.
     pub ours: File,
     /// cargo's end.
@@ -31,7 +31,7 @@ pub enum Direction {
     Output,
 }
 
-impl Pair {
+impl StreamPair {
     /// Opens a stream.
     pub fn open(direction: Direction, terminal: Option<WindowSize>) -> io::Result<Self> {
         match terminal {
