@@ -17,7 +17,7 @@ use crate::error::AgentError;
 use crate::host::Host;
 use crate::last_will::LastWill;
 use crate::lock::lock;
-use crate::project::Project;
+use crate::project::{Project, project_key};
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
 use crate::volume::{self, Volumes};
@@ -29,11 +29,11 @@ const END_DEADLINE: Duration = Duration::from_secs(5);
 const FIRST_USE_WAIT: Duration = Duration::from_secs(10);
 
 /// The program version, for people.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The agent.
 #[derive(Debug)]
-pub struct Agent {
+pub(crate) struct Agent {
     disks: Disks,
     host: Host,
     projects: Mutex<HashMap<RelativePath, Arc<SharedProject>>>,
@@ -49,7 +49,7 @@ pub struct Agent {
 
 /// Where projects are kept.
 #[derive(Debug)]
-pub enum Disks {
+pub(crate) enum Disks {
     /// All below one directory.
     Shared(PathBuf),
     /// Each on a volume of its own.
@@ -76,7 +76,7 @@ impl Idle {
 
 impl Agent {
     /// One with these disks, that stays for so long when it is idle; none: for ever.
-    pub fn new(disks: Disks, keep_alive: Option<Duration>) -> Self {
+    pub(crate) fn new(disks: Disks, keep_alive: Option<Duration>) -> Self {
         let host = Host::probe(match &disks {
             Disks::Shared(_) => None,
             Disks::Volumes(volumes) => Some(volumes.owner().clone()),
@@ -96,19 +96,19 @@ impl Agent {
     }
 
     /// The machine of the agent.
-    pub const fn host(&self) -> &Host {
+    pub(crate) const fn host(&self) -> &Host {
         &self.host
     }
 
     /// The project of this name, on its disk. `gone` ends the wait for the disk.
-    pub fn project(
+    pub(crate) fn project(
         &self,
         name: &RelativePath,
         device: Option<&FileName>,
         gone: impl Fn() -> bool,
     ) -> Result<Arc<SharedProject>, AgentError> {
         let directory = match (&self.disks, device) {
-            (Disks::Shared(disk), None) => disk.join("projects").join(Project::key(name)),
+            (Disks::Shared(disk), None) => disk.join("projects").join(project_key(name)),
             (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, gone)?,
             (Disks::Shared(_), Some(_)) => return Err(AgentError::Disk("has no volumes")),
             (Disks::Volumes(_), None) => return Err(AgentError::Disk("needs a volume")),
@@ -121,7 +121,7 @@ impl Agent {
     }
 
     /// Lets go of a disk, if nobody uses it.
-    pub fn unmount(&self, device: &FileName) -> Result<(), AgentError> {
+    pub(crate) fn unmount(&self, device: &FileName) -> Result<(), AgentError> {
         let Disks::Volumes(volumes) = &self.disks else {
             return Err(AgentError::Disk("has no volumes"));
         };
@@ -140,7 +140,7 @@ impl Agent {
     }
 
     /// Somebody looks after this server. An agent beside its user needs nobody.
-    pub fn renew_lease(self: &Arc<Self>, lease: Lease) {
+    pub(crate) fn renew_lease(self: &Arc<Self>, lease: Lease) {
         if matches!(self.disks, Disks::Shared(_)) {
             return;
         }
@@ -152,7 +152,7 @@ impl Agent {
     }
 
     /// Counts as work until dropped.
-    pub fn busy(self: &Arc<Self>, keep_alive_secs: Option<u64>) -> Busy {
+    pub(crate) fn busy(self: &Arc<Self>, keep_alive_secs: Option<u64>) -> Busy {
         let mut idle = lock(&self.idle);
         idle.busy += 1;
         idle.used = true;
@@ -163,14 +163,14 @@ impl Agent {
     }
 
     /// Lets the agent end this run when it ends itself.
-    pub fn register_run(&self, input: &Arc<Mutex<RunInput>>) {
+    pub(crate) fn register_run(&self, input: &Arc<Mutex<RunInput>>) {
         let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(input));
     }
 
     /// What `status` shows.
-    pub fn status(&self) -> AgentStatus {
+    pub(crate) fn status(&self) -> AgentStatus {
         let idle = lock(&self.idle);
         let rest = idle.time_left().filter(|_| idle.busy == 0);
         let ends_in_secs = rest.map(|rest| rest.as_secs());
@@ -213,7 +213,7 @@ impl Agent {
 
     /// Ends every run, and the agent when the asking session is over. Volumes are
     /// let go; they are not ours to delete.
-    pub fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
+    pub(crate) fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
         self.refuse_work();
         self.kill_runs();
         let asked = Instant::now();
@@ -244,12 +244,12 @@ impl Agent {
     }
 
     /// Takes no more work from now on.
-    pub fn refuse_work(&self) {
+    pub(crate) fn refuse_work(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
 
     /// Whether it takes no more work.
-    pub fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
     }
 
@@ -258,14 +258,14 @@ impl Agent {
     }
 
     /// Ends every run, now.
-    pub fn kill_runs(&self) {
+    pub(crate) fn kill_runs(&self) {
         for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
             lock(&run).kill();
         }
     }
 
     /// Returns when the agent has been idle for long enough or is to end.
-    pub async fn until_idle(&self) {
+    pub(crate) async fn until_idle(&self) {
         loop {
             if self.is_ending() {
                 return;
@@ -291,7 +291,7 @@ impl Agent {
 
 /// Work under way.
 #[derive(Debug)]
-pub struct Busy(Arc<Agent>);
+pub(crate) struct Busy(Arc<Agent>);
 
 impl Drop for Busy {
     fn drop(&mut self) {

@@ -35,15 +35,15 @@ const BUILD_USER: &str = "build";
 
 /// What the agent of a server begins with.
 #[derive(Debug)]
-pub struct Boot {
+pub(crate) struct Boot {
     /// From the metadata service.
-    pub user_data: UserData,
+    pub(crate) user_data: UserData,
     /// Whom builds run as.
-    pub build_user: BuildUser,
+    pub(crate) build_user: BuildUser,
 }
 
 /// Closes what has to be closed, then asks for the keys.
-pub fn boot() -> Result<Boot, AgentError> {
+pub(crate) fn boot() -> Result<Boot, AgentError> {
     let build_user = build_user()?;
     protect_memory()?;
     block_metadata(&build_user)?;

@@ -53,19 +53,19 @@ pub fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
 
 /// The unprivileged user that runs builds on a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildUser {
+pub(crate) struct BuildUser {
     /// The user id.
-    pub uid: Uid,
+    pub(crate) uid: Uid,
     /// The primary group id.
-    pub gid: Gid,
+    pub(crate) gid: Gid,
     /// The home directory.
-    pub home: PathBuf,
+    pub(crate) home: PathBuf,
 }
 
 impl BuildUser {
     /// From now on the calling thread, and each thread that it starts, accesses files with
     /// the rights of this user, while the process stays root.
-    pub fn assume_file_access(&self) {
+    pub(crate) fn assume_file_access(&self) {
         // Both calls return the previous id and never fail for root.
         nix::unistd::setfsgid(self.gid);
         nix::unistd::setfsuid(self.uid);
@@ -74,7 +74,7 @@ impl BuildUser {
 
 /// What the agent knows of its machine.
 #[derive(Debug)]
-pub struct Host {
+pub(crate) struct Host {
     containment: Containment,
     environment: Vec<(ByteBuf, ByteBuf)>,
     build_user: Option<BuildUser>,
@@ -82,7 +82,7 @@ pub struct Host {
 
 impl Host {
     /// Determines how runs can be contained, which starts a process for each candidate.
-    pub fn probe(build_user: Option<BuildUser>) -> Self {
+    pub(crate) fn probe(build_user: Option<BuildUser>) -> Self {
         Self {
             containment: Containment::probe(),
             environment: passed_on()
@@ -93,22 +93,22 @@ impl Host {
     }
 
     /// How runs are contained.
-    pub const fn containment(&self) -> Containment {
+    pub(crate) const fn containment(&self) -> Containment {
         self.containment
     }
 
     /// The variables that every run inherits.
-    pub fn environment(&self) -> &[(ByteBuf, ByteBuf)] {
+    pub(crate) fn environment(&self) -> &[(ByteBuf, ByteBuf)] {
         &self.environment
     }
 
     /// The user that runs builds; none if that is the agent's own user.
-    pub const fn build_user(&self) -> Option<&BuildUser> {
+    pub(crate) const fn build_user(&self) -> Option<&BuildUser> {
         self.build_user.as_ref()
     }
 
     /// Whether the program `cargo-NAME` is on the PATH or in cargo's `bin` directory.
-    pub fn has_subcommand(&self, name: &str) -> bool {
+    pub(crate) fn has_subcommand(&self, name: &str) -> bool {
         let program = format!("cargo-{name}");
         let path = variable("PATH").unwrap_or_default();
         std::env::split_paths(&path)
@@ -118,12 +118,12 @@ impl Host {
 }
 
 /// The agent's own CARGO_HOME.
-pub fn cargo_home() -> PathBuf {
+pub(crate) fn cargo_home() -> PathBuf {
     home_of("CARGO_HOME", ".cargo")
 }
 
 /// The agent's own RUSTUP_HOME.
-pub fn rustup_home() -> PathBuf {
+pub(crate) fn rustup_home() -> PathBuf {
     home_of("RUSTUP_HOME", ".rustup")
 }
 

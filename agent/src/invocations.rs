@@ -32,7 +32,7 @@ const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
 /// Takes the client's messages until one comes that is not for the run, or the
 /// client is gone; then the run is ended. `output` is what the client takes of it.
-pub fn handle_messages(
+pub(crate) fn handle_messages(
     mut incoming: Incoming,
     input: &Mutex<RunInput>,
     output: &SendWindow,
@@ -65,7 +65,7 @@ pub fn handle_messages(
 }
 
 /// The calls of a run.
-pub struct Invocations<'a> {
+pub(crate) struct Invocations<'a> {
     host: &'a Host,
     request: &'a RunRequest,
     layout: &'a Layout,
@@ -77,7 +77,7 @@ pub struct Invocations<'a> {
 }
 
 /// A call under way, with the threads that carry its output.
-pub struct StartedCall {
+pub(crate) struct StartedCall {
     running: Running,
     output: JoinHandle<JsonLines>,
     error: JoinHandle<JsonLines>,
@@ -85,7 +85,7 @@ pub struct StartedCall {
 
 impl<'a> Invocations<'a> {
     /// For a request.
-    pub fn new(
+    pub(crate) fn new(
         host: &'a Host,
         request: &'a RunRequest,
         layout: &'a Layout,
@@ -97,18 +97,21 @@ impl<'a> Invocations<'a> {
     }
 
     /// Whether the user has asked it to stop.
-    pub fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         let input = lock(&self.input);
         input.interrupted || input.killed
     }
 
     /// The files that cargo named.
-    pub fn into_named(self) -> BTreeSet<PathBuf> {
+    pub(crate) fn into_named(self) -> BTreeSet<PathBuf> {
         self.named
     }
 
     /// Starts a invocation; none if it is left out.
-    pub fn start(&mut self, invocation: &Invocation) -> Result<Option<StartedCall>, AgentError> {
+    pub(crate) fn start(
+        &mut self,
+        invocation: &Invocation,
+    ) -> Result<Option<StartedCall>, AgentError> {
         match self.choose(invocation)? {
             Some(call) => self.start_call(call).map(Some),
             None => Ok(None),
@@ -147,7 +150,7 @@ impl<'a> Invocations<'a> {
     }
 
     /// Waits for the end of a call and all its output.
-    pub fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
+    pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
         let ending = started.running.wait();
         let mut input = lock(&self.input);
         input.control = None;

@@ -22,7 +22,7 @@ const TRY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The will of a server.
 #[derive(Debug, Default)]
-pub struct LastWill(Mutex<Option<Armed>>);
+pub(crate) struct LastWill(Mutex<Option<Armed>>);
 
 #[derive(Debug)]
 struct Armed {
@@ -33,13 +33,13 @@ struct Armed {
 
 impl LastWill {
     /// Takes a will or renews the lease; a lease without a will takes it back.
-    pub fn renew(&self, lease: Lease) {
+    pub(crate) fn renew(&self, lease: Lease) {
         let due = now().saturating_add(lease.secs);
         *self.lock() = lease.will.map(|will| Armed { will, due });
     }
 
     /// Sends the will when its time has come; for a thread of its own.
-    pub fn send_when_due(&self) {
+    pub(crate) fn send_when_due(&self) {
         loop {
             std::thread::sleep(LOOK_EVERY);
             let due = {

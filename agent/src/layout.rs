@@ -20,32 +20,32 @@ use crate::volume::MOUNT_ROOT;
 
 /// Where a run sees what.
 #[derive(Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Bind mounts, in order.
-    pub mounts: Vec<Mount>,
+    pub(crate) mounts: Vec<Mount>,
     /// Directories that no mount may cover.
-    pub preserve: Vec<ByteBuf>,
+    pub(crate) preserve: Vec<ByteBuf>,
     /// Directories that runs see empty.
-    pub hide: Vec<ByteBuf>,
+    pub(crate) hide: Vec<ByteBuf>,
     /// Whom the run runs as, and that user's group; none: as the agent.
-    pub user: Option<(u32, u32)>,
+    pub(crate) user: Option<(u32, u32)>,
     /// Where cargo starts.
-    pub working_directory: PathBuf,
+    pub(crate) working_directory: PathBuf,
     /// The target directory on the agent's disk.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// The target directory as cargo sees it.
-    pub target_seen: PathBuf,
+    pub(crate) target_seen: PathBuf,
     /// The whole environment.
-    pub environment: Vec<(ByteBuf, ByteBuf)>,
+    pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
     /// Whether `--target-dir` has to be taken out of the arguments.
-    pub drops_target_argument: bool,
+    pub(crate) drops_target_argument: bool,
     /// What the user should know.
-    pub notice: Option<String>,
+    pub(crate) notice: Option<String>,
 }
 
 impl Layout {
     /// Lays out a run.
-    pub fn new(
+    pub(crate) fn new(
         host: &Host,
         request: &RunRequest,
         project: &mut Project,

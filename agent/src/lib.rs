@@ -15,28 +15,30 @@
 //! The agent knows no cloud and no token. The shim starts this very library as
 //! its local agent: [`main`] is the program, whatever its file is called.
 
-pub mod agent;
-pub mod artifacts;
-pub mod boot;
+mod agent;
+mod artifacts;
+mod boot;
 pub mod error;
 pub mod host;
 pub mod identity;
-pub mod invocations;
-pub mod last_will;
-pub mod layout;
+mod invocations;
+mod last_will;
+mod layout;
 mod lock;
-pub mod power_cut;
-pub mod project;
-pub mod queue;
+mod power_cut;
+mod project;
+mod queue;
 mod receive;
-pub mod returned_copies;
-pub mod run;
-pub mod server;
-pub mod session;
-pub mod shared_project;
+mod returned_copies;
+mod run;
+mod server;
+mod session;
+mod shared_project;
 pub mod transport;
 pub mod user_data;
-pub mod volume;
+mod volume;
+
+pub use crate::project::project_key;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

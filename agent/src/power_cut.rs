@@ -20,7 +20,7 @@ const MARK: &str = "running";
 const PROFILE_DEPTH: usize = 3;
 
 /// Before a run.
-pub fn set_mark(project: &Path) -> io::Result<()> {
+pub(crate) fn set_mark(project: &Path) -> io::Result<()> {
     let path = project.join(MARK);
     if path.exists() {
         // Another run is under way.
@@ -31,7 +31,7 @@ pub fn set_mark(project: &Path) -> io::Result<()> {
 }
 
 /// After the last run: writes all to the disk, then removes the mark.
-pub fn clear_mark(project: &Path) -> io::Result<()> {
+pub(crate) fn clear_mark(project: &Path) -> io::Result<()> {
     flush(project)?;
     match fs::remove_file(project.join(MARK)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -40,13 +40,13 @@ pub fn clear_mark(project: &Path) -> io::Result<()> {
 }
 
 /// Writes all that is still in memory to the disk behind a path.
-pub fn flush(place: &Path) -> io::Result<()> {
+pub(crate) fn flush(place: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(place)?)?)
 }
 
 /// On a volume that was just mounted: takes back what a cut-off run has called fresh.
 /// Returns how many crates have to be made again.
-pub fn invalidate_interrupted(project: &Path) -> io::Result<usize> {
+pub(crate) fn invalidate_interrupted(project: &Path) -> io::Result<usize> {
     let mark = project.join(MARK);
     let since = match fs::metadata(&mark) {
         Ok(found) => found.modified()?,

@@ -53,9 +53,15 @@ const RESCAN_AFTER: Duration = Duration::from_secs(10);
 /// How often missing contents are asked for before the sync fails.
 const WANT_ROUNDS_MAX: usize = 3;
 
+/// The name of a project's directory below `projects/`: 24 hexadecimal digits of its
+/// path's digest. Target directories are named the same way.
+pub fn project_key(name: &RelativePath) -> String {
+    Digest::of(name.as_bytes()).to_hex()[..24].to_owned()
+}
+
 /// One project, open.
 #[derive(Debug)]
-pub struct Project {
+pub(crate) struct Project {
     directory: PathBuf,
     name: RelativePath,
     root_directory: RootDirectory,
@@ -81,18 +87,13 @@ struct Index {
 }
 
 impl Project {
-    /// The directory's name for a project.
-    pub fn key(name: &RelativePath) -> String {
-        Digest::of(name.as_bytes()).to_hex()[..24].to_owned()
-    }
-
     /// The project whose disk a directory is.
-    pub fn name_of(directory: &Path) -> Option<RelativePath> {
+    pub(crate) fn name_of(directory: &Path) -> Option<RelativePath> {
         read_record::<RelativePath>(&directory.join("name"))
     }
 
     /// Opens or makes a project's disk and looks at what is there.
-    pub fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
+    pub(crate) fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
         let tree = directory.join("tree");
         for path in [&tree, &directory.join("targets")] {
             std::fs::create_dir_all(path).map_err(|source| state(path, source))?;
@@ -140,12 +141,12 @@ impl Project {
     }
 
     /// The state that both ends agree on.
-    pub fn root(&self) -> Digest {
+    pub(crate) fn root(&self) -> Digest {
         self.manifest.digest()
     }
 
     /// Whether the disk is still the one that was opened.
-    pub fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         let opened = rustix::fs::fstat(self.root_directory.root());
         let there = std::fs::metadata(self.tree());
@@ -153,40 +154,35 @@ impl Project {
     }
 
     /// Where it is.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Where the client's file system is kept.
-    pub fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         self.directory.join("tree")
     }
 
-    /// The root_directory for reading files of the tree.
-    pub const fn root_directory(&self) -> &RootDirectory {
-        &self.root_directory
-    }
-
     /// The manifest.
-    pub fn manifest(&self) -> &Directory {
+    pub(crate) fn manifest(&self) -> &Directory {
         &self.manifest
     }
 
     /// The disk behind a target directory of the client.
-    pub fn target(&self, client_path: &RelativePath) -> Result<PathBuf, AgentError> {
-        let path = self.directory.join("targets").join(Self::key(client_path));
+    pub(crate) fn target(&self, client_path: &RelativePath) -> Result<PathBuf, AgentError> {
+        let path = self.directory.join("targets").join(project_key(client_path));
         std::fs::create_dir_all(&path).map_err(|source| state(&path, source))?;
         Ok(path)
     }
 
     /// Notes that something else is mounted at a path of the tree, so that what
     /// is seen there in between is not taken for the tree's.
-    pub fn add_mount_point(&mut self, path: RelativePath) {
+    pub(crate) fn add_mount_point(&mut self, path: RelativePath) {
         self.unsaved |= self.mount_points.insert(path);
     }
 
     /// Brings the tree into the requested state.
-    pub fn sync(
+    pub(crate) fn sync(
         &mut self,
         request: &RunRequest,
         incoming: &mut Incoming,
@@ -227,7 +223,7 @@ impl Project {
     }
 
     /// Reads an offer that is not needed, because the tree is in the wanted state already.
-    pub fn skip_offer(&mut self, incoming: &mut Incoming) -> Result<(), AgentError> {
+    pub(crate) fn skip_offer(&mut self, incoming: &mut Incoming) -> Result<(), AgentError> {
         self.receiver().offer(false, incoming)?;
         Ok(())
     }
@@ -237,7 +233,7 @@ impl Project {
     }
 
     /// What changed on disk since this was last asked, and what it is now.
-    pub fn changes_of_run(&mut self) -> Result<Vec<Change>, AgentError> {
+    pub(crate) fn changes_of_run(&mut self) -> Result<Vec<Change>, AgentError> {
         self.last_run_ended = Moment::now();
         self.unsaved = true;
         let now = self.scan_tree()?;
@@ -250,7 +246,7 @@ impl Project {
 
     /// After a run's changes were offered: those of tracked paths are part of
     /// the manifest anyway, new paths if the client took them.
-    pub fn record_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
+    pub(crate) fn record_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
         if changes.is_empty() {
             return;
         }
@@ -281,7 +277,7 @@ impl Project {
     }
 
     /// Writes what is known, if it changed; ends the time of changing.
-    pub fn save(&mut self) -> Result<(), AgentError> {
+    pub(crate) fn save(&mut self) -> Result<(), AgentError> {
         if !self.unsaved && !self.cache.is_changed() {
             return Ok(());
         }

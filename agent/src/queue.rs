@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What a project is used for at the moment.
 #[derive(Debug, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// The state of the tree, as of the last sync or run.
     root: Option<Digest>,
     /// Whether the tree is being changed.
@@ -29,7 +29,7 @@ pub struct Usage {
 
 /// How one who asks may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Alone: it may change the tree.
     Exclusive,
     /// Beside others, in the state in which the tree is.
@@ -39,7 +39,7 @@ pub enum Decision {
 }
 
 /// Decides whether the holder of `ticket`, who needs the state `root`, may go on.
-pub fn decide(usage: &Usage, ticket: u64, root: Digest) -> Decision {
+pub(crate) fn decide(usage: &Usage, ticket: u64, root: Digest) -> Decision {
     let first = usage.waiting.front().is_none_or(|first| *first == ticket);
     let holder = || usage.active.first().map_or_else(String::new, |(_, title)| title.clone());
     match (usage.active.is_empty(), usage.syncing) {
@@ -51,24 +51,24 @@ pub fn decide(usage: &Usage, ticket: u64, root: Digest) -> Decision {
 
 /// The users of one project.
 #[derive(Debug, Default)]
-pub struct RunQueue {
+pub(crate) struct RunQueue {
     usage: Mutex<Usage>,
     changed: Condvar,
 }
 
 /// An admission in the project; given back when dropped.
 #[derive(Debug)]
-pub struct Admission<'a> {
+pub(crate) struct Admission<'a> {
     queue: &'a RunQueue,
     ticket: u64,
     /// Whether the tree may be changed.
-    pub exclusive: bool,
+    pub(crate) exclusive: bool,
 }
 
 impl RunQueue {
     /// Waits for an admission. `waiting` is told whom we wait for when that is known;
     /// if `gone` says so, the wait is given up.
-    pub fn enter(
+    pub(crate) fn enter(
         &self,
         root: Digest,
         title: &str,
@@ -106,12 +106,12 @@ impl RunQueue {
     }
 
     /// The titles of the runs under way.
-    pub fn titles(&self) -> Vec<String> {
+    pub(crate) fn titles(&self) -> Vec<String> {
         self.lock().active.iter().map(|(_, title)| title.clone()).collect()
     }
 
     /// Whether somebody uses the project or wants to.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         let usage = self.lock();
         !usage.active.is_empty() || !usage.waiting.is_empty()
     }
@@ -124,7 +124,7 @@ impl RunQueue {
 impl Admission<'_> {
     /// The tree is in this state and will not be changed by us: others that
     /// need the same may join.
-    pub fn set_state(&self, root: Digest) {
+    pub(crate) fn set_state(&self, root: Digest) {
         let mut usage = self.queue.lock();
         usage.root = Some(root);
         usage.syncing = false;

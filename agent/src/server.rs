@@ -32,21 +32,18 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// zstd's level towards the client.
 const COMPRESSION_LEVEL: i32 = 1;
 
-/// What a client is told when its connection is closed because the agent ends.
-pub const ENDING: &[u8] = b"ending";
-
 /// How an agent is started.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where it is.
-    pub deployment: Deployment,
+    pub(crate) deployment: Deployment,
     /// The UDP address.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 }
 
 /// Where an agent is.
 #[derive(Debug)]
-pub enum Deployment {
+pub(crate) enum Deployment {
     /// Beside its user, for a while.
     Local {
         /// Where projects are kept.
@@ -70,7 +67,10 @@ struct Local {
 }
 
 /// Runs an agent until it ends. `ready` is told the address once it listens.
-pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), AgentError> {
+pub(crate) async fn serve(
+    options: Options,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), AgentError> {
     let (config, local) = prepare(&options.deployment)?;
     let listening = |source| AgentError::Listen { address: options.listen, source };
     let endpoint = transport::endpoint(options.listen, Some(config)).map_err(listening)?;
@@ -97,7 +97,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(
     agent.kill_runs();
     // Those who are served get a moment to hear how it ends.
     drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
-    endpoint.close(0_u32.into(), ENDING);
+    endpoint.close(0_u32.into(), transport::ENDING);
     drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
     Ok(())
 }
@@ -212,7 +212,7 @@ async fn serve_stream(
 }
 
 /// Tells whoever started us, on standard output, where we listen.
-pub fn print_ready(address: SocketAddr) {
+pub(crate) fn print_ready(address: SocketAddr) {
     let mut stdout = std::io::stdout();
     // Nobody may be reading any more; the address file says it too.
     drop(writeln!(stdout, "ready {address}").and_then(|()| stdout.flush()));

@@ -40,7 +40,12 @@ const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
 const CHANGED_BYTES_MAX: u64 = 256 << 20;
 
 /// Serves a stream. `gone` tells whether the client's connection is closed.
-pub fn serve(agent: &Arc<Agent>, mut incoming: Incoming, outgoing: &Outgoing, gone: &AtomicBool) {
+pub(crate) fn serve(
+    agent: &Arc<Agent>,
+    mut incoming: Incoming,
+    outgoing: &Outgoing,
+    gone: &AtomicBool,
+) {
     let served = match incoming.message() {
         Ok(FromShim::Run(request)) => {
             let _busy = agent.busy(request.keep_alive_secs);

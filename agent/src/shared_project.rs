@@ -19,9 +19,9 @@ use crate::queue::RunQueue;
 
 /// One project among the agent's.
 #[derive(Debug)]
-pub struct SharedProject {
+pub(crate) struct SharedProject {
     /// Who uses it.
-    pub queue: RunQueue,
+    pub(crate) queue: RunQueue,
     name: RelativePath,
     directory: PathBuf,
     project: Mutex<Option<Project>>,
@@ -32,7 +32,7 @@ pub struct SharedProject {
 
 impl SharedProject {
     /// The project of this name in this directory, which nobody has opened yet.
-    pub fn new(name: RelativePath, directory: PathBuf) -> Self {
+    pub(crate) fn new(name: RelativePath, directory: PathBuf) -> Self {
         Self {
             queue: RunQueue::default(),
             name,
@@ -44,7 +44,7 @@ impl SharedProject {
     }
 
     /// The project, opened if it is not. Nobody else has it meanwhile.
-    pub fn project(&self) -> Result<ProjectGuard<'_>, AgentError> {
+    pub(crate) fn project(&self) -> Result<ProjectGuard<'_>, AgentError> {
         let mut guard = lock(&self.project);
         if !guard.as_ref().is_some_and(Project::is_current) {
             *guard = Some(Project::open(&self.directory, &self.name)?);
@@ -53,12 +53,12 @@ impl SharedProject {
     }
 
     /// Forgets what is known of the project: the next use looks at its disk.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         *lock(&self.project) = None;
     }
 
     /// Before a run on a disk that can go at any time.
-    pub fn begin_writing(&self) -> Result<(), AgentError> {
+    pub(crate) fn begin_writing(&self) -> Result<(), AgentError> {
         let mut writing = lock(&self.writing);
         power_cut::set_mark(&self.directory)
             .map_err(|source| AgentError::State { path: self.directory.clone(), source })?;
@@ -68,7 +68,7 @@ impl SharedProject {
 
     /// After it: when no run writes any more, all is forced to the disk. That takes a
     /// while, and nobody has to wait for it.
-    pub fn end_writing(self: &Arc<Self>) {
+    pub(crate) fn end_writing(self: &Arc<Self>) {
         let shared = self.clone();
         *lock(&shared.writing) -= 1;
         std::thread::spawn(move || {
@@ -84,19 +84,19 @@ impl SharedProject {
     }
 
     /// Where its disk is.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// What is known of the files in target directories.
-    pub fn artifact_cache(&self) -> MutexGuard<'_, HashMap<PathBuf, StatCache>> {
+    pub(crate) fn artifact_cache(&self) -> MutexGuard<'_, HashMap<PathBuf, StatCache>> {
         lock(&self.artifacts)
     }
 }
 
 /// A project that is open.
 #[derive(Debug)]
-pub struct ProjectGuard<'a>(MutexGuard<'a, Option<Project>>);
+pub(crate) struct ProjectGuard<'a>(MutexGuard<'a, Option<Project>>);
 
 impl Deref for ProjectGuard<'_> {
     type Target = Project;

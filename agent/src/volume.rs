@@ -21,7 +21,7 @@ use crate::host::BuildUser;
 use crate::power_cut;
 
 /// Where volumes are mounted. Runs see nothing of it but their own.
-pub const MOUNT_ROOT: &str = "/mnt/burst";
+pub(crate) const MOUNT_ROOT: &str = "/mnt/burst";
 
 /// Where the kernel names disks by what they are.
 const DEVICE_DIRECTORY: &str = "/dev/disk/by-id";
@@ -40,7 +40,7 @@ const BLANK_BYTES: u64 = 1 << 20;
 
 /// The volumes of a server.
 #[derive(Debug)]
-pub struct Volumes {
+pub(crate) struct Volumes {
     owner: BuildUser,
     /// Held by whoever mounts: two sessions of a project can come at once.
     mounting: Mutex<()>,
@@ -48,18 +48,22 @@ pub struct Volumes {
 
 impl Volumes {
     /// Volumes whose files belong to a user.
-    pub fn new(owner: BuildUser) -> Self {
+    pub(crate) fn new(owner: BuildUser) -> Self {
         Self { owner, mounting: Mutex::new(()) }
     }
 
     /// Whose files are on them.
-    pub const fn owner(&self) -> &BuildUser {
+    pub(crate) const fn owner(&self) -> &BuildUser {
         &self.owner
     }
 
     /// Mounts a volume, if it is not; returns the project's directory on it. `gone`
     /// ends the wait for it.
-    pub fn mount(&self, device: &FileName, gone: impl Fn() -> bool) -> Result<PathBuf, AgentError> {
+    pub(crate) fn mount(
+        &self,
+        device: &FileName,
+        gone: impl Fn() -> bool,
+    ) -> Result<PathBuf, AgentError> {
         let mount_point = Path::new(MOUNT_ROOT).join(file_name(device));
         let path = Path::new(DEVICE_DIRECTORY).join(file_name(device));
         let began = Instant::now();
@@ -117,7 +121,7 @@ impl Volumes {
 
     /// Lets the volume of a project's directory go: all is written, nothing is mounted
     /// any more.
-    pub fn unmount(&self, directory: &Path) -> Result<(), AgentError> {
+    pub(crate) fn unmount(&self, directory: &Path) -> Result<(), AgentError> {
         let mount_point = directory.parent().unwrap_or(directory);
         let began = Instant::now();
         loop {
@@ -138,7 +142,7 @@ impl Volumes {
 }
 
 /// The project's directory on a volume.
-pub fn project_directory(device: &FileName) -> PathBuf {
+pub(crate) fn project_directory(device: &FileName) -> PathBuf {
     Path::new(MOUNT_ROOT).join(file_name(device)).join("project")
 }
 

@@ -18,7 +18,7 @@ use super::stdio;
 
 /// The handle by which other threads signal a run.
 #[derive(Debug)]
-pub struct Control(UnixStream);
+pub(crate) struct Control(UnixStream);
 
 impl Control {
     /// The handle on the agent's end of the socket to the init.
@@ -27,7 +27,7 @@ impl Control {
     }
 
     /// Sends a signal to cargo's process group.
-    pub fn signal(&mut self, signal: i32) {
+    pub(crate) fn signal(&mut self, signal: i32) {
         if let Ok(signal) = u8::try_from(signal) {
             // A run that is over needs no signal.
             drop(self.0.write_all(&[signal]));
@@ -35,7 +35,7 @@ impl Control {
     }
 
     /// Ends the run and all it started.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // Zero is no signal: the init takes everything down.
         drop(self.0.write_all(&[0]));
     }
@@ -43,7 +43,7 @@ impl Control {
 
 /// What reaches a run from outside.
 #[derive(Debug, Default)]
-pub struct RunInput {
+pub(crate) struct RunInput {
     pub(crate) control: Option<Control>,
     pub(crate) queue: Option<mpsc::Sender<Vec<u8>>>,
     /// Bytes that the run has not taken yet.
@@ -58,7 +58,7 @@ pub struct RunInput {
 
 impl RunInput {
     /// Ends the run, now or as soon as it starts.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.killed = true;
         if let Some(control) = &mut self.control {
             control.kill();

@@ -22,7 +22,7 @@ use super::containment::Containment;
 use super::spec::{self, Mount, Report, RunSpec};
 
 /// The init's whole life.
-pub fn main(arguments: &[String]) -> ExitCode {
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let kind = arguments.first().and_then(|name| Containment::from_name(name));
     let Some(kind) = kind else { return ExitCode::FAILURE };
     if arguments.iter().any(|argument| argument == "--probe") {

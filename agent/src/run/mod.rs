@@ -12,12 +12,12 @@
 //! also the lifeline: when the agent is gone, however it went, the init reads the
 //! end of the stream and takes the run down with it.
 
-pub mod containment;
-pub mod control;
-pub mod init;
-pub mod spec;
-pub mod stdio;
-pub mod supervisor;
+pub(crate) mod containment;
+pub(crate) mod control;
+pub(crate) mod init;
+pub(crate) mod spec;
+pub(crate) mod stdio;
+pub(crate) mod supervisor;
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -34,14 +34,14 @@ use spec::{Report, RunSpec, SUPERVISOR};
 
 /// A run under way.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     supervisor: Child,
     socket: UnixStream,
 }
 
 impl Running {
     /// Starts a run. `streams` are cargo's standard input, output and error.
-    pub fn start(
+    pub(crate) fn start(
         containment: Containment,
         spec: &RunSpec,
         streams: [OwnedFd; 3],
@@ -63,7 +63,7 @@ impl Running {
     }
 
     /// A handle for signals.
-    pub fn control(&self) -> Result<Control, AgentError> {
+    pub(crate) fn control(&self) -> Result<Control, AgentError> {
         let clone = self.socket.try_clone();
         clone
             .map(Control::new)
@@ -71,7 +71,7 @@ impl Running {
     }
 
     /// Waits until nothing of the run is left, and tells how cargo ended.
-    pub fn wait(mut self) -> Result<Ending, AgentError> {
+    pub(crate) fn wait(mut self) -> Result<Ending, AgentError> {
         let mut report = Vec::new();
         // A read error means that the init died: the report is then missing.
         drop(self.socket.read_to_end(&mut report));

@@ -13,7 +13,7 @@ use super::containment::Containment;
 use super::spec::INIT;
 
 /// The supervisor's whole life.
-pub fn main(arguments: &[String]) -> ExitCode {
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let kind = arguments.first().and_then(|name| Containment::from_name(name));
     let Some(kind) = kind else { return ExitCode::FAILURE };
     if let Err(error) = enter(kind) {
