@@ -10,40 +10,36 @@ use std::sync::{Arc, Mutex, Once, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::message::{AgentStatus, Lease, ProjectStatus};
-use burst_protocol::{ByteBuf, FileName, RelativePath};
+use burst_protocol::{FileName, RelativePath};
 use tokio::sync::Notify;
 
-use crate::boot::BuildUser;
 use crate::error::AgentError;
-use crate::invocations::Input;
+use crate::host::Host;
 use crate::last_will::LastWill;
-use crate::layout;
 use crate::lock::lock;
-use crate::project::Project;
-use crate::run::containment::Containment;
-use crate::run::spec::from_os;
-use crate::slot::Slot;
+use crate::project::{Project, project_key};
+use crate::run::control::RunInput;
+use crate::shared_project::SharedProject;
 use crate::volume::{self, Volumes};
 
 /// How long runs may take to end when the agent is asked to end.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an agent waits at least for whoever has started it.
-const FIRST_STAY: Duration = Duration::from_secs(10);
+const FIRST_USE_WAIT: Duration = Duration::from_secs(10);
 
 /// The program version, for people.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The agent.
 #[derive(Debug)]
-pub struct Agent {
+pub(crate) struct Agent {
     disks: Disks,
-    containment: Containment,
-    environment: Vec<(ByteBuf, ByteBuf)>,
-    slots: Mutex<HashMap<RelativePath, Arc<Slot>>>,
-    runs: Mutex<Vec<Weak<Mutex<Input>>>>,
+    host: Host,
+    projects: Mutex<HashMap<RelativePath, Arc<SharedProject>>>,
+    runs: Mutex<Vec<Weak<Mutex<RunInput>>>>,
     idle: Mutex<Idle>,
-    moved: Notify,
+    changed: Notify,
     last_will: LastWill,
     /// The thread that executes it is started with the first lease.
     executes: Once,
@@ -53,7 +49,7 @@ pub struct Agent {
 
 /// Where projects are kept.
 #[derive(Debug)]
-pub enum Disks {
+pub(crate) enum Disks {
     /// All below one directory.
     Shared(PathBuf),
     /// Each on a volume of its own.
@@ -72,25 +68,26 @@ struct Idle {
 
 impl Idle {
     /// How long the agent still stays if nothing happens; none: for ever.
-    fn rest(&self) -> Option<Duration> {
-        let least = if self.used { Duration::ZERO } else { FIRST_STAY };
+    fn time_left(&self) -> Option<Duration> {
+        let least = if self.used { Duration::ZERO } else { FIRST_USE_WAIT };
         Some(self.keep_alive?.max(least).saturating_sub(self.since.elapsed()))
     }
 }
 
 impl Agent {
     /// One with these disks, that stays for so long when it is idle; none: for ever.
-    pub fn new(disks: Disks, keep_alive: Option<Duration>) -> Self {
+    pub(crate) fn new(disks: Disks, keep_alive: Option<Duration>) -> Self {
+        let host = Host::probe(match &disks {
+            Disks::Shared(_) => None,
+            Disks::Volumes(volumes) => Some(volumes.owner().clone()),
+        });
         Self {
+            host,
             disks,
-            containment: Containment::probe(),
-            environment: layout::passed_on()
-                .map(|(name, value)| (from_os(&name), from_os(&value)))
-                .collect(),
-            slots: Mutex::default(),
+            projects: Mutex::default(),
             runs: Mutex::default(),
             idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
-            moved: Notify::new(),
+            changed: Notify::new(),
             last_will: LastWill::default(),
             executes: Once::new(),
             ending: AtomicBool::new(false),
@@ -98,89 +95,64 @@ impl Agent {
         }
     }
 
-    /// How runs are contained here.
-    pub const fn containment(&self) -> Containment {
-        self.containment
-    }
-
-    /// The environment that every run begins with.
-    pub fn environment(&self) -> &[(ByteBuf, ByteBuf)] {
-        &self.environment
-    }
-
-    /// Whether `cargo NAME` is there as an external subcommand.
-    pub fn has_subcommand(&self, name: &str) -> bool {
-        let program = format!("cargo-{name}");
-        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let cargo_home =
-            std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .chain([cargo_home.join("bin")])
-            .any(|directory| directory.join(&program).is_file())
-    }
-
-    /// Whom builds run as, where that is somebody else.
-    pub const fn build_user(&self) -> Option<&BuildUser> {
-        match &self.disks {
-            Disks::Shared(_) => None,
-            Disks::Volumes(volumes) => Some(volumes.owner()),
-        }
+    /// The machine of the agent.
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The project of this name, on its disk. `gone` ends the wait for the disk.
-    pub fn slot(
+    pub(crate) fn project(
         &self,
         name: &RelativePath,
         device: Option<&FileName>,
         gone: impl Fn() -> bool,
-    ) -> Result<Arc<Slot>, AgentError> {
+    ) -> Result<Arc<SharedProject>, AgentError> {
         let directory = match (&self.disks, device) {
-            (Disks::Shared(disk), None) => disk.join("projects").join(Project::key(name)),
-            (Disks::Volumes(volumes), Some(device)) => volumes.mounted(device, gone)?,
+            (Disks::Shared(disk), None) => disk.join("projects").join(project_key(name)),
+            (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, gone)?,
             (Disks::Shared(_), Some(_)) => return Err(AgentError::Disk("has no volumes")),
             (Disks::Volumes(_), None) => return Err(AgentError::Disk("needs a volume")),
         };
-        let mut slots = lock(&self.slots);
-        let slot = slots
+        let mut projects = lock(&self.projects);
+        let project = projects
             .entry(name.clone())
-            .or_insert_with(|| Arc::new(Slot::new(name.clone(), directory)));
-        Ok(slot.clone())
+            .or_insert_with(|| Arc::new(SharedProject::new(name.clone(), directory)));
+        Ok(project.clone())
     }
 
     /// Lets go of a disk, if nobody uses it.
-    pub fn release(&self, device: &FileName) -> Result<(), AgentError> {
+    pub(crate) fn unmount(&self, device: &FileName) -> Result<(), AgentError> {
         let Disks::Volumes(volumes) = &self.disks else {
             return Err(AgentError::Disk("has no volumes"));
         };
-        let directory = volume::project_on(device);
-        let mut slots = lock(&self.slots);
-        let on_it = slots.values().find(|slot| slot.directory() == directory).cloned();
-        if let Some(slot) = &on_it {
-            if slot.queue.is_busy() {
+        let directory = volume::project_directory(device);
+        let mut projects = lock(&self.projects);
+        let on_it = projects.values().find(|project| project.directory() == directory).cloned();
+        if let Some(project) = &on_it {
+            if project.queue.is_busy() {
                 return Err(AgentError::Disk("is in use"));
             }
-            slot.close();
+            project.close();
         }
-        volumes.release(&directory)?;
-        slots.retain(|_, slot| slot.directory() != directory);
+        volumes.unmount(&directory)?;
+        projects.retain(|_, project| project.directory() != directory);
         Ok(())
     }
 
     /// Somebody looks after this server. An agent beside its user needs nobody.
-    pub fn renew(self: &Arc<Self>, lease: Lease) {
+    pub(crate) fn renew_lease(self: &Arc<Self>, lease: Lease) {
         if matches!(self.disks, Disks::Shared(_)) {
             return;
         }
         self.last_will.renew(lease);
         self.executes.call_once(|| {
             let agent = self.clone();
-            std::thread::spawn(move || agent.last_will.execute());
+            std::thread::spawn(move || agent.last_will.send_when_due());
         });
     }
 
     /// Counts as work until dropped.
-    pub fn busy(self: &Arc<Self>, keep_alive_secs: Option<u64>) -> Busy {
+    pub(crate) fn busy(self: &Arc<Self>, keep_alive_secs: Option<u64>) -> Busy {
         let mut idle = lock(&self.idle);
         idle.busy += 1;
         idle.used = true;
@@ -191,16 +163,16 @@ impl Agent {
     }
 
     /// Lets the agent end this run when it ends itself.
-    pub fn watch(&self, input: &Arc<Mutex<Input>>) {
+    pub(crate) fn register_run(&self, input: &Arc<Mutex<RunInput>>) {
         let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(input));
     }
 
     /// What `status` shows.
-    pub fn status(&self) -> AgentStatus {
+    pub(crate) fn status(&self) -> AgentStatus {
         let idle = lock(&self.idle);
-        let rest = idle.rest().filter(|_| idle.busy == 0);
+        let rest = idle.time_left().filter(|_| idle.busy == 0);
         let ends_in_secs = rest.map(|rest| rest.as_secs());
         drop(idle);
         let mut projects = Vec::new();
@@ -208,7 +180,7 @@ impl Agent {
             let Some(project) = Project::name_of(&directory) else { continue };
             let used = std::fs::metadata(directory.join("index")).and_then(|file| file.modified());
             let idle = used.ok().and_then(|used| SystemTime::now().duration_since(used).ok());
-            let runs = lock(&self.slots).get(&project).map(|slot| slot.queue.titles());
+            let runs = lock(&self.projects).get(&project).map(|project| project.queue.titles());
             projects.push(ProjectStatus {
                 project,
                 idle_secs: idle.unwrap_or_default().as_secs(),
@@ -232,16 +204,17 @@ impl Agent {
                 let entries = std::fs::read_dir(disk.join("projects")).into_iter().flatten();
                 entries.flatten().map(|entry| entry.path()).collect()
             }
-            Disks::Volumes(_) => {
-                lock(&self.slots).values().map(|slot| slot.directory().to_owned()).collect()
-            }
+            Disks::Volumes(_) => lock(&self.projects)
+                .values()
+                .map(|project| project.directory().to_owned())
+                .collect(),
         }
     }
 
     /// Ends every run, and the agent when the asking session is over. Volumes are
     /// let go; they are not ours to delete.
-    pub fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
-        self.close();
+    pub(crate) fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
+        self.refuse_work();
         self.kill_runs();
         let asked = Instant::now();
         let waits = with_volumes || matches!(self.disks, Disks::Volumes(_));
@@ -260,39 +233,39 @@ impl Agent {
             }
             Disks::Shared(_) => {}
             Disks::Volumes(volumes) => {
-                for slot in lock(&self.slots).values() {
-                    slot.close();
-                    volumes.release(slot.directory())?;
+                for project in lock(&self.projects).values() {
+                    project.close();
+                    volumes.unmount(project.directory())?;
                 }
             }
         }
-        self.moved.notify_one();
+        self.changed.notify_one();
         Ok(())
     }
 
     /// Takes no more work from now on.
-    pub fn close(&self) {
+    pub(crate) fn refuse_work(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
 
     /// Whether it takes no more work.
-    pub fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
     }
 
     fn is_busy(&self) -> bool {
-        lock(&self.slots).values().any(|slot| slot.queue.is_busy())
+        lock(&self.projects).values().any(|project| project.queue.is_busy())
     }
 
     /// Ends every run, now.
-    pub fn kill_runs(&self) {
+    pub(crate) fn kill_runs(&self) {
         for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
             lock(&run).kill();
         }
     }
 
     /// Returns when the agent has been idle for long enough or is to end.
-    pub async fn until_idle(&self) {
+    pub(crate) async fn until_idle(&self) {
         loop {
             if self.is_ending() {
                 return;
@@ -300,7 +273,7 @@ impl Agent {
             let wait = {
                 let idle = lock(&self.idle);
                 match idle.busy {
-                    0 => idle.rest().unwrap_or(Duration::MAX),
+                    0 => idle.time_left().unwrap_or(Duration::MAX),
                     _ => Duration::MAX,
                 }
             };
@@ -309,7 +282,7 @@ impl Agent {
             }
             // Woken early or not, look again.
             drop(
-                tokio::time::timeout(wait.min(Duration::from_secs(3600)), self.moved.notified())
+                tokio::time::timeout(wait.min(Duration::from_secs(3600)), self.changed.notified())
                     .await,
             );
         }
@@ -318,7 +291,7 @@ impl Agent {
 
 /// Work under way.
 #[derive(Debug)]
-pub struct Busy(Arc<Agent>);
+pub(crate) struct Busy(Arc<Agent>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -326,6 +299,6 @@ impl Drop for Busy {
         idle.busy -= 1;
         idle.since = Instant::now();
         drop(idle);
-        self.0.moved.notify_one();
+        self.0.changed.notify_one();
     }
 }

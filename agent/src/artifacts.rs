@@ -26,11 +26,11 @@ const LINE_BYTES_MAX: usize = 32 << 20;
 
 /// Splits cargo's standard output into its messages and everything else.
 #[derive(Debug)]
-pub struct JsonLines {
+pub(crate) struct JsonLines {
     mode: JsonMessages,
     line: Vec<u8>,
     /// The files that messages have named.
-    pub named: BTreeSet<PathBuf>,
+    pub(crate) named: BTreeSet<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -49,12 +49,12 @@ struct Target {
 
 impl JsonLines {
     /// For a stream that is treated this way.
-    pub const fn new(mode: JsonMessages) -> Self {
+    pub(crate) const fn new(mode: JsonMessages) -> Self {
         Self { mode, line: Vec::new(), named: BTreeSet::new() }
     }
 
     /// Takes what cargo wrote; returns what the client is to see of it.
-    pub fn push(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn push(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         if self.mode == JsonMessages::Absent {
             return bytes;
         }
@@ -77,7 +77,7 @@ impl JsonLines {
     }
 
     /// What is left at the end of the stream.
-    pub fn finish(&mut self) -> Vec<u8> {
+    pub(crate) fn finish(&mut self) -> Vec<u8> {
         let mut shown = Vec::new();
         if !self.line.is_empty() {
             self.end_line(&mut shown);
@@ -119,7 +119,7 @@ fn is_final(path: &Path) -> bool {
 
 /// Everything that is offered of a target directory: `named` files, which are
 /// below `seen_at` as cargo saw it, and the directories that were asked for.
-pub fn offered(
+pub(crate) fn collect(
     target: &Path,
     seen_at: &Path,
     named: &BTreeSet<PathBuf>,

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::User;
 use rustix::mm::{MlockAllFlags, mlockall};
 
 use crate::error::AgentError;
+use crate::host::BuildUser;
 use crate::user_data::UserData;
 
 /// The metadata service of Hetzner Cloud.
@@ -24,7 +25,7 @@ const METADATA: &str = "169.254.169.254";
 const METADATA_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How often it is asked.
-const METADATA_PAUSE: Duration = Duration::from_millis(100);
+const METADATA_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long one answer may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -32,42 +33,21 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// The user of the image that builds run as.
 const BUILD_USER: &str = "build";
 
-/// Whom builds run as.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildUser {
-    /// The user's number.
-    pub uid: Uid,
-    /// The group's number.
-    pub gid: Gid,
-    /// The user's home.
-    pub home: std::path::PathBuf,
-}
-
-impl BuildUser {
-    /// From now on the calling thread, and each that it starts, touches files as this
-    /// user, while the process stays root.
-    pub fn touch_files(&self) {
-        // These calls report nothing but what was set before.
-        nix::unistd::setfsgid(self.gid);
-        nix::unistd::setfsuid(self.uid);
-    }
-}
-
 /// What the agent of a server begins with.
 #[derive(Debug)]
-pub struct Boot {
+pub(crate) struct Boot {
     /// From the metadata service.
-    pub user_data: UserData,
+    pub(crate) user_data: UserData,
     /// Whom builds run as.
-    pub build_user: BuildUser,
+    pub(crate) build_user: BuildUser,
 }
 
 /// Closes what has to be closed, then asks for the keys.
-pub fn boot() -> Result<Boot, AgentError> {
+pub(crate) fn boot() -> Result<Boot, AgentError> {
     let build_user = build_user()?;
-    make_unreadable()?;
-    forbid_metadata(&build_user)?;
-    let user_data = UserData::parse(&ask_for_user_data()?)?;
+    protect_memory()?;
+    block_metadata(&build_user)?;
+    let user_data = UserData::parse(&fetch_user_data()?)?;
     Ok(Boot { user_data, build_user })
 }
 
@@ -82,7 +62,7 @@ fn build_user() -> Result<BuildUser, AgentError> {
 }
 
 /// Whatever the agent keeps in memory stays there.
-fn make_unreadable() -> Result<(), AgentError> {
+fn protect_memory() -> Result<(), AgentError> {
     set_dumpable(false).map_err(|errno| protect("become unreadable", errno))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
         .map_err(|errno| protect("forbid core dumps of", errno))?;
@@ -95,7 +75,7 @@ fn make_unreadable() -> Result<(), AgentError> {
 }
 
 /// Only root may ask the metadata service, which holds the keys.
-fn forbid_metadata(user: &BuildUser) -> Result<(), AgentError> {
+fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
     let rules = format!(
         "table ip cargo_burst {{}}\n\
          delete table ip cargo_burst\n\
@@ -119,7 +99,7 @@ fn forbid_metadata(user: &BuildUser) -> Result<(), AgentError> {
     }
 }
 
-fn ask_for_user_data() -> Result<String, AgentError> {
+fn fetch_user_data() -> Result<String, AgentError> {
     let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_DEADLINE)).build();
     let client = ureq::Agent::new_with_config(config);
     let url = format!("http://{METADATA}/hetzner/v1/userdata");
@@ -133,7 +113,7 @@ fn ask_for_user_data() -> Result<String, AgentError> {
                 return Err(AgentError::UserData(format!("nobody tells it: {error}")));
             }
             // The network comes up while we ask.
-            Err(_) => std::thread::sleep(METADATA_PAUSE),
+            Err(_) => std::thread::sleep(METADATA_RETRY_INTERVAL),
         }
     }
 }

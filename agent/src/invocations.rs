@@ -10,92 +10,31 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use burst_protocol::ByteBuf;
-use burst_protocol::limit::{INPUT_WINDOW_BYTES, OUTPUT_BYTES_MAX};
+use burst_protocol::limit::OUTPUT_BYTES_MAX;
 use burst_protocol::message::{
     Call, Ending, FromAgent, FromShim, Invocation, JsonMessages, RunRequest, Stream, WindowSize,
 };
-use burst_sync::SyncError;
 use burst_sync::flow_control::{self, SendWindow};
 use burst_sync::wire::{Incoming, Outgoing};
 
-use crate::agent::Agent;
 use crate::artifacts::JsonLines;
 use crate::error::AgentError;
+use crate::host::Host;
 use crate::layout::Layout;
 use crate::lock::lock;
+use crate::run::Running;
+use crate::run::control::RunInput;
 use crate::run::spec::RunSpec;
-use crate::run::stdio::{self, Direction, Pair};
-use crate::run::{Control, Running};
+use crate::run::stdio::{self, Direction, StreamPair};
 
 /// The size of a terminal that did not tell its size.
 const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
-/// What reaches a run from outside.
-#[derive(Debug, Default)]
-pub struct Input {
-    control: Option<Control>,
-    queue: Option<mpsc::Sender<Vec<u8>>>,
-    /// Bytes that the run has not taken yet.
-    waiting: Arc<std::sync::atomic::AtomicUsize>,
-    terminals: Vec<File>,
-    interrupted: bool,
-    killed: bool,
-    /// Input that came before the run was there.
-    early: Vec<Vec<u8>>,
-    early_end: bool,
-}
-
-impl Input {
-    /// Ends the run, now or as soon as it starts.
-    pub fn kill(&mut self) {
-        self.killed = true;
-        if let Some(control) = &mut self.control {
-            control.kill();
-        }
-    }
-
-    fn signal(&mut self, signal: i32) {
-        self.interrupted = true;
-        if let Some(control) = &mut self.control {
-            control.signal(signal);
-        }
-    }
-
-    fn resize(&mut self, size: WindowSize) {
-        for terminal in &self.terminals {
-            // A terminal of a run that is over has no size.
-            drop(stdio::resize(terminal, size));
-        }
-        if let Some(control) = &mut self.control {
-            control.signal(nix::libc::SIGWINCH);
-        }
-    }
-
-    fn push(&mut self, bytes: Vec<u8>) -> Result<(), SyncError> {
-        use std::sync::atomic::Ordering;
-        let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-        if waiting > INPUT_WINDOW_BYTES {
-            return Err(SyncError::violation("more input than there is credit for"));
-        }
-        match &self.queue {
-            // A run that has closed its input does not want it.
-            Some(queue) => drop(queue.send(bytes)),
-            None => self.early.push(bytes),
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) {
-        self.early_end = true;
-        self.queue = None;
-    }
-}
-
 /// Takes the client's messages until one comes that is not for the run, or the
 /// client is gone; then the run is ended. `output` is what the client takes of it.
-pub fn listen(
+pub(crate) fn handle_messages(
     mut incoming: Incoming,
-    input: &Mutex<Input>,
+    input: &Mutex<RunInput>,
     output: &SendWindow,
 ) -> (Incoming, Option<FromShim>) {
     loop {
@@ -126,19 +65,19 @@ pub fn listen(
 }
 
 /// The calls of a run.
-pub struct Invocations<'a> {
-    agent: &'a Agent,
+pub(crate) struct Invocations<'a> {
+    host: &'a Host,
     request: &'a RunRequest,
     layout: &'a Layout,
     outgoing: &'a Outgoing,
-    input: Arc<Mutex<Input>>,
+    input: Arc<Mutex<RunInput>>,
     output: Arc<SendWindow>,
     named: BTreeSet<PathBuf>,
     first: bool,
 }
 
 /// A call under way, with the threads that carry its output.
-pub struct Started {
+pub(crate) struct StartedCall {
     running: Running,
     output: JoinHandle<JsonLines>,
     error: JoinHandle<JsonLines>,
@@ -146,61 +85,55 @@ pub struct Started {
 
 impl<'a> Invocations<'a> {
     /// For a request.
-    pub fn new(
-        agent: &'a Agent,
+    pub(crate) fn new(
+        host: &'a Host,
         request: &'a RunRequest,
         layout: &'a Layout,
         outgoing: &'a Outgoing,
-        input: Arc<Mutex<Input>>,
+        input: Arc<Mutex<RunInput>>,
         output: Arc<SendWindow>,
     ) -> Self {
-        Self {
-            agent,
-            request,
-            layout,
-            outgoing,
-            input,
-            output,
-            named: BTreeSet::new(),
-            first: true,
-        }
+        Self { host, request, layout, outgoing, input, output, named: BTreeSet::new(), first: true }
     }
 
     /// Whether the user has asked it to stop.
-    pub fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         let input = lock(&self.input);
         input.interrupted || input.killed
     }
 
     /// The files that cargo named.
-    pub fn into_named(self) -> BTreeSet<PathBuf> {
+    pub(crate) fn into_named(self) -> BTreeSet<PathBuf> {
         self.named
     }
 
     /// Starts a invocation; none if it is left out.
-    pub fn start(&mut self, invocation: &Invocation) -> Result<Option<Started>, AgentError> {
+    pub(crate) fn start(
+        &mut self,
+        invocation: &Invocation,
+    ) -> Result<Option<StartedCall>, AgentError> {
         match self.choose(invocation)? {
             Some(call) => self.start_call(call).map(Some),
             None => Ok(None),
         }
     }
 
-    fn start_call(&mut self, call: &Call) -> Result<Started, AgentError> {
+    fn start_call(&mut self, call: &Call) -> Result<StartedCall, AgentError> {
         let terminal = &self.request.terminal;
         let size = terminal.size.unwrap_or(USUAL_SIZE);
         let hides = call.json == JsonMessages::Hidden;
         let failed = |source| AgentError::Start { what: "cargo".into(), source };
         let output_size = (terminal.output && !hides).then_some(size);
-        let output = Pair::open(Direction::Output, output_size).map_err(failed)?;
+        let output = StreamPair::open(Direction::Output, output_size).map_err(failed)?;
         let error =
-            Pair::open(Direction::Output, terminal.error.then_some(size)).map_err(failed)?;
+            StreamPair::open(Direction::Output, terminal.error.then_some(size)).map_err(failed)?;
         let reads = self.request.sends_input && std::mem::take(&mut self.first);
         let (their_input, our_input) = if reads {
-            let pair = Pair::open(Direction::Input, terminal.input.then_some(size));
+            let pair = StreamPair::open(Direction::Input, terminal.input.then_some(size));
             let pair = pair.map_err(failed)?;
             (pair.theirs, Some((pair.ours, pair.terminal)))
         } else {
-            (Pair::null().map_err(failed)?, None)
+            (StreamPair::null().map_err(failed)?, None)
         };
         let mut terminals = Vec::new();
         for pair in [&output, &error] {
@@ -209,15 +142,15 @@ impl<'a> Invocations<'a> {
             }
         }
         let streams = [their_input, output.theirs, error.theirs];
-        let running = Running::start(self.agent.containment(), &self.spec(call), streams)?;
+        let running = Running::start(self.host.containment(), &self.spec(call), streams)?;
         self.connect_input(&running, our_input, terminals)?;
-        let output = self.carry(Stream::Output, output.ours, call.json);
-        let error = self.carry(Stream::Error, error.ours, JsonMessages::Absent);
-        Ok(Started { running, output, error })
+        let output = self.forward_output(Stream::Output, output.ours, call.json);
+        let error = self.forward_output(Stream::Error, error.ours, JsonMessages::Absent);
+        Ok(StartedCall { running, output, error })
     }
 
     /// Waits for the end of a call and all its output.
-    pub fn wait(&mut self, started: Started) -> Result<Ending, AgentError> {
+    pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
         let ending = started.running.wait();
         let mut input = lock(&self.input);
         input.control = None;
@@ -234,7 +167,7 @@ impl<'a> Invocations<'a> {
 
     fn choose<'s>(&self, invocation: &'s Invocation) -> Result<Option<&'s Call>, AgentError> {
         let usable = |call: &&Call| match &call.needs {
-            Some(subcommand) => self.agent.has_subcommand(subcommand),
+            Some(subcommand) => self.host.has_subcommand(subcommand),
             None => true,
         };
         match invocation.alternatives.iter().find(usable) {
@@ -317,7 +250,12 @@ impl<'a> Invocations<'a> {
     }
 
     /// Carries a stream of the run to the client, on a thread.
-    fn carry(&self, stream: Stream, mut from: File, json: JsonMessages) -> JoinHandle<JsonLines> {
+    fn forward_output(
+        &self,
+        stream: Stream,
+        mut from: File,
+        json: JsonMessages,
+    ) -> JoinHandle<JsonLines> {
         let outgoing = self.outgoing.clone();
         let window = self.output.clone();
         std::thread::spawn(move || {

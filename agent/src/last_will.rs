@@ -22,10 +22,10 @@ const TRY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The will of a server.
 #[derive(Debug, Default)]
-pub struct LastWill(Mutex<Option<Left>>);
+pub(crate) struct LastWill(Mutex<Option<Armed>>);
 
 #[derive(Debug)]
-struct Left {
+struct Armed {
     will: Will,
     /// When it is sent, in seconds since the boot.
     due: u64,
@@ -33,22 +33,22 @@ struct Left {
 
 impl LastWill {
     /// Takes a will or renews the lease; a lease without a will takes it back.
-    pub fn renew(&self, lease: Lease) {
+    pub(crate) fn renew(&self, lease: Lease) {
         let due = now().saturating_add(lease.secs);
-        *self.lock() = lease.will.map(|will| Left { will, due });
+        *self.lock() = lease.will.map(|will| Armed { will, due });
     }
 
     /// Sends the will when its time has come; for a thread of its own.
-    pub fn execute(&self) {
+    pub(crate) fn send_when_due(&self) {
         loop {
             std::thread::sleep(LOOK_EVERY);
             let due = {
                 let mut held = self.lock();
-                match held.as_mut().filter(|left| left.due <= now()) {
+                match held.as_mut().filter(|armed| armed.due <= now()) {
                     None => continue,
-                    Some(left) => {
-                        left.due = now() + AGAIN_AFTER;
-                        left.will.clone()
+                    Some(armed) => {
+                        armed.due = now() + AGAIN_AFTER;
+                        armed.will.clone()
                     }
                 }
             };
@@ -60,7 +60,7 @@ impl LastWill {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Left>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Armed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

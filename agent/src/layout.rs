@@ -5,117 +5,88 @@
 //! directory by variable; diagnostics then show the agent's paths, which the user
 //! is told once.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::message::RunRequest;
 use burst_protocol::{ByteBuf, RelativePath};
 
-use crate::agent::Agent;
-use crate::boot::BuildUser;
 use crate::error::AgentError;
+use crate::host::{self, BuildUser, Host, INSIDE};
 use crate::project::Project;
 use crate::run::spec::{self, Mount};
-use crate::volume::MOUNTS;
-
-/// The environment variable that tells a program in a run that it is in one.
-pub const INSIDE: &str = "CARGO_BURST_INSIDE";
-
-/// Variables of the agent's own environment that a run sees.
-const PASSED_ON: [&str; 24] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "CARGO_HOME",
-    "RUSTUP_HOME",
-    "RUSTUP_AUTO_INSTALL",
-    "RUSTUP_DIST_SERVER",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "http_proxy",
-    "https_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "no_proxy",
-    "NO_PROXY",
-];
-
-/// The variables that an agent passes on to runs, and a shim to its agent.
-pub fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
-    PASSED_ON.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?)))
-}
+use crate::volume::MOUNT_ROOT;
 
 /// Where a run sees what.
 #[derive(Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Bind mounts, in order.
-    pub mounts: Vec<Mount>,
+    pub(crate) mounts: Vec<Mount>,
     /// Directories that no mount may cover.
-    pub preserve: Vec<ByteBuf>,
+    pub(crate) preserve: Vec<ByteBuf>,
     /// Directories that runs see empty.
-    pub hide: Vec<ByteBuf>,
+    pub(crate) hide: Vec<ByteBuf>,
     /// Whom the run runs as, and that user's group; none: as the agent.
-    pub user: Option<(u32, u32)>,
+    pub(crate) user: Option<(u32, u32)>,
     /// Where cargo starts.
-    pub working_directory: PathBuf,
+    pub(crate) working_directory: PathBuf,
     /// The target directory on the agent's disk.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// The target directory as cargo sees it.
-    pub target_seen: PathBuf,
+    pub(crate) target_seen: PathBuf,
     /// The whole environment.
-    pub environment: Vec<(ByteBuf, ByteBuf)>,
+    pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
     /// Whether `--target-dir` has to be taken out of the arguments.
-    pub drops_target_argument: bool,
+    pub(crate) drops_target_argument: bool,
     /// What the user should know.
-    pub notice: Option<String>,
+    pub(crate) notice: Option<String>,
 }
 
 impl Layout {
     /// Lays out a run.
-    pub fn new(
-        agent: &Agent,
+    pub(crate) fn new(
+        host: &Host,
         request: &RunRequest,
         project: &mut Project,
     ) -> Result<Self, AgentError> {
         let target = project.target(&request.target_directory)?;
-        let keeps_paths = agent.containment().keeps_paths();
-        let own = agent.build_user().map(|user| Own::new(user, request, project)).transpose()?;
+        let keeps_paths = host.containment().keeps_paths();
+        let own = host
+            .build_user()
+            .map(|user| ServerDirectories::new(user, request, project))
+            .transpose()?;
         let mut layout = Self {
             mounts: Vec::new(),
             preserve: Vec::new(),
             hide: Vec::new(),
             user: None,
-            working_directory: on_client(&request.working_directory),
-            target_seen: on_client(&request.target_directory),
-            environment: environment(agent, request),
+            working_directory: client_path(&request.working_directory),
+            target_seen: client_path(&request.target_directory),
+            environment: environment(host, request),
             drops_target_argument: false,
             notice: None,
             target,
         };
         if keeps_paths {
-            layout.mount(request, project, own.as_ref());
+            layout.use_client_paths(request, project, own.as_ref());
         } else {
-            layout.stay_below(request, project);
+            layout.use_agent_paths(request, project);
         }
         Ok(layout)
     }
 
-    fn mount(&mut self, request: &RunRequest, project: &mut Project, own: Option<&Own>) {
+    fn use_client_paths(
+        &mut self,
+        request: &RunRequest,
+        project: &mut Project,
+        own: Option<&ServerDirectories>,
+    ) {
         let tree = project.tree();
-        let mut homes = homes();
+        let mut homes = vec![host::cargo_home(), host::rustup_home()];
         if let Some(own) = own {
-            for (source, target) in &own.places {
-                let (source, target) = (spec::bytes(source), spec::bytes(target));
+            for (source, target) in &own.mounts {
+                let (source, target) = (spec::path_bytes(source), spec::path_bytes(target));
                 self.mounts.push(Mount { source, target });
             }
             self.set("HOME", own.home.as_os_str());
@@ -128,17 +99,17 @@ impl Layout {
                 self.set("CARGO_HOME", cargo_home.as_os_str());
                 homes.push(cargo_home.clone());
             }
-            self.hide = vec![spec::bytes(Path::new(MOUNTS))];
+            self.hide = vec![spec::path_bytes(Path::new(MOUNT_ROOT))];
             self.user = Some(own.user);
         }
         for mount in &request.mounts {
-            let source = spec::bytes(&below(&tree, mount));
-            self.mounts.push(Mount { source, target: spec::bytes(&on_client(mount)) });
+            let source = spec::path_bytes(&join(&tree, mount));
+            self.mounts.push(Mount { source, target: spec::path_bytes(&client_path(mount)) });
         }
-        self.preserve = homes.iter().map(|home| spec::bytes(home)).collect();
+        self.preserve = homes.iter().map(|home| spec::path_bytes(home)).collect();
         self.mounts.push(Mount {
-            source: spec::bytes(&self.target),
-            target: spec::bytes(&self.target_seen),
+            source: spec::path_bytes(&self.target),
+            target: spec::path_bytes(&self.target_seen),
         });
         // What is mounted inside the tree is not the tree's own.
         let inside = homes.iter().chain([&self.target_seen]);
@@ -154,9 +125,9 @@ impl Layout {
         }
     }
 
-    fn stay_below(&mut self, request: &RunRequest, project: &Project) {
+    fn use_agent_paths(&mut self, request: &RunRequest, project: &Project) {
         let tree = project.tree();
-        self.working_directory = below(&tree, &request.working_directory);
+        self.working_directory = join(&tree, &request.working_directory);
         self.target_seen.clone_from(&self.target);
         self.drops_target_argument = true;
         self.set("CARGO_TARGET_DIR", self.target.clone().as_os_str());
@@ -169,48 +140,40 @@ impl Layout {
 
     fn set(&mut self, name: &str, value: &OsStr) {
         self.environment.retain(|(other, _)| other.as_slice() != name.as_bytes());
-        self.environment.push((ByteBuf::from(name.as_bytes()), spec::from_os(value)));
+        self.environment.push((ByteBuf::from(name.as_bytes()), spec::os_bytes(value)));
     }
 }
 
 /// What a project has for itself on a server: homes and a place for temporary files, on
 /// its own volume.
-struct Own {
-    places: Vec<(PathBuf, PathBuf)>,
+struct ServerDirectories {
+    mounts: Vec<(PathBuf, PathBuf)>,
     home: PathBuf,
     cargo_home: Option<PathBuf>,
     user: (u32, u32),
 }
 
-impl Own {
+impl ServerDirectories {
     fn new(user: &BuildUser, request: &RunRequest, project: &Project) -> Result<Self, AgentError> {
-        let volume = project.directory().parent().unwrap_or_else(|| Path::new(MOUNTS)).to_owned();
-        let cargo_home = request.cargo_home.as_ref().map(on_client);
-        let mut places = vec![("home", user.home.clone()), ("tmp", PathBuf::from("/tmp"))];
-        places.extend(cargo_home.clone().map(|path| ("cargo-home", path)));
+        let volume =
+            project.directory().parent().unwrap_or_else(|| Path::new(MOUNT_ROOT)).to_owned();
+        let cargo_home = request.cargo_home.as_ref().map(client_path);
+        let mut mounts = vec![("home", user.home.clone()), ("tmp", PathBuf::from("/tmp"))];
+        mounts.extend(cargo_home.clone().map(|path| ("cargo-home", path)));
         let mut mounted = Vec::new();
-        for (name, target) in places {
+        for (name, target) in mounts {
             let source = volume.join(name);
             std::fs::create_dir_all(&source)
                 .map_err(|error| AgentError::State { path: source.clone(), source: error })?;
             mounted.push((source, target));
         }
         let user_ids = (user.uid.as_raw(), user.gid.as_raw());
-        Ok(Self { places: mounted, home: user.home.clone(), cargo_home, user: user_ids })
+        Ok(Self { mounts: mounted, home: user.home.clone(), cargo_home, user: user_ids })
     }
 }
 
-/// Where cargo and rustup keep what every project needs.
-fn homes() -> Vec<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let or_below_home = |name: &str, default: &str| {
-        std::env::var_os(name).map_or_else(|| home.join(default), PathBuf::from)
-    };
-    vec![or_below_home("CARGO_HOME", ".cargo"), or_below_home("RUSTUP_HOME", ".rustup")]
-}
-
-fn environment(agent: &Agent, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {
-    let mut environment: Vec<(ByteBuf, ByteBuf)> = agent.environment().to_vec();
+fn environment(host: &Host, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {
+    let mut environment: Vec<(ByteBuf, ByteBuf)> = host.environment().to_vec();
     let mut add = |name: &str, value: &str| {
         environment.push((ByteBuf::from(name.as_bytes()), ByteBuf::from(value.as_bytes())));
     };
@@ -229,10 +192,10 @@ fn environment(agent: &Agent, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {
     environment
 }
 
-fn on_client(path: &RelativePath) -> PathBuf {
-    below(Path::new("/"), path)
+fn client_path(path: &RelativePath) -> PathBuf {
+    join(Path::new("/"), path)
 }
 
-fn below(root: &Path, path: &RelativePath) -> PathBuf {
+fn join(root: &Path, path: &RelativePath) -> PathBuf {
     root.join(OsStr::from_bytes(path.as_bytes()))
 }

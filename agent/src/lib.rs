@@ -3,7 +3,7 @@
 //! - [`server`] listens and passes streams on; [`identity`] is the TLS on both ends,
 //!   [`transport`] how they move bytes. [`agent`] knows the projects (each in its
 //!   [`slot`]) and when to end.
-//! - [`session`] serves one request: a place in the [`queue`], the sync into a
+//! - [`session`] serves one request: a deployment in the [`queue`], the sync into a
 //!   [`project`] (its receiving half is `receive`), the cargo calls ([`steps`],
 //!   laid out by [`layout`]), and what they left behind ([`artifacts`]).
 //! - On a server of its own, [`boot`] gets its keys ([`user_data`]) and closes them
@@ -15,27 +15,30 @@
 //! The agent knows no cloud and no token. The shim starts this very library as
 //! its local agent: [`main`] is the program, whatever its file is called.
 
-pub mod agent;
-pub mod artifacts;
-pub mod boot;
+mod agent;
+mod artifacts;
+mod boot;
 pub mod error;
+pub mod host;
 pub mod identity;
-pub mod invocations;
-pub mod last_will;
-pub mod layout;
+mod invocations;
+mod last_will;
+mod layout;
 mod lock;
-pub mod power_cut;
-pub mod project;
-pub mod queue;
+mod power_cut;
+mod project;
+mod queue;
 mod receive;
-pub mod returned;
-pub mod run;
-pub mod server;
-pub mod session;
-pub mod slot;
+mod returned_copies;
+mod run;
+mod server;
+mod session;
+mod shared_project;
 pub mod transport;
 pub mod user_data;
-pub mod volume;
+mod volume;
+
+pub use crate::project::project_key;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,7 +47,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::server::{Options, Place};
+use crate::server::{Deployment, Options};
 use crate::transport::IdleTimeout;
 
 /// The agent of cargo-burst. It is started by the shim; people rarely need it.
@@ -87,8 +90,8 @@ enum Verb {
 /// The whole program. `arguments` begin with the program's name.
 pub fn main(arguments: Vec<String>) -> ExitCode {
     match arguments.get(1).map(String::as_str) {
-        Some(run::SUPERVISOR) => return run::supervisor::main(&arguments[2..]),
-        Some(run::INIT) => return run::init::main(&arguments[2..]),
+        Some(run::spec::SUPERVISOR) => return run::supervisor::main(&arguments[2..]),
+        Some(run::spec::INIT) => return run::init::main(&arguments[2..]),
         _ => {}
     }
     tracing_subscriber::fmt()
@@ -105,16 +108,16 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         // Already the leader of a session: as good.
         rustix::process::setsid().ok();
     }
-    let place = match (disk, keys) {
-        (Some(disk), Some(keys)) => Ok(Place::Local {
+    let deployment = match (disk, keys) {
+        (Some(disk), Some(keys)) => Ok(Deployment::Local {
             disk,
             keys,
             keep_alive: Duration::from_secs(keep_alive_secs),
             idle_timeout: IdleTimeout { gone_after: Duration::from_secs(grace_secs.max(1)) },
         }),
-        _ => boot::boot().map(Place::Server),
+        _ => boot::boot().map(Deployment::Server),
     };
-    match place.and_then(|place| serve(Options { place, listen })) {
+    match deployment.and_then(|deployment| serve(Options { deployment, listen })) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let failure = error.failure();
@@ -131,7 +134,7 @@ fn serve(options: Options) -> Result<(), error::AgentError> {
         .build()
         .map_err(|source| error::AgentError::Start { what: "the runtime".into(), source })
         .and_then(|runtime| {
-            let served = runtime.block_on(server::serve(options, server::announce));
+            let served = runtime.block_on(server::serve(options, server::print_ready));
             // Sessions that still wait for something must not keep us.
             runtime.shutdown_background();
             served

@@ -13,8 +13,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::volume;
-
 /// The mark's name in a project's directory.
 const MARK: &str = "running";
 
@@ -22,7 +20,7 @@ const MARK: &str = "running";
 const PROFILE_DEPTH: usize = 3;
 
 /// Before a run.
-pub fn mark(project: &Path) -> io::Result<()> {
+pub(crate) fn set_mark(project: &Path) -> io::Result<()> {
     let path = project.join(MARK);
     if path.exists() {
         // Another run is under way.
@@ -33,33 +31,38 @@ pub fn mark(project: &Path) -> io::Result<()> {
 }
 
 /// After the last run: writes all to the disk, then removes the mark.
-pub fn settle(project: &Path) -> io::Result<()> {
-    volume::flush(project)?;
+pub(crate) fn clear_mark(project: &Path) -> io::Result<()> {
+    flush(project)?;
     match fs::remove_file(project.join(MARK)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
+/// Writes all that is still in memory to the disk behind a path.
+pub(crate) fn flush(place: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(place)?)?)
+}
+
 /// On a volume that was just mounted: takes back what a cut-off run has called fresh.
 /// Returns how many crates have to be made again.
-pub fn mend(project: &Path) -> io::Result<usize> {
+pub(crate) fn invalidate_interrupted(project: &Path) -> io::Result<usize> {
     let mark = project.join(MARK);
     let since = match fs::metadata(&mark) {
         Ok(found) => found.modified()?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
-    let mut mended = 0;
+    let mut invalidated = 0;
     for target in entries(&project.join("targets")) {
-        mended += mend_below(&target, since, PROFILE_DEPTH)?;
+        invalidated += invalidate_below(&target, since, PROFILE_DEPTH)?;
     }
-    settle(project)?;
-    Ok(mended)
+    clear_mark(project)?;
+    Ok(invalidated)
 }
 
-fn mend_below(directory: &Path, since: SystemTime, depth: usize) -> io::Result<usize> {
-    let mut mended = 0;
+fn invalidate_below(directory: &Path, since: SystemTime, depth: usize) -> io::Result<usize> {
+    let mut invalidated = 0;
     for record in entries(&directory.join(".fingerprint")) {
         let is_new = |path: &PathBuf| {
             let modified = fs::symlink_metadata(path).and_then(|found| found.modified());
@@ -67,7 +70,7 @@ fn mend_below(directory: &Path, since: SystemTime, depth: usize) -> io::Result<u
         };
         if is_new(&record) || entries(&record).iter().any(is_new) {
             fs::remove_dir_all(&record)?;
-            mended += 1;
+            invalidated += 1;
         }
     }
     if depth > 0 {
@@ -79,11 +82,11 @@ fn mend_below(directory: &Path, since: SystemTime, depth: usize) -> io::Result<u
                     .iter()
                     .any(|other| name == *other)
             {
-                mended += mend_below(&below, since, depth - 1)?;
+                invalidated += invalidate_below(&below, since, depth - 1)?;
             }
         }
     }
-    Ok(mended)
+    Ok(invalidated)
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
@@ -110,16 +113,16 @@ mod tests {
         let project = tempfile::tempdir().unwrap();
         let project = project.path();
         let old = record(project, "old-1", Duration::from_secs(60));
-        assert_eq!(mend(project).unwrap(), 0);
-        mark(project).unwrap();
+        assert_eq!(invalidate_interrupted(project).unwrap(), 0);
+        set_mark(project).unwrap();
         let new = record(project, "new-2", Duration::ZERO);
-        assert_eq!(mend(project).unwrap(), 1);
+        assert_eq!(invalidate_interrupted(project).unwrap(), 1);
         assert!(old.exists() && !new.exists());
-        // It is mended once, and a run that ended well leaves nothing to mend.
+        // It is invalidated once, and a run that ended well leaves nothing to mend.
         record(project, "new-2", Duration::ZERO);
-        assert_eq!(mend(project).unwrap(), 0);
-        mark(project).unwrap();
-        settle(project).unwrap();
-        assert_eq!(mend(project).unwrap(), 0);
+        assert_eq!(invalidate_interrupted(project).unwrap(), 0);
+        set_mark(project).unwrap();
+        clear_mark(project).unwrap();
+        assert_eq!(invalidate_interrupted(project).unwrap(), 0);
     }
 }

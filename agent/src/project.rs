@@ -12,7 +12,7 @@
 //!
 //! Two pictures of the tree are kept. The *manifest* is the state that both ends
 //! agree on. The *disk* is the manifest and what runs have left that the client
-//! did not take ([`Project::settle_return`]); the sync never touches that part,
+//! did not take ([`Project::record_return`]); the sync never touches that part,
 //! as a local build would not.
 //!
 //! Crash rule: `changing` is made before the tree changes and removed after the
@@ -40,7 +40,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AgentError;
-use crate::receive;
+use crate::receive::{self, Receiver};
 
 /// Bytes of small contents that are kept beside the tree, for trees that come
 /// back to an earlier state.
@@ -48,24 +48,30 @@ const PACKED_BYTES_KEPT: u64 = 512 << 20;
 
 /// A tree that was idle for longer is looked at before it is used: a cleaner of
 /// caches may have been there.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+const RESCAN_AFTER: Duration = Duration::from_secs(10);
 
 /// How often missing contents are asked for before the sync fails.
 const WANT_ROUNDS_MAX: usize = 3;
 
+/// The name of a project's directory below `projects/`: 24 hexadecimal digits of its
+/// path's digest. Target directories are named the same way.
+pub fn project_key(name: &RelativePath) -> String {
+    Digest::of(name.as_bytes()).to_hex()[..24].to_owned()
+}
+
 /// One project, open.
 #[derive(Debug)]
-pub struct Project {
+pub(crate) struct Project {
     directory: PathBuf,
     name: RelativePath,
-    handle: RootDirectory,
+    root_directory: RootDirectory,
     manifest: Arc<Directory>,
     /// Mostly the very same as the manifest, and then shared with it.
     disk: Arc<Directory>,
     cache: StatCache,
-    pub(crate) store: BlobStore,
+    store: BlobStore,
     last_run_ended: Moment,
-    last_look: Instant,
+    last_scan: Instant,
     /// Mount points inside the tree: other disks begin there.
     mount_points: BTreeSet<RelativePath>,
     unsaved: bool,
@@ -81,18 +87,13 @@ struct Index {
 }
 
 impl Project {
-    /// The directory's name for a project.
-    pub fn key(name: &RelativePath) -> String {
-        Digest::of(name.as_bytes()).to_hex()[..24].to_owned()
-    }
-
     /// The project whose disk a directory is.
-    pub fn name_of(directory: &Path) -> Option<RelativePath> {
+    pub(crate) fn name_of(directory: &Path) -> Option<RelativePath> {
         read_record::<RelativePath>(&directory.join("name"))
     }
 
     /// Opens or makes a project's disk and looks at what is there.
-    pub fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
+    pub(crate) fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
         let tree = directory.join("tree");
         for path in [&tree, &directory.join("targets")] {
             std::fs::create_dir_all(path).map_err(|source| state(path, source))?;
@@ -118,7 +119,7 @@ impl Project {
         }
         let mut project = Self {
             // Errors show the client's paths, not those of this disk.
-            handle: RootDirectory::open_as(&tree, Path::new("/"))?,
+            root_directory: RootDirectory::open_as(&tree, Path::new("/"))?,
             store: BlobStore::open(directory)?,
             directory: directory.to_owned(),
             name: name.clone(),
@@ -126,11 +127,11 @@ impl Project {
             disk: Arc::default(),
             cache,
             last_run_ended,
-            last_look: Instant::now(),
+            last_scan: Instant::now(),
             mount_points,
             unsaved: true,
         };
-        project.disk = Arc::new(project.look()?);
+        project.disk = Arc::new(project.scan_tree()?);
         project.manifest = project.disk.clone();
         for path in &untracked {
             // What is gone by now needs no exception.
@@ -141,63 +142,58 @@ impl Project {
     }
 
     /// The state that both ends agree on.
-    pub fn root(&self) -> Digest {
+    pub(crate) fn root(&self) -> Digest {
         self.manifest.digest()
     }
 
     /// Whether the disk is still the one that was opened.
-    pub fn is_there(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
-        let opened = rustix::fs::fstat(self.handle.root());
+        let opened = rustix::fs::fstat(self.root_directory.root());
         let there = std::fs::metadata(self.tree());
         matches!((opened, there), (Ok(opened), Ok(there)) if opened.st_ino == there.ino())
     }
 
     /// Where it is.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Where the client's file system is kept.
-    pub fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         self.directory.join("tree")
     }
 
-    /// The handle for reading files of the tree.
-    pub const fn handle(&self) -> &RootDirectory {
-        &self.handle
-    }
-
     /// The manifest.
-    pub fn manifest(&self) -> &Directory {
+    pub(crate) fn manifest(&self) -> &Directory {
         &self.manifest
     }
 
     /// The disk behind a target directory of the client.
-    pub fn target(&self, client_path: &RelativePath) -> Result<PathBuf, AgentError> {
-        let path = self.directory.join("targets").join(Self::key(client_path));
+    pub(crate) fn target(&self, client_path: &RelativePath) -> Result<PathBuf, AgentError> {
+        let path = self.directory.join("targets").join(project_key(client_path));
         std::fs::create_dir_all(&path).map_err(|source| state(&path, source))?;
         Ok(path)
     }
 
     /// Notes that something else is mounted at a path of the tree, so that what
     /// is seen there in between is not taken for the tree's.
-    pub fn add_mount_point(&mut self, path: RelativePath) {
+    pub(crate) fn add_mount_point(&mut self, path: RelativePath) {
         self.unsaved |= self.mount_points.insert(path);
     }
 
     /// Brings the tree into the requested state.
-    pub fn sync(
+    pub(crate) fn sync(
         &mut self,
         request: &RunRequest,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
     ) -> Result<Applied, AgentError> {
-        if self.last_look.elapsed() > LOOK_AGAIN_AFTER {
+        if self.last_scan.elapsed() > RESCAN_AFTER {
             // What happened here since then was nobody's run: the next sync puts
             // it right, and no run is held to have done it.
             let changes = self.changes_of_run()?;
-            self.settle_return(&changes, &BTreeSet::new());
+            self.record_return(&changes, &BTreeSet::new());
         }
         let wanted = self.wanted_state(request, incoming, outgoing)?;
         if wanted.digest() != request.root {
@@ -209,11 +205,11 @@ impl Project {
         }
         apply::check_not_emptied(&self.manifest, &wanted)?;
         self.fetch_missing(&changes, incoming, outgoing)?;
-        apply::keep_moved_blobs(&self.handle, &self.manifest, &changes, &mut self.store)?;
+        apply::keep_moved_blobs(&self.root_directory, &self.manifest, &changes, &mut self.store)?;
         self.mark_changing()?;
         let stamp = stamp(Moment::coarse_now(), self.last_run_ended);
         let applied = apply::apply(
-            &self.handle,
+            &self.root_directory,
             &self.manifest,
             &changes,
             &mut self.store,
@@ -227,11 +223,21 @@ impl Project {
         Ok(applied)
     }
 
+    /// Reads an offer that is not needed, because the tree is in the wanted state already.
+    pub(crate) fn skip_offer(&mut self, incoming: &mut Incoming) -> Result<(), AgentError> {
+        self.receiver().offer(false, incoming)?;
+        Ok(())
+    }
+
+    fn receiver(&mut self) -> Receiver<'_> {
+        Receiver { manifest: &self.manifest, root: &self.root_directory, store: &mut self.store }
+    }
+
     /// What changed on disk since this was last asked, and what it is now.
-    pub fn changes_of_run(&mut self) -> Result<Vec<Change>, AgentError> {
+    pub(crate) fn changes_of_run(&mut self) -> Result<Vec<Change>, AgentError> {
         self.last_run_ended = Moment::now();
         self.unsaved = true;
-        let now = self.look()?;
+        let now = self.scan_tree()?;
         let changes = self.disk.changes_to(&now);
         if !changes.is_empty() {
             self.disk = Arc::new(now);
@@ -241,7 +247,7 @@ impl Project {
 
     /// After a run's changes were offered: those of tracked paths are part of
     /// the manifest anyway, new paths if the client took them.
-    pub fn settle_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
+    pub(crate) fn record_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
         if changes.is_empty() {
             return;
         }
@@ -272,7 +278,7 @@ impl Project {
     }
 
     /// Writes what is known, if it changed; ends the time of changing.
-    pub fn save(&mut self) -> Result<(), AgentError> {
+    pub(crate) fn save(&mut self) -> Result<(), AgentError> {
         if !self.unsaved && !self.cache.is_changed() {
             return Ok(());
         }
@@ -310,10 +316,11 @@ impl Project {
         untracked
     }
 
-    fn look(&mut self) -> Result<Directory, AgentError> {
+    fn scan_tree(&mut self) -> Result<Directory, AgentError> {
         let filter = AllBut(self.mount_points.iter().cloned().collect());
-        self.last_look = Instant::now();
-        let found = scan(&self.handle, None, &filter, &mut self.cache, Moment::coarse_now())?;
+        self.last_scan = Instant::now();
+        let found =
+            scan(&self.root_directory, None, &filter, &mut self.cache, Moment::coarse_now())?;
         self.cache.forget_unseen(None);
         Ok(found.tree)
     }
@@ -327,7 +334,7 @@ impl Project {
         let mut disk = Directory::clone(manifest);
         for path in untracked {
             if disk.get(&path).is_none()
-                && self.handle.status(&path).is_ok()
+                && self.root_directory.status(&path).is_ok()
                 && let Some(node) = self.disk.get(&path)
             {
                 // A file where the manifest now wants a directory is gone.
@@ -362,7 +369,7 @@ impl Project {
     ) -> Result<Arc<Directory>, AgentError> {
         if request.offers_changes {
             let fits = request.base == Some(self.root());
-            let changes = receive::offer(self, fits, incoming)?;
+            let changes = self.receiver().offer(fits, incoming)?;
             if fits {
                 let mut wanted = Directory::clone(&self.manifest);
                 let applied = changes.iter().try_for_each(|change| wanted.apply(change));
@@ -377,7 +384,7 @@ impl Project {
         if self.manifest.is_empty() {
             outgoing.message(&FromAgent::Want(Want::Everything))?;
             let mut wanted = Directory::new();
-            for change in receive::offer(self, true, incoming)? {
+            for change in self.receiver().offer(true, incoming)? {
                 wanted.apply(&change).map_err(SyncError::from)?;
             }
             return Ok(Arc::new(wanted));
@@ -400,7 +407,7 @@ impl Project {
             for batch in missing.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
                 let digests = batch.iter().map(|(digest, _)| *digest).collect();
                 outgoing.message(&FromAgent::Want(Want::Blobs(digests)))?;
-                receive::blobs(self, changes, true, incoming)?;
+                self.receiver().blobs(changes, incoming)?;
             }
         }
         let missing = apply::missing_blobs(&self.manifest, changes, &self.store);

@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What a project is used for at the moment.
 #[derive(Debug, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// The state of the tree, as of the last sync or run.
     root: Option<Digest>,
     /// Whether the tree is being changed.
@@ -29,52 +29,52 @@ pub struct Usage {
 
 /// How one who asks may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub(crate) enum Decision {
     /// Alone: it may change the tree.
-    Alone,
+    Exclusive,
     /// Beside others, in the state in which the tree is.
-    Beside,
+    Joined,
     /// Not yet: the title of a run that holds the project.
     Wait(String),
 }
 
 /// Decides whether the holder of `ticket`, who needs the state `root`, may go on.
-pub fn decide(usage: &Usage, ticket: u64, root: Digest) -> Entry {
+pub(crate) fn decide(usage: &Usage, ticket: u64, root: Digest) -> Decision {
     let first = usage.waiting.front().is_none_or(|first| *first == ticket);
     let holder = || usage.active.first().map_or_else(String::new, |(_, title)| title.clone());
     match (usage.active.is_empty(), usage.syncing) {
-        (true, false) if first => Entry::Alone,
-        (false, false) if first && usage.root == Some(root) => Entry::Beside,
-        _ => Entry::Wait(holder()),
+        (true, false) if first => Decision::Exclusive,
+        (false, false) if first && usage.root == Some(root) => Decision::Joined,
+        _ => Decision::Wait(holder()),
     }
 }
 
 /// The users of one project.
 #[derive(Debug, Default)]
-pub struct RunQueue {
+pub(crate) struct RunQueue {
     usage: Mutex<Usage>,
-    moved: Condvar,
+    changed: Condvar,
 }
 
-/// A place in the project; given back when dropped.
+/// An admission in the project; given back when dropped.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub(crate) struct Admission<'a> {
     queue: &'a RunQueue,
     ticket: u64,
     /// Whether the tree may be changed.
-    pub alone: bool,
+    pub(crate) exclusive: bool,
 }
 
 impl RunQueue {
-    /// Waits for a place. `waiting` is told whom we wait for when that is known;
+    /// Waits for an admission. `waiting` is told whom we wait for when that is known;
     /// if `gone` says so, the wait is given up.
-    pub fn enter(
+    pub(crate) fn enter(
         &self,
         root: Digest,
         title: &str,
         mut waiting: impl FnMut(&str),
         gone: impl Fn() -> bool,
-    ) -> Option<Place<'_>> {
+    ) -> Option<Admission<'_>> {
         let mut usage = self.lock();
         let ticket = usage.next_ticket;
         usage.next_ticket += 1;
@@ -82,36 +82,36 @@ impl RunQueue {
         let mut told = None;
         loop {
             let entry = decide(&usage, ticket, root);
-            if let Entry::Wait(holder) = entry {
+            if let Decision::Wait(holder) = entry {
                 if gone() {
                     usage.waiting.retain(|other| *other != ticket);
-                    self.moved.notify_all();
+                    self.changed.notify_all();
                     return None;
                 }
                 if !holder.is_empty() && told.as_ref() != Some(&holder) {
                     waiting(&holder);
                     told = Some(holder);
                 }
-                let waited = self.moved.wait_timeout(usage, LOOK_EVERY);
+                let waited = self.changed.wait_timeout(usage, LOOK_EVERY);
                 usage = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
             usage.waiting.retain(|other| *other != ticket);
             usage.active.push((ticket, title.to_owned()));
-            let alone = entry == Entry::Alone;
-            usage.syncing = alone;
-            self.moved.notify_all();
-            return Some(Place { queue: self, ticket, alone });
+            let exclusive = entry == Decision::Exclusive;
+            usage.syncing = exclusive;
+            self.changed.notify_all();
+            return Some(Admission { queue: self, ticket, exclusive });
         }
     }
 
     /// The titles of the runs under way.
-    pub fn titles(&self) -> Vec<String> {
+    pub(crate) fn titles(&self) -> Vec<String> {
         self.lock().active.iter().map(|(_, title)| title.clone()).collect()
     }
 
     /// Whether somebody uses the project or wants to.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         let usage = self.lock();
         !usage.active.is_empty() || !usage.waiting.is_empty()
     }
@@ -121,25 +121,25 @@ impl RunQueue {
     }
 }
 
-impl Place<'_> {
+impl Admission<'_> {
     /// The tree is in this state and will not be changed by us: others that
     /// need the same may join.
-    pub fn settled(&self, root: Digest) {
+    pub(crate) fn set_state(&self, root: Digest) {
         let mut usage = self.queue.lock();
         usage.root = Some(root);
         usage.syncing = false;
-        self.queue.moved.notify_all();
+        self.queue.changed.notify_all();
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Admission<'_> {
     fn drop(&mut self) {
         let mut usage = self.queue.lock();
         usage.active.retain(|(ticket, _)| *ticket != self.ticket);
-        if self.alone && usage.active.is_empty() {
+        if self.exclusive && usage.active.is_empty() {
             usage.syncing = false;
         }
-        self.queue.moved.notify_all();
+        self.queue.changed.notify_all();
     }
 }
 
@@ -154,14 +154,14 @@ mod tests {
     #[test]
     fn the_same_state_joins_and_another_waits() {
         let mut usage = Usage::default();
-        assert_eq!(decide(&usage, 0, digest(1)), Entry::Alone);
+        assert_eq!(decide(&usage, 0, digest(1)), Decision::Exclusive);
         usage.active.push((0, "build".into()));
         usage.syncing = true;
-        assert_eq!(decide(&usage, 1, digest(1)), Entry::Wait("build".into()));
+        assert_eq!(decide(&usage, 1, digest(1)), Decision::Wait("build".into()));
         usage.syncing = false;
         usage.root = Some(digest(1));
-        assert_eq!(decide(&usage, 1, digest(1)), Entry::Beside);
-        assert_eq!(decide(&usage, 1, digest(2)), Entry::Wait("build".into()));
+        assert_eq!(decide(&usage, 1, digest(1)), Decision::Joined);
+        assert_eq!(decide(&usage, 1, digest(2)), Decision::Wait("build".into()));
     }
 
     #[test]
@@ -169,24 +169,24 @@ mod tests {
         let mut usage = Usage { root: Some(digest(1)), ..Usage::default() };
         usage.active.push((0, "build".into()));
         usage.waiting.extend([1, 2]);
-        assert!(matches!(decide(&usage, 2, digest(1)), Entry::Wait(_)));
-        assert_eq!(decide(&usage, 1, digest(1)), Entry::Beside);
+        assert!(matches!(decide(&usage, 2, digest(1)), Decision::Wait(_)));
+        assert_eq!(decide(&usage, 1, digest(1)), Decision::Joined);
         usage.active.clear();
-        assert_eq!(decide(&usage, 1, digest(2)), Entry::Alone);
-        assert!(matches!(decide(&usage, 2, digest(2)), Entry::Wait(_)));
+        assert_eq!(decide(&usage, 1, digest(2)), Decision::Exclusive);
+        assert!(matches!(decide(&usage, 2, digest(2)), Decision::Wait(_)));
     }
 
     #[test]
     fn a_place_is_given_back_and_one_who_left_is_skipped() {
         let queue = RunQueue::default();
-        let place = queue.enter(digest(1), "a", |_| {}, || false).unwrap();
-        assert!(place.alone);
+        let admission = queue.enter(digest(1), "a", |_| {}, || false).unwrap();
+        assert!(admission.exclusive);
         assert!(queue.enter(digest(2), "b", |_| {}, || true).is_none());
-        place.settled(digest(1));
+        admission.set_state(digest(1));
         let second = queue.enter(digest(1), "c", |_| {}, || false).unwrap();
-        assert!(!second.alone);
-        drop((place, second));
+        assert!(!second.exclusive);
+        drop((admission, second));
         assert!(!queue.is_busy());
-        assert!(queue.enter(digest(3), "d", |_| {}, || false).unwrap().alone);
+        assert!(queue.enter(digest(3), "d", |_| {}, || false).unwrap().exclusive);
     }
 }

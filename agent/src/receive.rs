@@ -9,62 +9,91 @@ use burst_protocol::message::{Blob, Encoding, FromAgent, FromShim, Want};
 use burst_protocol::tree::{Change, Directory, Entry, File, Node, ObjectEntry};
 use burst_protocol::{Digest, FileName, limit};
 use burst_sync::SyncError;
+use burst_sync::blobs::BlobStore;
 use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
+use burst_sync::root_directory::RootDirectory;
 use burst_sync::wire::{Incoming, Outgoing};
-
-use crate::project::Project;
 
 /// Changes that one sync may have: more than any source tree has files.
 const CHANGES_MAX: usize = 4 << 20;
 
-/// Receives changes and the contents for them, to the end of the offer. An offer
-/// that is not `kept`, since it begins at a state that we are not in, is read to
-/// its end and dropped.
-pub(crate) fn offer(
-    project: &mut Project,
-    kept: bool,
-    incoming: &mut Incoming,
-) -> Result<Vec<Change>, SyncError> {
-    let mut changes = Vec::new();
-    let mut bases = None;
-    loop {
-        match incoming.message()? {
-            FromShim::Changes(more) => {
-                let most = limit::CHANGES_PER_MESSAGE_MAX;
-                if more.len() > most || changes.len() + more.len() > CHANGES_MAX {
-                    return Err(SyncError::violation("too many changes"));
-                }
-                bases = None;
-                if kept {
-                    changes.extend(more);
-                }
-            }
-            FromShim::Blob(content) if kept => {
-                let bases = bases.get_or_insert_with(|| bases_of(project.manifest(), &changes));
-                one_content(project, content, bases, incoming)?;
-            }
-            FromShim::Blob(content) => skip(content, incoming)?,
-            FromShim::BlobsEnd => return Ok(changes),
-            other => return Err(SyncError::out_of_turn(&other)),
-        }
-    }
+/// What a sync receives into: the store for blobs, and the tree whose files patches are
+/// based on.
+pub(crate) struct Receiver<'a> {
+    /// The manifest of the tree as it is now.
+    pub(crate) manifest: &'a Directory,
+    /// The root directory of the tree.
+    pub(crate) root: &'a RootDirectory,
+    /// Receives the blobs.
+    pub(crate) store: &'a mut BlobStore,
 }
 
-/// Receives contents to the end mark.
-pub(crate) fn blobs(
-    project: &mut Project,
-    changes: &[Change],
-    kept: bool,
-    incoming: &mut Incoming,
-) -> Result<(), SyncError> {
-    let bases = bases_of(project.manifest(), changes);
-    loop {
-        match incoming.message()? {
-            FromShim::Blob(content) if kept => one_content(project, content, &bases, incoming)?,
-            FromShim::Blob(content) => skip(content, incoming)?,
-            FromShim::BlobsEnd => return Ok(()),
-            other => return Err(SyncError::out_of_turn(&other)),
+impl Receiver<'_> {
+    /// Receives changes and their blobs, up to the end of the offer. An offer that is not
+    /// `kept`, because its base is not the current state, is read and dropped.
+    pub(crate) fn offer(
+        &mut self,
+        kept: bool,
+        incoming: &mut Incoming,
+    ) -> Result<Vec<Change>, SyncError> {
+        let mut changes = Vec::new();
+        let mut bases = None;
+        loop {
+            match incoming.message()? {
+                FromShim::Changes(more) => {
+                    let most = limit::CHANGES_PER_MESSAGE_MAX;
+                    if more.len() > most || changes.len() + more.len() > CHANGES_MAX {
+                        return Err(SyncError::violation("too many changes"));
+                    }
+                    bases = None;
+                    if kept {
+                        changes.extend(more);
+                    }
+                }
+                FromShim::Blob(blob) if kept => {
+                    let bases = bases.get_or_insert_with(|| bases_of(self.manifest, &changes));
+                    self.blob(blob, bases, incoming)?;
+                }
+                FromShim::Blob(blob) => skip(blob, incoming)?,
+                FromShim::BlobsEnd => return Ok(changes),
+                other => return Err(SyncError::out_of_turn(&other)),
+            }
         }
+    }
+
+    /// Receives the blobs that were asked for, up to the end mark.
+    pub(crate) fn blobs(
+        &mut self,
+        changes: &[Change],
+        incoming: &mut Incoming,
+    ) -> Result<(), SyncError> {
+        let bases = bases_of(self.manifest, changes);
+        loop {
+            match incoming.message()? {
+                FromShim::Blob(blob) => self.blob(blob, &bases, incoming)?,
+                FromShim::BlobsEnd => return Ok(()),
+                other => return Err(SyncError::out_of_turn(&other)),
+            }
+        }
+    }
+
+    /// Receives one blob into the store. The base of a patch is the previous version of the
+    /// file in the tree if it still has that digest, otherwise a blob of the store.
+    fn blob(
+        &mut self,
+        blob: Blob,
+        bases: &Bases,
+        incoming: &mut Incoming,
+    ) -> Result<(), SyncError> {
+        let from_tree = bases.get(&blob.digest).and_then(|(path, old)| match blob.encoding {
+            Encoding::Patch { base, .. } if base == old.digest && old.size <= PACKED_BYTES_MAX => {
+                let bytes = self.root.read(path, PACKED_BYTES_MAX).ok()?;
+                (Digest::of(&bytes) == base).then_some(bytes)
+            }
+            _ => None,
+        });
+        let base = |packs: &mut PackStore, digest: &Digest| from_tree.or_else(|| packs.get(digest));
+        self.store.receive(incoming, blob, base)
     }
 }
 
@@ -165,23 +194,6 @@ fn bases_of(held: &Directory, changes: &[Change]) -> Bases {
         }
     }
     bases
-}
-
-fn one_content(
-    project: &mut Project,
-    content: Blob,
-    bases: &Bases,
-    incoming: &mut Incoming,
-) -> Result<(), SyncError> {
-    let from_tree = bases.get(&content.digest).and_then(|(path, old)| match content.encoding {
-        Encoding::Patch { base, .. } if base == old.digest && old.size <= PACKED_BYTES_MAX => {
-            let bytes = project.handle().read(path, PACKED_BYTES_MAX).ok()?;
-            (Digest::of(&bytes) == base).then_some(bytes)
-        }
-        _ => None,
-    });
-    let base = |packs: &mut PackStore, digest: &Digest| from_tree.or_else(|| packs.get(digest));
-    project.store.receive(incoming, content, base)
 }
 
 /// Reads past a content.

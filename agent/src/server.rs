@@ -27,26 +27,23 @@ use crate::volume::Volumes;
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long clients may take to hear that the agent is ending.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// zstd's level towards the client.
 const COMPRESSION_LEVEL: i32 = 1;
 
-/// What a client is told when its connection is closed because the agent ends.
-pub const ENDING: &[u8] = b"ending";
-
 /// How an agent is started.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where it is.
-    pub place: Place,
+    pub(crate) deployment: Deployment,
     /// The UDP address.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 }
 
 /// Where an agent is.
 #[derive(Debug)]
-pub enum Place {
+pub(crate) enum Deployment {
     /// Beside its user, for a while.
     Local {
         /// Where projects are kept.
@@ -70,14 +67,17 @@ struct Local {
 }
 
 /// Runs an agent until it ends. `ready` is told the address once it listens.
-pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), AgentError> {
-    let (config, local) = prepare(&options.place)?;
+pub(crate) async fn serve(
+    options: Options,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), AgentError> {
+    let (config, local) = prepare(&options.deployment)?;
     let listening = |source| AgentError::Listen { address: options.listen, source };
     let endpoint = transport::endpoint(options.listen, Some(config)).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
-    let (disks, keep_alive) = match options.place {
-        Place::Local { disk, keep_alive, .. } => (Disks::Shared(disk), Some(keep_alive)),
-        Place::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
+    let (disks, keep_alive) = match options.deployment {
+        Deployment::Local { disk, keep_alive, .. } => (Disks::Shared(disk), Some(keep_alive)),
+        Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
     };
     let agent = Arc::new(Agent::new(disks, keep_alive));
     if let Some(local) = &local {
@@ -87,26 +87,26 @@ pub async fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(
     tokio::select! {
         () = accept(&agent, &endpoint) => {}
         () = agent.until_idle() => tracing::info!("idle: ending"),
-        () = terminated() => tracing::info!("asked by a signal: ending"),
+        () = termination_signal() => tracing::info!("asked by a signal: ending"),
     }
-    agent.close();
+    agent.refuse_work();
     if let Some(local) = &local {
         // Gone already, or a later start replaces it.
         drop(std::fs::remove_file(&local.address_file));
     }
     agent.kill_runs();
     // Those who are served get a moment to hear how it ends.
-    drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
-    endpoint.close(0_u32.into(), ENDING);
-    drop(tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await);
+    drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
+    endpoint.close(0_u32.into(), transport::ENDING);
+    drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
     Ok(())
 }
 
 /// The keys of the connection, and what is taken where the agent is.
-fn prepare(place: &Place) -> Result<(quinn::ServerConfig, Option<Local>), AgentError> {
-    match place {
-        Place::Local { keys, idle_timeout, .. } => {
-            let _lock = take_directory(keys)?;
+fn prepare(deployment: &Deployment) -> Result<(quinn::ServerConfig, Option<Local>), AgentError> {
+    match deployment {
+        Deployment::Local { keys, idle_timeout, .. } => {
+            let _lock = lock_directory(keys)?;
             let address_file = keys.join("address");
             // One that crashed may have left its own.
             drop(std::fs::remove_file(&address_file));
@@ -115,7 +115,7 @@ fn prepare(place: &Place) -> Result<(quinn::ServerConfig, Option<Local>), AgentE
             let config = identity::server_config(&own, client, *idle_timeout)?;
             Ok((config, Some(Local { _lock, address_file })))
         }
-        Place::Server(boot) => {
+        Deployment::Server(boot) => {
             let (own, client) = boot.user_data.keys()?;
             let gone_after = Duration::from_secs(boot.user_data.gone_after_secs.max(1));
             Ok((identity::server_config(&own, client, IdleTimeout { gone_after })?, None))
@@ -132,7 +132,7 @@ fn write_address(path: &Path, address: SocketAddr) -> Result<(), AgentError> {
 }
 
 /// Takes the directory for this process alone.
-fn take_directory(directory: &Path) -> Result<OwnedFd, AgentError> {
+fn lock_directory(directory: &Path) -> Result<OwnedFd, AgentError> {
     let path = directory.join("lock");
     let file = std::fs::File::create(&path)
         .map_err(|source| AgentError::State { path: path.clone(), source })?;
@@ -141,7 +141,7 @@ fn take_directory(directory: &Path) -> Result<OwnedFd, AgentError> {
     Ok(file.into())
 }
 
-async fn terminated() {
+async fn termination_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
@@ -212,7 +212,7 @@ async fn serve_stream(
 }
 
 /// Tells whoever started us, on standard output, where we listen.
-pub fn announce(address: SocketAddr) {
+pub(crate) fn print_ready(address: SocketAddr) {
     let mut stdout = std::io::stdout();
     // Nobody may be reading any more; the address file says it too.
     drop(writeln!(stdout, "ready {address}").and_then(|()| stdout.flush()));

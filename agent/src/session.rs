@@ -27,10 +27,11 @@ use burst_sync::wire::{Incoming, Outgoing};
 use crate::agent::Agent;
 use crate::artifacts;
 use crate::error::AgentError;
-use crate::invocations::{Input, Invocations, listen};
+use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
-use crate::returned::{COPIED_BYTES_MAX, ReturnedCopies};
-use crate::slot::Slot;
+use crate::returned_copies::{COPIED_BYTES_MAX, ReturnedCopies};
+use crate::run::control::RunInput;
+use crate::shared_project::SharedProject;
 
 /// A changed source file larger than this stays on the agent, and is named.
 const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
@@ -39,7 +40,12 @@ const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
 const CHANGED_BYTES_MAX: u64 = 256 << 20;
 
 /// Serves a stream. `gone` tells whether the client's connection is closed.
-pub fn serve(agent: &Arc<Agent>, mut incoming: Incoming, outgoing: &Outgoing, gone: &AtomicBool) {
+pub(crate) fn serve(
+    agent: &Arc<Agent>,
+    mut incoming: Incoming,
+    outgoing: &Outgoing,
+    gone: &AtomicBool,
+) {
     let served = match incoming.message() {
         Ok(FromShim::Run(request)) => {
             let _busy = agent.busy(request.keep_alive_secs);
@@ -54,11 +60,11 @@ pub fn serve(agent: &Arc<Agent>, mut incoming: Incoming, outgoing: &Outgoing, go
             ended.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
         }
         Ok(FromShim::Release(device)) => {
-            let released = agent.release(&device);
+            let released = agent.unmount(&device);
             released.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
         }
         Ok(FromShim::Lease(lease)) => {
-            agent.renew(lease);
+            agent.renew_lease(lease);
             outgoing.message(&FromAgent::Done).map_err(AgentError::from)
         }
         Ok(other) => Err(SyncError::out_of_turn(&other).into()),
@@ -80,7 +86,7 @@ struct Session<'a> {
 
 /// What a run offers to its client.
 #[derive(Default)]
-struct Offer {
+struct ReturnSet {
     changes: Vec<Change>,
     artifacts: Vec<Artifact>,
     withheld: Vec<(RelativePath, u64)>,
@@ -93,58 +99,65 @@ struct Offer {
 impl Session<'_> {
     fn run(&self, mut incoming: Incoming) -> Result<(), AgentError> {
         let gone = || self.gone.load(Ordering::Relaxed);
-        let slot = self.agent.slot(&self.request.project, self.request.device.as_ref(), gone)?;
-        if let Some(user) = self.agent.build_user() {
+        let shared =
+            self.agent.project(&self.request.project, self.request.device.as_ref(), gone)?;
+        if let Some(user) = self.agent.host().build_user() {
             // From here on this thread and those it starts touch files as the user
             // who runs builds: what a build has put in our way leads nowhere.
-            user.touch_files();
+            user.assume_file_access();
         }
         let waiting = |holder: &str| {
             // If the client is gone, `gone` ends the wait.
             drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
         };
-        let place = slot
+        let admission = shared
             .queue
             .enter(self.request.root, &self.request.title, waiting, gone)
             .ok_or(SyncError::Gone)?;
-        let applied = self.sync(&slot, place.alone, &mut incoming).inspect_err(|_| slot.close())?;
-        place.settled(self.request.root);
+        let applied = self
+            .sync(&shared, admission.exclusive, &mut incoming)
+            .inspect_err(|_| shared.close())?;
+        admission.set_state(self.request.root);
         let Applied { written, removed, .. } = applied;
         self.outgoing.message(&FromAgent::Synced { written, removed })?;
         if self.request.invocations.is_empty() {
             self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
-            slot.project()?.save()?;
-            return self.finish(&slot, &Offer::default(), incoming, None);
+            shared.project()?.save()?;
+            return self.finish(&shared, &ReturnSet::default(), incoming, None);
         }
-        let layout = Layout::new(self.agent, self.request, &mut *slot.project()?)?;
+        let layout = Layout::new(self.agent.host(), self.request, &mut *shared.project()?)?;
         self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone() })?;
-        let is_volume = self.agent.build_user().is_some();
+        let is_volume = self.agent.host().build_user().is_some();
         if is_volume {
-            slot.mark_writing()?;
+            shared.begin_writing()?;
         }
-        let (outcome, listener) = self.run_steps(&slot, &layout, incoming);
+        let (outcome, listener) = self.run_cargo(&shared, &layout, incoming);
         if is_volume {
-            slot.settle_writing();
+            shared.end_writing();
         }
-        let offer = self.offer(&slot, &layout, outcome.as_ref().ok().map(|(_, named)| named))?;
-        let root = slot.project()?.root();
+        let return_set = self.collect_return_set(
+            &shared,
+            &layout,
+            outcome.as_ref().ok().map(|(_, named)| named),
+        )?;
+        let root = shared.project()?.root();
         let ending = match outcome {
             _ if self.gone.load(Ordering::Relaxed) => Err(SyncError::Gone.into()),
             Err(error) => Err(error),
             Ok((ending, _)) => Ok(ending),
         };
         let finished = ending.and_then(|ending| {
-            self.send_offer(&offer, ending)?;
+            self.announce(&return_set, ending)?;
             let (incoming, message) = listener.join().map_err(|_| SyncError::Gone)?;
-            self.finish(&slot, &offer, incoming, message)
+            self.finish(&shared, &return_set, incoming, message)
         });
         if finished.is_err() {
             // The client has taken nothing that we know of.
-            slot.project()?.settle_return(&offer.changes, &BTreeSet::new());
+            shared.project()?.record_return(&return_set.changes, &BTreeSet::new());
         }
-        let mut project = slot.project()?;
+        let mut project = shared.project()?;
         if project.root() != root {
-            place.settled(project.root());
+            admission.set_state(project.root());
         }
         project.save()?;
         finished
@@ -152,19 +165,18 @@ impl Session<'_> {
 
     fn sync(
         &self,
-        slot: &Slot,
-        alone: bool,
+        shared: &SharedProject,
+        exclusive: bool,
         incoming: &mut Incoming,
     ) -> Result<Applied, AgentError> {
-        let mut project = slot.project()?;
-        if alone {
+        let mut project = shared.project()?;
+        if exclusive {
             let applied = project.sync(self.request, incoming, self.outgoing)?;
             wait_for_tick_after(applied.latest);
             return Ok(applied);
         }
-        // The tree is in the wanted state already; an offer is not needed.
         if self.request.offers_changes {
-            crate::receive::offer(&mut project, false, incoming)?;
+            project.skip_offer(incoming)?;
         }
         Ok(Applied::default())
     }
@@ -173,22 +185,22 @@ impl Session<'_> {
     /// ends with the first message that is not for the run, which comes when the
     /// client knows how the run ended, or when the client is gone.
     #[expect(clippy::type_complexity, reason = "the parts of one outcome")]
-    fn run_steps(
+    fn run_cargo(
         &self,
-        slot: &Slot,
+        shared: &SharedProject,
         layout: &Layout,
         incoming: Incoming,
     ) -> (Result<(Ending, BTreeSet<PathBuf>), AgentError>, JoinHandle<(Incoming, Option<FromShim>)>)
     {
-        let input = Arc::new(Mutex::new(Input::default()));
-        self.agent.watch(&input);
+        let input = Arc::new(Mutex::new(RunInput::default()));
+        self.agent.register_run(&input);
         let output = Arc::new(SendWindow::new(OUTPUT_WINDOW_BYTES));
         let listener = std::thread::spawn({
             let (input, output) = (input.clone(), output.clone());
-            move || listen(incoming, &input, &output)
+            move || handle_messages(incoming, &input, &output)
         });
         let mut invocations =
-            Invocations::new(self.agent, self.request, layout, self.outgoing, input, output);
+            Invocations::new(self.agent.host(), self.request, layout, self.outgoing, input, output);
         let mut run = || {
             let mut ending = Ending::Exited(0);
             for (index, invocation) in self.request.invocations.iter().enumerate() {
@@ -198,7 +210,7 @@ impl Session<'_> {
                 let Some(running) = invocations.start(invocation)? else { continue };
                 if index == 0 {
                     // Off the way of the run: remember what the sync changed.
-                    slot.project()?.save()?;
+                    shared.project()?.save()?;
                 }
                 ending = invocations.wait(running)?;
             }
@@ -209,19 +221,19 @@ impl Session<'_> {
     }
 
     /// Looks at what the run has left: changed sources, then artifacts.
-    fn offer(
+    fn collect_return_set(
         &self,
-        slot: &Slot,
+        shared: &SharedProject,
         layout: &Layout,
         named: Option<&BTreeSet<PathBuf>>,
-    ) -> Result<Offer, AgentError> {
-        let mut offer = Offer {
+    ) -> Result<ReturnSet, AgentError> {
+        let mut return_set = ReturnSet {
             target: layout.target.clone(),
             target_seen: layout.target_seen.clone(),
-            ..Offer::default()
+            ..ReturnSet::default()
         };
         let changes = {
-            let mut project = slot.project()?;
+            let mut project = shared.project()?;
             let changes = project.changes_of_run()?;
             // What was there before and is not the client's stays as it is.
             let untracked_removals = |change: &Change| matches!(change, Change::Remove { path } if project.manifest().get(path).is_none());
@@ -232,17 +244,17 @@ impl Session<'_> {
             if let Change::Put { path, entry: Entry::File(file) } = &change {
                 let fits = bytes + file.size <= CHANGED_BYTES_MAX;
                 if file.size > CHANGED_FILE_BYTES_MAX || !fits {
-                    offer.withheld.push((path.clone(), file.size));
+                    return_set.withheld.push((path.clone(), file.size));
                     continue;
                 }
                 bytes += file.size;
             }
-            offer.changes.push(change);
+            return_set.changes.push(change);
         }
         if let Some(named) = named {
-            let mut cache = slot.artifact_cache();
+            let mut cache = shared.artifact_cache();
             let cache = cache.entry(layout.target.clone()).or_default();
-            offer.artifacts = artifacts::offered(
+            return_set.artifacts = artifacts::collect(
                 &layout.target,
                 &layout.target_seen,
                 named,
@@ -250,17 +262,17 @@ impl Session<'_> {
                 cache,
             )?;
         }
-        Ok(offer)
+        Ok(return_set)
     }
 
-    fn send_offer(&self, offer: &Offer, ending: Ending) -> Result<(), AgentError> {
-        for piece in offer.changes.chunks(CHANGES_PER_MESSAGE_MAX) {
+    fn announce(&self, return_set: &ReturnSet, ending: Ending) -> Result<(), AgentError> {
+        for piece in return_set.changes.chunks(CHANGES_PER_MESSAGE_MAX) {
             self.outgoing.message(&FromAgent::Changed(piece.to_vec()))?;
         }
-        for piece in offer.artifacts.chunks(CHANGES_PER_MESSAGE_MAX) {
+        for piece in return_set.artifacts.chunks(CHANGES_PER_MESSAGE_MAX) {
             self.outgoing.message(&FromAgent::Artifacts(piece.to_vec()))?;
         }
-        for (path, size) in &offer.withheld {
+        for (path, size) in &return_set.withheld {
             let (path, size) = (path.clone(), *size);
             self.outgoing.message(&FromAgent::Withheld { path, size })?;
         }
@@ -270,8 +282,8 @@ impl Session<'_> {
     /// Serves what the client fetches until it is done.
     fn finish(
         &self,
-        slot: &Slot,
-        offer: &Offer,
+        shared: &SharedProject,
+        return_set: &ReturnSet,
         mut incoming: Incoming,
         first: Option<FromShim>,
     ) -> Result<(), AgentError> {
@@ -283,7 +295,7 @@ impl Session<'_> {
                 None => incoming.message()?,
             };
             match message {
-                FromShim::Fetch(wanted) => self.send_fetched(slot, offer, &wanted)?,
+                FromShim::Fetch(wanted) => self.send_fetched(shared, return_set, &wanted)?,
                 FromShim::Adopted(indices) => {
                     adopted.extend(indices.into_iter().map(|index| index as usize));
                 }
@@ -296,26 +308,31 @@ impl Session<'_> {
                 other => return Err(SyncError::out_of_turn(&other).into()),
             }
         }
-        slot.project()?.settle_return(&offer.changes, &adopted);
+        shared.project()?.record_return(&return_set.changes, &adopted);
         Ok(self.outgoing.message(&FromAgent::Done)?)
     }
 
-    fn send_fetched(&self, slot: &Slot, offer: &Offer, wanted: &[Fetch]) -> Result<(), AgentError> {
-        let tree = RootDirectory::open_as(&slot.project()?.tree(), Path::new("/"))?;
+    fn send_fetched(
+        &self,
+        shared: &SharedProject,
+        return_set: &ReturnSet,
+        wanted: &[Fetch],
+    ) -> Result<(), AgentError> {
+        let tree = RootDirectory::open_as(&shared.project()?.tree(), Path::new("/"))?;
         let mut sources: HashMap<Digest, (&RootDirectory, &RelativePath, u64)> = HashMap::new();
-        for change in &offer.changes {
+        for change in &return_set.changes {
             if let Change::Put { path, entry: Entry::File(file) } = change {
                 sources.insert(file.digest, (&tree, path, file.size));
             }
         }
-        let target = match offer.artifacts.is_empty() {
+        let target = match return_set.artifacts.is_empty() {
             true => None,
-            false => Some(RootDirectory::open_as(&offer.target, &offer.target_seen)?),
+            false => Some(RootDirectory::open_as(&return_set.target, &return_set.target_seen)?),
         };
-        for (artifact, target) in offer.artifacts.iter().zip(target.iter().cycle()) {
+        for (artifact, target) in return_set.artifacts.iter().zip(target.iter().cycle()) {
             sources.insert(artifact.file.digest, (target, &artifact.path, artifact.file.size));
         }
-        let copies = ReturnedCopies::open(&slot.directory().join("returned"))?;
+        let copies = ReturnedCopies::open(&shared.directory().join("returned"))?;
         for fetch in wanted {
             let (root, path, size) =
                 sources.get(&fetch.digest).ok_or(SyncError::MissingBlob(fetch.digest))?;

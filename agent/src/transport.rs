@@ -35,6 +35,9 @@ const INITIAL_WINDOW_BYTES: u64 = 512 << 10;
 /// at most, often 208 KiB, and more only to root.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
+/// The reason that the agent gives when it closes connections because it ends.
+pub const ENDING: &[u8] = b"ending";
+
 /// How patient a connection is.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleTimeout {

@@ -16,15 +16,15 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::chown;
 
-use crate::boot::BuildUser;
 use crate::error::AgentError;
+use crate::host::BuildUser;
 use crate::power_cut;
 
 /// Where volumes are mounted. Runs see nothing of it but their own.
-pub const MOUNTS: &str = "/mnt/burst";
+pub(crate) const MOUNT_ROOT: &str = "/mnt/burst";
 
 /// Where the kernel names disks by what they are.
-const DEVICES: &str = "/dev/disk/by-id";
+const DEVICE_DIRECTORY: &str = "/dev/disk/by-id";
 
 /// How long a volume that is being attached may take to appear.
 const APPEARANCE_DEADLINE: Duration = Duration::from_secs(120);
@@ -33,14 +33,14 @@ const APPEARANCE_DEADLINE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// How long the last writers may take to let a volume go.
-const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
+const UNMOUNT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Bytes at either end that are zero on a blank volume.
 const BLANK_BYTES: u64 = 1 << 20;
 
 /// The volumes of a server.
 #[derive(Debug)]
-pub struct Volumes {
+pub(crate) struct Volumes {
     owner: BuildUser,
     /// Held by whoever mounts: two sessions of a project can come at once.
     mounting: Mutex<()>,
@@ -48,24 +48,24 @@ pub struct Volumes {
 
 impl Volumes {
     /// Volumes whose files belong to a user.
-    pub fn new(owner: BuildUser) -> Self {
+    pub(crate) fn new(owner: BuildUser) -> Self {
         Self { owner, mounting: Mutex::new(()) }
     }
 
     /// Whose files are on them.
-    pub const fn owner(&self) -> &BuildUser {
+    pub(crate) const fn owner(&self) -> &BuildUser {
         &self.owner
     }
 
     /// Mounts a volume, if it is not; returns the project's directory on it. `gone`
     /// ends the wait for it.
-    pub fn mounted(
+    pub(crate) fn mount(
         &self,
         device: &FileName,
         gone: impl Fn() -> bool,
     ) -> Result<PathBuf, AgentError> {
-        let place = Path::new(MOUNTS).join(name_of(device));
-        let path = Path::new(DEVICES).join(name_of(device));
+        let mount_point = Path::new(MOUNT_ROOT).join(file_name(device));
+        let path = Path::new(DEVICE_DIRECTORY).join(file_name(device));
         let began = Instant::now();
         while !path.exists() {
             if began.elapsed() > APPEARANCE_DEADLINE || gone() {
@@ -75,60 +75,65 @@ impl Volumes {
             std::thread::sleep(LOOK_EVERY);
         }
         let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
-        let project = project_on(device);
-        if !is_mount(&place) {
-            self.mount(&path, &place)
-                .and_then(|()| self.mend(&project).map_err(|error| ("mend", error)))
+        let project = project_directory(device);
+        if !is_mount(&mount_point) {
+            self.prepare_and_mount(&path, &mount_point)
+                .and_then(|()| self.repair_project(&project).map_err(|error| ("mend", error)))
                 .map_err(|(what, source)| AgentError::Volume { path, what, source })?;
         }
         Ok(project)
     }
 
-    fn mount(&self, path: &Path, place: &Path) -> Result<(), (&'static str, io::Error)> {
+    fn prepare_and_mount(
+        &self,
+        path: &Path,
+        mount_point: &Path,
+    ) -> Result<(), (&'static str, io::Error)> {
         if is_blank(path).map_err(|error| ("look at", error))? {
             format(path).map_err(|error| ("format", error))?;
         } else {
-            repair(path).map_err(|error| ("check", error))?;
+            check(path).map_err(|error| ("check", error))?;
         }
-        fs::create_dir_all(place).map_err(|error| ("make a place for", error))?;
+        fs::create_dir_all(mount_point).map_err(|error| ("make a mount_point for", error))?;
         let flags = MsFlags::MS_NOATIME | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
         let options = Some("errors=remount-ro");
-        mount(Some(path), place, Some("ext4"), flags, options)
+        mount(Some(path), mount_point, Some("ext4"), flags, options)
             .map_err(|errno| ("mount", errno.into()))?;
         let owner = &self.owner;
-        chown(place, Some(owner.uid), Some(owner.gid)).map_err(|errno| ("give away", errno.into()))
+        chown(mount_point, Some(owner.uid), Some(owner.gid))
+            .map_err(|errno| ("give away", errno.into()))
     }
 
     /// On a thread that touches files as their owner.
-    fn mend(&self, project: &Path) -> io::Result<()> {
-        let mended = std::thread::scope(|scope| {
+    fn repair_project(&self, project: &Path) -> io::Result<()> {
+        let invalidated = std::thread::scope(|scope| {
             let mending = scope.spawn(|| {
-                self.owner.touch_files();
-                power_cut::mend(project)
+                self.owner.assume_file_access();
+                power_cut::invalidate_interrupted(project)
             });
             mending.join().unwrap_or_else(|_| Err(io::Error::other("the thread gave up")))
         })?;
-        if mended > 0 {
-            tracing::warn!("a run was cut off: {mended} crates are made again");
+        if invalidated > 0 {
+            tracing::warn!("a run was cut off: {invalidated} crates are made again");
         }
         Ok(())
     }
 
     /// Lets the volume of a project's directory go: all is written, nothing is mounted
     /// any more.
-    pub fn release(&self, directory: &Path) -> Result<(), AgentError> {
-        let place = directory.parent().unwrap_or(directory);
+    pub(crate) fn unmount(&self, directory: &Path) -> Result<(), AgentError> {
+        let mount_point = directory.parent().unwrap_or(directory);
         let began = Instant::now();
         loop {
-            match umount2(place, MntFlags::empty()) {
+            match umount2(mount_point, MntFlags::empty()) {
                 // It was not mounted.
                 Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
                 // The last processes of a run are going.
-                Err(Errno::EBUSY) if began.elapsed() < RELEASE_DEADLINE => {
+                Err(Errno::EBUSY) if began.elapsed() < UNMOUNT_DEADLINE => {
                     std::thread::sleep(LOOK_EVERY);
                 }
                 Err(errno) => {
-                    let path = place.to_owned();
+                    let path = mount_point.to_owned();
                     return Err(AgentError::Volume { path, what: "let go", source: errno.into() });
                 }
             }
@@ -137,25 +142,20 @@ impl Volumes {
 }
 
 /// The project's directory on a volume.
-pub fn project_on(device: &FileName) -> PathBuf {
-    Path::new(MOUNTS).join(name_of(device)).join("project")
+pub(crate) fn project_directory(device: &FileName) -> PathBuf {
+    Path::new(MOUNT_ROOT).join(file_name(device)).join("project")
 }
 
-fn name_of(device: &FileName) -> &Path {
+fn file_name(device: &FileName) -> &Path {
     use std::os::unix::ffi::OsStrExt;
     Path::new(std::ffi::OsStr::from_bytes(device.as_bytes()))
 }
 
-/// Writes all that is still in memory to the disk behind a path.
-pub fn flush(place: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(place)?)?)
-}
-
-fn is_mount(place: &Path) -> bool {
+fn is_mount(mount_point: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
-    let above = place.parent().and_then(device);
-    device(place).is_some_and(|own| Some(own) != above)
+    let above = mount_point.parent().and_then(device);
+    device(mount_point).is_some_and(|own| Some(own) != above)
 }
 
 fn is_blank(path: &Path) -> io::Result<bool> {
@@ -182,16 +182,16 @@ fn format(path: &Path) -> io::Result<()> {
     // No blocks are kept for root, and what can be done later is done later.
     let options = ["-q", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"];
     let mut command = Command::new("mkfs.ext4");
-    expect(command.args(options).arg(path), |code| code == 0)
+    run_tool(command.args(options).arg(path), |code| code == 0)
 }
 
-fn repair(path: &Path) -> io::Result<()> {
+fn check(path: &Path) -> io::Result<()> {
     // 1: something was repaired.
     let mut command = Command::new("e2fsck");
-    expect(command.arg("-p").arg(path), |code| code <= 1)
+    run_tool(command.arg("-p").arg(path), |code| code <= 1)
 }
 
-fn expect(command: &mut Command, fine: impl Fn(i32) -> bool) -> io::Result<()> {
+fn run_tool(command: &mut Command, fine: impl Fn(i32) -> bool) -> io::Result<()> {
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.code().is_some_and(fine) {
         return Ok(());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use burst_agent::error::AgentError;
 use burst_agent::identity::{self, Identity};
-use burst_agent::server::ENDING;
+use burst_agent::transport::ENDING;
 use burst_agent::transport::{self, IdleTimeout};
 use burst_protocol::hello::{Preface, Reason, VERSIONS};
 use burst_protocol::message::{self, FromAgent, FromShim};

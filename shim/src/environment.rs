@@ -61,7 +61,7 @@ pub(crate) fn names_target_directory() -> bool {
 
 /// Whether this process is part of a run on an agent.
 pub(crate) fn is_inside_run() -> bool {
-    variable(burst_agent::layout::INSIDE).is_some()
+    variable(burst_agent::host::INSIDE).is_some()
 }
 
 /// The filter of log messages, in the syntax of `tracing-subscriber`.

@@ -153,7 +153,7 @@ impl Sandbox {
     pub fn agent_tree(&self, project: &Path) -> PathBuf {
         let name = burst_protocol::RelativePath::below_root(project.as_os_str().as_encoded_bytes())
             .expect("an absolute path");
-        let key = burst_agent::project::Project::key(&name);
+        let key = burst_agent::project_key(&name);
         self.path()
             .join("cache/cargo-burst/local/projects")
             .join(key)

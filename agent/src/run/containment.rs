@@ -3,9 +3,11 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use super::spec::SUPERVISOR;
+
 /// What the kernel allows us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Containment {
+pub(crate) enum Containment {
     /// Mount and process namespaces, as root.
     Root,
     /// The same inside a user namespace of our own.
@@ -16,7 +18,7 @@ pub enum Containment {
 
 impl Containment {
     /// As the supervisor's argument.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Root => "root",
             Self::User => "user",
@@ -25,17 +27,17 @@ impl Containment {
     }
 
     /// From the supervisor's argument.
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Root, Self::User, Self::Plain].into_iter().find(|kind| kind.name() == name)
     }
 
     /// Whether projects are seen at their own paths.
-    pub fn keeps_paths(self) -> bool {
+    pub(crate) fn keeps_paths(self) -> bool {
         self != Self::Plain
     }
 
     /// Tries what this machine allows, best first.
-    pub fn probe() -> Self {
+    pub(crate) fn probe() -> Self {
         let root = nix::unistd::geteuid().is_root();
         let candidates: &[Self] = if root { &[Self::Root, Self::User] } else { &[Self::User] };
         candidates.iter().copied().find(|kind| kind.works()).unwrap_or(Self::Plain)
@@ -44,7 +46,7 @@ impl Containment {
     fn works(self) -> bool {
         Command::new("/proc/self/exe")
             .arg0("burst-agent")
-            .args([super::SUPERVISOR, self.name(), "--probe"])
+            .args([SUPERVISOR, self.name(), "--probe"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -22,7 +22,7 @@ use super::containment::Containment;
 use super::spec::{self, Mount, Report, RunSpec};
 
 /// The init's whole life.
-pub fn main(arguments: &[String]) -> ExitCode {
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let kind = arguments.first().and_then(|name| Containment::from_name(name));
     let Some(kind) = kind else { return ExitCode::FAILURE };
     if arguments.iter().any(|argument| argument == "--probe") {
@@ -45,9 +45,9 @@ fn run(kind: Containment, socket: &UnixStream) -> io::Result<Report> {
     let (spec, streams) = spec::receive(socket)?;
     if kind.keeps_paths() {
         prepare_mounts(kind)?;
-        open_ways(&spec)?;
+        open_paths_to_mounts(&spec)?;
         mount_all(&spec)?;
-        hide(&spec)?;
+        cover_hidden(&spec)?;
         rustix::thread::clear_ambient_capability_set()?;
     } else {
         nix::sys::prctl::set_child_subreaper(true)?;
@@ -57,7 +57,7 @@ fn run(kind: Containment, socket: &UnixStream) -> io::Result<Report> {
         other => other?,
     };
     let commands = socket.try_clone()?;
-    std::thread::spawn(move || obey(commands, cargo, kind));
+    std::thread::spawn(move || handle_commands(commands, cargo, kind));
     let report = reap_until(cargo)?;
     if kind == Containment::Plain {
         kill_descendants();
@@ -115,7 +115,7 @@ fn mount_all(spec: &RunSpec) -> io::Result<()> {
 
 /// Another user than root must get to the project: what is closed to all others on the
 /// way, as `/root` is, is seen as an empty directory with only that way in it.
-fn open_ways(spec: &RunSpec) -> io::Result<()> {
+fn open_paths_to_mounts(spec: &RunSpec) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     const SEARCH_BY_OTHERS: u32 = 0o001;
     if spec.user.is_none() {
@@ -126,7 +126,7 @@ fn open_ways(spec: &RunSpec) -> io::Result<()> {
         ancestors.reverse();
         for ancestor in ancestors {
             match std::fs::metadata(ancestor) {
-                Ok(found) if found.mode() & SEARCH_BY_OTHERS == 0 => empty(ancestor)?,
+                Ok(found) if found.mode() & SEARCH_BY_OTHERS == 0 => cover_with_empty(ancestor)?,
                 Ok(_) => {}
                 Err(_) => break,
             }
@@ -135,11 +135,15 @@ fn open_ways(spec: &RunSpec) -> io::Result<()> {
     Ok(())
 }
 
-fn hide(spec: &RunSpec) -> io::Result<()> {
-    spec.hide.iter().map(spec::path).filter(|path| path.exists()).try_for_each(|path| empty(&path))
+fn cover_hidden(spec: &RunSpec) -> io::Result<()> {
+    spec.hide
+        .iter()
+        .map(spec::path)
+        .filter(|path| path.exists())
+        .try_for_each(|path| cover_with_empty(&path))
 }
 
-fn empty(path: &Path) -> io::Result<()> {
+fn cover_with_empty(path: &Path) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("none"), path, Some("tmpfs"), flags, Some("mode=0755,size=1m")).map_err(|errno| {
         let error: io::Error = errno.into();
@@ -166,10 +170,10 @@ fn bind(source: &Path, target: &Path) -> io::Result<()> {
 fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
     let [input, output, error] = streams;
     let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(spec::os(program));
-    command.args(arguments.iter().map(spec::os)).env_clear();
+    let mut command = Command::new(spec::os_string(program));
+    command.args(arguments.iter().map(spec::os_string)).env_clear();
     for (name, value) in &spec.environment {
-        command.env(spec::os(name), spec::os(value));
+        command.env(spec::os_string(name), spec::os_string(value));
     }
     let directory = spec::path(&spec.working_directory);
     std::fs::create_dir_all(&directory)?;
@@ -189,7 +193,7 @@ fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
 }
 
 /// Reads commands until the agent says or does the last thing.
-fn obey(mut commands: UnixStream, cargo: Pid, kind: Containment) {
+fn handle_commands(mut commands: UnixStream, cargo: Pid, kind: Containment) {
     let mut command = [0; 1];
     while let Ok(1) = commands.read(&mut command) {
         match Signal::try_from(i32::from(command[0])) {

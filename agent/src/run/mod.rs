@@ -12,13 +12,14 @@
 //! also the lifeline: when the agent is gone, however it went, the init reads the
 //! end of the stream and takes the run down with it.
 
-pub mod containment;
-pub mod init;
-pub mod spec;
-pub mod stdio;
-pub mod supervisor;
+pub(crate) mod containment;
+pub(crate) mod control;
+pub(crate) mod init;
+pub(crate) mod spec;
+pub(crate) mod stdio;
+pub(crate) mod supervisor;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -28,28 +29,19 @@ use burst_protocol::message::Ending;
 
 use crate::error::AgentError;
 use containment::Containment;
-use spec::{Report, RunSpec};
-
-/// The first argument that makes this program a supervisor.
-pub const SUPERVISOR: &str = "run-supervisor";
-
-/// The first argument that makes this program an init.
-pub const INIT: &str = "run-init";
+use control::Control;
+use spec::{Report, RunSpec, SUPERVISOR};
 
 /// A run under way.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     supervisor: Child,
     socket: UnixStream,
 }
 
-/// The handle by which other threads signal a run.
-#[derive(Debug)]
-pub struct Control(UnixStream);
-
 impl Running {
     /// Starts a run. `streams` are cargo's standard input, output and error.
-    pub fn start(
+    pub(crate) fn start(
         containment: Containment,
         spec: &RunSpec,
         streams: [OwnedFd; 3],
@@ -71,13 +63,15 @@ impl Running {
     }
 
     /// A handle for signals.
-    pub fn control(&self) -> Result<Control, AgentError> {
+    pub(crate) fn control(&self) -> Result<Control, AgentError> {
         let clone = self.socket.try_clone();
-        Ok(Control(clone.map_err(|source| AgentError::Start { what: "the run".into(), source })?))
+        clone
+            .map(Control::new)
+            .map_err(|source| AgentError::Start { what: "the run".into(), source })
     }
 
     /// Waits until nothing of the run is left, and tells how cargo ended.
-    pub fn wait(mut self) -> Result<Ending, AgentError> {
+    pub(crate) fn wait(mut self) -> Result<Ending, AgentError> {
         let mut report = Vec::new();
         // A read error means that the init died: the report is then missing.
         drop(self.socket.read_to_end(&mut report));
@@ -90,21 +84,5 @@ impl Running {
             // Killed as a whole, which only we do.
             None => Ok(Ending::Signaled(nix::libc::SIGKILL)),
         }
-    }
-}
-
-impl Control {
-    /// Sends a signal to cargo's process group.
-    pub fn signal(&mut self, signal: i32) {
-        if let Ok(signal) = u8::try_from(signal) {
-            // A run that is over needs no signal.
-            drop(self.0.write_all(&[signal]));
-        }
-    }
-
-    /// Ends the run and all it started.
-    pub fn kill(&mut self) {
-        // Zero is no signal: the init takes everything down.
-        drop(self.0.write_all(&[0]));
     }
 }

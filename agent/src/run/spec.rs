@@ -23,37 +23,43 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+/// The first argument that makes this program a supervisor.
+pub(crate) const SUPERVISOR: &str = "run-supervisor";
+
+/// The first argument that makes this program an init.
+pub(crate) const INIT: &str = "run-init";
+
 /// One run, as the init needs to know it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RunSpec {
+pub(crate) struct RunSpec {
     /// Directories and files to be seen elsewhere, in order.
-    pub mounts: Vec<Mount>,
+    pub(crate) mounts: Vec<Mount>,
     /// Directories that stay visible even if a mount would cover them.
-    pub preserve: Vec<ByteBuf>,
+    pub(crate) preserve: Vec<ByteBuf>,
     /// Directories that are seen empty.
-    pub hide: Vec<ByteBuf>,
+    pub(crate) hide: Vec<ByteBuf>,
     /// User and group to run as; none: as the agent.
-    pub user: Option<(u32, u32)>,
+    pub(crate) user: Option<(u32, u32)>,
     /// Where cargo starts.
-    pub working_directory: ByteBuf,
+    pub(crate) working_directory: ByteBuf,
     /// The program and its arguments.
-    pub command: Vec<ByteBuf>,
+    pub(crate) command: Vec<ByteBuf>,
     /// Its whole environment.
-    pub environment: Vec<(ByteBuf, ByteBuf)>,
+    pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
 }
 
 /// One bind mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// What.
-    pub source: ByteBuf,
+    pub(crate) source: ByteBuf,
     /// Where; made if it is not there.
-    pub target: ByteBuf,
+    pub(crate) target: ByteBuf,
 }
 
 /// How it went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Report {
+pub(crate) enum Report {
     /// cargo exited.
     Exited(i32),
     /// cargo was ended by a signal.
@@ -65,27 +71,27 @@ pub enum Report {
 }
 
 /// Bytes from a path.
-pub fn bytes(path: &Path) -> ByteBuf {
+pub(crate) fn path_bytes(path: &Path) -> ByteBuf {
     ByteBuf::from(path.as_os_str().as_bytes())
 }
 
 /// A path from bytes.
-pub fn path(bytes: &ByteBuf) -> PathBuf {
-    PathBuf::from(os(bytes))
+pub(crate) fn path(bytes: &ByteBuf) -> PathBuf {
+    PathBuf::from(os_string(bytes))
 }
 
 /// A string of the operating system from bytes.
-pub fn os(bytes: &ByteBuf) -> OsString {
+pub(crate) fn os_string(bytes: &ByteBuf) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }
 
 /// Bytes from a string of the operating system.
-pub fn from_os(text: &OsStr) -> ByteBuf {
+pub(crate) fn os_bytes(text: &OsStr) -> ByteBuf {
     ByteBuf::from(text.as_bytes())
 }
 
 /// Sends the spec and the three streams.
-pub fn send(socket: &UnixStream, spec: &RunSpec, streams: &[OwnedFd; 3]) -> io::Result<()> {
+pub(crate) fn send(socket: &UnixStream, spec: &RunSpec, streams: &[OwnedFd; 3]) -> io::Result<()> {
     let body = codec::encode(spec).map_err(io::Error::other)?;
     let length = u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes();
     let fds = streams.each_ref().map(AsFd::as_fd);
@@ -101,7 +107,7 @@ pub fn send(socket: &UnixStream, spec: &RunSpec, streams: &[OwnedFd; 3]) -> io::
 }
 
 /// Receives what [`send`] sent.
-pub fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])> {
+pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])> {
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -132,7 +138,7 @@ pub fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])> {
 }
 
 /// Tells the agent how it went.
-pub fn write_report(mut socket: &UnixStream, report: &Report) {
+pub(crate) fn write_report(mut socket: &UnixStream, report: &Report) {
     if let Ok(bytes) = codec::encode(report) {
         // Without an agent nobody wants to know.
         drop(socket.write_all(&bytes));
@@ -140,6 +146,6 @@ pub fn write_report(mut socket: &UnixStream, report: &Report) {
 }
 
 /// Reads a report; none if there is none.
-pub fn read_report(bytes: &[u8]) -> Option<Report> {
+pub(crate) fn read_report(bytes: &[u8]) -> Option<Report> {
     codec::decode(bytes).ok()
 }

@@ -13,27 +13,27 @@ use rustix::termios::{LocalModes, OptionalActions, OutputModes, SpecialCodeIndex
 
 /// One stream: our end and cargo's.
 #[derive(Debug)]
-pub struct Pair {
+pub(crate) struct StreamPair {
     /// The agent's end.
-    pub ours: File,
+    pub(crate) ours: File,
     /// cargo's end.
-    pub theirs: OwnedFd,
+    pub(crate) theirs: OwnedFd,
     /// Whether it is a terminal.
-    pub terminal: bool,
+    pub(crate) terminal: bool,
 }
 
 /// Which way a stream goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// To cargo.
     Input,
     /// From cargo.
     Output,
 }
 
-impl Pair {
+impl StreamPair {
     /// Opens a stream.
-    pub fn open(direction: Direction, terminal: Option<WindowSize>) -> io::Result<Self> {
+    pub(crate) fn open(direction: Direction, terminal: Option<WindowSize>) -> io::Result<Self> {
         match terminal {
             Some(size) => Self::terminal(size),
             None => Self::pipe(direction),
@@ -41,7 +41,7 @@ impl Pair {
     }
 
     /// A stream without anything in it.
-    pub fn null() -> io::Result<OwnedFd> {
+    pub(crate) fn null() -> io::Result<OwnedFd> {
         Ok(File::open("/dev/null")?.into())
     }
 
@@ -78,7 +78,7 @@ impl Pair {
 const END_OF_INPUT: u8 = 4;
 
 /// Ends the input of a stream that was written to.
-pub fn end_input(mut stream: File, terminal: bool) {
+pub(crate) fn end_input(mut stream: File, terminal: bool) {
     if terminal {
         // A run that is over needs no end of input.
         drop(stream.write_all(&[END_OF_INPUT]));
@@ -86,13 +86,13 @@ pub fn end_input(mut stream: File, terminal: bool) {
 }
 
 /// Tells a terminal its size.
-pub fn resize(terminal: impl AsFd, size: WindowSize) -> io::Result<()> {
+pub(crate) fn resize(terminal: impl AsFd, size: WindowSize) -> io::Result<()> {
     let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(rustix::termios::tcsetwinsize(terminal, size)?)
 }
 
 /// Reads what is there, as it is written; none at the end of the stream.
-pub fn read_some(stream: &mut File) -> Option<Vec<u8>> {
+pub(crate) fn read_some(stream: &mut File) -> Option<Vec<u8>> {
     let mut buffer = vec![0; OUTPUT_BYTES_MAX];
     loop {
         match stream.read(&mut buffer) {

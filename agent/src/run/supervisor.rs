@@ -10,9 +10,10 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::thread::CapabilitySet;
 
 use super::containment::Containment;
+use super::spec::INIT;
 
 /// The supervisor's whole life.
-pub fn main(arguments: &[String]) -> ExitCode {
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let kind = arguments.first().and_then(|name| Containment::from_name(name));
     let Some(kind) = kind else { return ExitCode::FAILURE };
     if let Err(error) = enter(kind) {
@@ -21,7 +22,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let mut init = Command::new("/proc/self/exe");
-    init.arg0("burst-agent").args([super::INIT, kind.name()]);
+    init.arg0("burst-agent").args([INIT, kind.name()]);
     if arguments.iter().any(|argument| argument == "--probe") {
         init.arg("--probe").stdin(Stdio::null());
     }

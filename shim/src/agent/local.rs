@@ -12,8 +12,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use burst_agent::host::passed_on;
 use burst_agent::identity::{self, Identity};
-use burst_agent::layout::passed_on;
 use burst_agent::transport::IdleTimeout;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -16,7 +16,7 @@ use crate::terminal::Terminal;
 /// The variables that an agent on this machine uses in place of its own.
 pub(crate) fn of_this_shell() -> Vec<(ByteBuf, ByteBuf)> {
     let bytes = |text: std::ffi::OsString| ByteBuf::from(text.into_vec());
-    burst_agent::layout::passed_on().map(|(name, value)| (bytes(name), bytes(value))).collect()
+    burst_agent::host::passed_on().map(|(name, value)| (bytes(name), bytes(value))).collect()
 }
 
 /// The variables to send. `--env` wins over the settings, the last over the first. A name

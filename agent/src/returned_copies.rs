@@ -11,31 +11,31 @@ use burst_protocol::Digest;
 use crate::error::AgentError;
 
 /// The largest file that is copied; making a patch needs it in memory.
-pub const COPIED_BYTES_MAX: u64 = 128 << 20;
+pub(crate) const COPIED_BYTES_MAX: u64 = 128 << 20;
 
 /// Bytes of all copies of a project.
 const KEPT_BYTES_MAX: u64 = 1 << 30;
 
 /// A directory of copies.
 #[derive(Debug)]
-pub struct ReturnedCopies(PathBuf);
+pub(crate) struct ReturnedCopies(PathBuf);
 
 impl ReturnedCopies {
     /// Opens the directory.
-    pub fn open(directory: &Path) -> Result<Self, AgentError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, AgentError> {
         let copies = Self(directory.to_owned());
         std::fs::create_dir_all(directory).map_err(|source| copies.error(source))?;
         Ok(copies)
     }
 
     /// A copy, if it is still right.
-    pub fn get(&self, digest: &Digest) -> Option<Vec<u8>> {
+    pub(crate) fn get(&self, digest: &Digest) -> Option<Vec<u8>> {
         let content = std::fs::read(self.path(digest)).ok()?;
         (Digest::of(&content) == *digest).then_some(content)
     }
 
     /// Keeps a copy.
-    pub fn keep(&self, digest: Digest, content: &[u8]) -> Result<(), AgentError> {
+    pub(crate) fn keep(&self, digest: Digest, content: &[u8]) -> Result<(), AgentError> {
         let path = self.path(&digest);
         if path.exists() {
             return Ok(());
@@ -44,7 +44,7 @@ impl ReturnedCopies {
     }
 
     /// Removes the oldest copies that are too much.
-    pub fn trim(&self) -> Result<(), AgentError> {
+    pub(crate) fn trim(&self) -> Result<(), AgentError> {
         self.trim_to(KEPT_BYTES_MAX).map_err(|source| self.error(source))
     }
 

@@ -16,13 +16,12 @@ use crate::lock::lock;
 use crate::power_cut;
 use crate::project::Project;
 use crate::queue::RunQueue;
-use crate::volume;
 
 /// One project among the agent's.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct SharedProject {
     /// Who uses it.
-    pub queue: RunQueue,
+    pub(crate) queue: RunQueue,
     name: RelativePath,
     directory: PathBuf,
     project: Mutex<Option<Project>>,
@@ -31,9 +30,9 @@ pub struct Slot {
     artifacts: Mutex<HashMap<PathBuf, StatCache>>,
 }
 
-impl Slot {
+impl SharedProject {
     /// The project of this name in this directory, which nobody has opened yet.
-    pub fn new(name: RelativePath, directory: PathBuf) -> Self {
+    pub(crate) fn new(name: RelativePath, directory: PathBuf) -> Self {
         Self {
             queue: RunQueue::default(),
             name,
@@ -45,23 +44,23 @@ impl Slot {
     }
 
     /// The project, opened if it is not. Nobody else has it meanwhile.
-    pub fn project(&self) -> Result<OpenProject<'_>, AgentError> {
+    pub(crate) fn project(&self) -> Result<ProjectGuard<'_>, AgentError> {
         let mut guard = lock(&self.project);
-        if !guard.as_ref().is_some_and(Project::is_there) {
+        if !guard.as_ref().is_some_and(Project::is_current) {
             *guard = Some(Project::open(&self.directory, &self.name)?);
         }
-        Ok(OpenProject(guard))
+        Ok(ProjectGuard(guard))
     }
 
     /// Forgets what is known of the project: the next use looks at its disk.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         *lock(&self.project) = None;
     }
 
     /// Before a run on a disk that can go at any time.
-    pub fn mark_writing(&self) -> Result<(), AgentError> {
+    pub(crate) fn begin_writing(&self) -> Result<(), AgentError> {
         let mut writing = lock(&self.writing);
-        power_cut::mark(&self.directory)
+        power_cut::set_mark(&self.directory)
             .map_err(|source| AgentError::State { path: self.directory.clone(), source })?;
         *writing += 1;
         Ok(())
@@ -69,48 +68,54 @@ impl Slot {
 
     /// After it: when no run writes any more, all is forced to the disk. That takes a
     /// while, and nobody has to wait for it.
-    pub fn settle_writing(self: &Arc<Self>) {
-        let slot = self.clone();
-        *lock(&slot.writing) -= 1;
+    pub(crate) fn end_writing(self: &Arc<Self>) {
+        let shared = self.clone();
+        *lock(&shared.writing) -= 1;
         std::thread::spawn(move || {
-            let flushed = volume::flush(&slot.directory);
-            let writing = lock(&slot.writing);
+            let flushed = power_cut::flush(&shared.directory);
+            let writing = lock(&shared.writing);
             if *writing > 0 {
                 return;
             }
-            if let Err(error) = flushed.and_then(|()| power_cut::settle(&slot.directory)) {
+            if let Err(error) = flushed.and_then(|()| power_cut::clear_mark(&shared.directory)) {
                 tracing::warn!("a run's mark stays: {error}");
             }
         });
     }
 
     /// Where its disk is.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// What is known of the files in target directories.
-    pub fn artifact_cache(&self) -> MutexGuard<'_, HashMap<PathBuf, StatCache>> {
+    pub(crate) fn artifact_cache(&self) -> MutexGuard<'_, HashMap<PathBuf, StatCache>> {
         lock(&self.artifacts)
     }
 }
 
 /// A project that is open.
 #[derive(Debug)]
-pub struct OpenProject<'a>(MutexGuard<'a, Option<Project>>);
+pub(crate) struct ProjectGuard<'a>(MutexGuard<'a, Option<Project>>);
 
-impl Deref for OpenProject<'_> {
+impl Deref for ProjectGuard<'_> {
     type Target = Project;
 
-    #[expect(clippy::expect_used, reason = "Slot::project is the only maker and has filled it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "SharedProject::project is the only maker and has filled it"
+    )]
     fn deref(&self) -> &Project {
-        self.0.as_ref().expect("filled by Slot::project")
+        self.0.as_ref().expect("filled by SharedProject::project")
     }
 }
 
-impl DerefMut for OpenProject<'_> {
-    #[expect(clippy::expect_used, reason = "Slot::project is the only maker and has filled it")]
+impl DerefMut for ProjectGuard<'_> {
+    #[expect(
+        clippy::expect_used,
+        reason = "SharedProject::project is the only maker and has filled it"
+    )]
     fn deref_mut(&mut self) -> &mut Project {
-        self.0.as_mut().expect("filled by Slot::project")
+        self.0.as_mut().expect("filled by SharedProject::project")
     }
 }

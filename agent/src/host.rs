@@ -1,0 +1,137 @@
+//! The machine on which the agent runs: how it contains runs, which environment they
+//! inherit, which user runs builds, and which cargo subcommands are installed.
+//!
+//! Only this module reads environment variables. A [`Host`] is determined once, when the
+//! agent starts, and does not change afterwards.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use burst_protocol::ByteBuf;
+use nix::unistd::{Gid, Uid};
+
+use crate::run::containment::Containment;
+use crate::run::spec::os_bytes;
+
+/// The environment variable that marks a process of a run, so that a nested
+/// `cargo burst` does not start another run.
+pub const INSIDE: &str = "CARGO_BURST_INSIDE";
+
+/// Variables of the agent's own environment that runs inherit.
+const PASSED_ON: [&str; 24] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_AUTO_INSTALL",
+    "RUSTUP_DIST_SERVER",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "http_proxy",
+    "https_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
+/// The variables that a shim passes to its local agent, and an agent to its runs. Those
+/// that are not set are left out.
+pub fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
+    PASSED_ON.iter().filter_map(|name| Some(((*name).into(), variable(name)?)))
+}
+
+/// The unprivileged user that runs builds on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BuildUser {
+    /// The user id.
+    pub(crate) uid: Uid,
+    /// The primary group id.
+    pub(crate) gid: Gid,
+    /// The home directory.
+    pub(crate) home: PathBuf,
+}
+
+impl BuildUser {
+    /// From now on the calling thread, and each thread that it starts, accesses files with
+    /// the rights of this user, while the process stays root.
+    pub(crate) fn assume_file_access(&self) {
+        // Both calls return the previous id and never fail for root.
+        nix::unistd::setfsgid(self.gid);
+        nix::unistd::setfsuid(self.uid);
+    }
+}
+
+/// What the agent knows of its machine.
+#[derive(Debug)]
+pub(crate) struct Host {
+    containment: Containment,
+    environment: Vec<(ByteBuf, ByteBuf)>,
+    build_user: Option<BuildUser>,
+}
+
+impl Host {
+    /// Determines how runs can be contained, which starts a process for each candidate.
+    pub(crate) fn probe(build_user: Option<BuildUser>) -> Self {
+        Self {
+            containment: Containment::probe(),
+            environment: passed_on()
+                .map(|(name, value)| (os_bytes(&name), os_bytes(&value)))
+                .collect(),
+            build_user,
+        }
+    }
+
+    /// How runs are contained.
+    pub(crate) const fn containment(&self) -> Containment {
+        self.containment
+    }
+
+    /// The variables that every run inherits.
+    pub(crate) fn environment(&self) -> &[(ByteBuf, ByteBuf)] {
+        &self.environment
+    }
+
+    /// The user that runs builds; none if that is the agent's own user.
+    pub(crate) const fn build_user(&self) -> Option<&BuildUser> {
+        self.build_user.as_ref()
+    }
+
+    /// Whether the program `cargo-NAME` is on the PATH or in cargo's `bin` directory.
+    pub(crate) fn has_subcommand(&self, name: &str) -> bool {
+        let program = format!("cargo-{name}");
+        let path = variable("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .chain([cargo_home().join("bin")])
+            .any(|directory| directory.join(&program).is_file())
+    }
+}
+
+/// The agent's own CARGO_HOME.
+pub(crate) fn cargo_home() -> PathBuf {
+    home_of("CARGO_HOME", ".cargo")
+}
+
+/// The agent's own RUSTUP_HOME.
+pub(crate) fn rustup_home() -> PathBuf {
+    home_of("RUSTUP_HOME", ".rustup")
+}
+
+fn home_of(name: &str, default: &str) -> PathBuf {
+    let below_home = || PathBuf::from(variable("HOME").unwrap_or_default()).join(default);
+    variable(name).map_or_else(below_home, PathBuf::from)
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
