@@ -75,7 +75,6 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         let texts = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
         return keeper::service::main(&texts.collect::<Vec<_>>());
     }
-    install_crypto();
     let words = arguments.into_iter().skip(1).collect();
     let (wanted, verbosity) = arguments::parse(words);
     let terminal = Arc::new(Terminal::new(verbosity));
@@ -87,12 +86,6 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
-}
-
-/// HTTPS asks for the process's provider of cryptography; there is one, see Cargo.toml.
-pub(crate) fn install_crypto() {
-    // Installed already is as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Error> {

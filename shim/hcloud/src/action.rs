@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use crate::client::{Answer, Client, Query, field};
 use crate::error::{Error, Operation};
+use crate::id::Id;
+use crate::open_enum::open_enum;
 use crate::page::PER_PAGE;
-use crate::{Id, open_enum};
 
 open_enum! {
     /// The state of an action.

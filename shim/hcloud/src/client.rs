@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, Operation};
+use crate::id::Id;
 use crate::retry::Retries;
 use crate::token::Token;
 
@@ -114,6 +115,8 @@ impl Client {
         if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
             return Err(Error::Endpoint(endpoint));
         }
+        // reqwest takes the process's default provider; one that is installed already is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .user_agent(concat!("cargo-burst/", env!("CARGO_PKG_VERSION")))
             .timeout(REQUEST_DEADLINE)
@@ -134,7 +137,7 @@ impl Client {
 
     /// The URL and headers of a `DELETE` request for a server, for use by code without this
     /// client. A header contains the token.
-    pub fn deletion_of_server(&self, id: crate::Id) -> (String, Vec<(String, String)>) {
+    pub fn deletion_of_server(&self, id: Id) -> (String, Vec<(String, String)>) {
         let authorization = self.authorization.to_str().unwrap_or_default().to_owned();
         let url = format!("{}/servers/{id}", self.endpoint);
         (url, vec![("authorization".to_owned(), authorization)])

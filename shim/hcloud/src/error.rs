@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Id, open_enum};
+use crate::id::Id;
+use crate::open_enum::open_enum;
 
 open_enum! {
     /// An error code of the API, from the table in the official documentation or, where

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::id::Id;
 use crate::label::{Labels, Selector};
+use crate::made::Made;
 use crate::resource::Resource;
-use crate::{Id, Made};
 
 /// A firewall.
 #[derive(Clone, Debug, Deserialize)]

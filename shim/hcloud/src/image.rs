@@ -5,9 +5,10 @@ use serde::Deserialize;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::id::Id;
 use crate::label::{Labels, Selector};
+use crate::open_enum::open_enum;
 use crate::resource::Resource;
-use crate::{Id, open_enum};
 
 open_enum! {
     /// The state of an image.

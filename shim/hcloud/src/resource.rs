@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use crate::action::of_answer;
 use crate::client::{Client, Query, field};
 use crate::error::{Code, Error, Operation};
+use crate::id::Id;
 use crate::label::{Labels, Selector};
-use crate::{Id, Made};
+use crate::made::Made;
 
 /// A kind of resource that has labels.
 pub(crate) trait Resource: DeserializeOwned {

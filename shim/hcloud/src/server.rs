@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, of_answer};
 use crate::client::Client;
 use crate::error::{Error, Operation};
+use crate::id::Id;
 use crate::label::{Labels, Selector};
+use crate::made::Made;
+use crate::open_enum::open_enum;
 use crate::resource::Resource;
 use crate::server_type::ServerType;
-use crate::{Id, Made, open_enum};
 
 open_enum! {
     /// The state of a server.

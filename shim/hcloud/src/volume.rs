@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, of_answer};
 use crate::client::Client;
 use crate::error::Error;
+use crate::id::Id;
 use crate::label::{Labels, Selector};
+use crate::made::Made;
 use crate::resource::Resource;
 use crate::server::LocationName;
-use crate::{Id, Made};
 
 /// Most volumes that can be attached to one server, according to the official CSI driver.
 pub const PER_SERVER_MAX: usize = 16;

@@ -59,7 +59,6 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let Some(state) = arguments.first().map(PathBuf::from) else { return ExitCode::FAILURE };
     // Already the leader of a session: as good.
     rustix::process::setsid().ok();
-    crate::install_crypto();
     let served = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
