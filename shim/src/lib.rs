@@ -1,36 +1,43 @@
-//! cargo-burst: runs cargo somewhere else and leaves this machine as if it had
-//! run here.
+//! cargo-burst: runs cargo on another machine and leaves this one as if it had run here.
 //!
-//! # The way of one command
+//! # Rooms
 //!
-//! [`main`] tells the program's personalities apart and turns every outcome into
-//! an exit code. [`arguments`] splits the command line: what is ours, what is
-//! cargo's. A run is a [`session`]: [`workspace`] asks cargo what is at hand,
-//! [`settings`] are resolved once, [`plan`] makes cargo calls of the verb,
-//! [`environment`] picks the variables. While a [`provider`] reaches an agent, on this
-//! machine or, by way of the [`keeper`], on a server of [`hetzner`]'s,
-//! [`sources`] scan the workspace, with what [`state`] remembers from last time.
-//! On one stream of the [`connection`] ([`exchange`]), which can be spoken on before a
-//! server is there, goes what is wanted and what
-//! differs ([`upload`]); back come cargo's words, which [`terminal`] prints, and in the end
-//! the results, which [`download`] write. [`input`] and [`signals`] go forward
-//! meanwhile. [`suggestion`] speaks up once, on a project's first run.
+//! From top to bottom; a room names only rooms below it, which a test checks.
 //!
-//! # Where things are decided
+//! - `cli`: from the words of a command line to a command. Verbs and flags are defined here.
+//! - `commands`: the commands that do not call cargo, such as `status`.
+//! - `run`: one `cargo burst VERB`, from the workspace to the exit code.
+//! - `transfer`: sources go up, results come down.
+//! - `workspace`: what cargo says about the workspace, its scan, what is remembered of it.
+//! - `agent`: where an agent comes from, on this machine or on a server, and the route to it.
+//! - `keeper`: the background process that holds the warm connection and deletes servers.
+//! - [`hetzner`]: what is created, found and deleted at Hetzner, when, and what it costs.
+//! - `terminal`: the only room that prints or asks; signals and standard input.
+//! - `settings`: files and variables, each setting defined once.
 //!
-//! What is sent: `burst_sync::ignore_rules`. What a command costs in errors, exit
-//! codes and hints: [`failure`] and [`exit_code`], nowhere else. What is printed:
-//! [`terminal`], nowhere else. The messages: `burst_protocol::message`. What
-//! happens on the other end: `burst_agent::session`.
+//! Below the rooms: `cargo_options`, `connection` (QUIC), `log`, `background` (processes that
+//! outlive a command), `directories`, `environment` (the only module that reads it), `error`.
+//!
+//! # Personalities
+//!
+//! The program is the command, the agent or the keeper, told apart by the name it is called
+//! by. Exit codes: `error/exit_code.rs`. The messages to the agent: `burst_protocol::message`.
+//! The other end: `burst_agent::session`.
 //!
 //! # What is absent
 //!
-//! No rsync and no ssh; no state inside the workspace; no secret in an argument
-//! or a log; no file of the workspace that is ever half-written.
+//! No rsync and no ssh; no state inside the workspace; no secret in an argument or a log; no
+//! file of the workspace that is ever half-written.
+
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tests write files and read the environment")
+)]
 
 mod agent;
-mod arguments;
 mod background;
+mod cargo_options;
+mod cli;
 mod commands;
 mod connection;
 mod directories;
@@ -39,7 +46,6 @@ mod error;
 pub mod hetzner;
 mod keeper;
 mod log;
-mod plan;
 mod run;
 mod settings;
 mod terminal;
@@ -52,13 +58,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use burst_protocol::message::Ending;
+use tokio::runtime::Handle;
 
-use crate::arguments::{RunArguments, Wanted};
+use crate::cli::{Command, Refusal};
 use crate::commands::Context;
 use crate::directories::Directories;
 use crate::error::{Error, ErrorKind};
-use crate::hetzner::sweep::DownOptions;
 use crate::run::Session;
+use crate::run::request::RunArguments;
 use crate::terminal::Terminal;
 
 /// The name under which this program is an agent.
@@ -75,29 +82,44 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         let texts = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
         return keeper::service::main(&texts.collect::<Vec<_>>());
     }
-    let words = arguments.into_iter().skip(1).collect();
-    let (wanted, verbosity) = arguments::parse(words);
-    let terminal = Arc::new(Terminal::new(verbosity));
-    match perform(&terminal, wanted) {
+    let parsed = cli::parse(arguments.into_iter().skip(1).collect());
+    let terminal = Arc::new(Terminal::new(parsed.verbosity));
+    let json = parsed.command.as_ref().is_ok_and(Command::is_json);
+    let done = match parsed.command {
+        Ok(command) => perform(&terminal, command),
+        Err(Refusal::Text { text, code }) => say(&terminal, &text, code),
+        Err(Refusal::Error(error)) => Err(error),
+    };
+    match done {
         Ok(Ending::Exited(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Ok(Ending::Signaled(signal)) => terminal::signals::die_by(signal),
-        Err(failure) => {
-            terminal.error(&failure);
-            ExitCode::from(failure.exit_code())
+        Err(error) => {
+            if json && !error.is_reported() {
+                // If standard output is closed, the exit code still tells.
+                drop(terminal.result(&commands::json_text(&commands::failure(&error))));
+            }
+            terminal.error(&error);
+            ExitCode::from(error.exit_code())
         }
     }
 }
 
-fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Error> {
-    if let Wanted::Text { text, code } = &wanted {
-        match code {
-            0 => terminal.result(text)?,
-            _ => terminal.complain(text),
-        }
-        return Ok(Ending::Exited((*code).into()));
+/// Prints a text of the command line: on standard output what was asked for.
+fn say(terminal: &Terminal, text: &str, code: u8) -> Result<Ending, Error> {
+    match code {
+        0 => terminal.result(text)?,
+        _ => terminal.complain(text),
     }
+    Ok(Ending::Exited(code.into()))
+}
+
+fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> {
     if environment::is_inside_run() {
-        return run_here(terminal, wanted);
+        return run_here(terminal, command);
+    }
+    if let Command::Local(arguments) = command {
+        terminal.detail("this verb compiles nothing: it runs on this machine");
+        return Err(exec_cargo(arguments));
     }
     let directories = Directories::find()?;
     log::start(&directories)?;
@@ -113,52 +135,49 @@ fn perform(terminal: &Arc<Terminal>, wanted: Wanted) -> Result<Ending, Error> {
             )
             .caused_by(&source)
         })?;
-    let handle = runtime.handle().clone();
-    let done = match wanted {
-        Wanted::Run(run) => {
+    let done = match command {
+        Command::Run(run) => {
             terminal.keep_moving();
-            run_remotely(terminal, handle, directories, &run)
+            run_remotely(terminal, runtime.handle().clone(), directories, &run)
         }
-        Wanted::Status { all, json } => {
-            let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            commands::status(&context, all).map(|()| Ending::Exited(0))
+        command => {
+            let json = command.is_json();
+            let (runtime, directories) = (runtime.handle(), &directories);
+            let context = Context { terminal, runtime, directories, json };
+            perform_own(&context, command).map(|()| Ending::Exited(0))
         }
-        Wanted::Down { with_volumes, all, json } => {
-            let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            commands::down(&context, DownOptions { with_volumes, all }).map(|()| Ending::Exited(0))
-        }
-        Wanted::Init { choice, json } => {
-            let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            commands::init(&context, &choice).map(|()| Ending::Exited(0))
-        }
-        Wanted::Reap { install_timer, json } => {
-            let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            let done = if install_timer {
-                commands::install_timer(&context)
-            } else {
-                commands::reap(&context)
-            };
-            done.map(|()| Ending::Exited(0))
-        }
-        Wanted::Audit { rate, json } => {
-            let context = Context { terminal, runtime: &handle, directories: &directories, json };
-            commands::audit(&context, rate).map(|()| Ending::Exited(0))
-        }
-        Wanted::Config { defaults } => {
-            let context =
-                Context { terminal, runtime: &handle, directories: &directories, json: false };
-            commands::config(&context, defaults).map(|()| Ending::Exited(0))
-        }
-        Wanted::Text { .. } => Ok(Ending::Exited(0)),
     };
-    // A thread that still reads standard input must not keep us.
+    // A thread that still reads standard input must not keep the program.
     runtime.shutdown_background();
     done
 }
 
+/// The commands that do not call cargo.
+fn perform_own(context: &Context<'_>, command: Command) -> Result<(), Error> {
+    match command {
+        Command::Status { all, .. } => commands::status(context, all),
+        Command::Down { options, .. } => commands::down(context, options),
+        Command::Init { choice, .. } => commands::init(context, &choice),
+        Command::Reap { install_timer: true, .. } => commands::install_timer(context),
+        Command::Reap { .. } => commands::reap(context),
+        Command::Audit { rate, .. } => commands::audit(context, rate),
+        Command::Config { defaults, .. } => commands::config(context, defaults),
+        Command::Logs(arguments) => {
+            commands::logs(context.terminal, context.directories, &arguments)
+        }
+        // Answered by the command line itself, or before.
+        Command::Run(_)
+        | Command::Local(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Help(_)
+        | Command::Version => Ok(()),
+    }
+}
+
 fn run_remotely(
     terminal: &Arc<Terminal>,
-    runtime: tokio::runtime::Handle,
+    runtime: Handle,
     directories: Directories,
     run: &RunArguments,
 ) -> Result<Ending, Error> {
@@ -173,23 +192,34 @@ fn run_remotely(
     Session { directory, terminal, runtime, directories, run }.run()
 }
 
-/// Inside of a run there is no further burst: a script that calls us means cargo.
-fn run_here(terminal: &Terminal, wanted: Wanted) -> Result<Ending, Error> {
-    use std::os::unix::process::CommandExt;
-    let Wanted::Run(RunArguments { verb, arguments, .. }) = wanted else {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            "this command is not available inside a run",
-            "run it on the machine that started the run",
-        ));
+/// Inside a run, a script that calls this program means cargo.
+fn run_here(terminal: &Terminal, command: Command) -> Result<Ending, Error> {
+    let arguments = match command {
+        Command::Run(RunArguments { verb, arguments, .. }) => {
+            verb.name().map(OsString::from).into_iter().chain(arguments).collect()
+        }
+        Command::Local(arguments) => arguments,
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "this command is not available inside a run",
+                "run it on the machine that started the run",
+            ));
+        }
     };
-    terminal.detail("inside of a run: plain cargo");
+    terminal.detail("inside a run: calling cargo itself");
+    Err(exec_cargo(arguments))
+}
+
+/// Becomes cargo. Returns only if that fails.
+fn exec_cargo(arguments: Vec<OsString>) -> Error {
+    use std::os::unix::process::CommandExt;
     let program = environment::cargo();
-    let source = std::process::Command::new(&program).args(verb.name()).args(arguments).exec();
-    Err(Error::new(
+    let source = std::process::Command::new(&program).args(arguments).exec();
+    Error::new(
         ErrorKind::Workspace,
         format!("cannot run `{}`", program.display()),
         "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
     )
-    .caused_by(&source))
+    .caused_by(&source)
 }

@@ -2,6 +2,7 @@
 
 use tokio::runtime::Handle;
 
+use super::failure::json_text;
 use crate::agent::remote;
 use crate::directories::Directories;
 use crate::environment;
@@ -69,6 +70,6 @@ impl Context<'_> {
 
     /// Prints the result as JSON on standard output.
     pub(super) fn print_json(&self, value: &serde_json::Value) -> Result<(), Error> {
-        self.print(&format!("{value:#}\n"))
+        self.print(&json_text(value))
     }
 }

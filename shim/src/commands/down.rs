@@ -3,7 +3,7 @@
 use burst_protocol::message::FromShim;
 
 use super::context::Context;
-use super::reap::{reaped_of, unfinished};
+use super::reap::{print_json, reaped_of, unfinished};
 use super::render;
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
@@ -26,8 +26,7 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
     let ended = end_local(context, options.with_volumes)?;
     if context.json {
         let value = serde_json::json!({ "hetzner": reaped, "local_agent_ended": ended });
-        context.print_json(&value)?;
-        return unfinished(reaped);
+        return print_json(context, value, reaped);
     }
     let mut text = reaped.as_ref().map(render::reaped).unwrap_or_default();
     if reaped.is_none() || ended {

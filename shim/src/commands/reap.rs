@@ -1,6 +1,7 @@
 //! `cargo burst reap`: deletes expired servers and volumes once.
 
 use super::context::Context;
+use super::failure::error_value;
 use super::render;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::account::Account;
@@ -18,11 +19,25 @@ pub(crate) fn reap(context: &Context<'_>) -> Result<(), Error> {
     let ask = || Ask::Reap { credentials: credentials.clone() };
     let own = async |account: &Account| account.sweep().await;
     let reaped = context.with_account(&credentials, ask, reaped_of, own)?;
-    match context.json {
-        true => context.print_json(&serde_json::json!(reaped))?,
-        false => context.print(&render::reaped(&reaped))?,
+    if context.json {
+        return print_json(context, serde_json::json!(reaped), Some(reaped));
     }
+    context.print(&render::reaped(&reaped))?;
     unfinished(Some(reaped))
+}
+
+/// Prints a result as one document, with the key `error` if something could not be deleted.
+pub(super) fn print_json(
+    context: &Context<'_>,
+    mut value: serde_json::Value,
+    reaped: Option<ReapReport>,
+) -> Result<(), Error> {
+    let unfinished = unfinished(reaped);
+    if let Err(error) = &unfinished {
+        value["error"] = error_value(error);
+    }
+    context.print_json(&value)?;
+    unfinished.map_err(Error::reported)
 }
 
 pub(super) fn reaped_of(event: Event) -> Option<ReapReport> {

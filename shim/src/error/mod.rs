@@ -24,6 +24,9 @@ pub(crate) struct Error {
     hint: String,
     /// The exit code of a cargo call that has reported the error itself.
     code: Option<u8>,
+    /// Whether it is part of a JSON document that was printed.
+    #[serde(skip)]
+    is_reported: bool,
 }
 
 impl Error {
@@ -35,7 +38,7 @@ impl Error {
         hint: impl Into<String>,
     ) -> Self {
         let (message, hint) = (message.into(), hint.into());
-        Self { kind, message, causes: Vec::new(), hint, code: None }
+        Self { kind, message, causes: Vec::new(), hint, code: None, is_reported: false }
     }
 
     /// An error that cargo reports in its own words, which are `message`, with its own
@@ -77,6 +80,18 @@ impl Error {
     pub(crate) fn one_line(&self) -> String {
         let causes = self.causes.iter().map(String::as_str);
         std::iter::once(self.message.as_str()).chain(causes).collect::<Vec<_>>().join(": ")
+    }
+
+    /// Marks the error as part of a JSON document that was printed.
+    #[must_use]
+    pub(crate) const fn reported(mut self) -> Self {
+        self.is_reported = true;
+        self
+    }
+
+    /// Whether it is part of a JSON document that was printed.
+    pub(crate) const fn is_reported(&self) -> bool {
+        self.is_reported
     }
 
     /// What failed.

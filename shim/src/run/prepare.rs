@@ -5,13 +5,13 @@ use std::path::Path;
 use burst_protocol::ByteBuf;
 
 use super::forwarding;
+use super::plan::{self, Plan};
+use super::request::RunArguments;
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::provider::Provider;
-use crate::arguments::RunArguments;
 use crate::directories::Directories;
 use crate::environment;
 use crate::error::Error;
-use crate::plan::{self, Plan};
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 use crate::workspace::Workspace;
@@ -39,8 +39,12 @@ impl Prepared {
         if settings.hetzner_token.is_some() {
             workspace.add_configuration_of_home();
         }
-        let environment = forwarding::forwarded(terminal, &settings.forward_env, &run.flags.env);
         let plan = plan::plan(run, workspace.has_library(&run.arguments));
+        let bytes = |text: &str| ByteBuf::from(text.as_bytes());
+        let mut environment: Vec<_> =
+            plan.environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
+        // What the user names comes last and wins.
+        environment.extend(forwarding::forwarded(terminal, &settings.forward_env, &run.flags.env));
         let keep_alive = match run.flags.no_reap {
             true => KeepAlive::UntilDown,
             false => KeepAlive::Seconds(run.flags.keep_alive.unwrap_or(settings.keep_alive_secs)),

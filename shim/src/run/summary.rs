@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::exchange::Timing;
+use super::request::RunArguments;
 use crate::agent::reached::ReachedAgent;
 use crate::agent::remote;
-use crate::arguments::RunArguments;
 use crate::directories::Directories;
 use crate::hetzner::audit::{self, AuditLog, Entry};
 use crate::hetzner::report::server_cost;

@@ -16,9 +16,9 @@ use std::process::Command;
 
 use serde::Deserialize;
 
+use crate::cargo_options::{value_of, values_of};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
-use crate::plan::{value_of, values_of};
 
 /// The workspace of one command.
 #[derive(Debug)]

@@ -1,30 +1,36 @@
-//! From a verb and its arguments to the cargo calls that fulfil it, and what of
-//! their results comes back. Pure: nothing here looks at files.
+//! The plan of a run: which cargo calls a verb becomes, and which results come back. Pure.
+//!
+//! Options of ours stand behind the user's, or in the environment, so that cargo's messages
+//! about a wrong command line show only what the user typed.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use burst_protocol::ByteBuf;
 use burst_protocol::message::{Call, Invocation, JsonMessages, Returns};
 
-use crate::arguments::{CargoCommand, RunArguments};
+use super::request::{CargoVerb, RunArguments};
 
-/// What cargo is to do.
+/// The variable by which nextest accepts a package without tests, as cargo test does.
+const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
+
+/// The plan of a run.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The calls.
-    pub invocations: Vec<Invocation>,
-    /// What comes back.
-    pub returns: Returns,
-    /// Whether cargo or what it starts may read standard input.
-    pub sends_input: bool,
-    /// Whether the documentation is to be opened here afterwards.
-    pub opens_docs: bool,
+pub(crate) struct Plan {
+    /// The cargo calls, in order.
+    pub(crate) invocations: Vec<Invocation>,
+    /// The results to fetch.
+    pub(crate) returns: Returns,
+    /// Whether cargo or a program that it starts may read standard input.
+    pub(crate) sends_input: bool,
+    /// Whether the documentation is opened here afterwards.
+    pub(crate) opens_docs: bool,
+    /// Environment variables that the calls need, names and values.
+    pub(crate) environment: Vec<(&'static str, &'static str)>,
 }
 
-/// Makes the plan. `has_library` tells whether a selected package has a library
-/// whose documentation has tests.
-pub fn plan(run: &RunArguments, has_library: bool) -> Plan {
+/// Plans a run. `has_library`: whether a selected package has a library whose documentation
+/// can have tests.
+pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
     let arguments: Vec<Vec<u8>> =
         run.arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
     let fetches = !run.flags.no_fetch;
@@ -34,13 +40,13 @@ pub fn plan(run: &RunArguments, has_library: bool) -> Plan {
     };
     let mut opens_docs = false;
     let invocations = match run.verb {
-        CargoCommand::Build | CargoCommand::Rustc if fetches => {
+        CargoVerb::Build | CargoVerb::Rustc if fetches => {
             returns.artifacts = true;
             with_artifacts(run.verb, &arguments)
         }
-        CargoCommand::Sync => Vec::new(),
-        CargoCommand::Test => test_invocations(run, &arguments, has_library),
-        CargoCommand::Doc => {
+        CargoVerb::Sync => Vec::new(),
+        CargoVerb::Test => test_invocations(run, &arguments, has_library),
+        CargoVerb::Doc => {
             returns.docs = fetches;
             let kept: Vec<Vec<u8>> =
                 arguments.iter().filter(|word| *word != b"--open").cloned().collect();
@@ -48,19 +54,19 @@ pub fn plan(run: &RunArguments, has_library: bool) -> Plan {
             vec![single(run.verb, &kept)]
         }
         verb => {
-            returns.criterion = fetches && verb == CargoCommand::Bench;
+            returns.criterion = fetches && verb == CargoVerb::Bench;
             vec![single(verb, &arguments)]
         }
     };
     let sends_input = matches!(
         run.verb,
-        CargoCommand::Run
-            | CargoCommand::Test
-            | CargoCommand::Bench
-            | CargoCommand::Nextest
-            | CargoCommand::Other
+        CargoVerb::Run | CargoVerb::Test | CargoVerb::Bench | CargoVerb::Nextest | CargoVerb::Other
     );
-    Plan { invocations, returns, sends_input, opens_docs }
+    let environment = match run.verb {
+        CargoVerb::Test => vec![NO_TESTS],
+        _ => Vec::new(),
+    };
+    Plan { invocations, returns, sends_input, opens_docs, environment }
 }
 
 /// The words before the first `--`, which are cargo's.
@@ -68,13 +74,13 @@ fn cargos(arguments: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
     arguments.iter().map(Vec::as_slice).take_while(|word| *word != b"--")
 }
 
-fn call(verb: CargoCommand, arguments: &[Vec<u8>], json: JsonMessages) -> Call {
+fn call(verb: CargoVerb, arguments: &[Vec<u8>], json: JsonMessages) -> Call {
     let verb = verb.name().map(|name| name.as_bytes().to_vec());
     let words = verb.into_iter().chain(arguments.iter().cloned());
     Call { needs: None, arguments: words.map(ByteBuf::from).collect(), json }
 }
 
-fn single(verb: CargoCommand, arguments: &[Vec<u8>]) -> Invocation {
+fn single(verb: CargoVerb, arguments: &[Vec<u8>]) -> Invocation {
     invocation(call(verb, arguments, JsonMessages::Absent))
 }
 
@@ -86,25 +92,31 @@ fn invocation(call: Call) -> Invocation {
 /// any, we do, with diagnostics still rendered by cargo itself; if the user has,
 /// we read along; if the user wants another format, a second call, which finds
 /// everything built, names them.
-fn with_artifacts(verb: CargoCommand, arguments: &[Vec<u8>]) -> Vec<Invocation> {
+fn with_artifacts(verb: CargoVerb, arguments: &[Vec<u8>]) -> Vec<Invocation> {
     let format = option(arguments, b"--message-format");
     match format {
         None => {
-            let ask = b"--message-format=json-render-diagnostics".to_vec();
-            let with: Vec<Vec<u8>> =
-                std::iter::once(ask).chain(arguments.iter().cloned()).collect();
+            let ask = [b"--message-format=json-render-diagnostics".as_slice()];
+            let with = with_options(arguments, &ask);
             vec![invocation(call(verb, &with, JsonMessages::Hidden))]
         }
         Some(format) if format.starts_with(b"json") => {
             vec![invocation(call(verb, arguments, JsonMessages::Shown))]
         }
         Some(_) => {
-            let ask = vec![b"--message-format=json".to_vec(), b"-q".to_vec()];
-            let rest = without_option(arguments, b"--message-format");
-            let again: Vec<Vec<u8>> = ask.into_iter().chain(rest).collect();
+            let ask = [b"--message-format=json".as_slice(), b"-q"];
+            let again = with_options(&without_option(arguments, b"--message-format"), &ask);
             vec![single(verb, arguments), invocation(call(verb, &again, JsonMessages::Hidden))]
         }
     }
+}
+
+/// The arguments with options of ours behind the user's.
+fn with_options(arguments: &[Vec<u8>], options: &[&[u8]]) -> Vec<Vec<u8>> {
+    let end = arguments.iter().position(|word| word == b"--").unwrap_or(arguments.len());
+    let (before, rest) = arguments.split_at(end);
+    let options = options.iter().map(|option| option.to_vec());
+    before.iter().cloned().chain(options).chain(rest.iter().cloned()).collect()
 }
 
 fn option(arguments: &[Vec<u8>], name: &[u8]) -> Option<Vec<u8>> {
@@ -138,7 +150,7 @@ fn test_invocations(
     arguments: &[Vec<u8>],
     has_library: bool,
 ) -> Vec<Invocation> {
-    let plain = call(CargoCommand::Test, arguments, JsonMessages::Absent);
+    let plain = call(CargoVerb::Test, arguments, JsonMessages::Absent);
     let wants_docs_alone = cargos(arguments).any(|word| word == b"--doc");
     if run.flags.cargo_test || wants_docs_alone {
         let mut plain = plain;
@@ -148,13 +160,9 @@ fn test_invocations(
         }
         return vec![invocation(plain)];
     }
-    let mut nextest = call(CargoCommand::Nextest, arguments, JsonMessages::Absent);
+    let mut nextest = call(CargoVerb::Nextest, arguments, JsonMessages::Absent);
     nextest.needs = Some("nextest".into());
     nextest.arguments.insert(1, ByteBuf::from(b"run"));
-    if option(arguments, b"--no-tests").is_none() {
-        // A package without tests passes, as with cargo test.
-        nextest.arguments.insert(2, ByteBuf::from(b"--no-tests=pass"));
-    }
     let docs = has_library && !run.flags.no_doctests && !names_targets(arguments);
     let mut fallback = plain;
     if run.flags.no_doctests && !names_targets(arguments) {
@@ -163,7 +171,7 @@ fn test_invocations(
     let mut invocations =
         vec![Invocation { alternatives: vec![nextest, fallback], optional: false }];
     if docs {
-        let mut doc = call(CargoCommand::Test, &doc_arguments(arguments), JsonMessages::Absent);
+        let mut doc = call(CargoVerb::Test, &doc_arguments(arguments), JsonMessages::Absent);
         doc.arguments.insert(1, ByteBuf::from(b"--doc"));
         // Without nextest the first call was cargo test, documentation included:
         // an invocation that no alternative fits is left out if it may be.
@@ -269,40 +277,31 @@ const NEXTEST_VALUED: [&[u8]; 14] = [
     b"--build-jobs",
 ];
 
-/// The value of `--NAME VALUE` or `--NAME=VALUE` among cargo's arguments.
-pub fn value_of(arguments: &[OsString], name: &str) -> Option<OsString> {
-    let words: Vec<Vec<u8>> = arguments.iter().map(|word| word.as_bytes().to_vec()).collect();
-    option(&words, name.as_bytes()).map(OsString::from_vec)
-}
-
-/// All values of a repeatable option, long or short.
-pub fn values_of(arguments: &[OsString], long: &str, short: &str) -> Vec<OsString> {
-    let mut values = Vec::new();
-    let mut words = arguments.iter().take_while(|word| *word != "--");
-    while let Some(word) = words.next() {
-        let text = word.as_bytes();
-        if word == long || word == short {
-            values.extend(words.next().cloned());
-        } else if let Some(rest) = text.strip_prefix(long.as_bytes()) {
-            values.extend(rest.strip_prefix(b"=").map(|value| OsStr::from_bytes(value).to_owned()));
-        } else if let Some(rest) = text.strip_prefix(short.as_bytes())
-            && !text.starts_with(b"--")
-        {
-            let value = rest.strip_prefix(b"=").unwrap_or(rest);
-            values.push(OsStr::from_bytes(value).to_owned());
-        }
-    }
-    values
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::{Wanted, parse};
+    use crate::run::request::Flags;
+    use std::ffi::OsString;
 
     fn calls(line: &str, has_library: bool) -> Vec<Vec<String>> {
-        let (wanted, _) = parse(line.split_whitespace().map(OsString::from).collect());
-        let Wanted::Run(run) = wanted else { panic!("{line}") };
+        let mut words = line.split_whitespace();
+        let verb = match words.next() {
+            Some("build") => CargoVerb::Build,
+            Some("check") => CargoVerb::Check,
+            Some("test") => CargoVerb::Test,
+            other => panic!("{other:?}"),
+        };
+        let mut flags = Flags::default();
+        let mut arguments = Vec::new();
+        for word in words {
+            match word {
+                "--no-fetch" => flags.no_fetch = true,
+                "--no-doctests" => flags.no_doctests = true,
+                "--cargo-test" => flags.cargo_test = true,
+                other => arguments.push(OsString::from(other)),
+            }
+        }
+        let run = RunArguments { verb, arguments, flags };
         let text = |call: &Call| {
             let words: Vec<_> =
                 call.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
@@ -317,16 +316,19 @@ mod tests {
 
     #[test]
     fn builds_name_their_artifacts() {
-        let hidden = "build --message-format=json-render-diagnostics --release";
+        let hidden = "build --release --message-format=json-render-diagnostics";
         assert_eq!(calls("build --release", true), [[hidden]]);
+        assert_eq!(
+            calls("build -- x", true),
+            [["build --message-format=json-render-diagnostics -- x"]]
+        );
         assert_eq!(calls("build --message-format json", true), [["build --message-format json"]]);
         assert_eq!(
             calls("build --message-format=short -p a", true),
-            [["build --message-format=short -p a"], ["build --message-format=json -q -p a"]]
+            [["build --message-format=short -p a"], ["build -p a --message-format=json -q"]]
         );
         assert_eq!(calls("build --no-fetch", true), [["build"]]);
         assert_eq!(calls("check -p a", true), [["check -p a"]]);
-        assert_eq!(calls("-- expand --lib", true), [["expand --lib"]]);
     }
 
     #[test]
@@ -335,7 +337,7 @@ mod tests {
             calls("test --release -p a -E expr() --cargo-profile x foo", true),
             [
                 vec![
-                    "nextest run --no-tests=pass --release -p a -E expr() --cargo-profile x foo",
+                    "nextest run --release -p a -E expr() --cargo-profile x foo",
                     "test --release -p a -E expr() --cargo-profile x foo"
                 ],
                 vec!["test --doc --release -p a --profile x"]
@@ -348,17 +350,5 @@ mod tests {
         assert_eq!(calls("test --cargo-test", true), [["test"]]);
         assert_eq!(calls("test --doc", true), [["test --doc"]]);
         assert_eq!(calls("test x -- --test", true).len(), 2);
-    }
-
-    #[test]
-    fn options_are_found_in_every_spelling() {
-        let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
-        assert_eq!(value_of(&words("--target-dir x"), "--target-dir").unwrap(), "x");
-        assert_eq!(value_of(&words("--target-dir=x"), "--target-dir").unwrap(), "x");
-        assert_eq!(value_of(&words("-- --target-dir=x"), "--target-dir"), None);
-        assert_eq!(
-            values_of(&words("-p a -pb --package=c --package d"), "--package", "-p"),
-            ["a", "b", "c", "d"]
-        );
     }
 }

@@ -1,0 +1,111 @@
+//! The options of cargo and nextest, as far as command lines have to be understood: which
+//! of them take a value, and what the value is.
+//!
+//! Options end at the first `--`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// The options of cargo's building commands that take a value in the next argument. From
+/// `cargo help build`, `run`, `test`, `bench`, `doc`, `rustc`, `clippy`.
+const VALUED: [&str; 24] = [
+    "-p",
+    "--package",
+    "--exclude",
+    "--bin",
+    "--example",
+    "--test",
+    "--bench",
+    "-F",
+    "--features",
+    "-j",
+    "--jobs",
+    "--profile",
+    "--target",
+    "--target-dir",
+    "--artifact-dir",
+    "--manifest-path",
+    "--lockfile-path",
+    "--message-format",
+    "--color",
+    "--config",
+    "--print",
+    "--crate-type",
+    "-Z",
+    "-C",
+];
+
+/// The options of `cargo nextest run` that take a value in the next argument, beside
+/// cargo's.
+const NEXTEST_VALUED: [&str; 14] = [
+    "-E",
+    "--filterset",
+    "--filter-expr",
+    "-P",
+    "--cargo-profile",
+    "--test-threads",
+    "--retries",
+    "--partition",
+    "--failure-output",
+    "--success-output",
+    "--status-level",
+    "--final-status-level",
+    "--build-jobs",
+    "--no-tests",
+];
+
+/// Whether an argument is an option whose value is the next argument.
+pub(crate) fn takes_next(argument: &OsStr) -> bool {
+    VALUED.iter().chain(&NEXTEST_VALUED).any(|option| argument == *option)
+}
+
+/// The value of the option `--NAME VALUE` or `--NAME=VALUE`; the first one if there are
+/// several.
+pub(crate) fn value_of(arguments: &[OsString], name: &str) -> Option<OsString> {
+    values_of(arguments, name, name).into_iter().next()
+}
+
+/// All values of a repeatable option, under its long or its short name.
+pub(crate) fn values_of(arguments: &[OsString], long: &str, short: &str) -> Vec<OsString> {
+    let mut values = Vec::new();
+    let mut words = arguments.iter().take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        let text = word.as_bytes();
+        if word == long || word == short {
+            values.extend(words.next().cloned());
+        } else if let Some(rest) = text.strip_prefix(long.as_bytes()) {
+            values.extend(rest.strip_prefix(b"=").map(|value| OsStr::from_bytes(value).to_owned()));
+        } else if let Some(rest) = text.strip_prefix(short.as_bytes())
+            && !text.starts_with(b"--")
+        {
+            let value = rest.strip_prefix(b"=").unwrap_or(rest);
+            values.push(OsStr::from_bytes(value).to_owned());
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn options_are_found_in_every_spelling() {
+        assert_eq!(value_of(&words("--target-dir x"), "--target-dir").unwrap(), "x");
+        assert_eq!(value_of(&words("--target-dir=x"), "--target-dir").unwrap(), "x");
+        assert_eq!(value_of(&words("-- --target-dir=x"), "--target-dir"), None);
+        assert_eq!(
+            values_of(&words("-p a -pb --package=c --package d"), "--package", "-p"),
+            ["a", "b", "c", "d"]
+        );
+    }
+
+    #[test]
+    fn options_that_take_a_value_are_known() {
+        assert!(takes_next(OsStr::new("--bin")) && !takes_next(OsStr::new("--release")));
+    }
+}

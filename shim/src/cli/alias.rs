@@ -1,0 +1,221 @@
+//! cargo's aliases: the built-in ones, and those of the user's configuration.
+//!
+//! As in cargo, an alias of the user's cannot replace a built-in command; it wins over a
+//! built-in alias and over an external subcommand. Of several definitions the first counts:
+//! the variable `CARGO_ALIAS_NAME`, then `.cargo/config.toml` from the working directory
+//! upwards, then the one in cargo's home. A file's `include`s are read after it. Files that
+//! cannot be read are left to cargo, which reports them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::environment;
+use crate::error::Error;
+
+/// The commands built into cargo, which no alias replaces. From `cargo --list` of Rust 1.95.
+const BUILT_IN: [&str; 38] = [
+    "add",
+    "bench",
+    "build",
+    "check",
+    "clean",
+    "config",
+    "doc",
+    "fetch",
+    "fix",
+    "generate-lockfile",
+    "git-checkout",
+    "help",
+    "info",
+    "init",
+    "install",
+    "locate-project",
+    "login",
+    "logout",
+    "metadata",
+    "new",
+    "owner",
+    "package",
+    "pkgid",
+    "publish",
+    "read-manifest",
+    "remove",
+    "report",
+    "run",
+    "rustc",
+    "rustdoc",
+    "search",
+    "test",
+    "tree",
+    "uninstall",
+    "update",
+    "vendor",
+    "version",
+    "yank",
+];
+
+/// The aliases built into cargo.
+const BUILT_IN_ALIASES: [(&str, &str); 6] =
+    [("b", "build"), ("c", "check"), ("d", "doc"), ("t", "test"), ("r", "run"), ("rm", "remove")];
+
+/// The exit code of cargo's own errors.
+const CARGO_ERROR: u8 = 101;
+
+/// Where aliases are looked for.
+#[derive(Debug)]
+pub(super) struct Aliases {
+    directory: Option<PathBuf>,
+    cargo_home: Option<PathBuf>,
+}
+
+impl Aliases {
+    /// The aliases that hold in a working directory.
+    pub(super) const fn new(directory: Option<PathBuf>, cargo_home: Option<PathBuf>) -> Self {
+        Self { directory, cargo_home }
+    }
+
+    /// Replaces an alias at the beginning of `words` by its definition, as often as the
+    /// result begins with one. An alias that leads to itself is cargo's error.
+    pub(super) fn expand(&self, mut words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+        let mut seen: Vec<String> = Vec::new();
+        loop {
+            let Some(name) = words.first().and_then(|word| word.to_str()).map(str::to_owned) else {
+                return Ok(words);
+            };
+            let Some(definition) = self.definition(&name) else { return Ok(words) };
+            if seen.contains(&name) {
+                seen.push(name);
+                let chain = seen.join(" -> ");
+                let words = format!(
+                    "error: alias {} has unresolvable recursive definition: {chain}",
+                    seen[0]
+                );
+                return Err(Error::cargo(words, CARGO_ERROR));
+            }
+            seen.push(name);
+            words.splice(0..1, definition.into_iter().map(OsString::from));
+        }
+    }
+
+    /// The words that a name stands for; `None` if it is no alias.
+    fn definition(&self, name: &str) -> Option<Vec<String>> {
+        if BUILT_IN.contains(&name) {
+            return None;
+        }
+        let built_in = BUILT_IN_ALIASES.iter().find(|(alias, _)| *alias == name);
+        self.of_user(name).or_else(|| built_in.map(|(_, command)| vec![(*command).to_owned()]))
+    }
+
+    fn of_user(&self, name: &str) -> Option<Vec<String>> {
+        let variable = format!("CARGO_ALIAS_{}", name.to_uppercase().replace('-', "_"));
+        if let Some(text) = environment::text(&variable) {
+            return Some(split_words(&text));
+        }
+        let above = self.directory.iter().flat_map(|directory| directory.ancestors());
+        let levels = above.map(|directory| directory.join(".cargo"));
+        let mut read = BTreeSet::new();
+        levels.chain(self.cargo_home.clone()).find_map(|level| of_level(&level, name, &mut read))
+    }
+}
+
+/// The definition in one directory of configuration: `config` comes before `config.toml`.
+fn of_level(level: &Path, name: &str, read: &mut BTreeSet<PathBuf>) -> Option<Vec<String>> {
+    ["config", "config.toml"]
+        .iter()
+        .map(|file| level.join(file))
+        .find(|file| file.is_file())
+        .and_then(|file| of_file(&file, name, read))
+}
+
+fn of_file(file: &Path, name: &str, read: &mut BTreeSet<PathBuf>) -> Option<Vec<String>> {
+    if !read.insert(file.to_owned()) {
+        return None;
+    }
+    let table: toml::Table = std::fs::read_to_string(file).ok()?.parse().ok()?;
+    let own = table.get("alias").and_then(|aliases| aliases.get(name)).and_then(definition_of);
+    own.or_else(|| {
+        let directory = file.parent()?;
+        let includes = match table.get("include")? {
+            toml::Value::Array(all) => all.clone(),
+            one => vec![one.clone()],
+        };
+        // The last include has the highest priority.
+        includes.iter().rev().find_map(|include| {
+            let path = include.as_str().or_else(|| include.get("path")?.as_str())?;
+            of_file(&directory.join(path), name, read)
+        })
+    })
+}
+
+fn definition_of(value: &toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::String(text) => Some(split_words(text)),
+        toml::Value::Array(words) => {
+            words.iter().map(|word| word.as_str().map(str::to_owned)).collect()
+        }
+        _ => None,
+    }
+}
+
+/// cargo splits a definition at white space and knows no quotes.
+fn split_words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(configs: &[(&str, &str)], line: &str) -> Result<String, Error> {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in configs {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let home = root.path().join("home");
+        let aliases = Aliases::new(Some(root.path().join("a/b")), Some(home));
+        let words = line.split_whitespace().map(OsString::from).collect();
+        let words = aliases.expand(words)?;
+        Ok(words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn aliases_are_found_at_every_level_and_expanded_recursively() {
+        let configs = [
+            ("a/b/.cargo/config.toml", "[alias]\nnear = 'two --x'\nb = 'check'\n"),
+            ("a/.cargo/config", "[alias]\ntwo = ['test', 'a b']\nnear = 'far'\n"),
+            ("home/config.toml", "include = 'more.toml'\n[alias]\nhomely = 'build'\n"),
+            ("home/more.toml", "[alias]\nmore = 'run --release'\nhomely = 'doc'\n"),
+        ];
+        for (line, expected) in [
+            ("near -q", "test a b --x -q"),
+            ("b --release", "check --release"),
+            ("t x", "test x"),
+            ("homely", "build"),
+            ("more", "run --release"),
+            ("unknown x", "unknown x"),
+        ] {
+            assert_eq!(expanded(&configs, line).unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn built_in_commands_are_not_replaced() {
+        let config = [("a/.cargo/config.toml", "[alias]\nbuild = 'check'\nfmt = 'version'\n")];
+        assert_eq!(expanded(&config, "build").unwrap(), "build");
+        assert_eq!(expanded(&config, "fmt").unwrap(), "version");
+    }
+
+    #[test]
+    fn a_circle_is_cargos_error() {
+        let config = [("a/.cargo/config.toml", "[alias]\nx = 'y'\ny = 'x'\n")];
+        let error = expanded(&config, "x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "error: alias x has unresolvable recursive definition: x -> y -> x"
+        );
+        assert_eq!(error.exit_code(), 101);
+    }
+}

@@ -1,0 +1,227 @@
+//! The one definition of our flags of cargo verbs. Parsing, help, completions and man pages
+//! come from the table [`FLAGS`].
+//!
+//! A flag stands before the verb or among cargo's options, never behind `--`. If a flag
+//! with a value is repeated, the last one wins; `--env` adds up.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::error::{Error, ErrorKind};
+use crate::run::request::{CargoVerb, Flags};
+
+/// The heading of our flags in help texts.
+const HEADING: &str = "Options of cargo-burst";
+
+/// One flag.
+pub(super) struct Flag {
+    /// Its name with the dashes.
+    pub(super) name: &'static str,
+    /// The name of its value; `None` if it takes none.
+    pub(super) value: Option<&'static str>,
+    /// Its help, with the default where it has one.
+    pub(super) help: &'static str,
+    /// The verb that it belongs to; `None` if it belongs to all cargo verbs.
+    pub(super) verb: Option<CargoVerb>,
+    /// Enters it into the flags. The value is empty if it takes none. The error completes
+    /// "invalid value `…` for `--flag`: ".
+    set: fn(&mut Flags, &str) -> Result<(), &'static str>,
+}
+
+/// All flags, in the order of help texts.
+pub(super) const FLAGS: [Flag; 8] = [
+    Flag {
+        name: "--no-fetch",
+        value: None,
+        help: "Leave build artifacts on the agent",
+        verb: None,
+        set: |flags, _| {
+            flags.no_fetch = true;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--env",
+        value: Some("NAME[=VALUE]"),
+        help: "Pass an environment variable to cargo, with its value here or the given one; \
+               repeatable",
+        verb: None,
+        set: |flags, value| {
+            if value.is_empty() || value.starts_with('=') {
+                return Err("expected NAME or NAME=VALUE");
+            }
+            flags.env.push(value.to_owned());
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--keep-alive",
+        value: Some("SECONDS"),
+        help: "Keep the idle server, or the agent on this machine, for so long [default: \
+               `keep_alive_secs`, 300]",
+        verb: None,
+        set: |flags, value| {
+            let secs = value.parse().map_err(|_| "expected a number of seconds such as 1800")?;
+            flags.keep_alive = Some(secs);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--no-reap",
+        value: None,
+        help: "Keep server and volume until `cargo burst down`, or until a command without this \
+               flag",
+        verb: None,
+        set: |flags, _| {
+            flags.no_reap = true;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--max-cost",
+        value: Some("EUR"),
+        help: "Create no server whose first hour costs more [default: no limit]",
+        verb: None,
+        set: |flags, value| {
+            flags.max_cost = Some(amount(value)?);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--yes",
+        value: None,
+        help: "Answer yes to the question about large files",
+        verb: None,
+        set: |flags, _| {
+            flags.yes = true;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--no-doctests",
+        value: None,
+        help: "Skip the documentation tests",
+        verb: Some(CargoVerb::Test),
+        set: |flags, _| {
+            flags.no_doctests = true;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--cargo-test",
+        value: None,
+        help: "Run `cargo test` even where nextest is installed",
+        verb: Some(CargoVerb::Test),
+        set: |flags, _| {
+            flags.cargo_test = true;
+            Ok(())
+        },
+    },
+];
+
+/// An amount in EUR: finite and not negative.
+pub(super) fn amount(text: &str) -> Result<f64, &'static str> {
+    const EXPECTED: &str = "expected an amount in euros such as 0.50";
+    let amount: f64 = text.parse().map_err(|_| EXPECTED)?;
+    // Adding zero makes a negative zero positive.
+    if amount.is_finite() && amount >= 0.0 { Ok(amount + 0.0) } else { Err(EXPECTED) }
+}
+
+/// Adds the flags of a verb to its `clap` command, for help, completions and man pages.
+pub(super) fn add_to(command: Command, verb: CargoVerb) -> Command {
+    let mine = FLAGS.iter().filter(|flag| flag.verb.is_none_or(|own| own == verb));
+    command.args(mine.map(|flag| {
+        let long = flag.name.trim_start_matches('-');
+        let arg = Arg::new(long).long(long).help(flag.help).help_heading(HEADING);
+        match flag.value {
+            Some(value) => arg.value_name(value).action(ArgAction::Append),
+            None => arg.action(ArgAction::SetTrue),
+        }
+    }))
+}
+
+/// Takes a flag of ours from the beginning of `words`. Returns how many words it is: none
+/// if it is no flag of ours. `verb` is `None` before the verb is known: then each flag is
+/// accepted.
+pub(super) fn take(
+    flags: &mut Flags,
+    words: &[OsString],
+    verb: Option<CargoVerb>,
+) -> Result<usize, Error> {
+    let Some(word) = words.first().and_then(|word| word.to_str()) else { return Ok(0) };
+    let (name, attached) = match word.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (word, None),
+    };
+    let is_meant = |flag: &&Flag| {
+        flag.name == name && (verb.is_none() || flag.verb.is_none() || flag.verb == verb)
+    };
+    let Some(flag) = FLAGS.iter().find(is_meant) else { return Ok(0) };
+    let (value, taken) = match (flag.value, attached) {
+        (None, None) => ("", 1),
+        (None, Some(value)) => return Err(invalid(name, value, "it takes no value")),
+        (Some(_), Some(value)) => (value, 1),
+        (Some(kind), None) => match words.get(1).map(|next| OsStr::to_str(next)) {
+            Some(Some(value)) => (value, 2),
+            Some(None) => return Err(invalid(name, "…", "it is not UTF-8")),
+            None => return Err(missing(name, kind)),
+        },
+    };
+    (flag.set)(flags, value).map_err(|expected| invalid(name, value, expected))?;
+    Ok(taken)
+}
+
+fn invalid(name: &str, value: &str, expected: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("invalid value `{value}` for `{name}`: {expected}"),
+        "`cargo burst help build` shows the options with their values",
+    )
+}
+
+fn missing(name: &str, kind: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("a value is required for `{name} <{kind}>`"),
+        "`cargo burst help build` shows the options with their values",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::take as take_flag;
+    use super::*;
+
+    #[test]
+    fn amounts_are_finite_and_not_negative() {
+        assert_eq!(amount("0.50"), Ok(0.5));
+        assert!(amount("-0").unwrap().is_sign_positive());
+        for wrong in ["nan", "inf", "-1", "", "1,50"] {
+            assert_eq!(amount(wrong), Err("expected an amount in euros such as 0.50"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn flags_take_their_words() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let mut flags = Flags::default();
+        let mut take = |line, verb| take_flag(&mut flags, &words(line), verb);
+        assert_eq!(take("--no-fetch x", None), Ok(1));
+        assert_eq!(take("--env A=1 x", None), Ok(2));
+        assert_eq!(take("--env=B", None), Ok(1));
+        assert_eq!(take("--release", None), Ok(0));
+        assert_eq!(take("--no-doctests", Some(CargoVerb::Build)), Ok(0));
+        assert_eq!(take("--no-doctests", Some(CargoVerb::Test)), Ok(1));
+        let error = take("--max-cost nan", None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid value `nan` for `--max-cost`: expected an amount in euros such as 0.50"
+        );
+        assert_eq!(
+            take("--keep-alive", None).unwrap_err().to_string(),
+            "a value is required for `--keep-alive <SECONDS>`"
+        );
+        assert_eq!(flags.env, ["A=1", "B"]);
+    }
+}

@@ -1,0 +1,266 @@
+//! The command line: from its words to a [`Command`].
+//!
+//! `cargo-burst burst VERB`, which is how cargo calls it, and `cargo-burst VERB` are the
+//! same. Each verb is defined once ([`verb`]), each flag once ([`flag`]).
+//!
+//! The first word that is no option of ours is the verb. A verb of our own wins; `--` in
+//! front of the verb skips those. Otherwise cargo's rules decide: built-in commands, then
+//! the user's aliases, then built-in aliases ([`alias`]). What is left runs on the agent, or
+//! here if it compiles nothing ([`route`]).
+//!
+//! This room prints nothing and reads only cargo's configuration.
+
+mod alias;
+mod command;
+mod flag;
+mod help;
+mod route;
+mod split;
+mod verb;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use self::alias::Aliases;
+pub(crate) use self::command::Command;
+use self::split::Split;
+use self::verb::{VERBS, Verb, VerbKind};
+use crate::environment;
+use crate::error::{Error, ErrorKind};
+use crate::run::request::{CargoVerb, Flags, RunArguments};
+use crate::terminal::Verbosity;
+
+/// A command line, understood.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// How much is printed.
+    pub(crate) verbosity: Verbosity,
+    /// The command.
+    pub(crate) command: Result<Command, Refusal>,
+}
+
+/// Why a command line is not carried out.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// An error of ours.
+    Error(Error),
+    /// A text that `clap` has rendered, with its exit code: 0 for help and version.
+    Text {
+        /// The text.
+        text: String,
+        /// The exit code.
+        code: u8,
+    },
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// What stands before the verb.
+#[derive(Debug, Default)]
+struct Leading {
+    flags: Flags,
+    /// Options of cargo, such as `--config`, which cargo accepts there.
+    cargos: Vec<OsString>,
+    /// Whether `--` skips our own verbs.
+    skips_own: bool,
+}
+
+/// Understands a command line. `words` are those behind the program's name.
+pub(crate) fn parse(mut words: Vec<OsString>) -> Parsed {
+    if words.first().is_some_and(|first| first == "burst") {
+        words.remove(0);
+    }
+    let mut verbosity = Verbosity::Normal;
+    let command = parse_leading(&words, &mut verbosity).and_then(|(leading, rest)| {
+        let command = parse_verb(leading, rest)?;
+        if let Command::Run(run) = &command
+            && verbosity == Verbosity::Normal
+            && is_quiet(run)
+        {
+            verbosity = Verbosity::Quiet;
+        }
+        Ok(command)
+    });
+    Parsed { verbosity, command }
+}
+
+/// `-q` among cargo's options quietens us, too.
+fn is_quiet(run: &RunArguments) -> bool {
+    let end = run.arguments.iter().position(|word| {
+        word == "--" || (run.verb == CargoVerb::Run && !word.as_encoded_bytes().starts_with(b"-"))
+    });
+    let options = &run.arguments[..end.unwrap_or(run.arguments.len())];
+    options.iter().any(|word| word == "-q" || word == "--quiet")
+}
+
+fn parse_leading<'w>(
+    words: &'w [OsString],
+    verbosity: &mut Verbosity,
+) -> Result<(Leading, &'w [OsString]), Refusal> {
+    let mut leading = Leading::default();
+    let mut rest = words;
+    while let Some((word, more)) = rest.split_first() {
+        let taken = flag::take(&mut leading.flags, rest, None)?;
+        if taken > 0 {
+            rest = &rest[taken..];
+            continue;
+        }
+        match word.to_str() {
+            Some("-q" | "--quiet") => *verbosity = Verbosity::Quiet,
+            Some("-v" | "--verbose") => *verbosity = Verbosity::Verbose,
+            Some("-h" | "--help") => return Err(text(help_of(None))),
+            Some("-V" | "--version") => return Err(text(version())),
+            Some("--locked" | "--offline" | "--frozen") => leading.cargos.push(word.clone()),
+            Some("--color" | "--config" | "-Z") => {
+                leading.cargos.extend([word.clone()]);
+                leading.cargos.extend(more.first().cloned());
+                rest = more.get(1..).unwrap_or_default();
+                continue;
+            }
+            Some("--") if !more.is_empty() => {
+                leading.skips_own = true;
+                return Ok((leading, more));
+            }
+            Some(option) if option.starts_with('-') => return Err(rendered(words)),
+            _ => break,
+        }
+        rest = more;
+    }
+    Ok((leading, rest))
+}
+
+fn parse_verb(leading: Leading, rest: &[OsString]) -> Result<Command, Refusal> {
+    let Some((first, _)) = rest.split_first() else {
+        return Err(Refusal::Text { text: help_of(None), code: exit_usage() });
+    };
+    let own = first.to_str().and_then(verb::find);
+    if let Some(verb @ Verb { kind: VerbKind::Own { read, .. }, .. }) = own
+        && !leading.skips_own
+    {
+        return parse_own(verb, *read, &leading, rest);
+    }
+    let directory = std::env::current_dir().ok();
+    let aliases = Aliases::new(directory, environment::cargo_home());
+    let words = match own {
+        Some(Verb { kind: VerbKind::Cargo(CargoVerb::Sync), .. }) if !leading.skips_own => {
+            rest.to_vec()
+        }
+        _ => aliases.expand(rest.to_vec())?,
+    };
+    let (name, arguments) = match words.split_first() {
+        Some((name, arguments)) => (name.to_string_lossy().into_owned(), arguments.to_vec()),
+        None => (String::new(), Vec::new()),
+    };
+    let arguments = [leading.cargos.clone(), arguments].concat();
+    match verb::find(&name) {
+        Some(verb @ Verb { kind: VerbKind::Cargo(cargo), .. }) => {
+            match split::split(*cargo, &arguments, leading.flags)? {
+                Split::Run(run) => Ok(Command::Run(run)),
+                Split::Help => Err(text(help_of(Some(verb)))),
+            }
+        }
+        _ => parse_other(&name, words, leading),
+    }
+}
+
+/// A verb of ours, by `clap`.
+fn parse_own(
+    verb: &Verb,
+    read: fn(&clap::ArgMatches) -> Command,
+    leading: &Leading,
+    rest: &[OsString],
+) -> Result<Command, Refusal> {
+    if leading.flags != Flags::default() || !leading.cargos.is_empty() {
+        return Err(Refusal::Error(Error::new(
+            ErrorKind::Usage,
+            format!("`{}` takes none of the options of cargo verbs", verb.name),
+            format!("`cargo burst help {}` shows its options", verb.name),
+        )));
+    }
+    let command = read(&help::alone(verb).try_get_matches_from(rest).map_err(|error| {
+        let code = u8::try_from(error.exit_code()).unwrap_or(exit_usage());
+        let text = if code == 0 { help_of(Some(verb)) } else { error.render().to_string() };
+        Refusal::Text { text, code }
+    })?);
+    match command {
+        Command::Help(name) => Err(text(help_of(name.as_deref().and_then(verb::find)))),
+        Command::Version => Err(text(version())),
+        Command::Completions(shell) => Err(text(help::completions(shell))),
+        Command::Man(None) => Err(text(help::man_page())),
+        Command::Man(Some(directory)) => {
+            help::write_man_pages(&directory)?;
+            Err(text(String::new()))
+        }
+        command => Ok(command),
+    }
+}
+
+/// A verb that is in no table of ours.
+fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Command, Refusal> {
+    let wrong = |error: Error| Err(Refusal::Error(error));
+    if !route::is_name(name) {
+        return wrong(Error::new(
+            ErrorKind::Usage,
+            format!("`{name}` is not a command"),
+            "`cargo burst help` lists the verbs",
+        ));
+    }
+    if route::is_local(name) {
+        return Ok(Command::Local([leading.cargos, words].concat()));
+    }
+    let names = VERBS.iter().map(|verb| verb.name);
+    if let Some(similar) = route::similar(name, names)
+        && !is_installed(name)
+    {
+        return wrong(Error::new(
+            ErrorKind::Usage,
+            format!("no such command: `{name}`"),
+            format!("did you mean `{similar}`? `cargo burst -- {name}` runs it on the agent"),
+        ));
+    }
+    let (verb, arguments) = (CargoVerb::Other, [words, leading.cargos].concat());
+    Ok(Command::Run(RunArguments { verb, arguments, flags: leading.flags }))
+}
+
+/// Whether `cargo-NAME` is installed here.
+fn is_installed(name: &str) -> bool {
+    let program = format!("cargo-{name}");
+    let path = environment::variable("PATH").unwrap_or_default();
+    let home = environment::cargo_home().map(|home| home.join("bin"));
+    let is_there = |directory: PathBuf| Path::new(&directory).join(&program).is_file();
+    std::env::split_paths(&path).chain(home).any(is_there)
+}
+
+fn help_of(verb: Option<&Verb>) -> String {
+    let mut command = verb.map_or_else(help::program, help::alone);
+    command.render_help().to_string()
+}
+
+fn version() -> String {
+    format!("cargo-burst {}\n", help::version())
+}
+
+/// A text for standard output.
+const fn text(text: String) -> Refusal {
+    Refusal::Text { text, code: 0 }
+}
+
+/// What `clap` says of options before the verb that are not ours.
+fn rendered(words: &[OsString]) -> Refusal {
+    let program = std::iter::once(OsString::from("cargo burst"));
+    match help::program().try_get_matches_from(program.chain(words.iter().cloned())) {
+        Err(error) => Refusal::Text { text: error.render().to_string(), code: exit_usage() },
+        Ok(_) => Refusal::Text { text: help_of(None), code: exit_usage() },
+    }
+}
+
+const fn exit_usage() -> u8 {
+    crate::error::exit_code::USAGE
+}
+
+#[cfg(test)]
+mod tests;

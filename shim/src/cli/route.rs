@@ -1,0 +1,80 @@
+//! Where a verb that is not in our table runs: on the agent, or on this machine. Pure.
+
+/// Verbs of cargo and well-known plugins that compile nothing: they read or edit files here,
+/// or need the network and credentials of this machine.
+const LOCAL: [&str; 38] = [
+    "add",
+    "audit",
+    "config",
+    "deny",
+    "edit",
+    "fetch",
+    "fmt",
+    "generate-lockfile",
+    "info",
+    "init",
+    "install",
+    "locate-project",
+    "login",
+    "logout",
+    "machete",
+    "metadata",
+    "new",
+    "outdated",
+    "owner",
+    "package",
+    "pkgid",
+    "publish",
+    "read-manifest",
+    "release",
+    "remove",
+    "report",
+    "search",
+    "sort",
+    "tree",
+    "udeps",
+    "uninstall",
+    "update",
+    "upgrade",
+    "vendor",
+    "verify-project",
+    "version",
+    "watch",
+    "yank",
+];
+
+/// Whether a verb runs on this machine.
+pub(super) fn is_local(verb: &str) -> bool {
+    LOCAL.contains(&verb)
+}
+
+/// Whether a word can be the name of a cargo subcommand.
+pub(super) fn is_name(word: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !word.is_empty() && !word.starts_with('-') && word.bytes().all(is_allowed)
+}
+
+/// The name in a list that is most similar to a word, if one is similar.
+pub(super) fn similar<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const SIMILAR: f64 = 0.85;
+    names
+        .map(|name| (strsim::damerau_levenshtein(word, name), name))
+        .filter(|(distance, name)| *distance <= 2 && strsim::jaro_winkler(word, name) >= SIMILAR)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_their_neighbours() {
+        assert!(is_name("llvm-cov") && !is_name("?") && !is_name("") && !is_name("-x"));
+        let names = || ["build", "bench", "status"].into_iter();
+        assert_eq!(similar("biuld", names()), Some("build"));
+        assert_eq!(similar("statsu", names()), Some("status"));
+        assert_eq!(similar("expand", names()), None);
+        assert!(is_local("fmt") && !is_local("hack"));
+    }
+}

@@ -1,0 +1,81 @@
+//! What the user asks of a run: a cargo verb, its arguments, and our flags.
+
+use std::ffi::OsString;
+
+/// A cargo verb whose results or input are treated specially.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CargoVerb {
+    /// `cargo build`
+    Build,
+    /// `cargo check`
+    Check,
+    /// `cargo clippy`
+    Clippy,
+    /// `cargo test`, by way of nextest where it is installed
+    Test,
+    /// `cargo bench`
+    Bench,
+    /// `cargo run`
+    Run,
+    /// `cargo doc`
+    Doc,
+    /// `cargo nextest`
+    Nextest,
+    /// `cargo rustc`
+    Rustc,
+    /// No cargo call: only the sync
+    Sync,
+    /// Any other verb; it is the first of the arguments
+    Other,
+}
+
+impl CargoVerb {
+    /// The verb as cargo knows it; `None` for [`CargoVerb::Other`].
+    pub(crate) const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Build => "build",
+            Self::Check => "check",
+            Self::Clippy => "clippy",
+            Self::Test => "test",
+            Self::Bench => "bench",
+            Self::Run => "run",
+            Self::Doc => "doc",
+            Self::Nextest => "nextest",
+            Self::Rustc => "rustc",
+            Self::Sync => "sync",
+            Self::Other => return None,
+        })
+    }
+}
+
+/// A run of cargo on an agent.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RunArguments {
+    /// The verb.
+    pub(crate) verb: CargoVerb,
+    /// The arguments behind the verb, ours taken out.
+    pub(crate) arguments: Vec<OsString>,
+    /// Our flags.
+    pub(crate) flags: Flags,
+}
+
+/// Our flags of cargo verbs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Flags {
+    /// `--no-fetch`
+    pub(crate) no_fetch: bool,
+    /// `--keep-alive`, in seconds.
+    pub(crate) keep_alive: Option<u64>,
+    /// `--no-reap`
+    pub(crate) no_reap: bool,
+    /// `--max-cost`, in EUR.
+    pub(crate) max_cost: Option<f64>,
+    /// `--yes`
+    pub(crate) yes: bool,
+    /// `--no-doctests`
+    pub(crate) no_doctests: bool,
+    /// `--cargo-test`
+    pub(crate) cargo_test: bool,
+    /// `--env`, in order: `NAME` or `NAME=VALUE`.
+    pub(crate) env: Vec<String>,
+}
