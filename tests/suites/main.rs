@@ -3,6 +3,7 @@
 //! - `api`: the client of the Hetzner API against the simulator of it.
 //! - `verbs`: what comes out of each verb, and what comes back.
 //! - `bad_input`: errors, their hints and exit codes.
+//! - `command_line`: cargo's rules for arguments; our verbs and flags.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `hetzner_trouble`: what users and clouds do wrong.
@@ -23,6 +24,7 @@
 
 mod api;
 mod bad_input;
+mod command_line;
 mod faults;
 mod hetzner;
 mod hetzner_trouble;

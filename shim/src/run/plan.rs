@@ -3,12 +3,14 @@
 //! Options of ours stand behind the user's, or in the environment, so that cargo's messages
 //! about a wrong command line show only what the user typed.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use burst_protocol::ByteBuf;
 use burst_protocol::message::{Call, Invocation, JsonMessages, Returns};
 
 use super::request::{CargoVerb, RunArguments};
+use crate::cargo_options::takes_next;
 
 /// The variable by which nextest accepts a package without tests, as cargo test does.
 const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
@@ -95,6 +97,8 @@ fn invocation(call: Call) -> Invocation {
 fn with_artifacts(verb: CargoVerb, arguments: &[Vec<u8>]) -> Vec<Invocation> {
     let format = option(arguments, b"--message-format");
     match format {
+        // An option of ours would stand in cargo's error.
+        None if is_refused(arguments) => vec![single(verb, arguments)],
         None => {
             let ask = [b"--message-format=json-render-diagnostics".as_slice()];
             let with = with_options(arguments, &ask);
@@ -109,6 +113,22 @@ fn with_artifacts(verb: CargoVerb, arguments: &[Vec<u8>]) -> Vec<Invocation> {
             vec![single(verb, arguments), invocation(call(verb, &again, JsonMessages::Hidden))]
         }
     }
+}
+
+/// Whether cargo will refuse the arguments in a message that lists all options: the value of
+/// the last one is missing, or two exclude each other.
+fn is_refused(arguments: &[Vec<u8>]) -> bool {
+    let has = |names: [&[u8]; 2]| {
+        cargos(arguments).any(|word| {
+            names.contains(&word)
+                || names
+                    .iter()
+                    .any(|name| word.strip_prefix(*name).is_some_and(|rest| rest.starts_with(b"=")))
+        })
+    };
+    let last = cargos(arguments).last();
+    last.is_some_and(|word| takes_next(OsStr::from_bytes(word)))
+        || has([b"--release", b"-r"]) && has([b"--profile", b"--profile"])
 }
 
 /// The arguments with options of ours behind the user's.
@@ -171,8 +191,8 @@ fn test_invocations(
     let mut invocations =
         vec![Invocation { alternatives: vec![nextest, fallback], optional: false }];
     if docs {
-        let mut doc = call(CargoVerb::Test, &doc_arguments(arguments), JsonMessages::Absent);
-        doc.arguments.insert(1, ByteBuf::from(b"--doc"));
+        let words = with_options(&doc_arguments(arguments), &[b"--doc"]);
+        let mut doc = call(CargoVerb::Test, &words, JsonMessages::Absent);
         // Without nextest the first call was cargo test, documentation included:
         // an invocation that no alternative fits is left out if it may be.
         doc.needs = Some("nextest".into());
@@ -322,6 +342,10 @@ mod tests {
             calls("build -- x", true),
             [["build --message-format=json-render-diagnostics -- x"]]
         );
+        // cargo refuses these, in a message without an option of ours.
+        for line in ["build -j", "build --release --profile x"] {
+            assert_eq!(calls(line, true), [[line]]);
+        }
         assert_eq!(calls("build --message-format json", true), [["build --message-format json"]]);
         assert_eq!(
             calls("build --message-format=short -p a", true),
@@ -340,7 +364,7 @@ mod tests {
                     "nextest run --release -p a -E expr() --cargo-profile x foo",
                     "test --release -p a -E expr() --cargo-profile x foo"
                 ],
-                vec!["test --doc --release -p a --profile x"]
+                vec!["test --release -p a --profile x --doc"]
             ]
         );
         for line in ["test --test x", "test --bins", "test --no-doctests", "test --bench=b"] {

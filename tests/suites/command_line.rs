@@ -1,0 +1,253 @@
+//! The command line: cargo's rules, held against cargo itself; our verbs and flags, held
+//! against the README.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use burst_tests::{Ended, Project, ended};
+
+use crate::sandbox;
+
+/// A package whose program prints its arguments.
+fn echo(sandbox: &burst_tests::Sandbox) -> Project<'_> {
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    for argument in std::env::args().skip(1) {\n        \
+         println!(\"{argument}\");\n    }\n}\n\n#[test]\nfn passes() {}\n\n#[test]\n#[ignore]\nfn \
+         ignored() {}\n",
+    );
+    project
+}
+
+fn cargo(project: &Project<'_>, arguments: &str) -> Ended {
+    let mut cargo = project.sandbox.command("cargo", &project.root);
+    ended(cargo.args(arguments.split_whitespace()).output().unwrap())
+}
+
+#[test]
+fn refused_command_lines_look_as_cargo_prints_them() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    // Compiled on both sides, so that no line tells how long that took.
+    assert_eq!(cargo(&project, "build -q").code, Some(0));
+    project.ok("build -q");
+    for arguments in [
+        "build --bogus",
+        "build --bin",
+        "build --bin nope",
+        "build -p nope",
+        "build --release --profile dev",
+        "build --features",
+        "build -j",
+        "build extra",
+        "build --message-format=wrong",
+        "check --all-targets --lib --bogus=1",
+        "clippy --bogus",
+        "doc --bogus",
+        "rustc --bogus",
+        "bench --bogus",
+        "run --bogus",
+        "no-such-verb",
+        "test --doc --bogus",
+    ] {
+        let expected = cargo(&project, arguments);
+        let found = project.burst(&format!("-q {arguments}"));
+        assert_ne!(expected.code, Some(0), "{arguments}");
+        assert_eq!(found.code, expected.code, "{arguments}: {found:?}");
+        assert_eq!(found.stderr, expected.stderr, "{arguments}");
+        assert_eq!(found.stdout, expected.stdout, "{arguments}");
+    }
+}
+
+#[test]
+fn arguments_of_programs_and_tests_are_theirs() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    for (arguments, output) in [
+        ("run -q -- --release", "--release\n"),
+        ("run -q a --yes --no-fetch", "a\n--yes\n--no-fetch\n"),
+        ("run -q a --help", "a\n--help\n"),
+        ("run -q --bin hello -- -q -h", "-q\n-h\n"),
+        ("--env A=1 run -q --yes x", "x\n"),
+        ("-- run -q -- --env", "--env\n"),
+        ("r -q x", "x\n"),
+    ] {
+        let found = project.ok(arguments);
+        assert_eq!(found.stdout, output, "{arguments}");
+    }
+    let found = project.ok("test --cargo-test -q -- --ignored");
+    assert!(found.stdout.contains("1 passed; 0 failed; 0 ignored"), "{found:?}");
+    let found = project.burst("-q clippy -q -- -Dclippy::all -Dunused");
+    assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn flags_before_the_verb_and_a_verb_behind_dashes_return_artifacts() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    project.ok("--no-fetch build");
+    assert!(!project.has("target/debug/hello"));
+    project.ok("-- build --no-fetch");
+    assert!(!project.has("target/debug/hello"));
+    project.ok("-- b");
+    assert!(project.has("target/debug/hello"));
+    project.ok("--config profile.dev.debug=0 build --release");
+    assert!(project.has("target/release/hello"));
+}
+
+#[test]
+fn aliases_of_the_user_are_expanded() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    project.write(
+        ".cargo/config.toml",
+        "[alias]\nsay = ['run', '-q', '--', 'a b']\ntwice = 'say c'\nb = 'run -q built-in'\nx = \
+         'y'\ny = 'x'\n",
+    );
+    assert_eq!(project.ok("say").stdout, "a b\n");
+    assert_eq!(project.ok("twice d").stdout, "a b\nc\nd\n");
+    assert_eq!(project.ok("b").stdout, "built-in\n");
+    let found = project.burst("x");
+    let expected = cargo(&project, "x");
+    assert_eq!((found.code, &found.stderr), (expected.code, &expected.stderr));
+}
+
+#[test]
+fn verbs_that_compile_nothing_run_here() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    project.write("src/main.rs", "fn   main() {}\n");
+    for arguments in ["fmt --check", "tree --depth 0", "metadata --format-version 1 --no-deps"] {
+        let (found, expected) = (project.burst(arguments), cargo(&project, arguments));
+        assert_eq!(found.code, expected.code, "{arguments}");
+        assert_eq!(found.stdout, expected.stdout, "{arguments}");
+        assert_eq!(found.stderr, expected.stderr, "{arguments}");
+    }
+    assert_eq!(sandbox.agent(), None, "no agent is started");
+    project.ok("fmt");
+    assert_eq!(project.read("src/main.rs"), "fn main() {}\n");
+}
+
+#[test]
+fn wrong_words_are_explained() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    for (arguments, code, stderr) in [
+        ("?", 2, "error: `?` is not a command\nhint: `cargo burst help` lists the verbs\n"),
+        (
+            "statsu",
+            2,
+            "error: no such command: `statsu`\nhint: did you mean `status`? `cargo burst -- \
+             statsu` runs it on the agent\n",
+        ),
+        (
+            "build --max-cost nan",
+            2,
+            "error: invalid value `nan` for `--max-cost`: expected an amount in euros such as \
+             0.50\nhint: `cargo burst help build` shows the options with their values\n",
+        ),
+        (
+            "--no-reap status",
+            2,
+            "error: `status` takes none of the options of cargo verbs\nhint: `cargo burst help \
+             status` shows its options\n",
+        ),
+        (
+            "audit --rate nan",
+            2,
+            "error: invalid value 'nan' for '--rate <EUR>': expected an amount in euros such as \
+             0.50\n\nFor more information, try '--help'.\n",
+        ),
+        (
+            "down --with-volume",
+            2,
+            "error: unexpected argument '--with-volume' found\n\n  tip: a similar argument \
+             exists: '--with-volumes'\n\nUsage: cargo burst down --with-volumes\n\nFor more \
+             information, try '--help'.\n",
+        ),
+    ] {
+        let found = project.burst(arguments);
+        assert_eq!((found.code, found.stderr.as_str()), (Some(code), stderr), "{arguments}");
+        assert_eq!(found.stdout, "", "{arguments}");
+    }
+}
+
+#[test]
+fn failures_are_json_where_json_is_asked_for() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    project.write(".config/cargo-burst.toml", "volume_gb = 5\n");
+    let found = project.burst("config --json");
+    let document: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
+    let path = project.root.join(".config/cargo-burst.toml");
+    assert_eq!(
+        document["error"]["message"],
+        format!("{}:1: `volume_gb` must be between 10 and 10240 (got 5)", path.display())
+    );
+    assert_eq!(document["error"]["kind"], "settings");
+    assert_eq!((found.code, document["error"]["exit_code"].as_i64()), (Some(111), Some(111)));
+}
+
+#[test]
+fn the_version_names_commit_and_protocol() {
+    let sandbox = sandbox();
+    let version = ended(sandbox.burst_command(sandbox.path(), "--version").output().unwrap());
+    let rest = version.stdout.strip_prefix("cargo-burst 0.1.0 (").unwrap();
+    assert!(rest.ends_with("protocol 1)\n"), "{}", version.stdout);
+    assert_eq!((version.code, version.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn logs_show_the_last_lines() {
+    let sandbox = sandbox();
+    let state = sandbox.path().join("state/cargo-burst/local");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("agent.log"), "one\ntwo\nthree\n").unwrap();
+    let run = |arguments| {
+        ended(sandbox.burst_command(sandbox.path(), arguments).output().unwrap()).stdout
+    };
+    assert_eq!(run("logs --agent -n 2"), "two\nthree\n");
+    assert_eq!(run("logs -n 1"), "agent: three\n");
+    let line: serde_json::Value = serde_json::from_str(&run("logs -n 1 --json")).unwrap();
+    assert_eq!((&line["log"], &line["line"]), (&"agent".into(), &"three".into()));
+}
+
+/// Verbs and flags in code spans of the README's tables, and those that the help lists.
+#[test]
+fn the_readme_has_all_verbs_and_flags() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with('|')).collect();
+    let spans: BTreeSet<&str> =
+        rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    let words: BTreeSet<&str> = spans.iter().flat_map(|span| span.split([' ', '[', ']'])).collect();
+    let sandbox = sandbox();
+    let help = |arguments: &str| {
+        ended(sandbox.burst_command(sandbox.path(), arguments).output().unwrap()).stdout
+    };
+    let text = help("help");
+    let listed = text.split("Verbs:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let verbs: Vec<&str> =
+        listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.len() > 15, "{verbs:?}");
+    let missing: Vec<&&str> = verbs.iter().filter(|verb| !words.contains(**verb)).collect();
+    assert_eq!(missing, Vec::<&&str>::new(), "verbs that no table of the README has");
+    for verb in &verbs {
+        let text = help(&format!("help {verb}"));
+        let flags = text
+            .lines()
+            .filter_map(|line| {
+                line.trim_start().split_whitespace().find(|word| word.starts_with("--"))
+            })
+            .map(|flag| flag.split('=').next().unwrap_or(flag))
+            .filter(|flag| *flag != "--help" && *flag != "--");
+        let examples = text.split("Examples:").nth(1).unwrap_or_default();
+        let missing: Vec<&str> = flags
+            .filter(|flag| !examples.contains(flag) || words.contains(flag))
+            .filter(|flag| !words.contains(flag))
+            .collect();
+        assert_eq!(missing, Vec::<&str>::new(), "flags of {verb} that no table of the README has");
+    }
+}
