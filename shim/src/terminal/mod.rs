@@ -6,6 +6,7 @@
 //! terminal progress is a spinner that disappears; elsewhere it is plain lines.
 
 pub(crate) mod browser;
+pub(crate) mod color;
 pub(crate) mod signals;
 pub(crate) mod stdin;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use burst_protocol::message::Stream;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::environment;
+use self::color::painted;
 use crate::error::{Error, ErrorKind};
 
 /// How long something takes before it is worth a word.
@@ -280,14 +281,6 @@ fn spinner(text: String) -> ProgressBar {
     }
     bar.set_message(text);
     bar
-}
-
-fn painted(word: &str, colour: &str) -> String {
-    let plain = environment::no_color();
-    if plain || !io::stderr().is_terminal() {
-        return word.to_owned();
-    }
-    format!("\u{1b}[{colour}m{word}\u{1b}[0m")
 }
 
 /// Words of a peer or a file without what could steer a terminal.

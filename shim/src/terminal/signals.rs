@@ -89,6 +89,10 @@ impl Signals {
             self.last.store(kind as i32, Ordering::Relaxed);
             // If the connection is lost, the agent ends the run by itself.
             drop(outgoing.message(&FromShim::Kill));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "no event tells that the last datagram has left this machine"
+            )]
             std::thread::sleep(LAST_WORDS);
             die_by(kind as i32);
         }

@@ -64,6 +64,10 @@ fn wait_until_ours(stdin: &Stdin) {
         }
         match tcgetattr(stdin) {
             Ok(modes) if !modes.local_modes.contains(LocalModes::ICANON) => {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "no event tells that a terminal mode has changed"
+                )]
                 std::thread::sleep(LOOK_EACH);
             }
             _ => return,

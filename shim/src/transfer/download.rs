@@ -471,6 +471,7 @@ fn create_target(target: &Path) -> Result<(), SyncError> {
     const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
         # This file is a cache directory tag created by cargo.\n\
         # For information about cache directory tags see https://bford.info/cachedir/\n";
+    #[expect(clippy::disallowed_methods, reason = "half a tag is written anew by cargo")]
     std::fs::create_dir_all(target)
         .and_then(|()| std::fs::write(target.join("CACHEDIR.TAG"), TAG))
         .map_err(|source| SyncError::Write { path: target.to_owned(), source })

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use crate::cargo_options::{value_of, values_of};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
+use crate::terminal::color;
 
 /// The workspace of one command.
 #[derive(Debug)]
@@ -76,7 +77,8 @@ impl Workspace {
     pub(crate) fn find(directory: &Path, arguments: &[OsString]) -> Result<Self, Error> {
         let manifest = value_of(arguments, "--manifest-path");
         let configs = values_of(arguments, "--config", "--config");
-        let metadata = metadata(directory, manifest, &configs)?;
+        let color = value_of(arguments, "--color");
+        let metadata = metadata(directory, manifest, &configs, color.as_ref())?;
         let root = metadata.workspace_root;
         let (target_directory, target_by_variable) = match value_of(arguments, "--target-dir") {
             Some(named) => (directory.join(named), false),
@@ -147,7 +149,7 @@ impl Workspace {
                 continue;
             }
             // The remote cargo reports a manifest that cannot be read.
-            if let Ok(other) = metadata(&directory, Some(manifest.clone().into()), configs) {
+            if let Ok(other) = metadata(&directory, Some(manifest.clone().into()), configs, None) {
                 if other.workspace_root != directory {
                     self.files.insert(other.workspace_root.join("Cargo.toml"));
                 }
@@ -220,10 +222,22 @@ fn normalized(path: &Path) -> PathBuf {
     normal
 }
 
+/// The options by which cargo colours its errors as it would without us: its standard error
+/// is a pipe here.
+fn color_arguments(named: Option<&OsString>) -> Vec<OsString> {
+    let set = environment::text("CARGO_TERM_COLOR").filter(|value| value != "auto");
+    match named {
+        Some(color) if color != "auto" => vec!["--color".into(), color.clone()],
+        _ if set.is_none() && color::on_stderr() => vec!["--color".into(), "always".into()],
+        _ => Vec::new(),
+    }
+}
+
 fn metadata(
     directory: &Path,
     manifest: Option<OsString>,
     configs: &[OsString],
+    color: Option<&OsString>,
 ) -> Result<Metadata, Error> {
     let program = environment::cargo();
     let mut command = Command::new(&program);
@@ -234,6 +248,7 @@ fn metadata(
     for config in configs {
         command.arg("--config").arg(config);
     }
+    command.args(color_arguments(color));
     let output = command.output().map_err(|source| {
         Error::new(
             ErrorKind::Workspace,

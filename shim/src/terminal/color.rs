@@ -1,0 +1,17 @@
+//! Whether messages are coloured.
+
+use std::io::{IsTerminal, stderr};
+
+use crate::environment;
+
+/// Whether standard error shows colours: it is a terminal that can, and `NO_COLOR` is not
+/// set.
+pub(crate) fn on_stderr() -> bool {
+    let dumb = environment::terminal_name().is_some_and(|name| name == "dumb");
+    !environment::no_color() && !dumb && stderr().is_terminal()
+}
+
+/// A word in a colour (the parameters of an SGR sequence), where colours are shown.
+pub(super) fn painted(word: &str, color: &str) -> String {
+    if on_stderr() { format!("\u{1b}[{color}m{word}\u{1b}[0m") } else { word.to_owned() }
+}
