@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, Weak};
+use std::sync::{Arc, Condvar, Mutex, Once, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::message::{AgentStatus, Lease, ProjectStatus};
 use burst_protocol::{FileName, RelativePath};
 use tokio::sync::Notify;
 
+use crate::client::Client;
 use crate::error::AgentError;
 use crate::host::Host;
 use crate::last_will::LastWill;
@@ -39,7 +40,10 @@ pub(crate) struct Agent {
     projects: Mutex<HashMap<RelativePath, Arc<SharedProject>>>,
     runs: Mutex<Vec<Weak<Mutex<RunInput>>>>,
     idle: Mutex<Idle>,
+    /// Notified when the agent may end by itself.
     changed: Notify,
+    /// Notified when `idle.busy` goes down.
+    work_ended: Condvar,
     last_will: LastWill,
     /// The thread that executes it is started with the first lease.
     executes: Once,
@@ -88,6 +92,7 @@ impl Agent {
             runs: Mutex::default(),
             idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
             changed: Notify::new(),
+            work_ended: Condvar::new(),
             last_will: LastWill::default(),
             executes: Once::new(),
             ending: AtomicBool::new(false),
@@ -100,16 +105,16 @@ impl Agent {
         &self.host
     }
 
-    /// The project of this name, on its disk. `gone` ends the wait for the disk.
+    /// The project of this name, on its disk. If `client` leaves, the wait for the disk ends.
     pub(crate) fn project(
         &self,
         name: &RelativePath,
         device: Option<&FileName>,
-        gone: impl Fn() -> bool,
+        client: &Client,
     ) -> Result<Arc<SharedProject>, AgentError> {
         let directory = match (&self.disks, device) {
             (Disks::Shared(disk), None) => disk.join("projects").join(project_key(name)),
-            (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, gone)?,
+            (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, client)?,
             (Disks::Shared(_), Some(_)) => return Err(AgentError::Disk("has no volumes")),
             (Disks::Volumes(_), None) => return Err(AgentError::Disk("needs a volume")),
         };
@@ -216,10 +221,10 @@ impl Agent {
     pub(crate) fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
         self.refuse_work();
         self.kill_runs();
-        let asked = Instant::now();
-        let waits = with_volumes || matches!(self.disks, Disks::Volumes(_));
-        while waits && self.is_busy() && asked.elapsed() < END_DEADLINE {
-            std::thread::sleep(Duration::from_millis(20));
+        if with_volumes || matches!(self.disks, Disks::Volumes(_)) {
+            let busy = |idle: &mut Idle| idle.busy > 0;
+            // After the deadline, a disk that is still in use is reported as such.
+            drop(self.work_ended.wait_timeout_while(lock(&self.idle), END_DEADLINE, busy));
         }
         match &self.disks {
             Disks::Shared(disk) if with_volumes => {
@@ -251,10 +256,6 @@ impl Agent {
     /// Whether it takes no more work.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
-    }
-
-    fn is_busy(&self) -> bool {
-        lock(&self.projects).values().any(|project| project.queue.is_busy())
     }
 
     /// Ends every run, now.
@@ -299,6 +300,7 @@ impl Drop for Busy {
         idle.busy -= 1;
         idle.since = Instant::now();
         drop(idle);
+        self.0.work_ended.notify_all();
         self.0.changed.notify_one();
     }
 }

@@ -5,11 +5,13 @@
 //! renewed nothing happens; when the time is over the request is sent, again and again
 //! until this server is gone. The clock goes on while a server is suspended.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use burst_protocol::message::{Lease, Will};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::lock::lock;
 
 /// How often is looked whether the time is over.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,7 +37,7 @@ impl LastWill {
     /// Takes a will or renews the lease; a lease without a will takes it back.
     pub(crate) fn renew(&self, lease: Lease) {
         let due = now().saturating_add(lease.secs);
-        *self.lock() = lease.will.map(|will| Armed { will, due });
+        *lock(&self.0) = lease.will.map(|will| Armed { will, due });
     }
 
     /// Sends the will when its time has come; for a thread of its own.
@@ -43,7 +45,7 @@ impl LastWill {
         loop {
             std::thread::sleep(LOOK_EVERY);
             let due = {
-                let mut held = self.lock();
+                let mut held = lock(&self.0);
                 match held.as_mut().filter(|armed| armed.due <= now()) {
                     None => continue,
                     Some(armed) => {
@@ -58,10 +60,6 @@ impl LastWill {
                 Err(_) => tracing::warn!("nobody looks after this server: cannot send"),
             }
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Armed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,6 +18,7 @@
 mod agent;
 mod artifacts;
 mod boot;
+mod client;
 pub mod error;
 pub mod host;
 pub mod identity;
@@ -25,6 +26,7 @@ mod invocations;
 mod last_will;
 mod layout;
 mod lock;
+mod path_wait;
 mod power_cut;
 mod project;
 mod queue;

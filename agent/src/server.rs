@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use burst_protocol::hello::{Preface, Reason};
@@ -17,6 +16,7 @@ use rustix::fs::FlockOperation;
 
 use crate::agent::{Agent, Disks, VERSION};
 use crate::boot::Boot;
+use crate::client::Client;
 use crate::error::AgentError;
 use crate::identity::{self, Identity};
 use crate::session;
@@ -167,23 +167,23 @@ async fn accept(agent: &Arc<Agent>, endpoint: &quinn::Endpoint) {
 }
 
 async fn serve_connection(agent: &Arc<Agent>, connection: quinn::Connection) {
-    let gone = Arc::new(AtomicBool::new(false));
+    let client = Arc::new(Client::default());
     while let Ok((send, receive)) = connection.accept_bi().await {
-        let (agent, gone) = (agent.clone(), gone.clone());
+        let (agent, client) = (agent.clone(), client.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve_stream(&agent, send, receive, gone).await {
+            if let Err(error) = serve_stream(&agent, send, receive, client).await {
                 tracing::warn!("a stream was not served: {error}");
             }
         });
     }
-    gone.store(true, Ordering::Relaxed);
+    client.leave();
 }
 
 async fn serve_stream(
     agent: &Arc<Agent>,
     mut send: quinn::SendStream,
     mut receive: quinn::RecvStream,
-    gone: Arc<AtomicBool>,
+    client: Arc<Client>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let read = tokio::time::timeout(HELLO_DEADLINE, wire::read_preface(&mut receive));
     let Preface::Hello { lowest, highest, .. } = read.await?? else {
@@ -205,7 +205,7 @@ async fn serve_stream(
     let agent = agent.clone();
     std::thread::Builder::new().name("session".into()).stack_size(8 << 20).spawn(move || {
         if outgoing.preface(&answer).is_ok() {
-            session::serve(&agent, incoming, &outgoing, &gone);
+            session::serve(&agent, incoming, &outgoing, &client);
         }
     })?;
     Ok(writing.await??)

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -26,6 +25,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 
 use crate::agent::Agent;
 use crate::artifacts;
+use crate::client::Client;
 use crate::error::{AgentError, out_of_turn};
 use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
@@ -39,17 +39,17 @@ const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
 /// So does what goes beyond this in all.
 const CHANGED_BYTES_MAX: u64 = 256 << 20;
 
-/// Serves a stream. `gone` tells whether the client's connection is closed.
+/// Serves a stream. The request ends early if `client` leaves.
 pub(crate) fn serve(
     agent: &Arc<Agent>,
     mut incoming: Incoming,
     outgoing: &Outgoing,
-    gone: &AtomicBool,
+    client: &Client,
 ) {
     let served = match incoming.message() {
         Ok(FromShim::Run(request)) => {
             let _busy = agent.busy(request.keep_alive_secs);
-            Session { agent, request: &request, outgoing, gone }.run(incoming)
+            Session { agent, request: &request, outgoing, client }.run(incoming)
         }
         Ok(FromShim::Status) => outgoing
             .message(&FromAgent::Status(agent.status()))
@@ -81,7 +81,7 @@ struct Session<'a> {
     agent: &'a Arc<Agent>,
     request: &'a RunRequest,
     outgoing: &'a Outgoing,
-    gone: &'a AtomicBool,
+    client: &'a Client,
 }
 
 /// What a run offers to its client.
@@ -96,21 +96,20 @@ struct ReturnSet {
 
 impl Session<'_> {
     fn run(&self, mut incoming: Incoming) -> Result<(), AgentError> {
-        let gone = || self.gone.load(Ordering::Relaxed);
         let shared =
-            self.agent.project(&self.request.project, self.request.device.as_ref(), gone)?;
+            self.agent.project(&self.request.project, self.request.device.as_ref(), self.client)?;
         if let Some(user) = self.agent.host().build_user() {
             // From here on this thread and those it starts touch files as the user
             // who runs builds: what a build has put in our way leads nowhere.
             user.assume_file_access();
         }
         let waiting = |holder: &str| {
-            // If the client is gone, `gone` ends the wait.
+            // If this fails, the client is gone, and its departure ends the wait.
             drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
         };
         let admission = shared
             .queue
-            .enter(self.request.root, &self.request.title, waiting, gone)
+            .enter(self.request.root, &self.request.title, waiting, self.client)
             .ok_or(SyncError::Gone)?;
         let applied = self
             .sync(&shared, admission.exclusive, &mut incoming)
@@ -140,7 +139,7 @@ impl Session<'_> {
         )?;
         let root = shared.project()?.root();
         let ending = match outcome {
-            _ if self.gone.load(Ordering::Relaxed) => Err(SyncError::Gone.into()),
+            _ if self.client.is_gone() => Err(SyncError::Gone.into()),
             Err(error) => Err(error),
             Ok((ending, _)) => Ok(ending),
         };

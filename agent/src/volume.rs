@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use burst_protocol::FileName;
@@ -16,8 +16,11 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::chown;
 
+use crate::client::Client;
 use crate::error::AgentError;
 use crate::host::BuildUser;
+use crate::lock::lock;
+use crate::path_wait::wait_for_path;
 use crate::power_cut;
 
 /// Where volumes are mounted. Runs see nothing of it but their own.
@@ -29,11 +32,12 @@ const DEVICE_DIRECTORY: &str = "/dev/disk/by-id";
 /// How long a volume that is being attached may take to appear.
 const APPEARANCE_DEADLINE: Duration = Duration::from_secs(120);
 
-/// How often is looked for it: the name is made by udev, or by nobody.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
-
-/// How long the last writers may take to let a volume go.
+/// How long an unmount is repeated while the volume is in use.
 const UNMOUNT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The pause between two attempts to unmount. The kernel releases files and mount
+/// namespaces of ended processes later than it reports their end, without an event.
+const UNMOUNT_RETRY_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Bytes at either end that are zero on a blank volume.
 const BLANK_BYTES: u64 = 1 << 20;
@@ -57,24 +61,15 @@ impl Volumes {
         &self.owner
     }
 
-    /// Mounts a volume, if it is not; returns the project's directory on it. `gone`
-    /// ends the wait for it.
-    pub(crate) fn mount(
-        &self,
-        device: &FileName,
-        gone: impl Fn() -> bool,
-    ) -> Result<PathBuf, AgentError> {
+    /// Mounts a volume, if it is not; returns the project's directory on it. If
+    /// `client` leaves, the wait for the volume ends.
+    pub(crate) fn mount(&self, device: &FileName, client: &Client) -> Result<PathBuf, AgentError> {
         let mount_point = Path::new(MOUNT_ROOT).join(file_name(device));
         let path = Path::new(DEVICE_DIRECTORY).join(file_name(device));
-        let began = Instant::now();
-        while !path.exists() {
-            if began.elapsed() > APPEARANCE_DEADLINE || gone() {
-                let source = io::ErrorKind::NotFound.into();
-                return Err(AgentError::Volume { path, what: "find", source });
-            }
-            std::thread::sleep(LOOK_EVERY);
+        if let Err(source) = wait_for_path(&path, APPEARANCE_DEADLINE, client) {
+            return Err(AgentError::Volume { path, what: "find", source });
         }
-        let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _mounting = lock(&self.mounting);
         let project = project_directory(device);
         if !is_mount(&mount_point) {
             self.prepare_and_mount(&path, &mount_point)
@@ -130,7 +125,7 @@ impl Volumes {
                 Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
                 // The last processes of a run are going.
                 Err(Errno::EBUSY) if began.elapsed() < UNMOUNT_DEADLINE => {
-                    std::thread::sleep(LOOK_EVERY);
+                    std::thread::sleep(UNMOUNT_RETRY_INTERVAL);
                 }
                 Err(errno) => {
                     let path = mount_point.to_owned();
