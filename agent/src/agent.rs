@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Once, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::message::{AgentStatus, Lease, ProjectStatus};
 use burst_protocol::{FileName, RelativePath};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::client::Client;
@@ -45,8 +46,6 @@ pub(crate) struct Agent {
     /// Notified when `idle.busy` goes down.
     work_ended: Condvar,
     last_will: LastWill,
-    /// The thread that executes it is started with the first lease.
-    executes: Once,
     ending: AtomicBool,
     started: Instant,
 }
@@ -80,12 +79,12 @@ impl Idle {
 
 impl Agent {
     /// One with these disks, that stays for so long when it is idle; none: for ever.
-    pub(crate) fn new(disks: Disks, keep_alive: Option<Duration>) -> Self {
+    pub(crate) fn new(disks: Disks, keep_alive: Option<Duration>) -> Result<Self, AgentError> {
         let host = Host::probe(match &disks {
             Disks::Shared(_) => None,
             Disks::Volumes(volumes) => Some(volumes.owner().clone()),
         });
-        Self {
+        Ok(Self {
             host,
             disks,
             projects: Mutex::default(),
@@ -93,11 +92,13 @@ impl Agent {
             idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
             changed: Notify::new(),
             work_ended: Condvar::new(),
-            last_will: LastWill::default(),
-            executes: Once::new(),
+            last_will: LastWill::new().map_err(|source| AgentError::Start {
+                what: "the timer of the lease".into(),
+                source,
+            })?,
             ending: AtomicBool::new(false),
             started: Instant::now(),
-        }
+        })
     }
 
     /// The machine of the agent.
@@ -145,14 +146,23 @@ impl Agent {
     }
 
     /// Somebody looks after this server. An agent beside its user needs nobody.
-    pub(crate) fn renew_lease(self: &Arc<Self>, lease: Lease) {
+    pub(crate) fn renew_lease(&self, lease: Lease) -> Result<(), AgentError> {
         if matches!(self.disks, Disks::Shared(_)) {
-            return;
+            return Ok(());
         }
-        self.last_will.renew(lease);
-        self.executes.call_once(|| {
-            let agent = self.clone();
-            std::thread::spawn(move || agent.last_will.send_when_due());
+        self.last_will
+            .renew(lease)
+            .map_err(|source| AgentError::Start { what: "the timer of the lease".into(), source })
+    }
+
+    /// Starts the thread that sends the last will each time it is due. Has to be called
+    /// within a tokio runtime.
+    pub(crate) fn watch_lease(self: &Arc<Self>) {
+        let (agent, runtime) = (self.clone(), Handle::current());
+        std::thread::spawn(move || {
+            if let Err(error) = agent.last_will.send_when_due(&runtime) {
+                tracing::error!("the timer of the lease failed: {error}");
+            }
         });
     }
 

@@ -9,9 +9,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use burst_protocol::limit::USER_DATA_BYTES_MAX;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::User;
+use reqwest::Client;
 use rustix::mm::{MlockAllFlags, mlockall};
 
 use crate::error::AgentError;
@@ -43,11 +45,11 @@ pub(crate) struct Boot {
 }
 
 /// Closes what has to be closed, then asks for the keys.
-pub(crate) fn boot() -> Result<Boot, AgentError> {
+pub(crate) async fn boot() -> Result<Boot, AgentError> {
     let build_user = build_user()?;
     protect_memory()?;
     block_metadata(&build_user)?;
-    let user_data = UserData::parse(&fetch_user_data()?)?;
+    let user_data = UserData::parse(&fetch_user_data().await?)?;
     Ok(Boot { user_data, build_user })
 }
 
@@ -99,23 +101,39 @@ fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
     }
 }
 
-fn fetch_user_data() -> Result<String, AgentError> {
-    let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_DEADLINE)).build();
-    let client = ureq::Agent::new_with_config(config);
+async fn fetch_user_data() -> Result<String, AgentError> {
     let url = format!("http://{METADATA}/hetzner/v1/userdata");
+    // The service is on this link and without TLS: neither proxies nor certificates.
+    let failed = |source| AgentError::Metadata { url: url.clone(), source };
+    let client = Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .timeout(ANSWER_DEADLINE)
+        .build()
+        .map_err(failed)?;
     let began = Instant::now();
-    loop {
-        let asked =
-            client.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string());
-        match asked {
-            Ok(text) => return Ok(text),
-            Err(error) if began.elapsed() > METADATA_DEADLINE => {
-                return Err(AgentError::UserData(format!("nobody tells it: {error}")));
-            }
-            // The network comes up while we ask.
-            Err(_) => std::thread::sleep(METADATA_RETRY_INTERVAL),
+    let bytes = loop {
+        match request(&client, &url).await {
+            Ok(bytes) => break bytes,
+            Err(error) if began.elapsed() > METADATA_DEADLINE => return Err(failed(error)),
+            // The network is still being configured.
+            Err(_) => tokio::time::sleep(METADATA_RETRY_INTERVAL).await,
+        }
+    };
+    String::from_utf8(bytes).map_err(|_| AgentError::UserData("it is not UTF-8".into()))
+}
+
+/// Requests a resource; reads slightly more than the largest user data at most.
+async fn request(client: &Client, url: &str) -> reqwest::Result<Vec<u8>> {
+    let mut response = client.get(url).send().await?.error_for_status()?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > USER_DATA_BYTES_MAX {
+            break;
         }
     }
+    Ok(bytes)
 }
 
 fn protect(what: &str, errno: nix::errno::Errno) -> AgentError {

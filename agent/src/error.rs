@@ -34,6 +34,14 @@ pub enum AgentError {
     /// What the metadata service tells.
     #[error("the server's user data cannot be used: {0}")]
     UserData(String),
+    /// The metadata service does not answer.
+    #[error("cannot get the user data from {url}")]
+    Metadata {
+        /// The requested URL.
+        url: String,
+        /// The error of the last attempt.
+        source: reqwest::Error,
+    },
     /// A project's disk.
     #[error("cannot {what} the volume `{}`", path.display())]
     Volume {

@@ -96,6 +96,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Some(run::spec::INIT) => return run::init::main(&arguments[2..]),
         _ => {}
     }
+    install_crypto_provider();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -110,16 +111,16 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         // Already the leader of a session: as good.
         rustix::process::setsid().ok();
     }
-    let deployment = match (disk, keys) {
-        (Some(disk), Some(keys)) => Ok(Deployment::Local {
+    let local = match (disk, keys) {
+        (Some(disk), Some(keys)) => Some(Deployment::Local {
             disk,
             keys,
             keep_alive: Duration::from_secs(keep_alive_secs),
             idle_timeout: IdleTimeout { gone_after: Duration::from_secs(grace_secs.max(1)) },
         }),
-        _ => boot::boot().map(Deployment::Server),
+        _ => None,
     };
-    match deployment.and_then(|deployment| serve(Options { deployment, listen })) {
+    match serve(local, listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let failure = error.failure();
@@ -129,14 +130,26 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
 }
 
-fn serve(options: Options) -> Result<(), error::AgentError> {
+/// Makes ring the crypto provider of this process, which reqwest requires.
+fn install_crypto_provider() {
+    // An error says that a provider is installed already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+fn serve(local: Option<Deployment>, listen: SocketAddr) -> Result<(), error::AgentError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|source| error::AgentError::Start { what: "the runtime".into(), source })
         .and_then(|runtime| {
-            let served = runtime.block_on(server::serve(options, server::print_ready));
+            let served = runtime.block_on(async {
+                let deployment = match local {
+                    Some(local) => local,
+                    None => Deployment::Server(boot::boot().await?),
+                };
+                server::serve(Options { deployment, listen }, server::print_ready).await
+            });
             // Sessions that still wait for something must not keep us.
             runtime.shutdown_background();
             served

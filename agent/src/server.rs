@@ -79,7 +79,10 @@ pub(crate) async fn serve(
         Deployment::Local { disk, keep_alive, .. } => (Disks::Shared(disk), Some(keep_alive)),
         Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
     };
-    let agent = Arc::new(Agent::new(disks, keep_alive));
+    let agent = Arc::new(Agent::new(disks, keep_alive)?);
+    if local.is_none() {
+        agent.watch_lease();
+    }
     if let Some(local) = &local {
         write_address(&local.address_file, address)?;
     }

@@ -64,8 +64,8 @@ pub(crate) fn serve(
             released.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
         }
         Ok(FromShim::Lease(lease)) => {
-            agent.renew_lease(lease);
-            outgoing.message(&FromAgent::Done).map_err(AgentError::from)
+            let renewed = agent.renew_lease(lease);
+            renewed.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
         }
         Ok(other) => Err(out_of_turn(&other).into()),
         Err(error) => Err(error.into()),
