@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::client::Client;
-use crate::error::AgentError;
+use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
 use crate::last_will::LastWill;
 use crate::lock::lock;
@@ -116,8 +116,8 @@ impl Agent {
         let directory = match (&self.disks, device) {
             (Disks::Shared(disk), None) => disk.join("projects").join(project_key(name)),
             (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, client)?,
-            (Disks::Shared(_), Some(_)) => return Err(AgentError::Disk("has no volumes")),
-            (Disks::Volumes(_), None) => return Err(AgentError::Disk("needs a volume")),
+            (Disks::Shared(_), Some(_)) => return Err(AgentError::NoVolumes),
+            (Disks::Volumes(_), None) => return Err(AgentError::VolumeRequired),
         };
         let mut projects = lock(&self.projects);
         let project = projects
@@ -129,14 +129,14 @@ impl Agent {
     /// Lets go of a disk, if nobody uses it.
     pub(crate) fn unmount(&self, device: &FileName) -> Result<(), AgentError> {
         let Disks::Volumes(volumes) = &self.disks else {
-            return Err(AgentError::Disk("has no volumes"));
+            return Err(AgentError::NoVolumes);
         };
         let directory = volume::project_directory(device);
         let mut projects = lock(&self.projects);
         let on_it = projects.values().find(|project| project.directory() == directory).cloned();
         if let Some(project) = &on_it {
             if project.queue.is_busy() {
-                return Err(AgentError::Disk("is in use"));
+                return Err(AgentError::VolumeInUse(volume::device_path(device)));
             }
             project.close();
         }
@@ -241,7 +241,7 @@ impl Agent {
                 let path = disk.join("projects");
                 match std::fs::remove_dir_all(&path) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(AgentError::State { path, source });
+                        return Err(AgentError::file(FileOperation::Remove, path)(source));
                     }
                     _ => {}
                 }

@@ -5,7 +5,7 @@
 //! makes itself unreadable (no core dumps, no ptrace, no swap), and forbids the build user the
 //! metadata service. If that fails it does not listen at all.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,26 +54,22 @@ pub(crate) async fn boot() -> Result<Boot, AgentError> {
 }
 
 fn build_user() -> Result<BuildUser, AgentError> {
-    let found = User::from_name(BUILD_USER).map_err(|errno| protect("find the user", errno))?;
+    let found = User::from_name(BUILD_USER)
+        .map_err(|errno| protect("the look-up of the user `build`")(errno.into()))?;
     match found {
         Some(user) if !user.uid.is_root() => {
             Ok(BuildUser { uid: user.uid, gid: user.gid, home: user.dir })
         }
-        _ => Err(protect("find the user `build`", nix::errno::Errno::ENOENT)),
+        _ => Err(protect("the look-up of the user `build`")(io::ErrorKind::NotFound.into())),
     }
 }
 
-/// Whatever the agent keeps in memory stays there.
+/// Closes the agent's memory to other processes: no ptrace, no core dumps, no swap.
 fn protect_memory() -> Result<(), AgentError> {
-    set_dumpable(false).map_err(|errno| protect("become unreadable", errno))?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)
-        .map_err(|errno| protect("forbid core dumps of", errno))?;
-    // Nothing of it is ever swapped out.
+    set_dumpable(false).map_err(|errno| protect("PR_SET_DUMPABLE")(errno.into()))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|errno| protect("RLIMIT_CORE")(errno.into()))?;
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
-    mlockall(flags).map_err(|errno| AgentError::Start {
-        what: "the agent: cannot stay in memory".into(),
-        source: errno.into(),
-    })
+    mlockall(flags).map_err(|errno| protect("mlockall")(errno.into()))
 }
 
 /// Only root may ask the metadata service, which holds the keys.
@@ -89,7 +85,7 @@ fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
          }}\n",
         user.uid
     );
-    let failed = |source| AgentError::Start { what: "`nft`".into(), source };
+    let failed = protect("`nft`");
     let mut nft =
         Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().map_err(failed)?;
     if let Some(mut stdin) = nft.stdin.take() {
@@ -97,7 +93,7 @@ fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
     }
     match nft.wait().map_err(failed)? {
         status if status.success() => Ok(()),
-        status => Err(failed(std::io::Error::other(status.to_string()))),
+        status => Err(failed(io::Error::other(status.to_string()))),
     }
 }
 
@@ -136,6 +132,6 @@ async fn request(client: &Client, url: &str) -> reqwest::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn protect(what: &str, errno: nix::errno::Errno) -> AgentError {
-    AgentError::Start { what: format!("the agent: cannot {what}"), source: errno.into() }
+fn protect(operation: &'static str) -> impl Fn(io::Error) -> AgentError + Copy {
+    move |source| AgentError::Protect { operation, source }
 }

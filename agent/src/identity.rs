@@ -5,8 +5,6 @@
 //! connection fails. Private keys are written with mode 0600 and never printed.
 //! How the connection moves bytes is [`crate::transport`]'s.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +15,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
-use crate::error::AgentError;
+use crate::atomic_file;
+use crate::error::{AgentError, FileOperation};
 use crate::transport::{self, IdleTimeout};
 
 /// The name in every certificate and in every handshake. It identifies nobody.
@@ -62,7 +61,7 @@ impl Identity {
     /// Reads `NAME.cert` and `NAME.key` of a directory.
     pub fn load(directory: &Path, name: &str) -> Result<Self, AgentError> {
         let key = directory.join(format!("{name}.key"));
-        let key = std::fs::read(&key).map_err(|source| AgentError::State { path: key, source })?;
+        let key = std::fs::read(&key).map_err(AgentError::file(FileOperation::Read, &key))?;
         Ok(Self { certificate: load_certificate(directory, name)?, key: key.into() })
     }
 
@@ -88,21 +87,13 @@ pub fn load_certificate(
     name: &str,
 ) -> Result<CertificateDer<'static>, AgentError> {
     let path = directory.join(format!("{name}.cert"));
-    let bytes = std::fs::read(&path).map_err(|source| AgentError::State { path, source })?;
+    let bytes = std::fs::read(&path).map_err(AgentError::file(FileOperation::Read, &path))?;
     Ok(bytes.into())
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
-    let temporary = path.with_extension("new");
-    let write = || {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source| AgentError::State { path: path.to_owned(), source })
+    atomic_file::replace(path, atomic_file::PRIVATE, bytes)
+        .map_err(AgentError::file(FileOperation::Write, path))
 }
 
 /// QUIC settings of the shim's end.

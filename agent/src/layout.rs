@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use burst_protocol::message::RunRequest;
 use burst_protocol::{ByteBuf, RelativePath};
 
-use crate::error::AgentError;
+use crate::error::{AgentError, FileOperation};
 use crate::host::{self, BuildUser, Host, INSIDE};
 use crate::project::Project;
 use crate::run::spec::{self, Mount};
@@ -164,7 +164,7 @@ impl ServerDirectories {
         for (name, target) in mounts {
             let source = volume.join(name);
             std::fs::create_dir_all(&source)
-                .map_err(|error| AgentError::State { path: source.clone(), source: error })?;
+                .map_err(AgentError::file(FileOperation::CreateDirectory, &source))?;
             mounted.push((source, target));
         }
         let user_ids = (user.uid.as_raw(), user.gid.as_raw());

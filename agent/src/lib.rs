@@ -17,6 +17,7 @@
 
 mod agent;
 mod artifacts;
+mod atomic_file;
 mod boot;
 mod client;
 pub mod error;
@@ -123,8 +124,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     match serve(local, listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let failure = error.failure();
-            tracing::error!("{}", failure.messages.join(": "));
+            tracing::error!("{}", error.messages().join(": "));
             ExitCode::FAILURE
         }
     }

@@ -20,6 +20,7 @@
 //! file is hashed.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ use burst_sync::stat_cache::{Cached, StatCache, read_record, write_record};
 use burst_sync::wire::{Incoming, Outgoing};
 use serde::{Deserialize, Serialize};
 
-use crate::error::AgentError;
+use crate::error::{AgentError, FileOperation};
 use crate::receive::{self, Receiver};
 
 /// Bytes of small contents that are kept beside the tree, for trees that come
@@ -96,7 +97,8 @@ impl Project {
     pub(crate) fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
         let tree = directory.join("tree");
         for path in [&tree, &directory.join("targets")] {
-            std::fs::create_dir_all(path).map_err(|source| state(path, source))?;
+            std::fs::create_dir_all(path)
+                .map_err(AgentError::file(FileOperation::CreateDirectory, path))?;
         }
         write_record(&directory.join("name"), name)?;
         let interrupted = directory.join("changing").exists();
@@ -171,7 +173,8 @@ impl Project {
     /// The disk behind a target directory of the client.
     pub(crate) fn target(&self, client_path: &RelativePath) -> Result<PathBuf, AgentError> {
         let path = self.directory.join("targets").join(project_key(client_path));
-        std::fs::create_dir_all(&path).map_err(|source| state(&path, source))?;
+        std::fs::create_dir_all(&path)
+            .map_err(AgentError::file(FileOperation::CreateDirectory, &path))?;
         Ok(path)
     }
 
@@ -297,7 +300,9 @@ impl Project {
         write_record(&self.directory.join("index"), &index)?;
         let changing = self.directory.join("changing");
         match std::fs::remove_file(&changing) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(state(&changing, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(AgentError::file(FileOperation::Remove, changing)(error))
+            }
             _ => {
                 self.unsaved = false;
                 Ok(())
@@ -418,12 +423,8 @@ impl Project {
 
     fn mark_changing(&mut self) -> Result<(), AgentError> {
         let path = self.directory.join("changing");
-        std::fs::write(&path, b"").map_err(|source| state(&path, source))?;
+        File::create(&path).map_err(AgentError::file(FileOperation::Write, &path))?;
         self.unsaved = true;
         Ok(())
     }
-}
-
-fn state(path: &Path, source: io::Error) -> AgentError {
-    AgentError::State { path: path.to_owned(), source }
 }

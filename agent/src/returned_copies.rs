@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use burst_protocol::Digest;
 
-use crate::error::AgentError;
+use crate::atomic_file;
+use crate::error::{AgentError, FileOperation};
 
 /// The largest file that is copied; making a patch needs it in memory.
 pub(crate) const COPIED_BYTES_MAX: u64 = 128 << 20;
@@ -23,9 +24,9 @@ pub(crate) struct ReturnedCopies(PathBuf);
 impl ReturnedCopies {
     /// Opens the directory.
     pub(crate) fn open(directory: &Path) -> Result<Self, AgentError> {
-        let copies = Self(directory.to_owned());
-        std::fs::create_dir_all(directory).map_err(|source| copies.error(source))?;
-        Ok(copies)
+        std::fs::create_dir_all(directory)
+            .map_err(AgentError::file(FileOperation::CreateDirectory, directory))?;
+        Ok(Self(directory.to_owned()))
     }
 
     /// A copy, if it is still right.
@@ -40,12 +41,13 @@ impl ReturnedCopies {
         if path.exists() {
             return Ok(());
         }
-        std::fs::write(path, content).map_err(|source| self.error(source))
+        atomic_file::replace(&path, atomic_file::SHARED, content)
+            .map_err(AgentError::file(FileOperation::Write, &path))
     }
 
     /// Removes the oldest copies that are too much.
     pub(crate) fn trim(&self) -> Result<(), AgentError> {
-        self.trim_to(KEPT_BYTES_MAX).map_err(|source| self.error(source))
+        self.trim_to(KEPT_BYTES_MAX).map_err(AgentError::file(FileOperation::List, &self.0))
     }
 
     fn trim_to(&self, cap: u64) -> io::Result<()> {
@@ -69,9 +71,5 @@ impl ReturnedCopies {
 
     fn path(&self, digest: &Digest) -> PathBuf {
         self.0.join(digest.to_hex())
-    }
-
-    fn error(&self, source: io::Error) -> AgentError {
-        AgentError::State { path: self.0.clone(), source }
     }
 }

@@ -15,9 +15,10 @@ use burst_sync::wire::{self, Opening};
 use rustix::fs::FlockOperation;
 
 use crate::agent::{Agent, Disks, VERSION};
+use crate::atomic_file;
 use crate::boot::Boot;
 use crate::client::Client;
-use crate::error::AgentError;
+use crate::error::{AgentError, FileOperation};
 use crate::identity::{self, Identity};
 use crate::session;
 use crate::transport::{self, IdleTimeout};
@@ -128,19 +129,18 @@ fn prepare(deployment: &Deployment) -> Result<(quinn::ServerConfig, Option<Local
 
 /// Tells whoever looks where we listen; whole from the first moment on.
 fn write_address(path: &Path, address: SocketAddr) -> Result<(), AgentError> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, format!("{address} {} {VERSION}\n", std::process::id()))
-        .and_then(|()| std::fs::rename(&new, path))
-        .map_err(|source| AgentError::State { path: path.to_owned(), source })
+    let line = format!("{address} {} {VERSION}\n", std::process::id());
+    atomic_file::replace(path, atomic_file::SHARED, line.as_bytes())
+        .map_err(AgentError::file(FileOperation::Write, path))
 }
 
 /// Takes the directory for this process alone.
 fn lock_directory(directory: &Path) -> Result<OwnedFd, AgentError> {
     let path = directory.join("lock");
-    let file = std::fs::File::create(&path)
-        .map_err(|source| AgentError::State { path: path.clone(), source })?;
+    let file =
+        std::fs::File::create(&path).map_err(AgentError::file(FileOperation::Write, &path))?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| AgentError::Taken(directory.to_owned()))?;
+        .map_err(|_| AgentError::DirectoryInUse(directory.to_owned()))?;
     Ok(file.into())
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use burst_protocol::RelativePath;
 use burst_sync::stat_cache::StatCache;
 
-use crate::error::AgentError;
+use crate::error::{AgentError, FileOperation};
 use crate::lock::lock;
 use crate::power_cut;
 use crate::project::Project;
@@ -61,7 +61,7 @@ impl SharedProject {
     pub(crate) fn begin_writing(&self) -> Result<(), AgentError> {
         let mut writing = lock(&self.writing);
         power_cut::set_mark(&self.directory)
-            .map_err(|source| AgentError::State { path: self.directory.clone(), source })?;
+            .map_err(AgentError::file(FileOperation::Write, &self.directory))?;
         *writing += 1;
         Ok(())
     }

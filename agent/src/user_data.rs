@@ -10,6 +10,7 @@
 //! agent's memory and on no disk.
 
 use burst_protocol::limit::USER_DATA_BYTES_MAX;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AgentError;
@@ -41,9 +42,9 @@ impl UserData {
     pub fn new(agent: &Identity, shim: &Identity, gone_after_secs: u64) -> Self {
         Self {
             format: FORMAT,
-            agent_certificate: to_hex(agent.certificate()),
-            agent_key: to_hex(agent.secret()),
-            shim_certificate: to_hex(shim.certificate()),
+            agent_certificate: HEXLOWER.encode(agent.certificate()),
+            agent_key: HEXLOWER.encode(agent.secret()),
+            shim_certificate: HEXLOWER.encode(shim.certificate()),
             gone_after_secs,
         }
     }
@@ -57,13 +58,16 @@ impl UserData {
     pub fn parse(text: &str) -> Result<Self, AgentError> {
         let wrong = |why: &str| AgentError::UserData(why.to_owned());
         if text.len() > USER_DATA_BYTES_MAX {
-            return Err(wrong("it is too long"));
+            return Err(wrong("it is longer than 32 KiB"));
         }
         // The parser's own words could repeat a key.
-        let data: Self = serde_json::from_str(text).map_err(|_| wrong("it is not ours"))?;
+        let data: Self =
+            serde_json::from_str(text).map_err(|_| wrong("it is not the JSON of this format"))?;
         match data.format {
             FORMAT => Ok(data),
-            other => Err(wrong(&format!("its format is {other}, this agent knows {FORMAT}"))),
+            other => {
+                Err(wrong(&format!("its format is {other}, and this agent reads format {FORMAT}")))
+            }
         }
     }
 
@@ -72,23 +76,13 @@ impl UserData {
         &self,
     ) -> Result<(Identity, rustls::pki_types::CertificateDer<'static>), AgentError> {
         let bytes = |hex: &str| {
-            from_hex(hex).ok_or_else(|| AgentError::UserData("a key is not hexadecimal".into()))
+            HEXLOWER_PERMISSIVE
+                .decode(hex.as_bytes())
+                .map_err(|_| AgentError::UserData("a key is not hexadecimal".into()))
         };
         let own = Identity::from_parts(bytes(&self.agent_certificate)?, bytes(&self.agent_key)?);
         Ok((own, bytes(&self.shim_certificate)?.into()))
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|digit| Some(u8::try_from(digit.to_digit(16)?).unwrap_or(0))).collect();
-    let digits = digits?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
 #[cfg(test)]
@@ -105,7 +99,7 @@ mod tests {
         assert_eq!(own.certificate(), agent.certificate());
         assert_eq!(own.secret(), agent.secret());
         assert_eq!(&client, shim.certificate());
-        assert!(!format!("{read:?}").contains(&to_hex(agent.secret())[..16]));
+        assert!(!format!("{read:?}").contains(&HEXLOWER.encode(agent.secret())[..16]));
         for wrong in ["", "{}", &text.replace("\"cargo-burst\":1", "\"cargo-burst\":2")] {
             assert!(UserData::parse(wrong).is_err());
         }

@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::chown;
 
 use crate::client::Client;
-use crate::error::AgentError;
+use crate::error::{AgentError, VolumeOperation};
 use crate::host::BuildUser;
 use crate::lock::lock;
 use crate::path_wait::wait_for_path;
@@ -65,16 +65,18 @@ impl Volumes {
     /// `client` leaves, the wait for the volume ends.
     pub(crate) fn mount(&self, device: &FileName, client: &Client) -> Result<PathBuf, AgentError> {
         let mount_point = Path::new(MOUNT_ROOT).join(file_name(device));
-        let path = Path::new(DEVICE_DIRECTORY).join(file_name(device));
+        let path = device_path(device);
         if let Err(source) = wait_for_path(&path, APPEARANCE_DEADLINE, client) {
-            return Err(AgentError::Volume { path, what: "find", source });
+            return Err(AgentError::Volume { path, operation: VolumeOperation::Find, source });
         }
         let _mounting = lock(&self.mounting);
         let project = project_directory(device);
         if !is_mount(&mount_point) {
             self.prepare_and_mount(&path, &mount_point)
-                .and_then(|()| self.repair_project(&project).map_err(|error| ("mend", error)))
-                .map_err(|(what, source)| AgentError::Volume { path, what, source })?;
+                .and_then(|()| {
+                    self.repair_project(&project).map_err(|error| (VolumeOperation::Repair, error))
+                })
+                .map_err(|(operation, source)| AgentError::Volume { operation, path, source })?;
         }
         Ok(project)
     }
@@ -83,20 +85,21 @@ impl Volumes {
         &self,
         path: &Path,
         mount_point: &Path,
-    ) -> Result<(), (&'static str, io::Error)> {
-        if is_blank(path).map_err(|error| ("look at", error))? {
-            format(path).map_err(|error| ("format", error))?;
+    ) -> Result<(), (VolumeOperation, io::Error)> {
+        if is_blank(path).map_err(|error| (VolumeOperation::Inspect, error))? {
+            format(path).map_err(|error| (VolumeOperation::Format, error))?;
         } else {
-            check(path).map_err(|error| ("check", error))?;
+            check(path).map_err(|error| (VolumeOperation::Check, error))?;
         }
-        fs::create_dir_all(mount_point).map_err(|error| ("make a mount_point for", error))?;
+        fs::create_dir_all(mount_point)
+            .map_err(|error| (VolumeOperation::CreateMountPoint, error))?;
         let flags = MsFlags::MS_NOATIME | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
         let options = Some("errors=remount-ro");
         mount(Some(path), mount_point, Some("ext4"), flags, options)
-            .map_err(|errno| ("mount", errno.into()))?;
+            .map_err(|errno| (VolumeOperation::Mount, errno.into()))?;
         let owner = &self.owner;
         chown(mount_point, Some(owner.uid), Some(owner.gid))
-            .map_err(|errno| ("give away", errno.into()))
+            .map_err(|errno| (VolumeOperation::Chown, errno.into()))
     }
 
     /// On a thread that touches files as their owner.
@@ -129,11 +132,20 @@ impl Volumes {
                 }
                 Err(errno) => {
                     let path = mount_point.to_owned();
-                    return Err(AgentError::Volume { path, what: "let go", source: errno.into() });
+                    return Err(AgentError::Volume {
+                        path,
+                        operation: VolumeOperation::Unmount,
+                        source: errno.into(),
+                    });
                 }
             }
         }
     }
+}
+
+/// The path of a volume's device.
+pub(crate) fn device_path(device: &FileName) -> PathBuf {
+    Path::new(DEVICE_DIRECTORY).join(file_name(device))
 }
 
 /// The project's directory on a volume.
