@@ -153,7 +153,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_expired_lease_sends_the_request_and_a_revoked_will_does_not() {
-        crate::install_crypto_provider();
+        crate::identity::install_crypto_provider();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/servers/1", listener.local_addr().unwrap());
         let last_will = Arc::new(LastWill::new().unwrap());
