@@ -1,9 +1,8 @@
-//! The agent as the only purpose of a server: where its keys come from, and what it
-//! does first so that nobody else gets at them.
+//! The start of the agent of a server: protection from builds, then its keys.
 //!
-//! It runs as root; builds run as the user `build` of the image. Before it listens it
-//! makes itself unreadable (no core dumps, no ptrace, no swap), and forbids the build user the
-//! metadata service. If that fails it does not listen at all.
+//! The agent runs as root, builds run as the user `build` of the image. Before it reads its
+//! keys, the agent closes its memory to other processes and bars the build user from the
+//! metadata service. If one of these fails, it does not start.
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
@@ -20,31 +19,32 @@ use crate::error::AgentError;
 use crate::host::BuildUser;
 use crate::user_data::UserData;
 
-/// The metadata service of Hetzner Cloud.
+/// The address of Hetzner Cloud's metadata service.
 const METADATA: &str = "169.254.169.254";
 
-/// How long the metadata service may take to be there after the boot.
+/// How long the metadata service may take to answer after the boot.
 const METADATA_DEADLINE: Duration = Duration::from_secs(120);
 
-/// How often it is asked.
+/// The pause between two requests to it, while the network is being configured.
 const METADATA_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long one answer may take.
+/// How long one request may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The user of the image that builds run as.
+/// The name of the user of the image that runs builds.
 const BUILD_USER: &str = "build";
 
-/// What the agent of a server begins with.
+/// The result of a server's boot.
 #[derive(Debug)]
 pub(crate) struct Boot {
-    /// From the metadata service.
+    /// The keys, from the metadata service.
     pub(crate) user_data: UserData,
-    /// Whom builds run as.
+    /// The user that runs builds.
     pub(crate) build_user: BuildUser,
 }
 
-/// Closes what has to be closed, then asks for the keys.
+/// Protects the agent from builds, then asks for the keys. Blocks the thread while `nft`
+/// runs.
 pub(crate) async fn boot() -> Result<Boot, AgentError> {
     let build_user = build_user()?;
     protect_memory()?;
@@ -72,7 +72,7 @@ fn protect_memory() -> Result<(), AgentError> {
     mlockall(flags).map_err(|errno| protect("mlockall")(errno.into()))
 }
 
-/// Only root may ask the metadata service, which holds the keys.
+/// Rejects packets of the build user to the metadata service, which holds the keys.
 fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
     let rules = format!(
         "table ip cargo_burst {{}}\n\

@@ -1,13 +1,12 @@
-//! What a server is told at its creation, over its metadata service: the keys of the
-//! connection, and nothing else.
+//! The user data of a server: the keys of the connection, and the client timeout.
 //!
 //! ```json
 //! {"cargo-burst": 1, "agent_certificate": "HEX", "agent_key": "HEX",
 //!  "shim_certificate": "HEX", "gone_after_secs": 15}
 //! ```
 //!
-//! Only root may ask the metadata service (see [`crate::boot`]); the keys live in the
-//! agent's memory and on no disk.
+//! The shim passes it with the creation of the server, the agent reads it from the metadata
+//! service. Only root may do so (see `boot`); the keys stay in the agent's memory.
 
 use burst_protocol::limit::USER_DATA_BYTES_MAX;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -16,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::AgentError;
 use crate::identity::Identity;
 
-/// The number of this format.
+/// The version of this format.
 const FORMAT: u32 = 1;
 
-/// What the metadata service tells.
+/// The keys of the connection, as user data of a server.
 #[derive(Serialize, Deserialize)]
 pub struct UserData {
     #[serde(rename = "cargo-burst")]
@@ -27,7 +26,7 @@ pub struct UserData {
     agent_certificate: String,
     agent_key: String,
     shim_certificate: String,
-    /// Silence after which a client counts as gone.
+    /// Seconds of silence after which a client counts as gone.
     pub gone_after_secs: u64,
 }
 
@@ -38,7 +37,7 @@ impl std::fmt::Debug for UserData {
 }
 
 impl UserData {
-    /// For an agent that is to be `agent` and to accept `shim`.
+    /// The user data for the agent with the identity `agent`, which accepts `shim` alone.
     pub fn new(agent: &Identity, shim: &Identity, gone_after_secs: u64) -> Self {
         Self {
             format: FORMAT,
@@ -49,18 +48,18 @@ impl UserData {
         }
     }
 
-    /// As the API is to pass it on.
+    /// The JSON text for the API.
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads what was passed on.
+    /// Parses the JSON text, of at most [`USER_DATA_BYTES_MAX`] bytes. No error quotes it.
     pub fn parse(text: &str) -> Result<Self, AgentError> {
         let wrong = |why: &str| AgentError::UserData(why.to_owned());
         if text.len() > USER_DATA_BYTES_MAX {
             return Err(wrong("it is longer than 32 KiB"));
         }
-        // The parser's own words could repeat a key.
+        // The parser's own error could quote a key.
         let data: Self =
             serde_json::from_str(text).map_err(|_| wrong("it is not the JSON of this format"))?;
         match data.format {
@@ -71,7 +70,7 @@ impl UserData {
         }
     }
 
-    /// Our identity, and the certificate of the only client.
+    /// The agent's identity, and the certificate of its only client.
     pub fn keys(
         &self,
     ) -> Result<(Identity, rustls::pki_types::CertificateDer<'static>), AgentError> {
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_survive_the_way_and_are_not_shown() {
+    fn keys_are_read_as_written_and_not_shown() {
         let (agent, shim) = (Identity::generate().unwrap(), Identity::generate().unwrap());
         let text = UserData::new(&agent, &shim, 15).to_text();
         assert!(text.len() < 4096, "{}", text.len());

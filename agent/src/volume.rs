@@ -1,8 +1,9 @@
-//! A project's volume: found, formatted if it is blank, mounted, let go.
+//! Volumes of projects: found, formatted if blank, mounted and unmounted.
 //!
-//! Each project has a disk of its own, which outlives the server. A volume is formatted
-//! only if it is blank: no signature that `blkid` knows, and nothing but zeros at its
-//! beginning and its end. Whatever else is on it stays as it is, and is an error.
+//! Each project has a volume of its own, which outlives the server. A volume is formatted
+//! only if it is blank: `blkid` finds no signature, and its first and last MiB are zero. A
+//! volume with any other content than a file system that can be checked is left unchanged,
+//! and using it is an error.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -23,10 +24,10 @@ use crate::lock::lock;
 use crate::path_wait::wait_for_path;
 use crate::power_cut;
 
-/// Where volumes are mounted. Runs see nothing of it but their own.
+/// The directory below which volumes are mounted. Runs see it empty.
 pub(crate) const MOUNT_ROOT: &str = "/mnt/burst";
 
-/// Where the kernel names disks by what they are.
+/// The directory in which udev links devices by their identity.
 const DEVICE_DIRECTORY: &str = "/dev/disk/by-id";
 
 /// How long a volume that is being attached may take to appear.
@@ -39,30 +40,30 @@ const UNMOUNT_DEADLINE: Duration = Duration::from_secs(10);
 /// namespaces of ended processes later than it reports their end, without an event.
 const UNMOUNT_RETRY_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Bytes at either end that are zero on a blank volume.
+/// Bytes at the beginning and at the end that are zero on a blank volume.
 const BLANK_BYTES: u64 = 1 << 20;
 
 /// The volumes of a server.
 #[derive(Debug)]
 pub(crate) struct Volumes {
     owner: BuildUser,
-    /// Held by whoever mounts: two sessions of a project can come at once.
+    /// Held while a volume is mounted, since two sessions can ask for the same one.
     mounting: Mutex<()>,
 }
 
 impl Volumes {
-    /// Volumes whose files belong to a user.
+    /// Volumes whose files belong to this user.
     pub(crate) fn new(owner: BuildUser) -> Self {
         Self { owner, mounting: Mutex::new(()) }
     }
 
-    /// Whose files are on them.
+    /// The user to whom the files belong.
     pub(crate) const fn owner(&self) -> &BuildUser {
         &self.owner
     }
 
-    /// Mounts a volume, if it is not; returns the project's directory on it. If
-    /// `client` leaves, the wait for the volume ends.
+    /// Mounts a volume unless it is mounted; returns the project's directory on it. Waits
+    /// for the device until a deadline, or until `client` leaves.
     pub(crate) fn mount(&self, device: &FileName, client: &Client) -> Result<PathBuf, AgentError> {
         let mount_point = Path::new(MOUNT_ROOT).join(file_name(device));
         let path = device_path(device);
@@ -102,31 +103,34 @@ impl Volumes {
             .map_err(|errno| (VolumeOperation::Chown, errno.into()))
     }
 
-    /// On a thread that touches files as their owner.
+    /// Repairs the project after an interrupted run, on a thread with the file rights of
+    /// the owner.
     fn repair_project(&self, project: &Path) -> io::Result<()> {
         let invalidated = std::thread::scope(|scope| {
             let mending = scope.spawn(|| {
                 self.owner.assume_file_access();
                 power_cut::invalidate_interrupted(project)
             });
-            mending.join().unwrap_or_else(|_| Err(io::Error::other("the thread gave up")))
+            mending.join().unwrap_or_else(|_| Err(io::Error::other("the repair panicked")))
         })?;
         if invalidated > 0 {
-            tracing::warn!("a run was cut off: {invalidated} crates are made again");
+            tracing::warn!(
+                "the previous run was interrupted: {invalidated} fingerprints invalidated"
+            );
         }
         Ok(())
     }
 
-    /// Lets the volume of a project's directory go: all is written, nothing is mounted
-    /// any more.
+    /// Unmounts the volume of a project's directory, which writes everything to the disk. A
+    /// volume that is not mounted is no error.
     pub(crate) fn unmount(&self, directory: &Path) -> Result<(), AgentError> {
         let mount_point = directory.parent().unwrap_or(directory);
         let began = Instant::now();
         loop {
             match umount2(mount_point, MntFlags::empty()) {
-                // It was not mounted.
+                // The latter two say that it is not mounted.
                 Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
-                // The last processes of a run are going.
+                // Files of the last run are still being released.
                 Err(Errno::EBUSY) if began.elapsed() < UNMOUNT_DEADLINE => {
                     std::thread::sleep(UNMOUNT_RETRY_INTERVAL);
                 }
@@ -166,10 +170,10 @@ fn is_mount(mount_point: &Path) -> bool {
 }
 
 fn is_blank(path: &Path) -> io::Result<bool> {
-    // 2: nothing that blkid knows.
-    const NOTHING: i32 = 2;
+    // The exit code if no signature was found.
+    const NO_SIGNATURE: i32 = 2;
     let known = Command::new("blkid").arg("-p").arg(path).stdout(Stdio::null()).status()?;
-    if known.code() != Some(NOTHING) {
+    if known.code() != Some(NO_SIGNATURE) {
         return Ok(false);
     }
     let mut device = File::open(path)?;
@@ -186,14 +190,14 @@ fn is_blank(path: &Path) -> io::Result<bool> {
 }
 
 fn format(path: &Path) -> io::Result<()> {
-    // No blocks are kept for root, and what can be done later is done later.
+    // No blocks are reserved for root; tables and journal are initialised later.
     let options = ["-q", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"];
     let mut command = Command::new("mkfs.ext4");
     run_tool(command.args(options).arg(path), |code| code == 0)
 }
 
 fn check(path: &Path) -> io::Result<()> {
-    // 1: something was repaired.
+    // Code 1: errors were found and repaired.
     let mut command = Command::new("e2fsck");
     run_tool(command.arg("-p").arg(path), |code| code <= 1)
 }
@@ -203,7 +207,7 @@ fn run_tool(command: &mut Command, fine: impl Fn(i32) -> bool) -> io::Result<()>
     if output.status.code().is_some_and(fine) {
         return Ok(());
     }
-    let words = [output.stderr, output.stdout].concat();
-    let words = String::from_utf8_lossy(&words);
-    Err(io::Error::other(words.lines().next().unwrap_or("it says nothing").to_owned()))
+    let text = [output.stderr, output.stdout].concat();
+    let text = String::from_utf8_lossy(&text);
+    Err(io::Error::other(text.lines().next().unwrap_or("it failed without a message").to_owned()))
 }
