@@ -321,7 +321,10 @@ impl Session<'_> {
                 FromShim::Input(_)
                 | FromShim::InputEnd
                 | FromShim::Signal(_)
-                | FromShim::Resize(_) => {}
+                | FromShim::Resize(_)
+                | FromShim::OutputCredit(_) => {}
+                // The client is about to end and takes nothing more.
+                FromShim::Kill => return Err(SyncError::Gone.into()),
                 FromShim::Done => break,
                 other => return Err(out_of_turn(&other).into()),
             }
