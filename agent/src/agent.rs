@@ -1,19 +1,21 @@
-//! What an agent has: its disks, its projects, its runs, and how long it stays.
+//! The state of an agent process: its disks, projects and runs, and when it ends.
 //!
-//! It ends by itself when it has been idle for as long as it was told to stay, and when
-//! it is asked to. How it is reached is [`crate::server`]'s.
+//! A local agent ends after it has been idle for its keep-alive time; every agent ends when
+//! it is asked to. Connections belong to [`crate::server`].
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::message::{AgentStatus, Lease, ProjectStatus};
 use burst_protocol::{FileName, RelativePath};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::error::AgentError;
+use crate::client::Client;
+use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
 use crate::last_will::LastWill;
 use crate::lock::lock;
@@ -22,13 +24,16 @@ use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
 use crate::volume::{self, Volumes};
 
-/// How long runs may take to end when the agent is asked to end.
+/// How long killed runs may take to end when the agent is asked to end.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long an agent waits at least for whoever has started it.
+/// How long an agent waits at least for its first client.
 const FIRST_USE_WAIT: Duration = Duration::from_secs(10);
 
-/// The program version, for people.
+/// The longest wait of an idle agent between two looks at the clock.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// The version of the program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The agent.
@@ -39,35 +44,39 @@ pub(crate) struct Agent {
     projects: Mutex<HashMap<RelativePath, Arc<SharedProject>>>,
     runs: Mutex<Vec<Weak<Mutex<RunInput>>>>,
     idle: Mutex<Idle>,
+    /// Notified when the idle time has to be computed again.
     changed: Notify,
+    /// Notified when `idle.busy` decreases.
+    work_ended: Condvar,
     last_will: LastWill,
-    /// The thread that executes it is started with the first lease.
-    executes: Once,
     ending: AtomicBool,
+    /// The number of the last run.
+    last_run: AtomicU64,
     started: Instant,
 }
 
-/// Where projects are kept.
+/// Where projects are stored.
 #[derive(Debug)]
 pub(crate) enum Disks {
-    /// All below one directory.
+    /// All below one directory, each in `projects/KEY`.
     Shared(PathBuf),
-    /// Each on a volume of its own.
+    /// Each on a volume of its own, on a server.
     Volumes(Volumes),
 }
 
 #[derive(Debug)]
 struct Idle {
+    /// Runs, from request to end.
     busy: usize,
     since: Instant,
-    /// None: it does not end by itself.
+    /// The idle time after which the agent ends; none if it does not end by itself.
     keep_alive: Option<Duration>,
-    /// Whether anybody has used the agent yet.
+    /// Whether the agent has had a run.
     used: bool,
 }
 
 impl Idle {
-    /// How long the agent still stays if nothing happens; none: for ever.
+    /// The time until the agent ends if it stays idle; none if it does not end by itself.
     fn time_left(&self) -> Option<Duration> {
         let least = if self.used { Duration::ZERO } else { FIRST_USE_WAIT };
         Some(self.keep_alive?.max(least).saturating_sub(self.since.elapsed()))
@@ -75,43 +84,49 @@ impl Idle {
 }
 
 impl Agent {
-    /// One with these disks, that stays for so long when it is idle; none: for ever.
-    pub(crate) fn new(disks: Disks, keep_alive: Option<Duration>) -> Self {
+    /// An agent with these disks. It ends after it has been idle for `keep_alive`, or only
+    /// when asked to if that is none. Starts processes to find out how runs are contained.
+    pub(crate) fn new(disks: Disks, keep_alive: Option<Duration>) -> Result<Self, AgentError> {
         let host = Host::probe(match &disks {
             Disks::Shared(_) => None,
             Disks::Volumes(volumes) => Some(volumes.owner().clone()),
         });
-        Self {
+        Ok(Self {
             host,
             disks,
             projects: Mutex::default(),
             runs: Mutex::default(),
             idle: Mutex::new(Idle { busy: 0, since: Instant::now(), keep_alive, used: false }),
             changed: Notify::new(),
-            last_will: LastWill::default(),
-            executes: Once::new(),
+            work_ended: Condvar::new(),
+            last_will: LastWill::new().map_err(|source| AgentError::Start {
+                what: "the timer of the lease".into(),
+                source,
+            })?,
             ending: AtomicBool::new(false),
+            last_run: AtomicU64::new(0),
             started: Instant::now(),
-        }
+        })
     }
 
-    /// The machine of the agent.
+    /// The machine on which the agent runs.
     pub(crate) const fn host(&self) -> &Host {
         &self.host
     }
 
-    /// The project of this name, on its disk. `gone` ends the wait for the disk.
+    /// The project of this name. Mounts its volume first where the agent has volumes; if
+    /// `client` leaves, the wait for the volume ends with an error.
     pub(crate) fn project(
         &self,
         name: &RelativePath,
         device: Option<&FileName>,
-        gone: impl Fn() -> bool,
+        client: &Client,
     ) -> Result<Arc<SharedProject>, AgentError> {
         let directory = match (&self.disks, device) {
             (Disks::Shared(disk), None) => disk.join("projects").join(project_key(name)),
-            (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, gone)?,
-            (Disks::Shared(_), Some(_)) => return Err(AgentError::Disk("has no volumes")),
-            (Disks::Volumes(_), None) => return Err(AgentError::Disk("needs a volume")),
+            (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, client)?,
+            (Disks::Shared(_), Some(_)) => return Err(AgentError::NoVolumes),
+            (Disks::Volumes(_), None) => return Err(AgentError::VolumeRequired),
         };
         let mut projects = lock(&self.projects);
         let project = projects
@@ -120,17 +135,17 @@ impl Agent {
         Ok(project.clone())
     }
 
-    /// Lets go of a disk, if nobody uses it.
+    /// Unmounts the volume of a project that no run uses.
     pub(crate) fn unmount(&self, device: &FileName) -> Result<(), AgentError> {
         let Disks::Volumes(volumes) = &self.disks else {
-            return Err(AgentError::Disk("has no volumes"));
+            return Err(AgentError::NoVolumes);
         };
         let directory = volume::project_directory(device);
         let mut projects = lock(&self.projects);
         let on_it = projects.values().find(|project| project.directory() == directory).cloned();
         if let Some(project) = &on_it {
             if project.queue.is_busy() {
-                return Err(AgentError::Disk("is in use"));
+                return Err(AgentError::VolumeInUse(volume::device_path(device)));
             }
             project.close();
         }
@@ -139,19 +154,29 @@ impl Agent {
         Ok(())
     }
 
-    /// Somebody looks after this server. An agent beside its user needs nobody.
-    pub(crate) fn renew_lease(self: &Arc<Self>, lease: Lease) {
+    /// Renews the lease of this server. A local agent has no lease and ignores it.
+    pub(crate) fn renew_lease(&self, lease: Lease) -> Result<(), AgentError> {
         if matches!(self.disks, Disks::Shared(_)) {
-            return;
+            return Ok(());
         }
-        self.last_will.renew(lease);
-        self.executes.call_once(|| {
-            let agent = self.clone();
-            std::thread::spawn(move || agent.last_will.send_when_due());
+        self.last_will
+            .renew(lease)
+            .map_err(|source| AgentError::Start { what: "the timer of the lease".into(), source })
+    }
+
+    /// Starts the thread that sends the last will each time it is due. Has to be called
+    /// within a tokio runtime.
+    pub(crate) fn watch_lease(self: &Arc<Self>) {
+        let (agent, runtime) = (self.clone(), Handle::current());
+        std::thread::spawn(move || {
+            if let Err(error) = agent.last_will.send_when_due(&runtime) {
+                tracing::error!("the timer of the lease failed: {error}");
+            }
         });
     }
 
-    /// Counts as work until dropped.
+    /// Keeps the agent from being idle until the result is dropped; a `keep_alive_secs`
+    /// replaces its keep-alive time.
     pub(crate) fn busy(self: &Arc<Self>, keep_alive_secs: Option<u64>) -> Busy {
         let mut idle = lock(&self.idle);
         idle.busy += 1;
@@ -162,14 +187,19 @@ impl Agent {
         Busy(self.clone())
     }
 
-    /// Lets the agent end this run when it ends itself.
+    /// A number for a new run, which counts the runs of this process from 1.
+    pub(crate) fn next_run(&self) -> u64 {
+        self.last_run.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Registers a run, to be killed when the agent ends.
     pub(crate) fn register_run(&self, input: &Arc<Mutex<RunInput>>) {
         let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(input));
     }
 
-    /// What `status` shows.
+    /// The status of the agent and its projects.
     pub(crate) fn status(&self) -> AgentStatus {
         let idle = lock(&self.idle);
         let rest = idle.time_left().filter(|_| idle.busy == 0);
@@ -197,7 +227,7 @@ impl Agent {
         }
     }
 
-    /// Where projects are.
+    /// The directories of all projects, of mounted ones where the agent has volumes.
     fn directories(&self) -> Vec<PathBuf> {
         match &self.disks {
             Disks::Shared(disk) => {
@@ -211,22 +241,22 @@ impl Agent {
         }
     }
 
-    /// Ends every run, and the agent when the asking session is over. Volumes are
-    /// let go; they are not ours to delete.
+    /// Kills every run and lets the agent end. A shared directory is deleted if
+    /// `with_volumes`; volumes are unmounted, and deleting them is the shim's task.
     pub(crate) fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
         self.refuse_work();
         self.kill_runs();
-        let asked = Instant::now();
-        let waits = with_volumes || matches!(self.disks, Disks::Volumes(_));
-        while waits && self.is_busy() && asked.elapsed() < END_DEADLINE {
-            std::thread::sleep(Duration::from_millis(20));
+        if with_volumes || matches!(self.disks, Disks::Volumes(_)) {
+            let busy = |idle: &mut Idle| idle.busy > 0;
+            // After the deadline, a disk that is still in use is reported as such.
+            drop(self.work_ended.wait_timeout_while(lock(&self.idle), END_DEADLINE, busy));
         }
         match &self.disks {
             Disks::Shared(disk) if with_volumes => {
                 let path = disk.join("projects");
                 match std::fs::remove_dir_all(&path) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(AgentError::State { path, source });
+                        return Err(AgentError::file(FileOperation::Remove, path)(source));
                     }
                     _ => {}
                 }
@@ -243,28 +273,24 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes no more work from now on.
+    /// Refuses new requests from now on.
     pub(crate) fn refuse_work(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it takes no more work.
+    /// Whether new requests are refused.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
     }
 
-    fn is_busy(&self) -> bool {
-        lock(&self.projects).values().any(|project| project.queue.is_busy())
-    }
-
-    /// Ends every run, now.
+    /// Kills every run at once.
     pub(crate) fn kill_runs(&self) {
         for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
             lock(&run).kill();
         }
     }
 
-    /// Returns when the agent has been idle for long enough or is to end.
+    /// Returns when the agent has been idle for its keep-alive time, or was asked to end.
     pub(crate) async fn until_idle(&self) {
         loop {
             if self.is_ending() {
@@ -280,16 +306,14 @@ impl Agent {
             if wait.is_zero() {
                 return;
             }
-            // Woken early or not, look again.
-            drop(
-                tokio::time::timeout(wait.min(Duration::from_secs(3600)), self.changed.notified())
-                    .await,
-            );
+            // After a notification or the timeout, the time left is computed again.
+            let wait = wait.min(IDLE_CHECK_INTERVAL);
+            drop(tokio::time::timeout(wait, self.changed.notified()).await);
         }
     }
 }
 
-/// Work under way.
+/// One run, for which the agent stays alive.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Agent>);
 
@@ -299,6 +323,7 @@ impl Drop for Busy {
         idle.busy -= 1;
         idle.since = Instant::now();
         drop(idle);
+        self.0.work_ended.notify_all();
         self.0.changed.notify_one();
     }
 }

@@ -1,10 +1,9 @@
-//! What of the target directory a run offers to its client.
+//! The files of the target directory that a run offers to its client.
 //!
-//! cargo itself names its artifacts, in JSON messages on standard output
-//! ([`JsonLines`] takes them out of the stream). Of those, the final ones are
-//! offered: programs, examples, dynamic and static libraries, each with its `.d`
-//! file. Whole directories (`criterion`, `cargo-timings`, `doc`) are offered as
-//! they are.
+//! cargo names its artifacts in JSON messages on standard output, which [`JsonLines`]
+//! separates from the rest of the stream. The final ones are offered: programs, examples,
+//! dynamic and static libraries, each with its `.d` file. The directories `criterion`,
+//! `cargo-timings` and `doc` are offered as a whole if the request asks for them.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -21,15 +20,15 @@ use serde::Deserialize;
 
 use crate::error::AgentError;
 
-/// The longest line that is looked at for a message. Longer ones pass unread.
+/// Bytes of the longest line that is parsed as a message. Longer ones pass unparsed.
 const LINE_BYTES_MAX: usize = 32 << 20;
 
-/// Splits cargo's standard output into its messages and everything else.
+/// Separates cargo's messages from the rest of its standard output.
 #[derive(Debug)]
 pub(crate) struct JsonLines {
     mode: JsonMessages,
     line: Vec<u8>,
-    /// The files that messages have named.
+    /// The final artifacts that messages have named.
     pub(crate) named: BTreeSet<PathBuf>,
 }
 
@@ -48,12 +47,12 @@ struct Target {
 }
 
 impl JsonLines {
-    /// For a stream that is treated this way.
+    /// For a stream whose messages are treated in this way.
     pub(crate) const fn new(mode: JsonMessages) -> Self {
         Self { mode, line: Vec::new(), named: BTreeSet::new() }
     }
 
-    /// Takes what cargo wrote; returns what the client is to see of it.
+    /// Processes output of cargo; returns the part that the client shows.
     pub(crate) fn push(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         if self.mode == JsonMessages::Absent {
             return bytes;
@@ -66,7 +65,7 @@ impl JsonLines {
             } else if self.mode == JsonMessages::Hidden
                 && !b"{\"reason\":".starts_with(&self.line[..self.line.len().min(10)])
             {
-                // No message begins like this: nobody has to wait for the line.
+                // No message begins like this, so the line need not be complete.
                 shown.append(&mut self.line);
             }
         }
@@ -76,7 +75,7 @@ impl JsonLines {
         shown
     }
 
-    /// What is left at the end of the stream.
+    /// Processes an incomplete last line at the end of the stream.
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         let mut shown = Vec::new();
         if !self.line.is_empty() {
@@ -109,16 +108,16 @@ impl JsonLines {
     }
 }
 
-/// Whether a named file is one that cargo puts up for its user, and of a kind
-/// that users run or link.
+/// Whether a named file lies where cargo puts final artifacts, outside of `deps`, and is of
+/// a kind that users run or link.
 fn is_final(path: &Path) -> bool {
     let hidden = path.parent().and_then(Path::file_name).is_some_and(|name| name == "deps");
     let inner = path.extension().is_some_and(|end| end == "rlib" || end == "rmeta");
     !hidden && !inner
 }
 
-/// Everything that is offered of a target directory: `named` files, which are
-/// below `seen_at` as cargo saw it, and the directories that were asked for.
+/// The files that are offered of a target directory: the `named` ones, whose paths begin
+/// with `seen_at`, where cargo saw the directory, and those of the requested directories.
 pub(crate) fn collect(
     target: &Path,
     seen_at: &Path,
@@ -157,7 +156,7 @@ pub(crate) fn collect(
     Ok(artifacts)
 }
 
-/// Adds the files of `NAME/` and, for cross builds, of `TRIPLE/NAME/`.
+/// Adds the files below `NAME/` and, for cross builds, below `TRIPLE/NAME/`.
 fn add_directories(
     (target, seen_at): (&Path, &Path),
     name: &str,
@@ -195,7 +194,7 @@ mod tests {
 "#;
 
     #[test]
-    fn messages_are_taken_out_and_other_words_stay() {
+    fn messages_are_removed_and_other_output_stays() {
         let mut lines = JsonLines::new(JsonMessages::Hidden);
         let mut all = b"hello\n".to_vec();
         all.extend(BIN);
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_asked_for_is_shown() {
+    fn requested_messages_are_shown() {
         let mut lines = JsonLines::new(JsonMessages::Shown);
         assert_eq!(lines.push(BIN.to_vec()), BIN);
         assert_eq!(lines.named.len(), 1);

@@ -1,80 +1,78 @@
-//! The agent as the only purpose of a server: where its keys come from, and what it
-//! does first so that nobody else gets at them.
+//! The start of the agent of a server: protection from builds, then its keys.
 //!
-//! It runs as root; builds run as the user `build` of the image. Before it listens it
-//! makes itself unreadable (no core dumps, no ptrace, no swap), and forbids the build user the
-//! metadata service. If that fails it does not listen at all.
+//! The agent runs as root, builds run as the user `build` of the image. Before it reads its
+//! keys, the agent closes its memory to other processes and bars the build user from the
+//! metadata service. If one of these fails, it does not start.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use burst_protocol::limit::USER_DATA_BYTES_MAX;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::User;
+use reqwest::Client;
 use rustix::mm::{MlockAllFlags, mlockall};
 
 use crate::error::AgentError;
 use crate::host::BuildUser;
 use crate::user_data::UserData;
 
-/// The metadata service of Hetzner Cloud.
+/// The address of Hetzner Cloud's metadata service.
 const METADATA: &str = "169.254.169.254";
 
-/// How long the metadata service may take to be there after the boot.
+/// How long the metadata service may take to answer after the boot.
 const METADATA_DEADLINE: Duration = Duration::from_secs(120);
 
-/// How often it is asked.
+/// The pause between two requests to it, while the network is being configured.
 const METADATA_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long one answer may take.
+/// How long one request may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The user of the image that builds run as.
+/// The name of the user of the image that runs builds.
 const BUILD_USER: &str = "build";
 
-/// What the agent of a server begins with.
+/// The result of a server's boot.
 #[derive(Debug)]
 pub(crate) struct Boot {
-    /// From the metadata service.
+    /// The keys, from the metadata service.
     pub(crate) user_data: UserData,
-    /// Whom builds run as.
+    /// The user that runs builds.
     pub(crate) build_user: BuildUser,
 }
 
-/// Closes what has to be closed, then asks for the keys.
-pub(crate) fn boot() -> Result<Boot, AgentError> {
+/// Protects the agent from builds, then asks for the keys. Blocks the thread while `nft`
+/// runs.
+pub(crate) async fn boot() -> Result<Boot, AgentError> {
     let build_user = build_user()?;
     protect_memory()?;
     block_metadata(&build_user)?;
-    let user_data = UserData::parse(&fetch_user_data()?)?;
+    let user_data = UserData::parse(&fetch_user_data().await?)?;
     Ok(Boot { user_data, build_user })
 }
 
 fn build_user() -> Result<BuildUser, AgentError> {
-    let found = User::from_name(BUILD_USER).map_err(|errno| protect("find the user", errno))?;
+    let found = User::from_name(BUILD_USER)
+        .map_err(|errno| protect("the look-up of the user `build`")(errno.into()))?;
     match found {
         Some(user) if !user.uid.is_root() => {
             Ok(BuildUser { uid: user.uid, gid: user.gid, home: user.dir })
         }
-        _ => Err(protect("find the user `build`", nix::errno::Errno::ENOENT)),
+        _ => Err(protect("the look-up of the user `build`")(io::ErrorKind::NotFound.into())),
     }
 }
 
-/// Whatever the agent keeps in memory stays there.
+/// Closes the agent's memory to other processes: no ptrace, no core dumps, no swap.
 fn protect_memory() -> Result<(), AgentError> {
-    set_dumpable(false).map_err(|errno| protect("become unreadable", errno))?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)
-        .map_err(|errno| protect("forbid core dumps of", errno))?;
-    // Nothing of it is ever swapped out.
+    set_dumpable(false).map_err(|errno| protect("PR_SET_DUMPABLE")(errno.into()))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|errno| protect("RLIMIT_CORE")(errno.into()))?;
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
-    mlockall(flags).map_err(|errno| AgentError::Start {
-        what: "the agent: cannot stay in memory".into(),
-        source: errno.into(),
-    })
+    mlockall(flags).map_err(|errno| protect("mlockall")(errno.into()))
 }
 
-/// Only root may ask the metadata service, which holds the keys.
+/// Rejects packets of the build user to the metadata service, which holds the keys.
 fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
     let rules = format!(
         "table ip cargo_burst {{}}\n\
@@ -87,7 +85,7 @@ fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
          }}\n",
         user.uid
     );
-    let failed = |source| AgentError::Start { what: "`nft`".into(), source };
+    let failed = protect("`nft`");
     let mut nft =
         Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().map_err(failed)?;
     if let Some(mut stdin) = nft.stdin.take() {
@@ -95,29 +93,45 @@ fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
     }
     match nft.wait().map_err(failed)? {
         status if status.success() => Ok(()),
-        status => Err(failed(std::io::Error::other(status.to_string()))),
+        status => Err(failed(io::Error::other(status.to_string()))),
     }
 }
 
-fn fetch_user_data() -> Result<String, AgentError> {
-    let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_DEADLINE)).build();
-    let client = ureq::Agent::new_with_config(config);
+async fn fetch_user_data() -> Result<String, AgentError> {
     let url = format!("http://{METADATA}/hetzner/v1/userdata");
+    // The service is on this link and without TLS: neither proxies nor certificates.
+    let failed = |source| AgentError::Metadata { url: url.clone(), source };
+    let client = Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .timeout(ANSWER_DEADLINE)
+        .build()
+        .map_err(failed)?;
     let began = Instant::now();
-    loop {
-        let asked =
-            client.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string());
-        match asked {
-            Ok(text) => return Ok(text),
-            Err(error) if began.elapsed() > METADATA_DEADLINE => {
-                return Err(AgentError::UserData(format!("nobody tells it: {error}")));
-            }
-            // The network comes up while we ask.
-            Err(_) => std::thread::sleep(METADATA_RETRY_INTERVAL),
+    let bytes = loop {
+        match request(&client, &url).await {
+            Ok(bytes) => break bytes,
+            Err(error) if began.elapsed() > METADATA_DEADLINE => return Err(failed(error)),
+            // The network is still being configured.
+            Err(_) => tokio::time::sleep(METADATA_RETRY_INTERVAL).await,
+        }
+    };
+    String::from_utf8(bytes).map_err(|_| AgentError::UserData("it is not UTF-8".into()))
+}
+
+/// Requests a resource; reads slightly more than the largest user data at most.
+async fn request(client: &Client, url: &str) -> reqwest::Result<Vec<u8>> {
+    let mut response = client.get(url).send().await?.error_for_status()?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > USER_DATA_BYTES_MAX {
+            break;
         }
     }
+    Ok(bytes)
 }
 
-fn protect(what: &str, errno: nix::errno::Errno) -> AgentError {
-    AgentError::Start { what: format!("the agent: cannot {what}"), source: errno.into() }
+fn protect(operation: &'static str) -> impl Fn(io::Error) -> AgentError + Copy {
+    move |source| AgentError::Protect { operation, source }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use burst_protocol::ByteBuf;
 use nix::unistd::{Gid, Uid};
 
+use crate::run;
 use crate::run::containment::Containment;
 use crate::run::spec::os_bytes;
 
@@ -84,7 +85,7 @@ impl Host {
     /// Determines how runs can be contained, which starts a process for each candidate.
     pub(crate) fn probe(build_user: Option<BuildUser>) -> Self {
         Self {
-            containment: Containment::probe(),
+            containment: run::probe(),
             environment: passed_on()
                 .map(|(name, value)| (os_bytes(&name), os_bytes(&value)))
                 .collect(),

@@ -1,12 +1,10 @@
 //! Keys and certificates, and the TLS that pins them.
 //!
-//! Each end has one self-signed certificate and knows the other's, byte for byte.
-//! Names, dates and issuers mean nothing: a certificate is the pinned one or the
-//! connection fails. Private keys are written with mode 0600 and never printed.
-//! How the connection moves bytes is [`crate::transport`]'s.
+//! Each end has one self-signed certificate and a copy of the other's. A certificate is
+//! accepted if it equals the copy byte for byte; its names, dates and issuer are ignored.
+//! Private keys are written with mode 0600 and never printed. The settings of QUIC are in
+//! [`crate::transport`].
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,10 +15,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
-use crate::error::AgentError;
+use crate::atomic_file;
+use crate::error::{AgentError, FileOperation};
 use crate::transport::{self, IdleTimeout};
 
-/// The name in every certificate and in every handshake. It identifies nobody.
+/// The name in every certificate and in every handshake. It is not checked.
 const NAME: &str = "cargo-burst";
 
 /// A certificate and its private key.
@@ -36,7 +35,7 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Makes a new one.
+    /// Generates a key and its self-signed certificate.
     pub fn generate() -> Result<Self, AgentError> {
         let rcgen::CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(vec![NAME.to_owned()])
@@ -44,25 +43,25 @@ impl Identity {
         Ok(Self { certificate: cert.der().clone(), key: signing_key.serialize_der().into() })
     }
 
-    /// From what was passed on, in DER.
+    /// The identity of a certificate and its private key, both in DER.
     pub fn from_parts(certificate: Vec<u8>, key: Vec<u8>) -> Self {
         Self { certificate: certificate.into(), key: key.into() }
     }
 
-    /// The private key, in DER: for the one who is to be this identity.
+    /// The private key in DER, to be given to the end that uses this identity.
     pub fn secret(&self) -> &[u8] {
         self.key.secret_pkcs8_der()
     }
 
-    /// The certificate, for the other end to pin.
+    /// The certificate, which the other end pins.
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// Reads `NAME.cert` and `NAME.key` of a directory.
+    /// Reads `NAME.cert` and `NAME.key` from a directory.
     pub fn load(directory: &Path, name: &str) -> Result<Self, AgentError> {
         let key = directory.join(format!("{name}.key"));
-        let key = std::fs::read(&key).map_err(|source| AgentError::State { path: key, source })?;
+        let key = std::fs::read(&key).map_err(AgentError::file(FileOperation::Read, &key))?;
         Ok(Self { certificate: load_certificate(directory, name)?, key: key.into() })
     }
 
@@ -72,7 +71,7 @@ impl Identity {
         self.save_certificate(directory, name)
     }
 
-    /// Writes only `NAME.cert`.
+    /// Writes `NAME.cert` without the key.
     pub fn save_certificate(&self, directory: &Path, name: &str) -> Result<(), AgentError> {
         write_private(&directory.join(format!("{name}.cert")), &self.certificate)
     }
@@ -82,30 +81,22 @@ impl Identity {
     }
 }
 
-/// Reads `NAME.cert` of a directory.
+/// Reads `NAME.cert` from a directory.
 pub fn load_certificate(
     directory: &Path,
     name: &str,
 ) -> Result<CertificateDer<'static>, AgentError> {
     let path = directory.join(format!("{name}.cert"));
-    let bytes = std::fs::read(&path).map_err(|source| AgentError::State { path, source })?;
+    let bytes = std::fs::read(&path).map_err(AgentError::file(FileOperation::Read, &path))?;
     Ok(bytes.into())
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
-    let temporary = path.with_extension("new");
-    let write = || {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source| AgentError::State { path: path.to_owned(), source })
+    atomic_file::replace(path, atomic_file::PRIVATE, bytes)
+        .map_err(AgentError::file(FileOperation::Write, path))
 }
 
-/// QUIC settings of the shim's end.
+/// The QUIC settings of the shim, which accepts the certificate `pinned` and no other.
 pub fn client_config(
     own: &Identity,
     pinned: CertificateDer<'static>,
@@ -127,7 +118,7 @@ pub fn client_config(
     Ok(config)
 }
 
-/// QUIC settings of the agent's end.
+/// The QUIC settings of the agent, which accepts the certificate `pinned` and no other.
 pub fn server_config(
     own: &Identity,
     pinned: CertificateDer<'static>,
@@ -148,9 +139,15 @@ pub fn server_config(
     Ok(config)
 }
 
-/// The name to put into a handshake.
+/// The server name for handshakes.
 pub const fn server_name() -> &'static str {
     NAME
+}
+
+/// Makes ring the crypto provider of this process. Has to be called before reqwest is used.
+pub(crate) fn install_crypto_provider() {
+    // An error says that a provider is installed already.
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -191,7 +188,7 @@ impl Pinned {
 }
 
 fn only_tls13() -> rustls::Error {
-    rustls::Error::General("only TLS 1.3 is spoken here".into())
+    rustls::Error::General("only TLS 1.3 is supported".into())
 }
 
 impl ServerCertVerifier for Pinned {

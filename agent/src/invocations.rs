@@ -1,4 +1,8 @@
-//! The cargo calls of one run, and the client's words to them.
+//! The cargo calls of one run, and the messages of the client to them.
+//!
+//! Calls run one after the other. Each has a thread for standard output, one for standard
+//! error and, if it reads input, one for that. One more thread ([`handle_messages`])
+//! receives the client's messages during all calls of the run.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,16 +26,19 @@ use crate::error::AgentError;
 use crate::host::Host;
 use crate::layout::Layout;
 use crate::lock::lock;
+use crate::log;
 use crate::run::Running;
 use crate::run::control::RunInput;
+use crate::run::helper::Assignment;
 use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Direction, StreamPair};
 
-/// The size of a terminal that did not tell its size.
-const USUAL_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
+/// The size of a terminal whose size the client does not know.
+const DEFAULT_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
-/// Takes the client's messages until one comes that is not for the run, or the
-/// client is gone; then the run is ended. `output` is what the client takes of it.
+/// Handles the client's messages during a run. Returns with the first message that is not
+/// for the run, or with none if the stream ends, in which case the run is killed. `output`
+/// receives the client's credit for output.
 pub(crate) fn handle_messages(
     mut incoming: Incoming,
     input: &Mutex<RunInput>,
@@ -64,9 +71,11 @@ pub(crate) fn handle_messages(
     }
 }
 
-/// The calls of a run.
+/// The calls of one run.
 pub(crate) struct Invocations<'a> {
     host: &'a Host,
+    /// The number of the run, for logs.
+    run: u64,
     request: &'a RunRequest,
     layout: &'a Layout,
     outgoing: &'a Outgoing,
@@ -76,7 +85,7 @@ pub(crate) struct Invocations<'a> {
     first: bool,
 }
 
-/// A call under way, with the threads that carry its output.
+/// A started call, with the threads that forward its output.
 pub(crate) struct StartedCall {
     running: Running,
     output: JoinHandle<JsonLines>,
@@ -84,30 +93,42 @@ pub(crate) struct StartedCall {
 }
 
 impl<'a> Invocations<'a> {
-    /// For a request.
+    /// The calls of a request; none is started yet.
     pub(crate) fn new(
         host: &'a Host,
+        run: u64,
         request: &'a RunRequest,
         layout: &'a Layout,
         outgoing: &'a Outgoing,
         input: Arc<Mutex<RunInput>>,
         output: Arc<SendWindow>,
     ) -> Self {
-        Self { host, request, layout, outgoing, input, output, named: BTreeSet::new(), first: true }
+        Self {
+            host,
+            run,
+            request,
+            layout,
+            outgoing,
+            input,
+            output,
+            named: BTreeSet::new(),
+            first: true,
+        }
     }
 
-    /// Whether the user has asked it to stop.
+    /// Whether the client has sent a signal or a kill.
     pub(crate) fn is_interrupted(&self) -> bool {
         let input = lock(&self.input);
         input.interrupted || input.killed
     }
 
-    /// The files that cargo named.
+    /// The artifacts that cargo has named in its messages.
     pub(crate) fn into_named(self) -> BTreeSet<PathBuf> {
         self.named
     }
 
-    /// Starts a invocation; none if it is left out.
+    /// Starts the first usable call of an invocation; none if an optional invocation has
+    /// no usable call.
     pub(crate) fn start(
         &mut self,
         invocation: &Invocation,
@@ -120,7 +141,7 @@ impl<'a> Invocations<'a> {
 
     fn start_call(&mut self, call: &Call) -> Result<StartedCall, AgentError> {
         let terminal = &self.request.terminal;
-        let size = terminal.size.unwrap_or(USUAL_SIZE);
+        let size = terminal.size.unwrap_or(DEFAULT_SIZE);
         let hides = call.json == JsonMessages::Hidden;
         let failed = |source| AgentError::Start { what: "cargo".into(), source };
         let output_size = (terminal.output && !hides).then_some(size);
@@ -141,15 +162,16 @@ impl<'a> Invocations<'a> {
                 terminals.push(pair.ours.try_clone().map_err(failed)?);
             }
         }
+        let assignment = Assignment { containment: self.host.containment(), run: Some(self.run) };
         let streams = [their_input, output.theirs, error.theirs];
-        let running = Running::start(self.host.containment(), &self.spec(call), streams)?;
+        let running = Running::start(assignment, &self.spec(call), streams)?;
         self.connect_input(&running, our_input, terminals)?;
         let output = self.forward_output(Stream::Output, output.ours, call.json);
         let error = self.forward_output(Stream::Error, error.ours, JsonMessages::Absent);
         Ok(StartedCall { running, output, error })
     }
 
-    /// Waits for the end of a call and all its output.
+    /// Waits until a call has ended and all of its output has been sent.
     pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
         let ending = started.running.wait();
         let mut input = lock(&self.input);
@@ -160,7 +182,7 @@ impl<'a> Invocations<'a> {
         if let Ok(lines) = started.output.join() {
             self.named.extend(lines.named);
         }
-        // The other stream names nothing.
+        // Standard error has no messages of cargo; the join waits for the last output.
         drop(started.error.join());
         ending
     }
@@ -229,17 +251,17 @@ impl<'a> Invocations<'a> {
         let Some((mut stream, terminal)) = stream else { return Ok(()) };
         let (queue, written) = mpsc::channel::<Vec<u8>>();
         for bytes in input.early.drain(..) {
-            // The receiver is right here.
+            // Cannot fail: the receiver still exists.
             drop(queue.send(bytes));
         }
         input.queue = (!input.early_end).then_some(queue);
         let (outgoing, waiting) = (self.outgoing.clone(), input.waiting.clone());
-        std::thread::spawn(move || {
+        log::spawn(move || {
             for bytes in written {
-                let taken = bytes.len();
+                let size = bytes.len();
                 let result = stream.write_all(&bytes);
-                waiting.fetch_sub(taken, std::sync::atomic::Ordering::Relaxed);
-                let cost = flow_control::cost(taken);
+                waiting.fetch_sub(size, std::sync::atomic::Ordering::Relaxed);
+                let cost = flow_control::cost(size);
                 if result.is_err() || outgoing.message(&FromAgent::InputCredit(cost)).is_err() {
                     return;
                 }
@@ -249,7 +271,7 @@ impl<'a> Invocations<'a> {
         Ok(())
     }
 
-    /// Carries a stream of the run to the client, on a thread.
+    /// Forwards an output stream of the run to the client, on a thread of its own.
     fn forward_output(
         &self,
         stream: Stream,
@@ -258,12 +280,12 @@ impl<'a> Invocations<'a> {
     ) -> JoinHandle<JsonLines> {
         let outgoing = self.outgoing.clone();
         let window = self.output.clone();
-        std::thread::spawn(move || {
+        log::spawn(move || {
             let mut lines = JsonLines::new(json);
             let send = |bytes: Vec<u8>| {
                 if !bytes.is_empty() {
                     window.sent(bytes.len());
-                    // If the client is gone, the listener ends the run.
+                    // If the client is gone, `handle_messages` ends the run.
                     drop(outgoing.message(&FromAgent::Output { stream, bytes: bytes.into() }));
                 }
             };

@@ -1,28 +1,44 @@
-//! The dead-man switch: what a server does if nobody looks after it any more.
+//! The dead-man switch: a request that deletes this server when its lease has expired.
 //!
-//! The shim, if its user wants that, leaves a will: one HTTPS request, which the agent
-//! does not understand and keeps in its memory alone, and a time. While leases are
-//! renewed nothing happens; when the time is over the request is sent, again and again
-//! until this server is gone. The clock goes on while a server is suspended.
+//! If the user wants it, the shim leaves a will: one HTTPS request, which the agent does
+//! not interpret. It is kept in memory alone, and neither it nor an error that could quote
+//! it is ever logged. While leases are renewed nothing happens; after the lease has expired
+//! the request is sent, and repeated until the server is deleted. The timer also counts the
+//! time during which the server is suspended.
 
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use burst_protocol::message::{Lease, Will};
-use rustix::time::{ClockId, clock_gettime};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method};
+use rustix::io::Errno;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+use tokio::runtime::Handle;
 
-/// How often is looked whether the time is over.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::lock::lock;
 
-/// Seconds between two tries.
-const AGAIN_AFTER: u64 = 30;
+/// Seconds between two attempts to send the request.
+const RETRY_INTERVAL_SECS: u64 = 30;
 
-/// How long one try may take.
-const TRY_DEADLINE: Duration = Duration::from_secs(20);
+/// How long one attempt may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The will of a server.
-#[derive(Debug, Default)]
-pub(crate) struct LastWill(Mutex<Option<Armed>>);
+/// Bytes that a read of a timer returns: the number of its expirations.
+const TIMER_READ_BYTES: usize = 8;
+
+/// The will of a server and the timer of its lease.
+#[derive(Debug)]
+pub(crate) struct LastWill {
+    armed: Mutex<Option<Armed>>,
+    /// Expires when the will is due.
+    timer: OwnedFd,
+}
 
 #[derive(Debug)]
 struct Armed {
@@ -32,53 +48,132 @@ struct Armed {
 }
 
 impl LastWill {
-    /// Takes a will or renews the lease; a lease without a will takes it back.
-    pub(crate) fn renew(&self, lease: Lease) {
-        let due = now().saturating_add(lease.secs);
-        *self.lock() = lease.will.map(|will| Armed { will, due });
+    /// A timer without a will.
+    pub(crate) fn new() -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
+        Ok(Self { armed: Mutex::default(), timer })
     }
 
-    /// Sends the will when its time has come; for a thread of its own.
-    pub(crate) fn send_when_due(&self) {
+    /// Renews the lease and takes the will with it; a lease without a will revokes the
+    /// earlier one.
+    pub(crate) fn renew(&self, lease: Lease) -> io::Result<()> {
+        let due = now().saturating_add(lease.secs);
+        let mut armed = lock(&self.armed);
+        *armed = lease.will.map(|will| Armed { will, due });
+        self.set_timer(armed.as_ref().map(|armed| armed.due))
+    }
+
+    /// Sends the will each time it is due. Blocks a thread of its own for the life of the
+    /// process: the timer is read blocking, requests are sent on `runtime`. Returns only
+    /// with an error of the timer.
+    pub(crate) fn send_when_due(&self, runtime: &Handle) -> io::Result<()> {
         loop {
-            std::thread::sleep(LOOK_EVERY);
-            let due = {
-                let mut held = self.lock();
-                match held.as_mut().filter(|armed| armed.due <= now()) {
-                    None => continue,
-                    Some(armed) => {
-                        armed.due = now() + AGAIN_AFTER;
-                        armed.will.clone()
-                    }
+            match rustix::io::read(&self.timer, &mut [0; TIMER_READ_BYTES]) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            let Some(will) = self.take_due()? else { continue };
+            match runtime.block_on(send(&will)) {
+                Ok(status) => {
+                    tracing::warn!("lease expired: self-delete request sent, HTTP status {status}");
                 }
-            };
-            // Nothing of the request goes into the log.
-            match send(&due) {
-                Ok(status) => tracing::warn!("nobody looks after this server: sent ({status})"),
-                Err(_) => tracing::warn!("nobody looks after this server: cannot send"),
+                Err(step) => tracing::warn!(
+                    "lease expired: self-delete request failed ({step}); \
+                     next attempt in {RETRY_INTERVAL_SECS} s"
+                ),
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Armed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The will, if it is due; sets the timer for the next attempt.
+    fn take_due(&self) -> io::Result<Option<Will>> {
+        let mut armed = lock(&self.armed);
+        let Some(armed) = armed.as_mut().filter(|armed| armed.due <= now()) else {
+            return Ok(None);
+        };
+        armed.due = now() + RETRY_INTERVAL_SECS;
+        self.set_timer(Some(armed.due))?;
+        Ok(Some(armed.will.clone()))
+    }
+
+    /// Sets the timer to a time in seconds since the boot; none stops it.
+    fn set_timer(&self, due: Option<u64>) -> io::Result<()> {
+        // Zero would stop the timer.
+        let seconds = due.map_or(0, |due| i64::try_from(due.max(1)).unwrap_or(i64::MAX));
+        let it_value = Timespec { tv_sec: seconds, tv_nsec: 0 };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let expiry = Itimerspec { it_interval, it_value };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &expiry)?;
+        Ok(())
     }
 }
 
+/// Whole seconds since the boot, including those in suspension.
 fn now() -> u64 {
     u64::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
 }
 
-fn send(will: &Will) -> Result<u16, ureq::Error> {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(TRY_DEADLINE))
-        .http_status_as_error(false)
-        .build();
-    let mut request =
-        ureq::http::Request::builder().method(will.method.as_str()).uri(will.url.as_str());
+/// Sends the request; returns the HTTP status, or the step that failed: the error itself
+/// could quote the request.
+async fn send(will: &Will) -> Result<u16, &'static str> {
+    let method = Method::from_bytes(will.method.as_bytes()).map_err(|_| "invalid method")?;
+    let mut headers = HeaderMap::new();
     for (name, value) in &will.headers {
-        request = request.header(name, value);
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "invalid header name")?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| "invalid header value")?;
+        value.set_sensitive(true);
+        headers.append(name, value);
     }
-    let answer = ureq::Agent::new_with_config(config).run(request.body(())?)?;
-    Ok(answer.status().as_u16())
+    let client = Client::builder()
+        .http1_only()
+        .timeout(REQUEST_DEADLINE)
+        .build()
+        .map_err(|_| "the HTTP client cannot be created")?;
+    let sent = client.request(method, &will.url).headers(headers).send().await;
+    match sent {
+        Ok(response) => Ok(response.status().as_u16()),
+        Err(error) if error.is_timeout() => Err("no answer in time"),
+        Err(error) if error.is_connect() => Err("no connection"),
+        Err(_) => Err("the request cannot be sent"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    fn will(url: String) -> Will {
+        let headers = vec![("authorization".into(), "Bearer secret".into())];
+        Will { method: "DELETE".into(), url, headers }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_expired_lease_sends_the_request_and_a_revoked_will_does_not() {
+        crate::identity::install_crypto_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/servers/1", listener.local_addr().unwrap());
+        let last_will = Arc::new(LastWill::new().unwrap());
+        last_will.renew(Lease { secs: 0, will: Some(will(url.clone())) }).unwrap();
+        last_will.renew(Lease { secs: 0, will: None }).unwrap();
+        std::thread::spawn({
+            let (last_will, runtime) = (last_will.clone(), Handle::current());
+            move || last_will.send_when_due(&runtime)
+        });
+        last_will.renew(Lease { secs: 0, will: Some(will(format!("{url}0"))) }).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        let request = String::from_utf8(request).unwrap().to_lowercase();
+        assert!(request.starts_with("delete /servers/10 http/1.1\r\n"), "{request}");
+        assert!(request.contains("authorization: bearer secret\r\n"), "{request}");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        let next = lock(&last_will.armed).as_ref().map(|armed| armed.due).unwrap();
+        assert!(next > now(), "the next attempt is later");
+    }
 }

@@ -1,9 +1,8 @@
-//! Where a run sees what: mounts, directories, environment.
+//! The mounts, directories and environment of a run.
 //!
-//! With namespaces everything is at the client's own absolute paths. Without them
-//! the run happens below the agent's directory, and cargo is told of the target
-//! directory by variable; diagnostics then show the agent's paths, which the user
-//! is told once.
+//! With namespaces a run sees everything at the client's absolute paths. Without them it
+//! happens below the agent's own directory, cargo gets the target directory by environment
+//! variable, and diagnostics show the agent's paths, of which the user is told once.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,39 +11,39 @@ use std::path::{Path, PathBuf};
 use burst_protocol::message::RunRequest;
 use burst_protocol::{ByteBuf, RelativePath};
 
-use crate::error::AgentError;
+use crate::error::{AgentError, FileOperation};
 use crate::host::{self, BuildUser, Host, INSIDE};
 use crate::project::Project;
 use crate::run::spec::{self, Mount};
 use crate::volume::MOUNT_ROOT;
 
-/// Where a run sees what.
+/// The mounts, directories and environment of a run.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    /// Bind mounts, in order.
+    /// Bind mounts, in the order in which they are made.
     pub(crate) mounts: Vec<Mount>,
-    /// Directories that no mount may cover.
+    /// Directories that stay visible where a mount would cover them.
     pub(crate) preserve: Vec<ByteBuf>,
-    /// Directories that runs see empty.
+    /// Directories that the run sees empty.
     pub(crate) hide: Vec<ByteBuf>,
-    /// Whom the run runs as, and that user's group; none: as the agent.
+    /// Ids of the user and group that run cargo; none if those of the agent do.
     pub(crate) user: Option<(u32, u32)>,
-    /// Where cargo starts.
+    /// The working directory of cargo.
     pub(crate) working_directory: PathBuf,
     /// The target directory on the agent's disk.
     pub(crate) target: PathBuf,
-    /// The target directory as cargo sees it.
+    /// The path at which cargo sees it.
     pub(crate) target_seen: PathBuf,
-    /// The whole environment.
+    /// All environment variables of cargo.
     pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
-    /// Whether `--target-dir` has to be taken out of the arguments.
+    /// Whether `--target-dir` is removed from the arguments.
     pub(crate) drops_target_argument: bool,
-    /// What the user should know.
+    /// A message for the user.
     pub(crate) notice: Option<String>,
 }
 
 impl Layout {
-    /// Lays out a run.
+    /// The layout of a run. Creates its target directory and, on a server, its homes.
     pub(crate) fn new(
         host: &Host,
         request: &RunRequest,
@@ -93,7 +92,7 @@ impl Layout {
             for name in ["USER", "LOGNAME"] {
                 self.set(name, OsStr::new("build"));
             }
-            // cargo's home is the project's own, at the client's path.
+            // Each project has a cargo home of its own, at the path of the client's.
             homes.remove(0);
             if let Some(cargo_home) = &own.cargo_home {
                 self.set("CARGO_HOME", cargo_home.as_os_str());
@@ -111,7 +110,7 @@ impl Layout {
             source: spec::path_bytes(&self.target),
             target: spec::path_bytes(&self.target_seen),
         });
-        // What is mounted inside the tree is not the tree's own.
+        // Files below a mount point inside the tree do not belong to the tree.
         let inside = homes.iter().chain([&self.target_seen]);
         for path in
             inside.filter_map(|path| RelativePath::below_root(path.as_os_str().as_bytes()).ok())
@@ -144,8 +143,7 @@ impl Layout {
     }
 }
 
-/// What a project has for itself on a server: homes and a place for temporary files, on
-/// its own volume.
+/// The directories that a project has for itself on its volume: homes and `/tmp`.
 struct ServerDirectories {
     mounts: Vec<(PathBuf, PathBuf)>,
     home: PathBuf,
@@ -164,7 +162,7 @@ impl ServerDirectories {
         for (name, target) in mounts {
             let source = volume.join(name);
             std::fs::create_dir_all(&source)
-                .map_err(|error| AgentError::State { path: source.clone(), source: error })?;
+                .map_err(AgentError::file(FileOperation::CreateDirectory, &source))?;
             mounted.push((source, target));
         }
         let user_ids = (user.uid.as_raw(), user.gid.as_raw());

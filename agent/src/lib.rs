@@ -1,23 +1,33 @@
-//! The remote end of cargo-burst.
+//! The remote end of cargo-burst: receives a source tree, runs cargo in it, and sends the
+//! results back. The shim starts this very library as its local agent; [`main`] is the
+//! whole program, whatever the name of its file.
 //!
-//! - [`server`] listens and passes streams on; [`identity`] is the TLS on both ends,
-//!   [`transport`] how they move bytes. [`agent`] knows the projects (each in its
-//!   [`slot`]) and when to end.
-//! - [`session`] serves one request: a deployment in the [`queue`], the sync into a
-//!   [`project`] (its receiving half is `receive`), the cargo calls ([`steps`],
-//!   laid out by [`layout`]), and what they left behind ([`artifacts`]).
-//! - On a server of its own, [`boot`] gets its keys ([`user_data`]) and closes them
-//!   away from builds; each project has a [`volume`], and [`power_cut`] sees what a
-//!   server's sudden end may have spoilt on it. [`last_will`] is what it does when nobody
-//!   looks after it any more.
-//! - [`run`] contains a cargo call in namespaces and tells exactly how it ended.
+//! The agent knows no cloud provider and no token. Modules from top to bottom; each uses
+//! only those below it:
 //!
-//! The agent knows no cloud and no token. The shim starts this very library as
-//! its local agent: [`main`] is the program, whatever its file is called.
+//! - `server`: listens, accepts connections and starts a session for each stream
+//! - `session`: one request, from its first message to its end
+//! - `agent`: the projects and runs of the process, and when it ends
+//! - `invocations`: the cargo calls of a run; `layout`: their mounts, directories and
+//!   environment
+//! - `shared_project`, `project`, `receive`: a project among sessions, its state on disk,
+//!   and the receiving half of its sync
+//! - `returned_copies`, `artifacts`: what a run returns
+//! - `queue`: the order of runs in a project
+//! - `volume`, `power_cut`: a project's disk on a server, and its repair after a run that was
+//!   interrupted
+//! - `path_wait`, `client`: waits for a device, and for the departure of a client
+//! - `boot`, [`user_data`]: the start of the agent of a server
+//! - `last_will`: the deletion of a server whose lease has expired
+//! - [`identity`], [`transport`]: TLS with pinned certificates, and QUIC
+//! - [`host`], `run`: the machine, and one contained cargo call
+//! - [`error`], `atomic_file`, `log`, `lock`
 
 mod agent;
 mod artifacts;
+mod atomic_file;
 mod boot;
+mod client;
 pub mod error;
 pub mod host;
 pub mod identity;
@@ -25,6 +35,8 @@ mod invocations;
 mod last_will;
 mod layout;
 mod lock;
+mod log;
+mod path_wait;
 mod power_cut;
 mod project;
 mod queue;
@@ -38,21 +50,35 @@ pub mod transport;
 pub mod user_data;
 mod volume;
 
-pub use crate::project::project_key;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use burst_protocol::hello::VERSIONS;
 use clap::{Parser, Subcommand};
 
+pub use crate::project::project_key;
+
+use crate::agent::VERSION;
+use crate::error::AgentError;
+use crate::run::helper;
 use crate::server::{Deployment, Options};
 use crate::transport::IdleTimeout;
 
-/// The agent of cargo-burst. It is started by the shim; people rarely need it.
+/// The text of `--version`.
+static VERSION_TEXT: LazyLock<String> = LazyLock::new(|| {
+    let (lowest, highest) = (VERSIONS.start(), VERSIONS.end());
+    match lowest == highest {
+        true => format!("{VERSION} (protocol {highest})"),
+        false => format!("{VERSION} (protocols {lowest} to {highest})"),
+    }
+});
+
+/// The agent of cargo-burst. The shim starts it; there is rarely a reason to do so by hand.
 #[derive(Parser)]
-#[command(name = "burst-agent", version)]
+#[command(name = "burst-agent", version = VERSION_TEXT.as_str())]
 struct Arguments {
     #[command(subcommand)]
     command: Verb,
@@ -62,81 +88,88 @@ struct Arguments {
 enum Verb {
     /// Listen, and run cargo for the shim whose certificate is pinned.
     Serve {
-        /// Be the only purpose of a server: keys come from its metadata service, and
-        /// each project has a volume of its own.
+        /// Run as the agent of a server: read the keys from its metadata service and keep
+        /// each project on a volume of its own.
         #[arg(long, conflicts_with_all = ["disk", "keys", "keep_alive_secs", "detach"])]
         server: bool,
-        /// Where projects are kept.
+        /// The directory for projects.
         #[arg(long, required_unless_present = "server")]
         disk: Option<PathBuf>,
         /// The directory with agent.cert, agent.key and shim.cert.
         #[arg(long, required_unless_present = "server")]
         keys: Option<PathBuf>,
-        /// The UDP address; port 0 takes any.
+        /// The UDP address to listen on; port 0 takes any free port.
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
-        /// Seconds to stay when idle.
+        /// Seconds until an idle agent ends.
         #[arg(long, default_value_t = 300)]
         keep_alive_secs: u64,
-        /// Seconds of silence after which a client is gone and its run is ended.
+        /// Seconds without a packet until a client counts as gone and its run is ended.
         #[arg(long, default_value_t = 15)]
         grace_secs: u64,
-        /// Leave the session of the starting terminal.
+        /// Leave the session of the terminal, so that its end does not end the agent.
         #[arg(long)]
         detach: bool,
     },
 }
 
-/// The whole program. `arguments` begin with the program's name.
+/// The whole program. The first of the `arguments` is the program's name.
+///
+/// Errors of the agent are written to its log and end in exit code 1, wrong arguments in
+/// exit code 2.
 pub fn main(arguments: Vec<String>) -> ExitCode {
+    identity::install_crypto_provider();
     match arguments.get(1).map(String::as_str) {
-        Some(run::spec::SUPERVISOR) => return run::supervisor::main(&arguments[2..]),
-        Some(run::spec::INIT) => return run::init::main(&arguments[2..]),
+        Some(helper::SUPERVISOR) => {
+            log::start();
+            return run::supervisor::main(&arguments[2..]);
+        }
+        Some(helper::INIT) => {
+            log::start();
+            return run::init::main(&arguments[2..]);
+        }
         _ => {}
     }
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("CARGO_BURST_LOG")
-                .unwrap_or_else(|_| "warn,burst_agent=info".into()),
-        )
-        .init();
     let Verb::Serve { server: _, disk, keys, listen, keep_alive_secs, grace_secs, detach } =
         Arguments::parse_from(arguments).command;
+    log::start();
     if detach {
-        // Already the leader of a session: as good.
+        // An error says that the process leads a session of its own already.
         rustix::process::setsid().ok();
     }
-    let deployment = match (disk, keys) {
-        (Some(disk), Some(keys)) => Ok(Deployment::Local {
+    let local = match (disk, keys) {
+        (Some(disk), Some(keys)) => Some(Deployment::Local {
             disk,
             keys,
             keep_alive: Duration::from_secs(keep_alive_secs),
             idle_timeout: IdleTimeout { gone_after: Duration::from_secs(grace_secs.max(1)) },
         }),
-        _ => boot::boot().map(Deployment::Server),
+        _ => None,
     };
-    match deployment.and_then(|deployment| serve(Options { deployment, listen })) {
+    match serve(local, listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let failure = error.failure();
-            tracing::error!("{}", failure.messages.join(": "));
+            tracing::error!("{}", error.messages().join(": "));
             ExitCode::FAILURE
         }
     }
 }
 
-fn serve(options: Options) -> Result<(), error::AgentError> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs a local agent, or that of a server if there is none.
+fn serve(local: Option<Deployment>, listen: SocketAddr) -> Result<(), AgentError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|source| error::AgentError::Start { what: "the runtime".into(), source })
-        .and_then(|runtime| {
-            let served = runtime.block_on(server::serve(options, server::print_ready));
-            // Sessions that still wait for something must not keep us.
-            runtime.shutdown_background();
-            served
-        })
+        .map_err(|source| AgentError::Start { what: "the runtime".into(), source })?;
+    let served = runtime.block_on(async {
+        let deployment = match local {
+            Some(local) => local,
+            None => Deployment::Server(boot::boot().await?),
+        };
+        server::serve(Options { deployment, listen }, server::print_ready).await
+    });
+    // Does not wait for sessions that are still blocked.
+    runtime.shutdown_background();
+    served
 }

@@ -1,9 +1,9 @@
-//! How this crate takes a lock.
+//! Mutexes without poisoning.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Takes it. A lock whose holder panicked still guards data that is whole: nothing here is
-/// left half-way between two statements.
+/// Locks a mutex, also after a panic of an earlier holder: all critical sections of this
+/// crate leave the data consistent between any two statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,11 @@
-//! What a server's sudden end may have spoilt in target directories.
+//! Repair of target directories after the sudden end of a server.
 //!
-//! A server can be deleted while cargo runs. What the kernel had not yet written is then
-//! missing, and ext4 keeps a file's name and time although its content is gone: cargo
-//! would take an empty library for a fresh one. So a mark is written, and forced to the
-//! disk, before a run; it is removed when all that the run has written is on the disk.
-//! Where a mark is found on a volume that was just mounted, the records by which cargo
-//! calls a crate fresh (`.fingerprint/CRATE-HASH/`) that are as new as the mark are
-//! removed: cargo makes those crates again, and no others.
+//! A server can be deleted while cargo runs. Data that the kernel had not yet written is then
+//! missing. ext4 can keep the name and time of a file without its content, and cargo would
+//! take an empty library for a fresh one. Therefore a mark is written and forced to the disk
+//! before a run, and removed after everything that the run has written is on the disk. If a
+//! volume has a mark when it is mounted, the fingerprints (`.fingerprint/CRATE-HASH/`) that
+//! are as new as the mark are removed, so that cargo compiles those crates again.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,18 +18,18 @@ const MARK: &str = "running";
 /// Directories between a target directory and `.fingerprint`: `TRIPLE/PROFILE`.
 const PROFILE_DEPTH: usize = 3;
 
-/// Before a run.
+/// Sets the mark before a run.
 pub(crate) fn set_mark(project: &Path) -> io::Result<()> {
     let path = project.join(MARK);
     if path.exists() {
-        // Another run is under way.
+        // Another run has set it.
         return Ok(());
     }
     File::create(&path)?.sync_all()?;
     File::open(project)?.sync_all()
 }
 
-/// After the last run: writes all to the disk, then removes the mark.
+/// Clears the mark after the last run, once everything is written to the disk.
 pub(crate) fn clear_mark(project: &Path) -> io::Result<()> {
     flush(project)?;
     match fs::remove_file(project.join(MARK)) {
@@ -39,13 +38,13 @@ pub(crate) fn clear_mark(project: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes all that is still in memory to the disk behind a path.
+/// Writes everything that is still in memory to the disk of a path.
 pub(crate) fn flush(place: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(place)?)?)
 }
 
-/// On a volume that was just mounted: takes back what a cut-off run has called fresh.
-/// Returns how many crates have to be made again.
+/// Removes the fingerprints of an interrupted run from a volume that was just mounted.
+/// Returns their number; zero if no run was interrupted.
 pub(crate) fn invalidate_interrupted(project: &Path) -> io::Result<usize> {
     let mark = project.join(MARK);
     let since = match fs::metadata(&mark) {
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cut_off_run_called_fresh_is_made_again() {
+    fn fingerprints_of_an_interrupted_run_are_removed_once() {
         let project = tempfile::tempdir().unwrap();
         let project = project.path();
         let old = record(project, "old-1", Duration::from_secs(60));
@@ -118,7 +117,7 @@ mod tests {
         let new = record(project, "new-2", Duration::ZERO);
         assert_eq!(invalidate_interrupted(project).unwrap(), 1);
         assert!(old.exists() && !new.exists());
-        // It is invalidated once, and a run that ended well leaves nothing to mend.
+        // Neither a second mount nor a run that has ended removes anything.
         record(project, "new-2", Duration::ZERO);
         assert_eq!(invalidate_interrupted(project).unwrap(), 0);
         set_mark(project).unwrap();

@@ -1,25 +1,28 @@
-//! A project's disk: its tree, its target directories, its contents.
+//! A project's files on the agent: its tree, target directories and blobs.
 //!
 //! ```text
 //! PROJECT/
 //!   tree/      the files of the client's machine that belong to the project, each
 //!              at its absolute path: tree/home/me/app/src/main.rs
-//!   targets/   one directory for each target directory that the client named
-//!   packs/     contents (burst_sync::pack), staging/ large ones on their way
-//!   index      what is known of the tree (a record)
-//!   changing   there while the tree is being changed
+//!   targets/   one directory for each target directory that the client has named
+//!   packs/     small blobs (burst_sync::pack); staging/ large ones that are being received
+//!   name       the path of the project (a record)
+//!   index      the stat cache and the state of the tree (a record)
+//!   changing   exists while the tree is being changed
+//!   returned/  copies of what was returned last (returned_copies)
+//!   running    exists while runs write to a volume (power_cut)
 //! ```
 //!
-//! Two pictures of the tree are kept. The *manifest* is the state that both ends
-//! agree on. The *disk* is the manifest and what runs have left that the client
-//! did not take ([`Project::record_return`]); the sync never touches that part,
-//! as a local build would not.
+//! Two manifests are kept. `manifest` is the state that both ends agree on. `disk` also has
+//! the files that runs have left and the client has not adopted
+//! ([`Project::record_return`]). A sync never touches those, as a local build would not.
 //!
-//! Crash rule: `changing` is made before the tree changes and removed after the
-//! index is written. Where it is found, nothing remembered is believed: every
+//! Crash rule: `changing` is created before the tree changes and removed after the index is
+//! written. If it exists when the project is opened, the stat cache is ignored and every
 //! file is hashed.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,18 +42,17 @@ use burst_sync::stat_cache::{Cached, StatCache, read_record, write_record};
 use burst_sync::wire::{Incoming, Outgoing};
 use serde::{Deserialize, Serialize};
 
-use crate::error::AgentError;
+use crate::error::{AgentError, FileOperation};
 use crate::receive::{self, Receiver};
 
-/// Bytes of small contents that are kept beside the tree, for trees that come
-/// back to an earlier state.
+/// Bytes of blobs that stay in the packs after a sync, for a return to an earlier state.
 const PACKED_BYTES_KEPT: u64 = 512 << 20;
 
-/// A tree that was idle for longer is looked at before it is used: a cleaner of
-/// caches may have been there.
+/// A tree is scanned before a sync if its last scan is longer ago: a program that cleans
+/// caches may have changed it.
 const RESCAN_AFTER: Duration = Duration::from_secs(10);
 
-/// How often missing contents are asked for before the sync fails.
+/// How often missing blobs are asked for before the sync fails.
 const WANT_ROUNDS_MAX: usize = 3;
 
 /// The name of a project's directory below `projects/`: 24 hexadecimal digits of its
@@ -59,20 +61,20 @@ pub fn project_key(name: &RelativePath) -> String {
     Digest::of(name.as_bytes()).to_hex()[..24].to_owned()
 }
 
-/// One project, open.
+/// The state of one project.
 #[derive(Debug)]
 pub(crate) struct Project {
     directory: PathBuf,
     name: RelativePath,
     root_directory: RootDirectory,
     manifest: Arc<Directory>,
-    /// Mostly the very same as the manifest, and then shared with it.
+    /// Shared with `manifest` where the two are equal, which is usual.
     disk: Arc<Directory>,
     cache: StatCache,
     store: BlobStore,
     last_run_ended: Moment,
     last_scan: Instant,
-    /// Mount points inside the tree: other disks begin there.
+    /// Mount points inside the tree, which scans leave out.
     mount_points: BTreeSet<RelativePath>,
     unsaved: bool,
 }
@@ -87,16 +89,17 @@ struct Index {
 }
 
 impl Project {
-    /// The project whose disk a directory is.
+    /// The name of the project in a directory; none if it is not a project's.
     pub(crate) fn name_of(directory: &Path) -> Option<RelativePath> {
         read_record::<RelativePath>(&directory.join("name"))
     }
 
-    /// Opens or makes a project's disk and looks at what is there.
+    /// Opens a project, creates its directories where they are missing, and scans its tree.
     pub(crate) fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
         let tree = directory.join("tree");
         for path in [&tree, &directory.join("targets")] {
-            std::fs::create_dir_all(path).map_err(|source| state(path, source))?;
+            std::fs::create_dir_all(path)
+                .map_err(AgentError::file(FileOperation::CreateDirectory, path))?;
         }
         write_record(&directory.join("name"), name)?;
         let interrupted = directory.join("changing").exists();
@@ -105,7 +108,7 @@ impl Project {
         let mut cache = StatCache::default();
         let mut untracked = BTreeSet::new();
         let mut mount_points = BTreeSet::new();
-        // A run that was cut off may have written until just now.
+        // An interrupted run may have written until this moment.
         let mut last_run_ended = Moment::now();
         if let Some(index) = index {
             if !interrupted {
@@ -134,19 +137,19 @@ impl Project {
         project.disk = Arc::new(project.scan_tree()?);
         project.manifest = project.disk.clone();
         for path in &untracked {
-            // What is gone by now needs no exception.
+            // An error says that the file no longer exists.
             drop(Arc::make_mut(&mut project.manifest).remove(path));
         }
         project.save()?;
         Ok(project)
     }
 
-    /// The state that both ends agree on.
+    /// The root digest of the manifest.
     pub(crate) fn root(&self) -> Digest {
         self.manifest.digest()
     }
 
-    /// Whether the disk is still the one that was opened.
+    /// Whether the directory is still the one that was opened.
     pub(crate) fn is_current(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         let opened = rustix::fs::fstat(self.root_directory.root());
@@ -154,35 +157,37 @@ impl Project {
         matches!((opened, there), (Ok(opened), Ok(there)) if opened.st_ino == there.ino())
     }
 
-    /// Where it is.
+    /// The project's directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Where the client's file system is kept.
+    /// The directory that stands for the root of the client's file system.
     pub(crate) fn tree(&self) -> PathBuf {
         self.directory.join("tree")
     }
 
-    /// The manifest.
+    /// The state that both ends agree on.
     pub(crate) fn manifest(&self) -> &Directory {
         &self.manifest
     }
 
-    /// The disk behind a target directory of the client.
+    /// The directory that stands for a target directory of the client; created if missing.
     pub(crate) fn target(&self, client_path: &RelativePath) -> Result<PathBuf, AgentError> {
         let path = self.directory.join("targets").join(project_key(client_path));
-        std::fs::create_dir_all(&path).map_err(|source| state(&path, source))?;
+        std::fs::create_dir_all(&path)
+            .map_err(AgentError::file(FileOperation::CreateDirectory, &path))?;
         Ok(path)
     }
 
-    /// Notes that something else is mounted at a path of the tree, so that what
-    /// is seen there in between is not taken for the tree's.
+    /// Excludes a mount point from scans, so that files below it do not count as the
+    /// tree's.
     pub(crate) fn add_mount_point(&mut self, path: RelativePath) {
         self.unsaved |= self.mount_points.insert(path);
     }
 
-    /// Brings the tree into the requested state.
+    /// Brings the tree into the requested state. Every blob is stored and verified before
+    /// the tree changes.
     pub(crate) fn sync(
         &mut self,
         request: &RunRequest,
@@ -190,8 +195,8 @@ impl Project {
         outgoing: &Outgoing,
     ) -> Result<Applied, AgentError> {
         if self.last_scan.elapsed() > RESCAN_AFTER {
-            // What happened here since then was nobody's run: the next sync puts
-            // it right, and no run is held to have done it.
+            // No run made these changes, so they are not returned; this sync reverts those of
+            // the client's files.
             let changes = self.changes_of_run()?;
             self.record_return(&changes, &BTreeSet::new());
         }
@@ -233,7 +238,7 @@ impl Project {
         Receiver { manifest: &self.manifest, root: &self.root_directory, store: &mut self.store }
     }
 
-    /// What changed on disk since this was last asked, and what it is now.
+    /// Scans the tree after a run; returns the changes since the last scan.
     pub(crate) fn changes_of_run(&mut self) -> Result<Vec<Change>, AgentError> {
         self.last_run_ended = Moment::now();
         self.unsaved = true;
@@ -245,15 +250,15 @@ impl Project {
         Ok(changes)
     }
 
-    /// After a run's changes were offered: those of tracked paths are part of
-    /// the manifest anyway, new paths if the client took them.
+    /// Records the changes that a run has offered. Changes of paths that the client has go
+    /// into the manifest; new paths do if the client has adopted their index.
     pub(crate) fn record_return(&mut self, changes: &[Change], adopted: &BTreeSet<usize>) {
         if changes.is_empty() {
             return;
         }
         let manifest = Arc::make_mut(&mut self.manifest);
         for (index, change) in changes.iter().enumerate() {
-            let settled = match change {
+            let recorded = match change {
                 Change::Put { path, entry } => {
                     let known = manifest.get(path).is_some();
                     if !known && !adopted.contains(&index) {
@@ -266,10 +271,10 @@ impl Project {
                 }
                 Change::Remove { .. } => Ok(()),
             };
-            if settled.is_err() {
-                // An untracked directory is in the way: the next sync sees a
-                // root that differs and asks for what it needs.
-                tracing::debug!(path = %change.path().display(), "not settled");
+            if recorded.is_err() {
+                // An untracked directory is in the way. The roots now differ, so the next
+                // sync compares the directories.
+                tracing::debug!(path = %change.path().display(), "cannot record a change");
             }
         }
         if self.manifest.digest() == self.disk.digest() {
@@ -277,7 +282,7 @@ impl Project {
         }
     }
 
-    /// Writes what is known, if it changed; ends the time of changing.
+    /// Writes the index if it has changed, and removes `changing`.
     pub(crate) fn save(&mut self) -> Result<(), AgentError> {
         if !self.unsaved && !self.cache.is_changed() {
             return Ok(());
@@ -298,7 +303,9 @@ impl Project {
         write_record(&self.directory.join("index"), &index)?;
         let changing = self.directory.join("changing");
         match std::fs::remove_file(&changing) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(state(&changing, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(AgentError::file(FileOperation::Remove, changing)(error))
+            }
             _ => {
                 self.unsaved = false;
                 Ok(())
@@ -325,7 +332,7 @@ impl Project {
         Ok(found.tree)
     }
 
-    /// The manifest and what is left of the untracked rest.
+    /// The new manifest and the untracked files that still exist.
     fn disk_after(&self, manifest: &Arc<Directory>) -> Arc<Directory> {
         let untracked = self.untracked_on_disk();
         if untracked.is_empty() {
@@ -337,7 +344,7 @@ impl Project {
                 && self.root_directory.status(&path).is_ok()
                 && let Some(node) = self.disk.get(&path)
             {
-                // A file where the manifest now wants a directory is gone.
+                // An error says that the manifest now has a file where this directory was.
                 drop(disk.put(&path, node.clone()));
             }
         }
@@ -359,8 +366,8 @@ impl Project {
         paths
     }
 
-    /// The manifest of the state that is wanted: by the changes that were
-    /// offered, if they begin where we are, else by asking.
+    /// The manifest of the requested state: from the offered changes if their base is the
+    /// current state, else from the directory objects that the shim is asked for.
     fn wanted_state(
         &mut self,
         request: &RunRequest,
@@ -419,12 +426,8 @@ impl Project {
 
     fn mark_changing(&mut self) -> Result<(), AgentError> {
         let path = self.directory.join("changing");
-        std::fs::write(&path, b"").map_err(|source| state(&path, source))?;
+        File::create(&path).map_err(AgentError::file(FileOperation::Write, &path))?;
         self.unsaved = true;
         Ok(())
     }
-}
-
-fn state(path: &Path, source: io::Error) -> AgentError {
-    AgentError::State { path: path.to_owned(), source }
 }

@@ -1,44 +1,44 @@
-//! Who may use a project, and who waits.
+//! The order of runs in one project.
 //!
-//! A run that needs another state of the tree than the runs that are under way
-//! waits until they are over; one that needs the very same state joins them.
-//! Those who wait are served in the order in which they came, and nobody joins
-//! past them. The decision is [`decide`], a pure function; [`RunQueue`] is the
-//! lock around it.
+//! A run that needs another state of the tree than the active runs waits until they are
+//! over; one that needs the same state joins them. Waiting runs are admitted in the order
+//! of their arrival, and no run joins ahead of a waiting one. The decision is [`decide`], a
+//! pure function; [`RunQueue`] adds the lock and the wakeups.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use burst_protocol::Digest;
 
-/// How often one who waits looks whether its client is still there.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+use crate::client::Client;
+use crate::lock::lock;
 
-/// What a project is used for at the moment.
+/// The active and waiting runs of a project.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    /// The state of the tree, as of the last sync or run.
+    /// The state of the tree as of the last sync or run.
     root: Option<Digest>,
-    /// Whether the tree is being changed.
+    /// Whether a run is changing the tree.
     syncing: bool,
+    /// Ticket and title of each active run.
     active: Vec<(u64, String)>,
+    /// Tickets in the order of arrival.
     waiting: VecDeque<u64>,
     next_ticket: u64,
 }
 
-/// How one who asks may go on.
+/// Whether a run is admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Alone: it may change the tree.
+    /// As the only run: it may change the tree.
     Exclusive,
-    /// Beside others, in the state in which the tree is.
+    /// Beside other runs, which need the tree in its present state too.
     Joined,
-    /// Not yet: the title of a run that holds the project.
+    /// Not yet. Names the title of an active run, or is empty if there is none.
     Wait(String),
 }
 
-/// Decides whether the holder of `ticket`, who needs the state `root`, may go on.
+/// Decides about the run with this ticket, which needs the tree in the state `root`.
 pub(crate) fn decide(usage: &Usage, ticket: u64, root: Digest) -> Decision {
     let first = usage.waiting.front().is_none_or(|first| *first == ticket);
     let holder = || usage.active.first().map_or_else(String::new, |(_, title)| title.clone());
@@ -49,86 +49,100 @@ pub(crate) fn decide(usage: &Usage, ticket: u64, root: Digest) -> Decision {
     }
 }
 
-/// The users of one project.
+/// The queue of one project.
 #[derive(Debug, Default)]
-pub(crate) struct RunQueue {
+pub(crate) struct RunQueue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
     usage: Mutex<Usage>,
+    /// Notified after each change of the usage, and when a waiting client leaves.
     changed: Condvar,
 }
 
-/// An admission in the project; given back when dropped.
+/// An admitted run; it ends for the queue when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Admission<'a> {
     queue: &'a RunQueue,
     ticket: u64,
-    /// Whether the tree may be changed.
+    /// Whether the run may change the tree.
     pub(crate) exclusive: bool,
 }
 
 impl RunQueue {
-    /// Waits for an admission. `waiting` is told whom we wait for when that is known;
-    /// if `gone` says so, the wait is given up.
+    /// Waits until the run is admitted; none if its client leaves first. `waiting` is
+    /// called with the title of the run that is waited for, each time it is another one.
     pub(crate) fn enter(
         &self,
         root: Digest,
         title: &str,
         mut waiting: impl FnMut(&str),
-        gone: impl Fn() -> bool,
+        client: &Client,
     ) -> Option<Admission<'_>> {
+        // Registered before the lock is taken: the callback takes it too.
+        let shared = self.0.clone();
+        let _registration = client.when_gone(move || {
+            // With the lock, the wakeup cannot fall between a check and its wait.
+            let usage = lock(&shared.usage);
+            shared.changed.notify_all();
+            drop(usage);
+        });
         let mut usage = self.lock();
         let ticket = usage.next_ticket;
         usage.next_ticket += 1;
         usage.waiting.push_back(ticket);
         let mut told = None;
         loop {
-            let entry = decide(&usage, ticket, root);
-            if let Decision::Wait(holder) = entry {
-                if gone() {
-                    usage.waiting.retain(|other| *other != ticket);
-                    self.changed.notify_all();
-                    return None;
-                }
-                if !holder.is_empty() && told.as_ref() != Some(&holder) {
-                    waiting(&holder);
-                    told = Some(holder);
-                }
-                let waited = self.changed.wait_timeout(usage, LOOK_EVERY);
-                usage = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let decision = decide(&usage, ticket, root);
+            let Decision::Wait(holder) = decision else {
+                usage.waiting.retain(|other| *other != ticket);
+                usage.active.push((ticket, title.to_owned()));
+                let exclusive = decision == Decision::Exclusive;
+                usage.syncing = exclusive;
+                self.0.changed.notify_all();
+                return Some(Admission { queue: self, ticket, exclusive });
+            };
+            if client.is_gone() {
+                usage.waiting.retain(|other| *other != ticket);
+                self.0.changed.notify_all();
+                return None;
+            }
+            if !holder.is_empty() && told.as_ref() != Some(&holder) {
+                // Without the lock: the callback sends a message.
+                drop(usage);
+                waiting(&holder);
+                told = Some(holder);
+                usage = self.lock();
                 continue;
             }
-            usage.waiting.retain(|other| *other != ticket);
-            usage.active.push((ticket, title.to_owned()));
-            let exclusive = entry == Decision::Exclusive;
-            usage.syncing = exclusive;
-            self.changed.notify_all();
-            return Some(Admission { queue: self, ticket, exclusive });
+            usage = self.0.changed.wait(usage).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// The titles of the runs under way.
+    /// The titles of the active runs.
     pub(crate) fn titles(&self) -> Vec<String> {
         self.lock().active.iter().map(|(_, title)| title.clone()).collect()
     }
 
-    /// Whether somebody uses the project or wants to.
+    /// Whether a run is active or waiting.
     pub(crate) fn is_busy(&self) -> bool {
         let usage = self.lock();
         !usage.active.is_empty() || !usage.waiting.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.usage)
     }
 }
 
 impl Admission<'_> {
-    /// The tree is in this state and will not be changed by us: others that
-    /// need the same may join.
+    /// Records the state of the tree, which this run no longer changes: runs that need the
+    /// same state may join.
     pub(crate) fn set_state(&self, root: Digest) {
         let mut usage = self.queue.lock();
         usage.root = Some(root);
         usage.syncing = false;
-        self.queue.changed.notify_all();
+        self.queue.0.changed.notify_all();
     }
 }
 
@@ -139,20 +153,21 @@ impl Drop for Admission<'_> {
         if self.exclusive && usage.active.is_empty() {
             usage.syncing = false;
         }
-        self.queue.changed.notify_all();
+        self.queue.0.changed.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
 
     fn digest(byte: u8) -> Digest {
         Digest::from_bytes([byte; 32])
     }
 
     #[test]
-    fn the_same_state_joins_and_another_waits() {
+    fn a_run_joins_the_same_state_and_waits_for_another() {
         let mut usage = Usage::default();
         assert_eq!(decide(&usage, 0, digest(1)), Decision::Exclusive);
         usage.active.push((0, "build".into()));
@@ -165,28 +180,40 @@ mod tests {
     }
 
     #[test]
-    fn nobody_joins_past_those_who_wait() {
+    fn no_run_joins_ahead_of_a_waiting_one() {
         let mut usage = Usage { root: Some(digest(1)), ..Usage::default() };
         usage.active.push((0, "build".into()));
         usage.waiting.extend([1, 2]);
-        assert!(matches!(decide(&usage, 2, digest(1)), Decision::Wait(_)));
+        assert_eq!(decide(&usage, 2, digest(1)), Decision::Wait("build".into()));
         assert_eq!(decide(&usage, 1, digest(1)), Decision::Joined);
         usage.active.clear();
         assert_eq!(decide(&usage, 1, digest(2)), Decision::Exclusive);
-        assert!(matches!(decide(&usage, 2, digest(2)), Decision::Wait(_)));
+        assert_eq!(decide(&usage, 2, digest(2)), Decision::Wait(String::new()));
     }
 
     #[test]
-    fn a_place_is_given_back_and_one_who_left_is_skipped() {
+    fn a_departed_client_leaves_the_queue_and_the_next_run_is_admitted() {
         let queue = RunQueue::default();
-        let admission = queue.enter(digest(1), "a", |_| {}, || false).unwrap();
-        assert!(admission.exclusive);
-        assert!(queue.enter(digest(2), "b", |_| {}, || true).is_none());
-        admission.set_state(digest(1));
-        let second = queue.enter(digest(1), "c", |_| {}, || false).unwrap();
+        let (present, leaving) = (Client::default(), Client::default());
+        let first = queue.enter(digest(1), "a", |_| {}, &present).unwrap();
+        assert!(first.exclusive);
+        std::thread::scope(|scope| {
+            let (sender, waits) = mpsc::channel();
+            let (queue, leaving) = (&queue, &leaving);
+            let waiting = scope.spawn(move || {
+                let tell = |holder: &str| sender.send(holder.to_owned()).unwrap();
+                queue.enter(digest(2), "b", tell, leaving).is_none()
+            });
+            assert_eq!(waits.recv().unwrap(), "a");
+            leaving.leave();
+            assert!(waiting.join().unwrap());
+        });
+        first.set_state(digest(1));
+        let second = queue.enter(digest(1), "c", |_| {}, &present).unwrap();
         assert!(!second.exclusive);
-        drop((admission, second));
+        assert_eq!(queue.titles(), ["a", "c"]);
+        drop((first, second));
         assert!(!queue.is_busy());
-        assert!(queue.enter(digest(3), "d", |_| {}, || false).unwrap().exclusive);
+        assert!(queue.enter(digest(3), "d", |_| {}, &present).unwrap().exclusive);
     }
 }

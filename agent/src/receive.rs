@@ -1,7 +1,7 @@
-//! The receiving half of a sync: offers, listings, contents.
+//! The receiving half of a sync: offered changes, directory objects and blobs.
 //!
-//! Everything here comes from a peer: lengths and counts are capped, digests are
-//! checked, and nothing on disk but the content store changes.
+//! Everything here comes from a peer: lengths and counts are capped, and digests are
+//! checked. Only the blob store is written.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::wire::{Incoming, Outgoing};
 
-/// Changes that one sync may have: more than any source tree has files.
+/// The largest number of changes in one sync, which exceeds the files of any source tree.
 const CHANGES_MAX: usize = 4 << 20;
 
 /// What a sync receives into: the store for blobs, and the tree whose files patches are
@@ -97,8 +97,8 @@ impl Receiver<'_> {
     }
 }
 
-/// Asks level by level for the directories that we do not know, until the whole
-/// manifest of `root` is known.
+/// Asks level by level for the directory objects that are unknown, until the manifest of
+/// `root` is complete.
 pub(crate) fn directory_objects(
     held: &Directory,
     root: Digest,
@@ -118,16 +118,15 @@ pub(crate) fn directory_objects(
     while !wanted.is_empty() {
         depth += 1;
         if depth > limit::PATH_DEPTH_MAX + 1 {
-            return Err(SyncError::violation("directories nested too deep"));
+            return Err(SyncError::violation("directories are nested too deeply"));
         }
         let mut next = Vec::new();
         for batch in wanted.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
             outgoing.message(&FromAgent::Want(Want::DirectoryObjects(batch.to_vec())))?;
             let mut expected = batch.iter();
             while expected.len() > 0 {
-                let directory_objects = match incoming.message()? {
-                    FromShim::DirectoryObjects(directory_objects) => directory_objects,
-                    other => return Err(SyncError::out_of_turn(&other)),
+                let FromShim::DirectoryObjects(directory_objects) = incoming.message()? else {
+                    return Err(SyncError::violation("expected directory objects"));
                 };
                 for object in directory_objects {
                     let digest = expected.next().ok_or_else(|| {
@@ -161,7 +160,7 @@ fn build(
     depth: usize,
 ) -> Result<Directory, SyncError> {
     if depth > limit::PATH_DEPTH_MAX {
-        return Err(SyncError::violation("directories nested too deep"));
+        return Err(SyncError::violation("directories are nested too deeply"));
     }
     if let Some(directory) = known.get(&digest) {
         return Ok((*directory).clone());
@@ -181,7 +180,7 @@ fn build(
     Ok(directory)
 }
 
-/// For each content that changes a file: where its previous version is.
+/// For the digest of each new version of a file: the path and the file of the old one.
 type Bases = HashMap<Digest, (burst_protocol::RelativePath, File)>;
 
 fn bases_of(held: &Directory, changes: &[Change]) -> Bases {
@@ -196,16 +195,16 @@ fn bases_of(held: &Directory, changes: &[Change]) -> Bases {
     bases
 }
 
-/// Reads past a content.
-fn skip(content: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
-    let mut rest = match content.encoding {
-        Encoding::Whole => content.size,
+/// Reads a blob without storing it.
+fn skip(blob: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
+    let mut rest = match blob.encoding {
+        Encoding::Whole => blob.size,
         Encoding::Patch { length, .. } => length,
     };
     while rest > 0 {
         let piece = incoming.raw()?.len() as u64;
         if piece == 0 || piece > rest {
-            return Err(SyncError::violation("a blob has another length than was announced"));
+            return Err(SyncError::violation("a blob with another length than announced"));
         }
         rest -= piece;
     }

@@ -1,6 +1,8 @@
-//! Copies of what was returned last, so that the next version of a program can
-//! travel as a patch. Only kept where the link is worth it. A cache: what is read
-//! from it is hashed, and the oldest go first.
+//! Copies of the large files that were returned last, as bases for patches to their next
+//! versions.
+//!
+//! This is a cache: content is verified when it is read, and the oldest copies are removed
+//! first. It is used only where the request asks for compression of large files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,44 +10,46 @@ use std::time::SystemTime;
 
 use burst_protocol::Digest;
 
-use crate::error::AgentError;
+use crate::atomic_file;
+use crate::error::{AgentError, FileOperation};
 
-/// The largest file that is copied; making a patch needs it in memory.
+/// Bytes of the largest file that is copied. A patch is computed in memory.
 pub(crate) const COPIED_BYTES_MAX: u64 = 128 << 20;
 
-/// Bytes of all copies of a project.
+/// Bytes of all copies of a project, after a run.
 const KEPT_BYTES_MAX: u64 = 1 << 30;
 
-/// A directory of copies.
+/// The directory with a project's copies.
 #[derive(Debug)]
 pub(crate) struct ReturnedCopies(PathBuf);
 
 impl ReturnedCopies {
-    /// Opens the directory.
+    /// Opens the directory, created if it does not exist.
     pub(crate) fn open(directory: &Path) -> Result<Self, AgentError> {
-        let copies = Self(directory.to_owned());
-        std::fs::create_dir_all(directory).map_err(|source| copies.error(source))?;
-        Ok(copies)
+        std::fs::create_dir_all(directory)
+            .map_err(AgentError::file(FileOperation::CreateDirectory, directory))?;
+        Ok(Self(directory.to_owned()))
     }
 
-    /// A copy, if it is still right.
+    /// The content with this digest; none if there is no copy or it is damaged.
     pub(crate) fn get(&self, digest: &Digest) -> Option<Vec<u8>> {
         let content = std::fs::read(self.path(digest)).ok()?;
         (Digest::of(&content) == *digest).then_some(content)
     }
 
-    /// Keeps a copy.
+    /// Stores a copy, unless there is one.
     pub(crate) fn keep(&self, digest: Digest, content: &[u8]) -> Result<(), AgentError> {
         let path = self.path(&digest);
         if path.exists() {
             return Ok(());
         }
-        std::fs::write(path, content).map_err(|source| self.error(source))
+        atomic_file::replace(&path, atomic_file::SHARED, content)
+            .map_err(AgentError::file(FileOperation::Write, &path))
     }
 
-    /// Removes the oldest copies that are too much.
+    /// Removes the oldest copies until the rest fits into the cap.
     pub(crate) fn trim(&self) -> Result<(), AgentError> {
-        self.trim_to(KEPT_BYTES_MAX).map_err(|source| self.error(source))
+        self.trim_to(KEPT_BYTES_MAX).map_err(AgentError::file(FileOperation::List, &self.0))
     }
 
     fn trim_to(&self, cap: u64) -> io::Result<()> {
@@ -69,9 +73,5 @@ impl ReturnedCopies {
 
     fn path(&self, digest: &Digest) -> PathBuf {
         self.0.join(digest.to_hex())
-    }
-
-    fn error(&self, source: io::Error) -> AgentError {
-        AgentError::State { path: self.0.clone(), source }
     }
 }

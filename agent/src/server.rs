@@ -1,14 +1,15 @@
-//! The agent as a server: its port, its connections, its streams.
+//! The port of the agent, its connections and their streams.
 //!
-//! Invariant: its end, however it comes, ends every run: each run's init holds a socket
-//! to this process. What it serves is [`crate::agent`]'s, when to end too.
+//! Connections are served by tasks of the runtime; each stream that passes the handshake
+//! gets a thread with a session. The state that sessions share, and the decision when to
+//! end, belong to [`crate::agent`]. When this process ends, for whatever reason, every run
+//! ends, because each run's init holds a socket to it.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use burst_protocol::hello::{Preface, Reason};
@@ -16,57 +17,62 @@ use burst_sync::wire::{self, Opening};
 use rustix::fs::FlockOperation;
 
 use crate::agent::{Agent, Disks, VERSION};
+use crate::atomic_file;
 use crate::boot::Boot;
-use crate::error::AgentError;
+use crate::client::Client;
+use crate::error::{AgentError, FileOperation};
 use crate::identity::{self, Identity};
 use crate::session;
 use crate::transport::{self, IdleTimeout};
 use crate::volume::Volumes;
 
-/// How long a client may take for its first bytes.
+/// How long a client may take to send its hello.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long clients may take to hear that the agent is ending.
+/// How long the agent waits, twice, for connections to close before it ends.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// zstd's level towards the client.
+/// Characters of an error that are logged if a peer can influence its text.
+const PEER_TEXT_CHARACTERS_MAX: usize = 120;
+
+/// The zstd level of what is sent to the client.
 const COMPRESSION_LEVEL: i32 = 1;
 
 /// How an agent is started.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// Where it is.
+    /// The machine and the life of the agent.
     pub(crate) deployment: Deployment,
-    /// The UDP address.
+    /// The UDP address to listen on.
     pub(crate) listen: SocketAddr,
 }
 
-/// Where an agent is.
+/// The two ways in which an agent is deployed.
 #[derive(Debug)]
 pub(crate) enum Deployment {
-    /// Beside its user, for a while.
+    /// On the user's machine, until it is idle.
     Local {
-        /// Where projects are kept.
+        /// The directory for projects.
         disk: PathBuf,
-        /// Where `agent.cert`, `agent.key` and `shim.cert` are, and where the agent
+        /// The directory with `agent.cert`, `agent.key` and `shim.cert`, into which the agent
         /// writes its address.
         keys: PathBuf,
-        /// How long to stay when idle.
+        /// The idle time after which the agent ends.
         keep_alive: Duration,
-        /// Silence after which a client counts as gone.
+        /// The silence after which a client counts as gone.
         idle_timeout: IdleTimeout,
     },
-    /// On a server that is there for nothing else, until that is deleted.
+    /// On a server of its own, until the server is deleted.
     Server(Boot),
 }
 
-/// What only an agent beside its user has.
+/// What only a local agent has.
 struct Local {
     _lock: OwnedFd,
     address_file: PathBuf,
 }
 
-/// Runs an agent until it ends. `ready` is told the address once it listens.
+/// Runs an agent until it ends. `ready` is called with the address once it listens.
 pub(crate) async fn serve(
     options: Options,
     ready: impl FnOnce(SocketAddr),
@@ -79,36 +85,40 @@ pub(crate) async fn serve(
         Deployment::Local { disk, keep_alive, .. } => (Disks::Shared(disk), Some(keep_alive)),
         Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
     };
-    let agent = Arc::new(Agent::new(disks, keep_alive));
+    let agent = Arc::new(Agent::new(disks, keep_alive)?);
+    if local.is_none() {
+        agent.watch_lease();
+    }
     if let Some(local) = &local {
         write_address(&local.address_file, address)?;
     }
     ready(address);
     tokio::select! {
         () = accept(&agent, &endpoint) => {}
-        () = agent.until_idle() => tracing::info!("idle: ending"),
-        () = termination_signal() => tracing::info!("asked by a signal: ending"),
+        () = agent.until_idle() => tracing::info!("ending: idle for the keep-alive time, or asked to end"),
+        () = termination_signal() => tracing::info!("ending: received a signal"),
     }
     agent.refuse_work();
     if let Some(local) = &local {
-        // Gone already, or a later start replaces it.
+        // If this fails, the next agent replaces the file.
         drop(std::fs::remove_file(&local.address_file));
     }
     agent.kill_runs();
-    // Those who are served get a moment to hear how it ends.
+    // Sessions report to their clients how killed runs ended.
     drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
     endpoint.close(0_u32.into(), transport::ENDING);
     drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
     Ok(())
 }
 
-/// The keys of the connection, and what is taken where the agent is.
+/// The QUIC settings with the agent's keys and, for a local agent, the lock of its keys
+/// directory.
 fn prepare(deployment: &Deployment) -> Result<(quinn::ServerConfig, Option<Local>), AgentError> {
     match deployment {
         Deployment::Local { keys, idle_timeout, .. } => {
             let _lock = lock_directory(keys)?;
             let address_file = keys.join("address");
-            // One that crashed may have left its own.
+            // An agent that crashed has left its address.
             drop(std::fs::remove_file(&address_file));
             let own = Identity::load(keys, "agent")?;
             let client = identity::load_certificate(keys, "shim")?;
@@ -123,22 +133,27 @@ fn prepare(deployment: &Deployment) -> Result<(quinn::ServerConfig, Option<Local
     }
 }
 
-/// Tells whoever looks where we listen; whole from the first moment on.
+/// Writes the address file, from which shims learn address, process id and version.
 fn write_address(path: &Path, address: SocketAddr) -> Result<(), AgentError> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, format!("{address} {} {VERSION}\n", std::process::id()))
-        .and_then(|()| std::fs::rename(&new, path))
-        .map_err(|source| AgentError::State { path: path.to_owned(), source })
+    let line = format!("{address} {} {VERSION}\n", std::process::id());
+    atomic_file::replace(path, atomic_file::SHARED, line.as_bytes())
+        .map_err(AgentError::file(FileOperation::Write, path))
 }
 
-/// Takes the directory for this process alone.
+/// Locks the directory for this process. The lock ends with the result.
 fn lock_directory(directory: &Path) -> Result<OwnedFd, AgentError> {
     let path = directory.join("lock");
-    let file = std::fs::File::create(&path)
-        .map_err(|source| AgentError::State { path: path.clone(), source })?;
+    let file =
+        std::fs::File::create(&path).map_err(AgentError::file(FileOperation::Write, &path))?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| AgentError::Taken(directory.to_owned()))?;
+        .map_err(|_| AgentError::DirectoryInUse(directory.to_owned()))?;
     Ok(file.into())
+}
+
+/// The text of an error on one short line; it can quote what a peer sent.
+fn shortened(error: &impl std::fmt::Display) -> String {
+    let text: String = error.to_string().chars().take(PEER_TEXT_CHARACTERS_MAX).collect();
+    text.escape_debug().to_string()
 }
 
 async fn termination_signal() {
@@ -160,34 +175,35 @@ async fn accept(agent: &Arc<Agent>, endpoint: &quinn::Endpoint) {
         tokio::spawn(async move {
             match incoming.await {
                 Ok(connection) => serve_connection(&agent, connection).await,
-                Err(error) => tracing::warn!("a connection was not made: {error}"),
+                // Any stranger can cause this, so the log must not grow by it.
+                Err(error) => tracing::debug!("handshake failed: {}", shortened(&error)),
             }
         });
     }
 }
 
 async fn serve_connection(agent: &Arc<Agent>, connection: quinn::Connection) {
-    let gone = Arc::new(AtomicBool::new(false));
+    let client = Arc::new(Client::default());
     while let Ok((send, receive)) = connection.accept_bi().await {
-        let (agent, gone) = (agent.clone(), gone.clone());
+        let (agent, client) = (agent.clone(), client.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve_stream(&agent, send, receive, gone).await {
-                tracing::warn!("a stream was not served: {error}");
+            if let Err(error) = serve_stream(&agent, send, receive, client).await {
+                tracing::warn!("cannot serve a stream: {}", shortened(&error));
             }
         });
     }
-    gone.store(true, Ordering::Relaxed);
+    client.leave();
 }
 
 async fn serve_stream(
     agent: &Arc<Agent>,
     mut send: quinn::SendStream,
     mut receive: quinn::RecvStream,
-    gone: Arc<AtomicBool>,
+    client: Arc<Client>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let read = tokio::time::timeout(HELLO_DEADLINE, wire::read_preface(&mut receive));
     let Preface::Hello { lowest, highest, .. } = read.await?? else {
-        return Err("the client did not begin with a hello".into());
+        return Err("the stream does not begin with a hello".into());
     };
     let mut answer = Preface::answer(lowest, highest, VERSION);
     if agent.is_ending() {
@@ -196,7 +212,7 @@ async fn serve_stream(
     if matches!(answer, Preface::Refuse { .. }) {
         send.write_all(&answer.to_bytes()).await?;
         send.finish()?;
-        // Until the client has it or has gone.
+        // Wait until the client has received it or is gone.
         drop(send.stopped().await);
         return Ok(());
     }
@@ -205,15 +221,15 @@ async fn serve_stream(
     let agent = agent.clone();
     std::thread::Builder::new().name("session".into()).stack_size(8 << 20).spawn(move || {
         if outgoing.preface(&answer).is_ok() {
-            session::serve(&agent, incoming, &outgoing, &gone);
+            session::serve(&agent, incoming, &outgoing, &client);
         }
     })?;
     Ok(writing.await??)
 }
 
-/// Tells whoever started us, on standard output, where we listen.
+/// Prints the address on standard output, for the process that started the agent.
 pub(crate) fn print_ready(address: SocketAddr) {
     let mut stdout = std::io::stdout();
-    // Nobody may be reading any more; the address file says it too.
+    // The reader may have ended; the address file has the address too.
     drop(writeln!(stdout, "ready {address}").and_then(|()| stdout.flush()));
 }

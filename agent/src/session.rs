@@ -1,16 +1,17 @@
 //! One request of one client, from its first message to its end.
 //!
-//! A session is plain blocking code on a thread of its own. A run goes through a
-//! place in the project ([`crate::queue`]), the sync, the cargo calls
-//! ([`crate::steps`]), and what they left behind. While cargo runs, one more
-//! thread takes the client's messages; it hands back the first that is not for
-//! the run.
+//! A session is blocking code on a thread of its own. A run is admitted to the project
+//! ([`crate::queue`]), syncs the tree, calls cargo ([`crate::invocations`]) and offers its
+//! return set. While cargo runs, one more thread receives the client's messages and hands
+//! back the first that is not for the run.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, OUTPUT_WINDOW_BYTES};
 use burst_protocol::message::{Artifact, Blob, Ending, Fetch, FromAgent, FromShim, RunRequest};
@@ -26,71 +27,78 @@ use burst_sync::wire::{Incoming, Outgoing};
 
 use crate::agent::Agent;
 use crate::artifacts;
+use crate::client::Client;
 use crate::error::AgentError;
 use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
+use crate::log;
 use crate::returned_copies::{COPIED_BYTES_MAX, ReturnedCopies};
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
 
-/// A changed source file larger than this stays on the agent, and is named.
+/// Bytes of the largest changed source file that is returned. Larger ones are only named.
 const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// So does what goes beyond this in all.
+/// Bytes of all changed source files that are returned. Files beyond are only named.
 const CHANGED_BYTES_MAX: u64 = 256 << 20;
 
-/// Serves a stream. `gone` tells whether the client's connection is closed.
+/// Serves the request of one stream. A run ends early if `client` leaves.
 pub(crate) fn serve(
     agent: &Arc<Agent>,
     mut incoming: Incoming,
     outgoing: &Outgoing,
-    gone: &AtomicBool,
+    client: &Client,
 ) {
+    let done = |result: Result<(), AgentError>| {
+        result.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
+    };
     let served = match incoming.message() {
         Ok(FromShim::Run(request)) => {
             let _busy = agent.busy(request.keep_alive_secs);
-            Session { agent, request: &request, outgoing, gone }.run(incoming)
+            let number = agent.next_run();
+            let project = Path::new("/").join(OsStr::from_bytes(request.project.as_bytes()));
+            let _span = tracing::info_span!("run", run = number, ?project).entered();
+            let served =
+                Session { agent, number, request: &request, outgoing, client }.run(incoming);
+            return report(served, outgoing);
         }
-        Ok(FromShim::Status) => outgoing
-            .message(&FromAgent::Status(agent.status()))
-            .and_then(|()| outgoing.message(&FromAgent::Done))
-            .map_err(AgentError::from),
-        Ok(FromShim::End { with_volumes }) => {
-            let ended = agent.end(with_volumes);
-            ended.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
+        Ok(FromShim::Status) => {
+            done(outgoing.message(&FromAgent::Status(agent.status())).map_err(AgentError::from))
         }
-        Ok(FromShim::Release(device)) => {
-            let released = agent.unmount(&device);
-            released.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
-        }
-        Ok(FromShim::Lease(lease)) => {
-            agent.renew_lease(lease);
-            outgoing.message(&FromAgent::Done).map_err(AgentError::from)
-        }
+        Ok(FromShim::End { with_volumes }) => done(agent.end(with_volumes)),
+        Ok(FromShim::Release(device)) => done(agent.unmount(&device)),
+        Ok(FromShim::Lease(lease)) => done(agent.renew_lease(lease)),
         Ok(other) => Err(SyncError::out_of_turn(&other).into()),
         Err(error) => Err(error.into()),
     };
+    report(served, outgoing);
+}
+
+/// Reports an error to the log and to the client.
+fn report(served: Result<(), AgentError>, outgoing: &Outgoing) {
     if let Err(error) = served {
-        tracing::warn!("a session failed: {error}");
-        // A client that is gone needs no explanation.
+        tracing::warn!("the request failed: {}", error.messages().join(": "));
+        // An error says that the client is gone.
         drop(outgoing.message(&FromAgent::Failed(error.failure())));
     }
 }
 
 struct Session<'a> {
     agent: &'a Arc<Agent>,
+    /// The number of the run.
+    number: u64,
     request: &'a RunRequest,
     outgoing: &'a Outgoing,
-    gone: &'a AtomicBool,
+    client: &'a Client,
 }
 
-/// What a run offers to its client.
+/// The files that a run offers to its client.
 #[derive(Default)]
 struct ReturnSet {
     changes: Vec<Change>,
     artifacts: Vec<Artifact>,
     withheld: Vec<(RelativePath, u64)>,
-    /// Where the artifacts are.
+    /// The target directory with the artifacts, on the agent's disk.
     target: PathBuf,
     /// The target directory as the client knows it.
     target_seen: PathBuf,
@@ -98,21 +106,20 @@ struct ReturnSet {
 
 impl Session<'_> {
     fn run(&self, mut incoming: Incoming) -> Result<(), AgentError> {
-        let gone = || self.gone.load(Ordering::Relaxed);
         let shared =
-            self.agent.project(&self.request.project, self.request.device.as_ref(), gone)?;
+            self.agent.project(&self.request.project, self.request.device.as_ref(), self.client)?;
         if let Some(user) = self.agent.host().build_user() {
-            // From here on this thread and those it starts touch files as the user
-            // who runs builds: what a build has put in our way leads nowhere.
+            // From here on this thread and those that it starts have the file rights of the
+            // build user, so a link that a build has placed gains it nothing.
             user.assume_file_access();
         }
         let waiting = |holder: &str| {
-            // If the client is gone, `gone` ends the wait.
+            // If this fails, the client is gone, and its departure ends the wait.
             drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
         };
         let admission = shared
             .queue
-            .enter(self.request.root, &self.request.title, waiting, gone)
+            .enter(self.request.root, &self.request.title, waiting, self.client)
             .ok_or(SyncError::Gone)?;
         let applied = self
             .sync(&shared, admission.exclusive, &mut incoming)
@@ -131,6 +138,9 @@ impl Session<'_> {
         if is_volume {
             shared.begin_writing()?;
         }
+        tracing::info!(
+            "the tree is in sync, {written} files written, {removed} removed; starting cargo"
+        );
         let (outcome, listener) = self.run_cargo(&shared, &layout, incoming);
         if is_volume {
             shared.end_writing();
@@ -141,8 +151,15 @@ impl Session<'_> {
             outcome.as_ref().ok().map(|(_, named)| named),
         )?;
         let root = shared.project()?.root();
+        match &outcome {
+            Ok((Ending::Exited(code), _)) => tracing::info!("cargo exited with code {code}"),
+            Ok((Ending::Signaled(signal), _)) => {
+                tracing::info!("cargo was ended by signal {signal}")
+            }
+            Err(_) => {}
+        }
         let ending = match outcome {
-            _ if self.gone.load(Ordering::Relaxed) => Err(SyncError::Gone.into()),
+            _ if self.client.is_gone() => Err(SyncError::Gone.into()),
             Err(error) => Err(error),
             Ok((ending, _)) => Ok(ending),
         };
@@ -152,7 +169,7 @@ impl Session<'_> {
             self.finish(&shared, &return_set, incoming, message)
         });
         if finished.is_err() {
-            // The client has taken nothing that we know of.
+            // Which of the new files the client has adopted is unknown: none counts.
             shared.project()?.record_return(&return_set.changes, &BTreeSet::new());
         }
         let mut project = shared.project()?;
@@ -181,9 +198,9 @@ impl Session<'_> {
         Ok(Applied::default())
     }
 
-    /// Runs cargo, with the client's messages on another thread. That thread
-    /// ends with the first message that is not for the run, which comes when the
-    /// client knows how the run ended, or when the client is gone.
+    /// Runs cargo, and receives the client's messages on another thread. That thread ends
+    /// with the first message that is not for the run, which the client sends after it was
+    /// told how the run ended, or with the end of the stream.
     #[expect(clippy::type_complexity, reason = "the parts of one outcome")]
     fn run_cargo(
         &self,
@@ -195,12 +212,19 @@ impl Session<'_> {
         let input = Arc::new(Mutex::new(RunInput::default()));
         self.agent.register_run(&input);
         let output = Arc::new(SendWindow::new(OUTPUT_WINDOW_BYTES));
-        let listener = std::thread::spawn({
+        let listener = log::spawn({
             let (input, output) = (input.clone(), output.clone());
             move || handle_messages(incoming, &input, &output)
         });
-        let mut invocations =
-            Invocations::new(self.agent.host(), self.request, layout, self.outgoing, input, output);
+        let mut invocations = Invocations::new(
+            self.agent.host(),
+            self.number,
+            self.request,
+            layout,
+            self.outgoing,
+            input,
+            output,
+        );
         let mut run = || {
             let mut ending = Ending::Exited(0);
             for (index, invocation) in self.request.invocations.iter().enumerate() {
@@ -209,7 +233,7 @@ impl Session<'_> {
                 }
                 let Some(running) = invocations.start(invocation)? else { continue };
                 if index == 0 {
-                    // Off the way of the run: remember what the sync changed.
+                    // While cargo runs already: save the state after the sync.
                     shared.project()?.save()?;
                 }
                 ending = invocations.wait(running)?;
@@ -220,7 +244,7 @@ impl Session<'_> {
         (ending.map(|ending| (ending, invocations.into_named())), listener)
     }
 
-    /// Looks at what the run has left: changed sources, then artifacts.
+    /// Finds the sources that the run has changed and the artifacts that it has named.
     fn collect_return_set(
         &self,
         shared: &SharedProject,
@@ -235,7 +259,7 @@ impl Session<'_> {
         let changes = {
             let mut project = shared.project()?;
             let changes = project.changes_of_run()?;
-            // What was there before and is not the client's stays as it is.
+            // The removal of a file that the client does not have is nothing to it.
             let untracked_removals = |change: &Change| matches!(change, Change::Remove { path } if project.manifest().get(path).is_none());
             changes.into_iter().filter(|change| !untracked_removals(change)).collect::<Vec<_>>()
         };
@@ -279,7 +303,7 @@ impl Session<'_> {
         Ok(self.outgoing.message(&FromAgent::Finished(ending))?)
     }
 
-    /// Serves what the client fetches until it is done.
+    /// Sends what the client fetches, until the client is done.
     fn finish(
         &self,
         shared: &SharedProject,
@@ -299,11 +323,14 @@ impl Session<'_> {
                 FromShim::Adopted(indices) => {
                     adopted.extend(indices.into_iter().map(|index| index as usize));
                 }
-                // Sent before the client knew that the run was over.
+                // Sent before the client was told that the run has ended.
                 FromShim::Input(_)
                 | FromShim::InputEnd
                 | FromShim::Signal(_)
-                | FromShim::Resize(_) => {}
+                | FromShim::Resize(_)
+                | FromShim::OutputCredit(_) => {}
+                // The client is about to end and takes nothing more.
+                FromShim::Kill => return Err(SyncError::Gone.into()),
                 FromShim::Done => break,
                 other => return Err(SyncError::out_of_turn(&other).into()),
             }
@@ -371,16 +398,16 @@ impl Session<'_> {
     }
 }
 
-/// Waits, a few milliseconds at most, until the kernel's clock has gone past a
-/// stamp. Whatever the run writes then bears a later time than what the sync
-/// wrote, so neither cargo nor the scan after the run can confuse the two.
+/// Waits until the kernel's coarse clock, which stamps files, is later than `stamp`: 10 ms
+/// at most, one tick. Files that the run writes are then newer than those of the sync, so
+/// that neither cargo nor the scan after the run takes one for the other. The kernel reports
+/// ticks of this clock by no event, so it is read once a millisecond.
 fn wait_for_tick_after(stamp: Option<Moment>) {
-    const TICKS_MAX: u32 = 50;
+    const TICK_DEADLINE: Duration = Duration::from_millis(50);
+    const CLOCK_READ_INTERVAL: Duration = Duration::from_millis(1);
     let Some(stamp) = stamp else { return };
-    for _ in 0..TICKS_MAX {
-        if Moment::coarse_now() > stamp {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
+    let began = Instant::now();
+    while Moment::coarse_now() <= stamp && began.elapsed() < TICK_DEADLINE {
+        std::thread::sleep(CLOCK_READ_INTERVAL);
     }
 }

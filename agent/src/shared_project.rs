@@ -1,7 +1,7 @@
-//! One project among the agent's: who uses it, where it is, what is known of it.
+//! One project as the sessions of an agent share it: its queue, its directory, and its
+//! state, which is read when a session first needs it and then kept.
 //!
-//! A project is opened by its first use and stays open; what is on its disk is
-//! [`Project`]'s.
+//! The state itself, and the files behind it, belong to [`Project`].
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -11,27 +11,28 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use burst_protocol::RelativePath;
 use burst_sync::stat_cache::StatCache;
 
-use crate::error::AgentError;
+use crate::error::{AgentError, FileOperation};
 use crate::lock::lock;
+use crate::log;
 use crate::power_cut;
 use crate::project::Project;
 use crate::queue::RunQueue;
 
-/// One project among the agent's.
+/// One project of the agent.
 #[derive(Debug)]
 pub(crate) struct SharedProject {
-    /// Who uses it.
+    /// Admits runs to the project.
     pub(crate) queue: RunQueue,
     name: RelativePath,
     directory: PathBuf,
     project: Mutex<Option<Project>>,
-    /// Runs that write to the disk; their mark is on it (see [`power_cut`]).
+    /// The number of runs that write to a volume; its mark is set (see [`power_cut`]).
     writing: Mutex<usize>,
     artifacts: Mutex<HashMap<PathBuf, StatCache>>,
 }
 
 impl SharedProject {
-    /// The project of this name in this directory, which nobody has opened yet.
+    /// The project of this name in this directory. Reads nothing yet.
     pub(crate) fn new(name: RelativePath, directory: PathBuf) -> Self {
         Self {
             queue: RunQueue::default(),
@@ -43,7 +44,8 @@ impl SharedProject {
         }
     }
 
-    /// The project, opened if it is not. Nobody else has it meanwhile.
+    /// Locks the project's state. Reads it first if no session has, or if the directory was
+    /// replaced since.
     pub(crate) fn project(&self) -> Result<ProjectGuard<'_>, AgentError> {
         let mut guard = lock(&self.project);
         if !guard.as_ref().is_some_and(Project::is_current) {
@@ -52,49 +54,51 @@ impl SharedProject {
         Ok(ProjectGuard(guard))
     }
 
-    /// Forgets what is known of the project: the next use looks at its disk.
+    /// Forgets the project's state; its next use reads the directory again.
     pub(crate) fn close(&self) {
         *lock(&self.project) = None;
     }
 
-    /// Before a run on a disk that can go at any time.
+    /// Sets the mark on a volume before a run writes to it.
     pub(crate) fn begin_writing(&self) -> Result<(), AgentError> {
         let mut writing = lock(&self.writing);
         power_cut::set_mark(&self.directory)
-            .map_err(|source| AgentError::State { path: self.directory.clone(), source })?;
+            .map_err(AgentError::file(FileOperation::Write, &self.directory))?;
         *writing += 1;
         Ok(())
     }
 
-    /// After it: when no run writes any more, all is forced to the disk. That takes a
-    /// while, and nobody has to wait for it.
+    /// Ends the writing of a run. After the last one, a thread writes everything to the
+    /// disk and clears the mark, which can take seconds.
     pub(crate) fn end_writing(self: &Arc<Self>) {
         let shared = self.clone();
         *lock(&shared.writing) -= 1;
-        std::thread::spawn(move || {
+        log::spawn(move || {
             let flushed = power_cut::flush(&shared.directory);
             let writing = lock(&shared.writing);
             if *writing > 0 {
                 return;
             }
             if let Err(error) = flushed.and_then(|()| power_cut::clear_mark(&shared.directory)) {
-                tracing::warn!("a run's mark stays: {error}");
+                tracing::warn!(
+                    "cannot clear the mark of a finished run: {error}; the next mount invalidates its fingerprints"
+                );
             }
         });
     }
 
-    /// Where its disk is.
+    /// The project's directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// What is known of the files in target directories.
+    /// The stat cache of each target directory.
     pub(crate) fn artifact_cache(&self) -> MutexGuard<'_, HashMap<PathBuf, StatCache>> {
         lock(&self.artifacts)
     }
 }
 
-/// A project that is open.
+/// The locked state of a project.
 #[derive(Debug)]
 pub(crate) struct ProjectGuard<'a>(MutexGuard<'a, Option<Project>>);
 

@@ -1,24 +1,24 @@
-//! What a server is told at its creation, over its metadata service: the keys of the
-//! connection, and nothing else.
+//! The user data of a server: the keys of the connection, and the client timeout.
 //!
 //! ```json
 //! {"cargo-burst": 1, "agent_certificate": "HEX", "agent_key": "HEX",
 //!  "shim_certificate": "HEX", "gone_after_secs": 15}
 //! ```
 //!
-//! Only root may ask the metadata service (see [`crate::boot`]); the keys live in the
-//! agent's memory and on no disk.
+//! The shim passes it with the creation of the server, the agent reads it from the metadata
+//! service. Only root may do so (see `boot`); the keys stay in the agent's memory.
 
 use burst_protocol::limit::USER_DATA_BYTES_MAX;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AgentError;
 use crate::identity::Identity;
 
-/// The number of this format.
+/// The version of this format.
 const FORMAT: u32 = 1;
 
-/// What the metadata service tells.
+/// The keys of the connection, as user data of a server.
 #[derive(Serialize, Deserialize)]
 pub struct UserData {
     #[serde(rename = "cargo-burst")]
@@ -26,7 +26,7 @@ pub struct UserData {
     agent_certificate: String,
     agent_key: String,
     shim_certificate: String,
-    /// Silence after which a client counts as gone.
+    /// Seconds of silence after which a client counts as gone.
     pub gone_after_secs: u64,
 }
 
@@ -37,58 +37,51 @@ impl std::fmt::Debug for UserData {
 }
 
 impl UserData {
-    /// For an agent that is to be `agent` and to accept `shim`.
+    /// The user data for the agent with the identity `agent`, which accepts `shim` alone.
     pub fn new(agent: &Identity, shim: &Identity, gone_after_secs: u64) -> Self {
         Self {
             format: FORMAT,
-            agent_certificate: to_hex(agent.certificate()),
-            agent_key: to_hex(agent.secret()),
-            shim_certificate: to_hex(shim.certificate()),
+            agent_certificate: HEXLOWER.encode(agent.certificate()),
+            agent_key: HEXLOWER.encode(agent.secret()),
+            shim_certificate: HEXLOWER.encode(shim.certificate()),
             gone_after_secs,
         }
     }
 
-    /// As the API is to pass it on.
+    /// The JSON text for the API.
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads what was passed on.
+    /// Parses the JSON text, of at most [`USER_DATA_BYTES_MAX`] bytes. No error quotes it.
     pub fn parse(text: &str) -> Result<Self, AgentError> {
         let wrong = |why: &str| AgentError::UserData(why.to_owned());
         if text.len() > USER_DATA_BYTES_MAX {
-            return Err(wrong("it is too long"));
+            return Err(wrong("it is longer than 32 KiB"));
         }
-        // The parser's own words could repeat a key.
-        let data: Self = serde_json::from_str(text).map_err(|_| wrong("it is not ours"))?;
+        // The parser's own error could quote a key.
+        let data: Self =
+            serde_json::from_str(text).map_err(|_| wrong("it is not the JSON of this format"))?;
         match data.format {
             FORMAT => Ok(data),
-            other => Err(wrong(&format!("its format is {other}, this agent knows {FORMAT}"))),
+            other => {
+                Err(wrong(&format!("its format is {other}, and this agent reads format {FORMAT}")))
+            }
         }
     }
 
-    /// Our identity, and the certificate of the only client.
+    /// The agent's identity, and the certificate of its only client.
     pub fn keys(
         &self,
     ) -> Result<(Identity, rustls::pki_types::CertificateDer<'static>), AgentError> {
         let bytes = |hex: &str| {
-            from_hex(hex).ok_or_else(|| AgentError::UserData("a key is not hexadecimal".into()))
+            HEXLOWER_PERMISSIVE
+                .decode(hex.as_bytes())
+                .map_err(|_| AgentError::UserData("a key is not hexadecimal".into()))
         };
         let own = Identity::from_parts(bytes(&self.agent_certificate)?, bytes(&self.agent_key)?);
         Ok((own, bytes(&self.shim_certificate)?.into()))
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|digit| Some(u8::try_from(digit.to_digit(16)?).unwrap_or(0))).collect();
-    let digits = digits?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
 #[cfg(test)]
@@ -96,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_survive_the_way_and_are_not_shown() {
+    fn keys_are_read_as_written_and_not_shown() {
         let (agent, shim) = (Identity::generate().unwrap(), Identity::generate().unwrap());
         let text = UserData::new(&agent, &shim, 15).to_text();
         assert!(text.len() < 4096, "{}", text.len());
@@ -105,7 +98,7 @@ mod tests {
         assert_eq!(own.certificate(), agent.certificate());
         assert_eq!(own.secret(), agent.secret());
         assert_eq!(&client, shim.certificate());
-        assert!(!format!("{read:?}").contains(&to_hex(agent.secret())[..16]));
+        assert!(!format!("{read:?}").contains(&HEXLOWER.encode(agent.secret())[..16]));
         for wrong in ["", "{}", &text.replace("\"cargo-burst\":1", "\"cargo-burst\":2")] {
             assert!(UserData::parse(wrong).is_err());
         }

@@ -1,14 +1,15 @@
-//! A project's volume: found, formatted if it is blank, mounted, let go.
+//! Volumes of projects: found, formatted if blank, mounted and unmounted.
 //!
-//! Each project has a disk of its own, which outlives the server. A volume is formatted
-//! only if it is blank: no signature that `blkid` knows, and nothing but zeros at its
-//! beginning and its end. Whatever else is on it stays as it is, and is an error.
+//! Each project has a volume of its own, which outlives the server. A volume is formatted
+//! only if it is blank: `blkid` finds no signature, and its first and last MiB are zero. A
+//! volume with any other content than a file system that can be checked is left unchanged,
+//! and using it is an error.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use burst_protocol::FileName;
@@ -16,70 +17,67 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::chown;
 
-use crate::error::AgentError;
+use crate::client::Client;
+use crate::error::{AgentError, VolumeOperation};
 use crate::host::BuildUser;
+use crate::lock::lock;
+use crate::path_wait::wait_for_path;
 use crate::power_cut;
 
-/// Where volumes are mounted. Runs see nothing of it but their own.
+/// The directory below which volumes are mounted. Runs see it empty.
 pub(crate) const MOUNT_ROOT: &str = "/mnt/burst";
 
-/// Where the kernel names disks by what they are.
+/// The directory in which udev links devices by their identity.
 const DEVICE_DIRECTORY: &str = "/dev/disk/by-id";
 
 /// How long a volume that is being attached may take to appear.
 const APPEARANCE_DEADLINE: Duration = Duration::from_secs(120);
 
-/// How often is looked for it: the name is made by udev, or by nobody.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
-
-/// How long the last writers may take to let a volume go.
+/// How long an unmount is repeated while the volume is in use.
 const UNMOUNT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Bytes at either end that are zero on a blank volume.
+/// The pause between two attempts to unmount. The kernel releases files and mount
+/// namespaces of ended processes later than it reports their end, without an event.
+const UNMOUNT_RETRY_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Bytes at the beginning and at the end that are zero on a blank volume.
 const BLANK_BYTES: u64 = 1 << 20;
 
 /// The volumes of a server.
 #[derive(Debug)]
 pub(crate) struct Volumes {
     owner: BuildUser,
-    /// Held by whoever mounts: two sessions of a project can come at once.
+    /// Held while a volume is mounted, since two sessions can ask for the same one.
     mounting: Mutex<()>,
 }
 
 impl Volumes {
-    /// Volumes whose files belong to a user.
+    /// Volumes whose files belong to this user.
     pub(crate) fn new(owner: BuildUser) -> Self {
         Self { owner, mounting: Mutex::new(()) }
     }
 
-    /// Whose files are on them.
+    /// The user to whom the files belong.
     pub(crate) const fn owner(&self) -> &BuildUser {
         &self.owner
     }
 
-    /// Mounts a volume, if it is not; returns the project's directory on it. `gone`
-    /// ends the wait for it.
-    pub(crate) fn mount(
-        &self,
-        device: &FileName,
-        gone: impl Fn() -> bool,
-    ) -> Result<PathBuf, AgentError> {
+    /// Mounts a volume unless it is mounted; returns the project's directory on it. Waits
+    /// for the device until a deadline, or until `client` leaves.
+    pub(crate) fn mount(&self, device: &FileName, client: &Client) -> Result<PathBuf, AgentError> {
         let mount_point = Path::new(MOUNT_ROOT).join(file_name(device));
-        let path = Path::new(DEVICE_DIRECTORY).join(file_name(device));
-        let began = Instant::now();
-        while !path.exists() {
-            if began.elapsed() > APPEARANCE_DEADLINE || gone() {
-                let source = io::ErrorKind::NotFound.into();
-                return Err(AgentError::Volume { path, what: "find", source });
-            }
-            std::thread::sleep(LOOK_EVERY);
+        let path = device_path(device);
+        if let Err(source) = wait_for_path(&path, APPEARANCE_DEADLINE, client) {
+            return Err(AgentError::Volume { path, operation: VolumeOperation::Find, source });
         }
-        let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _mounting = lock(&self.mounting);
         let project = project_directory(device);
         if !is_mount(&mount_point) {
             self.prepare_and_mount(&path, &mount_point)
-                .and_then(|()| self.repair_project(&project).map_err(|error| ("mend", error)))
-                .map_err(|(what, source)| AgentError::Volume { path, what, source })?;
+                .and_then(|()| {
+                    self.repair_project(&project).map_err(|error| (VolumeOperation::Repair, error))
+                })
+                .map_err(|(operation, source)| AgentError::Volume { operation, path, source })?;
         }
         Ok(project)
     }
@@ -88,57 +86,70 @@ impl Volumes {
         &self,
         path: &Path,
         mount_point: &Path,
-    ) -> Result<(), (&'static str, io::Error)> {
-        if is_blank(path).map_err(|error| ("look at", error))? {
-            format(path).map_err(|error| ("format", error))?;
+    ) -> Result<(), (VolumeOperation, io::Error)> {
+        if is_blank(path).map_err(|error| (VolumeOperation::Inspect, error))? {
+            format(path).map_err(|error| (VolumeOperation::Format, error))?;
         } else {
-            check(path).map_err(|error| ("check", error))?;
+            check(path).map_err(|error| (VolumeOperation::Check, error))?;
         }
-        fs::create_dir_all(mount_point).map_err(|error| ("make a mount_point for", error))?;
+        fs::create_dir_all(mount_point)
+            .map_err(|error| (VolumeOperation::CreateMountPoint, error))?;
         let flags = MsFlags::MS_NOATIME | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
         let options = Some("errors=remount-ro");
         mount(Some(path), mount_point, Some("ext4"), flags, options)
-            .map_err(|errno| ("mount", errno.into()))?;
+            .map_err(|errno| (VolumeOperation::Mount, errno.into()))?;
         let owner = &self.owner;
         chown(mount_point, Some(owner.uid), Some(owner.gid))
-            .map_err(|errno| ("give away", errno.into()))
+            .map_err(|errno| (VolumeOperation::Chown, errno.into()))
     }
 
-    /// On a thread that touches files as their owner.
+    /// Repairs the project after an interrupted run, on a thread with the file rights of
+    /// the owner.
     fn repair_project(&self, project: &Path) -> io::Result<()> {
         let invalidated = std::thread::scope(|scope| {
             let mending = scope.spawn(|| {
                 self.owner.assume_file_access();
                 power_cut::invalidate_interrupted(project)
             });
-            mending.join().unwrap_or_else(|_| Err(io::Error::other("the thread gave up")))
+            mending.join().unwrap_or_else(|_| Err(io::Error::other("the repair panicked")))
         })?;
         if invalidated > 0 {
-            tracing::warn!("a run was cut off: {invalidated} crates are made again");
+            tracing::warn!(
+                "the previous run was interrupted: {invalidated} fingerprints invalidated"
+            );
         }
         Ok(())
     }
 
-    /// Lets the volume of a project's directory go: all is written, nothing is mounted
-    /// any more.
+    /// Unmounts the volume of a project's directory, which writes everything to the disk. A
+    /// volume that is not mounted is no error.
     pub(crate) fn unmount(&self, directory: &Path) -> Result<(), AgentError> {
         let mount_point = directory.parent().unwrap_or(directory);
         let began = Instant::now();
         loop {
             match umount2(mount_point, MntFlags::empty()) {
-                // It was not mounted.
+                // The latter two say that it is not mounted.
                 Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
-                // The last processes of a run are going.
+                // Files of the last run are still being released.
                 Err(Errno::EBUSY) if began.elapsed() < UNMOUNT_DEADLINE => {
-                    std::thread::sleep(LOOK_EVERY);
+                    std::thread::sleep(UNMOUNT_RETRY_INTERVAL);
                 }
                 Err(errno) => {
                     let path = mount_point.to_owned();
-                    return Err(AgentError::Volume { path, what: "let go", source: errno.into() });
+                    return Err(AgentError::Volume {
+                        path,
+                        operation: VolumeOperation::Unmount,
+                        source: errno.into(),
+                    });
                 }
             }
         }
     }
+}
+
+/// The path of a volume's device.
+pub(crate) fn device_path(device: &FileName) -> PathBuf {
+    Path::new(DEVICE_DIRECTORY).join(file_name(device))
 }
 
 /// The project's directory on a volume.
@@ -159,10 +170,10 @@ fn is_mount(mount_point: &Path) -> bool {
 }
 
 fn is_blank(path: &Path) -> io::Result<bool> {
-    // 2: nothing that blkid knows.
-    const NOTHING: i32 = 2;
+    // The exit code if no signature was found.
+    const NO_SIGNATURE: i32 = 2;
     let known = Command::new("blkid").arg("-p").arg(path).stdout(Stdio::null()).status()?;
-    if known.code() != Some(NOTHING) {
+    if known.code() != Some(NO_SIGNATURE) {
         return Ok(false);
     }
     let mut device = File::open(path)?;
@@ -179,14 +190,14 @@ fn is_blank(path: &Path) -> io::Result<bool> {
 }
 
 fn format(path: &Path) -> io::Result<()> {
-    // No blocks are kept for root, and what can be done later is done later.
+    // No blocks are reserved for root; tables and journal are initialised later.
     let options = ["-q", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"];
     let mut command = Command::new("mkfs.ext4");
     run_tool(command.args(options).arg(path), |code| code == 0)
 }
 
 fn check(path: &Path) -> io::Result<()> {
-    // 1: something was repaired.
+    // Code 1: errors were found and repaired.
     let mut command = Command::new("e2fsck");
     run_tool(command.arg("-p").arg(path), |code| code <= 1)
 }
@@ -196,7 +207,7 @@ fn run_tool(command: &mut Command, fine: impl Fn(i32) -> bool) -> io::Result<()>
     if output.status.code().is_some_and(fine) {
         return Ok(());
     }
-    let words = [output.stderr, output.stdout].concat();
-    let words = String::from_utf8_lossy(&words);
-    Err(io::Error::other(words.lines().next().unwrap_or("it says nothing").to_owned()))
+    let text = [output.stderr, output.stdout].concat();
+    let text = String::from_utf8_lossy(&text);
+    Err(io::Error::other(text.lines().next().unwrap_or("it failed without a message").to_owned()))
 }

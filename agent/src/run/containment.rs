@@ -1,23 +1,18 @@
-//! How runs can be contained on this machine.
+//! The ways in which a machine allows runs to be contained.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
-
-use super::spec::SUPERVISOR;
-
-/// What the kernel allows us.
+/// How a run is separated from the rest of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Containment {
-    /// Mount and process namespaces, as root.
+    /// Mount and process namespaces, made as root.
     Root,
-    /// The same inside a user namespace of our own.
+    /// The same inside a user namespace of the agent's own user.
     User,
-    /// No namespaces: runs happen under the agent's own directory.
+    /// No namespaces: runs happen below the agent's own directory.
     Plain,
 }
 
 impl Containment {
-    /// As the supervisor's argument.
+    /// The name in arguments of helper programs.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Root => "root",
@@ -26,31 +21,13 @@ impl Containment {
         }
     }
 
-    /// From the supervisor's argument.
+    /// The containment of this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Root, Self::User, Self::Plain].into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether projects are seen at their own paths.
+    /// Whether runs see projects at the absolute paths of the client.
     pub(crate) fn keeps_paths(self) -> bool {
         self != Self::Plain
-    }
-
-    /// Tries what this machine allows, best first.
-    pub(crate) fn probe() -> Self {
-        let root = nix::unistd::geteuid().is_root();
-        let candidates: &[Self] = if root { &[Self::Root, Self::User] } else { &[Self::User] };
-        candidates.iter().copied().find(|kind| kind.works()).unwrap_or(Self::Plain)
-    }
-
-    fn works(self) -> bool {
-        Command::new("/proc/self/exe")
-            .arg0("burst-agent")
-            .args([SUPERVISOR, self.name(), "--probe"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
     }
 }

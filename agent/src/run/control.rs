@@ -16,7 +16,7 @@ use burst_sync::SyncError;
 
 use super::stdio;
 
-/// The handle by which other threads signal a run.
+/// Signals a started run; a run that has ended ignores them.
 #[derive(Debug)]
 pub(crate) struct Control(UnixStream);
 
@@ -29,35 +29,35 @@ impl Control {
     /// Sends a signal to cargo's process group.
     pub(crate) fn signal(&mut self, signal: i32) {
         if let Ok(signal) = u8::try_from(signal) {
-            // A run that is over needs no signal.
+            // An error says that the run has ended.
             drop(self.0.write_all(&[signal]));
         }
     }
 
-    /// Ends the run and all it started.
+    /// Ends the run and every process that it has started.
     pub(crate) fn kill(&mut self) {
-        // Zero is no signal: the init takes everything down.
+        // Zero is not a signal; the init ends the run. An error says that it has ended.
         drop(self.0.write_all(&[0]));
     }
 }
 
-/// What reaches a run from outside.
+/// Input and control of a run, from before its first call to the end of the last.
 #[derive(Debug, Default)]
 pub(crate) struct RunInput {
     pub(crate) control: Option<Control>,
     pub(crate) queue: Option<mpsc::Sender<Vec<u8>>>,
-    /// Bytes that the run has not taken yet.
+    /// Bytes of input that cargo has not read yet.
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) terminals: Vec<File>,
     pub(crate) interrupted: bool,
     pub(crate) killed: bool,
-    /// Input that came before the run was there.
+    /// Input that arrived before the first call was started.
     pub(crate) early: Vec<Vec<u8>>,
     pub(crate) early_end: bool,
 }
 
 impl RunInput {
-    /// Ends the run, now or as soon as it starts.
+    /// Ends the run, at once or as soon as it is started.
     pub(crate) fn kill(&mut self) {
         self.killed = true;
         if let Some(control) = &mut self.control {
@@ -65,6 +65,7 @@ impl RunInput {
         }
     }
 
+    /// Sends a signal to the run and remembers that it was interrupted.
     pub(crate) fn signal(&mut self, signal: i32) {
         self.interrupted = true;
         if let Some(control) = &mut self.control {
@@ -72,9 +73,10 @@ impl RunInput {
         }
     }
 
+    /// Sets the size of the terminals and tells cargo of it.
     pub(crate) fn resize(&mut self, size: WindowSize) {
         for terminal in &self.terminals {
-            // A terminal of a run that is over has no size.
+            // An error says that the terminal is closed.
             drop(stdio::resize(terminal, size));
         }
         if let Some(control) = &mut self.control {
@@ -82,19 +84,21 @@ impl RunInput {
         }
     }
 
+    /// Passes input on. An error says that the client exceeds its window.
     pub(crate) fn push(&mut self, bytes: Vec<u8>) -> Result<(), SyncError> {
         let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
         if waiting > INPUT_WINDOW_BYTES {
             return Err(SyncError::violation("more input than there is credit for"));
         }
         match &self.queue {
-            // A run that has closed its input does not want it.
+            // An error says that cargo has closed its input.
             Some(queue) => drop(queue.send(bytes)),
             None => self.early.push(bytes),
         }
         Ok(())
     }
 
+    /// Ends the input.
     pub(crate) fn end(&mut self) {
         self.early_end = true;
         self.queue = None;

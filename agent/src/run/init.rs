@@ -1,8 +1,8 @@
 //! The init: the first process of a run's namespaces.
 //!
-//! It mounts, starts cargo, reaps what is orphaned, passes signals on, and ends
-//! when cargo ends, when it is told to, or when the agent is gone. With it ends
-//! everything that the run has started.
+//! It mounts the project, starts cargo, reaps orphans, and passes signals on. It ends when
+//! cargo ends, when the agent says so, or when the agent ends; with it ends every process
+//! that the run has started.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,33 +18,45 @@ use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::log;
+
 use super::containment::Containment;
+use super::helper::Assignment;
 use super::spec::{self, Mount, Report, RunSpec};
 
-/// The init's whole life.
+/// Runs the init. Its exit code says only whether a report was sent; errors are in the
+/// report and in the log.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let kind = arguments.first().and_then(|name| Containment::from_name(name));
-    let Some(kind) = kind else { return ExitCode::FAILURE };
-    if arguments.iter().any(|argument| argument == "--probe") {
-        return if prepare_mounts(kind).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
-    let stdin = io::stdin();
-    let Ok(socket) = stdin.as_fd().try_clone_to_owned().map(UnixStream::from) else {
-        return ExitCode::FAILURE;
+    let Some(assignment) = Assignment::parse(arguments) else { return ExitCode::FAILURE };
+    let containment = assignment.containment;
+    let Some(number) = assignment.run else {
+        return match prepare_mounts(containment) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
     };
-    let report = match run(kind, &socket) {
-        Ok(report) => report,
-        Err(error) => Report::Failed(error.to_string()),
+    let _span = tracing::info_span!("init", run = number).entered();
+    let socket = match io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!("cannot use the socket to the agent: {error}");
+            return ExitCode::FAILURE;
+        }
     };
+    let report = run(containment, &socket).unwrap_or_else(|error| {
+        tracing::error!("cannot run cargo: {error}");
+        Report::Failed(error.to_string())
+    });
+    tracing::debug!(?report, "the run ended");
     spec::write_report(&socket, &report);
     ExitCode::SUCCESS
 }
 
-fn run(kind: Containment, socket: &UnixStream) -> io::Result<Report> {
+fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     reset_signals()?;
     let (spec, streams) = spec::receive(socket)?;
-    if kind.keeps_paths() {
-        prepare_mounts(kind)?;
+    if containment.keeps_paths() {
+        prepare_mounts(containment)?;
         open_paths_to_mounts(&spec)?;
         mount_all(&spec)?;
         cover_hidden(&spec)?;
@@ -57,36 +69,37 @@ fn run(kind: Containment, socket: &UnixStream) -> io::Result<Report> {
         other => other?,
     };
     let commands = socket.try_clone()?;
-    std::thread::spawn(move || handle_commands(commands, cargo, kind));
+    log::spawn(move || handle_commands(commands, cargo, containment));
     let report = reap_until(cargo)?;
-    if kind == Containment::Plain {
+    if containment == Containment::Plain {
         kill_descendants();
     }
     Ok(report)
 }
 
-/// Signals that whoever started the agent ignored must not be ignored by cargo.
+/// Resets signals that the agent inherited as ignored, so that cargo does not ignore them.
 fn reset_signals() -> io::Result<()> {
     for reset in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGPIPE]
     {
-        // SAFETY: the default action runs no code of ours.
+        // SAFETY: the default action installs no handler.
         #[expect(
             unsafe_code,
-            reason = "resetting a disposition is unsafe in nix's signature only"
+            reason = "nix marks every call of `signal` as unsafe, also one without a handler"
         )]
         unsafe { signal(reset, SigHandler::SigDfl) }?;
     }
     Ok(())
 }
 
-/// Makes this mount namespace our own affair, with a `/proc` for its processes.
-fn prepare_mounts(kind: Containment) -> io::Result<()> {
-    if kind == Containment::Plain {
+/// Stops mounts from spreading to the rest of the machine, and mounts a `/proc` that shows
+/// only the processes of the run.
+fn prepare_mounts(containment: Containment) -> io::Result<()> {
+    if containment == Containment::Plain {
         return Ok(());
     }
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    // Inside containers this can be forbidden; the old /proc then still works.
+    // Containers can forbid this; the existing /proc then stays in use.
     if let Err(error) = mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>) {
         tracing::debug!("cannot mount /proc: {error}");
     }
@@ -113,8 +126,9 @@ fn mount_all(spec: &RunSpec) -> io::Result<()> {
     Ok(())
 }
 
-/// Another user than root must get to the project: what is closed to all others on the
-/// way, as `/root` is, is seen as an empty directory with only that way in it.
+/// Opens the paths to the mount points for the build user: a directory on the way that only
+/// its owner may enter, as `/root` is, is covered with an empty directory, in which the
+/// mount points are then created.
 fn open_paths_to_mounts(spec: &RunSpec) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     const SEARCH_BY_OTHERS: u32 = 0o001;
@@ -147,7 +161,7 @@ fn cover_with_empty(path: &Path) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("none"), path, Some("tmpfs"), flags, Some("mode=0755,size=1m")).map_err(|errno| {
         let error: io::Error = errno.into();
-        io::Error::new(error.kind(), format!("cannot cover `{}`: {error}", path.display()))
+        io::Error::new(error.kind(), format!("cannot hide `{}`: {error}", path.display()))
     })
 }
 
@@ -179,7 +193,7 @@ fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
     std::fs::create_dir_all(&directory)?;
     if let Some((user, group)) = spec.user {
         command.uid(user).gid(group);
-        // No program that a build finds makes it more than it is.
+        // Programs with set-user-id bits give a build no further rights.
         rustix::thread::set_no_new_privs(true)?;
     }
     let child = command
@@ -192,24 +206,24 @@ fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
 }
 
-/// Reads commands until the agent says or does the last thing.
-fn handle_commands(mut commands: UnixStream, cargo: Pid, kind: Containment) {
+/// Handles the agent's commands. Ends this process when the agent asks for it or ends.
+fn handle_commands(mut commands: UnixStream, cargo: Pid, containment: Containment) {
     let mut command = [0; 1];
     while let Ok(1) = commands.read(&mut command) {
         match Signal::try_from(i32::from(command[0])) {
-            // A group that is gone already needs no signal.
+            // An error says that the process group has ended.
             Ok(signal) => killpg(cargo, signal).unwrap_or_default(),
             Err(_) => break,
         }
     }
-    if kind == Containment::Plain {
+    if containment == Containment::Plain {
         kill_descendants();
     }
     #[expect(clippy::exit, reason = "as the first process of its namespace, this ends all others")]
     std::process::exit(0);
 }
 
-/// Reaps everything until cargo itself is done.
+/// Reaps all children until cargo itself has ended.
 fn reap_until(cargo: Pid) -> io::Result<Report> {
     loop {
         match waitpid(None::<Pid>, None) {
@@ -223,8 +237,8 @@ fn reap_until(cargo: Pid) -> io::Result<Report> {
     }
 }
 
-/// Kills children until there are none: orphans become our children, so nobody
-/// who was started by the run escapes.
+/// Kills children until there are none. Orphans become children of this subreaper, so no
+/// process of the run survives.
 fn kill_descendants() {
     let own = std::process::id().to_string();
     loop {
@@ -238,11 +252,11 @@ fn kill_descendants() {
     }
 }
 
-/// The processes whose parent is `parent`, from `/proc`.
+/// The processes whose parent has the id `parent`, read from `/proc`.
 fn children_of(parent: &str) -> Vec<Pid> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let is_child = |stat: &str| {
-        // "pid (name) state ppid …"; the name may hold anything.
+        // "pid (name) state ppid …"; the name may contain any character.
         stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(parent)
     };
     entries

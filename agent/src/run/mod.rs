@@ -1,19 +1,19 @@
 //! One cargo call, contained.
 //!
-//! A run is three processes. The agent starts the *supervisor*, which makes the
-//! namespaces and starts the *init* as the first process in them; the init mounts
-//! the project at its own path and starts cargo. When the init ends, the kernel
-//! ends everything in its process namespace. Where namespaces are not allowed the
-//! init is a subreaper instead and kills every descendant itself.
+//! A run is three processes. The agent starts the *supervisor*, which makes the namespaces
+//! and starts the *init* as their first process; the init mounts the project at its own
+//! path and starts cargo. When the init ends, the kernel kills every process in its process
+//! namespace. Where namespaces are not allowed, the init is a subreaper instead and kills
+//! all descendants itself.
 //!
-//! Agent and init talk over one socket, which is the standard input of both
-//! helpers: first the [`spec::RunSpec`] with cargo's three streams as passed
-//! descriptors, then signals one way and the ending the other way. The socket is
-//! also the lifeline: when the agent is gone, however it went, the init reads the
-//! end of the stream and takes the run down with it.
+//! Agent and init share one socket, which is the standard input of both helpers. The agent
+//! sends the [`spec::RunSpec`] with cargo's three streams as passed descriptors, then
+//! signals; the init sends a report of how cargo ended. When the agent ends, for whatever
+//! reason, the init reads the end of the stream and ends the run.
 
 pub(crate) mod containment;
 pub(crate) mod control;
+pub(crate) mod helper;
 pub(crate) mod init;
 pub(crate) mod spec;
 pub(crate) mod stdio;
@@ -22,17 +22,35 @@ pub(crate) mod supervisor;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use burst_protocol::message::Ending;
 
 use crate::error::AgentError;
 use containment::Containment;
 use control::Control;
-use spec::{Report, RunSpec, SUPERVISOR};
+use helper::{Assignment, SUPERVISOR};
+use spec::{Report, RunSpec};
 
-/// A run under way.
+/// The best containment that this machine allows. Starts the helpers for each candidate.
+pub(crate) fn probe() -> Containment {
+    let root = nix::unistd::geteuid().is_root();
+    let candidates: &[Containment] =
+        if root { &[Containment::Root, Containment::User] } else { &[Containment::User] };
+    candidates.iter().copied().find(|kind| works(*kind)).unwrap_or(Containment::Plain)
+}
+
+fn works(containment: Containment) -> bool {
+    Assignment { containment, run: None }
+        .command(SUPERVISOR)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// A started run.
 #[derive(Debug)]
 pub(crate) struct Running {
     supervisor: Child,
@@ -40,17 +58,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a run. `streams` are cargo's standard input, output and error.
+    /// Starts a run; `streams` are cargo's standard input, output and error.
     pub(crate) fn start(
-        containment: Containment,
+        assignment: Assignment,
         spec: &RunSpec,
         streams: [OwnedFd; 3],
     ) -> Result<Self, AgentError> {
         let failed = |source| AgentError::Start { what: "the run's supervisor".into(), source };
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
-        let supervisor = Command::new("/proc/self/exe")
-            .arg0("burst-agent")
-            .args([SUPERVISOR, containment.name()])
+        let supervisor = assignment
+            .command(SUPERVISOR)
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
@@ -62,27 +79,33 @@ impl Running {
         Ok(running)
     }
 
-    /// A handle for signals.
+    /// A handle for signals from other threads.
     pub(crate) fn control(&self) -> Result<Control, AgentError> {
         let clone = self.socket.try_clone();
         clone
             .map(Control::new)
-            .map_err(|source| AgentError::Start { what: "the run".into(), source })
+            .map_err(|source| AgentError::Start { what: "the control of the run".into(), source })
     }
 
-    /// Waits until nothing of the run is left, and tells how cargo ended.
+    /// Waits until no process of the run is left; returns how cargo ended.
     pub(crate) fn wait(mut self) -> Result<Ending, AgentError> {
         let mut report = Vec::new();
-        // A read error means that the init died: the report is then missing.
+        // After a read error the report is incomplete, which is handled below.
         drop(self.socket.read_to_end(&mut report));
-        drop(self.supervisor.wait());
+        let supervisor = self.supervisor.wait();
         match spec::read_report(&report) {
             Some(Report::Exited(code)) => Ok(Ending::Exited(code)),
             Some(Report::Signaled(signal)) => Ok(Ending::Signaled(signal)),
             Some(Report::NoProgram) => Err(AgentError::NoCargo),
             Some(Report::Failed(message)) => Err(AgentError::Contain(message)),
-            // Killed as a whole, which only we do.
-            None => Ok(Ending::Signaled(nix::libc::SIGKILL)),
+            // The init was told to end the run.
+            None if supervisor.is_ok_and(|status| status.success()) => {
+                Ok(Ending::Signaled(nix::libc::SIGKILL))
+            }
+            None => {
+                let text = "its supervisor or init failed; the agent's log has the cause";
+                Err(AgentError::Contain(text.into()))
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What the init is told, and what it reports.
+//! The messages between agent and init, over their socket.
 //!
 //! ```text
-//! agent to init:  length (4, little endian)  RunSpec (bincode)     with 3 descriptors
-//!                 then bytes: a signal number, or 0 to end everything
+//! agent to init:  length (4 bytes, little endian), RunSpec (bincode), 3 descriptors;
+//!                 then one byte a command: a signal number, or 0 to end the run
 //! init to agent:  Report (bincode), then the end of the stream
 //! ```
 
@@ -23,69 +23,63 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The first argument that makes this program a supervisor.
-pub(crate) const SUPERVISOR: &str = "run-supervisor";
-
-/// The first argument that makes this program an init.
-pub(crate) const INIT: &str = "run-init";
-
-/// One run, as the init needs to know it.
+/// One run, as the init carries it out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RunSpec {
-    /// Directories and files to be seen elsewhere, in order.
+    /// Bind mounts, in the order in which they are made.
     pub(crate) mounts: Vec<Mount>,
-    /// Directories that stay visible even if a mount would cover them.
+    /// Directories that stay visible where a mount would cover them.
     pub(crate) preserve: Vec<ByteBuf>,
-    /// Directories that are seen empty.
+    /// Directories that the run sees empty.
     pub(crate) hide: Vec<ByteBuf>,
-    /// User and group to run as; none: as the agent.
+    /// Ids of the user and group that run cargo; none if those of the agent do.
     pub(crate) user: Option<(u32, u32)>,
-    /// Where cargo starts.
+    /// The working directory of cargo, created if it does not exist.
     pub(crate) working_directory: ByteBuf,
     /// The program and its arguments.
     pub(crate) command: Vec<ByteBuf>,
-    /// Its whole environment.
+    /// All environment variables of cargo.
     pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
 }
 
 /// One bind mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Mount {
-    /// What.
+    /// The file or directory that is mounted.
     pub(crate) source: ByteBuf,
-    /// Where; made if it is not there.
+    /// The mount point, created if it does not exist.
     pub(crate) target: ByteBuf,
 }
 
-/// How it went.
+/// How the run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// cargo exited.
+    /// cargo exited with this code.
     Exited(i32),
-    /// cargo was ended by a signal.
+    /// cargo was ended by this signal.
     Signaled(i32),
-    /// There is no such program.
+    /// There is no program `cargo` on the PATH.
     NoProgram,
-    /// The init failed.
+    /// The init failed before it could start cargo; the text is the error.
     Failed(String),
 }
 
-/// Bytes from a path.
+/// The bytes of a path.
 pub(crate) fn path_bytes(path: &Path) -> ByteBuf {
     ByteBuf::from(path.as_os_str().as_bytes())
 }
 
-/// A path from bytes.
+/// The path with these bytes.
 pub(crate) fn path(bytes: &ByteBuf) -> PathBuf {
     PathBuf::from(os_string(bytes))
 }
 
-/// A string of the operating system from bytes.
+/// The operating system's string with these bytes.
 pub(crate) fn os_string(bytes: &ByteBuf) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }
 
-/// Bytes from a string of the operating system.
+/// The bytes of a string of the operating system.
 pub(crate) fn os_bytes(text: &OsStr) -> ByteBuf {
     ByteBuf::from(text.as_bytes())
 }
@@ -106,7 +100,7 @@ pub(crate) fn send(socket: &UnixStream, spec: &RunSpec, streams: &[OwnedFd; 3]) 
     (&*socket).write_all(&body)
 }
 
-/// Receives what [`send`] sent.
+/// Receives what [`send`] sent. The length is capped before memory is allocated.
 pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])> {
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -127,7 +121,7 @@ pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])
         }
     }
     let streams = <[OwnedFd; 3]>::try_from(streams)
-        .map_err(|_| io::Error::other("three streams were expected"))?;
+        .map_err(|_| io::Error::other("expected three descriptors"))?;
     let length = u32::from_le_bytes(length) as usize;
     if length > MESSAGE_BYTES_MAX {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -137,15 +131,15 @@ pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])
     Ok((codec::decode(&body).map_err(io::Error::other)?, streams))
 }
 
-/// Tells the agent how it went.
+/// Sends the report to the agent.
 pub(crate) fn write_report(mut socket: &UnixStream, report: &Report) {
     if let Ok(bytes) = codec::encode(report) {
-        // Without an agent nobody wants to know.
+        // An error says that the agent has ended.
         drop(socket.write_all(&bytes));
     }
 }
 
-/// Reads a report; none if there is none.
+/// Decodes a report; none if it is missing or incomplete.
 pub(crate) fn read_report(bytes: &[u8]) -> Option<Report> {
     codec::decode(bytes).ok()
 }

@@ -1,5 +1,5 @@
-//! cargo's three streams: pipes, or pseudo-terminals where the client has
-//! terminals. Each stream is its own, so output and errors never mix.
+//! cargo's three streams: pipes, or pseudo-terminals where the client has terminals. Each
+//! stream is separate, so standard output and standard error are never mixed.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Winsize};
 
-/// One stream: our end and cargo's.
+/// Both ends of one stream.
 #[derive(Debug)]
 pub(crate) struct StreamPair {
     /// The agent's end.
@@ -22,17 +22,17 @@ pub(crate) struct StreamPair {
     pub(crate) terminal: bool,
 }
 
-/// Which way a stream goes.
+/// The direction of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// To cargo.
+    /// From the agent to cargo.
     Input,
-    /// From cargo.
+    /// From cargo to the agent.
     Output,
 }
 
 impl StreamPair {
-    /// Opens a stream.
+    /// Opens a pseudo-terminal of this size, or a pipe if there is none.
     pub(crate) fn open(direction: Direction, terminal: Option<WindowSize>) -> io::Result<Self> {
         match terminal {
             Some(size) => Self::terminal(size),
@@ -40,7 +40,7 @@ impl StreamPair {
         }
     }
 
-    /// A stream without anything in it.
+    /// An input that is at its end.
     pub(crate) fn null() -> io::Result<OwnedFd> {
         Ok(File::open("/dev/null")?.into())
     }
@@ -62,8 +62,8 @@ impl StreamPair {
         let name = rustix::pty::ptsname(&ours, Vec::new())?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let theirs = rustix::fs::open(name, flags, Mode::empty())?;
-        // The client's own terminal translates and echoes; doing it twice would
-        // change the bytes.
+        // The client's own terminal translates line ends and echoes input; both must not
+        // happen twice.
         let mut modes = rustix::termios::tcgetattr(&theirs)?;
         modes.output_modes.remove(OutputModes::OPOST);
         modes.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
@@ -74,35 +74,36 @@ impl StreamPair {
     }
 }
 
-/// The byte by which a terminal ends its input.
+/// The control character that ends the input of a terminal.
 const END_OF_INPUT: u8 = 4;
 
-/// Ends the input of a stream that was written to.
+/// Ends the input of cargo: by its control character on a terminal, by closing a pipe.
 pub(crate) fn end_input(mut stream: File, terminal: bool) {
     if terminal {
-        // A run that is over needs no end of input.
+        // An error says that the run has ended.
         drop(stream.write_all(&[END_OF_INPUT]));
     }
 }
 
-/// Tells a terminal its size.
+/// Sets the size of a terminal.
 pub(crate) fn resize(terminal: impl AsFd, size: WindowSize) -> io::Result<()> {
     let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(rustix::termios::tcsetwinsize(terminal, size)?)
 }
 
-/// Reads what is there, as it is written; none at the end of the stream.
+/// Reads the output that is available, at most `OUTPUT_BYTES_MAX`, and waits if there is
+/// none yet; none at the end of the stream.
 pub(crate) fn read_some(stream: &mut File) -> Option<Vec<u8>> {
     let mut buffer = vec![0; OUTPUT_BYTES_MAX];
     loop {
         match stream.read(&mut buffer) {
-            // A terminal whose other side is closed reads as an input error.
             Ok(0) => return None,
             Ok(read) => {
                 buffer.truncate(read);
                 return Some(buffer);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Reading a terminal whose other end is closed fails.
             Err(_) => return None,
         }
     }

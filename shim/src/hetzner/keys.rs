@@ -8,7 +8,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use burst_agent::error::AgentError;
+use burst_agent::error::{AgentError, FileOperation};
 use burst_agent::identity::{Identity, load_certificate};
 use burst_agent::user_data::UserData;
 use burst_protocol::Digest;
@@ -43,11 +43,13 @@ impl KeyStore {
         let (agent, shim) = (Identity::generate()?, Identity::generate()?);
         let name = Digest::of(agent.certificate()).to_hex()[..DIGITS].to_owned();
         let directory = self.0.join(&name);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)
-            .map_err(|source| AgentError::State { path: directory.clone(), source })?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|source| {
+            AgentError::File {
+                operation: FileOperation::CreateDirectory,
+                path: directory.clone(),
+                source,
+            }
+        })?;
         shim.save(&directory, "shim")?;
         // Of the agent only the certificate: its key is for the server alone.
         agent.save_certificate(&directory, "agent")?;
