@@ -15,7 +15,7 @@
 //! - `terminal`: the only room that prints or asks; signals and standard input.
 //! - `settings`: files and variables, each setting defined once.
 //!
-//! Below the rooms: `cargo_options`, `connection` (QUIC), `log`, `background` (processes that
+//! Below the rooms: `cargo_options`, `connection` (QUIC), `log`, `atomic_file`, `background` (processes that
 //! outlive a command), `directories`, `environment` (the only module that reads it), `error`.
 //!
 //! # Personalities
@@ -35,6 +35,7 @@
 )]
 
 mod agent;
+mod atomic_file;
 mod background;
 mod cargo_options;
 mod cli;

@@ -43,16 +43,6 @@ fn a_broken_manifest_is_cargos_own_message() {
 }
 
 #[test]
-fn wrong_command_lines_name_the_way() {
-    let sandbox = sandbox();
-    let project = sandbox.hello("app");
-    let found = project.burst("fmt");
-    assert_eq!(found.code, Some(2));
-    assert!(found.stderr.contains("`cargo burst -- VERB`"), "{}", found.stderr);
-    assert_eq!(project.burst("build --env").code, Some(2));
-}
-
-#[test]
 fn a_missing_cargo_is_named() {
     let sandbox = sandbox().with("CARGO", "/no/such/cargo");
     let project = sandbox.hello("app");

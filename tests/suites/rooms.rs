@@ -22,7 +22,7 @@ const ROOMS: [&[&str]; 16] = [
     &["terminal"],
     &["settings"],
     &["cargo_options", "connection", "log"],
-    &["background", "directories"],
+    &["atomic_file", "background", "directories"],
     &["environment"],
     &["error"],
 ];

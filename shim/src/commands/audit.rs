@@ -1,4 +1,8 @@
-//! `cargo burst audit`: what was run and paid.
+//! `cargo burst audit`: commands that ran on servers, what was paid, and what other settings
+//! would have cost.
+//!
+//! The keys of the JSON are those of [`audit::Audit`]; `currency` is added. Durations are
+//! means in seconds.
 
 use super::context::Context;
 use super::render;
@@ -13,7 +17,11 @@ pub(crate) fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Erro
     let now = burst_hcloud::Timestamp::now().as_second();
     let found = audit::audit(&entries, rate, now);
     match context.json {
-        true => context.print_json(&serde_json::json!(found)),
+        true => {
+            let mut value = serde_json::json!(found);
+            value["currency"] = "EUR".into();
+            context.print_json(&value)
+        }
         false => context.print(&render::audit(&found)),
     }
 }

@@ -1,16 +1,22 @@
-//! `cargo burst init`: asks for the token, checks it, shows what can be ordered, and
-//! writes the user's settings.
+//! `cargo burst init`: asks for the token, checks it, shows the server types, and writes the
+//! user config.
+//!
+//! With `--json` the server types are an array of objects `{"server_type", "cores",
+//! "memory_gb", "disk_gb", "architecture", "offers": [{"region", "hourly", "monthly",
+//! "available"}]}`, cheapest first, prices in EUR without tax.
 
-use std::io::{BufRead, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server_type::ServerType;
 use burst_hcloud::{Client, Code, Error as ApiError, Id, Labels, Token};
-use toml_edit::{Array, DocumentMut, value};
+use toml_edit::{Array, DocumentMut, TomlError, value};
 
 use super::context::Context;
+use crate::atomic_file;
 use crate::directories::unusable;
 use crate::environment;
 use crate::error::{Error, ErrorKind};
@@ -18,7 +24,7 @@ use crate::hetzner::error::api;
 use crate::settings::{Settings, parse_token, user_file};
 use crate::terminal::{can_ask, unwritable};
 
-/// What was chosen on the command line.
+/// The choices of the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
     /// `--server-type`
@@ -35,33 +41,68 @@ pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> 
     let token = ask_for_token(context)?;
     let types = context.runtime.block_on(check(&settings.hetzner_endpoint, &token))?;
     let regions = if choice.region.is_empty() { &settings.region } else { &choice.region };
+    check_regions(regions, &types)?;
     if context.json {
         context.print_json(&offers_as_json(&types, regions))?;
     } else {
         context.print(&offers(&types, regions))?;
     }
-    let usual = settings.server_type.first().cloned().unwrap_or_default();
-    let server_type = match &choice.server_type {
-        Some(chosen) => chosen.clone(),
-        None if can_ask() => context.terminal.ask_for("server type", &usual),
-        None => usual,
-    };
-    if !types.iter().any(|known| known.name == server_type) {
-        let names: Vec<&str> = types.iter().map(|known| known.name.as_str()).collect();
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("there is no server type `{server_type}`"),
-            format!("choose one of {}", names.join(", ")),
-        ));
-    }
+    let default = settings.server_type.first().cloned().unwrap_or_default();
+    let server_type = server_type(context, choice, default, &types)?;
     let path = user_file(&context.directories.config_home);
-    write(&path, &token, &server_type, regions)
-        .map_err(|source| unusable("write", &path, &source))?;
-    context.terminal.say(&format!(
-        "wrote `{}`, for you alone; next: `cargo burst image build`, then `cargo burst build`",
-        path.display()
-    ));
+    write(&path, &token, &server_type, regions)?;
+    context.terminal.say(&format!("wrote `{}`, readable only for you", path.display()));
     Ok(())
+}
+
+/// The server type to write: the chosen one, or the answer on a terminal, which is asked for
+/// again where it is no server type.
+fn server_type(
+    context: &Context<'_>,
+    choice: &Choice,
+    default: String,
+    types: &[ServerType],
+) -> Result<String, Error> {
+    const TRIES: usize = 3;
+    let is_known = |name: &str| types.iter().any(|known| known.name == name);
+    let mut chosen = match &choice.server_type {
+        Some(chosen) => chosen.clone(),
+        None if can_ask() => context.terminal.ask_for("server type", &default),
+        None => default.clone(),
+    };
+    for _ in 1..TRIES {
+        if is_known(&chosen) || choice.server_type.is_some() || !can_ask() {
+            break;
+        }
+        context.terminal.warn(&format!("there is no server type `{chosen}`"));
+        chosen = context.terminal.ask_for("server type", &default);
+    }
+    if is_known(&chosen) {
+        return Ok(chosen);
+    }
+    let names: Vec<&str> = types.iter().map(|known| known.name.as_str()).collect();
+    Err(unknown("server type", &chosen, &names))
+}
+
+/// Refuses locations that no server type is offered in.
+fn check_regions(regions: &[String], types: &[ServerType]) -> Result<(), Error> {
+    let known: BTreeSet<&str> = types
+        .iter()
+        .flat_map(|one| &one.locations)
+        .map(|location| location.name.as_str())
+        .collect();
+    match regions.iter().find(|region| !known.contains(region.as_str())) {
+        None => Ok(()),
+        Some(wrong) => Err(unknown("location", wrong, &Vec::from_iter(known))),
+    }
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("there is no {what} `{name}`"),
+        format!("choose one of {}", known.join(", ")),
+    )
 }
 
 fn ask_for_token(context: &Context<'_>) -> Result<Token, Error> {
@@ -77,15 +118,14 @@ fn ask_for_token(context: &Context<'_>) -> Result<Token, Error> {
     parse_token(&text, "the input")
 }
 
-/// Whether the token may look and write; then what can be ordered, cheapest first.
+/// Checks that the token may read and write. Returns the server types, cheapest first.
 async fn check(endpoint: &str, token: &Token) -> Result<Vec<ServerType>, Error> {
     let failed = |error: &ApiError| api("use this token", error);
     let chance = std::sync::Arc::new(|| 0.5);
     let client =
         Client::new(endpoint, token, Retries::default(), chance).map_err(|error| failed(&error))?;
     let mut types = client.server_types().await.map_err(|error| failed(&error))?;
-    // No server has this number: whoever may write is told so, whoever may not is told
-    // that.
+    // No server has this number. A token that may write gets "not found", any other a refusal.
     match client.label_server(Id(0), &Labels::new()).await {
         Err(error) if matches!(error.code(), Some(Code::NotFound | Code::InvalidInput)) => {}
         Err(error) => return Err(failed(&error)),
@@ -96,11 +136,11 @@ async fn check(endpoint: &str, token: &Token) -> Result<Vec<ServerType>, Error> 
     Ok(types)
 }
 
-/// What can be ordered, as a table.
+/// The server types as a table.
 fn offers(types: &[ServerType], regions: &[String]) -> String {
     let mut text = format!(
         "{:<8}{:>6}{:>9}{:>8}{:>12}  {}\n",
-        "type", "cores", "memory", "disk", "EUR an hour", "available in"
+        "type", "cores", "memory", "disk", "EUR per hour", "available in"
     );
     for kind in types {
         let Some(price) = regions.iter().find_map(|region| kind.price_in(region)) else { continue };
@@ -145,27 +185,23 @@ fn offers_as_json(types: &[ServerType], regions: &[String]) -> serde_json::Value
     serde_json::Value::Array(offers.collect())
 }
 
-/// Writes the file whole, with mode 0600; what else stands in it stays.
-fn write(path: &Path, token: &Token, server_type: &str, regions: &[String]) -> std::io::Result<()> {
+/// Writes the user config with mode 0600; other settings in it are kept.
+fn write(path: &Path, token: &Token, server_type: &str, regions: &[String]) -> Result<(), Error> {
+    let failed = |source| unusable("write", path, &source);
     let directory = path.parent().unwrap_or(path);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory).map_err(failed)?;
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        text => text?,
+        text => text.map_err(|source| unusable("read", path, &source))?,
     };
-    let mut document: DocumentMut = text.parse().map_err(std::io::Error::other)?;
+    let mut document: DocumentMut = text.parse().map_err(|error: TomlError| {
+        let hint = format!("correct `{}`, or move it away", path.display());
+        Error::new(ErrorKind::Settings, format!("`{}` is not valid TOML", path.display()), hint)
+            .caused_by(&error)
+    })?;
     document["hetzner_token"] = value(token.reveal());
     document["server_type"] = value(server_type);
     document["region"] = value(regions.iter().map(String::as_str).collect::<Array>());
-    let temporary = path.with_extension("new");
-    // One that was left over could be readable.
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(document.to_string().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
+    atomic_file::write(path, document.to_string().as_bytes(), 0o600).map_err(failed)
 }

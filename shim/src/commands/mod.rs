@@ -6,6 +6,7 @@ mod context;
 mod down;
 mod failure;
 mod init;
+mod json;
 mod logs;
 mod reap;
 mod render;

@@ -1,4 +1,4 @@
-//! What `status`, `down`, `reap` and `audit` show of servers and volumes, as text.
+//! The texts of `status`, `down`, `reap` and `audit`. Pure.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::terminal::seconds;
 pub(crate) fn shown(report: &Report) -> String {
     let mut lines = Vec::new();
     if report.servers.is_empty() {
-        lines.push("Hetzner: no server (the next run creates one)".to_owned());
+        lines.push("server: none; the next command creates one".to_owned());
     }
     for server in &report.servers {
         lines.push(server_line(server, report));
@@ -21,7 +21,7 @@ pub(crate) fn shown(report: &Report) -> String {
     }
     for image in &report.images {
         lines.push(format!(
-            "image {}: made {} ago, {:.1} GB, {} {:.2} a month",
+            "image {}: created {} ago, {:.1} GB, {} {:.2} per month",
             image.id,
             span(report.now - image.created),
             image.gb,
@@ -30,13 +30,13 @@ pub(crate) fn shown(report: &Report) -> String {
         ));
     }
     if report.images.is_empty() {
-        lines.push("image: none (`cargo burst image build` makes one)".to_owned());
+        lines.push("image: none; `cargo burst image build` creates one".to_owned());
     }
     let so_far: f64 = report.servers.iter().map(|one| one.cost).sum::<f64>()
         + report.volumes.iter().map(|one| one.cost).sum::<f64>()
         // The sum of nothing is a negative zero.
         + 0.0;
-    lines.push(format!("cost of what is there so far: {} {so_far:.2}", report.currency));
+    lines.push(format!("cost so far: {} {so_far:.2}", report.currency));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -50,7 +50,7 @@ fn server_line(server: &ServerLine, report: &Report) -> String {
     };
     format!(
         "server {}{}: {} in {}, {}, up {}, {use_of}, paid for {} more, {}; {} {:.2} so far, {:.2} \
-         a started hour",
+         per started hour",
         server.name,
         whose(server.own, &server.host),
         server.server_type,
@@ -81,12 +81,12 @@ fn volume_line(volume: &VolumeLine, report: &Report) -> String {
 }
 
 fn whose(own: bool, host: &str) -> String {
-    if own { String::new() } else { format!(" (of {host})") }
+    if own { String::new() } else { format!(" (created by {host})") }
 }
 
 fn deletion(at: Option<i64>, now: i64) -> String {
     match at {
-        Some(at) => format!("deleted in {} if idle", span(at - now)),
+        Some(at) => format!("deleted in {} if it stays idle", span(at - now)),
         None => "kept until `cargo burst down`".to_owned(),
     }
 }
@@ -109,32 +109,44 @@ pub(crate) fn reaped(reaped: &ReapReport) -> String {
 /// What the record tells.
 pub(crate) fn audit(audit: &Audit) -> String {
     let mut lines = vec![format!(
-        "servers: {}, started hours: {}, EUR {:.2} (with hindsight {} hours would have done)",
-        audit.servers, audit.started_hours, audit.cost, audit.best_hours
+        "{}, {}, EUR {:.2}; optimum with perfect foresight: {}",
+        counted(audit.servers as u64, "server"),
+        counted(audit.started_hours.unsigned_abs(), "started hour"),
+        audit.cost + 0.0,
+        counted(audit.best_hours.unsigned_abs(), "hour"),
     )];
     let split = |name: &str, split: &Split| {
         format!(
-            "{name:<12}{:>6} commands, on average {:>7.1} s: server {:.1}, sync {:.1}, cargo {:.1}",
-            split.commands, split.total_secs, split.reach_secs, split.sync_secs, split.run_secs
+            "{name:<12}{:>15}, on average {:>7.1} s: server {:.1}, sync {:.1}, cargo {:.1}",
+            counted(split.commands as u64, "command"),
+            split.total_secs,
+            split.reach_secs,
+            split.sync_secs,
+            split.run_secs
         )
     };
     lines.push(split("cold", &audit.cold));
     lines.push(split("warm", &audit.warm));
     lines.extend(audit.verbs.iter().map(|(verb, found)| split(verb, found)));
-    lines.push("what other settings would have come to:".to_owned());
+    lines.push("cost with other settings:".to_owned());
     for rule in &audit.rules {
         lines.push(format!(
-            "  keep_alive_secs = {:<5} keep_paid_hour = {:<6}{:>5} hours, EUR {:>8.2}, {:>4} cold \
-             starts",
+            "  keep_alive_secs = {:<5} keep_paid_hour = {:<6}{:>11}, EUR {:>8.2}, {:>16}",
             rule.keep_alive_secs,
             rule.keep_paid_hour,
-            rule.started_hours,
-            rule.cost,
-            rule.cold_starts
+            counted(rule.started_hours.unsigned_abs(), "hour"),
+            rule.cost + 0.0,
+            counted(rule.cold_starts as u64, "cold start"),
         ));
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// A number with its noun: `1 hour`, `2 hours`.
+fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 fn span(secs: i64) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
 
 use super::context::Context;
-use super::render;
+use super::{json, render};
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
 use crate::connection::ConnectionError;
@@ -30,13 +30,13 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     };
     let local = local_status(context)?;
     if context.json {
-        return context.print_json(&serde_json::json!({ "hetzner": report, "local": local }));
+        return context.print_json(&json::status(report.as_ref(), local.as_ref()));
     }
     let mut text = report.as_ref().map(render::shown).unwrap_or_default();
     match local {
         Some(status) => text.push_str(&shown(&status)),
         None if report.is_none() => {
-            text.push_str("local agent: not running (the next run starts it)\n");
+            text.push_str("agent on this machine: not running; the next command starts it\n");
         }
         None => {}
     }
@@ -59,7 +59,7 @@ fn shown(status: &AgentStatus) -> String {
     let mut text = String::new();
     let ago = |secs| seconds(Duration::from_secs(secs));
     let ends = match status.ends_in_secs {
-        Some(secs) => format!("ends in {} if idle", ago(secs)),
+        Some(secs) => format!("exits in {} if it stays idle", ago(secs)),
         None => "busy".to_owned(),
     };
     let mut line = |line: String| {
@@ -68,16 +68,17 @@ fn shown(status: &AgentStatus) -> String {
     };
     let (pid, version) = (status.pid, &status.version);
     line(format!(
-        "local agent: running, pid {pid}, version {version}, up {}, {ends}",
+        "agent on this machine: running, pid {pid}, version {version}, up {}, {ends}",
         ago(status.up_secs)
     ));
     for project in &status.projects {
-        let path = project.project.display();
+        let absolute = project.project.absolute();
+        let path = absolute.display();
         if project.runs.is_empty() {
-            line(format!("  /{path}  idle for {}", ago(project.idle_secs)));
+            line(format!("  {path}  idle for {}", ago(project.idle_secs)));
         }
         for run in &project.runs {
-            line(format!("  /{path}  running `{run}`"));
+            line(format!("  {path}  running `{run}`"));
         }
     }
     text

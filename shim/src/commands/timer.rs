@@ -1,47 +1,64 @@
-//! `cargo burst reap --install-timer`: a systemd timer of the user's, which reaps also
-//! when no command comes for days.
+//! `cargo burst reap --install-timer`: a systemd timer of the user that reaps even when no
+//! command runs for days. It uses the token of the user config; one that is only in the
+//! environment of a shell is not seen there.
 
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::json;
+
 use super::context::Context;
+use crate::atomic_file;
 use crate::directories::unusable;
 use crate::error::Error;
 
+/// The name of the unit that reaps.
 const SERVICE: &str = "cargo-burst-reap.service";
+/// The name of the timer.
 const TIMER: &str = "cargo-burst-reap.timer";
 
-/// Writes both units and switches the timer on.
+/// Writes both units and enables the timer.
 pub(crate) fn install(context: &Context<'_>) -> Result<(), Error> {
     let directory = context.directories.config_home.join("systemd/user");
     let failed = |source| unusable("write the units in", &directory, &source);
     let program = std::env::current_exe().map_err(failed)?;
     std::fs::create_dir_all(&directory).map_err(failed)?;
     for (name, text) in [(SERVICE, service(&program)), (TIMER, timer())] {
-        let temporary = directory.join(format!("{name}.new"));
-        std::fs::write(&temporary, text)
-            .and_then(|()| std::fs::rename(&temporary, directory.join(name)))
-            .map_err(failed)?;
+        atomic_file::write(&directory.join(name), text.as_bytes(), 0o644).map_err(failed)?;
     }
     let calls: [&[&str]; 2] = [&["daemon-reload"], &["enable", "--now", TIMER]];
-    let enabled = calls.iter().all(|call| {
-        let output = Command::new("systemctl").arg("--user").args(*call).output();
-        output.is_ok_and(|output| output.status.success())
-    });
     let path = directory.join(TIMER);
-    match enabled {
-        true => context.print(&format!("switched on `{}`\n", path.display())),
-        false => context.print(&format!(
-            "wrote `{}`; systemd is not at hand here, so switch it on where it is: \
-             systemctl --user enable --now {TIMER}\n",
-            path.display()
-        )),
+    let shown = path.display();
+    let refusal = calls.iter().find_map(|call| refusal_of(call));
+    if context.json {
+        let value = json!({ "timer": shown.to_string(), "enabled": refusal.is_none() });
+        context.print_json(&value)?;
+    }
+    if let Some(reason) = refusal {
+        context.terminal.warn(&format!(
+            "`{shown}` is written but not enabled ({reason}): run `systemctl --user enable \
+             --now {TIMER}`"
+        ));
+        return Ok(());
+    }
+    if context.json { Ok(()) } else { context.print(&format!("enabled `{shown}`\n")) }
+}
+
+/// Why `systemctl --user` refuses a call; `None` if it does not.
+fn refusal_of(arguments: &[&str]) -> Option<String> {
+    match Command::new("systemctl").arg("--user").args(arguments).output() {
+        Err(error) => Some(format!("systemctl: {error}")),
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            Some(text.lines().next().unwrap_or("systemctl failed").to_owned())
+        }
     }
 }
 
-/// The unit that reaps. A token in the environment of a shell is not seen there.
+/// The unit that reaps.
 fn service(program: &Path) -> String {
-    // systemd reads `%` and quotes in its own way.
+    // In unit files `%` is a specifier and quotes are escaped.
     let program = program.display().to_string().replace('%', "%%").replace('"', "\\\"");
     format!(
         "[Unit]\nDescription=Delete idle cargo-burst servers and volumes\n\n\
@@ -49,6 +66,7 @@ fn service(program: &Path) -> String {
     )
 }
 
+/// The unit that starts it every ten minutes.
 fn timer() -> String {
     "[Unit]\nDescription=Look for idle cargo-burst servers and volumes\n\n\
      [Timer]\nOnBootSec=2min\nOnUnitActiveSec=10min\n\n\

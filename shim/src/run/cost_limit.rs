@@ -5,7 +5,7 @@ use crate::directories::{Directories, unusable};
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::audit::{self, AuditLog};
 use crate::settings::Settings;
-use crate::terminal::{Terminal, can_ask};
+use crate::terminal::{Answer, Terminal, can_ask};
 
 /// The most that the first hour of a new server may cost, in EUR without tax; `None`
 /// without a limit. Asks on a terminal, and fails elsewhere, where the budget is used up.
@@ -21,7 +21,7 @@ pub(super) fn cost_limit(
         return Ok(Some(max_cost.map_or(left, |max_cost| max_cost.min(left))));
     }
     let message = format!("the monthly budget is exceeded by EUR {:.2}", left.abs());
-    if can_ask() && terminal.ask(&format!("{message}. Create a server all the same?")) {
+    if can_ask() && terminal.ask(&format!("{message}. Create a server anyway?"), Answer::No) {
         return Ok(max_cost);
     }
     Err(Error::new(

@@ -46,7 +46,7 @@ use crate::error::{Error, ErrorKind};
 use crate::hetzner::request::ServerRequest;
 use crate::settings::Settings;
 use crate::terminal::signals::Signals;
-use crate::terminal::{Terminal, can_ask, seconds};
+use crate::terminal::{Answer, Terminal, can_ask, seconds};
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
 use crate::workspace::sources::Sources;
@@ -158,8 +158,8 @@ impl Session<'_> {
         let reached = provider.reach(&self.runtime, request, anew, self.terminal);
         match (reached, request) {
             (Err(error), Some(request)) if error.kind() == ErrorKind::CostLimit && can_ask() => {
-                let question = format!("{}. Create it all the same?", error.one_line());
-                if !self.terminal.ask(&question) {
+                let question = format!("{}. Create it anyway?", error.one_line());
+                if !self.terminal.ask(&question, Answer::No) {
                     return Err(error);
                 }
                 let request = ServerRequest { spend_at_most: None, ..request.clone() };

@@ -1,9 +1,9 @@
-//! The only module that prints.
+//! The only room that prints and asks.
 //!
-//! cargo's words go through unchanged: its standard output to ours, its standard
-//! error to ours. Everything of our own goes to standard error: progress of what
-//! takes longer than half a second, one line of summary, warnings, errors. On a
-//! terminal progress is a spinner that disappears; elsewhere it is plain lines.
+//! cargo's output is passed on unchanged, each stream to the same one here. Everything of
+//! our own goes to standard error: progress of steps that take longer than half a second, one
+//! summary line, warnings, errors. On a terminal progress is a spinner that disappears,
+//! elsewhere it is lines of text.
 
 pub(crate) mod browser;
 pub(crate) mod color;
@@ -20,16 +20,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use self::color::painted;
 use crate::error::{Error, ErrorKind};
 
-/// How long something takes before it is worth a word.
+/// How long a step takes before its progress is shown.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);
 
-/// How often a plain line says that it still goes on.
+/// The pause between two lines of progress where there is no spinner.
 const REPEATED_AFTER: Duration = Duration::from_secs(15);
 
-/// How often progress moves.
+/// The pause between two frames of the spinner.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How much we say.
+/// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
     /// Errors and warnings only.
@@ -38,6 +38,27 @@ pub(crate) enum Verbosity {
     Normal,
     /// Also what each part took.
     Verbose,
+}
+
+/// The answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Yes.
+    Yes,
+    /// No: the default of questions about money and deletion.
+    No,
+}
+
+impl Answer {
+    /// Reads an answer; an empty one is the default. `None` if it is neither yes nor no.
+    fn parse(text: &str, default: Self) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "" => Some(default),
+            "y" | "yes" => Some(Self::Yes),
+            "n" | "no" => Some(Self::No),
+            _ => None,
+        }
+    }
 }
 
 /// Standard output and standard error.
@@ -61,8 +82,8 @@ impl Terminal {
         Self { verbosity, progress: Mutex::new(None) }
     }
 
-    /// Something begins that may take a while; it ends with the next one, or
-    /// with [`quiet`](Self::quiet). Nothing is shown before half a second.
+    /// Starts the progress of a step. It ends with the next step or with
+    /// [`quiet`](Self::quiet), and is shown only after half a second.
     pub(crate) fn begin(&self, text: impl Into<String>) {
         self.quiet();
         if self.verbosity == Verbosity::Quiet {
@@ -72,7 +93,7 @@ impl Terminal {
         *self.lock() = Some(progress);
     }
 
-    /// Lets progress move, on a thread of its own that ends with the program.
+    /// Starts the thread that shows progress. It ends when the terminal is dropped.
     pub(crate) fn keep_moving(self: &std::sync::Arc<Self>) {
         let terminal = std::sync::Arc::downgrade(self);
         std::thread::spawn(move || {
@@ -102,14 +123,14 @@ impl Terminal {
         }
     }
 
-    /// Nothing goes on any more, or cargo has the word.
+    /// Clears the progress line.
     pub(crate) fn quiet(&self) {
         if let Some(Progress { bar: Some(bar), .. }) = self.lock().take() {
             bar.finish_and_clear();
         }
     }
 
-    /// cargo's own words, byte for byte.
+    /// Passes on output of the run, byte for byte.
     pub(crate) fn pass_on(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         self.quiet();
         match stream {
@@ -122,7 +143,7 @@ impl Terminal {
         }
     }
 
-    /// One line of ours, on standard error.
+    /// Prints one line on standard error, unless `--quiet`.
     pub(crate) fn say(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
             self.quiet();
@@ -130,7 +151,7 @@ impl Terminal {
         }
     }
 
-    /// One line for those who want to know.
+    /// Prints one line on standard error with `--verbose`.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbosity >= Verbosity::Verbose {
             self.quiet();
@@ -138,13 +159,13 @@ impl Terminal {
         }
     }
 
-    /// Something that the user should change.
+    /// Prints a warning, which the user can act on.
     pub(crate) fn warn(&self, text: &str) {
         self.quiet();
         write_line(&format!("{} {text}", painted("warning:", "33;1")));
     }
 
-    /// Why the command ends.
+    /// Prints the error that ends the command: message, causes and hint.
     pub(crate) fn error(&self, failure: &Error) {
         self.quiet();
         if failure.kind() == ErrorKind::BrokenPipe {
@@ -163,7 +184,7 @@ impl Terminal {
         write_line(&format!("{} {}", painted("hint:", "36;1"), printable(failure.hint())));
     }
 
-    /// The result of a command such as `status`, on standard output.
+    /// Prints a result on standard output.
     pub(crate) fn result(&self, text: &str) -> Result<(), Error> {
         self.quiet();
         let mut stdout = io::stdout().lock();
@@ -171,25 +192,38 @@ impl Terminal {
         written.map_err(|source| unwritable(&source))
     }
 
-    /// Help that was not asked for, on standard error.
+    /// Prints help that was not asked for, on standard error.
     pub(crate) fn complain(&self, text: &str) {
         write_line(text.trim_end());
     }
 
-    /// Asks a question whose answer is yes or no; yes if it is just confirmed.
-    /// Only where both ends are a terminal.
-    pub(crate) fn ask(&self, question: &str) -> bool {
+    /// Asks a question whose answer is yes or no; Enter alone gives the default. After three
+    /// other answers, and at the end of the input, the answer is no. Only where
+    /// [`can_ask`] says so.
+    pub(crate) fn ask(&self, question: &str, default: Answer) -> bool {
+        const TRIES: usize = 3;
         self.quiet();
         let mut stderr = io::stderr().lock();
-        let asked = write!(stderr, "{question} [Y/n] ").and_then(|()| stderr.flush());
-        let mut answer = String::new();
-        if asked.is_err() || io::stdin().lock().read_line(&mut answer).is_err() {
-            return false;
+        let choices = match default {
+            Answer::Yes => "[Y/n]",
+            Answer::No => "[y/N]",
+        };
+        for _ in 0..TRIES {
+            let asked = write!(stderr, "{question} {choices} ").and_then(|()| stderr.flush());
+            let mut line = String::new();
+            match io::stdin().lock().read_line(&mut line) {
+                Ok(read) if read > 0 && asked.is_ok() => {}
+                _ => return false,
+            }
+            match Answer::parse(line.trim(), default) {
+                Some(answer) => return answer == Answer::Yes,
+                None => drop(writeln!(stderr, "please answer y or n")),
+            }
         }
-        matches!(answer.trim(), "y" | "Y" | "yes") || answer == "\n"
+        false
     }
 
-    /// Asks for a text; what is just confirmed is the usual one.
+    /// Asks for a text. Enter alone gives `usual`.
     pub(crate) fn ask_for(&self, what: &str, usual: &str) -> String {
         self.quiet();
         let mut stderr = io::stderr().lock();
@@ -201,23 +235,10 @@ impl Terminal {
         Some(answer.trim()).filter(|answer| !answer.is_empty()).unwrap_or(usual).to_owned()
     }
 
-    /// Asks for something that is not to be seen while it is typed.
+    /// Asks for a secret, which is not shown while it is typed.
     pub(crate) fn ask_secretly(&self, question: &str) -> io::Result<String> {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
         self.quiet();
-        let stdin = io::stdin();
-        let mut stderr = io::stderr().lock();
-        write!(stderr, "{question}")?;
-        stderr.flush()?;
-        let usual = tcgetattr(&stdin)?;
-        let mut hidden = usual.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&stdin, OptionalActions::Now, &hidden)?;
-        let mut answer = String::new();
-        let read = stdin.lock().read_line(&mut answer);
-        tcsetattr(&stdin, OptionalActions::Now, &usual)?;
-        writeln!(stderr)?;
-        read.map(|_| answer)
+        rpassword::prompt_password(question)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Progress>> {
@@ -241,12 +262,12 @@ pub(crate) fn unwritable(source: &io::Error) -> Error {
     .caused_by(source)
 }
 
-/// Whether questions make sense.
+/// Whether questions can be asked: standard input and standard error are terminals.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// A number of bytes for people.
+/// A number of bytes, such as `1.2 kB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if count < 1000 {
@@ -264,7 +285,7 @@ pub(crate) fn bytes(count: u64) -> String {
     if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
-/// A duration for people.
+/// A duration, such as `1.2 s` or `2 min 5 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
     match duration.as_secs() {
         0..60 => format!("{:.1} s", duration.as_secs_f64()),
@@ -283,19 +304,28 @@ fn spinner(text: String) -> ProgressBar {
     bar
 }
 
-/// Words of a peer or a file without what could steer a terminal.
+/// Text from a peer or a file, without characters that could steer a terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 fn write_line(line: &str) {
-    // Without standard error there is nowhere to complain.
+    // Without standard error there is no place to report that.
     drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_are_yes_no_or_asked_again() {
+        assert_eq!(Answer::parse("", Answer::No), Some(Answer::No));
+        assert_eq!(Answer::parse("", Answer::Yes), Some(Answer::Yes));
+        assert_eq!(Answer::parse("YES", Answer::No), Some(Answer::Yes));
+        assert_eq!(Answer::parse("n", Answer::Yes), Some(Answer::No));
+        assert_eq!(Answer::parse("?", Answer::Yes), None);
+    }
 
     #[test]
     fn figures_are_short() {

@@ -1,5 +1,5 @@
-//! The first run of a project: large files that git does not track are probably
-//! not sources. They are named, and the user is asked whether to leave them out.
+//! Large files that git does not track, which are probably no sources. On the first command
+//! of a project they are named, and the user is asked whether to exclude them.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -8,27 +8,28 @@ use std::process::{Command, Stdio};
 use burst_protocol::RelativePath;
 use burst_protocol::tree::Node;
 
+use crate::atomic_file;
 use crate::directories::unusable;
 use crate::error::Error;
 use crate::settings::PROJECT_FILE;
-use crate::terminal::{Terminal, bytes, can_ask};
+use crate::terminal::{Answer, Terminal, bytes, can_ask};
 use crate::workspace::sources::Sources;
 
-/// A file from this size on is worth a question.
+/// Files from this size on, in bytes, are asked about.
 const LARGE_BYTES: u64 = 10 << 20;
 
-/// So many are named; the others are counted.
+/// The number of files that are named; the others are counted.
 const NAMED_MAX: usize = 8;
 
-/// A file that is perhaps better left out.
+/// A large file, relative to the workspace root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Large {
     path: RelativePath,
     size: u64,
 }
 
-/// Looks for large untracked files and asks about them. Tells whether excludes
-/// were written, so that the tree has to be scanned anew.
+/// Asks about large untracked files. Returns whether excludes were written, so that the
+/// tree has to be scanned again.
 pub(crate) fn suggest(
     terminal: &Terminal,
     sources: &Sources,
@@ -59,19 +60,22 @@ pub(crate) fn suggest(
     let agreed = yes || {
         if !can_ask() {
             terminal.warn(&format!(
-                "{total} of large untracked files are sent:\n{list}\nname them in \
-                 `extra_excludes` in {PROJECT_FILE} to leave them out"
+                "large files that git does not track are sent ({total}):\n{list}\nadd them to \
+                 `extra_excludes` in {PROJECT_FILE} to exclude them"
             ));
             return Ok(false);
         }
-        terminal.ask(&format!(
-            "These files are large and not tracked by git ({total}):\n{list}\n\
-             Leave them out from now on (extra_excludes in {PROJECT_FILE})?"
-        ))
+        terminal.ask(
+            &format!(
+                "These files are large and not tracked by git ({total}):\n{list}\n\
+                 Exclude them from now on (`extra_excludes` in {PROJECT_FILE})?"
+            ),
+            Answer::Yes,
+        )
     };
     if agreed {
         add_excludes(workspace, &large)?;
-        terminal.say(&format!("left out {total}; see {PROJECT_FILE}"));
+        terminal.say(&format!("excluded {total}; see {PROJECT_FILE}"));
     }
     Ok(agreed)
 }
@@ -88,7 +92,7 @@ fn large_files(sources: &Sources) -> Vec<Large> {
     large
 }
 
-/// What git tracks; nothing without git or outside of a repository.
+/// The paths that git tracks; none without git or outside of a repository.
 fn tracked_files(workspace: &Path) -> HashSet<Vec<u8>> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached"])
@@ -100,7 +104,7 @@ fn tracked_files(workspace: &Path) -> HashSet<Vec<u8>> {
     listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-/// Adds patterns to the project's file, all else in it left as it is.
+/// Adds patterns to the project file; the rest of it is kept.
 fn add_excludes(workspace: &Path, large: &[Large]) -> Result<(), Error> {
     let path = workspace.join(PROJECT_FILE);
     let failed = |source| unusable("write", &path, &source);
@@ -124,14 +128,12 @@ fn add_excludes(workspace: &Path, large: &[Large]) -> Result<(), Error> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let temporary = path.with_extension("toml.new");
-        std::fs::write(&temporary, document.to_string())?;
-        std::fs::rename(&temporary, &path)
+        atomic_file::write(&path, document.to_string().as_bytes(), 0o644)
     };
     write().map_err(failed)
 }
 
-/// A pattern that matches just this path.
+/// A pattern that matches exactly this path.
 fn pattern(path: &RelativePath) -> String {
     let text = String::from_utf8_lossy(path.as_bytes()).into_owned();
     let mut pattern = String::from("/");

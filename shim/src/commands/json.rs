@@ -1,0 +1,177 @@
+//! The JSON of `status`. Keys are stable: later versions only add some. Times are RFC 3339
+//! in UTC, durations are seconds, amounts are without tax in the `currency` of the document,
+//! paths are strings. `null` stands where something does not exist or does not end.
+//!
+//! ```json
+//! {
+//!   "hetzner": {
+//!     "now": "2026-11-24T10:00:00Z", "currency": "EUR",
+//!     "servers": [{ "name", "own", "host", "server_type", "location", "status", "created",
+//!                   "last_use", "in_use", "paid_until", "deleted_at", "cost", "hourly" }],
+//!     "volumes": [{ "name", "own", "project", "location", "gb", "attached", "last_use",
+//!                   "deleted_at", "cost" }],
+//!     "images": [{ "id", "description", "created", "gb", "monthly" }]
+//!   },
+//!   "local": { "version", "pid", "up_secs", "ends_in_secs",
+//!              "projects": [{ "path", "idle_secs", "runs": ["cargo build"] }] }
+//! }
+//! ```
+//!
+//! `hetzner` is `null` without a token, `local` where no agent runs on this machine.
+//! `deleted_at` is the time of deletion if no command uses it until then.
+
+use burst_hcloud::Timestamp;
+use burst_protocol::message::AgentStatus;
+use serde_json::{Value, json};
+
+use crate::hetzner::report::{ImageLine, Report, ServerLine, VolumeLine};
+
+/// The document of `status`.
+pub(super) fn status(report: Option<&Report>, local: Option<&AgentStatus>) -> Value {
+    json!({ "hetzner": report.map(hetzner), "local": local.map(agent) })
+}
+
+fn hetzner(report: &Report) -> Value {
+    json!({
+        "now": time(report.now),
+        "currency": report.currency,
+        "servers": report.servers.iter().map(server).collect::<Vec<_>>(),
+        "volumes": report.volumes.iter().map(volume).collect::<Vec<_>>(),
+        "images": report.images.iter().map(image).collect::<Vec<_>>(),
+    })
+}
+
+fn server(server: &ServerLine) -> Value {
+    json!({
+        "name": server.name,
+        "own": server.own,
+        "host": server.host,
+        "server_type": server.server_type,
+        "location": server.location,
+        "status": server.status,
+        "created": time(server.created),
+        "last_use": time(server.last_use),
+        "in_use": server.in_use,
+        "paid_until": time(server.paid_until),
+        "deleted_at": server.deleted_at.map(time),
+        "cost": server.cost,
+        "hourly": server.hourly,
+    })
+}
+
+fn volume(volume: &VolumeLine) -> Value {
+    json!({
+        "name": volume.name,
+        "own": volume.own,
+        "project": volume.project,
+        "location": volume.location,
+        "gb": volume.gb,
+        "attached": volume.attached,
+        "last_use": time(volume.last_use),
+        "deleted_at": volume.deleted_at.map(time),
+        "cost": volume.cost,
+    })
+}
+
+fn image(image: &ImageLine) -> Value {
+    json!({
+        "id": image.id,
+        "description": image.description,
+        "created": time(image.created),
+        "gb": image.gb,
+        "monthly": image.monthly,
+    })
+}
+
+fn agent(status: &AgentStatus) -> Value {
+    let projects = status.projects.iter().map(|project| {
+        json!({
+            "path": project.project.absolute().to_string_lossy(),
+            "idle_secs": project.idle_secs,
+            "runs": project.runs,
+        })
+    });
+    json!({
+        "version": status.version,
+        "pid": status.pid,
+        "up_secs": status.up_secs,
+        "ends_in_secs": status.ends_in_secs,
+        "projects": projects.collect::<Vec<_>>(),
+    })
+}
+
+/// A time in Unix seconds as RFC 3339; `null` if it is out of range.
+fn time(secs: i64) -> Value {
+    Timestamp::from_second(secs).map_or(Value::Null, |time| time.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burst_protocol::RelativePath;
+    use burst_protocol::message::ProjectStatus;
+
+    #[test]
+    fn the_document_has_the_documented_keys() {
+        let report = Report {
+            now: 1_000_000_000,
+            currency: "EUR".into(),
+            servers: Vec::new(),
+            volumes: vec![VolumeLine {
+                name: "v".into(),
+                own: true,
+                project: "app".into(),
+                location: "hel1".into(),
+                gb: 10.0,
+                attached: false,
+                last_use: 999_999_999,
+                deleted_at: None,
+                cost: 0.5,
+            }],
+            images: vec![ImageLine {
+                id: 7,
+                description: "d".into(),
+                created: 0,
+                gb: 2.5,
+                monthly: 0.1,
+            }],
+        };
+        let local = AgentStatus {
+            version: "0.1.0".into(),
+            pid: 5,
+            up_secs: 6,
+            ends_in_secs: Some(7),
+            projects: vec![ProjectStatus {
+                project: RelativePath::new(b"home/me/app").unwrap(),
+                idle_secs: 8,
+                runs: vec!["cargo build".into()],
+            }],
+        };
+        assert_eq!(
+            status(Some(&report), Some(&local)),
+            json!({
+                "hetzner": {
+                    "now": "2001-09-09T01:46:40Z",
+                    "currency": "EUR",
+                    "servers": [],
+                    "volumes": [{
+                        "name": "v", "own": true, "project": "app", "location": "hel1",
+                        "gb": 10.0, "attached": false, "last_use": "2001-09-09T01:46:39Z",
+                        "deleted_at": null, "cost": 0.5,
+                    }],
+                    "images": [{
+                        "id": 7, "description": "d", "created": "1970-01-01T00:00:00Z",
+                        "gb": 2.5, "monthly": 0.1,
+                    }],
+                },
+                "local": {
+                    "version": "0.1.0", "pid": 5, "up_secs": 6, "ends_in_secs": 7,
+                    "projects": [{
+                        "path": "/home/me/app", "idle_secs": 8, "runs": ["cargo build"],
+                    }],
+                },
+            })
+        );
+        assert_eq!(status(None, None), json!({ "hetzner": null, "local": null }));
+    }
+}
