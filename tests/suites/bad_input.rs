@@ -179,7 +179,7 @@ fn a_path_of_4000_bytes_arrives_or_is_named() {
     fs::create_dir_all(project.root.join(&deep)).unwrap();
     let found = project.burst("build");
     assert_explained(&found, 112, "the workspace cannot be sent", "shorten or rename the path");
-    assert!(found.stderr.contains("nested more than 255 levels deep"), "{}", found.stderr);
+    assert!(found.stderr.contains("nested deeper than 255 directories"), "{}", found.stderr);
 }
 
 #[test]
