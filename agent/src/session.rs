@@ -152,13 +152,6 @@ impl Session<'_> {
             Err(error) => return Err(outcome.err().unwrap_or(error)),
         };
         let root = shared.with(|project| Ok(project.root()))?;
-        match &outcome {
-            Ok((Ending::Exited(code), _)) => tracing::info!("cargo exited with code {code}"),
-            Ok((Ending::Signaled(signal), _)) => {
-                tracing::info!("cargo was ended by signal {signal}")
-            }
-            Err(_) => {}
-        }
         let ending = match outcome {
             _ if self.client.is_gone() => Err(SyncError::Gone.into()),
             Err(error) => Err(error),
@@ -243,6 +236,12 @@ impl Session<'_> {
                     shared.with(Project::save)?;
                 }
                 ending = invocations.wait(running)?;
+                match ending {
+                    Ending::Exited(code) => tracing::info!("cargo exited with code {code}"),
+                    Ending::Signaled(signal) => {
+                        tracing::info!("cargo was ended by signal {signal}")
+                    }
+                }
             }
             Ok(ending)
         };
