@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -118,8 +117,7 @@ impl<'a> Invocations<'a> {
 
     /// Whether the client has sent a signal or a kill.
     pub(crate) fn is_interrupted(&self) -> bool {
-        let input = lock(&self.input);
-        input.interrupted || input.killed
+        lock(&self.input).is_interrupted()
     }
 
     /// The artifacts that cargo has named in its messages.
@@ -174,11 +172,7 @@ impl<'a> Invocations<'a> {
     /// Waits until a call has ended and all of its output has been sent.
     pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
         let ending = started.running.wait();
-        let mut input = lock(&self.input);
-        input.control = None;
-        input.queue = None;
-        input.terminals.clear();
-        drop(input);
+        lock(&self.input).detach();
         if let Ok(lines) = started.output.join() {
             self.named.extend(lines.named);
         }
@@ -241,23 +235,15 @@ impl<'a> Invocations<'a> {
         stream: Option<(File, bool)>,
         terminals: Vec<File>,
     ) -> Result<(), AgentError> {
-        let mut control = running.control()?;
+        let control = running.control()?;
         let mut input = lock(&self.input);
-        if input.killed {
-            control.kill();
-        }
-        input.control = Some(control);
-        input.terminals = terminals;
+        input.attach(control, terminals);
         let Some((mut stream, terminal)) = stream else { return Ok(()) };
-        let (queue, written) = mpsc::channel::<Vec<u8>>();
-        for bytes in input.early.drain(..) {
-            // Cannot fail: the receiver still exists.
-            drop(queue.send(bytes));
-        }
-        input.queue = (!input.early_end).then_some(queue);
-        let (outgoing, waiting) = (self.outgoing.clone(), input.waiting.clone());
+        let (received, waiting) = input.open_queue();
+        drop(input);
+        let outgoing = self.outgoing.clone();
         log::spawn(move || {
-            for bytes in written {
+            for bytes in received {
                 let size = bytes.len();
                 let result = stream.write_all(&bytes);
                 waiting.fetch_sub(size, std::sync::atomic::Ordering::Relaxed);

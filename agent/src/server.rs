@@ -92,6 +92,7 @@ pub(crate) async fn serve(
     if let Some(local) = &local {
         write_address(&local.address_file, address)?;
     }
+    tracing::info!("burst-agent {VERSION} listens on {address}");
     ready(address);
     tokio::select! {
         () = accept(&agent, &endpoint) => {}
@@ -232,4 +233,17 @@ pub(crate) fn print_ready(address: SocketAddr) {
     let mut stdout = std::io::stdout();
     // The reader may have ended; the address file has the address too.
     drop(writeln!(stdout, "ready {address}").and_then(|()| stdout.flush()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_with_text_of_a_peer_stays_one_short_line() {
+        let reason = format!("closed: {}\u{1b}[31m\n{}", "x".repeat(5), "y".repeat(1000));
+        let line = shortened(&reason);
+        assert!(line.starts_with("closed: xxxxx\\u{1b}[31m\\nyyy"), "{line}");
+        assert!(line.len() < 140, "{}", line.len());
+    }
 }

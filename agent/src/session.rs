@@ -32,6 +32,7 @@ use crate::error::AgentError;
 use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
 use crate::log;
+use crate::project::Project;
 use crate::returned_copies::{COPIED_BYTES_MAX, ReturnedCopies};
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
@@ -129,10 +130,11 @@ impl Session<'_> {
         self.outgoing.message(&FromAgent::Synced { written, removed })?;
         if self.request.invocations.is_empty() {
             self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
-            shared.project()?.save()?;
+            shared.with(Project::save)?;
             return self.finish(&shared, &ReturnSet::default(), incoming, None);
         }
-        let layout = Layout::new(self.agent.host(), self.request, &mut *shared.project()?)?;
+        let layout =
+            shared.with(|project| Layout::new(self.agent.host(), self.request, project))?;
         self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone() })?;
         let is_volume = self.agent.host().build_user().is_some();
         if is_volume {
@@ -145,19 +147,13 @@ impl Session<'_> {
         if is_volume {
             shared.end_writing();
         }
-        let return_set = self.collect_return_set(
-            &shared,
-            &layout,
-            outcome.as_ref().ok().map(|(_, named)| named),
-        )?;
-        let root = shared.project()?.root();
-        match &outcome {
-            Ok((Ending::Exited(code), _)) => tracing::info!("cargo exited with code {code}"),
-            Ok((Ending::Signaled(signal), _)) => {
-                tracing::info!("cargo was ended by signal {signal}")
-            }
-            Err(_) => {}
-        }
+        let named = outcome.as_ref().ok().map(|(_, named)| named);
+        let return_set = match self.collect_return_set(&shared, &layout, named) {
+            Ok(return_set) => return_set,
+            // The error of the run is the cause and comes first.
+            Err(error) => return Err(outcome.err().unwrap_or(error)),
+        };
+        let root = shared.with(|project| Ok(project.root()))?;
         let ending = match outcome {
             _ if self.client.is_gone() => Err(SyncError::Gone.into()),
             Err(error) => Err(error),
@@ -170,13 +166,17 @@ impl Session<'_> {
         });
         if finished.is_err() {
             // Which of the new files the client has adopted is unknown: none counts.
-            shared.project()?.record_return(&return_set.changes, &BTreeSet::new());
+            shared.with(|project| {
+                project.record_return(&return_set.changes, &BTreeSet::new());
+                Ok(())
+            })?;
         }
-        let mut project = shared.project()?;
-        if project.root() != root {
-            admission.set_state(project.root());
-        }
-        project.save()?;
+        shared.with(|project| {
+            if project.root() != root {
+                admission.set_state(project.root());
+            }
+            project.save()
+        })?;
         finished
     }
 
@@ -186,16 +186,17 @@ impl Session<'_> {
         exclusive: bool,
         incoming: &mut Incoming,
     ) -> Result<Applied, AgentError> {
-        let mut project = shared.project()?;
-        if exclusive {
-            let applied = project.sync(self.request, incoming, self.outgoing)?;
-            wait_for_tick_after(applied.latest);
-            return Ok(applied);
-        }
-        if self.request.offers_changes {
-            project.skip_offer(incoming)?;
-        }
-        Ok(Applied::default())
+        shared.with(|project| {
+            if exclusive {
+                let applied = project.sync(self.request, incoming, self.outgoing)?;
+                wait_for_tick_after(applied.latest);
+                return Ok(applied);
+            }
+            if self.request.offers_changes {
+                project.skip_offer(incoming)?;
+            }
+            Ok(Applied::default())
+        })
     }
 
     /// Runs cargo, and receives the client's messages on another thread. That thread ends
@@ -234,9 +235,15 @@ impl Session<'_> {
                 let Some(running) = invocations.start(invocation)? else { continue };
                 if index == 0 {
                     // While cargo runs already: save the state after the sync.
-                    shared.project()?.save()?;
+                    shared.with(Project::save)?;
                 }
                 ending = invocations.wait(running)?;
+                match ending {
+                    Ending::Exited(code) => tracing::info!("cargo exited with code {code}"),
+                    Ending::Signaled(signal) => {
+                        tracing::info!("cargo was ended by signal {signal}")
+                    }
+                }
             }
             Ok(ending)
         };
@@ -256,13 +263,15 @@ impl Session<'_> {
             target_seen: layout.target_seen.clone(),
             ..ReturnSet::default()
         };
-        let changes = {
-            let mut project = shared.project()?;
-            let changes = project.changes_of_run()?;
+        let changes = shared.with(|project| {
+            let mut changes = project.changes_of_run()?;
             // The removal of a file that the client does not have is nothing to it.
-            let untracked_removals = |change: &Change| matches!(change, Change::Remove { path } if project.manifest().get(path).is_none());
-            changes.into_iter().filter(|change| !untracked_removals(change)).collect::<Vec<_>>()
-        };
+            changes.retain(|change| match change {
+                Change::Remove { path } => project.manifest().get(path).is_some(),
+                Change::Put { .. } => true,
+            });
+            Ok(changes)
+        })?;
         let mut bytes = 0;
         for change in changes {
             if let Change::Put { path, entry: Entry::File(file) } = &change {
@@ -335,7 +344,10 @@ impl Session<'_> {
                 other => return Err(SyncError::out_of_turn(&other).into()),
             }
         }
-        shared.project()?.record_return(&return_set.changes, &adopted);
+        shared.with(|project| {
+            project.record_return(&return_set.changes, &adopted);
+            Ok(())
+        })?;
         Ok(self.outgoing.message(&FromAgent::Done)?)
     }
 
@@ -345,7 +357,8 @@ impl Session<'_> {
         return_set: &ReturnSet,
         wanted: &[Fetch],
     ) -> Result<(), AgentError> {
-        let tree = RootDirectory::open_as(&shared.project()?.tree(), Path::new("/"))?;
+        let tree = shared.with(|project| Ok(project.tree()))?;
+        let tree = RootDirectory::open_as(&tree, Path::new("/"))?;
         let mut sources: HashMap<Digest, (&RootDirectory, &RelativePath, u64)> = HashMap::new();
         for change in &return_set.changes {
             if let Change::Put { path, entry: Entry::File(file) } = change {

@@ -4,7 +4,6 @@
 //! The state itself, and the files behind it, belong to [`Project`].
 
 use std::collections::HashMap;
-use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -44,14 +43,18 @@ impl SharedProject {
         }
     }
 
-    /// Locks the project's state. Reads it first if no session has, or if the directory was
-    /// replaced since.
-    pub(crate) fn project(&self) -> Result<ProjectGuard<'_>, AgentError> {
-        let mut guard = lock(&self.project);
-        if !guard.as_ref().is_some_and(Project::is_current) {
-            *guard = Some(Project::open(&self.directory, &self.name)?);
-        }
-        Ok(ProjectGuard(guard))
+    /// Calls `work` with the project's state, locked. Reads the state first if no session
+    /// has, or if the directory was replaced since.
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Project) -> Result<T, AgentError>,
+    ) -> Result<T, AgentError> {
+        let mut state = lock(&self.project);
+        let project = match state.take().filter(Project::is_current) {
+            Some(project) => state.insert(project),
+            None => state.insert(Project::open(&self.directory, &self.name)?),
+        };
+        work(project)
     }
 
     /// Forgets the project's state; its next use reads the directory again.
@@ -95,31 +98,5 @@ impl SharedProject {
     /// The stat cache of each target directory.
     pub(crate) fn artifact_cache(&self) -> MutexGuard<'_, HashMap<PathBuf, StatCache>> {
         lock(&self.artifacts)
-    }
-}
-
-/// The locked state of a project.
-#[derive(Debug)]
-pub(crate) struct ProjectGuard<'a>(MutexGuard<'a, Option<Project>>);
-
-impl Deref for ProjectGuard<'_> {
-    type Target = Project;
-
-    #[expect(
-        clippy::expect_used,
-        reason = "SharedProject::project is the only maker and has filled it"
-    )]
-    fn deref(&self) -> &Project {
-        self.0.as_ref().expect("filled by SharedProject::project")
-    }
-}
-
-impl DerefMut for ProjectGuard<'_> {
-    #[expect(
-        clippy::expect_used,
-        reason = "SharedProject::project is the only maker and has filled it"
-    )]
-    fn deref_mut(&mut self) -> &mut Project {
-        self.0.as_mut().expect("filled by SharedProject::project")
     }
 }

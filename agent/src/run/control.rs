@@ -44,19 +44,52 @@ impl Control {
 /// Input and control of a run, from before its first call to the end of the last.
 #[derive(Debug, Default)]
 pub(crate) struct RunInput {
-    pub(crate) control: Option<Control>,
-    pub(crate) queue: Option<mpsc::Sender<Vec<u8>>>,
+    control: Option<Control>,
+    queue: Option<mpsc::Sender<Vec<u8>>>,
     /// Bytes of input that cargo has not read yet.
-    pub(crate) waiting: Arc<AtomicUsize>,
-    pub(crate) terminals: Vec<File>,
-    pub(crate) interrupted: bool,
-    pub(crate) killed: bool,
+    waiting: Arc<AtomicUsize>,
+    terminals: Vec<File>,
+    interrupted: bool,
+    killed: bool,
     /// Input that arrived before the first call was started.
-    pub(crate) early: Vec<Vec<u8>>,
-    pub(crate) early_end: bool,
+    early: Vec<Vec<u8>>,
+    early_end: bool,
 }
 
 impl RunInput {
+    /// Connects a started call with its terminals. Kills it if the run was killed already.
+    pub(crate) fn attach(&mut self, mut control: Control, terminals: Vec<File>) {
+        if self.killed {
+            control.kill();
+        }
+        self.control = Some(control);
+        self.terminals = terminals;
+    }
+
+    /// The input for the attached call, beginning with what has arrived already, and the
+    /// counter from which the reader subtracts the bytes that it has passed on.
+    pub(crate) fn open_queue(&mut self) -> (mpsc::Receiver<Vec<u8>>, Arc<AtomicUsize>) {
+        let (queue, received) = mpsc::channel();
+        for bytes in self.early.drain(..) {
+            // Cannot fail: the receiver still exists.
+            drop(queue.send(bytes));
+        }
+        self.queue = (!self.early_end).then_some(queue);
+        (received, self.waiting.clone())
+    }
+
+    /// Disconnects the call that has ended.
+    pub(crate) fn detach(&mut self) {
+        self.control = None;
+        self.queue = None;
+        self.terminals.clear();
+    }
+
+    /// Whether the client has sent a signal or a kill.
+    pub(crate) const fn is_interrupted(&self) -> bool {
+        self.interrupted || self.killed
+    }
+
     /// Ends the run, at once or as soon as it is started.
     pub(crate) fn kill(&mut self) {
         self.killed = true;
