@@ -120,9 +120,9 @@ fn the_agent_ends_when_idle_and_when_told() {
     project.ok("check");
     let agent = sandbox.agent().expect("an agent");
     assert!(project.ok("status").stdout.contains(&format!("pid {agent}")));
-    assert_eq!(project.ok("down").stdout, "ended the local agent\n");
+    assert_eq!(project.ok("down").stdout, "ended the agent on this machine\n");
     assert!(project.ok("status").stdout.contains("not running"));
-    assert_eq!(project.ok("down").stdout, "no local agent is running\n");
+    assert_eq!(project.ok("down").stdout, "no agent is running on this machine\n");
     // What it kept is still there: nothing is compiled again.
     let ended = project.ok("check");
     assert!(!ended.stderr.contains("Checking"), "{}", ended.stderr);

@@ -30,9 +30,13 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
     }
     let mut text = reaped.as_ref().map(render::reaped).unwrap_or_default();
     if reaped.is_none() || ended {
-        text.push_str(if ended { "ended the local agent" } else { "no local agent is running" });
+        text.push_str(if ended {
+            "ended the agent on this machine"
+        } else {
+            "no agent is running on this machine"
+        });
         if options.with_volumes {
-            text.push_str(", deleted what it kept of every project");
+            text.push_str("; deleted its copies of all projects");
         }
         text.push('\n');
     }
