@@ -100,7 +100,10 @@ fn block_metadata(user: &BuildUser) -> Result<(), AgentError> {
 async fn fetch_user_data() -> Result<String, AgentError> {
     let url = format!("http://{METADATA}/hetzner/v1/userdata");
     // The service is on this link and without TLS: neither proxies nor certificates.
-    let failed = |source| AgentError::Metadata { url: url.clone(), source };
+    let failed = |error: reqwest::Error| AgentError::Metadata {
+        url: url.clone(),
+        source: error.without_url(),
+    };
     let client = Client::builder()
         .no_proxy()
         .tls_certs_only([])

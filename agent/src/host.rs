@@ -1,8 +1,8 @@
 //! The machine on which the agent runs: how it contains runs, which environment they
 //! inherit, which user runs builds, and which cargo subcommands are installed.
 //!
-//! Only this module reads environment variables, apart from the filter of the log. A [`Host`] is determined once, when the
-//! agent starts, and does not change afterwards.
+//! Only this module reads environment variables, apart from the filter of the log. What it
+//! finds is determined once, when the agent starts, and does not change afterwards.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

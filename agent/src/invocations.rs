@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -246,7 +247,7 @@ impl<'a> Invocations<'a> {
             for bytes in received {
                 let size = bytes.len();
                 let result = stream.write_all(&bytes);
-                waiting.fetch_sub(size, std::sync::atomic::Ordering::Relaxed);
+                waiting.fetch_sub(size, Ordering::Relaxed);
                 let cost = flow_control::cost(size);
                 if result.is_err() || outgoing.message(&FromAgent::InputCredit(cost)).is_err() {
                     return;

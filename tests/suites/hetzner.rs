@@ -323,7 +323,7 @@ fn money_is_not_spent_beyond_a_limit() {
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     let refused = project.burst("build --max-cost 0.01");
-    assert_eq!(refused.code, Some(113), "{refused:?}");
+    assert_eq!(refused.code, Some(118), "{refused:?}");
     assert!(
         refused.stderr.contains("error: a cx53 in hel1 costs EUR 0.05 for each started hour"),
         "{}",
@@ -345,7 +345,7 @@ fn money_is_not_spent_beyond_a_limit() {
     let record = sandbox.path().join("state/cargo-burst/hetzner/audit.jsonl");
     std::fs::write(record, format!("{spent}\n")).unwrap();
     let refused = sandbox.hello("app").burst("build");
-    assert_eq!(refused.code, Some(113), "{refused:?}");
+    assert_eq!(refused.code, Some(118), "{refused:?}");
     assert!(refused.stderr.contains("the monthly budget is used up, by EUR 0.47"), "{refused:?}");
 }
 
@@ -367,9 +367,12 @@ fn init_checks_a_token_and_writes_it_for_the_user_alone() {
         ended(child.wait_with_output().unwrap())
     };
     let file = sandbox.path().join("config/cargo-burst/config.toml");
-    for (token, hint) in [("nonsense", "make a token in"), ("read", "make a token with Read")] {
+    for (token, hint) in [
+        ("nonsense", "create a token in the Hetzner console"),
+        ("read", "create a token with the permission"),
+    ] {
         let found = init(token, "init");
-        assert_eq!(found.code, Some(113), "{found:?}");
+        assert_eq!(found.code, Some(116), "{found:?}");
         assert!(found.stderr.contains(&format!("hint: {hint}")), "{}", found.stderr);
         assert!(!file.exists());
     }

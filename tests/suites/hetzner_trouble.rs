@@ -26,9 +26,9 @@ fn tokens_that_are_wrong_revoked_or_read_only() {
     let tokens = [("read".into(), Access::ReadOnly), ("old".into(), Access::Revoked)].into();
     let simulator = entries(Scenario { tokens, ..Scenario::default() });
     for (token, code, error, hint) in [
-        ("wrong", 113, "cannot ask Hetzner what is there", "make a token in the Hetzner console"),
-        ("old", 113, "cannot ask Hetzner what is there", "make a token in the Hetzner console"),
-        ("read", 113, "cannot create a server", "make a token with Read & Write"),
+        ("wrong", 116, "cannot ask Hetzner what is there", "create a token in the Hetzner console"),
+        ("old", 116, "cannot ask Hetzner what is there", "create a token in the Hetzner console"),
+        ("read", 116, "cannot create a server", "create a token with the permission Read & Write"),
         (
             "two words",
             116,
@@ -57,7 +57,7 @@ fn a_file_with_a_token_is_its_owners_alone() {
     assert!(found.stderr.contains("other users can read or write the file"), "{}", found.stderr);
     assert!(found.stderr.contains("hint: run `chmod 600 "), "{}", found.stderr);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(project.burst("build").code, Some(113));
+    assert_eq!(project.burst("build").code, Some(116));
     // Nor may a project's file send the token elsewhere.
     project.write(".config/cargo-burst.toml", "hetzner_endpoint = 'http://example.org/v1'\n");
     let found = project.burst("build");
@@ -78,7 +78,7 @@ fn names_that_do_not_exist() {
         ended(project.command("build").env(name, value).output().unwrap())
     };
     let found = run("CARGO_BURST_SERVER_TYPE", "ccx36");
-    assert_eq!(found.code, Some(113), "{found:?}");
+    assert_eq!(found.code, Some(117), "{found:?}");
     assert!(found.stderr.contains("error: there is no server type `ccx36`"), "{}", found.stderr);
     assert!(found.stderr.contains("did you mean ccx63, ccx33"), "{}", found.stderr);
     let found = run("CARGO_BURST_VOLUME_GB", "5");
@@ -102,19 +102,23 @@ fn names_that_do_not_exist() {
 fn no_image_no_quota_no_stock() {
     let simulator = entries(Scenario { snapshots: Vec::new(), ..Scenario::default() });
     let found = sandbox_on(&simulator).hello("app").burst("build");
-    assert_eq!(found.code, Some(113));
-    assert!(found.stderr.contains("hint: `cargo burst image build`"), "{}", found.stderr);
+    assert_eq!(found.code, Some(119));
+    assert!(
+        found.stderr.contains("hint: create one with `cargo burst image build`"),
+        "{}",
+        found.stderr
+    );
 
     let quota = Quota { servers: 0, ..Quota::default() };
     let simulator = entries(Scenario { quota, ..Scenario::default() });
     let found = sandbox_on(&simulator).hello("app").burst("build");
-    assert_explained(&found, 113, "cannot create a server", "delete what is not needed");
+    assert_explained(&found, 117, "cannot create a server", "delete servers or volumes");
     assert!(found.stderr.contains("server_limit"), "{}", found.stderr);
 
     let simulator = entries(Scenario { stock: vec![out_of(None, None)], ..Scenario::default() });
     let sandbox = sandbox_on(&simulator).with("CARGO_BURST_SERVER_TYPE", "cx53,cpx62");
     let found = sandbox.hello("app").burst("build");
-    assert_explained(&found, 113, "no server can be had", "try again later, or name more");
+    assert_explained(&found, 117, "no server is available", "try again later, or list more values");
     for place in ["cx53 in hel1", "cpx62 in nbg1"] {
         assert!(found.stderr.contains(place), "{place}: {}", found.stderr);
     }
@@ -190,7 +194,12 @@ fn a_run_goes_on_while_the_api_is_down() {
     simulator.shared().advance(600.0);
     // Another command meets the outage, and says so.
     let status = project.burst("status");
-    assert_explained(&status, 113, "cannot ask Hetzner what is there", "run it again later");
+    assert_explained(
+        &status,
+        120,
+        "cannot ask Hetzner what is there",
+        "https://status.hetzner.com",
+    );
     // A warm one does not notice.
     assert_eq!(project.ok("check -q").code, Some(0));
     std::io::Write::write_all(&mut run.stdin.take().unwrap(), b"go\n").unwrap();
@@ -313,7 +322,7 @@ fn a_keeper_that_is_killed_loses_the_run_and_nothing_else() {
     assert_eq!(said, "begun\n", "{}", logs(&simulator, &sandbox));
     kill(Pid::from_raw(sandbox.keeper().unwrap()), Signal::SIGKILL).unwrap();
     let found = ended(run.wait_with_output().unwrap());
-    assert_explained(&found, 114, "the connection to the agent was lost", "nothing here");
+    assert_explained(&found, 114, "the connection to the agent was lost", "run the command again");
     project.write("src/main.rs", "fn main() { println!(\"again\"); }\n");
     assert_eq!(project.ok("run -q").stdout, "again\n");
     assert_eq!(lock(&simulator.shared().world).servers.len(), 1);
@@ -335,7 +344,7 @@ fn a_volume_that_is_not_blank_is_never_formatted() {
     image.write_all_at(&foreign, 0).unwrap();
     image.sync_all().unwrap();
     let found = project.burst("sync");
-    assert_explained(&found, 114, "cannot check the volume", "run it again");
+    assert_explained(&found, 114, "cannot check the volume", "run the command again");
     let mut kept = [0; 64 << 10];
     image.read_exact_at(&mut kept, 0).unwrap();
     assert!(kept == foreign, "what was there is still there");
@@ -432,14 +441,14 @@ fn what_cannot_be_deleted_is_named_and_is_a_failure() {
     let protected = Fault { method, route, call: None, times: None, kind };
     lock(&simulator.shared().world).scenario.faults = vec![protected];
     let told = project.burst("down --with-volumes --json");
-    assert_explained(&told, 113, "not everything could be deleted", "");
+    assert_explained(&told, 120, "not everything could be deleted", "run the command again");
     let report: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
     let swept = &report["hetzner"];
     assert_eq!(swept["servers"].as_array().unwrap().len(), 1, "{report}");
     assert_eq!(swept["volumes"].as_array().unwrap().len(), 0, "{report}");
     assert!(swept["failed"][0].as_str().unwrap().contains("protected"), "{report}");
     let again = project.burst("down --with-volumes");
-    assert_explained(&again, 113, "not everything could be deleted", "");
+    assert_explained(&again, 120, "not everything could be deleted", "run the command again");
     lock(&simulator.shared().world).scenario.faults.clear();
     project.ok("down --with-volumes --json");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);

@@ -202,6 +202,10 @@ fn parse_own(
 /// A verb that is in no table of ours.
 fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Command, Refusal> {
     let wrong = |error: Error| Err(Refusal::Error(error));
+    if leading.skips_own && name.starts_with('-') {
+        // Options of cargo alone, such as `--list`.
+        return Ok(Command::Local([leading.cargos, words].concat()));
+    }
     if !route::is_name(name) {
         return wrong(Error::new(
             ErrorKind::Usage,

@@ -57,6 +57,8 @@ fn verbs_that_compile_nothing_run_here() {
         let Ok(Command::Local(words)) = parsed(line).command else { panic!("{line}") };
         assert_eq!(words, ["fmt", "--check"]);
     }
+    let Ok(Command::Local(words)) = parsed("-- --list").command else { panic!() };
+    assert_eq!(words, ["--list"]);
     // `-- VERB` skips the verbs of ours that cargo has, too.
     let Ok(Command::Local(words)) = parsed("-- config get").command else { panic!() };
     assert_eq!(words, ["config", "get"]);
