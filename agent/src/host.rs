@@ -133,6 +133,8 @@ fn home_of(name: &str, default: &str) -> PathBuf {
     variable(name).map_or_else(below_home, PathBuf::from)
 }
 
+/// The only place of the agent that reads the environment.
+#[expect(clippy::disallowed_methods, reason = "the variables that matter are in this module")]
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }

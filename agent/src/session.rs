@@ -421,6 +421,7 @@ fn wait_for_tick_after(stamp: Option<Moment>) {
     let Some(stamp) = stamp else { return };
     let began = Instant::now();
     while Moment::coarse_now() <= stamp && began.elapsed() < TICK_DEADLINE {
+        #[expect(clippy::disallowed_methods, reason = "the clock's tick is no event")]
         std::thread::sleep(CLOCK_READ_INTERVAL);
     }
 }

@@ -132,6 +132,10 @@ impl Volumes {
                 Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
                 // Files of the last run are still being released.
                 Err(Errno::EBUSY) if began.elapsed() < UNMOUNT_DEADLINE => {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "no event tells that a file was released"
+                    )]
                     std::thread::sleep(UNMOUNT_RETRY_INTERVAL);
                 }
                 Err(errno) => {

@@ -238,9 +238,7 @@ fn the_readme_has_all_verbs_and_flags() {
         let text = help(&format!("help {verb}"));
         let flags = text
             .lines()
-            .filter_map(|line| {
-                line.trim_start().split_whitespace().find(|word| word.starts_with("--"))
-            })
+            .filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")))
             .map(|flag| flag.split('=').next().unwrap_or(flag))
             .filter(|flag| *flag != "--help" && *flag != "--");
         let examples = text.split("Examples:").nth(1).unwrap_or_default();

@@ -53,7 +53,8 @@ fn enter_namespaces(containment: Containment) -> std::io::Result<()> {
     }
 }
 
-/// Writes a control file of the kernel, which takes a write as a whole.
+/// Writes a control file of the kernel.
+#[expect(clippy::disallowed_methods, reason = "the kernel takes such a write as a whole")]
 fn write_proc(path: &str, content: &str) -> std::io::Result<()> {
     std::fs::write(path, content)
 }

@@ -58,7 +58,10 @@ impl Context<'_> {
                         .ok_or_else(|| keeper("the running keeper is of another version"));
                 }
                 // Another command may hold the keeper's lock for a moment.
-                Err(error) => std::thread::sleep(tries.pause(error)?),
+                Err(error) => {
+                    let pause = tries.pause(error)?;
+                    self.runtime.block_on(tokio::time::sleep(pause));
+                }
             }
         }
     }

@@ -100,7 +100,7 @@ impl Terminal {
             while let Some(terminal) = terminal.upgrade() {
                 terminal.tick();
                 drop(terminal);
-                std::thread::sleep(TICK);
+                std::thread::park_timeout(TICK);
             }
         });
     }
