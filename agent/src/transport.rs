@@ -35,6 +35,10 @@ const INITIAL_WINDOW_BYTES: u64 = 512 << 10;
 /// at most, often 208 KiB, and more only to root.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
+/// The UDP port of the agent on a server: the image starts the agent with it, and the
+/// firewall opens it.
+pub const SERVER_PORT: u16 = 7777;
+
 /// How patient a connection is.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleTimeout {

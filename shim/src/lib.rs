@@ -56,7 +56,7 @@ use crate::arguments::{RunArguments, Wanted};
 use crate::commands::Context;
 use crate::directories::Directories;
 use crate::error::{Error, ErrorKind};
-use crate::hetzner::sweep::DownOptions;
+use crate::hetzner::reap::DownOptions;
 use crate::run::Session;
 use crate::terminal::Terminal;
 

@@ -14,6 +14,7 @@ use super::context::Context;
 use crate::directories::unusable;
 use crate::environment;
 use crate::error::{Error, ErrorKind};
+use crate::hetzner::credentials::Endpoint;
 use crate::hetzner::error::{NEW_TOKEN, api};
 use crate::settings::{Settings, user_file};
 use crate::terminal::{can_ask, unwritable};
@@ -34,7 +35,7 @@ pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> 
         (name != "HCLOUD_TOKEN").then(|| environment::text(name)).flatten()
     })?;
     let token = ask_for_token(context)?;
-    let types = context.runtime.block_on(check(&settings.hetzner_endpoint, &token))?;
+    let types = context.runtime.block_on(check(&Endpoint::of(&settings), &token))?;
     let regions = if choice.region.is_empty() { &settings.region } else { &choice.region };
     if context.json {
         context.print_json(&offers_as_json(&types, regions))?;
@@ -82,11 +83,11 @@ fn ask_for_token(context: &Context<'_>) -> Result<Token, Error> {
 }
 
 /// Whether the token may look and write; then what can be ordered, cheapest first.
-async fn check(endpoint: &str, token: &Token) -> Result<Vec<ServerType>, Error> {
-    let failed = |error: &ApiError| api("use this token", error);
+async fn check(endpoint: &Endpoint, token: &Token) -> Result<Vec<ServerType>, Error> {
+    let failed = |error: &ApiError| api(endpoint, "use this token", error);
     let chance = std::sync::Arc::new(|| 0.5);
-    let client =
-        Client::new(endpoint, token, Retries::default(), chance).map_err(|error| failed(&error))?;
+    let client = Client::new(endpoint.url(), token, Retries::default(), chance)
+        .map_err(|error| failed(&error))?;
     let mut types = client.server_types().await.map_err(|error| failed(&error))?;
     // No server has this number: whoever may write is told so, whoever may not is told
     // that.
