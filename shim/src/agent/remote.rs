@@ -45,7 +45,7 @@ pub(crate) struct ServerAgent {
 impl ServerAgent {
     /// By the token of the settings; `None` without one.
     pub(crate) fn of(directories: &Directories, settings: &Settings) -> Option<Self> {
-        let credentials = credentials(settings)?;
+        let credentials = Credentials::of(settings)?;
         Some(Self { directories: directories.clone(), credentials })
     }
 
@@ -124,12 +124,6 @@ impl Progress for Relay {
         // Only the first report is read.
         drop(self.report.send(Ok(device.to_owned())));
     }
-}
-
-/// What the API is called with, if the settings have a token.
-pub(crate) fn credentials(settings: &Settings) -> Option<Credentials> {
-    let token = settings.hetzner_token.as_ref()?;
-    Some(Credentials::new(&settings.hetzner_endpoint, token))
 }
 
 /// The server with its creation time by the local clock, which may be wrong, so that its

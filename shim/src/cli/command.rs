@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap_complete::Shell;
 
 use crate::commands::{Choice, LogsArguments};
-use crate::hetzner::sweep::DownOptions;
+use crate::hetzner::reap::DownOptions;
 use crate::run::request::RunArguments;
 
 /// A command, parsed.

@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use super::command::Command;
 use super::flag::amount;
 use crate::commands::{Choice, Log, LogsArguments};
-use crate::hetzner::sweep::DownOptions;
+use crate::hetzner::reap::DownOptions;
 use crate::run::request::CargoVerb;
 
 /// A verb.

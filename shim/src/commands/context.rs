@@ -3,7 +3,6 @@
 use tokio::runtime::Handle;
 
 use super::failure::json_text;
-use crate::agent::remote;
 use crate::directories::Directories;
 use crate::environment;
 use crate::error::Error;
@@ -32,7 +31,7 @@ impl Context<'_> {
     pub(super) fn credentials(&self) -> Result<Option<Credentials>, Error> {
         let config_home = &self.directories.config_home;
         let settings = Settings::load(config_home, None, environment::all())?;
-        Ok(remote::credentials(&settings))
+        Ok(Credentials::of(&settings))
     }
 
     /// Asks the keeper, or acts with the account itself where there is no keeper.
@@ -46,8 +45,7 @@ impl Context<'_> {
     ) -> Result<T, Error> {
         let mut tries = Tries::begin();
         loop {
-            let directory = match AccountAccess::find(self.directories, credentials, self.runtime)?
-            {
+            let directory = match AccountAccess::find(self.directories, credentials)? {
                 AccountAccess::Own(account, _lock) => return self.runtime.block_on(own(&account)),
                 AccountAccess::Keeper(directory) => directory,
             };

@@ -10,7 +10,7 @@ use crate::agent::local::LocalAgent;
 use crate::directories::unusable;
 use crate::error::Error;
 use crate::hetzner::account::Account;
-use crate::hetzner::sweep::DownOptions;
+use crate::hetzner::reap::DownOptions;
 use crate::keeper::message::Ask;
 
 /// `cargo burst down`.

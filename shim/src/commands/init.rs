@@ -20,6 +20,7 @@ use crate::atomic_file;
 use crate::directories::unusable;
 use crate::environment;
 use crate::error::{Error, ErrorKind};
+use crate::hetzner::credentials::Endpoint;
 use crate::hetzner::error::api;
 use crate::settings::{Settings, parse_token, user_file};
 use crate::terminal::{can_ask, unwritable};
@@ -39,7 +40,7 @@ pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> 
     let variables = environment::all().filter(|(name, _)| name != "HCLOUD_TOKEN");
     let settings = Settings::load(&context.directories.config_home, None, variables)?;
     let token = ask_for_token(context)?;
-    let types = context.runtime.block_on(check(&settings.hetzner_endpoint, &token))?;
+    let types = context.runtime.block_on(check(&Endpoint::of(&settings), &token))?;
     let regions = if choice.region.is_empty() { &settings.region } else { &choice.region };
     check_regions(regions, &types)?;
     if context.json {
@@ -119,11 +120,11 @@ fn ask_for_token(context: &Context<'_>) -> Result<Token, Error> {
 }
 
 /// Checks that the token may read and write. Returns the server types, cheapest first.
-async fn check(endpoint: &str, token: &Token) -> Result<Vec<ServerType>, Error> {
-    let failed = |error: &ApiError| api("use this token", error);
+async fn check(endpoint: &Endpoint, token: &Token) -> Result<Vec<ServerType>, Error> {
+    let failed = |error: &ApiError| api(endpoint, "use this token", error);
     let chance = std::sync::Arc::new(|| 0.5);
-    let client =
-        Client::new(endpoint, token, Retries::default(), chance).map_err(|error| failed(&error))?;
+    let client = Client::new(endpoint.url(), token, Retries::default(), chance)
+        .map_err(|error| failed(&error))?;
     let mut types = client.server_types().await.map_err(|error| failed(&error))?;
     // No server has this number. A token that may write gets "not found", any other a refusal.
     match client.label_server(Id(0), &Labels::new()).await {

@@ -5,7 +5,7 @@ use super::failure::error_value;
 use super::render;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::account::Account;
-use crate::hetzner::sweep::ReapReport;
+use crate::hetzner::reap::ReapReport;
 use crate::keeper::message::{Ask, Event};
 
 /// `cargo burst reap`.
@@ -17,7 +17,7 @@ pub(crate) fn reap(context: &Context<'_>) -> Result<(), Error> {
         };
     };
     let ask = || Ask::Reap { credentials: credentials.clone() };
-    let own = async |account: &Account| account.sweep().await;
+    let own = async |account: &Account| account.reap().await;
     let reaped = context.with_account(&credentials, ask, reaped_of, own)?;
     if context.json {
         return print_json(context, serde_json::json!(reaped), Some(reaped));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::hetzner::audit::{Audit, Split};
+use crate::hetzner::reap::ReapReport;
 use crate::hetzner::report::{Report, ServerLine, VolumeLine};
-use crate::hetzner::sweep::ReapReport;
 use crate::terminal::seconds;
 
 /// What is there.

@@ -1,8 +1,9 @@
-//! The record of what was created, deleted and run: one JSON object a line, appended to
-//! `audit.jsonl` in the state directory, and what can be learned from it.
+//! The audit record, and its evaluation for `cargo burst audit`.
 //!
-//! It is a record, not the truth: nothing is decided by it but whether a budget is used
-//! up. Lines that cannot be read are left out.
+//! Every created or deleted server and volume and every command is one JSON object on a
+//! line of `audit.jsonl` in the state directory. The record is not the source of truth: it
+//! decides only whether the monthly budget is exceeded. Lines that cannot be parsed are
+//! skipped.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,82 +17,83 @@ use serde::{Deserialize, Serialize};
 use super::cost_model::{self, Life, Outcome, Rule, Session};
 use super::server::ServerSummary;
 
-/// Commands that are this close, in seconds, are one session of use.
+/// Most seconds between two commands of one session of use.
 const SESSION_GAP: i64 = 1;
 
-/// Rules that the report compares: seconds of `keep_alive_secs`.
+/// The values of `keep_alive_secs` that the evaluation compares.
 const KEEP_ALIVES: [i64; 5] = [60, 300, 900, 1800, 3600];
 
-/// One line. All times are unix seconds by the API's clock, or by ours for commands.
+/// A line of the record. Times are unix seconds, by the API's clock for resources and by
+/// the local clock for commands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Entry {
     /// A server was created.
     ServerCreated {
-        /// Its name.
+        /// Its name at Hetzner.
         name: String,
-        /// What it is and costs.
+        /// Type, location, creation and price.
         server: ServerSummary,
     },
     /// A server was deleted.
     ServerDeleted {
-        /// Its name.
+        /// Its name at Hetzner.
         name: String,
-        /// What it was and cost.
+        /// Type, location, creation and price.
         server: ServerSummary,
-        /// When.
+        /// The time of the deletion.
         at: i64,
-        /// Why: `idle` or `down`.
+        /// The reason: `idle` or `down`.
         reason: String,
     },
     /// A volume was created or deleted.
     Volume {
-        /// Its name.
+        /// Its name at Hetzner.
         name: String,
-        /// When.
+        /// The time of the creation or deletion.
         at: i64,
-        /// Whether it is there now.
+        /// Whether it exists from then on.
         there: bool,
     },
     /// A command ran.
     Command(Box<Command>),
 }
 
-/// A command.
+/// A command in the record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Command {
-    /// Its verb.
+    /// Its verb, such as `build`.
     pub(crate) verb: String,
-    /// When it began.
+    /// Its start.
     pub(crate) began: i64,
     /// Seconds until the server answered.
     pub(crate) reach_secs: f64,
-    /// Seconds of the sync.
+    /// Seconds for the sync.
     pub(crate) sync_secs: f64,
-    /// Seconds of cargo.
+    /// Seconds for cargo.
     pub(crate) run_secs: f64,
-    /// Seconds of all.
+    /// Seconds in total.
     pub(crate) total_secs: f64,
     /// Whether a server had to be created.
     pub(crate) cold: bool,
 }
 
-/// The record.
+/// The file of the record.
 #[derive(Clone, Debug)]
 pub(crate) struct AuditLog(PathBuf);
 
 impl AuditLog {
-    /// In this state directory.
+    /// The record in a state directory.
     pub(crate) fn new(state: &Path) -> Self {
         Self(state.join("audit.jsonl"))
     }
 
-    /// The file.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Appends a line. A record that cannot be written stops nothing.
+    /// Appends a line. If that fails, it is logged, and the command continues.
     pub(crate) fn append(&self, entry: &Entry) {
         let Ok(mut line) = serde_json::to_vec(entry) else { return };
         line.push(b'\n');
@@ -102,7 +104,7 @@ impl AuditLog {
         }
     }
 
-    /// All lines that can be read.
+    /// All lines that can be parsed; none if there is no file.
     pub(crate) fn read(&self) -> std::io::Result<Vec<Entry>> {
         match std::fs::read_to_string(&self.0) {
             Ok(text) => {
@@ -114,14 +116,14 @@ impl AuditLog {
     }
 }
 
-/// A server's life, with its price.
+/// The life of a server, and its price per started hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Billed {
     life: Life,
     hourly: f64,
 }
 
-/// Servers, each until its deletion or until now.
+/// The servers in the record, each until its deletion or until `now`.
 fn billed(entries: &[Entry], now: i64) -> Vec<Billed> {
     let mut open: BTreeMap<(&str, i64), f64> = BTreeMap::new();
     let mut all = Vec::new();
@@ -145,14 +147,15 @@ fn billed(entries: &[Entry], now: i64) -> Vec<Billed> {
     all
 }
 
-/// The beginning of a calendar month (UTC), in unix seconds.
+/// The start of the calendar month (UTC) that contains `now`, in unix seconds.
 pub(crate) fn month_of(now: Timestamp) -> i64 {
     let now = now.to_zoned(TimeZone::UTC);
     let first = now.date().first_of_month();
     first.to_zoned(TimeZone::UTC).map_or(0, |first| first.timestamp().as_second())
 }
 
-/// What servers have cost since a time, in started hours that have begun since then.
+/// The cost of all hours of servers that have started since a time, in EUR without tax.
+/// Never negative.
 pub(crate) fn spent_since(entries: &[Entry], since: i64, now: i64) -> f64 {
     let cost = |billed: &Billed| {
         let before = match billed.life.created < since {
@@ -163,57 +166,58 @@ pub(crate) fn spent_since(entries: &[Entry], since: i64, now: i64) -> f64 {
         };
         (cost_model::hours(billed.life) - before).max(0) as f64 * billed.hourly
     };
-    billed(entries, now).iter().map(cost).sum()
+    // The sum of no servers is -0.0.
+    billed(entries, now).iter().map(cost).sum::<f64>() + 0.0
 }
 
-/// What the record tells.
+/// The evaluation of a record. Costs are in EUR without tax.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Audit {
-    /// Servers that were created.
+    /// The number of created servers.
     pub(crate) servers: usize,
-    /// Their started hours.
+    /// Their started hours, each of which is billed.
     pub(crate) started_hours: i64,
-    /// What those cost, without tax.
+    /// The cost of the started hours.
     pub(crate) cost: f64,
-    /// Commands.
+    /// The number of commands.
     pub(crate) commands: usize,
-    /// Of those, with a new server.
+    /// The commands for which a server was created.
     pub(crate) cold: Split,
-    /// And with a warm one.
+    /// The commands on a server that existed.
     pub(crate) warm: Split,
-    /// By verb.
+    /// The commands by verb.
     pub(crate) verbs: BTreeMap<String, Split>,
-    /// What other rules would have come to.
+    /// The results of other settings for the same commands.
     pub(crate) rules: Vec<WhatIf>,
-    /// What would have been best, had everything been known beforehand.
+    /// The fewest started hours that could have served all commands, with perfect foresight.
     pub(crate) best_hours: i64,
 }
 
-/// Where the time of commands went, on average.
+/// The mean time of commands, by part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Split {
-    /// How many.
+    /// The number of commands.
     pub(crate) commands: usize,
     /// Seconds until the server answered.
     pub(crate) reach_secs: f64,
-    /// Seconds of the sync.
+    /// Seconds for the sync.
     pub(crate) sync_secs: f64,
-    /// Seconds of cargo.
+    /// Seconds for cargo.
     pub(crate) run_secs: f64,
-    /// Seconds of all.
+    /// Seconds in total.
     pub(crate) total_secs: f64,
 }
 
-/// What a rule would have come to.
+/// The result of other settings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct WhatIf {
-    /// `keep_alive_secs`
+    /// The value of `keep_alive_secs`.
     pub(crate) keep_alive_secs: i64,
-    /// `keep_paid_hour`
+    /// The value of `keep_paid_hour`.
     pub(crate) keep_paid_hour: bool,
-    /// Started hours.
+    /// Started hours of all servers.
     pub(crate) started_hours: i64,
-    /// What those cost.
+    /// The cost of the started hours, at the mean price.
     pub(crate) cost: f64,
     /// Commands that would have waited for a new server.
     pub(crate) cold_starts: usize,
@@ -231,7 +235,7 @@ fn split(commands: &[&Command]) -> Split {
     }
 }
 
-/// Times of use: commands that overlap or follow at once are one.
+/// Sessions of use: commands that overlap or follow each other closely are one.
 fn sessions(commands: &[&Command]) -> Vec<Session> {
     let mut all: Vec<Session> = commands
         .iter()
@@ -250,8 +254,8 @@ fn sessions(commands: &[&Command]) -> Vec<Session> {
     merged
 }
 
-/// Reads the record. `rate` is a price for each started hour, in place of those that were
-/// paid.
+/// Evaluates a record at `now`. `rate` is a price in EUR per started hour, which replaces
+/// those in the record.
 pub(crate) fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
     let billed = billed(entries, now);
     let commands: Vec<&Command> = entries
@@ -262,16 +266,13 @@ pub(crate) fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
         })
         .collect();
     let started_hours: i64 = billed.iter().map(|one| cost_model::hours(one.life)).sum();
-    let price = |one: &Billed| rate.unwrap_or(one.hourly);
-    let cost = billed.iter().map(|one| cost_model::hours(one.life) as f64 * price(one)).sum();
-    let mean_price = rate.unwrap_or_else(|| {
-        if started_hours > 0 {
-            let paid: f64 =
-                billed.iter().map(|one| cost_model::hours(one.life) as f64 * one.hourly).sum();
-            paid / started_hours as f64
-        } else {
-            0.0
-        }
+    // The sum of no servers is -0.0.
+    let paid =
+        billed.iter().map(|one| cost_model::hours(one.life) as f64 * one.hourly).sum::<f64>() + 0.0;
+    let cost = rate.map_or(paid, |rate| started_hours as f64 * rate);
+    let mean_price = rate.unwrap_or(match started_hours {
+        0 => 0.0,
+        hours => paid / hours as f64,
     });
     let of = |is_cold: bool| {
         let those: Vec<&Command> =
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_tells_what_was_paid() {
+    fn started_hours_are_billed() {
         let name = || "s".to_owned();
         let entries = [
             Entry::ServerCreated { name: name(), server: server(1000) },
@@ -351,15 +352,18 @@ mod tests {
         assert!((found.verbs["build"].total_secs - 20.0).abs() < 1e-9);
         assert_eq!(found.best_hours, 2);
         assert!((audit(&entries, Some(2.0), 90_000 + 3700).cost - 6.0).abs() < 1e-9);
-        // Only what began since then.
+        // Only hours that started since then.
         assert!((spent_since(&entries, 50_000, 90_000 + 3700) - 1.0).abs() < 1e-9);
         assert!((spent_since(&entries, 0, 90_000 + 3700) - 1.5).abs() < 1e-9);
-        // In the middle of a life: the hours that begin later.
+        // No negative zero, which would be printed as -0.00.
+        assert!(spent_since(&[], 0, 9).is_sign_positive());
+        assert!(audit(&[], None, 9).cost.is_sign_positive());
+        // From the middle of a life: the hours that start later.
         assert!((spent_since(&entries, 90_100, 90_000 + 3700) - 0.5).abs() < 1e-9);
     }
 
     #[test]
-    fn lines_survive_the_file_and_damage_is_left_out() {
+    fn damaged_lines_are_skipped() {
         let directory = tempfile::tempdir().unwrap();
         let log = AuditLog::new(directory.path());
         assert!(log.read().unwrap().is_empty());

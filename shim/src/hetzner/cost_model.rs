@@ -1,51 +1,54 @@
-//! What sessions of use have cost, or would have, under a rule of deletion. Pure.
+//! What servers cost under a deletion rule: for the sessions of use in the audit record,
+//! and with perfect foresight. Pure.
+//!
+//! The rules are those of [`super::lease`], so the model cannot differ from the product.
 
 use super::lease::{self, Facts, HOUR, Verdict};
 
-/// A time of use, in unix seconds.
+/// A period of use, in unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// When the first command came.
+    /// The start of the first command.
     pub begin: i64,
-    /// When the last one ended.
+    /// The end of the last command.
     pub end: i64,
 }
 
-/// A server's life.
+/// The life of a server, in unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// When it was created.
+    /// Its creation.
     pub created: i64,
-    /// When it was deleted.
+    /// Its deletion.
     pub deleted: i64,
 }
 
-/// A rule of deletion.
+/// A deletion rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Seconds that an idle server is kept.
     pub keep_alive: i64,
-    /// Whether a paid hour is used up.
+    /// Whether an idle server is kept until its paid hour ends.
     pub keep_paid_hour: bool,
 }
 
-/// What a rule comes to.
+/// The result of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Started hours.
+    /// Started hours, each of which is billed.
     pub hours: i64,
-    /// Servers that had to be created, each a wait for somebody.
+    /// Created servers: so often a command waits for a boot.
     pub cold_starts: usize,
 }
 
-/// Started hours of a life.
+/// Started hours of a life; at least one.
 pub const fn hours(life: Life) -> i64 {
     let age = life.deleted - life.created;
     let age = if age < 1 { 1 } else { age };
     (age + HOUR - 1) / HOUR
 }
 
-/// The servers' lives that a rule makes of sessions, which are in order.
+/// The lives of servers under a rule, for sessions in order of time.
 pub fn lives(sessions: &[Session], rule: Rule) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
     let mut open: Option<(i64, i64)> = None;
@@ -69,7 +72,7 @@ pub fn lives(sessions: &[Session], rule: Rule) -> Vec<Life> {
     lives
 }
 
-/// When an idle server is deleted.
+/// When an idle server is deleted under a rule.
 fn deletion(created: i64, last_use: i64, rule: Rule) -> i64 {
     let facts = Facts {
         created,
@@ -85,16 +88,16 @@ fn deletion(created: i64, last_use: i64, rule: Rule) -> i64 {
     now
 }
 
-/// What a rule comes to.
+/// The result of a rule for sessions in order of time.
 pub fn outcome(sessions: &[Session], rule: Rule) -> Outcome {
     let lives = lives(sessions, rule);
     Outcome { hours: lives.iter().copied().map(hours).sum(), cold_starts: lives.len() }
 }
 
-/// The fewest started hours by which all sessions could have been served, by somebody who
-/// knew them beforehand; of those the fewest cold starts.
+/// The optimum with perfect foresight: the fewest started hours that serve all sessions,
+/// and of those the fewest cold starts. Takes time quadratic in the number of sessions.
 pub fn best(sessions: &[Session]) -> Outcome {
-    // best[n]: the first n sessions.
+    // best[n] serves the first n sessions.
     let mut best = vec![Outcome::default()];
     for last in 0..sessions.len() {
         let served = (0..=last).map(|first| {
@@ -123,13 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn a_paid_hour_is_used_up() {
-        // Every ten minutes of one hour.
+    fn keeping_paid_hours_avoids_cold_starts() {
+        // One command every ten minutes.
         let often = sessions(&[(0, 60), (600, 660), (1200, 1260), (1800, 1860), (2400, 2460)]);
         assert_eq!(outcome(&often, OURS), Outcome { hours: 1, cold_starts: 1 });
         assert_eq!(outcome(&often, PLAIN), Outcome { hours: 5, cold_starts: 5 });
         assert_eq!(best(&often), Outcome { hours: 1, cold_starts: 1 });
-        // Far apart: one hour each, whatever is done.
+        // Far apart: one hour each under every rule.
         let rare = sessions(&[(0, 60), (20_000, 20_060)]);
         assert_eq!(outcome(&rare, OURS).hours, 2);
         assert_eq!(best(&rare), Outcome { hours: 2, cold_starts: 2 });
@@ -138,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_rule_beats_hindsight_and_ours_beats_the_plain_one(
+        fn no_rule_beats_foresight_and_ours_has_fewer_cold_starts(
             gaps in prop::collection::vec((1..20_000_i64, 1..4000_i64), 0..40)
         ) {
             let mut at = 0;

@@ -1,49 +1,91 @@
-//! What the API is called with. The token is neither shown nor part of any path.
+//! The token and the endpoint of the Hetzner API.
+//!
+//! The token is neither printed nor part of any path; an account is named by a digest.
 
 use burst_hcloud::Token;
+use burst_hcloud::token::NotAToken;
 use burst_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
-/// A token and the API it is for.
+use crate::settings::{Origin, Settings};
+
+/// The setting of the endpoint.
+const ENDPOINT_KEY: &str = "hetzner_endpoint";
+
+/// Hexadecimal digits of an account's name.
+const DIGITS: usize = 16;
+
+/// A token and the API that accepts it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Credentials {
-    /// The URL of the API.
-    pub(crate) endpoint: String,
+    /// The API.
+    pub(crate) endpoint: Endpoint,
     token: String,
 }
 
+/// The URL of the API, and the place where it is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Endpoint {
+    url: String,
+    /// The file or the variable; `None` for the default.
+    origin: Option<String>,
+}
+
 impl Credentials {
-    /// A token for an endpoint.
-    pub(crate) fn new(endpoint: &str, token: &Token) -> Self {
-        Self { endpoint: endpoint.to_owned(), token: token.reveal().to_owned() }
+    /// The credentials in the settings; `None` without a token.
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        let token = settings.hetzner_token.as_ref()?.reveal().to_owned();
+        Some(Self { endpoint: Endpoint::of(settings), token })
     }
 
-    /// The account's name in paths and messages: a digest, which reveals nothing of the
-    /// token.
+    /// The account's name in paths, messages and logs: a digest of endpoint and token.
     pub(crate) fn account(&self) -> AccountName {
-        let text = format!("{}\n{}", self.endpoint, self.token);
-        AccountName(Digest::of(text.as_bytes()).to_hex()[..16].to_owned())
+        let text = format!("{}\n{}", self.endpoint.url, self.token);
+        AccountName(Digest::of(text.as_bytes()).to_hex()[..DIGITS].to_owned())
     }
 
-    /// The token's text, to be parsed again.
-    pub(super) fn token(&self) -> &str {
-        &self.token
+    /// The token. It was checked where the settings were read, but a process of another
+    /// version may have sent it.
+    pub(super) fn token(&self) -> Result<Token, NotAToken> {
+        Token::parse(&self.token)
     }
 }
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Credentials({}, [private])", self.endpoint)
+        write!(formatter, "Credentials({}, [private])", self.endpoint.url)
     }
 }
 
-/// An account, in paths and messages.
+impl Endpoint {
+    /// The endpoint in the settings.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let url = settings.hetzner_endpoint.clone();
+        let setting = settings.effective().iter().find(|setting| setting.key == ENDPOINT_KEY);
+        let origin = setting.and_then(|setting| setting.origins.last());
+        let origin = origin.filter(|origin| **origin != Origin::Default);
+        Self { url, origin: origin.map(ToString::to_string) }
+    }
+
+    /// The URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The setting with its value and its origin, for hints; `None` for the default.
+    pub(super) fn setting(&self) -> Option<String> {
+        let origin = self.origin.as_deref()?;
+        Some(format!("`{ENDPOINT_KEY}` is `{}` (set in {origin})", self.url))
+    }
+}
+
+/// The name of an account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct AccountName(String);
 
 impl AccountName {
-    /// As a file name.
-    pub(super) fn as_str(&self) -> &str {
+    /// As a file name: hexadecimal digits.
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

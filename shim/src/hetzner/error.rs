@@ -1,96 +1,205 @@
-//! Errors of servers and volumes: from what the API answers to kind and next step.
+//! Errors of servers and volumes: kind and hint for each error of the API, of an agent's
+//! connection and of the state that this module keeps.
+//!
+//! The texts complete "cannot "; they name the resource, never the token.
 
+use burst_agent::transport::SERVER_PORT;
 use burst_hcloud::{Code, Error as ApiError};
 
+use super::credentials::Endpoint;
 use crate::connection::ConnectionError;
 use crate::error::{Error, ErrorKind};
 
-/// The next step without a usable token.
+/// The hint for a token that is missing, malformed or revoked.
 pub(crate) const NEW_TOKEN: &str = "create a token in the Hetzner console (project, Security, \
      API tokens, Read & Write) and set it with `cargo burst init` or in HCLOUD_TOKEN";
 
-/// The next step after most failures of the API.
-const SEE_STATUS: &str = "run the command again; `cargo burst status` shows the servers and \
-     volumes that exist";
-
-/// An error of the API. `action` completes "cannot ".
-pub(crate) fn api(action: &str, error: &ApiError) -> Error {
-    let (kind, hint) = match error.code() {
-        Some(Code::Unauthorized) => (ErrorKind::Token, NEW_TOKEN),
-        Some(Code::TokenReadonly | Code::Forbidden) => (
-            ErrorKind::Token,
-            "create a token with the permission Read & Write in the Hetzner console",
-        ),
-        Some(Code::ResourceLimitExceeded) => (
-            ErrorKind::Unavailable,
-            "delete servers or volumes that you no longer need (`cargo burst status --all` \
-             lists ours), or request a higher limit in the Hetzner console",
-        ),
-        Some(Code::ResourceUnavailable) => (ErrorKind::Unavailable, OUT_OF_STOCK),
-        _ if is_endpoint_wrong(error) => (
-            ErrorKind::Api,
-            "check `hetzner_endpoint` (`cargo burst config` shows it and its origin)",
-        ),
-        _ if is_offline(error) => (
-            ErrorKind::Api,
-            "are you online? `env -u HCLOUD_TOKEN cargo burst …` runs on this machine if the \
-             token is in the environment; plain `cargo` always does",
-        ),
-        _ if error.is_outage() => (
-            ErrorKind::Api,
-            "https://status.hetzner.com shows disruptions; run the command again later. Existing \
-             servers and volumes stay and are found again",
-        ),
-        _ if matches!(error, ApiError::Taken { .. }) => (
-            ErrorKind::Unavailable,
-            "rename or delete the resource of that name in the Hetzner console",
-        ),
-        _ => (ErrorKind::Api, SEE_STATUS),
-    };
-    Error::new(kind, format!("cannot {action}"), hint).caused_by(error)
-}
-
-/// Whether the request never left this machine's network.
-const fn is_offline(error: &ApiError) -> bool {
-    matches!(error, ApiError::Unreachable { unsent: true, .. })
-}
-
-/// Whether the answer, if any, does not come from a Hetzner API.
-const fn is_endpoint_wrong(error: &ApiError) -> bool {
-    match error {
-        ApiError::Endpoint(_) | ApiError::Unintelligible { .. } => true,
-        ApiError::Status { status, .. } => *status < 500 && *status != 429,
-        _ => false,
-    }
-}
-
-/// The next step where no location has a server.
+/// The hint where no location has a server of the configured types.
 pub(super) const OUT_OF_STOCK: &str = "try again later, or list more values in `region` and \
      `server_type`";
 
-/// Any other failure at Hetzner.
-pub(super) fn other(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Api, message, SEE_STATUS)
+/// The hint for errors after which a second attempt continues the work of the first.
+const RUN_AGAIN: &str = "run the command again; `cargo burst status` lists the servers and \
+     volumes that exist";
+
+/// The hint for a server whose agent cannot be reached although it should run.
+const REPLACE_SERVER: &str = "delete the server with `cargo burst down`; the next command creates \
+     a new one";
+
+/// The last resort without the API.
+const BUILD_LOCALLY: &str = "without Hetzner, plain `cargo` builds on this machine, and so does \
+     `cargo burst` without a token (`env -u HCLOUD_TOKEN cargo burst build`)";
+
+/// An error of the API at `endpoint`. `action` completes "cannot ".
+pub(crate) fn api(endpoint: &Endpoint, action: &str, error: &ApiError) -> Error {
+    let (kind, hint) = explain(endpoint, error);
+    Error::new(kind, format!("cannot {action}"), hint).caused_by(error)
+}
+
+/// The kind of an error of the API, and what the user can do about it.
+fn explain(endpoint: &Endpoint, error: &ApiError) -> (ErrorKind, String) {
+    if let Some((kind, hint)) = error.code().and_then(rejected) {
+        return (kind, hint.to_owned());
+    }
+    match error {
+        ApiError::Endpoint(_) => (ErrorKind::Settings, correct(endpoint)),
+        ApiError::Unreachable { unsent: true, .. } => {
+            let question = match endpoint.setting() {
+                Some(setting) => format!("is that URL right? {setting}. Are you online?"),
+                None => "are you online?".to_owned(),
+            };
+            (ErrorKind::Api, format!("{question} {}", capitalized(BUILD_LOCALLY)))
+        }
+        ApiError::Unintelligible { .. } => (ErrorKind::Api, correct(endpoint)),
+        ApiError::Status { status, .. } if *status < 500 && *status != 429 => {
+            (ErrorKind::Api, correct(endpoint))
+        }
+        error if error.is_outage() => (
+            ErrorKind::Api,
+            format!(
+                "https://status.hetzner.com lists outages; run the command again later. Existing \
+                 servers and volumes are kept. {}",
+                capitalized(BUILD_LOCALLY)
+            ),
+        ),
+        ApiError::Taken { .. } => (
+            ErrorKind::Unavailable,
+            "rename or delete the resource of that name in the Hetzner console".into(),
+        ),
+        ApiError::Http(_) => (
+            ErrorKind::Api,
+            "check the certificates that SSL_CERT_FILE and SSL_CERT_DIR name, and the proxy in \
+             HTTPS_PROXY"
+                .into(),
+        ),
+        _ => (ErrorKind::Api, RUN_AGAIN.into()),
+    }
+}
+
+/// Kind and hint of the codes with which the API rejects a request for a reason that the
+/// user can remove.
+const fn rejected(code: &Code) -> Option<(ErrorKind, &'static str)> {
+    Some(match code {
+        Code::Unauthorized => (ErrorKind::Token, NEW_TOKEN),
+        Code::TokenReadonly | Code::Forbidden => (
+            ErrorKind::Token,
+            "create a token with the permission Read & Write in the Hetzner console, and set it \
+             with `cargo burst init`",
+        ),
+        Code::ResourceLimitExceeded => (
+            ErrorKind::Unavailable,
+            "delete servers or volumes that you no longer need (`cargo burst status --all` lists \
+             those of cargo-burst), or request a higher limit in the Hetzner console",
+        ),
+        Code::ResourceUnavailable => (ErrorKind::Unavailable, OUT_OF_STOCK),
+        Code::NoSpaceLeftInLocation => {
+            (ErrorKind::Unavailable, "list another location first in `region`")
+        }
+        _ => return None,
+    })
+}
+
+/// The hint where no Hetzner API answers at the endpoint.
+fn correct(endpoint: &Endpoint) -> String {
+    match endpoint.setting() {
+        Some(setting) => format!("correct the URL or remove the setting: {setting}"),
+        None => "check the proxy in HTTPS_PROXY: the response is not one of the Hetzner API".into(),
+    }
+}
+
+fn capitalized(sentence: &str) -> String {
+    let mut characters = sentence.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
+}
+
+/// A call that the API carried out without the result that was to be expected.
+pub(super) fn incomplete(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Api, message, RUN_AGAIN)
+}
+
+/// The server cannot be used any more, as long as it exists.
+pub(super) fn unusable_server(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::AgentSilent, message, REPLACE_SERVER)
 }
 
 /// The agent of a server does not answer.
 pub(crate) fn silent(message: impl Into<String>) -> Error {
-    Error::new(
-        ErrorKind::AgentSilent,
-        message,
-        "run the command again; if that does not help, check that your network lets UDP port \
-         7777 through, or delete the server with `cargo burst down`",
-    )
+    Error::new(ErrorKind::AgentSilent, message, reach_port())
 }
 
 /// An error of the connection to the agent of a server.
 pub(super) fn connection(error: ConnectionError) -> Error {
-    let hint = silent("").hint().to_owned();
-    match error {
-        ConnectionError::Version { .. } => Error::from(error).with_hint(
-            "`cargo burst down` deletes the server; the next command creates one from the \
-             newest image (`cargo burst image build`)",
-        ),
-        error => Error::from(error).with_hint(hint),
+    let hint = match error {
+        ConnectionError::Version { .. } => {
+            "`cargo burst down` deletes the server; the next command creates one from the newest \
+             image (`cargo burst image build`)"
+                .to_owned()
+        }
+        ConnectionError::Silent { .. } | ConnectionError::Lost(_) => reach_port(),
+        ConnectionError::Ending => {
+            "run the command again: the server is being deleted, and a new one is created".into()
+        }
+        ConnectionError::Keys(_) | ConnectionError::NotOurs { .. } => REPLACE_SERVER.into(),
+        ConnectionError::Refused(_) => RUN_AGAIN.into(),
+    };
+    Error::from(error).with_hint(hint)
+}
+
+fn reach_port() -> String {
+    format!(
+        "run the command again; if that does not help, check that your network lets UDP port \
+         {SERVER_PORT} through, or delete the server with `cargo burst down`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use burst_hcloud::Operation;
+
+    fn operation() -> Operation {
+        Operation { method: "GET", path: "/servers".into() }
+    }
+
+    fn endpoint(url: Option<&str>) -> Endpoint {
+        let directory = tempfile::tempdir().unwrap();
+        let variable = url.map(|url| ("HCLOUD_ENDPOINT".into(), url.into()));
+        Endpoint::of(&Settings::load(directory.path(), None, variable).unwrap())
+    }
+
+    #[test]
+    fn a_wrong_endpoint_is_shown_with_its_origin() {
+        let error =
+            api(&endpoint(Some("nonsense")), "list servers", &ApiError::Endpoint("x".into()));
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        assert!(error.hint().contains("`hetzner_endpoint` is `nonsense` (set in environment"));
+        assert!(error.hint().contains("HCLOUD_ENDPOINT"), "{}", error.hint());
+        let status = ApiError::Status { operation: operation(), status: 404, correlation: None };
+        let error = api(&endpoint(Some("https://example.org")), "list servers", &status);
+        assert!(error.hint().starts_with("correct the URL"), "{}", error.hint());
+        let error = api(&endpoint(None), "list servers", &status);
+        assert!(error.hint().contains("HTTPS_PROXY"), "{}", error.hint());
+    }
+
+    #[test]
+    fn rejections_have_their_own_exit_codes() {
+        let rejected = |code: Code| {
+            let (status, message) = (400, "no".to_owned());
+            let refused = ApiError::Refused {
+                operation: operation(),
+                status,
+                code,
+                message,
+                correlation: None,
+            };
+            let error = api(&endpoint(None), "create a server", &refused);
+            (error.kind(), error.exit_code())
+        };
+        assert_eq!(rejected(Code::Unauthorized), (ErrorKind::Token, 116));
+        assert_eq!(rejected(Code::TokenReadonly), (ErrorKind::Token, 116));
+        assert_eq!(rejected(Code::ResourceLimitExceeded), (ErrorKind::Unavailable, 117));
+        assert_eq!(rejected(Code::Conflict), (ErrorKind::Api, 120));
     }
 }

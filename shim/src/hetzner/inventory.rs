@@ -1,4 +1,6 @@
-//! What is there at Hetzner, by label.
+//! The resources of cargo-burst at Hetzner, as the API lists them by label.
+//!
+//! This module only asks; it creates and deletes nothing, and remembers nothing.
 
 use burst_hcloud::firewall::Firewall;
 use burst_hcloud::image::{Image, ImageStatus};
@@ -8,59 +10,59 @@ use burst_hcloud::volume::Volume;
 use burst_hcloud::{Client, Error, Labels};
 
 use super::lease::Facts;
-use super::naming::{self, FIREWALL, IMAGE, OWNER, Owner, PROJECT, ProjectKey, SERVER, VOLUME};
+use super::naming::{self, FIREWALL, IMAGE, OWNER, Owner, ProjectKey, SERVER, VOLUME};
 
-/// Seconds that are assumed where a label does not tell how long a thing is kept.
+/// The idle time in seconds of resources whose label is missing or damaged.
 const KEEP_ALIVE_UNKNOWN: i64 = 300;
 
-/// All that is there of cargo-burst.
+/// All servers and volumes of cargo-burst that the token can see.
 #[derive(Debug, Default)]
-pub(crate) struct Inventory {
-    /// Servers, also other owners'.
-    pub(crate) servers: Vec<Server>,
-    /// Volumes, also other owners'.
-    pub(crate) volumes: Vec<Volume>,
+pub(super) struct Inventory {
+    /// Servers of all owners.
+    pub(super) servers: Vec<Server>,
+    /// Volumes of all owners.
+    pub(super) volumes: Vec<Volume>,
 }
 
-/// What is there, and what is needed to make more.
+/// The inventory, and the ingredients of a new server.
 #[derive(Debug)]
-pub(crate) struct Stock {
-    /// What is there.
-    pub(crate) inventory: Inventory,
-    /// The firewall.
-    pub(crate) firewall: Option<Firewall>,
-    /// Images that can be used, newest first.
-    pub(crate) images: Vec<Image>,
-    /// Server types with their prices, if they were asked for.
-    pub(crate) types: Vec<ServerType>,
+pub(super) struct Stock {
+    /// Servers and volumes.
+    pub(super) inventory: Inventory,
+    /// The firewall, which all owners share.
+    pub(super) firewall: Option<Firewall>,
+    /// Available images, newest first.
+    pub(super) images: Vec<Image>,
+    /// Server types with their prices; empty unless they were requested.
+    pub(super) types: Vec<ServerType>,
 }
 
 impl Inventory {
-    /// Asks: two calls at once.
-    pub(crate) async fn ask(client: &Client) -> Result<Self, Error> {
+    /// Lists servers and volumes, in two concurrent requests.
+    pub(super) async fn ask(client: &Client) -> Result<Self, Error> {
         let (servers, volumes) = (naming::ours(Some(SERVER)), naming::ours(Some(VOLUME)));
         let (servers, volumes) =
             tokio::try_join!(client.servers(&servers), client.volumes(&volumes))?;
         Ok(Self { servers, volumes })
     }
 
-    /// The server of an owner.
-    pub(crate) fn server_of(&self, owner: &Owner) -> Option<&Server> {
+    /// The server of an owner; there is at most one.
+    pub(super) fn server_of(&self, owner: &Owner) -> Option<&Server> {
         self.servers.iter().find(|server| is_of(&server.labels, owner))
     }
 
     /// The volume of an owner's project.
-    pub(crate) fn volume_of(&self, owner: &Owner, project: &ProjectKey) -> Option<&Volume> {
+    pub(super) fn volume_of(&self, owner: &Owner, project: &ProjectKey) -> Option<&Volume> {
         self.volumes.iter().find(|volume| {
             is_of(&volume.labels, owner)
-                && volume.labels.get(PROJECT).map(String::as_str) == Some(project.as_str())
+                && ProjectKey::of_volume(&volume.labels).as_ref() == Some(project)
         })
     }
 }
 
 impl Stock {
-    /// Asks: four calls at once, and a fifth for prices.
-    pub(crate) async fn ask(client: &Client, with_prices: bool) -> Result<Self, Error> {
+    /// Lists everything in four concurrent requests, and a fifth for prices.
+    pub(super) async fn ask(client: &Client, with_prices: bool) -> Result<Self, Error> {
         let (firewalls, images) = (naming::ours(Some(FIREWALL)), naming::ours(Some(IMAGE)));
         let types = async {
             match with_prices {
@@ -79,13 +81,13 @@ impl Stock {
     }
 }
 
-/// Whether labels are an owner's.
-pub(crate) fn is_of(labels: &Labels, owner: &Owner) -> bool {
+/// Whether a resource with these labels belongs to an owner.
+pub(super) fn is_of(labels: &Labels, owner: &Owner) -> bool {
     labels.get(OWNER).map(String::as_str) == Some(owner.as_str())
 }
 
-/// What labels tell of a server's or volume's life.
-pub(crate) fn facts(labels: &Labels, created: i64) -> Facts {
+/// What the labels of a server or volume say about its use.
+pub(super) fn facts(labels: &Labels, created: i64) -> Facts {
     Facts {
         created,
         last_use: naming::last_use(labels, created),

@@ -1,8 +1,8 @@
-//! The keys of servers, one pair of identities each, in the state directory.
+//! The keys of servers, a pair of identities each, in the state directory.
 //!
-//! They are made, and on disk, before the server is created; the server's label names
-//! them. So a keeper that was killed at any moment finds the keys of whatever it has
-//! left behind.
+//! Invariant: a pair is on disk before its server is created, and a label of the server
+//! names it. So the next keeper finds the keys of every server that a killed one has
+//! created.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,32 +14,43 @@ use burst_agent::user_data::UserData;
 use burst_protocol::Digest;
 use rustls::pki_types::CertificateDer;
 
+use crate::error::{Error, ErrorKind};
+
 /// Hexadecimal digits of a pair's name.
 const DIGITS: usize = 16;
 
-/// Where the keys of an owner's servers are.
+/// The directory with the keys of an account's servers.
 #[derive(Clone, Debug)]
-pub(crate) struct KeyStore(PathBuf);
+pub(super) struct KeyStore(PathBuf);
 
-/// A pair that is on disk.
+/// The shim's side of a pair.
 #[derive(Debug)]
-pub(crate) struct KeyPair {
-    /// Its name, as it stands in the server's label.
-    pub(crate) name: String,
-    /// Ours.
-    pub(crate) shim: Identity,
+pub(super) struct KeyPair {
+    /// The name of the pair, which is a label of the server.
+    pub(super) name: String,
+    /// The shim's certificate and key.
+    pub(super) shim: Identity,
     /// The agent's certificate.
-    pub(crate) agent: CertificateDer<'static>,
+    pub(super) agent: CertificateDer<'static>,
 }
 
 impl KeyStore {
-    /// In this directory, which is made when it is needed.
-    pub(crate) const fn new(directory: PathBuf) -> Self {
+    /// The store in a directory, which is created when it is needed.
+    pub(super) const fn new(directory: PathBuf) -> Self {
         Self(directory)
     }
 
-    /// Makes a pair and keeps it. Returns its name, and what the server is to be told.
-    pub(crate) fn make(&self, gone_after_secs: u64) -> Result<(String, UserData), AgentError> {
+    /// Creates a pair and stores the shim's side. Returns the name of the pair, and the
+    /// agent's side for the server.
+    pub(super) fn make(&self, gone_after_secs: u64) -> Result<(String, UserData), Error> {
+        self.create(gone_after_secs).map_err(|error| {
+            let hint = format!("make `{}` writable for your user", self.0.display());
+            let message = "cannot create the keys of a server";
+            Error::new(ErrorKind::State, message, hint).caused_by(&error)
+        })
+    }
+
+    fn create(&self, gone_after_secs: u64) -> Result<(String, UserData), AgentError> {
         let (agent, shim) = (Identity::generate()?, Identity::generate()?);
         let name = Digest::of(agent.certificate()).to_hex()[..DIGITS].to_owned();
         let directory = self.0.join(&name);
@@ -51,13 +62,13 @@ impl KeyStore {
             }
         })?;
         shim.save(&directory, "shim")?;
-        // Of the agent only the certificate: its key is for the server alone.
+        // The agent's key is for the server alone, so only its certificate is stored.
         agent.save_certificate(&directory, "agent")?;
         Ok((name, UserData::new(&agent, &shim, gone_after_secs)))
     }
 
-    /// The pair of this name.
-    pub(crate) fn load(&self, name: &str) -> Result<KeyPair, AgentError> {
+    /// Loads the pair of this name.
+    pub(super) fn load(&self, name: &str) -> Result<KeyPair, AgentError> {
         let directory = self.directory_of(name);
         Ok(KeyPair {
             name: name.to_owned(),
@@ -66,17 +77,18 @@ impl KeyStore {
         })
     }
 
-    /// Forgets all pairs but those of servers that still exist.
-    pub(crate) fn keep_only(&self, names: &[&str]) {
+    /// Deletes all pairs but these, whose servers still exist.
+    pub(super) fn keep_only(&self, names: &[&str]) {
         for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
             if !names.iter().any(|name| entry.file_name() == *name) {
-                // Left over, it is merely of no use.
+                // A pair that is left over does no harm.
                 drop(std::fs::remove_dir_all(entry.path()));
             }
         }
     }
 
-    /// A name comes from a label, which anybody with the token can write.
+    /// The directory of a pair. The name comes from a label, which everyone with the token
+    /// can write, so one that is not valid leads to a directory that does not exist.
     fn directory_of(&self, name: &str) -> PathBuf {
         let is_name = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         self.0.join(if is_name { Path::new(name) } else { Path::new("none") })

@@ -1,55 +1,54 @@
-//! How long servers and volumes may live. Pure.
+//! When servers and volumes expire. Pure.
 //!
-//! Hetzner bills every started hour of a server until its deletion, so an idle server is
-//! kept until shortly before its paid hour ends, every hour: until then it costs nothing
-//! more, and whoever comes back finds it warm. All times are unix seconds by the API's
+//! Hetzner bills every started hour of a server until its deletion. An idle server is
+//! therefore kept until shortly before its paid hour ends, in every hour: that costs
+//! nothing, and the next command finds it warm. All times are unix seconds by the API's
 //! clock.
 
-/// Seconds of a billed hour.
+/// Seconds in a billed hour.
 pub(crate) const HOUR: i64 = 3600;
 
-/// Seconds before the end of a paid hour at which an idle server is deleted. Deleting
-/// takes some, and a failed call has to be tried again.
+/// Seconds before the end of a paid hour at which an idle server is deleted. The deletion
+/// itself takes some, and it may have to be retried.
 pub(crate) const HOUR_MARGIN: i64 = 120;
 
-/// Seconds for which another machine's keeper may be late with its labels, before
-/// somebody else deletes what it seems to have forgotten. It writes them twice in this
-/// time.
+/// Seconds added to the idle time of resources of other owners, whose labels lag behind.
+/// A keeper renews its labels twice in this time.
 pub(crate) const OTHERS_MARGIN: i64 = 20 * 60;
 
-/// What is known of a server or volume.
+/// What decides about the deletion of a server or volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// When it was created.
+    /// Its creation.
     pub(crate) created: i64,
-    /// When it was last used.
+    /// Its last use.
     pub(crate) last_use: i64,
-    /// Whether a command uses it right now.
+    /// Whether a command uses it now.
     pub(crate) in_use: bool,
-    /// Seconds that it is kept when idle; none: until it is deleted by hand.
+    /// Seconds that it is kept when idle; `None`: until it is deleted by hand.
     pub(crate) keep_alive: Option<i64>,
-    /// Whether a paid hour is used up.
+    /// Whether it is kept until its paid hour ends.
     pub(crate) keep_paid_hour: bool,
 }
 
-/// What is to happen.
+/// Whether a resource is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It stays until then at least; look again then.
+    /// Not before this time, at which the decision has to be repeated.
     KeepUntil(i64),
-    /// It stays until it is deleted by hand.
+    /// Only by hand.
     Keep,
-    /// It goes, now.
+    /// Now.
     Delete,
 }
 
-/// The end of the hour that is paid at `now`.
+/// The end of the billed hour that contains `now`.
 pub(crate) fn paid_until(created: i64, now: i64) -> i64 {
     let age = (now - created).max(0);
     created + (age / HOUR + 1) * HOUR
 }
 
-/// Whether a server goes.
+/// Whether a server is deleted at `now`.
 pub(crate) fn server(facts: Facts, now: i64) -> Verdict {
     let Some(keep_alive) = facts.keep_alive else { return Verdict::Keep };
     let idle_until = facts.last_use.max(facts.created) + keep_alive;
@@ -66,13 +65,13 @@ pub(crate) fn server(facts: Facts, now: i64) -> Verdict {
     Verdict::Delete
 }
 
-/// Whether a volume goes. Storage is billed by the time that it exists.
+/// Whether a volume is deleted at `now`. Volumes are billed by the second.
 pub(crate) fn volume(facts: Facts, now: i64) -> Verdict {
     server(Facts { keep_paid_hour: false, ..facts }, now)
 }
 
-/// The same for what another machine has made, as far as its labels tell: with a margin,
-/// since those are written now and then.
+/// The facts about a resource of another owner, from its labels: with a margin, because
+/// labels lag behind.
 pub(crate) fn of_others(facts: Facts) -> Facts {
     Facts { last_use: facts.last_use + OTHERS_MARGIN, ..facts }
 }
@@ -95,18 +94,18 @@ mod tests {
         assert_eq!(server(IDLE, 1100), Verdict::KeepUntil(1300));
         assert_eq!(server(IDLE, 1300), Verdict::KeepUntil(1000 + HOUR - HOUR_MARGIN));
         assert_eq!(server(IDLE, 1000 + HOUR - HOUR_MARGIN), Verdict::Delete);
-        // In the third hour it is the same.
+        // The same in the third hour.
         let used = Facts { last_use: 1000 + 2 * HOUR + 10, ..IDLE };
         let last = 1000 + 3 * HOUR - HOUR_MARGIN;
         assert_eq!(server(used, 1000 + 2 * HOUR + 400), Verdict::KeepUntil(last));
         assert_eq!(server(used, last), Verdict::Delete);
-        // Used shortly before the end of an hour: it is not taken away from its user.
+        // A use shortly before the end of an hour: the idle time is kept.
         let just = Facts { last_use: 1000 + HOUR - 130, ..IDLE };
         assert_eq!(server(just, 1000 + HOUR - 100), Verdict::KeepUntil(1000 + HOUR + 170));
     }
 
     #[test]
-    fn who_pays_by_the_second_deletes_at_once() {
+    fn without_keep_paid_hour_only_the_idle_time_counts() {
         let facts = Facts { keep_paid_hour: false, ..IDLE };
         assert_eq!(server(facts, 1299), Verdict::KeepUntil(1300));
         assert_eq!(server(facts, 1300), Verdict::Delete);
@@ -132,14 +131,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_in_use_or_was_just_used_stays((facts, now) in facts()) {
+        fn used_and_recently_used_resources_are_kept((facts, now) in facts()) {
             let stays = facts.in_use || now < facts.last_use + facts.keep_alive.unwrap();
             prop_assert!(!stays || server(facts, now) != Verdict::Delete);
             prop_assert!(!stays || volume(facts, now) != Verdict::Delete);
         }
 
         #[test]
-        fn whoever_looks_again_when_told_sees_it_go_within_the_hour((facts, now) in facts()) {
+        fn repeated_decisions_end_with_a_deletion_in_the_paid_hour((facts, now) in facts()) {
             let facts = Facts { in_use: false, ..facts };
             let mut now = now;
             let limit = now.max(facts.last_use + 10_000) + 2 * HOUR;
@@ -148,7 +147,7 @@ mod tests {
                 now = then;
             }
             prop_assert_eq!(server(facts, now), Verdict::Delete);
-            // No new hour has begun since it became idle.
+            // No further hour has begun since it became idle.
             let idle_from = facts.last_use + facts.keep_alive.unwrap();
             prop_assert!(now <= paid_until(facts.created, now.min(idle_from.max(facts.created))).max(now.min(limit)));
         }

@@ -1,26 +1,35 @@
 //! Servers and volumes at Hetzner: what is created, adopted, attached and deleted, and
 //! when.
 //!
-//! The truth is what the API says. Everything of ours bears [`naming`]'s labels from the
-//! moment of its creation, so that any later command, on this machine or another, finds
-//! it and knows when it may be deleted. An [`account`] is what one token sees: it
-//! reaches a server for a project ([`provision`] makes one if there is none, with
-//! [`keys`] of its own), and [`sweep`] deletes what has had its time. When that is, is
-//! decided in [`lease`], without effects; [`cost_model`] tells what that costs. What goes wrong is told as [`error`].
+//! The API is the only source of truth. Every resource has the labels of [`naming`] from
+//! its creation on, so any later command, on this machine or another, finds it and knows
+//! when it may be deleted. An [`account`] is the project at Hetzner that one token gives
+//! access to: it reaches a server for a workspace ([`provision`] creates one if there is
+//! none, with its own [`keys`]), and [`reap`] deletes expired resources. [`lease`] decides
+//! when a resource expires, [`cost_model`] what that costs; both are pure.
+//!
+//! Nothing here prints, reads settings files or knows the keeper: progress goes to a
+//! [`progress::Progress`], and errors ([`error`]) carry their hints.
 
 pub(crate) mod account;
 pub(crate) mod audit;
 pub mod cost_model;
 pub(crate) mod credentials;
-pub(crate) mod dial;
+mod dead_man;
+mod dial;
 pub(crate) mod error;
-pub(crate) mod inventory;
-pub(crate) mod keys;
-pub(crate) mod lease;
+mod inventory;
+mod keys;
+mod lease;
 pub(crate) mod naming;
+mod orders;
+mod owner;
 pub(crate) mod progress;
-pub(crate) mod provision;
+mod provision;
+pub(crate) mod reap;
+mod refusal;
 pub(crate) mod report;
 pub(crate) mod request;
 pub(crate) mod server;
-pub(crate) mod sweep;
+mod uses;
+mod volume;

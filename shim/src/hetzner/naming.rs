@@ -1,8 +1,9 @@
-//! Names and labels: how we know what is ours, and what it is for.
+//! Names and labels of resources: they say that cargo-burst created a resource, for which
+//! owner, and for which project. Pure.
 //!
-//! Names are deterministic and, with Hetzner, unique in a project: two who create the
-//! same thing make one. Labels are there from the creation on. Keys have no prefix of
-//! their own, since not every label grammar allows one without a dot in it.
+//! Names are deterministic and, at Hetzner, unique in a project, so two commands that
+//! create the same resource at the same time create one. Labels are set on creation. Their
+//! keys have a dot instead of a prefix with a slash, which is reserved for domain names.
 
 use std::path::Path;
 
@@ -10,103 +11,103 @@ use burst_hcloud::label::to_value;
 use burst_hcloud::{Labels, Selector};
 use burst_protocol::Digest;
 
-/// On everything of ours: `managed-by=cargo-burst`.
+/// The label of all resources of cargo-burst.
 pub(crate) const MANAGED_BY: (&str, &str) = ("managed-by", "cargo-burst");
-/// What it is: [`SERVER`], [`VOLUME`], [`FIREWALL`], [`IMAGE`].
+/// The role of a resource: [`SERVER`], [`VOLUME`], [`FIREWALL`] or [`IMAGE`].
 pub(crate) const ROLE: &str = "cargo-burst.role";
-/// Whose it is.
+/// The owner, an [`Owner`].
 pub(crate) const OWNER: &str = "cargo-burst.owner";
-/// The owner's machine, for people.
+/// The host name of the owner's machine, for display.
 pub(crate) const HOST: &str = "cargo-burst.host";
-/// When it was last used, in unix seconds.
+/// The last use in unix seconds.
 pub(crate) const LAST_USE: &str = "cargo-burst.last-use";
-/// Seconds that it is kept when idle, or `always`.
+/// Seconds that an idle resource is kept, or `always`.
 pub(crate) const KEEP_ALIVE: &str = "cargo-burst.keep-alive";
-/// Whether its paid hour is used up: `yes` or `no`.
+/// Whether an idle server is kept until its paid hour ends: `yes` or `no`.
 pub(crate) const KEEP_PAID_HOUR: &str = "cargo-burst.keep-paid-hour";
-/// The keys by which its agent is known: see [`super::keys`].
+/// The name of the key pair of a server's agent, see [`super::keys`].
 pub(crate) const KEYS: &str = "cargo-burst.keys";
-/// The project that a volume is for.
+/// The project of a volume, a [`ProjectKey`].
 pub(crate) const PROJECT: &str = "cargo-burst.project";
-/// The project's directory name, for people.
+/// The name of the project's directory, for display.
 pub(crate) const PROJECT_NAME: &str = "cargo-burst.project-name";
 
-/// A server.
+/// The role of servers.
 pub(crate) const SERVER: &str = "server";
-/// A volume.
+/// The role of volumes.
 pub(crate) const VOLUME: &str = "volume";
-/// The firewall.
+/// The role of the firewall.
 pub(crate) const FIREWALL: &str = "firewall";
-/// A snapshot that servers are made from.
+/// The role of snapshots that servers are created from.
 pub(crate) const IMAGE: &str = "image";
 
-/// The firewall's name; all owners share it.
+/// The name of the firewall, which all owners share.
 pub(crate) const FIREWALL_NAME: &str = "cargo-burst";
 
-/// What keeps a thing until it is deleted by hand.
+/// The value of [`KEEP_ALIVE`] for resources that only `cargo burst down` deletes.
 const ALWAYS: &str = "always";
 
-/// Hexadecimal digits of owners and projects in names.
+/// Hexadecimal digits of owners and projects in names and labels.
 const DIGITS: usize = 16;
 
-/// Who owns servers: one installation of one user, made up once and kept in the state
-/// directory.
+/// The owner of resources: one installation of one user. Sixteen hexadecimal digits, chosen
+/// at random and kept in the state directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner(String);
 
 impl Owner {
-    /// From what was kept, if it is one.
+    /// Parses the text of a file; `None` if it is not an owner.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let fits = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// From random bytes.
+    /// The owner for these random bytes.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(Digest::of(bytes).to_hex()[..DIGITS].to_owned())
     }
 
-    /// Its text.
+    /// The digits.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name of its server.
+    /// The name of the owner's server.
     pub(crate) fn server_name(&self) -> String {
         format!("cargo-burst-{}", self.0)
     }
 
-    /// The name of a project's volume in a location: one that replaces another in
-    /// another location exists beside it for a while.
+    /// The name of a project's volume in a location. Volumes of one project in two
+    /// locations exist side by side while one replaces the other.
     pub(crate) fn volume_name(&self, project: &ProjectKey, location: &str) -> String {
         format!("cargo-burst-{}-{}-{location}", self.0, project.0)
     }
 }
 
-/// A project, in names and labels.
+/// A project in names and labels: sixteen hexadecimal digits for a workspace's path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ProjectKey(String);
 
 impl ProjectKey {
-    /// Of a workspace's absolute path.
+    /// The key of a workspace's absolute path.
     pub(crate) fn of(path: &Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
         Self(Digest::of(path.as_os_str().as_bytes()).to_hex()[..DIGITS].to_owned())
     }
 
-    /// From a label.
-    pub(crate) fn from_label(text: &str) -> Self {
-        Self(text.to_owned())
+    /// The key in the labels of a volume; `None` without that label.
+    pub(crate) fn of_volume(labels: &Labels) -> Option<Self> {
+        labels.get(PROJECT).cloned().map(Self)
     }
 
-    /// Its text.
+    /// The digits.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// All that is ours, or all of one role.
+/// Selects all resources of cargo-burst, or those of one role.
 pub(crate) fn ours(role: Option<&str>) -> Selector {
     let all = Selector::equals(MANAGED_BY.0, MANAGED_BY.1);
     match role {
@@ -115,29 +116,36 @@ pub(crate) fn ours(role: Option<&str>) -> Selector {
     }
 }
 
-/// The labels that tell what a thing is and whose.
+/// The labels that identify a resource: role and owner.
 pub(crate) fn identity(role: &str, owner: &Owner) -> Labels {
     let pairs = [MANAGED_BY, (ROLE, role), (OWNER, owner.as_str())];
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-/// The labels that tell how long it is kept.
+/// The labels of a resource that all owners share.
+pub(crate) fn shared_identity(role: &str) -> Labels {
+    [MANAGED_BY, (ROLE, role)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// The labels of the lifetime: the last use in unix seconds, and the seconds that an idle
+/// resource is kept (`None`: until it is deleted by hand).
 pub(crate) fn lifetime(last_use: i64, keep_alive: Option<i64>) -> Labels {
     let keep_alive = keep_alive.map_or_else(|| ALWAYS.to_owned(), |secs| secs.to_string());
     [(LAST_USE.to_owned(), last_use.to_string()), (KEEP_ALIVE.to_owned(), keep_alive)].into()
 }
 
-/// For people: on which machine it was made.
+/// The value of [`HOST`] for this machine.
 pub(crate) fn host_label() -> String {
     to_value(&rustix::system::uname().nodename().to_string_lossy())
 }
 
-/// When it was last used, as its labels tell; else when it was created.
+/// The last use of a resource by its labels, else its creation.
 pub(crate) fn last_use(labels: &Labels, created: i64) -> i64 {
     labels.get(LAST_USE).and_then(|text| text.parse().ok()).unwrap_or(created)
 }
 
-/// How long it is kept when idle; `fallback` where the labels do not tell.
+/// Seconds that an idle resource is kept by its labels, else `fallback`; `None`: until it
+/// is deleted by hand.
 pub(crate) fn keep_alive(labels: &Labels, fallback: i64) -> Option<i64> {
     match labels.get(KEEP_ALIVE).map(String::as_str) {
         Some(ALWAYS) => None,
@@ -152,7 +160,7 @@ mod tests {
     use burst_hcloud::label::is_value;
 
     #[test]
-    fn names_are_short_and_told_apart() {
+    fn names_are_unique_and_within_the_limits_of_the_api() {
         let owner = Owner::from_bytes(b"random");
         let projects = ["/a", "/b"].map(|path| ProjectKey::of(Path::new(path)));
         let names = projects.clone().map(|project| owner.volume_name(&project, "hel1"));
@@ -167,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_survive_labels() {
+    fn lifetimes_survive_their_labels() {
         let labels = lifetime(77, Some(300));
         assert_eq!((last_use(&labels, 5), keep_alive(&labels, 9)), (77, Some(300)));
         assert_eq!(keep_alive(&lifetime(77, None), 9), None);

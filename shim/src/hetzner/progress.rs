@@ -1,14 +1,16 @@
-//! How work at Hetzner reports its progress.
+//! The interface through which work at Hetzner reports its progress.
+//!
+//! The receiver is a terminal, or the keeper, which passes reports on to a command.
 
 use crate::terminal::Terminal;
 
-/// Receives the progress of work that may take minutes.
+/// A receiver of progress reports.
 pub(crate) trait Progress: Send + Sync {
-    /// A step begins.
+    /// A step begins, which may take minutes. `text` completes "burst: ".
     fn step(&self, text: &str);
-    /// The user should know or change something.
+    /// A warning for the user.
     fn warn(&self, text: &str);
-    /// The project's disk is known, by its name below `/dev/disk/by-id`: long before the
+    /// The project's disk is known by its name below `/dev/disk/by-id`, long before the
     /// server answers.
     fn disk(&self, _device: &str) {}
 }

@@ -1,174 +1,182 @@
-//! Making what a project needs: a server, if there is none, and the project's volume on
-//! it.
+//! Providing a server with a project's volume: both are adopted if they exist, else
+//! created.
 //!
-//! A cold start waits for the API four times, one after the other: what is there; server
-//! and volume, created at once; both actions; the volume's attachment. With a warm volume
-//! the last one falls away, since the server is created with it. The server is called
-//! from the moment that its address is known.
+//! A cold start waits for the API four times in sequence: the inventory; server and
+//! volume, created at the same time; the actions of both; the attachment of the volume.
+//! With an existing volume the last one is not needed, since the server is created with
+//! it. The agent is dialled as soon as the server's address is known.
 //!
-//! All calls adopt: whatever an interrupted provisioning has left behind bears our name
-//! and our labels, and the next one goes on with it.
+//! Invariant: every call adopts. Resources that an interrupted command has left behind
+//! have our names and labels, and the next command continues with them.
 
 use std::time::Duration;
 
 use burst_agent::transport::IdleTimeout;
 use burst_hcloud::action::Action;
-use burst_hcloud::firewall::{NewFirewall, Rule};
-use burst_hcloud::image::Image;
 use burst_hcloud::server::{NewServer, Server, ServerStatus};
-use burst_hcloud::volume::{NewVolume, Volume};
+use burst_hcloud::volume::Volume;
 use burst_hcloud::{Client, Code, Error as ApiError, Id, Made};
 
-use super::dial::{self, AGENT_PORT, BOOT_DEADLINE, SILENCE_DEADLINE};
+use super::credentials::Endpoint;
+use super::dial::{self, BOOT_DEADLINE, SILENCE_DEADLINE};
 use super::error;
 use super::inventory::Stock;
 use super::keys::{KeyPair, KeyStore};
-use super::naming::{
-    self, FIREWALL, FIREWALL_NAME, HOST, KEEP_PAID_HOUR, KEYS, Owner, PROJECT, PROJECT_NAME,
-    SERVER, VOLUME,
-};
+use super::naming::{FIREWALL, KEYS, Owner, shared_identity};
+use super::orders::{self, Orders, ServerChoice};
 use super::progress::Progress;
+use super::refusal::{check_price, image_for, is_capacity, is_volume_busy, unknown_name};
 use super::request::ServerRequest;
+use super::volume::device_of;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind};
 
-/// How long server and volume may take to be made.
+/// How long the creation of server and volume may take.
 const ACTION_DEADLINE: Duration = BOOT_DEADLINE;
 
-/// How long a deleted server may take to be gone.
-const GONE_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a deleted server may take until it no longer exists.
+const DELETION_DEADLINE: Duration = Duration::from_secs(120);
 
-/// How often a locked volume or server is tried again: five times, after 1, 2, 4, 8 and
-/// 16 seconds, as the Terraform provider does.
-const LOCKED_TRIES: u32 = 5;
+/// How often the attachment of a locked volume is retried: after 1, 2, 4, 8 and 16
+/// seconds, as in Hetzner's Terraform provider.
+const LOCKED_RETRIES: u32 = 5;
 
-/// What it takes to provision.
-pub(crate) struct Provision<'a> {
-    /// The API.
-    pub(crate) client: &'a Client,
-    /// Whose things these are.
-    pub(crate) owner: &'a Owner,
+/// One command's provisioning.
+pub(super) struct Provision<'a> {
+    /// Calls the API.
+    pub(super) client: &'a Client,
+    /// The API, for errors.
+    pub(super) endpoint: &'a Endpoint,
+    /// The owner of all resources.
+    pub(super) owner: &'a Owner,
     /// The keys of servers.
-    pub(crate) keys: &'a KeyStore,
-    /// What is wished for.
-    pub(crate) request: &'a ServerRequest,
-    /// Who is told.
-    pub(crate) progress: &'a dyn Progress,
-    /// The server whose agent has answered before.
-    pub(crate) answered: Option<Id>,
+    pub(super) keys: &'a KeyStore,
+    /// The request of the command.
+    pub(super) request: &'a ServerRequest,
+    /// Shows the progress.
+    pub(super) progress: &'a dyn Progress,
+    /// The server whose agent has answered this process before.
+    pub(super) answered: Option<Id>,
 }
 
-/// What was provided.
+/// A server that is ready.
 #[derive(Debug)]
-pub(crate) struct Provided {
+pub(super) struct Provided {
     /// The server.
-    pub(crate) server: Server,
+    pub(super) server: Server,
     /// Its keys.
-    pub(crate) keys: KeyPair,
-    /// The way to its agent.
-    pub(crate) connection: Connection,
-    /// The project's volume, attached or about to be.
-    pub(crate) volume: Volume,
-    /// Whether the server is new.
-    pub(crate) fresh_server: bool,
-    /// Whether the volume is new, and cold.
-    pub(crate) fresh_volume: bool,
+    pub(super) keys: KeyPair,
+    /// The connection to its agent.
+    pub(super) connection: Connection,
+    /// The project's volume, attached or being attached.
+    pub(super) volume: Volume,
+    /// Whether the server was created.
+    pub(super) fresh_server: bool,
+    /// Whether the volume was created, so that its caches are empty.
+    pub(super) fresh_volume: bool,
 }
 
-/// A server and its volume, made or adopted, with what is under way on them.
+/// A server and its volume, created or adopted, with the actions in progress on them.
 struct Pair {
     server: Server,
     volume: Volume,
-    under_way: Vec<Action>,
-    /// Whether the server was created with the volume.
+    actions: Vec<Action>,
+    /// Whether the volume is attached, or the server is created with it.
     attached: bool,
     fresh_server: bool,
     fresh_volume: bool,
 }
 
 impl Provision<'_> {
-    /// Provides a server with the project's volume, out of what is there.
-    pub(crate) async fn provide(&self, stock: Stock) -> Result<Provided, Error> {
+    /// Provides a server with the project's volume.
+    pub(super) async fn provide(&self, stock: Stock) -> Result<Provided, Error> {
         let volume = stock.inventory.volume_of(self.owner, &self.request.project).cloned();
         let pair = match stock.inventory.server_of(self.owner) {
             Some(server) if self.is_usable(server).await? => {
-                self.on_server(server.clone(), volume.clone()).await?
+                self.adopt(server.clone(), volume.clone()).await?
             }
             _ => self.create(&stock, volume.clone()).await?,
         };
         let provided = self.bring_up(pair).await?;
         if let Some(old) = volume.filter(|old| old.id != provided.volume.id) {
             self.progress.warn(&format!(
-                "the server is in {}, the project's volume was in {}: its cache is cold, and the \
-                 old volume is deleted",
+                "the server is in {}, but the project's volume was in {}: the build starts with \
+                 empty caches, and the old volume is deleted",
                 provided.server.location.name, old.location.name
             ));
-            // If this fails, the sweep finds it.
+            // A volume that cannot be deleted now is reaped later.
             drop(self.client.delete_volume(old.id).await);
         }
         Ok(provided)
     }
 
-    /// Whether a server of ours can be gone on with; else it is gone when this returns.
+    /// Whether this machine can use the owner's server. If not, the server does not exist
+    /// any more when this returns.
     async fn is_usable(&self, server: &Server) -> Result<bool, Error> {
         let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
         match (&server.status, self.keys.load(name)) {
             (ServerStatus::Deleting, _) => {}
             (_, Ok(_)) => return Ok(true),
             (_, Err(_)) => {
-                self.progress.warn("the keys of the server that is there are lost: it is replaced");
+                self.progress.warn(
+                    "the keys of the existing server are not on this machine: it is replaced",
+                );
                 self.client
                     .delete_server(server.id)
                     .await
-                    .map_err(|error| error::api("delete the server", &error))?;
+                    .map_err(|error| self.api("delete the server", &error))?;
             }
         }
-        self.until_gone(server).await?;
+        self.until_deleted(server).await?;
         Ok(false)
     }
 
-    async fn until_gone(&self, server: &Server) -> Result<(), Error> {
-        self.progress.step("waiting until the last server is gone");
+    /// Waits until a server that is being deleted does not exist any more. The API reports
+    /// no events, so it is polled at the pace of its official client.
+    async fn until_deleted(&self, server: &Server) -> Result<(), Error> {
+        self.progress.step("waiting for the deletion of the previous server");
         let began = tokio::time::Instant::now();
         for looks in 0.. {
             let found = self.client.server(server.id).await;
-            match found.map_err(|error| error::api("look for the server", &error))? {
+            match found.map_err(|error| self.api("look up the server", &error))? {
                 None => return Ok(()),
-                Some(_) if began.elapsed() > GONE_DEADLINE => break,
+                Some(_) if began.elapsed() > DELETION_DEADLINE => break,
                 Some(_) => tokio::time::sleep(burst_hcloud::action::pause(looks)).await,
             }
         }
-        Err(error::other(format!("the server {} was not deleted in time", server.id)))
+        Err(error::incomplete(format!(
+            "the server {} was not deleted within {} s",
+            server.name,
+            DELETION_DEADLINE.as_secs()
+        )))
     }
 
-    /// A server is there: it needs the project's volume.
-    async fn on_server(&self, server: Server, volume: Option<Volume>) -> Result<Pair, Error> {
-        let mut under_way = Vec::new();
+    /// Adopts the existing server, and creates the project's volume if there is none in its
+    /// location.
+    async fn adopt(&self, server: Server, volume: Option<Volume>) -> Result<Pair, Error> {
+        let mut actions = Vec::new();
         if server.status == ServerStatus::Off {
             self.progress.step("switching the server on");
-            under_way = self
-                .client
-                .power_on(server.id)
-                .await
-                .map_err(|error| error::api("switch the server on", &error))?;
+            let switched = self.client.power_on(server.id).await;
+            actions = switched.map_err(|error| self.api("switch the server on", &error))?;
         }
         let here = volume.filter(|volume| volume.location.name == server.location.name);
         let (volume, fresh_volume) = match here {
             Some(volume) => (volume, false),
             None => {
                 self.progress.step(&format!("creating a {} GB volume", self.request.volume_gb));
-                let made = self.new_volume(&server.location.name).await;
-                let made = made.map_err(|error| error::api("create a volume", &error))?;
-                let (volume, actions) = made.into_parts();
-                under_way.extend(actions);
+                let made = self.create_volume(&server.location.name).await;
+                let made = made.map_err(|error| self.api("create a volume", &error))?;
+                let (volume, creation) = made.into_parts();
+                actions.extend(creation);
                 (volume, true)
             }
         };
         let attached = volume.server == Some(server.id);
-        Ok(Pair { server, volume, under_way, attached, fresh_server: false, fresh_volume })
+        Ok(Pair { server, volume, actions, attached, fresh_server: false, fresh_volume })
     }
 
-    /// Creates a server, in the first place that has one.
+    /// Creates a server of the first type in the first location that has one.
     async fn create(&self, stock: &Stock, volume: Option<Volume>) -> Result<Pair, Error> {
         if stock.images.is_empty() {
             return Err(Error::new(
@@ -177,166 +185,159 @@ impl Provision<'_> {
                 "create one with `cargo burst image build`",
             ));
         }
-        let at = volume.as_ref().map(|volume| volume.location.name.as_str());
-        let mut refusals = Vec::new();
-        let (keys, user_data) = self.keys.make(self.request.gone_after_secs).map_err(|error| {
-            error::other("cannot create the keys of a server").caused_by(&error)
-        })?;
-        for (server_type, location) in self.request.candidates(at) {
+        let (keys, user_data) = self.keys.make(self.request.gone_after_secs)?;
+        let warm_location = volume.as_ref().map(|volume| volume.location.name.as_str());
+        let mut rejections = Vec::new();
+        for (server_type, location) in self.request.candidates(warm_location) {
             let Some(image) = image_for(&server_type, &stock.images) else {
-                refusals.push(format!("{server_type}: there is no image of its architecture"));
+                rejections.push(format!("{server_type}: there is no image for its architecture"));
                 continue;
             };
-            self.check_price(stock, &server_type, &location)?;
+            if let Some(limit) = self.request.spend_at_most {
+                check_price(&stock.types, &server_type, &location, limit)?;
+            }
             let here = volume.clone().filter(|volume| volume.location.name == location);
-            let with_volume = match &here {
-                Some(_) => "",
-                None => " and its volume",
-            };
+            let with_volume = if here.is_some() { "" } else { " and its volume" };
             self.progress
                 .step(&format!("creating a {server_type} server in {location}{with_volume}"));
-            let mut new = NewServer {
-                name: self.owner.server_name(),
-                server_type: server_type.clone(),
-                location: location.clone(),
+            let new = self.orders().server(&ServerChoice {
+                server_type: &server_type,
+                location: &location,
                 image: image.id,
-                volumes: here.iter().map(|volume| volume.id).collect(),
-                labels: self.server_labels(&keys),
-                user_data: user_data.to_text(),
-                automount: false,
-            };
-            match self.try_create(stock, &mut new, here).await? {
+                volume: here.as_ref().map(|volume| volume.id),
+                keys: &keys,
+                user_data: &user_data,
+            });
+            match self.try_create(stock, new, here).await? {
                 Ok(pair) => return Ok(pair),
-                Err(refusal) => refusals.push(format!("{server_type} in {location}: {refusal}")),
+                Err(cause) => rejections.push(format!("{server_type} in {location}: {cause}")),
             }
         }
         let error = Error::new(
             ErrorKind::Unavailable,
-            "no server is available in the locations and of the types that are set",
+            "no server is available in the configured locations and types",
             error::OUT_OF_STOCK,
         );
-        Err(refusals.into_iter().fold(error, Error::cause))
+        Err(rejections.into_iter().fold(error, Error::cause))
     }
 
-    /// Before money is spent.
-    fn check_price(&self, stock: &Stock, server_type: &str, location: &str) -> Result<(), Error> {
-        let Some(limit) = self.request.spend_at_most else { return Ok(()) };
-        let known = stock.types.iter().find(|known| known.name == server_type);
-        let price = known.and_then(|known| known.price_in(location));
-        let hourly = price.map_or(0.0, |price| price.price_hourly.net());
-        if hourly <= limit {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::CostLimit,
-            format!("a {server_type} in {location} costs EUR {hourly:.2} per started hour"),
-            "raise `--max-cost` or `monthly_budget`, or set a cheaper `server_type`",
-        )
-        .cause(format!("the limit is EUR {:.2}", limit.max(0.0))))
-    }
-
-    /// One candidate. The inner error is why another place may do better.
+    /// Creates server, volume and firewall at the same time. The inner error is a lack of
+    /// capacity, which another location or type may not have.
     async fn try_create(
         &self,
         stock: &Stock,
-        new: &mut NewServer,
+        new: NewServer,
         here: Option<Volume>,
     ) -> Result<Result<Pair, String>, Error> {
-        let ours = naming::identity(SERVER, self.owner);
-        let location = new.location.clone();
-        let server = async {
-            loop {
-                let made = self.client.create_server(new, &ours).await;
-                match made {
-                    // One that is on its way out still has the name.
-                    Ok(Made::Adopted(server)) if server.status == ServerStatus::Deleting => {
-                        self.until_gone(&server).await?;
-                    }
-                    // The volume is just being made, or comes from a server that is
-                    // going: it is attached later.
-                    Err(error) if is_volume_busy(&error) && !new.volumes.is_empty() => {
-                        new.volumes.clear();
-                    }
-                    made => return Result::<_, Error>::Ok((made, !new.volumes.is_empty())),
-                }
-            }
-        };
         let volume = async {
             match &here {
                 Some(_) => Ok(None),
-                None => self.new_volume(&location).await.map(Some),
+                None => self.create_volume(&new.location).await.map(Some),
             }
         };
         let firewall = async {
             match stock.firewall {
                 Some(_) => Ok(()),
-                None => self.new_firewall().await,
+                None => {
+                    let ours = shared_identity(FIREWALL);
+                    self.client.create_firewall(&orders::firewall(), &ours).await.map(drop)
+                }
             }
         };
-        let (server, volume, firewall) = tokio::join!(server, volume, firewall);
+        let (server, volume, firewall) =
+            tokio::join!(self.create_server(new.clone()), volume, firewall);
         let (server, with_volume) = server?;
         let server = match server {
             Ok(made) => made,
-            Err(error) if is_no_room(&error) => {
+            Err(error) if is_capacity(&error) => {
                 if let Ok(Some(Made::Created(volume, actions))) = volume {
-                    self.discard_volume(volume, actions).await;
+                    self.discard(volume, actions).await;
                 }
                 return Ok(Err(error.to_string()));
             }
-            Err(error) => return Err(self.explained(new, error).await),
+            Err(error) => return Err(self.explain(&new, error).await),
         };
-        firewall.map_err(|error| error::api("create the firewall", &error))?;
-        let volume = volume.map_err(|error| error::api("create a volume", &error))?;
+        firewall.map_err(|error| self.api("create the firewall", &error))?;
+        let volume = volume.map_err(|error| self.api("create a volume", &error))?;
         let fresh_server = matches!(server, Made::Created(..));
-        let (server, mut under_way) = server.into_parts();
+        let (server, mut actions) = server.into_parts();
         let (volume, fresh_volume, attached) = match (volume, here) {
             (Some(made), _) => {
-                let (volume, actions) = made.into_parts();
-                under_way.extend(actions);
+                let (volume, creation) = made.into_parts();
+                actions.extend(creation);
                 (volume, true, false)
             }
             (None, Some(volume)) => (volume, false, fresh_server && with_volume),
-            (None, None) => return Err(error::other("the project has no volume")),
+            (None, None) => return Err(error::incomplete("the project has no volume")),
         };
-        Ok(Ok(Pair { server, volume, under_way, attached, fresh_server, fresh_volume }))
+        Ok(Ok(Pair { server, volume, actions, attached, fresh_server, fresh_volume }))
     }
 
-    /// A volume was made for a server that is not to be had.
-    async fn discard_volume(&self, volume: Volume, actions: Vec<Action>) {
-        // What cannot be deleted now is swept later: it bears our labels.
-        drop(self.client.wait(actions, GONE_DEADLINE).await);
+    /// Creates a server, once a previous one of the same name is deleted. Returns also
+    /// whether it was created with its volume: one that is busy is attached later.
+    async fn create_server(
+        &self,
+        mut new: NewServer,
+    ) -> Result<(Result<Made<Server>, ApiError>, bool), Error> {
+        let ours = self.orders().server_identity();
+        loop {
+            match self.client.create_server(&new, &ours).await {
+                Ok(Made::Adopted(server)) if server.status == ServerStatus::Deleting => {
+                    self.until_deleted(&server).await?;
+                }
+                Err(error) if is_volume_busy(&error) && !new.volumes.is_empty() => {
+                    new.volumes.clear();
+                }
+                made => return Ok((made, !new.volumes.is_empty())),
+            }
+        }
+    }
+
+    async fn create_volume(&self, location: &str) -> Result<Made<Volume>, ApiError> {
+        let orders = self.orders();
+        self.client.create_volume(&orders.volume(location), &orders.volume_identity()).await
+    }
+
+    /// Deletes a volume that was created for a server that is not available. A volume that
+    /// cannot be deleted now is reaped later.
+    async fn discard(&self, volume: Volume, actions: Vec<Action>) {
+        drop(self.client.wait(actions, DELETION_DEADLINE).await);
         drop(self.client.delete_volume(volume.id).await);
     }
 
-    /// Waits for what is under way, attaches the volume, and calls the agent meanwhile.
+    /// Waits for the actions and attaches the volume; meanwhile connects to the agent.
     async fn bring_up(&self, pair: Pair) -> Result<Provided, Error> {
-        let Pair { server, volume, under_way, attached, fresh_server, fresh_volume } = pair;
+        let Pair { server, volume, actions, attached, fresh_server, fresh_volume } = pair;
         let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
         let keys = self.keys.load(name).map_err(|error| {
-            error::other("the keys of the server are not on this machine").caused_by(&error)
+            error::unusable_server("the keys of the server are not on this machine")
+                .caused_by(&error)
         })?;
-        let address = server
-            .address()
-            .ok_or_else(|| error::other("Hetzner gave the server no public address"))?;
-        let idle_timeout =
-            IdleTimeout { gone_after: Duration::from_secs(self.request.gone_after_secs) };
+        let address = server.address().ok_or_else(|| {
+            error::unusable_server("Hetzner has assigned no public address to the server")
+        })?;
+        let gone_after = Duration::from_secs(self.request.gone_after_secs);
         self.progress.disk(device_of(&volume));
-        self.progress.step(if fresh_server { "the server boots" } else { "calling the server" });
+        self.progress.step(match fresh_server {
+            true => "waiting for the server to boot",
+            false => "connecting to the server",
+        });
         let ready = async {
-            let waited = self.client.wait(under_way, ACTION_DEADLINE).await;
-            waited.map_err(|error| error::api("make the server ready", &error))?;
+            let waited = self.client.wait(actions, ACTION_DEADLINE).await;
+            waited.map_err(|error| self.api("prepare the server", &error))?;
             if !attached {
                 self.attach(&volume, &server).await?;
             }
             Ok(())
         };
-        let called = dial::connect(address, &keys, idle_timeout, self.patience_with(&server));
-        let ((), connection) = tokio::try_join!(ready, called)?;
+        let deadline = self.agent_deadline(&server);
+        let dialled = dial::connect(address, &keys, IdleTimeout { gone_after }, deadline);
+        let ((), connection) = tokio::try_join!(ready, dialled)?;
         Ok(Provided { server, keys, connection, volume, fresh_server, fresh_volume })
     }
 
     /// How long the agent of a server may take to answer.
-    fn patience_with(&self, server: &Server) -> Duration {
+    fn agent_deadline(&self, server: &Server) -> Duration {
         if server.status != ServerStatus::Running {
             return BOOT_DEADLINE;
         }
@@ -348,133 +349,53 @@ impl Provision<'_> {
         BOOT_DEADLINE.saturating_sub(age).max(SILENCE_DEADLINE)
     }
 
-    /// Attaches a volume. The action is not waited for: the agent sees the disk when it
-    /// is there.
+    /// Attaches a volume. The action is not awaited: the agent waits for the device itself.
     async fn attach(&self, volume: &Volume, server: &Server) -> Result<(), Error> {
-        let failed = |error: &ApiError| error::api("attach the project's volume", error);
-        for tried in 0.. {
-            match self.client.attach_volume(volume.id, server.id).await {
+        const ACTION: &str = "attach the project's volume";
+        let mut retries = 0;
+        loop {
+            let error = match self.client.attach_volume(volume.id, server.id).await {
                 Ok(_) => return Ok(()),
-                // A lost answer to an earlier try, or an earlier command.
-                Err(error) if error.code() == Some(&Code::VolumeAlreadyAttached) => {
+                Err(error) => error,
+            };
+            match error.code() {
+                // By an earlier attempt whose response was lost, or by an earlier command.
+                Some(Code::VolumeAlreadyAttached) => {
                     let found = self.client.volume(volume.id).await;
-                    let found = found.map_err(|error| failed(&error))?;
-                    if found.is_some_and(|found| found.server == Some(server.id)) {
-                        return Ok(());
-                    }
-                    return Err(failed(&error));
+                    let found = found.map_err(|error| self.api(ACTION, &error))?;
+                    return match found.is_some_and(|found| found.server == Some(server.id)) {
+                        true => Ok(()),
+                        false => Err(self.api(ACTION, &error)),
+                    };
                 }
-                Err(error)
-                    if tried < LOCKED_TRIES
-                        && (error.code() == Some(&Code::Locked) || error.is_uncertain()) =>
+                code if retries < LOCKED_RETRIES
+                    && (code == Some(&Code::Locked) || error.is_uncertain()) =>
                 {
-                    tokio::time::sleep(Duration::from_secs(1 << tried)).await;
+                    tokio::time::sleep(Duration::from_secs(1 << retries)).await;
+                    retries += 1;
                 }
-                Err(error) => return Err(failed(&error)),
+                _ => return Err(self.api(ACTION, &error)),
             }
         }
-        Err(error::other("the project's volume stayed locked"))
     }
 
-    fn server_labels(&self, keys: &str) -> burst_hcloud::Labels {
-        let mut labels = naming::identity(SERVER, self.owner);
-        labels.extend(self.lifetime(self.request.keep_alive));
-        labels.insert(KEYS.into(), keys.into());
-        labels.insert(HOST.into(), naming::host_label());
-        let keeps = if self.request.keep_paid_hour { "yes" } else { "no" };
-        labels.insert(KEEP_PAID_HOUR.into(), keeps.into());
-        labels
-    }
-
-    fn lifetime(&self, keep_alive: Option<i64>) -> burst_hcloud::Labels {
-        naming::lifetime(self.client.now().as_second(), keep_alive)
-    }
-
-    async fn new_volume(&self, location: &str) -> Result<Made<Volume>, ApiError> {
-        let ours = naming::identity(VOLUME, self.owner);
-        let mut labels = ours.clone();
-        labels.extend(self.lifetime(self.request.volume_keep_alive));
-        labels.insert(PROJECT.into(), self.request.project.as_str().into());
-        let name = burst_hcloud::label::to_value(&self.request.project_name);
-        labels.insert(PROJECT_NAME.into(), name);
-        let new = NewVolume {
-            name: self.owner.volume_name(&self.request.project, location),
-            size: self.request.volume_gb,
-            location: location.to_owned(),
-            labels,
-        };
-        self.client.create_volume(&new, &ours).await
-    }
-
-    async fn new_firewall(&self) -> Result<(), ApiError> {
-        let labels: burst_hcloud::Labels = [naming::MANAGED_BY, (naming::ROLE, FIREWALL)]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
-        let new = NewFirewall {
-            name: FIREWALL_NAME.into(),
-            labels: labels.clone(),
-            rules: vec![Rule::udp(AGENT_PORT)],
-            apply_to: vec![naming::ours(Some(SERVER))],
-        };
-        self.client.create_firewall(&new, &labels).await.map(drop)
-    }
-
-    /// What the API calls invalid is mostly a name of the user's: which one, and what
-    /// was perhaps meant?
-    async fn explained(&self, new: &NewServer, error: ApiError) -> Error {
-        let unexplained = error::api("create a server", &error);
+    /// The error of a server that the API rejects as invalid input, which is mostly a
+    /// misspelt name in the settings.
+    async fn explain(&self, new: &NewServer, error: ApiError) -> Error {
+        let rejected = self.api("create a server", &error);
         if error.code() != Some(&Code::InvalidInput) {
-            return unexplained;
+            return rejected;
         }
-        let Ok(types) = self.client.server_types().await else { return unexplained };
-        let known = types.iter().any(|known| known.name == new.server_type);
-        if !known {
-            let mut names: Vec<String> = types.into_iter().map(|known| known.name).collect();
-            names.sort_by(|a, b| {
-                let likeness = |name: &str| strsim::jaro_winkler(name, &new.server_type);
-                likeness(b).total_cmp(&likeness(a))
-            });
-            names.truncate(3);
-            let message = format!("there is no server type `{}`", new.server_type);
-            let hint = format!("set `server_type`; did you mean {}?", names.join(", "));
-            return Error::new(ErrorKind::Unavailable, message, hint);
-        }
-        let mut places: Vec<String> =
-            types.iter().flat_map(|known| &known.locations).map(|at| at.name.clone()).collect();
-        places.sort();
-        places.dedup();
-        if !places.contains(&new.location) {
-            let message = format!("there is no location `{}`", new.location);
-            let hint = format!("set `region` to one of {}", places.join(", "));
-            return Error::new(ErrorKind::Unavailable, message, hint);
-        }
-        unexplained
+        let Ok(types) = self.client.server_types().await else { return rejected };
+        unknown_name(new, &types).unwrap_or(rejected)
     }
-}
 
-fn is_volume_busy(error: &ApiError) -> bool {
-    matches!(error.code(), Some(Code::Locked | Code::VolumeAlreadyAttached))
-}
-
-/// The name of a volume's device below `/dev/disk/by-id`.
-pub(crate) fn device_of(volume: &Volume) -> &str {
-    volume.linux_device.rsplit('/').next().unwrap_or_default()
-}
-
-/// Whether another place or type may do better.
-fn is_no_room(error: &ApiError) -> bool {
-    match error {
-        ApiError::Refused { code: Code::ResourceUnavailable | Code::PlacementError, .. } => true,
-        // A type that this location does not have at all.
-        ApiError::Refused { code: Code::InvalidInput, message, .. } => {
-            message.contains("unsupported location")
-        }
-        _ => false,
+    fn orders(&self) -> Orders<'_> {
+        let now = self.client.now().as_second();
+        Orders { owner: self.owner, request: self.request, now }
     }
-}
 
-/// The newest image for a type; Hetzner's Arm types are called `cax…`.
-fn image_for<'a>(server_type: &str, images: &'a [Image]) -> Option<&'a Image> {
-    let architecture = if server_type.starts_with("cax") { "arm" } else { "x86" };
-    images.iter().find(|image| image.architecture == architecture)
+    fn api(&self, action: &str, error: &ApiError) -> Error {
+        error::api(self.endpoint, action, error)
+    }
 }

@@ -1,11 +1,13 @@
-//! What is there, what it has cost, and what will be deleted when.
+//! The report of `cargo burst status`: resources, their cost so far, and when they expire.
+//!
+//! It only reads. The keeper sends it to commands, so it is serialisable.
 
 use burst_hcloud::pricing::Pricing;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::Volume;
 use serde::{Deserialize, Serialize};
 
-use super::account::Account;
+use super::account::{Account, LIST_RESOURCES};
 use super::error;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, HOUR, Verdict};
@@ -13,101 +15,102 @@ use super::naming::{self, HOST, IMAGE, PROJECT_NAME};
 use super::server::ServerSummary;
 use crate::error::Error;
 
-/// Hours by which a month's storage is billed.
+/// Hours in a month, as Hetzner converts monthly prices.
 const HOURS_OF_MONTH: f64 = 730.0;
 
-/// What is there. All times are unix seconds, all prices without tax.
+/// All resources of an account. Times are unix seconds, prices are without tax.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// The API's time.
+    /// The time of the report by the API's clock.
     pub(crate) now: i64,
-    /// Of all prices.
+    /// The currency of all prices, such as `EUR`.
     pub(crate) currency: String,
-    /// Servers.
+    /// Servers, billed by the started hour.
     pub(crate) servers: Vec<ServerLine>,
-    /// Volumes.
+    /// Volumes, billed by the second.
     pub(crate) volumes: Vec<VolumeLine>,
-    /// Images.
+    /// Images that servers are created from.
     pub(crate) images: Vec<ImageLine>,
 }
 
-/// A server.
+/// A server in the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerLine {
-    /// Its name.
+    /// Its name at Hetzner.
     pub(crate) name: String,
-    /// Whether it is this installation's.
+    /// Whether this installation created it.
     pub(crate) own: bool,
-    /// The machine that made it.
+    /// The host name of the machine that created it.
     pub(crate) host: String,
-    /// Its type.
+    /// Its server type, such as `ccx63`.
     pub(crate) server_type: String,
-    /// Where it is.
+    /// Its location, such as `hel1`.
     pub(crate) location: String,
-    /// How it is, in the API's words.
+    /// Its state in the API's terms, such as `running`.
     pub(crate) status: String,
-    /// When it was created.
+    /// Its creation.
     pub(crate) created: i64,
-    /// When it was last used.
+    /// Its last use.
     pub(crate) last_use: i64,
     /// Whether a command uses it now.
     pub(crate) in_use: bool,
-    /// Until when it is paid.
+    /// The end of its paid hour.
     pub(crate) paid_until: i64,
-    /// When it is deleted if nobody uses it; none: by hand.
+    /// Its deletion if no command uses it until then; `None`: only by hand.
     pub(crate) deleted_at: Option<i64>,
-    /// What it has cost so far, with its address.
+    /// Its cost so far, including the address.
     pub(crate) cost: f64,
-    /// What each further hour costs.
+    /// The cost of each started hour, including the address.
     pub(crate) hourly: f64,
 }
 
-/// A volume.
+/// A volume in the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct VolumeLine {
-    /// Its name.
+    /// Its name at Hetzner.
     pub(crate) name: String,
-    /// Whether it is this installation's.
+    /// Whether this installation created it.
     pub(crate) own: bool,
     /// The name of its project's directory.
     pub(crate) project: String,
-    /// Where it is.
+    /// Its location, such as `hel1`.
     pub(crate) location: String,
-    /// GB.
+    /// Its size in GB.
     pub(crate) gb: f64,
-    /// Whether it is attached.
+    /// Whether it is attached to a server.
     pub(crate) attached: bool,
-    /// When it was last used.
+    /// Its last use.
     pub(crate) last_use: i64,
-    /// When it is deleted if nobody uses it; none: by hand.
+    /// Its deletion if no command uses it until then; `None`: only by hand.
     pub(crate) deleted_at: Option<i64>,
-    /// What it has cost so far.
+    /// Its cost so far.
     pub(crate) cost: f64,
 }
 
-/// An image.
+/// An image in the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ImageLine {
-    /// Its number.
+    /// Its id at Hetzner.
     pub(crate) id: u64,
     /// Its description.
     pub(crate) description: String,
-    /// When it was made.
+    /// Its creation.
     pub(crate) created: i64,
-    /// GB that are stored.
+    /// Its stored size in GB.
     pub(crate) gb: f64,
-    /// What it costs in a month.
+    /// Its cost per month.
     pub(crate) monthly: f64,
 }
 
-/// What a server has cost: every started hour.
+/// The cost of all started hours of a server that exists until `now`.
 pub(crate) fn server_cost(created: i64, now: i64, hourly: f64) -> f64 {
     let hours = (lease::paid_until(created, now) - created) / HOUR;
     hours as f64 * hourly
 }
 
 impl Account {
-    /// What is there; `all` also shows what other owners have made with this token.
+    /// The report of this owner's resources, or with `all` of everything that the token can
+    /// see. Images are always listed, since owners share them.
     pub(crate) async fn report(&self, all: bool) -> Result<Report, Error> {
         let images = naming::ours(Some(IMAGE));
         let asked = tokio::try_join!(
@@ -116,11 +119,11 @@ impl Account {
             self.client.pricing()
         );
         let (inventory, images, pricing) =
-            asked.map_err(|error| error::api("ask Hetzner what is there", &error))?;
+            asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
         let now = self.client.now().as_second();
-        let is_meant = |labels| all || is_of(labels, &self.owner);
-        let servers = inventory.servers.iter().filter(|one| is_meant(&one.labels));
-        let volumes = inventory.volumes.iter().filter(|one| is_meant(&one.labels));
+        let is_selected = |labels| all || is_of(labels, &self.owner);
+        let servers = inventory.servers.iter().filter(|one| is_selected(&one.labels));
+        let volumes = inventory.volumes.iter().filter(|one| is_selected(&one.labels));
         let per_gb = pricing.image.price_per_gb_month.net();
         let images = images.iter().map(|image| ImageLine {
             id: image.id.0,
@@ -139,7 +142,7 @@ impl Account {
     }
 
     fn server_line(&self, server: &Server, pricing: &Pricing, now: i64) -> ServerLine {
-        let facts = self.server_facts(server);
+        let facts = self.uses.server_facts(server, &self.owner);
         let summary = ServerSummary::of(server);
         let hourly = summary.hourly + pricing.ipv4_hourly(&summary.location);
         ServerLine {
@@ -160,7 +163,7 @@ impl Account {
     }
 
     fn volume_line(&self, volume: &Volume, pricing: &Pricing, now: i64) -> VolumeLine {
-        let facts = self.volume_facts(volume);
+        let facts = self.uses.volume_facts(volume, &self.owner);
         let hours = (now - facts.created).max(0) as f64 / HOUR as f64;
         let per_gb = pricing.volume.price_per_gb_month.net();
         VolumeLine {
@@ -177,9 +180,9 @@ impl Account {
     }
 }
 
-/// When a verdict becomes deletion, if nothing happens until then.
+/// The time at which the verdict becomes deletion if no command intervenes; `None`: never.
 fn deleted_at(verdict: impl Fn(i64) -> Verdict, now: i64) -> Option<i64> {
-    // Idle, then the end of the paid hour; one more where an hour begins in between.
+    // The idle time, the end of the paid hour, and one more where an hour begins between.
     const STEPS_MAX: usize = 4;
     let mut at = now;
     for _ in 0..STEPS_MAX {
@@ -198,7 +201,7 @@ mod tests {
     use crate::hetzner::lease::Facts;
 
     #[test]
-    fn the_day_of_deletion_is_told_ahead() {
+    fn deletions_are_predicted() {
         let facts = Facts {
             created: 0,
             last_use: 100,

@@ -1,40 +1,43 @@
-//! What a command wishes for, out of its settings and flags.
+//! The server and volume that a command requests, from its settings and flags.
+//!
+//! Commands send it to the keeper, so it is serialisable. It holds no secret.
 
 use serde::{Deserialize, Serialize};
 
 use super::naming::ProjectKey;
 
-/// What a command wishes for.
+/// A request for a server with the volume of a project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerRequest {
-    /// The project.
+    /// The key of the project.
     pub(crate) project: ProjectKey,
-    /// Its directory's name, for people.
+    /// The name of the project's directory, for display.
     pub(crate) project_name: String,
     /// Locations, in order of preference.
     pub(crate) regions: Vec<String>,
     /// Server types, in order of preference.
     pub(crate) server_types: Vec<String>,
-    /// Size of the project's volume.
+    /// Size of the project's volume in GB.
     pub(crate) volume_gb: u64,
-    /// Seconds that the idle server is kept; none: until it is deleted by hand.
+    /// Seconds that the idle server is kept; `None`: until it is deleted by hand.
     pub(crate) keep_alive: Option<i64>,
-    /// Seconds that the idle volume is kept; none: likewise.
+    /// Seconds that the idle volume is kept; `None`: until it is deleted by hand.
     pub(crate) volume_keep_alive: Option<i64>,
-    /// Whether a paid hour is used up.
+    /// Whether the idle server is kept until its paid hour ends.
     pub(crate) keep_paid_hour: bool,
-    /// Seconds beyond its time after which a forgotten server deletes itself; none: it
+    /// Seconds after the end of its lease at which the server deletes itself; `None`: it
     /// does not.
     pub(crate) dead_man: Option<u64>,
-    /// What the first hour of a new server may cost at most.
+    /// Most EUR without tax that a started hour of a new server may cost; `None`: no limit.
     pub(crate) spend_at_most: Option<f64>,
-    /// Seconds of silence after which an end of the connection counts as gone.
+    /// Seconds of silence after which both ends consider the connection lost.
     pub(crate) gone_after_secs: u64,
 }
 
 impl ServerRequest {
-    /// Where to try what, in order: a type in all locations, then the next type. The
-    /// location of the project's volume comes first, if it is among those allowed.
+    /// The pairs of server type and location to try, in order: a type in all locations,
+    /// then the next type. The location of the project's volume comes first, if the
+    /// settings list it.
     pub(crate) fn candidates(&self, volume_at: Option<&str>) -> Vec<(String, String)> {
         let mut regions: Vec<&String> = self.regions.iter().collect();
         regions.sort_by_key(|region| Some(region.as_str()) != volume_at);
@@ -51,7 +54,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_warm_volume_decides_where_to_try_first() {
+    fn the_location_of_the_volume_is_tried_first() {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         let request = ServerRequest {
             project: ProjectKey::of(Path::new("/a")),

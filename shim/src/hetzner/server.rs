@@ -1,23 +1,23 @@
-//! What people want to know of a server.
+//! The facts about a server that commands show and record.
 
 use burst_hcloud::server::Server;
 use serde::{Deserialize, Serialize};
 
-/// A server's type, place, age and price.
+/// A server's type, location, age and price.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerSummary {
-    /// Its type, such as `ccx63`.
+    /// The server type, such as `ccx63`.
     pub(crate) server_type: String,
-    /// Its location, such as `hel1`.
+    /// The location, such as `hel1`.
     pub(crate) location: String,
-    /// When it was created, in unix seconds by the API's clock.
+    /// Creation time in unix seconds by the API's clock.
     pub(crate) created: i64,
-    /// EUR per started hour, without tax.
+    /// Price in EUR per started hour, without tax and without the address.
     pub(crate) hourly: f64,
 }
 
 impl ServerSummary {
-    /// From what the API says. A type without a price in its location counts as free.
+    /// The summary of a server. A type without a price in its location counts as free.
     pub(crate) fn of(server: &Server) -> Self {
         let location = server.location.name.clone();
         let price = server.server_type.price_in(&location);

@@ -1,11 +1,14 @@
-//! The command's side of the keeper.
+//! The command's side of the keeper: it starts a keeper if none runs, sends it one request
+//! and waits for the answer.
+//!
+//! Invariant: no command fails only because a keeper is just exiting or starting, or
+//! because another command holds the keeper's lock for a moment: it retries for a minute.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::BufReader;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::runtime::Handle;
 
 use super::directory::{KeeperDirectory, KeeperLock};
 use super::error::{keeper, lost};
@@ -23,55 +26,51 @@ use crate::hetzner::progress::Progress;
 /// The name under which this program is a keeper.
 pub(crate) const KEEPER: &str = "cargo-burst-keeper";
 
-/// How long an old keeper may take to leave.
+/// How long a keeper of another version may take to exit.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How often is looked whether a keeper has come or gone.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a command retries to get through to a keeper.
+const RETRY_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long is tried to get through to a keeper: it may be ending just now, or a command
-/// that needs none may be doing its work for a moment.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The first pause between two attempts. It doubles with each attempt.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// The longest pause between two tries.
+/// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// A command's socket to the keeper. While it is open, the command counts.
+/// A command's socket to the keeper. The server that was reached stays in use until this is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct CommandSession {
     _read: BufReader<OwnedReadHalf>,
     _write: OwnedWriteHalf,
 }
 
-/// Whoever can act for an account: a keeper that is there, or we, with its lock.
+/// The process that acts for an account.
 #[derive(Debug)]
 pub(crate) enum AccountAccess {
-    /// A keeper is there.
+    /// The keeper that runs.
     Keeper(KeeperDirectory),
-    /// None is: the account is ours as long as we have the lock.
+    /// This process, as long as it holds the keeper's lock: no keeper runs.
     Own(Arc<Account>, KeeperLock),
 }
 
 impl AccountAccess {
-    /// Finds out who it is.
+    /// Takes the keeper's lock, unless a keeper runs.
     pub(crate) fn find(
         directories: &Directories,
         credentials: &Credentials,
-        runtime: &Handle,
     ) -> Result<Self, Error> {
         let directory = KeeperDirectory::open(&directories.state)?;
         match directory.take()? {
             None => Ok(Self::Keeper(directory)),
-            Some(lock) => {
-                let account = Account::new(credentials, &directories.hetzner(), runtime.clone());
-                Ok(Self::Own(account?, lock))
-            }
+            Some(lock) => Ok(Self::Own(Account::new(credentials, &directories.hetzner())?, lock)),
         }
     }
 }
 
-/// Asks the keeper, which is started if there is none; `tell` hears what it does. The
-/// last event is returned, with the socket.
+/// Sends a request to the keeper, which is started if none runs, and reports its progress.
+/// Returns the answer, and the socket.
 pub(crate) async fn ask(
     directories: &Directories,
     ask: impl Fn() -> Ask,
@@ -80,23 +79,25 @@ pub(crate) async fn ask(
     let directory = KeeperDirectory::open(&directories.state)?;
     let mut tries = Tries::begin();
     loop {
-        start_if_none(&directory, directories)?;
+        start_if_none(&directory, directories).await?;
         match converse(&directory, ask(), progress).await {
-            Ok((Event::OtherVersion(_), _)) => {
+            Ok((Event::OtherVersion(version), _)) => {
+                progress.step(&format!("replacing the keeper of version {version}"));
                 let (event, _) = converse(&directory, Ask::Leave, progress).await?;
                 if let Event::Failed(error) = event {
                     return Err(error);
                 }
-                wait_until_gone(&directory)?;
+                wait_until_exited(&directory).await?;
             }
-            Err(failure) => tokio::time::sleep(tries.pause(failure)?).await,
+            Err(error) => tokio::time::sleep(tries.pause(error)?).await,
             Ok((Event::Failed(error), _)) => return Err(error),
             other => return other,
         }
     }
 }
 
-/// Tries to get through to a keeper.
+/// Attempts to get through to a keeper, with growing pauses. They are retries of a socket
+/// whose other end may just be exiting, which is no event to wait for.
 #[derive(Debug)]
 pub(crate) struct Tries {
     began: Instant,
@@ -104,16 +105,15 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// The first.
+    /// Before the first attempt.
     pub(crate) fn begin() -> Self {
-        Self { began: Instant::now(), pause: POLL_INTERVAL }
+        Self { began: Instant::now(), pause: PAUSE_MIN }
     }
 
-    /// How long to wait after a failure before the next; the failure itself if it is of
-    /// another kind or it was tried for long enough.
+    /// How long to wait after a failure before the next attempt. Returns the failure itself
+    /// if another attempt cannot help, or after a minute of attempts.
     pub(crate) fn pause(&mut self, failure: Error) -> Result<Duration, Error> {
-        let is_keepers = failure.kind() == ErrorKind::Keeper;
-        if !is_keepers || self.began.elapsed() > PATIENCE {
+        if failure.kind() != ErrorKind::Keeper || self.began.elapsed() > RETRY_DEADLINE {
             return Err(failure);
         }
         let pause = self.pause;
@@ -122,7 +122,8 @@ impl Tries {
     }
 }
 
-/// Asks a keeper that is there.
+/// Sends a request to a keeper that runs, and reports its progress. Returns the answer, and
+/// the socket.
 pub(crate) async fn converse(
     directory: &KeeperDirectory,
     ask: Ask,
@@ -141,18 +142,27 @@ pub(crate) async fn converse(
     }
 }
 
-fn start_if_none(directory: &KeeperDirectory, directories: &Directories) -> Result<(), Error> {
+async fn start_if_none(
+    directory: &KeeperDirectory,
+    directories: &Directories,
+) -> Result<(), Error> {
     if directory.is_taken()? {
         return Ok(());
     }
+    let (directory, directories) = (directory.clone(), directories.clone());
+    blocking(move || start(&directory, &directories)).await
+}
+
+/// Starts a keeper, unless another command does so meanwhile. Blocks for up to 20 seconds.
+fn start(directory: &KeeperDirectory, directories: &Directories) -> Result<(), Error> {
     let _starting = directory.lock_start()?;
     if directory.is_taken()? {
         return Ok(());
     }
     let log = directory.log();
-    let failed = |words: String| {
+    let failed = |cause: String| {
         keeper("the keeper does not start")
-            .cause(words)
+            .cause(cause)
             .cause(format!("its log is `{}`", log.display()))
     };
     let stderr = log_file(&log).map_err(|source| unusable("open", &log, &source))?;
@@ -165,18 +175,24 @@ fn start_if_none(directory: &KeeperDirectory, directories: &Directories) -> Resu
     }
     match background::start(&mut command, stderr) {
         Ok(Some(line)) if line.trim() == "ready" => Ok(()),
-        Ok(_) => Err(failed("it was not ready in time".into())),
+        Ok(_) => Err(failed("it was not ready in time, or exited".into())),
         Err(error) => Err(failed(error.to_string())),
     }
 }
 
-fn wait_until_gone(directory: &KeeperDirectory) -> Result<(), Error> {
-    let began = Instant::now();
-    while directory.is_taken()? {
-        if began.elapsed() > LEAVE_DEADLINE {
-            return Err(keeper("the keeper of another version does not exit"));
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-    Ok(())
+async fn wait_until_exited(directory: &KeeperDirectory) -> Result<(), Error> {
+    let directory = directory.clone();
+    blocking(move || match directory.wait_until_free(LEAVE_DEADLINE)? {
+        true => Ok(()),
+        false => Err(keeper("the keeper of another version does not exit")),
+    })
+    .await
+}
+
+/// Runs blocking work on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(keeper("the keeper cannot be started").caused_by(&error)))
 }

@@ -1,31 +1,34 @@
-//! The keeper's directory: its lock, its socket, its log, and its process id, which is
-//! for people: whether there is a keeper is told by the lock alone.
+//! The keeper's directory: its lock, socket, log and process id.
+//!
+//! The lock alone decides whether a keeper runs; the process id is for display.
 
 use std::fs::{DirBuilder, File};
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-
+use crate::background::lock;
 use crate::directories::unusable;
 use crate::error::Error;
 
-/// Bytes of a socket's path: `sun_path` less its NUL.
+/// Bytes of a socket's path: the size of `sun_path` without its final NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The directory.
+/// The keeper's directory, which exists.
 #[derive(Clone, Debug)]
 pub(crate) struct KeeperDirectory(PathBuf);
 
-/// Proof that nobody else is the keeper.
+/// The lock of the only keeper. It is released when this is dropped.
 #[derive(Debug)]
 pub(crate) struct KeeperLock {
     _file: File,
 }
 
 impl KeeperDirectory {
-    /// Below the state directory; made, for the user alone, if it is not there.
+    /// The directory below the state directory; it is created, for the user alone, if it
+    /// does not exist.
     pub(crate) fn open(state: &Path) -> Result<Self, Error> {
         let path = state.join("keeper");
         DirBuilder::new()
@@ -36,48 +39,51 @@ impl KeeperDirectory {
         Ok(Self(path))
     }
 
-    /// The log.
+    /// The path of the log.
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("keeper.log")
     }
 
-    /// Takes the keeper's place; none if there is a keeper.
+    /// Takes the keeper's lock; `None` if a keeper runs.
     pub(crate) fn take(&self) -> Result<Option<KeeperLock>, Error> {
-        let file = self.lock_file("lock")?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {
-                let path = self.0.join("pid");
-                std::fs::write(&path, format!("{}\n", std::process::id()))
-                    .map_err(|source| unusable("write", &path, &source))?;
-                Ok(Some(KeeperLock { _file: file }))
-            }
-            Err(_) => Ok(None),
-        }
+        let path = self.lock_path();
+        let taken = lock::try_take(&path).map_err(|source| unusable("lock", &path, &source))?;
+        let Some(file) = taken else { return Ok(None) };
+        let path = self.0.join("pid");
+        File::create(&path)
+            .and_then(|mut file| writeln!(file, "{}", std::process::id()))
+            .map_err(|source| unusable("write", &path, &source))?;
+        Ok(Some(KeeperLock { _file: file }))
     }
 
-    /// Whether there is a keeper.
+    /// Whether a keeper runs, or a command holds its lock.
     pub(crate) fn is_taken(&self) -> Result<bool, Error> {
-        let file = self.lock_file("lock")?;
-        // Shared, so that two who ask at once do not take each other for one.
-        Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+        let path = self.lock_path();
+        lock::is_held(&path).map_err(|source| unusable("lock", &path, &source))
     }
 
-    /// Taken by those who start a keeper, one after the other.
-    pub(crate) fn lock_start(&self) -> Result<File, Error> {
-        let file = self.lock_file("start.lock")?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .map_err(|errno| unusable("lock", &self.0.join("start.lock"), &errno.into()))?;
-        Ok(file)
+    /// Waits until no keeper runs; false if one still runs after `deadline`. Blocks: not
+    /// for async code.
+    pub(super) fn wait_until_free(&self, deadline: Duration) -> Result<bool, Error> {
+        let path = self.lock_path();
+        lock::wait_until_released(&path, deadline)
+            .map_err(|source| unusable("lock", &path, &source))
     }
 
-    fn lock_file(&self, name: &str) -> Result<File, Error> {
-        let path = self.0.join(name);
-        File::create(&path).map_err(|source| unusable("write", &path, &source))
+    /// Waits for the lock of commands that start a keeper, so that they do so one after
+    /// the other.
+    pub(super) fn lock_start(&self) -> Result<File, Error> {
+        let path = self.0.join("start.lock");
+        lock::take(&path).map_err(|source| unusable("lock", &path, &source))
     }
 
-    /// The socket's path, and what keeps it valid. One that is too long for a socket is
-    /// named by way of the opened directory.
-    pub(crate) fn socket(&self) -> Result<(PathBuf, Option<File>), Error> {
+    fn lock_path(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The path of the socket, and the open directory that keeps it valid: a path that is
+    /// too long for a socket goes through `/proc/self/fd`.
+    pub(super) fn socket(&self) -> Result<(PathBuf, Option<File>), Error> {
         let path = self.0.join("socket");
         if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
             return Ok((path, None));

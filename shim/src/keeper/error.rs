@@ -1,8 +1,9 @@
-//! Errors of the keeper itself, as a command sees them.
+//! Errors of the keeper itself, as commands report them. Errors of Hetzner and agents pass
+//! through the keeper unchanged.
 
 use crate::error::{Error, ErrorKind};
 
-/// The keeper does not start, does not answer, or answers nonsense.
+/// The keeper does not start, does not answer, or its answer is not valid.
 pub(crate) fn keeper(message: impl Into<String>) -> Error {
     Error::new(
         ErrorKind::Keeper,

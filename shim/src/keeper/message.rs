@@ -1,13 +1,16 @@
-//! What commands and keeper say to each other: one JSON object a line, over a unix
-//! socket in a directory that only the user can enter.
+//! The messages between commands and keeper: one JSON object per line, over a unix socket
+//! in a directory that only the user can enter.
 //!
 //! ```text
-//! command   Hello                  which version, and what it wants
-//! keeper    Event ... Event        until Ready, Done, Opened or Failed
+//! command   Hello                  version and request
+//! keeper    Event ... Event        progress, then one answer
 //! ```
 //!
-//! After `Ready` the socket stays open: as long as it is, the command uses the server.
-//! After `Opened` the socket is a stream to the agent, byte for byte.
+//! The server is in use from `Ready` until the command closes the socket. After `Opened`
+//! the socket is a stream to the agent, byte for byte.
+//!
+//! Both ends have the same version for every request but [`Ask::Leave`], so messages may
+//! change from version to version; `Hello` and `Leave` may not.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,119 +22,120 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::error::Error;
 use crate::hetzner::credentials::Credentials;
+use crate::hetzner::reap::{DownOptions, ReapReport};
 use crate::hetzner::report::Report;
 use crate::hetzner::request::ServerRequest;
 use crate::hetzner::server::ServerSummary;
-use crate::hetzner::sweep::{DownOptions, ReapReport};
 
-/// Bytes of one line.
+/// Most bytes of a line.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
-/// The first line of a command.
+/// The first and only line of a command.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
-    /// The command's program version.
+    /// The version of the command's program.
     pub(crate) version: String,
-    /// What it wants.
+    /// The request.
     pub(crate) ask: Ask,
 }
 
-/// What a command wants.
+/// A request of a command.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    /// A server for a project.
+    /// Reach a server with the volume of a project.
     Reach {
-        /// The token.
+        /// The account.
         credentials: Credentials,
-        /// What for.
+        /// The project and the server.
         request: Box<ServerRequest>,
-        /// Whether the warm connection was tried and does not work.
+        /// Whether the keeper's connection was tried and does not work.
         anew: bool,
     },
-    /// A stream to the agent of what was reached.
+    /// Open a stream to the agent of a server that was reached.
     Stream {
-        /// From [`Ready`].
+        /// The ticket in [`Ready`].
         ticket: u64,
     },
-    /// What is there.
+    /// List resources, their cost and their expiry.
     Report {
-        /// The token.
+        /// The account.
         credentials: Credentials,
-        /// Also other owners'.
+        /// Whether resources of other owners are included.
         all: bool,
     },
-    /// Delete it.
+    /// Delete servers, and volumes if asked.
     Down {
-        /// The token.
+        /// The account.
         credentials: Credentials,
-        /// What.
+        /// The resources.
         options: DownOptions,
     },
-    /// Delete what has had its time.
+    /// Delete expired resources.
     Reap {
-        /// The token.
+        /// The account.
         credentials: Credentials,
     },
-    /// End, and leave everything as it is: a keeper of another version follows.
+    /// Exit, and leave all resources as they are, for a keeper of another version.
     Leave,
 }
 
-/// What the keeper says.
+/// A message of the keeper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// What is being done.
+    /// Progress: a step begins.
     Step(String),
-    /// What the user should know.
+    /// Progress: a warning for the user.
     Warning(String),
-    /// Which disk the project will have; the server is still to come.
+    /// Progress: the project's disk is known, the server is not ready.
     Disk(String),
-    /// The server is reached.
+    /// The answer to [`Ask::Reach`].
     Ready(Ready),
-    /// The stream is open.
+    /// The answer to [`Ask::Stream`].
     Opened,
-    /// What is there.
+    /// List resources, their cost and their expiry.
     Reported(Box<Report>),
-    /// What was deleted.
+    /// The answer to [`Ask::Down`] and [`Ask::Reap`].
     Reaped(ReapReport),
-    /// It is done.
+    /// The answer to [`Ask::Leave`].
     Done,
-    /// It cannot be done.
+    /// The request failed.
     Failed(Error),
-    /// The keeper is of another version.
+    /// The keeper has this version, which is not the command's.
     OtherVersion(String),
 }
 
 /// A server that was reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ready {
-    /// For streams.
+    /// Identifies the server in [`Ask::Stream`].
     pub(crate) ticket: u64,
-    /// Where its agent is.
+    /// The address of its agent.
     pub(crate) address: SocketAddr,
-    /// The project's disk.
+    /// The project's disk: its name below `/dev/disk/by-id` on the server.
     pub(crate) device: String,
-    /// What it is and costs.
+    /// Type, location and price.
     pub(crate) server: ServerSummary,
     /// Its age in seconds, by the API's clock.
     pub(crate) age_secs: i64,
-    /// Whether it was made for this.
+    /// Whether it was created for this command.
     pub(crate) fresh_server: bool,
-    /// Whether the volume was made for this.
+    /// Whether the volume was created for this command.
     pub(crate) fresh_volume: bool,
 }
 
-/// Writes one line.
+/// Writes one message.
 pub(crate) async fn write<T: Serialize + Sync>(
     to: &mut OwnedWriteHalf,
-    word: &T,
+    message: &T,
 ) -> io::Result<()> {
-    let mut line = serde_json::to_vec(word).map_err(io::Error::other)?;
+    let mut line = serde_json::to_vec(message).map_err(io::Error::other)?;
     line.push(b'\n');
     to.write_all(&line).await
 }
 
-/// Reads one line. Byte by byte behind a small buffer would lose what follows it, so
-/// the reader stays the same for the socket's whole life.
+/// Reads one message. The reader buffers the bytes that follow it, so it has to be the same
+/// for the whole life of the socket. Fails at the end of the stream, and on lines that are
+/// too long or not valid.
 pub(crate) async fn read<T: DeserializeOwned>(
     from: &mut BufReader<OwnedReadHalf>,
 ) -> io::Result<T> {

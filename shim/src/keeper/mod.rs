@@ -1,18 +1,22 @@
-//! The keeper: one background process a user. It holds the warm connection to the
-//! server, reaches servers for commands, and deletes what has had its time.
+//! The keeper: one background process per user. It holds the warm connection to the
+//! server, reaches servers for commands, and deletes expired resources.
 //!
-//! A command starts it if it is not there ([`client`]) and talks with it over a socket
-//! that only the user can open ([`message`]); [`service`] is its whole life. It holds a lock
-//! on its directory, so there is never a second one; it outlives the commands, and ends
-//! by itself when there is nothing left to look after. All it knows it also finds out
-//! from labels, so one that was killed is replaced by the next command's.
+//! A command starts it if none runs ([`client`]), and talks to it over a socket that only
+//! the user can open ([`message`]). [`service`] is its life, [`session`] one command's
+//! conversation with it, [`stream`] a command's stream to an agent by way of it.
 //!
-//! Where no keeper runs and none is needed, as for `reap` out of a timer, a command holds
-//! the lock itself for a moment ([`client::AccountAccess`]).
+//! Invariants: a lock on its directory keeps a second one out. It outlives commands, and
+//! exits when nothing is left to do. It keeps no state that it cannot find again in
+//! labels, so a keeper that was killed is replaced by the next command's.
+//!
+//! Where no keeper runs and none is needed, as for `reap` from a timer, a command takes the
+//! lock and works by itself ([`client::AccountAccess`]).
 
 pub(crate) mod client;
 pub(crate) mod directory;
 pub(crate) mod error;
 pub(crate) mod message;
 pub(crate) mod service;
+mod session;
+mod state;
 pub(crate) mod stream;

@@ -1,379 +1,209 @@
-//! The keeper's life: its socket, its accounts, its sweeps, its end.
+//! The keeper's life: it listens, serves commands, reaps, and exits when idle.
+//!
+//! Its log is its standard error. Every session and every reaping has a span there, with
+//! the number of the session, the account's digest and the project's name.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
 
 use super::directory::KeeperDirectory;
 use super::error::keeper;
-use super::message::{self, Ask, Event, Hello, Ready};
-use crate::connection::{Connection, VERSION};
+use super::session;
+use super::state::State;
+use crate::background::BoundedLog;
 use crate::directories::unusable;
+use crate::environment;
 use crate::error::Error;
-use crate::hetzner::account::{Account, ReachedServer};
-use crate::hetzner::credentials::{AccountName, Credentials};
-use crate::hetzner::error::silent;
-use crate::hetzner::progress::Progress;
 
-/// How often is looked whether a lease has run out. The clock that is asked is the wall
-/// clock, so a machine that was asleep sees at once what is over.
-const TICK: Duration = Duration::from_millis(500);
+/// The longest sleep between two looks at the wall clock. Timers stand still while the
+/// machine is suspended, and an account's clock changes with each response of the API: by
+/// this much a reaping is late at most after either.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
 
-/// How often an agent with a last will is told that somebody is there.
-const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// How often the lease of a server with a dead man's switch is renewed.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a keeper stays that has nothing to look after.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long a keeper without sessions and resources stays.
+const IDLE_EXIT: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
-struct Service {
-    state: PathBuf,
-    runtime: Handle,
-    accounts: Mutex<BTreeMap<AccountName, Arc<Account>>>,
-    connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
-    last_ticket: AtomicU64,
-    talks: Mutex<(usize, Instant)>,
-    leaving: Notify,
-}
+/// The levels of log messages, unless CARGO_BURST_LOG sets others.
+const LOG_FILTER: &str = "warn,cargo_burst=info";
 
 /// The whole program; the first argument is the state directory.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("CARGO_BURST_LOG")
-                .unwrap_or_else(|_| "warn,cargo_burst=info".into()),
-        )
-        .init();
     let Some(state) = arguments.first().map(PathBuf::from) else { return ExitCode::FAILURE };
-    // Already the leader of a session: as good.
-    rustix::process::setsid().ok();
-    let served = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|source| keeper("cannot start the keeper's threads").caused_by(&source))
-        .and_then(|runtime| {
-            let served = runtime.block_on(serve(&state, runtime.handle().clone()));
-            runtime.shutdown_background();
-            served
-        });
-    match served {
+    match run(&state) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            tracing::error!("{}", failure.one_line());
+        Err(error) => {
+            tracing::error!("{}", error.one_line());
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(state: &Path, runtime: Handle) -> Result<(), Error> {
+fn run(state: &Path) -> Result<(), Error> {
     let directory = KeeperDirectory::open(state)?;
-    let Some(_lock) = directory.take()? else { return Ok(()) };
+    start_log(directory.log());
+    // Fails only for the leader of a session, which it is to become.
+    rustix::process::setsid().ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| keeper("cannot start the keeper's threads").caused_by(&source))?;
+    let served = runtime.block_on(serve(&directory, Arc::new(State::new(state.join("hetzner")))));
+    runtime.shutdown_background();
+    served
+}
+
+fn start_log(path: PathBuf) {
+    let filter = environment::log_filter()
+        .and_then(|filter| tracing_subscriber::EnvFilter::try_new(filter.to_string_lossy()).ok())
+        .unwrap_or_else(|| LOG_FILTER.into());
+    tracing_subscriber::fmt()
+        .with_writer(BoundedLog::of_stderr(path))
+        .with_ansi(false)
+        .with_env_filter(filter)
+        .init();
+}
+
+/// Serves until nothing is left to do, or a command or signal asks the keeper to exit.
+/// Returns at once if another keeper runs.
+async fn serve(directory: &KeeperDirectory, state: Arc<State>) -> Result<(), Error> {
+    let Some(_lock) = directory.take()? else {
+        tracing::info!("another keeper runs, or a command holds its lock");
+        return Ok(());
+    };
     let (path, _directory) = directory.socket()?;
-    // Of a keeper that was killed.
+    // A killed keeper leaves its socket behind.
     drop(std::fs::remove_file(&path));
     let listener =
         UnixListener::bind(&path).map_err(|source| unusable("listen on", &path, &source))?;
-    let service = Arc::new(Service {
-        state: state.join("hetzner"),
-        runtime,
-        accounts: Mutex::default(),
-        connections: Mutex::default(),
-        last_ticket: AtomicU64::new(0),
-        talks: Mutex::new((0, Instant::now())),
-        leaving: Notify::new(),
-    });
-    announce();
+    let mut terminated = signal(SignalKind::terminate())
+        .map_err(|source| keeper("cannot handle signals").caused_by(&source))?;
+    tracing::info!(version = crate::connection::VERSION, pid = std::process::id(), "started");
+    report_ready();
     tokio::select! {
-        () = accept(&service, &listener) => {}
-        () = keep(&service) => tracing::info!("nothing to look after: ending"),
-        () = service.leaving.notified() => tracing::info!("asked to leave"),
-        () = terminated() => tracing::info!("asked by a signal: ending"),
+        () = accept(&state, &listener) => {}
+        () = reap_when_due(&state) => tracing::info!("exiting: nothing is left to do"),
+        () = state.leave.notified() => tracing::info!("exiting: asked by another version"),
+        _ = terminated.recv() => tracing::info!("exiting: SIGTERM"),
     }
-    // Whoever connects from now on is refused, and starts the next keeper.
+    // Commands that connect from now on are refused, and start the next keeper.
     drop(listener);
     drop(std::fs::remove_file(&path));
     Ok(())
 }
 
-/// Tells whoever started us that the socket is there.
-fn announce() {
+/// Tells the process that started this one that the socket exists.
+fn report_ready() {
     let mut stdout = std::io::stdout();
-    // Nobody may be reading any more.
+    // The starter may have exited.
     drop(writeln!(stdout, "ready").and_then(|()| stdout.flush()));
 }
 
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    term.recv().await;
-}
-
-async fn accept(service: &Arc<Service>, listener: &UnixListener) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let is_ours =
+/// Serves each command in a task of its own. Returns if the socket fails.
+async fn accept(state: &Arc<State>, listener: &UnixListener) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::error!("exiting: cannot accept connections: {error}");
+                return;
+            }
+        };
+        let is_own_user =
             stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw());
-        if is_ours {
-            let talking = Talking::begin(service);
-            tokio::spawn(async move {
-                if let Err(error) = talking.0.converse(stream).await {
-                    tracing::debug!("a command is gone: {error}");
-                }
-            });
+        if !is_own_user {
+            tracing::warn!("refused a connection of another user");
+            continue;
         }
+        let (state, open) = (state.clone(), state.open_session());
+        let span = info_span!("session", number = open.number, account = Empty, project = Empty);
+        let serving = async move {
+            if let Err(error) = session::serve(&state, stream).await {
+                tracing::info!("the command disconnected: {error}");
+            }
+            drop(open);
+        };
+        tokio::spawn(serving.instrument(span));
     }
 }
 
-/// Sweeps what is due; returns when there is nothing left to look after.
-async fn keep(service: &Arc<Service>) {
+/// Reaps accounts when they are due, and renews leases. Returns when the keeper has been
+/// idle for long enough.
+async fn reap_when_due(state: &State) {
     let mut renewed = Instant::now();
     loop {
-        tokio::time::sleep(TICK).await;
-        let renews = renewed.elapsed() > RENEW_EVERY;
+        let accounts = state.accounts();
+        let due = accounts.iter().filter_map(|(_, account)| account.secs_until_reap()).min();
+        let sleep = sleep(due, renewed.elapsed(), state.idle());
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            // The time of the next reaping may have changed.
+            () = state.session_ended.notified() => {}
+        }
+        let renews = renewed.elapsed() >= RENEWAL_INTERVAL;
         if renews {
             renewed = Instant::now();
         }
-        let accounts: Vec<Arc<Account>> = lock(&service.accounts).values().cloned().collect();
-        for account in &accounts {
+        for (name, account) in &accounts {
+            let span = info_span!("account", name = name.as_str());
             if renews {
-                account.renew_lease().await;
+                account.renew_lease().instrument(span.clone()).await;
             }
-            if account.is_sweep_due() {
-                match account.sweep().await {
-                    Ok(reaped) => tracing::info!("reaped: {reaped:?}"),
+            if account.secs_until_reap().is_some_and(|secs| secs <= 0) {
+                let reaped = account.reap().instrument(span.clone()).await;
+                span.in_scope(|| match reaped {
+                    Ok(report) => tracing::info!(
+                        servers = report.servers.len(),
+                        volumes = report.volumes.len(),
+                        failed = ?report.failed,
+                        "reaped"
+                    ),
                     Err(error) => tracing::warn!("cannot reap: {}", error.one_line()),
-                }
+                });
             }
         }
-        let (talks, since) = *lock(&service.talks);
-        let idle = talks == 0 && since.elapsed() > IDLE;
-        if idle && !accounts.iter().any(|account| account.holds_anything()) {
+        let is_idle = state.idle().is_some_and(|idle| idle >= IDLE_EXIT);
+        if is_idle && !state.accounts().iter().any(|(_, account)| account.needs_keeper()) {
             return;
         }
     }
 }
 
-/// A command that is being served.
-struct Talking(Arc<Service>);
-
-impl Talking {
-    fn begin(service: &Arc<Service>) -> Self {
-        lock(&service.talks).0 += 1;
-        Self(service.clone())
-    }
+/// How long to sleep: until the next reaping (`due`, in seconds), the next renewal or the
+/// end of the idle time, and never longer than [`SLEEP_MAX`].
+fn sleep(due: Option<i64>, since_renewal: Duration, idle: Option<Duration>) -> Duration {
+    let due = due.map(|secs| Duration::from_secs(u64::try_from(secs).unwrap_or(0)));
+    let exit = idle.map(|idle| IDLE_EXIT.saturating_sub(idle)).filter(|left| !left.is_zero());
+    let renewal = RENEWAL_INTERVAL.saturating_sub(since_renewal);
+    [Some(renewal), due, exit].into_iter().flatten().fold(SLEEP_MAX, Duration::min)
 }
 
-impl Drop for Talking {
-    fn drop(&mut self) {
-        let mut talks = lock(&self.0.talks);
-        *talks = (talks.0 - 1, Instant::now());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sleep_ends_with_the_next_event() {
+        const ZERO: Duration = Duration::ZERO;
+        let secs = Duration::from_secs;
+        assert_eq!(sleep(None, ZERO, None), SLEEP_MAX);
+        assert_eq!(sleep(Some(3600), ZERO, None), SLEEP_MAX);
+        assert_eq!(sleep(Some(3), ZERO, None), secs(3));
+        assert_eq!(sleep(Some(-7), ZERO, None), ZERO);
+        assert_eq!(sleep(Some(9), RENEWAL_INTERVAL - secs(1), None), secs(1));
+        assert_eq!(sleep(None, ZERO, Some(IDLE_EXIT - secs(2))), secs(2));
+        // Resources keep an idle keeper: it does not spin.
+        assert_eq!(sleep(None, ZERO, Some(IDLE_EXIT + secs(9))), SLEEP_MAX);
     }
-}
-
-impl Service {
-    async fn converse(&self, stream: UnixStream) -> std::io::Result<()> {
-        let (read, mut write) = stream.into_split();
-        let mut read = BufReader::new(read);
-        let Hello { version, ask } = message::read(&mut read).await?;
-        if version != VERSION && !matches!(ask, Ask::Leave) {
-            return message::write(&mut write, &Event::OtherVersion(VERSION.to_owned())).await;
-        }
-        match ask {
-            Ask::Reach { credentials, request, anew } => {
-                let account = match self.account(&credentials) {
-                    Ok(account) => account,
-                    Err(error) => return failed(&mut write, error).await,
-                };
-                let (teller, told) = teller();
-                let reached = account.reach(&request, anew, &teller);
-                let reached = {
-                    let mut gone = std::pin::pin!(gone(&mut read));
-                    tokio::select! {
-                        reached = told_meanwhile(&mut write, told, reached) => Some(reached),
-                        () = &mut gone => None,
-                    }
-                };
-                match reached {
-                    // The command is gone: what was begun bears our labels.
-                    None => Ok(()),
-                    Some(Err(error)) => failed(&mut write, error).await,
-                    Some(Ok(reached)) => self.hold(reached, &mut read, &mut write).await,
-                }
-            }
-            Ask::Stream { ticket } => {
-                let connection = lock(&self.connections).get(&ticket).cloned();
-                carry(connection, read, write).await
-            }
-            Ask::Leave if lock(&self.talks).0 > 1 => {
-                let words = format!("commands of another version ({VERSION}) are still running");
-                failed(&mut write, keeper(words)).await
-            }
-            Ask::Leave => {
-                self.leaving.notify_one();
-                message::write(&mut write, &Event::Done).await
-            }
-            other => self.answer(other, &mut write).await,
-        }
-    }
-
-    /// Questions with one answer.
-    async fn answer(&self, ask: Ask, write: &mut OwnedWriteHalf) -> std::io::Result<()> {
-        let (teller, told) = teller();
-        let answered = async {
-            match ask {
-                Ask::Report { credentials, all } => {
-                    let report = self.account(&credentials)?.report(all).await?;
-                    Ok(Event::Reported(Box::new(report)))
-                }
-                Ask::Down { credentials, options } => {
-                    let account = self.account(&credentials)?;
-                    account.down(options, &teller).await.map(Event::Reaped)
-                }
-                Ask::Reap { credentials } => {
-                    self.account(&credentials)?.sweep().await.map(Event::Reaped)
-                }
-                _ => Err(keeper("the keeper does not know this request")),
-            }
-        };
-        match told_meanwhile(write, told, answered).await {
-            Ok(event) => message::write(write, &event).await,
-            Err(error) => failed(write, error).await,
-        }
-    }
-
-    fn account(&self, credentials: &Credentials) -> Result<Arc<Account>, Error> {
-        let mut accounts = lock(&self.accounts);
-        if let Some(account) = accounts.get(&credentials.account()) {
-            return Ok(account.clone());
-        }
-        let account = Account::new(credentials, &self.state, self.runtime.clone())?;
-        accounts.insert(credentials.account(), account.clone());
-        Ok(account)
-    }
-
-    /// The command uses the server until its socket is closed.
-    async fn hold(
-        &self,
-        reached: ReachedServer,
-        read: &mut BufReader<OwnedReadHalf>,
-        write: &mut OwnedWriteHalf,
-    ) -> std::io::Result<()> {
-        let ticket = self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1;
-        lock(&self.connections).insert(ticket, reached.connection.clone());
-        let ready = Ready {
-            ticket,
-            address: reached.connection.address(),
-            device: reached.device.clone(),
-            server: reached.server.clone(),
-            age_secs: reached.age_secs,
-            fresh_server: reached.fresh_server,
-            fresh_volume: reached.fresh_volume,
-        };
-        let written = message::write(write, &Event::Ready(ready)).await;
-        if written.is_ok() {
-            gone(read).await;
-        }
-        lock(&self.connections).remove(&ticket);
-        written
-    }
-}
-
-/// Returns when the other end of a socket is closed.
-async fn gone(read: &mut BufReader<OwnedReadHalf>) {
-    while message::read::<serde_json::Value>(read).await.is_ok() {}
-}
-
-async fn failed(write: &mut OwnedWriteHalf, error: Error) -> std::io::Result<()> {
-    message::write(write, &Event::Failed(error)).await
-}
-
-/// Passes on what is told while something is under way.
-async fn told_meanwhile<T>(
-    write: &mut OwnedWriteHalf,
-    mut told: mpsc::UnboundedReceiver<Event>,
-    under_way: impl Future<Output = T>,
-) -> T {
-    let mut under_way = std::pin::pin!(under_way);
-    loop {
-        tokio::select! {
-            done = &mut under_way => {
-                // What was told last comes before the end.
-                while let Ok(event) = told.try_recv() {
-                    drop(message::write(write, &event).await);
-                }
-                return done;
-            }
-            Some(event) = told.recv() => drop(message::write(write, &event).await),
-        }
-    }
-}
-
-struct Teller(mpsc::UnboundedSender<Event>);
-
-fn teller() -> (Teller, mpsc::UnboundedReceiver<Event>) {
-    let (send, receive) = mpsc::unbounded_channel();
-    (Teller(send), receive)
-}
-
-impl Progress for Teller {
-    fn step(&self, text: &str) {
-        // A command that is gone is not told.
-        drop(self.0.send(Event::Step(text.to_owned())));
-    }
-
-    fn warn(&self, text: &str) {
-        drop(self.0.send(Event::Warning(text.to_owned())));
-    }
-
-    fn disk(&self, device: &str) {
-        drop(self.0.send(Event::Disk(device.to_owned())));
-    }
-}
-
-/// Carries a stream between a command and the agent, byte for byte.
-async fn carry(
-    connection: Option<Arc<Connection>>,
-    mut read: BufReader<OwnedReadHalf>,
-    mut write: OwnedWriteHalf,
-) -> std::io::Result<()> {
-    let opened = match &connection {
-        Some(connection) => connection.quic().open_bi().await.ok(),
-        None => None,
-    };
-    let Some((mut send, mut receive)) = opened else {
-        let error = silent("the connection to the server is lost");
-        return failed(&mut write, error).await;
-    };
-    message::write(&mut write, &Event::Opened).await?;
-    let upwards = async {
-        let copied = tokio::io::copy_buf(&mut read, &mut send).await;
-        // The end of the command's words is the end of the stream's.
-        drop(send.finish());
-        copied
-    };
-    let downwards = async {
-        let copied = tokio::io::copy(&mut receive, &mut write).await;
-        drop(write.shutdown().await);
-        copied
-    };
-    let (up, down) = tokio::join!(upwards, downwards);
-    up.and(down).map(drop)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

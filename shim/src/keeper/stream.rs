@@ -1,9 +1,12 @@
-//! Streams to an agent by way of the keeper: also before the server is there. What is
-//! said until then waits, compressed, in memory.
+//! Streams to an agent by way of the keeper.
+//!
+//! A stream can be opened before the server exists: bytes that are written until then wait
+//! in memory, at most [`WAITING_BYTES_MAX`] of them, and writers wait after that.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use burst_agent::transport::SERVER_PORT;
 use tokio::io::{AsyncWriteExt, BufReader, DuplexStream};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,21 +19,21 @@ use super::message::{self, Ask, Event, Hello, Ready};
 use crate::connection::VERSION;
 use crate::error::Error;
 
-/// Bytes that wait at most for a server that is still to come.
+/// Most bytes of a stream that wait for a server.
 pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 
-/// Whether the server is there.
+/// The state of the server that a command has requested.
 #[derive(Clone, Debug)]
 pub(crate) enum Arrival {
-    /// Not yet.
+    /// It is being provided.
     Awaited,
-    /// Since then.
+    /// It is ready, since this time.
     There(Box<Ready>, Instant),
-    /// It will not come.
+    /// It cannot be provided.
     Failed(Error),
 }
 
-/// Where to open streams.
+/// Opens streams to the agent of a server, once it is ready.
 #[derive(Clone, Debug)]
 pub(crate) struct KeeperRoute {
     directory: KeeperDirectory,
@@ -39,7 +42,7 @@ pub(crate) struct KeeperRoute {
 }
 
 impl KeeperRoute {
-    /// To what arrives.
+    /// A route to the server whose arrival is reported.
     pub(crate) const fn new(
         directory: KeeperDirectory,
         arrival: watch::Receiver<Arrival>,
@@ -48,7 +51,7 @@ impl KeeperRoute {
         Self { directory, arrival, runtime }
     }
 
-    /// What has arrived so far, and when.
+    /// The server and the time at which it was ready; `None` if it is not, yet or at all.
     pub(crate) fn ready(&self) -> Option<(Ready, Instant)> {
         match &*self.arrival.borrow() {
             Arrival::There(ready, at) => Some((Ready::clone(ready), *at)),
@@ -56,13 +59,13 @@ impl KeeperRoute {
         }
     }
 
-    /// Where the agent is, once that is known.
+    /// The address of the agent; unspecified while the server is not ready.
     pub(crate) fn address(&self) -> SocketAddr {
-        let unknown = || SocketAddr::from(([0, 0, 0, 0], crate::hetzner::dial::AGENT_PORT));
+        let unknown = || SocketAddr::from(([0, 0, 0, 0], SERVER_PORT));
         self.ready().map_or_else(unknown, |(ready, _)| ready.address)
     }
 
-    /// Waits until the server is there. Not within async code.
+    /// Waits until the server is ready. Blocks: not for async code.
     pub(crate) fn wait(&self) -> Result<(), Error> {
         self.runtime.block_on(self.arrived()).map(drop)
     }
@@ -77,7 +80,7 @@ impl KeeperRoute {
         }
     }
 
-    /// Opens a stream.
+    /// Opens a stream, once the server is ready.
     pub(crate) async fn open(&self) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), Error> {
         let ticket = self.arrived().await?.ticket;
         let (mut read, mut write) = connect(&self.directory).await?;
@@ -90,19 +93,19 @@ impl KeeperRoute {
         }
     }
 
-    /// Opens a stream when the server is there, and carries what has waited, and all
-    /// that follows. If it does not come, both directions just end.
+    /// Opens a stream once the server is ready, and carries all bytes from and to
+    /// `waiting`. If there is no server, both directions end without bytes.
     pub(crate) async fn carry(self, waiting: DuplexStream) {
         let Ok((mut read, mut write)) = self.open().await else { return };
-        let (mut from_us, mut to_us) = tokio::io::split(waiting);
+        let (mut from_command, mut to_command) = tokio::io::split(waiting);
         let upwards = async {
-            // An error ends the stream, and the other end tells.
-            drop(tokio::io::copy(&mut from_us, &mut write).await);
+            // An error closes the stream, and the command sees its end.
+            drop(tokio::io::copy(&mut from_command, &mut write).await);
             drop(write.shutdown().await);
         };
         let downwards = async {
-            drop(tokio::io::copy_buf(&mut read, &mut to_us).await);
-            drop(to_us.shutdown().await);
+            drop(tokio::io::copy_buf(&mut read, &mut to_command).await);
+            drop(to_command.shutdown().await);
         };
         tokio::join!(upwards, downwards);
     }

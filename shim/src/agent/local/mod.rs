@@ -1,0 +1,218 @@
+//! The local provider: an agent on this machine, for this user.
+//!
+//! The agent is this program under another name. Invariants: it holds a lock on its
+//! directory of keys until it exits, so [`presence`] never guesses from a process id
+//! whether it runs; and agents are started under a lock of their own, so two commands that
+//! start at the same time share one agent.
+
+mod presence;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use burst_agent::host::passed_on;
+use burst_agent::identity::{self, Identity};
+use burst_agent::transport::IdleTimeout;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use self::presence::Presence;
+use super::keep_alive::KeepAlive;
+use super::reached::ReachedAgent;
+use super::route::AgentRoute;
+use crate::background::{self, lock, log_file};
+use crate::connection::{CONNECT_DEADLINE, Connection, ConnectionError};
+use crate::directories::{Directories, unusable};
+use crate::environment;
+use crate::error::{Error, ErrorKind};
+
+/// How long an agent may take to start or to shut down.
+const TRANSITION_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Lines of its log that the error of an agent shows that does not start.
+const SHOWN_LOG_LINES: usize = 3;
+
+/// The provider's name, in paths of the cache.
+pub(crate) const NAME: &str = "local";
+
+/// The agent on this machine.
+#[derive(Debug)]
+pub(crate) struct LocalAgent {
+    keys: PathBuf,
+    disk: PathBuf,
+    keep_alive: KeepAlive,
+}
+
+impl LocalAgent {
+    /// The agent with these directories. `keep_alive` applies if it is started.
+    pub(crate) fn new(directories: &Directories, keep_alive: KeepAlive) -> Self {
+        Self { keys: directories.state.join(NAME), disk: directories.cache.join(NAME), keep_alive }
+    }
+
+    /// Connects to the agent, which is started if none runs. Blocks: not for async code.
+    pub(crate) fn reach(&self, runtime: &Handle) -> Result<ReachedAgent, Error> {
+        if let Some(connection) = self.reach_running(runtime)? {
+            return Ok(reached(connection, false));
+        }
+        let _starting = self.lock_start()?;
+        // Another command may have started it meanwhile.
+        if let Some(connection) = self.reach_running(runtime)? {
+            return Ok(reached(connection, false));
+        }
+        let address = self.start()?;
+        let connection = runtime.block_on(self.connecting(address)?)?;
+        Ok(reached(connection, true))
+    }
+
+    /// Connects to the agent; `None` if none runs. Waits for one that is starting, and for
+    /// the exit of one that is shutting down. Blocks: not for async code.
+    pub(crate) fn reach_running(&self, runtime: &Handle) -> Result<Option<Connection>, Error> {
+        runtime.block_on(self.connect_to_running())
+    }
+
+    async fn connect_to_running(&self) -> Result<Option<Connection>, Error> {
+        let deadline = Instant::now() + TRANSITION_DEADLINE;
+        let mut presence = Presence::read(&self.keys)?;
+        loop {
+            presence = match presence {
+                Presence::Absent => return Ok(None),
+                Presence::NotListening => {
+                    let changed = presence.changed(&self.keys);
+                    let changed = tokio::time::timeout_at(deadline, changed).await;
+                    changed.map_err(|_| ConnectionError::Ending)??
+                }
+                Presence::Listening { address, .. } => {
+                    tokio::select! {
+                        biased;
+                        connected = self.connecting(address)? => match connected {
+                            Ok(connection) => return Ok(Some(connection)),
+                            // An agent that has begun to shut down is not at fault.
+                            Err(error) => match Presence::read(&self.keys)? {
+                                now if now == presence => return Err(error.into()),
+                                now => now,
+                            },
+                        },
+                        changed = presence.changed(&self.keys) => changed?,
+                    }
+                }
+            };
+        }
+    }
+
+    /// Stops an agent that cannot be connected to, by a signal. Returns its process id;
+    /// `None` if none runs. Blocks: not for async code.
+    pub(crate) fn stop(&self) -> Result<Option<u32>, Error> {
+        let Some(pid) = Presence::read(&self.keys)?.pid() else { return Ok(None) };
+        if let Ok(raw) = i32::try_from(pid) {
+            // It may have exited since.
+            kill(Pid::from_raw(raw), Signal::SIGTERM).ok();
+        }
+        self.wait_until_ended()?;
+        Ok(Some(pid))
+    }
+
+    /// Waits until no agent runs, at most 10 seconds. Blocks: not for async code.
+    pub(crate) fn wait_until_ended(&self) -> Result<(), Error> {
+        let path = self.keys.join(presence::LOCK);
+        match lock::wait_until_released(&path, TRANSITION_DEADLINE) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ConnectionError::Ending.into()),
+            Err(source) => Err(unusable("lock", &path, &source)),
+        }
+    }
+
+    /// The directory with the agent's projects.
+    pub(crate) fn disk(&self) -> &Path {
+        &self.disk
+    }
+
+    fn connecting(
+        &self,
+        address: SocketAddr,
+    ) -> Result<impl Future<Output = Result<Connection, ConnectionError>>, Error> {
+        let own = Identity::load(&self.keys, "shim").map_err(ConnectionError::Keys)?;
+        let pinned =
+            identity::load_certificate(&self.keys, "agent").map_err(ConnectionError::Keys)?;
+        let gone_after = Duration::from_secs(grace_secs());
+        let idle_timeout = IdleTimeout { gone_after };
+        Ok(
+            async move { Connection::open(address, &own, pinned, idle_timeout, CONNECT_DEADLINE).await },
+        )
+    }
+
+    /// Creates the directory of keys, for the user alone, and waits for the lock of commands
+    /// that start an agent.
+    fn lock_start(&self) -> Result<File, Error> {
+        let mut builder = std::fs::DirBuilder::new();
+        let created = builder.recursive(true).mode(0o700).create(&self.keys);
+        created.map_err(|source| unusable("create", &self.keys, &source))?;
+        let path = self.keys.join("start.lock");
+        lock::take(&path).map_err(|source| unusable("lock", &path, &source))
+    }
+
+    /// Starts the agent; returns its address once it listens.
+    fn start(&self) -> Result<SocketAddr, Error> {
+        std::fs::create_dir_all(&self.disk)
+            .map_err(|source| unusable("create", &self.disk, &source))?;
+        for name in ["shim", "agent"] {
+            if Identity::load(&self.keys, name).is_err() {
+                Identity::generate()
+                    .and_then(|identity| identity.save(&self.keys, name))
+                    .map_err(ConnectionError::Keys)?;
+            }
+        }
+        let log_path = self.keys.join("agent.log");
+        let failed = |cause: String| {
+            let hint = format!("its log `{}` may show more", log_path.display());
+            let error =
+                Error::new(ErrorKind::AgentStart, "the agent on this machine does not start", hint);
+            cause.lines().fold(error, Error::cause)
+        };
+        let mut log = log_file(&log_path).map_err(|source| unusable("open", &log_path, &source))?;
+        let log_begin = log.seek(SeekFrom::End(0)).unwrap_or_default();
+        let stderr = log.try_clone().map_err(|error| failed(error.to_string()))?;
+        let mut command = background::program("burst-agent");
+        command.args(["serve", "--detach", "--disk"]).arg(&self.disk);
+        command.arg("--keys").arg(&self.keys);
+        command.args(["--keep-alive-secs", &self.keep_alive.as_secs().to_string()]);
+        command.args(["--grace-secs", &grace_secs().to_string()]);
+        command.envs(passed_on());
+        let ready =
+            background::start(&mut command, stderr).map_err(|error| failed(error.to_string()))?;
+        let address =
+            ready.as_deref().and_then(|line| line.strip_prefix("ready ")?.trim().parse().ok());
+        address.ok_or_else(|| {
+            let mut text = String::new();
+            // Without its log only the exit is known.
+            drop(log.seek(SeekFrom::Start(log_begin)).and_then(|_| log.read_to_string(&mut text)));
+            failed(match last_lines(&text) {
+                lines if lines.is_empty() => {
+                    "it exited, or was not ready in time, without a message".into()
+                }
+                lines => lines,
+            })
+        })
+    }
+}
+
+fn reached(connection: Connection, started: bool) -> ReachedAgent {
+    let connection = AgentRoute::Direct(connection);
+    ReachedAgent { connection, started, device: None, lease: None }
+}
+
+/// Seconds of silence after which both ends consider the connection lost.
+fn grace_secs() -> u64 {
+    environment::grace_secs(IdleTimeout::default().gone_after.as_secs())
+}
+
+/// The last lines of a log.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LOG_LINES)..].join("\n")
+}

@@ -1,0 +1,107 @@
+//! The lock of a background process: an exclusive `flock`, held until the process exits.
+//!
+//! The kernel releases it however the process ends, so whether one runs is never guessed
+//! from a process id. Probes take the lock shared and for a moment only, so that two
+//! probes at the same time do not mistake each other for the process.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use tokio::sync::oneshot;
+
+/// Takes a lock, whose file is created if necessary; `None` if another process holds it.
+pub(crate) fn try_take(path: &Path) -> io::Result<Option<File>> {
+    let file = File::create(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Takes a lock, and waits for it without limit: for locks that are held briefly.
+pub(crate) fn take(path: &Path) -> io::Result<File> {
+    let file = File::create(path)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+/// Whether a process holds the lock. A file that does not exist is not locked.
+pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
+    let Some(file) = open(path)? else { return Ok(false) };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Waits until no process holds the lock; false if one still does after `deadline`.
+/// Blocks: not for async code.
+pub(crate) fn wait_until_released(path: &Path, deadline: Duration) -> io::Result<bool> {
+    let (send, receive) = mpsc::channel();
+    // After the deadline there is no receiver.
+    on_release(path, move |released| drop(send.send(released)))?;
+    receive.recv_timeout(deadline).map_or(Ok(false), |released| released.map(|()| true))
+}
+
+/// Completes when no process holds the lock.
+pub(crate) async fn released(path: &Path) -> io::Result<()> {
+    let (send, receive) = oneshot::channel();
+    on_release(path, move |released| drop(send.send(released)))?;
+    receive.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+}
+
+/// Calls back on a thread of its own once no process holds the lock. That thread cannot be
+/// cancelled; it ends with this process at the latest.
+fn on_release(path: &Path, call: impl FnOnce(io::Result<()>) + Send + 'static) -> io::Result<()> {
+    let Some(file) = open(path)? else {
+        call(Ok(()));
+        return Ok(());
+    };
+    std::thread::Builder::new().name("lock".into()).spawn(move || {
+        let released = flock(&file, FlockOperation::LockShared);
+        drop(file);
+        call(released);
+    })?;
+    Ok(())
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn flock(file: &File, operation: FlockOperation) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(file, operation))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_release_of_a_lock_is_an_event() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        assert!(!is_held(&path).unwrap());
+        assert!(wait_until_released(&path, Duration::ZERO).unwrap());
+        let held = try_take(&path).unwrap().unwrap();
+        assert!(is_held(&path).unwrap());
+        assert!(try_take(&path).unwrap().is_none());
+        assert!(!wait_until_released(&path, Duration::from_millis(1)).unwrap());
+        let (send, receive) = mpsc::channel();
+        on_release(&path, move |released| send.send(released.is_ok()).unwrap()).unwrap();
+        assert_eq!(receive.try_recv(), Err(mpsc::TryRecvError::Empty));
+        drop(held);
+        assert!(receive.recv_timeout(Duration::from_secs(20)).unwrap());
+        assert!(wait_until_released(&path, Duration::from_secs(20)).unwrap());
+    }
+}

@@ -1,0 +1,315 @@
+//! Deletion of servers and volumes: of expired ones, and of all when the user asks for it.
+//!
+//! Resources are found by label. Those of this installation expire by the uses that this
+//! process knows and their labels, those of other owners by their labels alone, with a
+//! margin. A reaping also renews the labels of the resources that it keeps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use burst_hcloud::server::{Server, ServerStatus};
+use burst_hcloud::volume::Volume;
+use burst_hcloud::{Code, Error as ApiError, Id, Labels};
+use burst_protocol::message::FromShim;
+use serde::{Deserialize, Serialize};
+use tracing::Instrument;
+
+use super::account::{Account, HeldServer, LIST_RESOURCES};
+use super::audit::Entry;
+use super::inventory::{Inventory, is_of};
+use super::lease::{self, Facts, Verdict};
+use super::naming::{self, LAST_USE, ProjectKey};
+use super::progress::Progress;
+use super::server::ServerSummary;
+use super::{dial, error, volume};
+use crate::connection::Connection;
+use crate::error::{Error, ErrorKind};
+
+/// Most seconds between two reapings: resources of other owners expire, too, and our
+/// labels have to be renewed.
+const REAP_INTERVAL_SECS: i64 = 600;
+
+/// Seconds after a failed reaping until the next one.
+const RETRY_SECS: i64 = 30;
+
+/// Seconds by which the label of the last use may lag behind.
+const LABEL_AGE_MAX: i64 = 300;
+
+/// How long a deletion may take.
+const DELETE_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How often the deletion of a locked resource is retried. The pauses are those of the
+/// API's official client for actions, from their eleventh on: 0.5 to 2.5 seconds.
+const LOCKED_RETRIES: u32 = 6;
+
+/// What was deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReapReport {
+    /// Names of deleted servers.
+    pub(crate) servers: Vec<String>,
+    /// Names of deleted volumes.
+    pub(crate) volumes: Vec<String>,
+    /// Errors of deletions that failed, one line each; the next reaping retries them.
+    pub(crate) failed: Vec<String>,
+}
+
+/// What `cargo burst down` deletes, beside servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DownOptions {
+    /// Also volumes.
+    pub(crate) with_volumes: bool,
+    /// Also resources that other machines created with the same token.
+    pub(crate) all: bool,
+}
+
+/// A resource to delete.
+#[derive(Clone, Copy)]
+enum Deletion {
+    Server(Id),
+    Volume(Id),
+}
+
+impl Account {
+    /// Seconds until the next reaping is due, negative if it is overdue; `None` while
+    /// nothing needs to be reaped.
+    pub(crate) fn secs_until_reap(&self) -> Option<i64> {
+        self.uses.next_reap().map(|at| at - self.client.now().as_second())
+    }
+
+    /// Whether a command uses the account or a reaping is due some time.
+    pub(crate) fn needs_keeper(&self) -> bool {
+        self.uses.is_any() || self.uses.next_reap().is_some()
+    }
+
+    /// Deletes expired servers and volumes, and decides when the next reaping is due.
+    pub(crate) async fn reap(&self) -> Result<ReapReport, Error> {
+        let reaping = self.reap_expired().instrument(tracing::info_span!("reap"));
+        let reaped = reaping.await.inspect_err(|error| {
+            if error.kind() == ErrorKind::Token {
+                // A rejected token stays rejected: the API can do nothing with it.
+                self.uses.stop_reaping();
+            }
+        });
+        reaped
+    }
+
+    async fn reap_expired(&self) -> Result<ReapReport, Error> {
+        let changes = self.uses.begin_reap(self.client.now().as_second() + RETRY_SECS);
+        // Not under the lock: commands do not wait for an API that does not answer.
+        let inventory = self.inventory().await?;
+        let mut held = self.server.lock().await;
+        let now = self.client.now().as_second();
+        let mut next = now + REAP_INTERVAL_SECS;
+        let mut report = ReapReport::default();
+        let mut deleted = BTreeSet::new();
+        for server in &inventory.servers {
+            match lease::server(self.uses.server_facts(server, &self.owner), now) {
+                Verdict::Delete => match self.delete_server(&mut held, server, "idle").await {
+                    Ok(()) => {
+                        deleted.insert(server.id);
+                        report.servers.push(server.name.clone());
+                    }
+                    Err(error) => report.failed.push(error.one_line()),
+                },
+                Verdict::KeepUntil(then) => next = next.min(then),
+                Verdict::Keep => {}
+            }
+        }
+        for volume in &inventory.volumes {
+            match lease::volume(self.uses.volume_facts(volume, &self.owner), now) {
+                Verdict::Delete => {
+                    match self.delete_volume(held.as_mut(), volume, &deleted).await {
+                        Ok(true) => report.volumes.push(volume.name.clone()),
+                        Ok(false) => {}
+                        Err(error) => report.failed.push(error.one_line()),
+                    }
+                }
+                Verdict::KeepUntil(then) => next = next.min(then),
+                Verdict::Keep => {}
+            }
+        }
+        drop(held);
+        self.renew_labels(&inventory, &report, now).await;
+        if report.failed.is_empty() {
+            let is_empty = !self.owns_any(&inventory, &report);
+            self.uses.end_reap(changes, is_empty, next, now);
+        }
+        Ok(report)
+    }
+
+    /// Whether resources of this owner are left after a reaping.
+    fn owns_any(&self, inventory: &Inventory, report: &ReapReport) -> bool {
+        let servers = inventory.servers.iter().filter(|one| !report.servers.contains(&one.name));
+        let volumes = inventory.volumes.iter().filter(|one| !report.volumes.contains(&one.name));
+        let mut left = servers.map(|one| &one.labels).chain(volumes.map(|one| &one.labels));
+        left.any(|labels| is_of(labels, &self.owner))
+    }
+
+    /// Deletes the owner's servers, and volumes if asked, whether or not they are in use.
+    pub(crate) async fn down(
+        &self,
+        options: DownOptions,
+        progress: &dyn Progress,
+    ) -> Result<ReapReport, Error> {
+        let inventory = self.inventory().await?;
+        let mut held = self.server.lock().await;
+        let is_selected = |labels: &Labels| options.all || is_of(labels, &self.owner);
+        let mut report = ReapReport::default();
+        let mut deleted = BTreeSet::new();
+        for server in inventory.servers.iter().filter(|one| is_selected(&one.labels)) {
+            progress.step(&format!("deleting the server {}", server.name));
+            match self.delete_server(&mut held, server, "down").await {
+                Ok(()) => {
+                    deleted.insert(server.id);
+                    report.servers.push(server.name.clone());
+                }
+                Err(error) => report.failed.push(error.one_line()),
+            }
+        }
+        let volumes = inventory.volumes.iter().filter(|one| is_selected(&one.labels));
+        for volume in volumes.filter(|_| options.with_volumes) {
+            progress.step(&format!("deleting the volume {}", volume.name));
+            match self.delete_volume(held.as_mut(), volume, &deleted).await {
+                Ok(true) => report.volumes.push(volume.name.clone()),
+                Ok(false) => {
+                    report.failed.push(format!("the volume {} is still attached", volume.name));
+                }
+                Err(error) => report.failed.push(error.one_line()),
+            }
+        }
+        Ok(report)
+    }
+
+    async fn inventory(&self) -> Result<Inventory, Error> {
+        let asked = Inventory::ask(&self.client).await;
+        asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))
+    }
+
+    /// Stops the agent, so that all data is on the disks, then deletes the server.
+    async fn delete_server(
+        &self,
+        held: &mut Option<HeldServer>,
+        server: &Server,
+        reason: &str,
+    ) -> Result<(), Error> {
+        if server.status == ServerStatus::Deleting {
+            return Ok(());
+        }
+        match held.take_if(|held| held.server.id == server.id) {
+            Some(held) => {
+                stop_agent(&held.agent).await;
+                held.agent.abandon();
+            }
+            None => match self.connect(server).await {
+                Ok(agent) => stop_agent(&agent).await,
+                Err(error) => {
+                    tracing::info!("deleting a server without an agent: {}", error.one_line());
+                }
+            },
+        }
+        self.delete(Deletion::Server(server.id)).await.map_err(|error| {
+            error::api(&self.endpoint, &format!("delete the server {}", server.name), &error)
+        })?;
+        tracing::info!(name = server.name, reason, "deleted a server");
+        self.audit.append(&Entry::ServerDeleted {
+            name: server.name.clone(),
+            server: ServerSummary::of(server),
+            at: self.client.now().as_second(),
+            reason: reason.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Deletes a volume, which is detached before if it is on the server of this process.
+    /// Returns false, and does nothing, if another server has it attached.
+    async fn delete_volume(
+        &self,
+        held: Option<&mut HeldServer>,
+        volume: &Volume,
+        deleted_servers: &BTreeSet<Id>,
+    ) -> Result<bool, Error> {
+        match (volume.server.filter(|server| !deleted_servers.contains(server)), held) {
+            (Some(server), Some(held)) if held.server.id == server => {
+                if let Some(project) = ProjectKey::of_volume(&volume.labels) {
+                    held.volumes.remove(&project);
+                }
+                volume::detach(&self.client, &self.endpoint, &held.agent, volume).await?;
+            }
+            (Some(_), _) => return Ok(false),
+            (None, _) => {}
+        }
+        self.delete(Deletion::Volume(volume.id)).await.map_err(|error| {
+            error::api(&self.endpoint, &format!("delete the volume {}", volume.name), &error)
+        })?;
+        tracing::info!(name = volume.name, "deleted a volume");
+        let (name, at) = (volume.name.clone(), self.client.now().as_second());
+        self.audit.append(&Entry::Volume { name, at, there: false });
+        Ok(true)
+    }
+
+    /// Deletes a resource; retries while an action has it locked.
+    async fn delete(&self, resource: Deletion) -> Result<(), ApiError> {
+        let mut retries = 0;
+        loop {
+            let deleted = match resource {
+                Deletion::Server(id) => match self.client.delete_server(id).await {
+                    Ok(actions) => self.client.wait(actions, DELETE_DEADLINE).await,
+                    Err(error) => Err(error),
+                },
+                Deletion::Volume(id) => self.client.delete_volume(id).await,
+            };
+            match deleted {
+                Err(error) if retries < LOCKED_RETRIES && is_locked(&error) => {
+                    tokio::time::sleep(burst_hcloud::action::pause(10 + retries)).await;
+                    retries += 1;
+                }
+                deleted => return deleted,
+            }
+        }
+    }
+
+    /// Writes the last use into labels that lag behind, for other machines. The next
+    /// reaping retries what fails.
+    async fn renew_labels(&self, inventory: &Inventory, report: &ReapReport, now: i64) {
+        for server in inventory.servers.iter().filter(|one| !report.servers.contains(&one.name)) {
+            let facts = self.uses.server_facts(server, &self.owner);
+            if let Some(labels) = self.renewed(&server.labels, facts, now) {
+                drop(self.client.label_server(server.id, &labels).await);
+            }
+        }
+        for volume in inventory.volumes.iter().filter(|one| !report.volumes.contains(&one.name)) {
+            let facts = self.uses.volume_facts(volume, &self.owner);
+            if let Some(labels) = self.renewed(&volume.labels, facts, now) {
+                drop(self.client.label_volume(volume.id, &labels).await);
+            }
+        }
+    }
+
+    /// The new labels of a resource; `None` if they do not lag behind, or it belongs to
+    /// another owner.
+    fn renewed(&self, labels: &Labels, facts: Facts, now: i64) -> Option<Labels> {
+        let last_use = if facts.in_use { now } else { facts.last_use };
+        let lifetime = naming::lifetime(last_use, facts.keep_alive);
+        let labeled = labels.get(LAST_USE).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let lags_behind = last_use - labeled >= LABEL_AGE_MAX
+            || labels.get(naming::KEEP_ALIVE) != lifetime.get(naming::KEEP_ALIVE);
+        if !is_of(labels, &self.owner) || !lags_behind {
+            return None;
+        }
+        let mut renewed: BTreeMap<String, String> = labels.clone();
+        renewed.extend(lifetime);
+        Some(renewed)
+    }
+}
+
+/// Stops the agent of a server that is to be deleted. An agent that does not answer does
+/// not keep its server.
+async fn stop_agent(agent: &std::sync::Arc<Connection>) {
+    if let Err(error) = dial::ask(agent, FromShim::End { with_volumes: false }).await {
+        tracing::info!("deleting a server whose agent did not stop: {}", error.one_line());
+    }
+}
+
+fn is_locked(error: &ApiError) -> bool {
+    matches!(error.code(), Some(Code::Locked | Code::ResourceInUse | Code::Conflict))
+}

@@ -1,0 +1,265 @@
+//! One command's conversation with the keeper: a request, progress, and an answer.
+//!
+//! After a server was reached, the session lasts until the command closes its socket, and
+//! the server is in use for that time. A command that disconnects earlier cancels its
+//! request; resources that were created have our labels and are found again.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tracing::Span;
+
+use super::error::keeper;
+use super::message::{self, Ask, Event, Hello, Ready};
+use super::state::State;
+use crate::connection::{Connection, VERSION};
+use crate::error::Error;
+use crate::hetzner::account::ReachedServer;
+use crate::hetzner::credentials::Credentials;
+use crate::hetzner::error::silent;
+use crate::hetzner::progress::Progress;
+use crate::hetzner::request::ServerRequest;
+
+/// One end of a command's socket.
+type Reader = BufReader<OwnedReadHalf>;
+
+/// Serves a command until its request is answered or, for a server, its socket is closed.
+/// Fails if the socket fails.
+pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    let Hello { version, ask } = message::read(&mut read).await?;
+    log_request(&version, &ask);
+    if version != VERSION && !matches!(ask, Ask::Leave) {
+        return answer(&mut write, Event::OtherVersion(VERSION.to_owned())).await;
+    }
+    match ask {
+        Ask::Reach { credentials, request, anew } => {
+            let reached = async {
+                let (progress, events) = relay();
+                let reached =
+                    async { state.account(&credentials)?.reach(&request, anew, &progress).await };
+                forward(&mut write, events, reached).await
+            };
+            let reached = tokio::select! {
+                reached = reached => reached,
+                () = disconnected(&mut read) => {
+                    tracing::info!("the command disconnected");
+                    return Ok(());
+                }
+            };
+            match reached {
+                Ok(reached) => hold(state, reached, &mut read, &mut write).await,
+                Err(error) => answer(&mut write, Event::Failed(error)).await,
+            }
+        }
+        Ask::Stream { ticket } => carry(state.connection(ticket), read, write).await,
+        Ask::Leave if state.sessions() > 1 => {
+            let error = keeper(format!("the keeper of version {VERSION} is in use"))
+                .with_hint("wait until the commands of that version have ended");
+            answer(&mut write, Event::Failed(error)).await
+        }
+        Ask::Leave => {
+            state.leave.notify_one();
+            answer(&mut write, Event::Done).await
+        }
+        Ask::Report { credentials, all } => {
+            let reported = async { state.account(&credentials)?.report(all).await };
+            let event = reported.await.map(|report| Event::Reported(Box::new(report)));
+            answer(&mut write, event.unwrap_or_else(Event::Failed)).await
+        }
+        Ask::Down { credentials, options } => {
+            let (progress, events) = relay();
+            let reaped = async { state.account(&credentials)?.down(options, &progress).await };
+            let event = forward(&mut write, events, reaped).await.map(Event::Reaped);
+            answer(&mut write, event.unwrap_or_else(Event::Failed)).await
+        }
+        Ask::Reap { credentials } => {
+            let reaped = async { state.account(&credentials)?.reap().await };
+            let event = reaped.await.map(Event::Reaped);
+            answer(&mut write, event.unwrap_or_else(Event::Failed)).await
+        }
+    }
+}
+
+/// Logs a request on one line, with account and project in the span of the session.
+fn log_request(version: &str, ask: &Ask) {
+    let account = |credentials: &Credentials| {
+        Span::current().record("account", credentials.account().as_str());
+    };
+    let project = |request: &ServerRequest| {
+        Span::current().record("project", request.project_name.as_str());
+    };
+    match ask {
+        Ask::Reach { credentials, request, anew } => {
+            account(credentials);
+            project(request);
+            tracing::info!(version, anew, "request: reach a server");
+        }
+        Ask::Stream { ticket } => tracing::debug!(ticket, "request: open a stream"),
+        Ask::Report { credentials, all } => {
+            account(credentials);
+            tracing::info!(version, all, "request: report");
+        }
+        Ask::Down { credentials, options } => {
+            account(credentials);
+            tracing::info!(
+                version,
+                all = options.all,
+                with_volumes = options.with_volumes,
+                "request: delete"
+            );
+        }
+        Ask::Reap { credentials } => {
+            account(credentials);
+            tracing::info!(version, "request: reap");
+        }
+        Ask::Leave => tracing::info!(version, "request: exit"),
+    }
+}
+
+/// Sends the last event of a request, and logs it on one line.
+async fn answer(write: &mut OwnedWriteHalf, event: Event) -> io::Result<()> {
+    match &event {
+        Event::Failed(error) => tracing::info!("failed: {}", error.one_line()),
+        Event::Reaped(reaped) => tracing::info!(
+            servers = reaped.servers.len(),
+            volumes = reaped.volumes.len(),
+            failed = reaped.failed.len(),
+            "done"
+        ),
+        Event::Ready(ready) => tracing::info!(
+            address = %ready.address,
+            fresh_server = ready.fresh_server,
+            fresh_volume = ready.fresh_volume,
+            "the server is ready"
+        ),
+        Event::OtherVersion(_) => tracing::info!("refused: another version"),
+        Event::Opened => tracing::debug!("the stream is open"),
+        Event::Step(_) | Event::Warning(_) | Event::Disk(_) => {}
+        Event::Reported(_) | Event::Done => tracing::info!("done"),
+    }
+    message::write(write, &event).await
+}
+
+/// Keeps a server in use until the command closes its socket.
+async fn hold(
+    state: &State,
+    reached: ReachedServer,
+    read: &mut Reader,
+    write: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    let offered = state.offer(reached.agent.clone());
+    let ready = Ready {
+        ticket: offered.ticket,
+        address: reached.agent.address(),
+        device: reached.device.clone(),
+        server: reached.server.clone(),
+        age_secs: reached.age_secs,
+        fresh_server: reached.fresh_server,
+        fresh_volume: reached.fresh_volume,
+    };
+    answer(write, Event::Ready(ready)).await?;
+    disconnected(read).await;
+    tracing::info!("the command has ended");
+    drop(offered);
+    reached.release();
+    Ok(())
+}
+
+/// Completes when the command closes its end of the socket.
+async fn disconnected(read: &mut Reader) {
+    while message::read::<serde_json::Value>(read).await.is_ok() {}
+}
+
+/// Sends progress events to the command while `work` is under way, and those that are left
+/// before it returns.
+async fn forward<T>(
+    write: &mut OwnedWriteHalf,
+    mut events: mpsc::UnboundedReceiver<Event>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    // A command that does not read its progress fails when it reads the answer.
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                while let Ok(event) = events.try_recv() {
+                    drop(message::write(write, &event).await);
+                }
+                return done;
+            }
+            Some(event) = events.recv() => drop(message::write(write, &event).await),
+        }
+    }
+}
+
+/// Turns progress into events.
+struct Relay(mpsc::UnboundedSender<Event>);
+
+fn relay() -> (Relay, mpsc::UnboundedReceiver<Event>) {
+    let (send, receive) = mpsc::unbounded_channel();
+    (Relay(send), receive)
+}
+
+impl Relay {
+    fn send(&self, event: Event) {
+        // The receiver outlives the work that reports.
+        drop(self.0.send(event));
+    }
+}
+
+impl Progress for Relay {
+    fn step(&self, text: &str) {
+        tracing::debug!("step: {text}");
+        self.send(Event::Step(text.to_owned()));
+    }
+
+    fn warn(&self, text: &str) {
+        tracing::warn!("{text}");
+        self.send(Event::Warning(text.to_owned()));
+    }
+
+    fn disk(&self, device: &str) {
+        self.send(Event::Disk(device.to_owned()));
+    }
+}
+
+/// Carries a stream between a command and the agent, byte for byte, until both directions
+/// have ended.
+async fn carry(
+    connection: Option<Arc<Connection>>,
+    mut read: Reader,
+    mut write: OwnedWriteHalf,
+) -> io::Result<()> {
+    let opened: Result<_, Error> = match &connection {
+        Some(connection) => connection
+            .quic()
+            .open_bi()
+            .await
+            .map_err(|error| silent("the connection to the server was lost").caused_by(&error)),
+        None => Err(keeper("the keeper does not know this command's server")),
+    };
+    let (mut send, mut receive) = match opened {
+        Ok(stream) => stream,
+        Err(error) => return answer(&mut write, Event::Failed(error)).await,
+    };
+    answer(&mut write, Event::Opened).await?;
+    let upwards = async {
+        let copied = tokio::io::copy_buf(&mut read, &mut send).await;
+        // Finished already if the agent has stopped reading.
+        drop(send.finish());
+        copied
+    };
+    let downwards = async {
+        let copied = tokio::io::copy(&mut receive, &mut write).await;
+        drop(write.shutdown().await);
+        copied
+    };
+    let (up, down) = tokio::join!(upwards, downwards);
+    up.and(down).map(drop)
+}

@@ -1,0 +1,144 @@
+//! What the keeper holds while it runs: accounts, connections that commands use, and the
+//! count of its sessions. All of it is lost with the process.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::hetzner::account::Account;
+use crate::hetzner::credentials::{AccountName, Credentials};
+
+/// What the keeper holds.
+#[derive(Debug)]
+pub(super) struct State {
+    /// The state directory of accounts.
+    directory: PathBuf,
+    accounts: Mutex<BTreeMap<AccountName, Arc<Account>>>,
+    connections: Mutex<Connections>,
+    sessions: Mutex<Sessions>,
+    /// A session has ended.
+    pub(super) session_ended: Notify,
+    /// A command of another version has asked this keeper to exit.
+    pub(super) leave: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    by_ticket: BTreeMap<u64, Arc<Connection>>,
+    last_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Sessions {
+    open: usize,
+    /// How many there have been.
+    count: u64,
+    /// When `open` changed last.
+    since: Instant,
+}
+
+/// One open session. It ends when this is dropped.
+pub(super) struct OpenSession {
+    state: Arc<State>,
+    /// The number of the session in the log, from 1.
+    pub(super) number: u64,
+}
+
+/// A connection that streams can be opened on, by its ticket, until this is dropped.
+pub(super) struct Offered<'a> {
+    state: &'a State,
+    /// The ticket.
+    pub(super) ticket: u64,
+}
+
+impl State {
+    /// An empty state, with accounts below `directory`.
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            accounts: Mutex::default(),
+            connections: Mutex::default(),
+            sessions: Mutex::new(Sessions { open: 0, count: 0, since: Instant::now() }),
+            session_ended: Notify::new(),
+            leave: Notify::new(),
+        }
+    }
+
+    /// The account of these credentials.
+    pub(super) fn account(&self, credentials: &Credentials) -> Result<Arc<Account>, Error> {
+        let mut accounts = lock(&self.accounts);
+        if let Some(account) = accounts.get(&credentials.account()) {
+            return Ok(account.clone());
+        }
+        let account = Account::new(credentials, &self.directory)?;
+        accounts.insert(credentials.account(), account.clone());
+        Ok(account)
+    }
+
+    /// All accounts that commands have used.
+    pub(super) fn accounts(&self) -> Vec<(AccountName, Arc<Account>)> {
+        let accounts = lock(&self.accounts);
+        accounts.iter().map(|(name, account)| (name.clone(), account.clone())).collect()
+    }
+
+    /// Counts a session until the result is dropped.
+    pub(super) fn open_session(self: &Arc<Self>) -> OpenSession {
+        let mut sessions = lock(&self.sessions);
+        sessions.open += 1;
+        sessions.count += 1;
+        sessions.since = Instant::now();
+        OpenSession { state: self.clone(), number: sessions.count }
+    }
+
+    /// The number of open sessions.
+    pub(super) fn sessions(&self) -> usize {
+        lock(&self.sessions).open
+    }
+
+    /// How long no session has been open; `None` while one is.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        let sessions = lock(&self.sessions);
+        (sessions.open == 0).then(|| sessions.since.elapsed())
+    }
+
+    /// Offers a connection for streams.
+    pub(super) fn offer(&self, connection: Arc<Connection>) -> Offered<'_> {
+        let mut connections = lock(&self.connections);
+        connections.last_ticket += 1;
+        let ticket = connections.last_ticket;
+        connections.by_ticket.insert(ticket, connection);
+        Offered { state: self, ticket }
+    }
+
+    /// The connection of a ticket; `None` if its command has ended.
+    pub(super) fn connection(&self, ticket: u64) -> Option<Arc<Connection>> {
+        lock(&self.connections).by_ticket.get(&ticket).cloned()
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        let mut sessions = lock(&self.state.sessions);
+        sessions.open -= 1;
+        sessions.since = Instant::now();
+        drop(sessions);
+        self.state.session_ended.notify_one();
+    }
+}
+
+impl Drop for Offered<'_> {
+    fn drop(&mut self) {
+        lock(&self.state.connections).by_ticket.remove(&self.ticket);
+    }
+}
+
+/// The guarded values are consistent between any two statements, so a panic elsewhere does
+/// not make them unusable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
