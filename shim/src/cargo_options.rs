@@ -37,11 +37,13 @@ const VALUED: [&str; 24] = [
 
 /// The options of `cargo nextest run` that take a value in the next argument, beside
 /// cargo's.
-const NEXTEST_VALUED: [&str; 14] = [
+pub(crate) const NEXTEST_VALUED: [&str; 16] = [
     "-E",
     "--filterset",
     "--filter-expr",
     "-P",
+    "--profile",
+    "-j",
     "--cargo-profile",
     "--test-threads",
     "--retries",

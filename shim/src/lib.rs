@@ -119,7 +119,7 @@ fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> 
         return run_here(terminal, command);
     }
     if let Command::Local(arguments) = command {
-        terminal.detail("this verb compiles nothing: it runs on this machine");
+        terminal.detail("this verb runs on this machine");
         return Err(exec_cargo(arguments));
     }
     let directories = Directories::find()?;

@@ -98,13 +98,13 @@ fn agents_of_other_versions_are_told_apart() {
     let project = sandbox.hello("app");
     let newer = Scripted::start(&sandbox, Says::Refusal { lowest: 8, highest: 9 }, true);
     let found = project.burst("build");
-    assert_explained(&found, 123, "the agent (9.9.9) and this cargo-burst", "update this program");
+    assert_explained(&found, 122, "the agent (9.9.9) and this cargo-burst", "update this program");
     drop(newer);
     let _older = Scripted::start(&sandbox, Says::Refusal { lowest: 0, highest: 0 }, true);
     let found = project.burst("build");
     assert_explained(
         &found,
-        123,
+        122,
         "the agent (9.9.9) and this cargo-burst",
         "`cargo burst down` ends the old agent",
     );

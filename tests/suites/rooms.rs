@@ -69,7 +69,7 @@ fn no_files_import_each_other_in_a_circle() {
 #[test]
 fn the_reader_sees_every_form_of_import() {
     let source = "use crate::a::{self, B};\nuse super::c::{D, e::F};\nfn f() { self::g::h(); \
-                  crate::i::J::new(); k::l(); }\npub use crate::y::Y;\n// crate::comment\n#[cfg(test)]\nmod tests { use crate::z; }";
+                  crate::i::J::new(); k::l(); }\npub use self::y::Y;\n// crate::comment\n#[cfg(test)]\nmod tests { use crate::z; }";
     let modules: BTreeSet<Module> =
         ["lib", "a", "m", "m::n", "m::c", "m::c::e", "m::n::g", "m::n::k", "i", "y", "z"]
             .map(String::from)
@@ -174,13 +174,19 @@ fn targets(source: &str, own: &str, modules: &BTreeSet<Module>) -> BTreeSet<Modu
 fn without_reexports(code: &str) -> String {
     let mut kept = String::new();
     let mut rest = code;
-    while let Some(at) = ["pub use ", "pub(crate) use ", "pub(super) use ", "pub(in "]
-        .iter()
-        .filter_map(|start| rest.find(start))
-        .min()
+    while let Some(at) =
+        ["pub use ", "pub(crate) use ", "pub(super) use ", "pub(in crate::settings) use "]
+            .iter()
+            .filter_map(|start| rest.find(start))
+            .min()
     {
         let end = rest[at..].find(';').map_or(rest.len(), |end| at + end);
         kept.push_str(&rest[..at]);
+        // Only of a module's own children.
+        let path = rest[at..end].split_once(" use ").map_or("", |(_, path)| path);
+        if !path.starts_with("self::") {
+            kept.push_str(path);
+        }
         rest = &rest[end..];
     }
     kept + rest

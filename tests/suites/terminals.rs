@@ -156,7 +156,7 @@ fn the_keys_of_a_pager_behind_us_are_the_pagers() {
     keyboard.write_all(b"q").unwrap();
     let mut input = [PollFd::new(&theirs, PollFlags::IN)];
     let idle_timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
-    assert_eq!(poll(&mut input, Some(&idle_timeout)).unwrap(), 1, "somebody else has the key");
+    assert_eq!(poll(&mut input, Some(&idle_timeout)).unwrap(), 1, "another process has the key");
     let mut key = [0; 8];
     assert_eq!(rustix::io::read(&theirs, &mut key).unwrap(), 1);
     assert_eq!(key[0], b'q');

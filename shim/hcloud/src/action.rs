@@ -17,7 +17,7 @@ open_enum! {
     ActionStatus {
         /// In progress.
         Running = "running",
-        /// Completed.
+        /// The action has completed.
         Success = "success",
         /// Failed, for the reason in [`Action::error`].
         Error = "error",

@@ -59,6 +59,11 @@ const BUILT_IN: [&str; 38] = [
 const BUILT_IN_ALIASES: [(&str, &str); 6] =
     [("b", "build"), ("c", "check"), ("d", "doc"), ("t", "test"), ("r", "run"), ("rm", "remove")];
 
+/// The command that a built-in alias stands for.
+pub(super) fn built_in(name: &str) -> Option<&'static str> {
+    BUILT_IN_ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, command)| *command)
+}
+
 /// The exit code of cargo's own errors.
 const CARGO_ERROR: u8 = 101;
 
@@ -103,8 +108,7 @@ impl Aliases {
         if BUILT_IN.contains(&name) {
             return None;
         }
-        let built_in = BUILT_IN_ALIASES.iter().find(|(alias, _)| *alias == name);
-        self.of_user(name).or_else(|| built_in.map(|(_, command)| vec![(*command).to_owned()]))
+        self.of_user(name).or_else(|| built_in(name).map(|command| vec![command.to_owned()]))
     }
 
     fn of_user(&self, name: &str) -> Option<Vec<String>> {

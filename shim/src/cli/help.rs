@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use super::flag;
 use super::verb::{VERBS, Verb, VerbKind};
 use crate::directories::unusable;
-use crate::error::Error;
+use crate::error::{Error, exit_code};
 use crate::run::request::CargoVerb;
 
 /// What the help of the program ends with.
@@ -18,12 +18,15 @@ const AFTER_HELP: &str = "\
 cargo's own rules hold for every cargo verb: `--` ends the options, and what follows a
 program's first argument is the program's. Our options stand before the verb or among
 cargo's. cargo's aliases (b, c, d, t, r) and yours work. Any other verb of cargo runs on the
-agent, or here where it only reads or edits files: `cargo burst [--] VERB [ARGUMENTS]`.
+agent, or here where it only reads or edits files: `cargo burst [--] VERB [ARGUMENTS]`; before
+such a verb stand our options, behind it only cargo's.";
 
-Exit codes: cargo's own pass through. 2 command line, 111 settings, 112 workspace,
-113 agent, 114 run lost, 115 results not written, 116 token, 117 no server available,
-118 cost limit, 119 no image, 120 Hetzner API, 121 keeper, 122 not our agent,
-123 protocol version, 124 own files";
+/// The end of the help, with the exit codes.
+fn after_help() -> String {
+    let codes = exit_code::MEANINGS.iter().map(|(code, meaning)| format!("{code} {meaning}"));
+    let codes = codes.collect::<Vec<_>>().join(", ");
+    format!("{AFTER_HELP}\n\nExit codes: cargo's own pass through; {codes}")
+}
 
 /// cargo's colours.
 fn styles() -> Styles {
@@ -56,7 +59,6 @@ pub(super) fn program() -> ClapCommand {
     ClapCommand::new("cargo-burst")
         .bin_name("cargo burst")
         .about("Run cargo on a big server that exists only while it is needed")
-        .long_version(long_version())
         .version(version())
         .styles(styles())
         .max_term_width(100)
@@ -64,7 +66,7 @@ pub(super) fn program() -> ClapCommand {
         .subcommand_value_name("VERB")
         .subcommand_help_heading("Verbs")
         .args(options)
-        .after_help(AFTER_HELP)
+        .after_help(after_help())
         .subcommands(VERBS.iter().map(of_verb))
 }
 
@@ -115,10 +117,6 @@ pub(super) fn version() -> String {
     let commit = option_env!("BURST_COMMIT").filter(|commit| !commit.is_empty());
     let commit = commit.map(|commit| format!("{commit}, ")).unwrap_or_default();
     format!("{} ({commit}protocol {protocol})", env!("CARGO_PKG_VERSION"))
-}
-
-fn long_version() -> String {
-    version()
 }
 
 /// The completion script of a shell.

@@ -8,7 +8,8 @@
 //! the user's aliases, then built-in aliases ([`alias`]). What is left runs on the agent, or
 //! here if it compiles nothing ([`route`]).
 //!
-//! This room prints nothing and reads only cargo's configuration.
+//! This room prints nothing. It reads cargo's configuration and looks for plugins on PATH;
+//! only `man DIRECTORY` writes files.
 
 mod alias;
 mod command;
@@ -22,13 +23,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use self::alias::Aliases;
+use clap::builder::StyledStr;
+
 pub(crate) use self::command::Command;
 use self::split::Split;
 use self::verb::{VERBS, Verb, VerbKind};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::run::request::{CargoVerb, Flags, RunArguments};
-use crate::terminal::Verbosity;
+use crate::terminal::{Verbosity, color};
 
 /// A command line, understood.
 #[derive(Debug)]
@@ -75,8 +78,9 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Parsed {
         words.remove(0);
     }
     let mut verbosity = Verbosity::Normal;
-    let command = parse_leading(&words, &mut verbosity).and_then(|(leading, rest)| {
-        let command = parse_verb(leading, rest)?;
+    let command = parse_leading(Leading::default(), &words, &mut verbosity).and_then(|parts| {
+        let (leading, rest) = parts;
+        let command = parse_verb(leading, rest, &mut verbosity)?;
         if let Command::Run(run) = &command
             && verbosity == Verbosity::Normal
             && is_quiet(run)
@@ -90,18 +94,15 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Parsed {
 
 /// `-q` among cargo's options quietens us, too.
 fn is_quiet(run: &RunArguments) -> bool {
-    let end = run.arguments.iter().position(|word| {
-        word == "--" || (run.verb == CargoVerb::Run && !word.as_encoded_bytes().starts_with(b"-"))
-    });
-    let options = &run.arguments[..end.unwrap_or(run.arguments.len())];
-    options.iter().any(|word| word == "-q" || word == "--quiet")
+    run.options().iter().any(|word| word == "-q" || word == "--quiet")
 }
 
+/// Takes the options before the verb; `leading` are those that were taken before.
 fn parse_leading<'w>(
+    mut leading: Leading,
     words: &'w [OsString],
     verbosity: &mut Verbosity,
 ) -> Result<(Leading, &'w [OsString]), Refusal> {
-    let mut leading = Leading::default();
     let mut rest = words;
     while let Some((word, more)) = rest.split_first() {
         let taken = flag::take(&mut leading.flags, rest, None)?;
@@ -115,6 +116,13 @@ fn parse_leading<'w>(
             Some("-h" | "--help") => return Err(text(help_of(None))),
             Some("-V" | "--version") => return Err(text(version())),
             Some("--locked" | "--offline" | "--frozen") => leading.cargos.push(word.clone()),
+            Some(option)
+                if ["--color=", "--config=", "-Z"]
+                    .iter()
+                    .any(|start| option.len() > start.len() && option.starts_with(start)) =>
+            {
+                leading.cargos.push(word.clone());
+            }
             Some("--color" | "--config" | "-Z") => {
                 leading.cargos.extend([word.clone()]);
                 leading.cargos.extend(more.first().cloned());
@@ -125,7 +133,7 @@ fn parse_leading<'w>(
                 leading.skips_own = true;
                 return Ok((leading, more));
             }
-            Some(option) if option.starts_with('-') => return Err(rendered(words)),
+            Some(option) if option.starts_with('-') => return Err(rendered(rest)),
             _ => break,
         }
         rest = more;
@@ -133,7 +141,11 @@ fn parse_leading<'w>(
     Ok((leading, rest))
 }
 
-fn parse_verb(leading: Leading, rest: &[OsString]) -> Result<Command, Refusal> {
+fn parse_verb(
+    mut leading: Leading,
+    rest: &[OsString],
+    verbosity: &mut Verbosity,
+) -> Result<Command, Refusal> {
     let Some((first, _)) = rest.split_first() else {
         return Err(Refusal::Text { text: help_of(None), code: exit_usage() });
     };
@@ -145,12 +157,18 @@ fn parse_verb(leading: Leading, rest: &[OsString]) -> Result<Command, Refusal> {
     }
     let directory = std::env::current_dir().ok();
     let aliases = Aliases::new(directory, environment::cargo_home());
-    let words = match own {
+    let mut words = match own {
         Some(Verb { kind: VerbKind::Cargo(CargoVerb::Sync), .. }) if !leading.skips_own => {
             rest.to_vec()
         }
         _ => aliases.expand(rest.to_vec())?,
     };
+    if words.len() != rest.len() && words.first().is_some_and(|word| is_option(word)) {
+        // An alias may begin with options, as in `x = "--offline build"`.
+        let (more, verb) = parse_leading(leading, &words, verbosity)?;
+        leading = more;
+        words = aliases.expand(verb.to_vec())?;
+    }
     let (name, arguments) = match words.split_first() {
         Some((name, arguments)) => (name.to_string_lossy().into_owned(), arguments.to_vec()),
         None => (String::new(), Vec::new()),
@@ -167,6 +185,10 @@ fn parse_verb(leading: Leading, rest: &[OsString]) -> Result<Command, Refusal> {
     }
 }
 
+fn is_option(word: &OsString) -> bool {
+    word.as_encoded_bytes().starts_with(b"-")
+}
+
 /// A verb of ours, by `clap`.
 fn parse_own(
     verb: &Verb,
@@ -175,19 +197,23 @@ fn parse_own(
     rest: &[OsString],
 ) -> Result<Command, Refusal> {
     if leading.flags != Flags::default() || !leading.cargos.is_empty() {
-        return Err(Refusal::Error(Error::new(
-            ErrorKind::Usage,
-            format!("`{}` takes none of the options of cargo verbs", verb.name),
-            format!("`cargo burst help {}` shows its options", verb.name),
-        )));
+        return Err(Refusal::Error(no_options(verb.name)));
     }
     let command = read(&help::alone(verb).try_get_matches_from(rest).map_err(|error| {
         let code = u8::try_from(error.exit_code()).unwrap_or(exit_usage());
-        let text = if code == 0 { help_of(Some(verb)) } else { error.render().to_string() };
+        let text = match code {
+            0 => help_of(Some(verb)),
+            _ => styled(&error.render(), color::on_stderr()),
+        };
         Refusal::Text { text, code }
     })?);
     match command {
-        Command::Help(name) => Err(text(help_of(name.as_deref().and_then(verb::find)))),
+        Command::Help(None) => Err(text(help_of(None))),
+        Command::Help(Some(name)) => match verb::find(alias::built_in(&name).unwrap_or(&name)) {
+            Some(verb) => Err(text(help_of(Some(verb)))),
+            // cargo has the help of the verbs that are only passed on.
+            None => Ok(Command::Local(vec!["help".into(), name.into()])),
+        },
         Command::Version => Err(text(version())),
         Command::Completions(shell) => Err(text(help::completions(shell))),
         Command::Man(None) => Err(text(help::man_page())),
@@ -197,6 +223,15 @@ fn parse_own(
         }
         command => Ok(command),
     }
+}
+
+/// The error of our options of cargo verbs before another verb.
+fn no_options(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("`{name}` takes none of the options of cargo verbs"),
+        format!("`cargo burst help {name}` shows its options"),
+    )
 }
 
 /// A verb that is in no table of ours.
@@ -214,10 +249,14 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
         ));
     }
     if route::is_local(name) {
+        if leading.flags != Flags::default() {
+            return wrong(no_options(name));
+        }
         return Ok(Command::Local([leading.cargos, words].concat()));
     }
     let names = VERBS.iter().map(|verb| verb.name);
     if let Some(similar) = route::similar(name, names)
+        && !leading.skips_own
         && !is_installed(name)
     {
         return wrong(Error::new(
@@ -226,8 +265,12 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
             format!("did you mean `{similar}`? `cargo burst -- {name}` runs it on the agent"),
         ));
     }
-    let (verb, arguments) = (CargoVerb::Other, [words, leading.cargos].concat());
-    Ok(Command::Run(RunArguments { verb, arguments, flags: leading.flags }))
+    // cargo's options that stood before the verb follow it, before any `--`.
+    let (verb, behind) = words.split_at(1);
+    let arguments = [verb, &leading.cargos, behind].concat();
+    let options = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
+    let verb = CargoVerb::Other;
+    Ok(Command::Run(RunArguments { verb, arguments, options, flags: leading.flags }))
 }
 
 /// Whether `cargo-NAME` is installed here.
@@ -241,7 +284,12 @@ fn is_installed(name: &str) -> bool {
 
 fn help_of(verb: Option<&Verb>) -> String {
     let mut command = verb.map_or_else(help::program, help::alone);
-    command.render_help().to_string()
+    styled(&command.render_help(), color::on_stdout())
+}
+
+/// A text of `clap`, with its colours where they are shown.
+fn styled(text: &StyledStr, colored: bool) -> String {
+    if colored { text.ansi().to_string() } else { text.to_string() }
 }
 
 fn version() -> String {
@@ -257,7 +305,10 @@ const fn text(text: String) -> Refusal {
 fn rendered(words: &[OsString]) -> Refusal {
     let program = std::iter::once(OsString::from("cargo burst"));
     match help::program().try_get_matches_from(program.chain(words.iter().cloned())) {
-        Err(error) => Refusal::Text { text: error.render().to_string(), code: exit_usage() },
+        Err(error) => {
+            let text = styled(&error.render(), color::on_stderr());
+            Refusal::Text { text, code: exit_usage() }
+        }
         Ok(_) => Refusal::Text { text: help_of(None), code: exit_usage() },
     }
 }

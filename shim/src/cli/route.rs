@@ -1,8 +1,8 @@
 //! Where a verb that is not in our table runs: on the agent, or on this machine. Pure.
 
-/// Verbs of cargo and well-known plugins that compile nothing: they read or edit files here,
-/// or need the network and credentials of this machine.
-const LOCAL: [&str; 38] = [
+/// Verbs of cargo and well-known plugins that read or edit files here, install programs here,
+/// or need the credentials of this machine.
+const LOCAL: [&str; 36] = [
     "add",
     "audit",
     "config",
@@ -32,14 +32,12 @@ const LOCAL: [&str; 38] = [
     "search",
     "sort",
     "tree",
-    "udeps",
     "uninstall",
     "update",
     "upgrade",
     "vendor",
     "verify-project",
     "version",
-    "watch",
     "yank",
 ];
 

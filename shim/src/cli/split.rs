@@ -45,8 +45,9 @@ pub(super) fn split(verb: CargoVerb, words: &[OsString], mut flags: Flags) -> Re
             rest = more;
         }
     }
+    let options = arguments.len();
     arguments.extend(rest.iter().cloned());
-    Ok(Split::Run(RunArguments { verb, arguments, flags }))
+    Ok(Split::Run(RunArguments { verb, arguments, options, flags }))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command as ClapCommand, value_parser};
 use clap_complete::Shell;
 
@@ -42,7 +41,7 @@ pub(super) enum VerbKind {
 }
 
 /// All verbs, in the order of the help.
-pub(super) const VERBS: [Verb; 21] = [
+pub(super) static VERBS: [Verb; 21] = [
     Verb {
         name: "build",
         about: "Compile; fetch the final artifacts",
@@ -318,14 +317,8 @@ pub(super) const VERBS: [Verb; 21] = [
         examples: &[("help build", "the same as `build --help`")],
         kind: VerbKind::Own {
             arguments: |command| {
-                let names = VERBS.iter().map(|verb| verb.name);
-                command.arg(
-                    Arg::new("verb")
-                        .value_name("VERB")
-                        .value_parser(PossibleValuesParser::new(names))
-                        .hide_possible_values(true)
-                        .help("The verb"),
-                )
+                command
+                    .arg(Arg::new("verb").value_name("VERB").help("A verb, or an alias of cargo's"))
             },
             read: |matches| Command::Help(matches.get_one("verb").cloned()),
         },
@@ -340,8 +333,7 @@ pub(super) const VERBS: [Verb; 21] = [
 
 /// The verb of a name.
 pub(super) fn find(name: &str) -> Option<&'static Verb> {
-    static TABLE: [Verb; VERBS.len()] = VERBS;
-    TABLE.iter().find(|verb| verb.name == name)
+    VERBS.iter().find(|verb| verb.name == name)
 }
 
 fn switch(name: &'static str, help: &'static str) -> Arg {

@@ -16,7 +16,7 @@ use crate::terminal::Terminal;
 
 /// What a command works with.
 pub(crate) struct Context<'a> {
-    /// Prints.
+    /// Prints messages, progress and results.
     pub(crate) terminal: &'a Terminal,
     /// Runs the network.
     pub(crate) runtime: &'a Handle,

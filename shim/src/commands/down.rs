@@ -1,4 +1,8 @@
 //! `cargo burst down`: deletes the server and ends the agent on this machine.
+//!
+//! The JSON is `{"hetzner": {"servers", "volumes", "failed"}, "local_agent_ended"}`: names that
+//! were deleted, and reasons of deletions that failed. `hetzner` is `null` without a token. If
+//! a deletion failed, `error` is added as in `commands/failure.rs`.
 
 use burst_protocol::message::FromShim;
 

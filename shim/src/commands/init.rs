@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind};
 use crate::hetzner::credentials::Endpoint;
 use crate::hetzner::error::api;
 use crate::settings::{Settings, parse_token, user_file};
-use crate::terminal::{can_ask, unwritable};
+use crate::terminal::can_ask;
 
 /// The choices of the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,7 +115,10 @@ fn ask_for_token(context: &Context<'_>) -> Result<Token, Error> {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map(|_| line)
     };
-    let text = text.map_err(|source| unwritable(&source))?;
+    let text = text.map_err(|source| {
+        let hint = "type the token, or pass it on standard input: `cargo burst init < FILE`";
+        Error::new(ErrorKind::Token, "cannot read the token", hint).caused_by(&source)
+    })?;
     parse_token(&text, "the input")
 }
 

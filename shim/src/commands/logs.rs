@@ -17,9 +17,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 
 use crate::directories::{Directories, unusable};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::terminal::Terminal;
 
 /// What `logs` shows.
@@ -86,7 +87,12 @@ pub(crate) fn logs(
         let last = &lines[lines.len().saturating_sub(arguments.lines)..];
         print(terminal, reader, last, named, arguments.json)?;
     }
-    let Some(watch) = watch else { return Ok(()) };
+    let Some(watch) = watch else {
+        if readers.iter().all(|reader| reader.file.is_none()) {
+            terminal.say("no log yet: agent, keeper and CARGO_BURST_LOG write them");
+        }
+        return Ok(());
+    };
     let mut events = [0; 4096];
     loop {
         wait(&watch, &mut events)?;
@@ -161,26 +167,33 @@ fn print(
 /// Watches the directories of the logs, which are created if they do not exist.
 fn watch(readers: &[Reader]) -> Result<OwnedFd, Error> {
     let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
-    let watch = inotify::init(CreateFlags::CLOEXEC)
-        .map_err(|errno| unusable("watch", &PathBuf::from("/proc/self/fd"), &errno.into()))?;
+    let watch = inotify::init(CreateFlags::CLOEXEC).map_err(unwatchable)?;
     for directory in readers.iter().filter_map(|reader| reader.path.parent()) {
         std::fs::create_dir_all(directory)
             .map_err(|source| unusable("create", directory, &source))?;
-        inotify::add_watch(&watch, directory, flags)
-            .map_err(|errno| unusable("watch", directory, &errno.into()))?;
+        inotify::add_watch(&watch, directory, flags).map_err(unwatchable)?;
     }
     Ok(watch)
 }
 
-/// Waits for events; what they say does not matter.
+/// The error of an inotify call.
+fn unwatchable(errno: Errno) -> Error {
+    Error::new(
+        ErrorKind::State,
+        "cannot watch the logs for changes",
+        "raise `fs.inotify.max_user_watches` or `fs.inotify.max_user_instances` (sysctl), or \
+         leave out `--follow`",
+    )
+    .caused_by(&std::io::Error::from(errno))
+}
+
+/// Waits for an event. Which one it is does not matter: all logs are read then.
 fn wait(watch: &OwnedFd, events: &mut [u8]) -> Result<(), Error> {
     loop {
         match rustix::io::read(watch, &mut *events) {
             Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => {
-                return Err(unusable("watch", &PathBuf::from("the logs"), &errno.into()));
-            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(unwatchable(errno)),
         }
     }
 }

@@ -1,4 +1,7 @@
 //! `cargo burst reap`: deletes expired servers and volumes once.
+//!
+//! The JSON is `{"servers", "volumes", "failed"}` as in `down`. With `--install-timer` it is
+//! `{"timer", "enabled"}`: the path of the unit, and whether systemd has enabled it.
 
 use super::context::Context;
 use super::failure::error_value;
@@ -12,8 +15,8 @@ use crate::keeper::message::{Ask, Event};
 pub(crate) fn reap(context: &Context<'_>) -> Result<(), Error> {
     let Some(credentials) = context.credentials()? else {
         return match context.json {
-            true => context.print_json(&serde_json::Value::Null),
-            false => context.print("there is no Hetzner token, so nothing to reap\n"),
+            true => context.print_json(&serde_json::json!(ReapReport::default())),
+            false => context.print("there is no Hetzner token, so there is nothing to delete\n"),
         };
     };
     let ask = || Ask::Reap { credentials: credentials.clone() };

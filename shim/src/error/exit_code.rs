@@ -2,7 +2,7 @@
 //! each of them.
 //!
 //! cargo's own codes pass through. Ours lie where neither cargo (1 and 101), nor nextest
-//! (4 and 96 to 110), nor shells (126 to 165) have theirs.
+//! (4 and 96 to 110), nor `timeout` (124), nor shells (126 to 165) have theirs.
 
 use super::kind::ErrorKind;
 
@@ -30,14 +30,30 @@ pub(crate) const NO_IMAGE: u8 = 119;
 pub(crate) const API: u8 = 120;
 /// The keeper does not start or does not answer.
 pub(crate) const KEEPER: u8 = 121;
-/// What answers is not our agent.
+/// What answers is not our agent, or has no protocol version in common with us.
 pub(crate) const IDENTITY: u8 = 122;
-/// Agent and shim have no protocol version in common.
-pub(crate) const VERSION: u8 = 123;
 /// A directory or file of cargo-burst's own cannot be used.
-pub(crate) const STATE: u8 = 124;
+pub(crate) const STATE: u8 = 123;
 /// The reader of the output has gone: 128 and the number of SIGPIPE, as a shell shows it.
 pub(crate) const BROKEN_PIPE: u8 = 141;
+
+/// Our codes with their meanings, for the help.
+pub(crate) const MEANINGS: [(u8, &str); 14] = [
+    (USAGE, "command line"),
+    (SETTINGS, "settings"),
+    (WORKSPACE, "workspace"),
+    (AGENT, "agent"),
+    (RUN_LOST, "run lost"),
+    (RESULTS, "results not written"),
+    (TOKEN, "token"),
+    (UNAVAILABLE, "no server available"),
+    (COST_LIMIT, "cost limit"),
+    (NO_IMAGE, "no image"),
+    (API, "Hetzner API"),
+    (KEEPER, "keeper"),
+    (IDENTITY, "not our agent, or another protocol version"),
+    (STATE, "own files"),
+];
 
 /// The exit code of an error. The only place that decides one.
 pub(crate) const fn of(kind: ErrorKind) -> u8 {
@@ -57,8 +73,7 @@ pub(crate) const fn of(kind: ErrorKind) -> u8 {
         ErrorKind::NoImage => NO_IMAGE,
         ErrorKind::Api => API,
         ErrorKind::Keeper => KEEPER,
-        ErrorKind::Identity => IDENTITY,
-        ErrorKind::Version => VERSION,
+        ErrorKind::Identity | ErrorKind::Version => IDENTITY,
         ErrorKind::State => STATE,
     }
 }

@@ -38,7 +38,7 @@ pub(crate) enum Verdict {
     KeepUntil(i64),
     /// Only by hand.
     Keep,
-    /// Now.
+    /// It is expired and is deleted now.
     Delete,
 }
 

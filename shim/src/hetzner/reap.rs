@@ -84,13 +84,13 @@ impl Account {
     /// Deletes expired servers and volumes, and decides when the next reaping is due.
     pub(crate) async fn reap(&self) -> Result<ReapReport, Error> {
         let reaping = self.reap_expired().instrument(tracing::info_span!("reap"));
-        let reaped = reaping.await.inspect_err(|error| {
+
+        reaping.await.inspect_err(|error| {
             if error.kind() == ErrorKind::Token {
                 // A rejected token stays rejected: the API can do nothing with it.
                 self.uses.stop_reaping();
             }
-        });
-        reaped
+        })
     }
 
     async fn reap_expired(&self) -> Result<ReapReport, Error> {

@@ -28,7 +28,7 @@ use crate::workspace::sources::Sources;
 /// What an exchange works with. It stays the same while the states change.
 #[derive(Clone, Copy)]
 pub(super) struct Exchange<'a> {
-    /// Prints.
+    /// Prints messages, progress and results.
     pub(super) terminal: &'a Terminal,
     /// Receives signals while cargo runs.
     pub(super) signals: &'a Signals,

@@ -59,7 +59,7 @@ const ATTEMPTS_MAX: usize = 4;
 pub(crate) struct Session<'a> {
     /// The working directory.
     pub(crate) directory: PathBuf,
-    /// Prints.
+    /// Prints messages, progress and results.
     pub(crate) terminal: &'a Arc<Terminal>,
     /// Runs the network.
     pub(crate) runtime: Handle,
@@ -262,7 +262,8 @@ impl Session<'_> {
 fn is_worth_reaching_again(exchanged: &Result<Exchanged, Error>, reached: &ReachedAgent) -> bool {
     exchanged.as_ref().is_err_and(|error| match error.kind() {
         ErrorKind::AgentEnding => true,
-        ErrorKind::AgentSilent => reached.is_remote(),
+        // A server that never answered has had its time; one that did is reached anew.
+        ErrorKind::AgentSilent => reached.ready().is_some(),
         _ => false,
     })
 }

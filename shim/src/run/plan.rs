@@ -3,14 +3,14 @@
 //! Options of ours stand behind the user's, or in the environment, so that cargo's messages
 //! about a wrong command line show only what the user typed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use burst_protocol::ByteBuf;
 use burst_protocol::message::{Call, Invocation, JsonMessages, Returns};
 
 use super::request::{CargoVerb, RunArguments};
-use crate::cargo_options::takes_next;
+use crate::cargo_options::{NEXTEST_VALUED, takes_next};
 
 /// The variable by which nextest accepts a package without tests, as cargo test does.
 const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
@@ -36,10 +36,8 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
     let arguments: Vec<Vec<u8>> =
         run.arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
     let fetches = !run.flags.no_fetch;
-    let mut returns = Returns {
-        timings: fetches && cargos(&arguments).any(|word| word.starts_with(b"--timings")),
-        ..Returns::default()
-    };
+    let mut returns =
+        Returns { timings: fetches && run.options().iter().any(is_timings), ..Returns::default() };
     let mut opens_docs = false;
     let invocations = match run.verb {
         CargoVerb::Build | CargoVerb::Rustc if fetches => {
@@ -69,6 +67,11 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         _ => Vec::new(),
     };
     Plan { invocations, returns, sends_input, opens_docs, environment }
+}
+
+/// Whether an option asks for the reports of `--timings`.
+fn is_timings(option: &OsString) -> bool {
+    option == "--timings" || option.as_bytes().starts_with(b"--timings=")
 }
 
 /// The words before the first `--`, which are cargo's.
@@ -272,36 +275,17 @@ fn doc_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
             kept.extend([renamed(name), value.to_vec()]);
         } else if [b"-p".as_slice(), b"-F"].iter().any(|short| word.starts_with(short)) {
             kept.push(word.to_vec());
-        } else if NEXTEST_VALUED.contains(&name) && value.is_none() {
+        } else if value.is_none() && NEXTEST_VALUED.iter().any(|option| option.as_bytes() == name) {
             words.next();
         }
     }
     kept
 }
 
-/// Options of nextest's own that take a value, which is then no test name.
-const NEXTEST_VALUED: [&[u8]; 14] = [
-    b"-E",
-    b"--filterset",
-    b"--filter-expr",
-    b"-P",
-    b"--profile",
-    b"-j",
-    b"--test-threads",
-    b"--retries",
-    b"--partition",
-    b"--failure-output",
-    b"--success-output",
-    b"--status-level",
-    b"--final-status-level",
-    b"--build-jobs",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::run::request::Flags;
-    use std::ffi::OsString;
 
     fn calls(line: &str, has_library: bool) -> Vec<Vec<String>> {
         let mut words = line.split_whitespace();
@@ -321,7 +305,8 @@ mod tests {
                 other => arguments.push(OsString::from(other)),
             }
         }
-        let run = RunArguments { verb, arguments, flags };
+        let options = arguments.len();
+        let run = RunArguments { verb, arguments, options, flags };
         let text = |call: &Call| {
             let words: Vec<_> =
                 call.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();

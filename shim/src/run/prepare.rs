@@ -34,12 +34,12 @@ impl Prepared {
         directories: &Directories,
         terminal: &Terminal,
     ) -> Result<Self, Error> {
-        let mut workspace = Workspace::find(directory, &run.arguments)?;
+        let mut workspace = Workspace::find(directory, run.options())?;
         let settings = load_settings(directories, &workspace.root)?;
         if settings.hetzner_token.is_some() {
             workspace.add_configuration_of_home();
         }
-        let plan = plan::plan(run, workspace.has_library(&run.arguments));
+        let plan = plan::plan(run, workspace.has_library(run.options()));
         let bytes = |text: &str| ByteBuf::from(text.as_bytes());
         let mut environment: Vec<_> =
             plan.environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();

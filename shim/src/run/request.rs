@@ -55,8 +55,18 @@ pub(crate) struct RunArguments {
     pub(crate) verb: CargoVerb,
     /// The arguments behind the verb, ours taken out.
     pub(crate) arguments: Vec<OsString>,
+    /// How many of the arguments are options of cargo or their values. What follows is a
+    /// program's, or begins with `--`.
+    pub(crate) options: usize,
     /// Our flags.
     pub(crate) flags: Flags,
+}
+
+impl RunArguments {
+    /// The options of cargo, with their values.
+    pub(crate) fn options(&self) -> &[OsString] {
+        &self.arguments[..self.options.min(self.arguments.len())]
+    }
 }
 
 /// Our flags of cargo verbs.

@@ -16,7 +16,7 @@ use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::returning::Ended;
 use crate::error::Error;
 use crate::terminal::{bytes, stdin, unwritable};
-use crate::transfer::error::{agent_failed, lost};
+use crate::transfer::error::{Phase, agent_failed, lost};
 use crate::transfer::upload;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
@@ -78,7 +78,7 @@ fn follow(
     let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
     loop {
         let message = incoming.message();
-        match message.map_err(|error| lost(&error, true))? {
+        match message.map_err(|error| lost(&error, Phase::Run))? {
             FromAgent::Started { notice } => {
                 if let Some(notice) = notice {
                     notify_once(exchange, &notice);
@@ -111,7 +111,7 @@ fn follow(
                 bytes(size)
             )),
             FromAgent::Finished(ending) => return Ok(Outcome { changes, artifacts, ending }),
-            FromAgent::Failed(failure) => return Err(agent_failed(failure)),
+            FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Run)),
             other => return Err(out_of_turn(&other)),
         }
     }

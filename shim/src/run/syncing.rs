@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::settings::Compression;
 use crate::terminal::signals::window_size;
 use crate::terminal::{bytes, seconds};
-use crate::transfer::error::{agent_failed, lost, not_sent};
+use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
 use crate::workspace::error::unreadable;
 use crate::workspace::sources::below_root;
@@ -147,7 +147,7 @@ impl<'a> Sending<'_, 'a> {
             // An agent that reads no more says why.
             Ok((upload, Ok(()) | Err(SyncError::Gone))) => Ok(upload),
             Ok((_, Err(error))) => Err(stop(error)),
-            Err(_) => Err(Stop::Connection(lost(&SyncError::Gone, false))),
+            Err(_) => Err(Stop::Connection(lost(&SyncError::Gone, Phase::Sync))),
         }
     }
 }
@@ -193,7 +193,7 @@ fn serve(
     let terminal = exchange.terminal;
     loop {
         let message = incoming.message();
-        match message.map_err(|error| Stop::Connection(lost(&error, false)))? {
+        match message.map_err(|error| Stop::Connection(lost(&error, Phase::Sync)))? {
             FromAgent::Waiting { holder } => {
                 terminal.begin(format!("waiting for `{holder}` in this project"));
                 terminal.say(&format!("waiting for `{holder}`, which runs in this project"));
@@ -218,7 +218,7 @@ fn serve(
             FromAgent::Failed(failure) => {
                 // If it failed because we stopped sending, our reason is the reason.
                 sending.complete()?;
-                return Err(Stop::Request(agent_failed(failure)));
+                return Err(Stop::Request(agent_failed(failure, Phase::Sync)));
             }
             other => return Err(Stop::Connection(out_of_turn(&other))),
         }

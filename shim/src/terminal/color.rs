@@ -1,14 +1,23 @@
 //! Whether messages are coloured.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdout};
 
 use crate::environment;
 
 /// Whether standard error shows colours: it is a terminal that can, and `NO_COLOR` is not
 /// set.
 pub(crate) fn on_stderr() -> bool {
+    are_shown() && stderr().is_terminal()
+}
+
+/// The same for standard output.
+pub(crate) fn on_stdout() -> bool {
+    are_shown() && stdout().is_terminal()
+}
+
+fn are_shown() -> bool {
     let dumb = environment::terminal_name().is_some_and(|name| name == "dumb");
-    !environment::no_color() && !dumb && stderr().is_terminal()
+    !environment::no_color() && !dumb
 }
 
 /// A word in a colour (the parameters of an SGR sequence), where colours are shown.

@@ -43,7 +43,7 @@ pub(crate) enum Verbosity {
 /// The answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Yes.
+    /// Yes: the default of questions about convenience.
     Yes,
     /// No: the default of questions about money and deletion.
     No,

@@ -23,7 +23,7 @@ use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 use burst_sync::{SyncError, patch};
 
-use super::error::{agent_failed, confused, lost, not_returned};
+use super::error::{Phase, agent_failed, confused, lost, not_returned};
 use crate::error::Error;
 use crate::workspace::sources::Sources;
 
@@ -183,7 +183,7 @@ impl<'a> Download<'a> {
                 base: destinations.first().and_then(|destination| destination.base),
             })
             .collect();
-        let lost = |error| lost(&error, true);
+        let lost = |error| lost(&error, Phase::Results);
         for batch in wanted.chunks(DIGESTS_PER_MESSAGE_MAX) {
             outgoing.message(&FromShim::Fetch(batch.to_vec())).map_err(lost)?;
             loop {
@@ -192,14 +192,16 @@ impl<'a> Download<'a> {
                         // The agent could not read the rest of it, and says why.
                         Err(SyncError::BlobInterrupted) => {
                             return Err(match incoming.message().map_err(lost)? {
-                                FromAgent::Failed(failure) => agent_failed(failure),
+                                FromAgent::Failed(failure) => agent_failed(failure, Phase::Results),
                                 other => confused(&SyncError::out_of_turn(&other)),
                             });
                         }
                         received => received.map_err(not_returned)?,
                     },
                     FromAgent::BlobsEnd => break,
-                    FromAgent::Failed(failure) => return Err(agent_failed(failure)),
+                    FromAgent::Failed(failure) => {
+                        return Err(agent_failed(failure, Phase::Results));
+                    }
                     FromAgent::InputCredit(_) => {}
                     other => return Err(confused(&SyncError::out_of_turn(&other))),
                 }

@@ -10,25 +10,48 @@ use crate::directories::unusable;
 use crate::error::{Error, ErrorKind};
 use crate::workspace::error::unreadable;
 
-/// The connection was lost, before or after cargo was started.
-pub(crate) fn lost(error: &SyncError, started: bool) -> Error {
+/// The part of an exchange in which something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Before cargo was started.
+    Sync,
+    /// While cargo ran.
+    Run,
+    /// While results were fetched: cargo had finished.
+    Results,
+}
+
+/// The message of results that are incomplete.
+const INCOMPLETE: &str = "cargo has finished, but not all of its results are here";
+
+/// What helps where results are incomplete.
+const AGAIN: &str = "run the command again: the agent has kept the results";
+
+/// The connection was lost.
+pub(crate) fn lost(error: &SyncError, phase: Phase) -> Error {
     if is_violation(error) {
         return confused(error);
     }
-    let during = if started { " while cargo ran" } else { "" };
-    let message = format!("the connection to the agent was lost{during}");
-    let hint = if started {
-        "run the command again: the agent kept the work that cargo had finished"
-    } else {
-        "run the command again: no file has changed here"
-    };
-    Error::new(ErrorKind::RunLost, message, hint).caused_by(error)
+    let error_with = |kind, message, hint| Error::new(kind, message, hint).caused_by(error);
+    match phase {
+        Phase::Sync => error_with(
+            ErrorKind::RunLost,
+            "the connection to the agent was lost",
+            "run the command again: no file has changed here",
+        ),
+        Phase::Run => error_with(
+            ErrorKind::RunLost,
+            "the connection to the agent was lost while cargo ran",
+            "run the command again: the agent kept the work that cargo had finished",
+        ),
+        Phase::Results => error_with(ErrorKind::Results, INCOMPLETE, AGAIN),
+    }
 }
 
 /// An error while sources are sent: of the connection, or of the workspace.
 pub(crate) fn not_sent(error: SyncError) -> Error {
     match error {
-        SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, false),
+        SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, Phase::Sync),
         error if is_violation(&error) || matches!(error, SyncError::MissingBlob(_)) => {
             confused(&error)
         }
@@ -38,11 +61,7 @@ pub(crate) fn not_sent(error: SyncError) -> Error {
 
 /// An error while results are fetched and written.
 pub(crate) fn not_returned(error: SyncError) -> Error {
-    let of = |kind, hint: String| {
-        let message = "cargo has finished, but not all of its results are here";
-        Error::new(kind, message, hint).caused_by(&error)
-    };
-    const AGAIN: &str = "run the command again: the agent has kept the results";
+    let of = |kind, hint: String| Error::new(kind, INCOMPLETE, hint).caused_by(&error);
     match &error {
         SyncError::Write { path, source } => {
             of(ErrorKind::Results, unwritable_hint(&path.display().to_string(), source))
@@ -55,7 +74,9 @@ pub(crate) fn not_returned(error: SyncError) -> Error {
             format!("make `{}` readable, then run the command again", path.display()),
         ),
         SyncError::Store { path, source } => unusable("use", path, source),
-        SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, true),
+        SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => {
+            lost(&error, Phase::Results)
+        }
         error if is_violation(error) => confused(error),
         _ => of(ErrorKind::Results, AGAIN.into()),
     }
@@ -103,9 +124,17 @@ pub(crate) fn confused(error: &SyncError) -> Error {
     .caused_by(error)
 }
 
-/// The agent reports that it cannot do what was asked.
-pub(crate) fn agent_failed(failure: message::Failure) -> Error {
+/// The agent reports that it cannot do what was asked. Only before cargo was started can
+/// another attempt help: later it would run cargo again.
+pub(crate) fn agent_failed(failure: message::Failure, phase: Phase) -> Error {
+    if phase == Phase::Results {
+        let error = Error::new(ErrorKind::Results, INCOMPLETE, AGAIN);
+        return failure.messages.into_iter().fold(error, Error::cause);
+    }
     let (kind, hint) = match failure.kind {
+        FailureKind::Corrupt | FailureKind::Ending if phase == Phase::Run => {
+            (ErrorKind::RunLost, "run the command again")
+        }
         FailureKind::DiskFull => (
             ErrorKind::RunLost,
             "free disk space on the agent's machine, or delete its copies of projects with \
