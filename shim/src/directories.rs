@@ -58,7 +58,9 @@ pub(crate) fn unusable(action: &str, path: &Path, source: &io::Error) -> Error {
             "let your user read and write `{shown}`, or set XDG_STATE_HOME, XDG_CACHE_HOME and \
              XDG_CONFIG_HOME to directories where it may"
         ),
-        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::AlreadyExists => {
             format!("move away the file or directory in the way of `{shown}`")
         }
         _ => format!("check the disk and the file system of `{shown}`"),

@@ -85,17 +85,22 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
     let parsed = cli::parse(arguments.into_iter().skip(1).collect());
     let terminal = Arc::new(Terminal::new(parsed.verbosity));
-    let json = parsed.command.as_ref().is_ok_and(Command::is_json);
     let done = match parsed.command {
         Ok(command) => perform(&terminal, command),
-        Err(Refusal::Text { text, code }) => say(&terminal, &text, code),
+        Err(Refusal::Text { text, code }) => {
+            if parsed.json && code != 0 {
+                let error = Error::new(ErrorKind::Usage, text.trim(), "see `--help`");
+                drop(terminal.result(&commands::json_text(&commands::failure(&error))));
+            }
+            say(&terminal, &text, code)
+        }
         Err(Refusal::Error(error)) => Err(error),
     };
     match done {
         Ok(Ending::Exited(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Ok(Ending::Signaled(signal)) => terminal::signals::die_by(signal),
         Err(error) => {
-            if json && !error.is_reported() {
+            if parsed.json && !error.is_reported() {
                 // If standard output is closed, the exit code still tells.
                 drop(terminal.result(&commands::json_text(&commands::failure(&error))));
             }

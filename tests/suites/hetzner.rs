@@ -274,7 +274,8 @@ fn what_is_there_and_what_it_cost_is_told() {
     project.ok("build");
     project.ok("check");
     let status = project.ok("status").stdout;
-    for part in ["cx53 in hel1, running", "paid for 59 min", "if idle; EUR 0.05 so far", "image 1"]
+    for part in
+        ["cx53 in hel1, running", "paid for 59 min", "if it stays idle; EUR 0.05 so far", "image 1"]
     {
         assert!(status.contains(part), "{part}: {status}");
     }
@@ -305,7 +306,7 @@ fn what_is_there_and_what_it_cost_is_told() {
     // Somebody else with the same token sees it, and whose it is.
     let other = sandbox_on(&simulator);
     let others = other.hello("app");
-    assert!(others.ok("status").stdout.contains("no server"));
+    assert!(others.ok("status").stdout.contains("server: none"));
     let all = others.ok("status --all").stdout;
     assert!(all.contains("cx53 in hel1, running"), "{all}");
     assert!(others.ok("reap").stdout.contains("nothing to delete"));
@@ -325,13 +326,13 @@ fn money_is_not_spent_beyond_a_limit() {
     let refused = project.burst("build --max-cost 0.01");
     assert_eq!(refused.code, Some(118), "{refused:?}");
     assert!(
-        refused.stderr.contains("error: a cx53 in hel1 costs EUR 0.05 for each started hour"),
+        refused.stderr.contains("error: a cx53 in hel1 costs EUR 0.05 per started hour"),
         "{}",
         refused.stderr
     );
     let sandbox = sandbox.with("CARGO_BURST_MONTHLY_BUDGET", "0.03");
     let refused = sandbox.hello("app").burst("build");
-    assert!(refused.stderr.contains("no more than EUR 0.03 may be spent"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("caused by: the limit is EUR 0.03"), "{}", refused.stderr);
     assert!(refused.stderr.contains("`monthly_budget`"), "{}", refused.stderr);
     assert!(lock(&simulator.shared().world).servers.is_empty());
     assert!(lock(&simulator.shared().world).volumes.is_empty());
@@ -346,7 +347,10 @@ fn money_is_not_spent_beyond_a_limit() {
     std::fs::write(record, format!("{spent}\n")).unwrap();
     let refused = sandbox.hello("app").burst("build");
     assert_eq!(refused.code, Some(118), "{refused:?}");
-    assert!(refused.stderr.contains("the monthly budget is used up, by EUR 0.47"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("error: the monthly budget is exceeded by EUR 0.47"),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -387,7 +391,7 @@ fn init_checks_a_token_and_writes_it_for_the_user_alone() {
     let unknown = init(TOKEN, "init --server-type cpx99");
     assert!(unknown.stderr.contains("there is no server type `cpx99`"), "{}", unknown.stderr);
     // The token that is in the file now is used.
-    assert!(project.ok("status").stdout.contains("no server"));
+    assert!(project.ok("status").stdout.contains("server: none"));
     // A timer for those who do not come back.
     let timer = project.ok("reap --install-timer").stdout;
     assert!(timer.contains("cargo-burst-reap.timer"), "{timer}");

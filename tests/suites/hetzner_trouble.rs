@@ -26,8 +26,18 @@ fn tokens_that_are_wrong_revoked_or_read_only() {
     let tokens = [("read".into(), Access::ReadOnly), ("old".into(), Access::Revoked)].into();
     let simulator = entries(Scenario { tokens, ..Scenario::default() });
     for (token, code, error, hint) in [
-        ("wrong", 116, "cannot ask Hetzner what is there", "create a token in the Hetzner console"),
-        ("old", 116, "cannot ask Hetzner what is there", "create a token in the Hetzner console"),
+        (
+            "wrong",
+            116,
+            "cannot list the servers and volumes at Hetzner",
+            "create a token in the Hetzner console",
+        ),
+        (
+            "old",
+            116,
+            "cannot list the servers and volumes at Hetzner",
+            "create a token in the Hetzner console",
+        ),
         ("read", 116, "cannot create a server", "create a token with the permission Read & Write"),
         (
             "two words",
@@ -135,7 +145,7 @@ fn the_next_region_is_taken_and_then_the_next_type() {
     lock(&simulator.shared().world).scenario.stock = vec![out_of(None, Some("hel1"))];
     let moved = project.ok("build");
     assert!(moved.stderr.contains("on cx53 in fsn1"), "{}", moved.stderr);
-    assert!(moved.stderr.contains("its cache is cold"), "{}", moved.stderr);
+    assert!(moved.stderr.contains("the build starts with empty caches"), "{}", moved.stderr);
     let places = || {
         let world = lock(&simulator.shared().world);
         world.volumes.values().map(|volume| volume.location.name).collect::<Vec<_>>()
@@ -197,7 +207,7 @@ fn a_run_goes_on_while_the_api_is_down() {
     assert_explained(
         &status,
         120,
-        "cannot ask Hetzner what is there",
+        "cannot list the servers and volumes at Hetzner",
         "https://status.hetzner.com",
     );
     // A warm one does not notice.
@@ -300,9 +310,11 @@ fn a_server_that_was_deleted_by_hand_is_replaced() {
         world.delete_server(server, now).unwrap();
     }
     wait_until("the deletion", || lock(&simulator.shared().world).servers.is_empty());
-    let again = project.burst("build");
+    let again = project.burst("-v build");
     assert_eq!(again.code, Some(0), "{again:#?}\n{}", logs(&simulator, &sandbox));
-    assert!(!again.stderr.contains("Compiling"), "the volume survived: {}", again.stderr);
+    // The volume survived. What cargo makes of its target depends on how much of it was on
+    // the disk when the server went.
+    assert!(again.stderr.contains("synced: 0 written, 0 removed"), "{}", again.stderr);
 }
 
 #[test]

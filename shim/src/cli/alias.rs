@@ -98,6 +98,10 @@ impl Aliases {
                 );
                 return Err(Error::cargo(words, CARGO_ERROR));
             }
+            if definition.is_empty() {
+                let words = format!("error: subcommand is required, but `alias.{name}` is empty\n");
+                return Err(Error::cargo(words.trim_end(), CARGO_ERROR));
+            }
             seen.push(name);
             words.splice(0..1, definition.into_iter().map(OsString::from));
         }

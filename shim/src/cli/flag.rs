@@ -62,7 +62,11 @@ pub(super) const FLAGS: [Flag; 8] = [
                `keep_alive_secs`, 300]",
         verb: None,
         set: |flags, value| {
-            let secs = value.parse().map_err(|_| "expected a number of seconds such as 1800")?;
+            const EXPECTED: &str = "expected a number of seconds such as 1800, at most 31536000";
+            let secs: u64 = value.parse().map_err(|_| EXPECTED)?;
+            if secs > 31_536_000 {
+                return Err(EXPECTED);
+            }
             flags.keep_alive = Some(secs);
             Ok(())
         },

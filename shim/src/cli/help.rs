@@ -9,8 +9,7 @@ use clap_complete::Shell;
 
 use super::flag;
 use super::verb::{VERBS, Verb, VerbKind};
-use crate::directories::unusable;
-use crate::error::{Error, exit_code};
+use crate::error::{Error, ErrorKind, exit_code};
 use crate::run::request::CargoVerb;
 
 /// What the help of the program ends with.
@@ -137,7 +136,11 @@ pub(super) fn man_page() -> String {
 
 /// Writes all manual pages to a directory.
 pub(super) fn write_man_pages(directory: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(directory).map_err(|source| unusable("create", directory, &source))?;
-    clap_mangen::generate_to(program(), directory)
-        .map_err(|source| unusable("write the manual pages to", directory, &source))
+    let written = std::fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(program(), directory));
+    written.map_err(|source| {
+        let message = format!("cannot write the manual pages to `{}`", directory.display());
+        Error::new(ErrorKind::Output, message, "name a directory that you may write to")
+            .caused_by(&source)
+    })
 }

@@ -38,6 +38,8 @@ use crate::terminal::{Verbosity, color};
 pub(crate) struct Parsed {
     /// How much is printed.
     pub(crate) verbosity: Verbosity,
+    /// Whether a failure is printed as JSON.
+    pub(crate) json: bool,
     /// The command.
     pub(crate) command: Result<Command, Refusal>,
 }
@@ -89,7 +91,18 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Parsed {
         }
         Ok(command)
     });
-    Parsed { verbosity, command }
+    let json = match &command {
+        Ok(command) => command.is_json(),
+        Err(_) => asks_for_json(&words),
+    };
+    Parsed { verbosity, json, command }
+}
+
+/// Whether a command line that is refused asks for JSON: `--json` behind a verb of ours.
+fn asks_for_json(words: &[OsString]) -> bool {
+    let own = words.iter().find_map(|word| verb::find(word.to_str()?));
+    own.is_some_and(|verb| matches!(verb.kind, VerbKind::Own { .. }))
+        && words.iter().any(|word| word == "--json")
 }
 
 /// `-q` among cargo's options quietens us, too.
@@ -112,7 +125,7 @@ fn parse_leading<'w>(
         }
         match word.to_str() {
             Some("-q" | "--quiet") => *verbosity = Verbosity::Quiet,
-            Some("-v" | "--verbose") => *verbosity = Verbosity::Verbose,
+            Some("-v" | "-vv" | "--verbose") => *verbosity = Verbosity::Verbose,
             Some("-h" | "--help") => return Err(text(help_of(None))),
             Some("-V" | "--version") => return Err(text(version())),
             Some("--locked" | "--offline" | "--frozen") => leading.cargos.push(word.clone()),
@@ -163,7 +176,11 @@ fn parse_verb(
         }
         _ => aliases.expand(rest.to_vec())?,
     };
-    if words.len() != rest.len() && words.first().is_some_and(|word| is_option(word)) {
+    if words.first().is_some_and(|word| word == "burst") {
+        // As in an alias such as `st = "burst status"`.
+        return parse_verb(Leading { skips_own: false, ..leading }, &words[1..], verbosity);
+    }
+    if words.first().is_some_and(is_option) {
         // An alias may begin with options, as in `x = "--offline build"`.
         let (more, verb) = parse_leading(leading, &words, verbosity)?;
         leading = more;
@@ -240,6 +257,16 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
     if leading.skips_own && name.starts_with('-') {
         // Options of cargo alone, such as `--list`.
         return Ok(Command::Local([leading.cargos, words].concat()));
+    }
+    if name == "help" {
+        return Ok(Command::Local(words));
+    }
+    if let Some(toolchain) = name.strip_prefix('+') {
+        return wrong(Error::new(
+            ErrorKind::Usage,
+            format!("`{name}` is not a command"),
+            format!("put the toolchain before `burst`: `cargo +{toolchain} burst …`"),
+        ));
     }
     if !route::is_name(name) {
         return wrong(Error::new(

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use super::flag;
 use crate::cargo_options::takes_next;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::run::request::{CargoVerb, Flags, RunArguments};
 
 /// The arguments of a cargo verb, split.
@@ -47,7 +47,34 @@ pub(super) fn split(verb: CargoVerb, words: &[OsString], mut flags: Flags) -> Re
     }
     let options = arguments.len();
     arguments.extend(rest.iter().cloned());
+    if verb == CargoVerb::Sync {
+        check_sync(&arguments)?;
+    }
     Ok(Split::Run(RunArguments { verb, arguments, options, flags }))
+}
+
+/// `sync` calls no cargo that would refuse a wrong argument.
+fn check_sync(arguments: &[OsString]) -> Result<(), Error> {
+    const ACCEPTED: [&str; 4] = ["--manifest-path", "--config", "--target-dir", "--color"];
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        let (name, attached) = match text.split_once('=') {
+            Some((name, _)) => (name, true),
+            None => (text.as_ref(), false),
+        };
+        if !ACCEPTED.contains(&name) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("`sync` does not take `{text}`"),
+                format!("it takes {}", ACCEPTED.join(", ")),
+            ));
+        }
+        if !attached {
+            words.next();
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -58,7 +58,8 @@ impl Context<'_> {
                 // Another command may hold the keeper's lock for a moment.
                 Err(error) => {
                     let pause = tries.pause(error)?;
-                    self.runtime.block_on(tokio::time::sleep(pause));
+                    // A timer needs the runtime around it.
+                    self.runtime.block_on(async { tokio::time::sleep(pause).await });
                 }
             }
         }

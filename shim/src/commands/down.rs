@@ -19,6 +19,8 @@ use crate::keeper::message::Ask;
 
 /// `cargo burst down`.
 pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Error> {
+    // Without the API the agent here can still be ended.
+    let ended = end_local(context, options.with_volumes)?;
     let reaped = match context.credentials()? {
         None => None,
         Some(credentials) => {
@@ -27,7 +29,6 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
             Some(context.with_account(&credentials, ask, reaped_of, own)?)
         }
     };
-    let ended = end_local(context, options.with_volumes)?;
     if context.json {
         let value = serde_json::json!({ "hetzner": reaped, "local_agent_ended": ended });
         return print_json(context, value, reaped);

@@ -225,7 +225,8 @@ pub(crate) struct WhatIf {
 
 fn split(commands: &[&Command]) -> Split {
     let count = commands.len().max(1) as f64;
-    let mean = |of: fn(&Command) -> f64| commands.iter().map(|one| of(one)).sum::<f64>() / count;
+    let mean =
+        |of: fn(&Command) -> f64| (commands.iter().map(|one| of(one)).sum::<f64>() + 0.0) / count;
     Split {
         commands: commands.len(),
         reach_secs: mean(|one| one.reach_secs),

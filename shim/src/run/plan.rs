@@ -63,7 +63,10 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         CargoVerb::Run | CargoVerb::Test | CargoVerb::Bench | CargoVerb::Nextest | CargoVerb::Other
     );
     let environment = match run.verb {
-        CargoVerb::Test => vec![NO_TESTS],
+        // nextest warns about it where nothing is run.
+        CargoVerb::Test if !run.options().iter().any(|option| option == "--no-run") => {
+            vec![NO_TESTS]
+        }
         _ => Vec::new(),
     };
     Plan { invocations, returns, sends_input, opens_docs, environment }

@@ -37,6 +37,11 @@ impl File {
     pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
         use std::os::unix::fs::MetadataExt;
         let read = || -> io::Result<(Vec<u8>, u32)> {
+            let found = std::fs::metadata(path)?;
+            if !found.is_file() && !found.is_dir() {
+                // Reading a pipe or a device might never end.
+                return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+            }
             let mut file = std::fs::File::open(path)?;
             let mode = file.metadata()?.mode();
             let mut bytes = Vec::new();

@@ -26,7 +26,7 @@ pub(super) struct Variable {
 pub(super) const OTHER_VARIABLES: [Variable; 4] = [
     Variable {
         name: "CARGO_BURST_LOG",
-        meaning: "filter of the logs of commands, agent and keeper, like RUST_LOG; see `cargo burst logs`",
+        meaning: "filter of the logs of commands, agent and keeper, like RUST_LOG",
     },
     Variable {
         name: "CARGO_BURST_INSIDE",

@@ -1,4 +1,4 @@
-//! Signals (Ctrl-C, SIGTERM, SIGHUP) during a run.
+//! Signals (Ctrl-C, Ctrl-\, SIGTERM, SIGHUP) during a run.
 //!
 //! The first one is forwarded to cargo's process group on the other end; cargo ends as it
 //! would here, and this program with it. The second one kills the run and ends this program
@@ -30,7 +30,7 @@ impl Signals {
     /// Installs the handlers. Signals end the program until [`Self::forward_to`].
     pub(crate) fn listen(runtime: &Handle) -> Self {
         let signals = Self::default();
-        for kind in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        for kind in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
             let signals = signals.clone();
             runtime.spawn(async move {
                 let Ok(mut received) =

@@ -97,6 +97,16 @@ impl Workspace {
             default_members: default_members.into_iter().collect(),
             root,
         };
+        if workspace.root.starts_with(&workspace.target_directory) {
+            return Err(Error::new(
+                ErrorKind::Workspace,
+                format!(
+                    "the target directory `{}` contains the workspace",
+                    workspace.target_directory.display()
+                ),
+                "choose a target directory beside or below the workspace",
+            ));
+        }
         workspace.find_outside(&configs)?;
         workspace.find_files();
         Ok(workspace)

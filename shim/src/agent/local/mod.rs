@@ -169,7 +169,12 @@ impl LocalAgent {
         }
         let log_path = self.keys.join("agent.log");
         let failed = |cause: String| {
-            let hint = format!("its log `{}` may show more", log_path.display());
+            let hint = format!(
+                "its log `{}` may show more; if its keys are damaged, delete the directory `{}` \
+                 and run the command again",
+                log_path.display(),
+                self.keys.display()
+            );
             let error =
                 Error::new(ErrorKind::AgentStart, "the agent on this machine does not start", hint);
             cause.lines().fold(error, Error::cause)
