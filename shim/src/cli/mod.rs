@@ -180,7 +180,7 @@ fn parse_verb(
         // As in an alias such as `st = "burst status"`.
         return parse_verb(Leading { skips_own: false, ..leading }, &words[1..], verbosity);
     }
-    if words.first().is_some_and(is_option) {
+    if !is_option(first) && words.first().is_some_and(is_option) {
         // An alias may begin with options, as in `x = "--offline build"`.
         let (more, verb) = parse_leading(leading, &words, verbosity)?;
         leading = more;
