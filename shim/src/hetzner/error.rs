@@ -51,6 +51,12 @@ fn explain(endpoint: &Endpoint, error: &ApiError) -> (ErrorKind, String) {
             (ErrorKind::Api, format!("{question} {}", capitalized(BUILD_LOCALLY)))
         }
         ApiError::Unintelligible { .. } => (ErrorKind::Api, correct(endpoint)),
+        // A list is never missing, so the endpoint has a wrong path.
+        ApiError::Refused { code: Code::NotFound, operation, .. }
+            if operation.path.matches('/').count() == 1 =>
+        {
+            (ErrorKind::Api, correct(endpoint))
+        }
         ApiError::Status { status, .. } if *status < 500 && *status != 429 => {
             (ErrorKind::Api, correct(endpoint))
         }
