@@ -36,7 +36,7 @@ pub(crate) fn api(endpoint: &Endpoint, action: &str, error: &ApiError) -> Error 
     Error::new(kind, format!("cannot {action}"), hint).caused_by(error)
 }
 
-/// The kind of an error of the API, and what the user can do about it.
+/// The kind and the hint of an error of the API.
 fn explain(endpoint: &Endpoint, error: &ApiError) -> (ErrorKind, String) {
     if let Some((kind, hint)) = error.code().and_then(rejected) {
         return (kind, hint.to_owned());

@@ -1,12 +1,11 @@
-//! Servers and volumes at Hetzner: what is created, adopted, attached and deleted, and
-//! when.
+//! Servers and volumes at Hetzner: their creation, adoption, use and deletion.
 //!
 //! The API is the only source of truth. Every resource has the labels of [`naming`] from
 //! its creation on, so any later command, on this machine or another, finds it and knows
 //! when it may be deleted. An [`account`] is the project at Hetzner that one token gives
 //! access to: it reaches a server for a workspace ([`provision`] creates one if there is
 //! none, with its own [`keys`]), and [`reap`] deletes expired resources. [`lease`] decides
-//! when a resource expires, [`cost_model`] what that costs; both are pure.
+//! when a resource expires, and [`cost_model`] computes the cost; both are pure.
 //!
 //! Nothing here prints, reads settings files or knows the keeper: progress goes to a
 //! [`progress::Progress`], and errors ([`error`]) carry their hints.

@@ -354,9 +354,8 @@ impl Provision<'_> {
         const ACTION: &str = "attach the project's volume";
         let mut retries = 0;
         loop {
-            let error = match self.client.attach_volume(volume.id, server.id).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            let Err(error) = self.client.attach_volume(volume.id, server.id).await else {
+                return Ok(());
             };
             match error.code() {
                 // By an earlier attempt whose response was lost, or by an earlier command.

@@ -168,7 +168,7 @@ impl LocalAgent {
         }
         let log_path = self.keys.join("agent.log");
         let failed = |cause: String| {
-            let hint = format!("its log `{}` may show more", log_path.display());
+            let hint = format!("see its log, `{}`", log_path.display());
             let error =
                 Error::new(ErrorKind::AgentStart, "the agent on this machine does not start", hint);
             cause.lines().fold(error, Error::cause)
