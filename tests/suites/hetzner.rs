@@ -12,7 +12,7 @@ use crate::sandbox;
 
 pub(crate) const TOKEN: &str = "a-token-of-this-test";
 
-/// A simulator with real hosts; none where that is not possible.
+/// A simulator with real hosts; `None`, with a message, where they cannot be created.
 pub(crate) fn cloud(scenario: Scenario) -> Option<Simulator> {
     if lacks(&["ip", "nft", "losetup", "mkfs.ext4", "blkid", "e2fsck", "unshare"]) {
         return None;
@@ -35,7 +35,7 @@ pub(crate) fn sandbox_on(simulator: &Simulator) -> Sandbox {
         .with("CARGO_BURST_VOLUME_GB", "10")
 }
 
-/// What a test wants to know when it fails.
+/// The logs of keeper and agents, for the messages of failed tests.
 pub(crate) fn logs(simulator: &Simulator, sandbox: &Sandbox) -> String {
     let keeper = sandbox.path().join("state/cargo-burst/keeper/keeper.log");
     let mut text = std::fs::read_to_string(keeper).unwrap_or_default();
@@ -73,8 +73,8 @@ fn workspace(sandbox: &Sandbox) -> Project<'_> {
 }
 
 #[test]
-fn a_workspace_is_built_from_nothing_and_again() {
-    // So slow that calls which are sent at once are seen to be.
+fn cold_and_warm_builds_of_a_workspace() {
+    // Slow calls, so that concurrent ones overlap in the record.
     let slow = Scenario { call_millis: 150, ..Scenario::default() };
     let Some(simulator) = cloud(slow) else { return };
     let sandbox = sandbox_on(&simulator).with("CARGO_BURST_KEEP_PAID_HOUR", "false");
@@ -86,7 +86,7 @@ fn a_workspace_is_built_from_nothing_and_again() {
     assert!(cold.stderr.contains("on cx53 in hel1 (EUR 0.05 so far"), "{}", cold.stderr);
     let calls = simulator.shared().calls();
     assert!(sequential_waits(&calls) <= 4, "{:#?}", names(&calls));
-    // Warm: not one call.
+    // A warm build makes no call.
     project.write("lib/src/lib.rs", "pub fn answer() -> u32 { 43 }\n");
     let warm = project.burst("build");
     assert_eq!(warm.code, Some(0), "{warm:#?}\n{}", logs(&simulator, &sandbox));
@@ -96,7 +96,7 @@ fn a_workspace_is_built_from_nothing_and_again() {
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
 }
 
-/// A program that looks for what is the agent's, as a build script could.
+/// A program that looks for secrets of the agent, as a build script could.
 const SPY: &str = r#"
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -168,7 +168,7 @@ fn main() {
 }
 "#;
 
-/// The build user of a server cannot read what is the agent's.
+/// The build user of a server cannot read secrets of the agent.
 #[test]
 fn secrets_stay_with_the_agent() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
@@ -192,12 +192,12 @@ fn secrets_stay_with_the_agent() {
     ] {
         assert!(found.stdout.contains(line), "{line}: {}", found.stdout);
     }
-    // The control: root on the same host is told.
+    // The control: root on the same host can read the user data.
     let server = *lock(&simulator.shared().world).servers.keys().next().unwrap();
     let namespace = simulator.shared().hosts().unwrap().namespace_of(server).unwrap();
     let script = "exec 3<>/dev/tcp/169.254.169.254/80 && \
                   printf 'GET /hetzner/v1/userdata HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3";
-    // Nor does anything of it reach a disk: no core dump, no swap.
+    // The agent's memory reaches no disk: no core dump, no swap.
     let agent = ended(
         Command::new("sh")
             .args([
@@ -221,7 +221,7 @@ fn secrets_stay_with_the_agent() {
 }
 
 #[test]
-fn idle_servers_and_volumes_go() {
+fn idle_servers_and_volumes_are_deleted() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator)
         .with("CARGO_BURST_KEEP_PAID_HOUR", "false")
@@ -232,7 +232,7 @@ fn idle_servers_and_volumes_go() {
     let servers = || lock(&simulator.shared().world).servers.len();
     wait_until("the idle server's deletion", || servers() == 0);
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 1);
-    // From nothing, with the volume warm: nothing is compiled again.
+    // On a new server with the old volume nothing is compiled again.
     simulator.shared().forget_calls();
     let again = project.ok("build");
     assert!(!again.stderr.contains("Compiling"), "{}", again.stderr);
@@ -245,9 +245,9 @@ fn idle_servers_and_volumes_go() {
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
 }
 
-/// Keeper and shim are gone for good: the server deletes itself.
+/// Without keeper and shim the server deletes itself.
 #[test]
-fn a_forgotten_server_deletes_itself() {
+fn a_server_without_a_keeper_deletes_itself() {
     use nix::sys::signal::{Signal, kill};
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator)
@@ -267,7 +267,7 @@ fn a_forgotten_server_deletes_itself() {
 }
 
 #[test]
-fn what_is_there_and_what_it_cost_is_told() {
+fn status_and_audit_show_resources_and_costs() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
@@ -290,8 +290,8 @@ fn what_is_there_and_what_it_cost_is_told() {
         (&audit["servers"], &audit["commands"], &audit["cold"]["commands"], &audit["cost"]),
         (&1.into(), &2.into(), &1.into(), &2.0.into())
     );
-    assert!(project.ok("audit").stdout.contains("what other settings would have come to:"));
-    // The last use gets into the labels, where other machines see it.
+    assert!(project.ok("audit").stdout.contains("cost with other settings:"));
+    // The last use is written to the labels, for other machines.
     let last_use = || {
         let world = lock(&simulator.shared().world);
         let server = world.servers.values().next().unwrap();
@@ -303,14 +303,14 @@ fn what_is_there_and_what_it_cost_is_told() {
     project.ok("sync");
     project.ok("reap");
     assert!(last_use() >= first + 400, "{first} {}", last_use());
-    // Somebody else with the same token sees it, and whose it is.
+    // Another owner with the same token sees it with `--all`.
     let other = sandbox_on(&simulator);
     let others = other.hello("app");
     assert!(others.ok("status").stdout.contains("server: none"));
     let all = others.ok("status --all").stdout;
     assert!(all.contains("cx53 in hel1, running"), "{all}");
     assert!(others.ok("reap").stdout.contains("nothing to delete"));
-    // Long after its time, when an hour ends, whoever comes deletes it and its volume.
+    // Long after its expiry another owner deletes it and its volume.
     simulator.shared().advance(2.0 * 86_400.0 - 500.0);
     let reaped: serde_json::Value = serde_json::from_str(&others.ok("reap --json").stdout).unwrap();
     assert_eq!(reaped["servers"].as_array().unwrap().len(), 1, "{reaped}");
@@ -319,24 +319,21 @@ fn what_is_there_and_what_it_cost_is_told() {
 }
 
 #[test]
-fn money_is_not_spent_beyond_a_limit() {
+fn cost_limits_are_enforced() {
     let simulator = Simulator::start(Options::new(TOKEN, Scenario::default())).unwrap();
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     let refused = project.burst("build --max-cost 0.01");
     assert_eq!(refused.code, Some(118), "{refused:?}");
-    assert!(
-        refused.stderr.contains("error: a cx53 in hel1 costs EUR 0.05 per started hour"),
-        "{}",
-        refused.stderr
-    );
+    let hint = "hint: raise `--max-cost` or `monthly_budget`, or set a cheaper `server_type`\n";
+    let costs = "error: a cx53 in hel1 costs EUR 0.05 per started hour\n";
+    assert_eq!(refused.stderr, format!("{costs}caused by: the limit is EUR 0.01\n{hint}"));
     let sandbox = sandbox.with("CARGO_BURST_MONTHLY_BUDGET", "0.03");
     let refused = sandbox.hello("app").burst("build");
-    assert!(refused.stderr.contains("caused by: the limit is EUR 0.03"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("`monthly_budget`"), "{}", refused.stderr);
+    assert_eq!(refused.stderr, format!("{costs}caused by: the limit is EUR 0.03\n{hint}"));
     assert!(lock(&simulator.shared().world).servers.is_empty());
     assert!(lock(&simulator.shared().world).volumes.is_empty());
-    // What is spent already counts, also where a server would be at hand.
+    // Costs in the audit record count, even where a server exists.
     let now = burst_hcloud::Timestamp::now().as_second();
     let spent = serde_json::json!({
         "event": "server_created",
@@ -347,14 +344,16 @@ fn money_is_not_spent_beyond_a_limit() {
     std::fs::write(record, format!("{spent}\n")).unwrap();
     let refused = sandbox.hello("app").burst("build");
     assert_eq!(refused.code, Some(118), "{refused:?}");
-    assert!(
-        refused.stderr.contains("error: the monthly budget is exceeded by EUR 0.47"),
-        "{refused:?}"
+    assert_eq!(
+        refused.stderr,
+        "error: the monthly budget is exceeded by EUR 0.47\n\
+         caused by: `monthly_budget` is EUR 0.03\n\
+         hint: raise `monthly_budget`, or wait for the next calendar month\n"
     );
 }
 
 #[test]
-fn init_checks_a_token_and_writes_it_for_the_user_alone() {
+fn init_checks_the_token_and_writes_a_private_file() {
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     use std::process::Stdio;
@@ -371,10 +370,9 @@ fn init_checks_a_token_and_writes_it_for_the_user_alone() {
         ended(child.wait_with_output().unwrap())
     };
     let file = sandbox.path().join("config/cargo-burst/config.toml");
-    for (token, hint) in [
-        ("nonsense", "create a token in the Hetzner console"),
-        ("read", "create a token with the permission"),
-    ] {
+    let read_only = "create a token with the permission Read & Write in the Hetzner console";
+    let unknown = "create a token in the Hetzner console (project, Security, API tokens, Read";
+    for (token, hint) in [("nonsense", unknown), ("read", read_only)] {
         let found = init(token, "init");
         assert_eq!(found.code, Some(116), "{found:?}");
         assert!(found.stderr.contains(&format!("hint: {hint}")), "{}", found.stderr);
@@ -390,9 +388,9 @@ fn init_checks_a_token_and_writes_it_for_the_user_alone() {
     assert!(written.contains(&format!("hetzner_token = \"{TOKEN}\"")), "{written}");
     let unknown = init(TOKEN, "init --server-type cpx99");
     assert!(unknown.stderr.contains("there is no server type `cpx99`"), "{}", unknown.stderr);
-    // The token that is in the file now is used.
+    // The token in the file is used.
     assert!(project.ok("status").stdout.contains("server: none"));
-    // A timer for those who do not come back.
+    // The timer of systemd runs `reap`.
     let timer = project.ok("reap --install-timer").stdout;
     assert!(timer.contains("cargo-burst-reap.timer"), "{timer}");
     let unit = sandbox.path().join("config/systemd/user/cargo-burst-reap.service");
@@ -400,10 +398,10 @@ fn init_checks_a_token_and_writes_it_for_the_user_alone() {
     assert!(unit.contains("\" reap\n") && !unit.contains(TOKEN), "{unit}");
 }
 
-/// The server takes an hour, until the test lets it come: everything that will be sent is
-/// read and compressed by then.
+/// While the server boots, all files are read and compressed. The boot takes an hour until
+/// the test advances the clock.
 #[test]
-fn what_will_be_sent_waits_for_the_server() {
+fn files_are_read_while_the_server_boots() {
     let action_secs = [("default".to_owned(), 0.05), ("create_server".to_owned(), 3600.0)].into();
     let Some(simulator) = cloud(Scenario { action_secs, ..Scenario::default() }) else { return };
     let sandbox = sandbox_on(&simulator);
@@ -413,13 +411,13 @@ fn what_will_be_sent_waits_for_the_server() {
     let mut command = project.command("-v sync");
     let command = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let run = command.spawn().unwrap();
-    // Once to know its digest, and once more to say it.
+    // Once for the digest, and once for the transfer.
     let read = || {
         let text = std::fs::read_to_string(format!("/proc/{}/io", run.id())).unwrap_or_default();
         let count = text.lines().find_map(|line| line.strip_prefix("rchar: "));
         count.and_then(|count| count.parse::<usize>().ok()).unwrap_or(0)
     };
-    wait_until("that all is read twice", || read() > 2 * BYTES);
+    wait_until("the second read of all files", || read() > 2 * BYTES);
     simulator.shared().advance(3600.0);
     let found = ended(run.wait_with_output().unwrap());
     assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));

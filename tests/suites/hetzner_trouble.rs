@@ -1,4 +1,5 @@
-//! What users and clouds do wrong: tokens, names, quotas, stock, storms, clocks, outages.
+//! Errors at Hetzner: tokens, names, quotas, stock, rate limits, clocks, outages, protected
+//! resources, and endpoints where no API answers.
 
 use std::process::Stdio;
 
@@ -9,41 +10,46 @@ use hetzner_sim::{Fault, FaultKind, Options, Scenario, Simulator};
 
 use crate::hetzner::{cloud, logs, sandbox_on};
 
-/// Without hosts: no command of these gets as far as a server.
-fn entries(scenario: Scenario) -> Simulator {
+/// A simulator without hosts, for commands that create no server.
+fn api_only(scenario: Scenario) -> Simulator {
     Simulator::start(Options::new(crate::hetzner::TOKEN, scenario)).unwrap()
 }
 
 fn out_of(server_type: Option<&str>, location: Option<&str>) -> Stock {
     let name = |name: Option<&str>| name.map(str::to_owned);
     let (server_type, location) = (name(server_type), name(location));
-    // It is shown all the same: the list is no promise.
+    // The list of server types does not show it.
     Stock { server_type, location, there: false, ..Stock::default() }
 }
 
 #[test]
-fn tokens_that_are_wrong_revoked_or_read_only() {
+fn wrong_revoked_and_read_only_tokens_are_rejected() {
     let tokens = [("read".into(), Access::ReadOnly), ("old".into(), Access::Revoked)].into();
-    let simulator = entries(Scenario { tokens, ..Scenario::default() });
+    let simulator = api_only(Scenario { tokens, ..Scenario::default() });
     for (token, code, error, hint) in [
         (
             "wrong",
             116,
             "cannot list the servers and volumes at Hetzner",
-            "create a token in the Hetzner console",
+            "create a token in the Hetzner console (project, Security, API tokens, Read & Write)",
         ),
         (
             "old",
             116,
             "cannot list the servers and volumes at Hetzner",
-            "create a token in the Hetzner console",
+            "create a token in the Hetzner console (project, Security, API tokens, Read & Write)",
         ),
-        ("read", 116, "cannot create a server", "create a token with the permission Read & Write"),
+        (
+            "read",
+            116,
+            "cannot create a server",
+            "create a token with the permission Read & Write in the Hetzner console",
+        ),
         (
             "two words",
             116,
-            "`HCLOUD_TOKEN` is not a Hetzner API token",
-            "create a token in the Hetzner console",
+            "`HCLOUD_TOKEN` is not a Hetzner API token\n",
+            "create a token in the Hetzner console: project, Security, API tokens, Read & Write\n",
         ),
     ] {
         let sandbox = sandbox_on(&simulator).with("HCLOUD_TOKEN", token);
@@ -55,9 +61,9 @@ fn tokens_that_are_wrong_revoked_or_read_only() {
 }
 
 #[test]
-fn a_file_with_a_token_is_its_owners_alone() {
+fn a_settings_file_with_a_token_has_to_be_private() {
     use std::os::unix::fs::PermissionsExt;
-    let simulator = entries(Scenario::default());
+    let simulator = api_only(Scenario::default());
     let sandbox = sandbox_on(&simulator).with("HCLOUD_TOKEN", "");
     sandbox.settings("hetzner_token = 'wrong'\n");
     let file = sandbox.path().join("config/cargo-burst/config.toml");
@@ -80,8 +86,8 @@ fn a_file_with_a_token_is_its_owners_alone() {
 }
 
 #[test]
-fn names_that_do_not_exist() {
-    let simulator = entries(Scenario::default());
+fn unknown_server_types_and_locations_are_named() {
+    let simulator = api_only(Scenario::default());
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     let run = |name: &str, value: &str| {
@@ -89,8 +95,11 @@ fn names_that_do_not_exist() {
     };
     let found = run("CARGO_BURST_SERVER_TYPE", "ccx36");
     assert_eq!(found.code, Some(117), "{found:?}");
-    assert!(found.stderr.contains("error: there is no server type `ccx36`"), "{}", found.stderr);
-    assert!(found.stderr.contains("did you mean ccx63, ccx33"), "{}", found.stderr);
+    assert_eq!(
+        found.stderr,
+        "error: there is no server type `ccx36`\n\
+         hint: set `server_type`; did you mean ccx63, ccx33, ccx13?\n"
+    );
     let found = run("CARGO_BURST_VOLUME_GB", "5");
     assert_eq!(found.code, Some(111), "{found:?}");
     assert!(
@@ -101,34 +110,42 @@ fn names_that_do_not_exist() {
         found.stderr
     );
     let found = run("CARGO_BURST_REGION", "helsinki");
-    assert!(found.stderr.contains("error: there is no location `helsinki`"), "{}", found.stderr);
-    assert!(found.stderr.contains("ash, fsn1, hel1, hil, nbg1, sin"), "{}", found.stderr);
-    // What was made for it meanwhile is swept by `down`.
+    assert_eq!(found.code, Some(117), "{found:?}");
+    assert_eq!(
+        found.stderr,
+        "error: there is no location `helsinki`\n\
+         hint: set `region` to one of ash, fsn1, hel1, hil, nbg1, sin\n"
+    );
+    // The volume that was created at the same time as the server is deleted by `down`.
     project.ok("down --with-volumes");
     assert!(lock(&simulator.shared().world).volumes.is_empty());
 }
 
 #[test]
-fn no_image_no_quota_no_stock() {
-    let simulator = entries(Scenario { snapshots: Vec::new(), ..Scenario::default() });
+fn a_missing_image_a_quota_and_a_lack_of_capacity_are_reported() {
+    let simulator = api_only(Scenario { snapshots: Vec::new(), ..Scenario::default() });
     let found = sandbox_on(&simulator).hello("app").burst("build");
-    assert_eq!(found.code, Some(119));
-    assert!(
-        found.stderr.contains("hint: create one with `cargo burst image build`"),
-        "{}",
-        found.stderr
+    assert_eq!(found.code, Some(119), "{found:?}");
+    assert_eq!(
+        found.stderr,
+        "error: there is no image to create a server from\n\
+         hint: cargo-burst cannot create images yet; plain `cargo` builds on this machine\n"
     );
 
     let quota = Quota { servers: 0, ..Quota::default() };
-    let simulator = entries(Scenario { quota, ..Scenario::default() });
+    let simulator = api_only(Scenario { quota, ..Scenario::default() });
     let found = sandbox_on(&simulator).hello("app").burst("build");
-    assert_explained(&found, 117, "cannot create a server", "delete servers or volumes");
+    let hint = "delete servers or volumes that you no longer need (`cargo burst status --all` \
+                lists those of cargo-burst), or request a higher limit in the Hetzner console";
+    assert_explained(&found, 117, "cannot create a server\n", hint);
     assert!(found.stderr.contains("server_limit"), "{}", found.stderr);
 
-    let simulator = entries(Scenario { stock: vec![out_of(None, None)], ..Scenario::default() });
+    let simulator = api_only(Scenario { stock: vec![out_of(None, None)], ..Scenario::default() });
     let sandbox = sandbox_on(&simulator).with("CARGO_BURST_SERVER_TYPE", "cx53,cpx62");
     let found = sandbox.hello("app").burst("build");
-    assert_explained(&found, 117, "no server is available", "try again later, or list more values");
+    let error = "no server is available in the configured locations and types\n";
+    let hint = "try again later, or list more values in `region` and `server_type`\n";
+    assert_explained(&found, 117, error, hint);
     for place in ["cx53 in hel1", "cpx62 in nbg1"] {
         assert!(found.stderr.contains(place), "{place}: {}", found.stderr);
     }
@@ -136,7 +153,7 @@ fn no_image_no_quota_no_stock() {
 }
 
 #[test]
-fn the_next_region_is_taken_and_then_the_next_type() {
+fn the_next_location_is_tried_and_then_the_next_type() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator).with("CARGO_BURST_SERVER_TYPE", "cx53,cpx62");
     let project = sandbox.hello("app");
@@ -145,7 +162,9 @@ fn the_next_region_is_taken_and_then_the_next_type() {
     lock(&simulator.shared().world).scenario.stock = vec![out_of(None, Some("hel1"))];
     let moved = project.ok("build");
     assert!(moved.stderr.contains("on cx53 in fsn1"), "{}", moved.stderr);
-    assert!(moved.stderr.contains("the build starts with empty caches"), "{}", moved.stderr);
+    let warning = "warning: the server is in fsn1, but the project's volume was in hel1: the build \
+                   starts with empty caches, and the old volume is deleted\n";
+    assert!(moved.stderr.contains(warning), "{}", moved.stderr);
     let places = || {
         let world = lock(&simulator.shared().world);
         world.volumes.values().map(|volume| volume.location.name).collect::<Vec<_>>()
@@ -154,13 +173,55 @@ fn the_next_region_is_taken_and_then_the_next_type() {
     project.ok("down");
     lock(&simulator.shared().world).scenario.stock = vec![out_of(Some("cx53"), None)];
     let other = project.ok("build");
-    // Where the volume is comes first.
+    // The location of the volume comes first.
     assert!(other.stderr.contains("on cpx62 in fsn1"), "{}", other.stderr);
     assert_eq!(places(), ["fsn1"]);
 }
 
+/// Endpoints at which no Hetzner API answers: the error shows the setting and its origin.
 #[test]
-fn storms_of_refusals_and_clocks_that_are_wrong() {
+fn wrong_endpoints_and_missing_networks_are_explained() {
+    const LOCALLY: &str = "Without Hetzner, plain `cargo` builds on this machine, and so does `cargo \
+                           burst` without a token (`env -u HCLOUD_TOKEN cargo burst build`)\n";
+    let sandbox = crate::sandbox().with("HCLOUD_TOKEN", "x".repeat(64));
+    let project = sandbox.hello("app");
+    let at = |endpoint: &str| {
+        let mut command = project.command("status");
+        ended(command.env("HCLOUD_ENDPOINT", endpoint).output().unwrap())
+    };
+    let nonsense = at("nonsense");
+    assert_eq!(nonsense.code, Some(111), "{nonsense:?}");
+    assert!(nonsense.stderr.starts_with("error: cannot use the Hetzner API\n"), "{nonsense:?}");
+    assert!(
+        nonsense.stderr.contains(
+            "\nhint: correct the URL or remove the setting: `hetzner_endpoint` is `nonsense` (set \
+             in environment"
+        ),
+        "{nonsense:?}"
+    );
+    for endpoint in ["http://127.0.0.1:1", "https://no-such-host.invalid/v1"] {
+        let found = at(endpoint);
+        assert_eq!(found.code, Some(120), "{found:?}");
+        let error = "error: cannot list the servers and volumes at Hetzner\ncaused by: GET /";
+        assert!(found.stderr.starts_with(error), "{found:?}");
+        let hint =
+            format!("\nhint: is that URL right? `hetzner_endpoint` is `{endpoint}` (set in env");
+        assert!(found.stderr.contains(&hint), "{found:?}");
+        assert!(found.stderr.ends_with(&format!("HCLOUD_ENDPOINT). Are you online? {LOCALLY}")));
+    }
+    // A web server that is not an API answers with 404.
+    let simulator = api_only(Scenario::default());
+    let wrong_path = simulator.endpoint().replace("/v1", "/v9");
+    let found = at(&wrong_path);
+    assert_eq!(found.code, Some(120), "{found:?}");
+    assert!(
+        found.stderr.contains("hint: correct the URL or remove the setting: `hetzner_endpoint`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn rate_limits_and_wrong_clocks_are_tolerated() {
     let hour_ahead = burst_hcloud::Timestamp::now().as_second() + 3600;
     let requests = Requests { burst: 2.0, per_second: 4.0 };
     let scenario = Scenario { requests, now: Some(hour_ahead), ..Scenario::default() };
@@ -180,11 +241,11 @@ fn storms_of_refusals_and_clocks_that_are_wrong() {
 }
 
 #[test]
-fn a_run_goes_on_while_the_api_is_down() {
+fn a_run_continues_while_the_api_is_unavailable() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
-    // On the other end's disk, below the project: it comes back only with the run.
+    // The program prints and waits, so that the run is under way during the outage.
     project.write(
         "src/main.rs",
         "fn main() {\n    println!(\"begun\");\n    let mut line = String::new();\n    \
@@ -202,15 +263,12 @@ fn a_run_goes_on_while_the_api_is_down() {
     let outage = Fault { method: None, route: None, call: None, times: None, kind };
     lock(&simulator.shared().world).scenario.faults = vec![outage];
     simulator.shared().advance(600.0);
-    // Another command meets the outage, and says so.
+    // Another command reports the outage.
     let status = project.burst("status");
-    assert_explained(
-        &status,
-        120,
-        "cannot list the servers and volumes at Hetzner",
-        "https://status.hetzner.com",
-    );
-    // A warm one does not notice.
+    let error = "cannot list the servers and volumes at Hetzner\n";
+    let hint = "https://status.hetzner.com lists outages; run the command again later.";
+    assert_explained(&status, 120, error, hint);
+    // A command on a warm server does not need the API.
     assert_eq!(project.ok("check -q").code, Some(0));
     std::io::Write::write_all(&mut run.stdin.take().unwrap(), b"go\n").unwrap();
     let rest = std::io::read_to_string(stdout).unwrap();
@@ -239,7 +297,7 @@ fn commands_that_start_at_once_share_one_server() {
     let world = lock(&simulator.shared().world);
     assert_eq!((world.servers.len(), world.volumes.len()), (1, 3));
     drop(world);
-    // Nor do those who need no keeper get in the way of those who do.
+    // Commands that need no keeper do not disturb those that do.
     let runs: Vec<_> = ["status", "sync", "reap", "sync", "status --all"]
         .iter()
         .map(|arguments| {
@@ -255,7 +313,7 @@ fn commands_that_start_at_once_share_one_server() {
     let pattern = format!("^cargo-burst-keeper {}$", state.display());
     let keepers = std::process::Command::new("pgrep").args(["-fc", &pattern]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&keepers.stdout).trim(), "1");
-    // What is wished for last holds.
+    // The request of the last command applies.
     projects[0].ok("sync --no-reap");
     let status = projects[0].ok("status").stdout;
     assert_eq!(status.matches("kept until `cargo burst down`").count(), 2, "{status}");
@@ -265,7 +323,7 @@ fn commands_that_start_at_once_share_one_server() {
 }
 
 #[test]
-fn the_seventeenth_project_takes_the_place_of_the_idlest() {
+fn the_seventeenth_volume_replaces_the_longest_idle_one() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
     let projects: Vec<_> = (0..17).map(|n| sandbox.hello(&format!("p{n}"))).collect();
@@ -280,14 +338,14 @@ fn the_seventeenth_project_takes_the_place_of_the_idlest() {
         (world.volumes.len(), name, free.count())
     };
     assert_eq!(detached(), (17, Some("p0".into()), 0));
-    // Its disk is as it was left: nothing travels again.
+    // Its volume is unchanged, so no file is sent again.
     simulator.shared().forget_calls();
     let back = projects[0].burst("-v sync");
     let told = (crate::hetzner::names(&simulator.shared().calls()), logs(&simulator, &sandbox));
     assert_eq!(back.code, Some(0), "{back:#?}\n{told:#?}");
     assert!(back.stderr.contains("synced: 0 written"), "{}", back.stderr);
     assert_eq!(detached(), (17, Some("p1".into()), 0));
-    // A keeper that has just begun knows it by the labels alone.
+    // A new keeper knows the last use by the labels alone.
     let keeper = nix::unistd::Pid::from_raw(sandbox.keeper().unwrap());
     nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).unwrap();
     let back = projects[1].burst("-v sync");
@@ -298,7 +356,7 @@ fn the_seventeenth_project_takes_the_place_of_the_idlest() {
 }
 
 #[test]
-fn a_server_that_was_deleted_by_hand_is_replaced() {
+fn a_server_that_was_deleted_in_the_console_is_replaced() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
@@ -318,7 +376,7 @@ fn a_server_that_was_deleted_by_hand_is_replaced() {
 }
 
 #[test]
-fn a_keeper_that_is_killed_loses_the_run_and_nothing_else() {
+fn a_killed_keeper_loses_the_run_and_nothing_else() {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     let Some(simulator) = cloud(Scenario::default()) else { return };
@@ -334,14 +392,16 @@ fn a_keeper_that_is_killed_loses_the_run_and_nothing_else() {
     assert_eq!(said, "begun\n", "{}", logs(&simulator, &sandbox));
     kill(Pid::from_raw(sandbox.keeper().unwrap()), Signal::SIGKILL).unwrap();
     let found = ended(run.wait_with_output().unwrap());
-    assert_explained(&found, 114, "the connection to the agent was lost", "run the command again");
+    let error = "the connection to the agent was lost while cargo ran\n";
+    let hint = "run the command again: the agent kept the work that cargo had finished\n";
+    assert_explained(&found, 114, error, hint);
     project.write("src/main.rs", "fn main() { println!(\"again\"); }\n");
     assert_eq!(project.ok("run -q").stdout, "again\n");
     assert_eq!(lock(&simulator.shared().world).servers.len(), 1);
 }
 
 #[test]
-fn a_volume_that_is_not_blank_is_never_formatted() {
+fn a_volume_with_foreign_data_is_not_formatted() {
     use std::os::unix::fs::FileExt;
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
@@ -351,21 +411,23 @@ fn a_volume_that_is_not_blank_is_never_formatted() {
     let volume = *lock(&simulator.shared().world).volumes.keys().next().unwrap();
     let image = simulator.shared().hosts().unwrap().image_of(volume);
     let image = std::fs::OpenOptions::new().read(true).write(true).open(image).unwrap();
-    // Somebody else's data, where a file system would begin.
+    // Foreign data at the place of a file system's header.
     let foreign = [0x5a; 64 << 10];
     image.write_all_at(&foreign, 0).unwrap();
     image.sync_all().unwrap();
     let found = project.burst("sync");
-    assert_explained(&found, 114, "cannot check the volume", "run the command again");
+    let hint = "run the command again; if that does not help, `cargo burst down --with-volumes` \
+                deletes the agent's copy of the project\n";
+    assert_explained(&found, 114, "cannot check the volume `/dev/disk/by-id/", hint);
     let mut kept = [0; 64 << 10];
     image.read_exact_at(&mut kept, 0).unwrap();
-    assert!(kept == foreign, "what was there is still there");
+    assert!(kept == foreign, "the volume is unchanged");
 }
 
-/// The simulator as a program: it says where it is, can be steered, and takes all it made
-/// down again even if it is killed.
+/// The simulator as a program: it prints its address, has a control interface, and removes
+/// its hosts even if it is killed.
 #[test]
-fn the_simulator_clears_away_behind_itself() {
+fn a_killed_simulator_removes_its_hosts() {
     use std::io::BufRead;
     use std::process::Command;
     if cloud(Scenario::default()).is_none() {
@@ -419,11 +481,11 @@ fn the_simulator_clears_away_behind_itself() {
     assert!(is_there());
     simulator.kill().unwrap();
     simulator.wait().unwrap();
-    wait_until("the hosts' end", || !is_there());
+    wait_until("the removal of the hosts", || !is_there());
 }
 
 #[test]
-fn an_agent_that_is_killed_is_called_anew() {
+fn a_killed_agent_is_started_again_and_reached() {
     use std::process::Command;
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
@@ -431,7 +493,7 @@ fn an_agent_that_is_killed_is_called_anew() {
     project.ok("sync");
     let server = *lock(&simulator.shared().world).servers.keys().next().unwrap();
     let namespace = simulator.shared().hosts().unwrap().namespace_of(server).unwrap();
-    // The image starts it again, and the server is the same.
+    // The image restarts the agent; the server stays.
     let script = "for pid in $(ip netns pids \"$1\"); do \
                   grep -q burst-agent /proc/$pid/comm && kill -9 $pid; done; true";
     let killed = Command::new("sh").args(["-c", script, "sh", &namespace]).status().unwrap();
@@ -442,25 +504,26 @@ fn an_agent_that_is_killed_is_called_anew() {
 }
 
 #[test]
-fn what_cannot_be_deleted_is_named_and_is_a_failure() {
+fn failed_deletions_are_listed_and_fail_the_command() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.ok("sync");
-    // As in Hetzner's console: somebody has protected it.
+    // Its protection was enabled in the Hetzner console.
     let kind = FaultKind::Answer { status: 423, code: Some("protected".into()), applied: false };
     let (method, route) = (Some("DELETE".into()), Some("/volumes/{id}".into()));
     let protected = Fault { method, route, call: None, times: None, kind };
     lock(&simulator.shared().world).scenario.faults = vec![protected];
-    let told = project.burst("down --with-volumes --json");
-    assert_explained(&told, 120, "not everything could be deleted", "run the command again");
-    let report: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
-    let swept = &report["hetzner"];
-    assert_eq!(swept["servers"].as_array().unwrap().len(), 1, "{report}");
-    assert_eq!(swept["volumes"].as_array().unwrap().len(), 0, "{report}");
-    assert!(swept["failed"][0].as_str().unwrap().contains("protected"), "{report}");
+    let first = project.burst("down --with-volumes --json");
+    let hint = "run the command again; `cargo burst status` shows what is left\n";
+    assert_explained(&first, 120, "not everything could be deleted\n", hint);
+    let report: serde_json::Value = serde_json::from_str(&first.stdout).unwrap();
+    let reaped = &report["hetzner"];
+    assert_eq!(reaped["servers"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(reaped["volumes"].as_array().unwrap().len(), 0, "{report}");
+    assert!(reaped["failed"][0].as_str().unwrap().contains("protected"), "{report}");
     let again = project.burst("down --with-volumes");
-    assert_explained(&again, 120, "not everything could be deleted", "run the command again");
+    assert_explained(&again, 120, "not everything could be deleted\n", hint);
     lock(&simulator.shared().world).scenario.faults.clear();
     project.ok("down --with-volumes --json");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);

@@ -1,6 +1,6 @@
-//! Nothing is ever left behind: at each call of the API, of provisioning and of
-//! deletion, the answer is lost or fails, or shim or keeper is killed; then comes the next
-//! command. Which calls there are is what the simulator saw, not picked by hand.
+//! No resource leaks: at each API call of provisioning and deletion the response is lost
+//! or an error, or shim or keeper is killed; then the next command runs. The calls are those
+//! that the simulator has recorded.
 
 use std::process::{Child, Stdio};
 
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::hetzner::{cloud, logs, names, sandbox_on};
 
-/// What goes wrong at a call.
+/// The fault at a call.
 #[derive(Clone, Copy, Debug)]
 enum Mishap {
     Lost,
@@ -22,7 +22,7 @@ enum Mishap {
 }
 
 impl Mishap {
-    /// What the simulator does.
+    /// The fault of the simulator.
     fn kind(self, applied: bool) -> FaultKind {
         match self {
             Self::Lost => FaultKind::Drop { applied },
@@ -34,7 +34,7 @@ impl Mishap {
     }
 }
 
-/// What the call is interrupted in.
+/// The operation whose calls fail.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Provisioning,
@@ -78,7 +78,7 @@ impl Case {
         assert_eq!(found.code, Some(0), "{arguments}: {found:#?}\n{logs}\n{calls:#?}");
     }
 
-    /// Servers and volumes.
+    /// The numbers of servers and volumes.
     fn counts(&self) -> (usize, usize) {
         let world = lock(&self.simulator.shared().world);
         (world.servers.len(), world.volumes.len())
@@ -108,7 +108,7 @@ impl Case {
         let shared = self.simulator.shared();
         burst_tests::wait_until("the held call", || shared.held().is_some());
         let shim = i32::try_from(child.id()).unwrap();
-        // Where no keeper is needed, the command itself does its work.
+        // Without a keeper the command does the work itself.
         let victim = match mishap {
             Mishap::KeeperKilled => self.sandbox.keeper().unwrap_or(shim),
             _ => shim,
@@ -118,7 +118,7 @@ impl Case {
     }
 }
 
-/// All calls, each interrupted in one way, before and after the deed.
+/// Injects a fault at each call, before and after the API has carried it out.
 fn at_every_call(phase: Phase, mishap: Mishap) {
     let Some(case) = Case::new() else { return };
     let project = case.prepare(phase);
@@ -131,7 +131,7 @@ fn at_every_call(phase: Phase, mishap: Mishap) {
         let case = Case::new().unwrap();
         let project = case.prepare(phase);
         case.suffer(&project, phase, mishap, call, applied);
-        // The next command puts everything right.
+        // The next command repairs the state.
         case.ok(&project, phase.command());
         let there = match phase {
             Phase::Provisioning => (1, 1),
@@ -142,53 +142,53 @@ fn at_every_call(phase: Phase, mishap: Mishap) {
         assert_eq!(case.counts(), (0, 0), "{what}");
         let (ledger, sum) = case.simulator.shared().ledger();
         assert!(ledger.lines.iter().filter(|line| line.to.is_none()).count() == 1, "{what}");
-        // The hour that was interrupted at most, beside the one that is needed.
+        // At most the interrupted hour and the one that is needed.
         assert!(sum.server_hours <= 2, "{what}: {ledger:#?}");
         assert_eq!(case.simulator.shared().violations(), Vec::<String>::new(), "{what}");
     }
 }
 
 #[test]
-fn lost_answers_of_provisioning() {
+fn lost_responses_during_provisioning() {
     at_every_call(Phase::Provisioning, Mishap::Lost);
 }
 
 #[test]
-fn refusals_of_provisioning() {
+fn errors_during_provisioning() {
     at_every_call(Phase::Provisioning, Mishap::Refused);
 }
 
 #[test]
-fn shims_that_are_killed_while_they_provision() {
+fn killed_shims_during_provisioning() {
     at_every_call(Phase::Provisioning, Mishap::ShimKilled);
 }
 
 #[test]
-fn keepers_that_are_killed_while_they_provision() {
+fn killed_keepers_during_provisioning() {
     at_every_call(Phase::Provisioning, Mishap::KeeperKilled);
 }
 
 #[test]
-fn lost_answers_of_deletion() {
+fn lost_responses_during_deletion() {
     at_every_call(Phase::Deletion, Mishap::Lost);
 }
 
 #[test]
-fn refusals_of_deletion() {
+fn errors_during_deletion() {
     at_every_call(Phase::Deletion, Mishap::Refused);
 }
 
 #[test]
-fn shims_that_are_killed_while_they_delete() {
+fn killed_shims_during_deletion() {
     at_every_call(Phase::Deletion, Mishap::ShimKilled);
 }
 
 #[test]
-fn keepers_that_are_killed_while_they_delete() {
+fn killed_keepers_during_deletion() {
     at_every_call(Phase::Deletion, Mishap::KeeperKilled);
 }
 
-/// The keeper deletes what is idle; each of its calls is interrupted.
+/// Injects a fault at each call of the keeper that deletes idle resources.
 fn at_every_call_of_the_keeper(mishap: Mishap) {
     let idle = || {
         let case = Case::new()?;
@@ -203,7 +203,7 @@ fn at_every_call_of_the_keeper(mishap: Mishap) {
     let project = case.prepare(Phase::Provisioning);
     case.ok(&project, "sync");
     case.simulator.shared().forget_calls();
-    burst_tests::wait_until("the idle server's end", || case.counts() == (0, 0));
+    burst_tests::wait_until("the deletion of the idle server", || case.counts() == (0, 0));
     let calls = case.simulator.shared().calls();
     assert!(calls.len() >= 5, "{:#?}", names(&calls));
     drop(case);
@@ -235,16 +235,16 @@ fn at_every_call_of_the_keeper(mishap: Mishap) {
 }
 
 #[test]
-fn lost_answers_to_the_keeper() {
+fn lost_responses_to_the_keeper() {
     at_every_call_of_the_keeper(Mishap::Lost);
 }
 
 #[test]
-fn refusals_of_the_keeper() {
+fn errors_of_the_keeper_calls() {
     at_every_call_of_the_keeper(Mishap::Refused);
 }
 
 #[test]
-fn keepers_that_are_killed_while_they_reap() {
+fn killed_keepers_while_they_reap() {
     at_every_call_of_the_keeper(Mishap::KeeperKilled);
 }

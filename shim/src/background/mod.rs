@@ -1,6 +1,6 @@
 //! Processes of this program that outlive the command that starts them: agent and keeper.
 //!
-//! Each holds a [`lock`] for as long as it lives and writes a [log](log_file). Invariant:
+//! Each holds a [`lock`] for as long as it lives and writes a [log](mod@log_file). Invariant:
 //! such a process gets no variable of the command's environment but those that its starter
 //! sets.
 

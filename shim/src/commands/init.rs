@@ -143,7 +143,7 @@ async fn check(endpoint: &Endpoint, token: &Token) -> Result<Vec<ServerType>, Er
 /// The server types as a table.
 fn offers(types: &[ServerType], regions: &[String]) -> String {
     let mut text = format!(
-        "{:<8}{:>6}{:>9}{:>8}{:>12}  {}\n",
+        "{:<8}{:>6}{:>9}{:>9}{:>14}  {}\n",
         "type", "cores", "memory", "disk", "EUR per hour", "available in"
     );
     for kind in types {
@@ -155,7 +155,7 @@ fn offers(types: &[ServerType], regions: &[String]) -> String {
             .collect();
         let there = if there.is_empty() { "(fully booked)".to_owned() } else { there.join(" ") };
         text.push_str(&format!(
-            "{:<8}{:>6}{:>6} GB{:>5} GB{:>12.4}  {there}\n",
+            "{:<8}{:>6}{:>6} GB{:>6} GB{:>14.4}  {there}\n",
             kind.name,
             kind.cores,
             kind.memory,

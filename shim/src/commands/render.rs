@@ -30,7 +30,7 @@ pub(crate) fn shown(report: &Report) -> String {
         ));
     }
     if report.images.is_empty() {
-        lines.push("image: none; `cargo burst image build` creates one".to_owned());
+        lines.push("image: none; without one no server can be created".to_owned());
     }
     let so_far: f64 = report.servers.iter().map(|one| one.cost).sum::<f64>()
         + report.volumes.iter().map(|one| one.cost).sum::<f64>()

@@ -216,7 +216,7 @@ impl Account {
         volume::detach(&self.client, &self.endpoint, &agent, &volume).await
     }
 
-    /// Appends what was created to the audit record.
+    /// Appends created resources to the audit record.
     fn record(&self, provided: &Provided) {
         let Provided { server, volume, .. } = provided;
         if provided.fresh_server {

@@ -1,7 +1,7 @@
 //! What servers cost under a deletion rule: for the sessions of use in the audit record,
 //! and with perfect foresight. Pure.
 //!
-//! The rules are those of [`super::lease`], so the model cannot differ from the product.
+//! The rules are those of `super::lease`, so the model cannot differ from the product.
 
 use super::lease::{self, Facts, HOUR, Verdict};
 

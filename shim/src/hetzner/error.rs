@@ -36,7 +36,7 @@ pub(crate) fn api(endpoint: &Endpoint, action: &str, error: &ApiError) -> Error 
     Error::new(kind, format!("cannot {action}"), hint).caused_by(error)
 }
 
-/// The kind of an error of the API, and what the user can do about it.
+/// The kind and the hint of an error of the API.
 fn explain(endpoint: &Endpoint, error: &ApiError) -> (ErrorKind, String) {
     if let Some((kind, hint)) = error.code().and_then(rejected) {
         return (kind, hint.to_owned());
@@ -51,6 +51,12 @@ fn explain(endpoint: &Endpoint, error: &ApiError) -> (ErrorKind, String) {
             (ErrorKind::Api, format!("{question} {}", capitalized(BUILD_LOCALLY)))
         }
         ApiError::Unintelligible { .. } => (ErrorKind::Api, correct(endpoint)),
+        // A list is never missing, so the endpoint has a wrong path.
+        ApiError::Refused { code: Code::NotFound, operation, .. }
+            if operation.path.matches('/').count() == 1 =>
+        {
+            (ErrorKind::Api, correct(endpoint))
+        }
         ApiError::Status { status, .. } if *status < 500 && *status != 429 => {
             (ErrorKind::Api, correct(endpoint))
         }
@@ -133,7 +139,7 @@ pub(super) fn connection(error: ConnectionError) -> Error {
     let hint = match error {
         ConnectionError::Version { .. } => {
             "`cargo burst down` deletes the server; the next command creates one from the newest \
-             image (`cargo burst image build`)"
+             image"
                 .to_owned()
         }
         ConnectionError::Silent { .. } | ConnectionError::Lost(_) => reach_port(),

@@ -1,5 +1,4 @@
-//! Servers and volumes at Hetzner: what is created, adopted, attached and deleted, and
-//! when.
+//! Servers and volumes at Hetzner: their creation, adoption, use and deletion.
 //!
 //! The API is the only source of truth. Every resource has the labels of `naming` from
 //! its creation on, so any later command, on this machine or another, finds it and knows
@@ -9,7 +8,7 @@
 //! when a resource expires, `cost_model` what that costs; both are pure.
 //!
 //! Nothing here prints, reads settings files or knows the keeper: progress goes to a
-//! [`progress::Progress`], and errors (`error`) carry their hints.
+//! `progress::Progress`, and errors (`error`) carry their hints.
 
 pub(crate) mod account;
 pub(crate) mod audit;

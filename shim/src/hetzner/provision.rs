@@ -182,7 +182,7 @@ impl Provision<'_> {
             return Err(Error::new(
                 ErrorKind::NoImage,
                 "there is no image to create a server from",
-                "create one with `cargo burst image build`",
+                "cargo-burst cannot create images yet; plain `cargo` builds on this machine",
             ));
         }
         let (keys, user_data) = self.keys.make(self.request.gone_after_secs)?;

@@ -5,6 +5,7 @@
 //! margin. A reaping also renews the labels of the resources that it keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use burst_hcloud::server::{Server, ServerStatus};
@@ -269,7 +270,7 @@ impl Account {
     }
 
     /// Writes the last use into labels that lag behind, for other machines. The next
-    /// reaping retries what fails.
+    /// reaping retries failed requests.
     async fn renew_labels(&self, inventory: &Inventory, report: &ReapReport, now: i64) {
         for server in inventory.servers.iter().filter(|one| !report.servers.contains(&one.name)) {
             let facts = self.uses.server_facts(server, &self.owner);
@@ -304,7 +305,7 @@ impl Account {
 
 /// Stops the agent of a server that is to be deleted. An agent that does not answer does
 /// not keep its server.
-async fn stop_agent(agent: &std::sync::Arc<Connection>) {
+async fn stop_agent(agent: &Arc<Connection>) {
     if let Err(error) = dial::ask(agent, FromShim::End { with_volumes: false }).await {
         tracing::info!("deleting a server whose agent did not stop: {}", error.one_line());
     }
