@@ -390,11 +390,28 @@ fn init_checks_the_token_and_writes_a_private_file() {
     assert!(unknown.stderr.contains("there is no server type `cpx99`"), "{}", unknown.stderr);
     // The token in the file is used.
     assert!(project.ok("status").stdout.contains("server: none"));
-    // The timer of systemd runs `reap`.
-    let timer = project.ok("reap --install-timer").stdout;
-    assert!(timer.contains("cargo-burst-reap.timer"), "{timer}");
-    let unit = sandbox.path().join("config/systemd/user/cargo-burst-reap.service");
-    let unit = std::fs::read_to_string(unit).unwrap();
+    // The timer of systemd runs `reap`. A systemctl that records its arguments takes the
+    // place of systemd.
+    let programs = sandbox.path().join("programs");
+    let calls = sandbox.path().join("calls");
+    std::fs::create_dir(&programs).unwrap();
+    let script = format!("#!/bin/sh\necho \"$*\" >> '{}'\n", calls.display());
+    std::fs::write(programs.join("systemctl"), script).unwrap();
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(programs.join("systemctl"), executable).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let timer = project.command("reap --install-timer").env("PATH", path).output().unwrap();
+    let units = sandbox.path().join("config/systemd/user");
+    let shown = units.join("cargo-burst-reap.timer");
+    assert_eq!(
+        String::from_utf8(timer.stdout).unwrap(),
+        format!("enabled `{}`\n", shown.display())
+    );
+    assert_eq!(
+        std::fs::read_to_string(calls).unwrap(),
+        "--user daemon-reload\n--user enable --now cargo-burst-reap.timer\n"
+    );
+    let unit = std::fs::read_to_string(units.join("cargo-burst-reap.service")).unwrap();
     assert!(unit.contains("\" reap\n") && !unit.contains(TOKEN), "{unit}");
 }
 
