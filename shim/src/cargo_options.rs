@@ -37,7 +37,7 @@ const VALUED: [&str; 24] = [
 
 /// The options of `cargo nextest run` that take a value in the next argument, beside
 /// cargo's.
-pub(crate) const NEXTEST_VALUED: [&str; 16] = [
+const NEXTEST_VALUED: [&str; 16] = [
     "-E",
     "--filterset",
     "--filter-expr",

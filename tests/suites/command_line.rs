@@ -56,6 +56,8 @@ fn refused_command_lines_look_as_cargo_prints_them() {
         "run --bogus",
         "no-such-verb",
         "test --doc --bogus",
+        "test --release --profile dev",
+        "test --features",
     ] {
         let expected = cargo(&project, arguments);
         let found = project.burst(&format!("-q {arguments}"));
@@ -320,5 +322,57 @@ fn the_readme_has_all_verbs_and_flags() {
             .filter(|flag| *flag != "--help" && *flag != "--");
         let missing: Vec<&str> = flags.filter(|flag| !words.contains(flag)).collect();
         assert_eq!(missing, Vec::<&str>::new(), "flags of {verb} that no table of the README has");
+    }
+}
+
+/// In bash, with a completion of cargo that was there before.
+#[test]
+fn bash_completes_both_spellings() {
+    if burst_tests::lacks(&["bash", "sed"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let file = sandbox.path().join("completions.bash");
+    fs::write(&file, project.ok("completions bash").stdout).unwrap();
+    let script = r#"
+        _before() { COMPREPLY=(before); }
+        complete -F _before cargo
+        source "$1"; source "$1"
+        shift
+        function=$1; shift
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+        $function "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        echo "${COMPREPLY[@]}"
+    "#;
+    let complete = |function: &str, words: &str| {
+        let mut command = sandbox.command("bash", sandbox.path());
+        command.args(["--norc", "-c", script, "bash"]).arg(&file).arg(function);
+        let found = ended(command.args(words.split(' ')).output().unwrap());
+        assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""), "{words}");
+        found.stdout.trim_end().to_owned()
+    };
+    let (ours, cargos) = ("_cargo_burst", "_cargo_or_burst");
+    assert_eq!(complete(ours, "cargo-burst stat"), "status");
+    assert_eq!(complete(ours, "cargo-burst down --with"), "--with-volumes");
+    assert_eq!(complete(ours, "cargo-burst build --no-f"), "--no-fetch");
+    assert_eq!(complete(cargos, "cargo burst stat"), "status");
+    assert_eq!(complete(cargos, "cargo burst completions pow"), "powershell");
+    assert_eq!(complete(cargos, "cargo bui"), "before");
+}
+
+/// nextest spells some options of cargo test otherwise and lacks some of the test harness.
+#[test]
+fn options_of_cargo_test_have_cargos_meaning() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    for arguments in [
+        "test -q",
+        "test --profile dev",
+        "test --message-format=short",
+        "test -- --test-threads=1",
+        "test passes -- --exact",
+    ] {
+        assert_eq!(project.burst(arguments).code, Some(0), "{arguments}");
     }
 }

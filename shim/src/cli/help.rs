@@ -1,11 +1,10 @@
-//! Help texts, completions and man pages, made of the tables of verbs and flags.
+//! Help texts, and man pages, made of the tables of verbs and flags.
 
 use std::path::Path;
 
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Arg, ArgAction, Command as ClapCommand};
-use clap_complete::Shell;
 
 use super::flag;
 use super::verb::{VERBS, Verb, VerbKind};
@@ -116,14 +115,6 @@ pub(super) fn version() -> String {
     let commit = option_env!("BURST_COMMIT").filter(|commit| !commit.is_empty());
     let commit = commit.map(|commit| format!("{commit}, ")).unwrap_or_default();
     format!("{} ({commit}protocol {protocol})", env!("CARGO_PKG_VERSION"))
-}
-
-/// The completion script of a shell.
-pub(super) fn completions(shell: Shell) -> String {
-    let mut script = Vec::new();
-    let mut program = program().bin_name("cargo-burst");
-    clap_complete::generate(shell, &mut program, "cargo-burst", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// The main manual page.

@@ -13,6 +13,7 @@
 
 mod alias;
 mod command;
+mod completions;
 mod flag;
 mod help;
 mod route;
@@ -232,7 +233,7 @@ fn parse_own(
             None => Ok(Command::Local(vec!["help".into(), name.into()])),
         },
         Command::Version => Err(text(version())),
-        Command::Completions(shell) => Err(text(help::completions(shell))),
+        Command::Completions(shell) => Err(text(completions::script(shell))),
         Command::Man(None) => Err(text(help::man_page())),
         Command::Man(Some(directory)) => {
             help::write_man_pages(&directory)?;

@@ -10,7 +10,7 @@ use burst_protocol::ByteBuf;
 use burst_protocol::message::{Call, Invocation, JsonMessages, Returns};
 
 use super::request::{CargoVerb, RunArguments};
-use crate::cargo_options::{NEXTEST_VALUED, takes_next};
+use crate::cargo_options::takes_next;
 
 /// The variable by which nextest accepts a package without tests, as cargo test does.
 const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
@@ -178,7 +178,8 @@ fn test_invocations(
 ) -> Vec<Invocation> {
     let plain = call(CargoVerb::Test, arguments, JsonMessages::Absent);
     let wants_docs_alone = cargos(arguments).any(|word| word == b"--doc");
-    if run.flags.cargo_test || wants_docs_alone {
+    let nextest_fits = nextest_knows(arguments) && !is_refused(arguments);
+    if run.flags.cargo_test || wants_docs_alone || !nextest_fits {
         let mut plain = plain;
         if run.flags.no_doctests && !names_targets(arguments) {
             // cargo test has no flag for this but to name all other targets.
@@ -186,7 +187,8 @@ fn test_invocations(
         }
         return vec![invocation(plain)];
     }
-    let mut nextest = call(CargoVerb::Nextest, arguments, JsonMessages::Absent);
+    let translated = nextest_arguments(arguments);
+    let mut nextest = call(CargoVerb::Nextest, &translated, JsonMessages::Absent);
     nextest.needs = Some("nextest".into());
     nextest.arguments.insert(1, ByteBuf::from(b"run"));
     let docs = has_library && !run.flags.no_doctests && !names_targets(arguments);
@@ -197,8 +199,7 @@ fn test_invocations(
     let mut invocations =
         vec![Invocation { alternatives: vec![nextest, fallback], optional: false }];
     if docs {
-        let words = with_options(&doc_arguments(arguments), &[b"--doc"]);
-        let mut doc = call(CargoVerb::Test, &words, JsonMessages::Absent);
+        let mut doc = call(CargoVerb::Test, &doc_arguments(arguments), JsonMessages::Absent);
         // Without nextest the first call was cargo test, documentation included:
         // an invocation that no alternative fits is left out if it may be.
         doc.needs = Some("nextest".into());
@@ -229,8 +230,70 @@ fn names_targets(arguments: &[Vec<u8>]) -> bool {
     })
 }
 
-/// Those of nextest's arguments that `cargo test --doc` understands, and as it
-/// understands them.
+/// The words behind the first `--`.
+fn behind_dashes(arguments: &[Vec<u8>]) -> &[Vec<u8>] {
+    let dashes = arguments.iter().position(|word| word == b"--");
+    dashes.map_or(&[], |at| &arguments[at + 1..])
+}
+
+/// Whether nextest accepts the arguments behind `--`: names of tests, and a few options of
+/// the standard test harness. From nextest's "cargo test compatibility".
+fn nextest_knows(arguments: &[Vec<u8>]) -> bool {
+    const KNOWN: [&[u8]; 5] =
+        [b"--ignored", b"--include-ignored", b"--exact", b"--nocapture", b"--no-capture"];
+    let mut words = behind_dashes(arguments).iter();
+    while let Some(word) = words.next() {
+        if word == b"--skip" {
+            words.next();
+        } else if word.starts_with(b"-")
+            && !word.starts_with(b"--skip=")
+            && !KNOWN.contains(&word.as_slice())
+        {
+            return false;
+        }
+    }
+    true
+}
+
+/// The arguments of cargo test in nextest's spelling.
+fn nextest_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    const SPELLINGS: [(&[u8], &[u8]); 4] = [
+        (b"-q", b"--cargo-quiet"),
+        (b"--quiet", b"--cargo-quiet"),
+        (b"--profile", b"--cargo-profile"),
+        (b"--message-format", b"--cargo-message-format"),
+    ];
+    let mut translated = Vec::new();
+    let mut words = cargos(arguments);
+    while let Some(word) = words.next() {
+        let (name, value) = split_value(word);
+        let next = if takes_next(OsStr::from_bytes(word)) { words.next() } else { None };
+        let spelling = SPELLINGS
+            .iter()
+            .find(|(from, _)| *from == name && !is_libtest_format(name, value.or(next)))
+            .map(|(_, spelling)| *spelling);
+        translated.push([spelling.unwrap_or(name), &word[name.len()..]].concat());
+        translated.extend(next.map(<[u8]>::to_vec));
+    }
+    translated.extend_from_slice(&arguments[translated.len()..]);
+    translated
+}
+
+/// Whether this is `--message-format` with a format that nextest alone has.
+fn is_libtest_format(name: &[u8], value: Option<&[u8]>) -> bool {
+    name == b"--message-format" && value.is_some_and(|value| value.starts_with(b"libtest"))
+}
+
+/// `--NAME=VALUE` as name and value.
+fn split_value(word: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match word.iter().position(|byte| *byte == b'=') {
+        Some(at) if word.starts_with(b"--") => (&word[..at], Some(&word[at + 1..])),
+        _ => (word, None),
+    }
+}
+
+/// The arguments of `cargo test --doc` that belong to those of nextest: its options in its
+/// spelling, and the filters.
 fn doc_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
     const ALONE: [&[u8]; 13] = [
         b"--release",
@@ -247,7 +310,7 @@ fn doc_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
         b"--verbose",
         b"-v",
     ];
-    const VALUED: [&[u8]; 11] = [
+    const VALUED: [&[u8]; 15] = [
         b"-p",
         b"--package",
         b"--exclude",
@@ -259,28 +322,41 @@ fn doc_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
         b"--config",
         b"--color",
         b"--cargo-profile",
+        b"--profile",
+        b"--message-format",
+        b"--lockfile-path",
+        b"-Z",
     ];
     let renamed = |name: &[u8]| match name {
         b"--cargo-profile" => b"--profile".to_vec(),
         other => other.to_vec(),
     };
     let mut kept = Vec::new();
+    let mut filters = Vec::new();
     let mut words = cargos(arguments);
     while let Some(word) = words.next() {
-        let (name, value) = match word.iter().position(|byte| *byte == b'=') {
-            Some(at) if word.starts_with(b"--") => (&word[..at], Some(&word[at + 1..])),
-            _ => (word, None),
-        };
+        let (name, value) = split_value(word);
         if ALONE.contains(&name) {
             kept.push(word.to_vec());
         } else if VALUED.contains(&name) {
             let value = value.or_else(|| words.next()).unwrap_or_default();
-            kept.extend([renamed(name), value.to_vec()]);
-        } else if [b"-p".as_slice(), b"-F"].iter().any(|short| word.starts_with(short)) {
+            if !is_libtest_format(name, Some(value)) {
+                kept.extend([renamed(name), value.to_vec()]);
+            }
+        } else if [b"-p".as_slice(), b"-F", b"-Z"].iter().any(|short| word.starts_with(short)) {
             kept.push(word.to_vec());
-        } else if value.is_none() && NEXTEST_VALUED.iter().any(|option| option.as_bytes() == name) {
+        } else if takes_next(OsStr::from_bytes(word)) {
             words.next();
+        } else if !word.starts_with(b"-") {
+            filters.push(word.to_vec());
         }
+    }
+    kept.push(b"--doc".to_vec());
+    // cargo test takes one filter among its options, and any number behind them.
+    filters.extend_from_slice(behind_dashes(arguments));
+    if !filters.is_empty() {
+        kept.push(b"--".to_vec());
+        kept.append(&mut filters);
     }
     kept
 }
@@ -352,15 +428,39 @@ mod tests {
                     "nextest run --release -p a -E expr() --cargo-profile x foo",
                     "test --release -p a -E expr() --cargo-profile x foo"
                 ],
-                vec!["test --release -p a --profile x --doc"]
+                vec!["test --release -p a --profile x --doc -- foo"]
             ]
         );
+        assert_eq!(
+            calls("test -q --profile x --message-format=short -j 4 foo -- --skip y", true),
+            [
+                vec![
+                    "nextest run --cargo-quiet --cargo-profile x --cargo-message-format=short \
+                     -j 4 foo -- --skip y",
+                    "test -q --profile x --message-format=short -j 4 foo -- --skip y"
+                ],
+                vec!["test -q --profile x --message-format short --doc -- foo --skip y"]
+            ]
+        );
+        assert_eq!(
+            calls("test --message-format libtest-json", false)[0][0],
+            "nextest run --message-format libtest-json"
+        );
+        // The first is an option of the test harness alone; cargo test reports the others.
+        for line in [
+            "test -- --test-threads=1",
+            "test x -- --test",
+            "test -r --profile x",
+            "test --features",
+        ] {
+            assert_eq!(calls(line, true), [[line]]);
+        }
         for line in ["test --test x", "test --bins", "test --no-doctests", "test --bench=b"] {
             assert_eq!(calls(line, true).len(), 1, "{line}");
         }
         assert_eq!(calls("test", false).len(), 1);
         assert_eq!(calls("test --cargo-test", true), [["test"]]);
         assert_eq!(calls("test --doc", true), [["test --doc"]]);
-        assert_eq!(calls("test x -- --test", true).len(), 2);
+        assert_eq!(calls("test x -- y", true).len(), 2);
     }
 }
