@@ -19,13 +19,16 @@ fn from_package() -> Option<String> {
 
 /// Commit and day, as `rustc --version` shows them.
 fn from_git() -> Option<String> {
-    let directory = git(&["rev-parse", "--absolute-git-dir"])?;
-    let common = git(&["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
-    // Only a new commit or another branch changes the answer.
-    println!("cargo::rerun-if-changed={}", Path::new(&directory).join("HEAD").display());
-    if let Some(branch) = git(&["symbolic-ref", "-q", "HEAD"]) {
-        println!("cargo::rerun-if-changed={}", Path::new(&common).join(branch).display());
+    // The log of HEAD changes with each commit and each checkout. A path that does not exist
+    // would have cargo run this each time.
+    for name in ["logs/HEAD", "HEAD"] {
+        let path = git(&["rev-parse", "--path-format=absolute", "--git-path", name])?;
+        if Path::new(&path).exists() {
+            println!("cargo::rerun-if-changed={path}");
+        }
     }
+    // Not the commit of a repository in which an unpacked crate happens to lie.
+    git(&["ls-files", "--error-unmatch", "build.rs"])?;
     git(&["log", "-1", "--format=%h %cs", "--abbrev=9"])
 }
 
