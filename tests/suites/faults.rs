@@ -98,15 +98,22 @@ fn agents_of_other_versions_are_told_apart() {
     let project = sandbox.hello("app");
     let newer = Scripted::start(&sandbox, Says::Refusal { lowest: 8, highest: 9 }, true);
     let found = project.burst("build");
-    assert_explained(&found, 122, "the agent (9.9.9) and this cargo-burst", "update this program");
+    assert_explained(
+        &found,
+        122,
+        "error: the agent (9.9.9) and this cargo-burst ([..]) have no protocol version in common\n\
+         caused by: the agent speaks versions 8 to 9, this program 1 to 1\n\
+         hint: update this program: `cargo install cargo-burst`\n",
+    );
     drop(newer);
     let _older = Scripted::start(&sandbox, Says::Refusal { lowest: 0, highest: 0 }, true);
     let found = project.burst("build");
     assert_explained(
         &found,
         122,
-        "the agent (9.9.9) and this cargo-burst",
-        "`cargo burst down` ends the old agent",
+        "error: the agent (9.9.9) and this cargo-burst ([..]) have no protocol version in common\n\
+         caused by: the agent speaks versions 0 to 0, this program 1 to 1\n\
+         hint: `cargo burst down` ends the old agent; the next command starts a new one\n",
     );
 }
 
@@ -116,7 +123,14 @@ fn a_silent_agent_is_given_up() {
     let project = sandbox.hello("app");
     let silent = Scripted::start(&sandbox, Says::Nothing, true);
     let found = project.burst("build");
-    assert_explained(&found, 113, "the agent at 127.0.0.1:", "run the command again");
+    assert_explained(
+        &found,
+        113,
+        "error: the agent at 127.0.0.1:[..] does not answer\n\
+         caused by: no answer from the other end within 10 seconds\n\
+         hint: run the command again; if that does not help, `cargo burst down` ends the agent \
+         and the next command starts a new one\n",
+    );
     drop(silent);
     // A port where nobody speaks QUIC at all.
     let _holder = Scripted::start(&sandbox, Says::Nothing, true);
@@ -125,8 +139,10 @@ fn a_silent_agent_is_given_up() {
     assert_explained(
         &project.burst("build"),
         113,
-        "the agent at 127.0.0.1:",
-        "run the command again",
+        "error: the agent at 127.0.0.1:[..] does not answer\n\
+         caused by: timed out\n\
+         hint: run the command again; if that does not help, `cargo burst down` ends the agent \
+         and the next command starts a new one\n",
     );
 }
 
@@ -139,16 +155,21 @@ fn strangers_get_nothing() {
     assert_explained(
         &found,
         122,
-        "the process that answers at 127.0.0.1:",
-        "stop the process that listens on 127.0.0.1:",
+        "error: the process that answers at 127.0.0.1:[..] is not our agent\n\
+         caused by: the cryptographic handshake failed: error 49: invalid peer certificate: \
+         ApplicationVerificationFailure\n\
+         hint: stop the process that listens on 127.0.0.1:[..], or run `cargo burst down`; then \
+         run the command again\n",
     );
     drop(stranger);
     let talker = Scripted::start(&sandbox, Says::Nonsense, true);
     assert_explained(
         &project.burst("build"),
         122,
-        "the process that answers at 127.0.0.1:",
-        "stop the process that listens on 127.0.0.1:",
+        "error: the process that answers at 127.0.0.1:[..] is not our agent\n\
+         caused by: the other end does not speak cargo-burst's protocol\n\
+         hint: stop the process that listens on 127.0.0.1:[..], or run `cargo burst down`; then \
+         run the command again\n",
     );
     drop(talker);
     // An agent that pins another shim.
@@ -157,8 +178,11 @@ fn strangers_get_nothing() {
     assert_explained(
         &project.burst("build"),
         122,
-        "the process that answers at 127.0.0.1:",
-        "stop the process that listens on 127.0.0.1:",
+        "error: the process that answers at 127.0.0.1:[..] is not our agent\n\
+         caused by: aborted by peer: the cryptographic handshake failed: error 49: invalid peer \
+         certificate: ApplicationVerificationFailure\n\
+         hint: stop the process that listens on 127.0.0.1:[..], or run `cargo burst down`; then \
+         run the command again\n",
     );
 }
 
@@ -166,12 +190,21 @@ fn strangers_get_nothing() {
 fn an_agent_that_lies_does_no_harm() {
     let unknown = || FromAgent::Want(Want::Blobs(vec![Digest::from_bytes([7; 32])]));
     let early = || FromAgent::BlobsEnd;
-    for says in [Says::Message(unknown), Says::Message(early), Says::HugeFrame] {
+    for (says, cause) in [
+        (Says::Message(unknown), "the blob 0707070707070707 is missing"),
+        (Says::Message(early), "the other end broke the protocol: unexpected message BlobsEnd"),
+        (Says::HugeFrame, "a frame of 4294967295 bytes exceeds the limit of 33554432 bytes"),
+    ] {
         let sandbox = sandbox();
         let project = sandbox.hello("app");
         let _liar = Scripted::start(&sandbox, says, true);
         let found = project.burst("build");
-        assert_explained(&found, 114, "the agent broke the protocol", "run the command again");
+        let expected = format!(
+            "error: the agent broke the protocol\ncaused by: {cause}\nhint: run the command again; \
+             if that does not help, `cargo burst down` ends the agent and the next command starts \
+             a new one\n"
+        );
+        assert_explained(&found, 114, &expected);
         assert!(!project.has("target") && !project.has("Cargo.lock"));
     }
 }
@@ -207,8 +240,14 @@ fn a_full_disk_on_the_agent_loses_nothing() {
         (0..8_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     project.write("data", &noise);
     let found = run("build");
-    assert_explained(&found, 114, "cannot use the store", "free disk space on the agent's machine");
-    assert!(found.stderr.contains("caused by: No space left on device"), "{}", found.stderr);
+    assert_explained(
+        &found,
+        114,
+        "error: cannot use the store `[..]/staging/[..]`\n\
+         caused by: No space left on device (os error 28)\n\
+         hint: free disk space on the agent's machine, or delete its copies of projects with \
+         `cargo burst down --with-volumes`\n",
+    );
     assert!(fs::read(project.root.join("data")).unwrap() == noise);
     // The disk fills while cargo runs: cargo's own trouble, told by cargo.
     fs::remove_file(project.root.join("data")).unwrap();
@@ -284,8 +323,10 @@ fn a_file_that_changes_while_it_is_read_is_sent_whole_or_not_at_all() {
             assert_explained(
                 &found,
                 112,
-                "the workspace keeps changing",
-                "wait until no program writes to the workspace",
+                "error: the workspace keeps changing while it is read\n\
+                 caused by: `[..]/app/busy` changed while it was read\n\
+                 hint: wait until no program writes to the workspace, or add the files that \
+                 change to `extra_excludes` in .config/cargo-burst.toml\n",
             );
         }
     });
@@ -319,8 +360,11 @@ fn an_agent_killed_while_cargo_runs() {
     assert_explained(
         &found,
         114,
-        "the connection to the agent was lost while cargo ran",
-        "run the command again: the agent kept the work that cargo had finished",
+        "error: the connection to the agent was lost while cargo ran\n\
+         caused by: the stream to the other end broke\n\
+         caused by: connection lost\n\
+         caused by: timed out\n\
+         hint: run the command again: the agent kept the work that cargo had finished\n",
     );
     assert!(!project.has("half"));
     // In the run's own namespace the process has another number: look for its program.

@@ -26,35 +26,25 @@ fn out_of(server_type: Option<&str>, location: Option<&str>) -> Stock {
 fn wrong_revoked_and_read_only_tokens_are_rejected() {
     let tokens = [("read".into(), Access::ReadOnly), ("old".into(), Access::Revoked)].into();
     let simulator = api_only(Scenario { tokens, ..Scenario::default() });
-    for (token, code, error, hint) in [
-        (
-            "wrong",
-            116,
-            "cannot list the servers and volumes at Hetzner",
-            "create a token in the Hetzner console (project, Security, API tokens, Read & Write)",
-        ),
-        (
-            "old",
-            116,
-            "cannot list the servers and volumes at Hetzner",
-            "create a token in the Hetzner console (project, Security, API tokens, Read & Write)",
-        ),
-        (
-            "read",
-            116,
-            "cannot create a server",
-            "create a token with the permission Read & Write in the Hetzner console",
-        ),
-        (
-            "two words",
-            116,
-            "`HCLOUD_TOKEN` is not a Hetzner API token\n",
-            "create a token in the Hetzner console: project, Security, API tokens, Read & Write\n",
-        ),
-    ] {
+    let invalid = "error: cannot list the servers and volumes at Hetzner\n\
+     caused by: GET /[..]: the token you have provided is invalid (unauthorized, correlation id \
+     sim-[..])\n\
+     hint: create a token in the Hetzner console (project, Security, API tokens, Read & Write) \
+     and set it with `cargo burst init` or in HCLOUD_TOKEN\n";
+    let read_only = "error: cannot create a server\n\
+     caused by: POST /servers: token is only allowed to perform GET requests (token_readonly, \
+     correlation id sim-[..])\n\
+     hint: create a token with the permission Read & Write in the Hetzner console, and set it \
+     with `cargo burst init`\n";
+    let malformed = "error: `HCLOUD_TOKEN` is not a Hetzner API token\n\
+     caused by: a token has 1 to 256 letters, digits and punctuation characters, without spaces\n\
+     hint: create a token in the Hetzner console: project, Security, API tokens, Read & Write\n";
+    for (token, expected) in
+        [("wrong", invalid), ("old", invalid), ("read", read_only), ("two words", malformed)]
+    {
         let sandbox = sandbox_on(&simulator).with("HCLOUD_TOKEN", token);
         let found = sandbox.hello("app").burst("build");
-        assert_explained(&found, code, error, hint);
+        assert_explained(&found, 116, expected);
         assert!(!found.stderr.contains(&format!("Bearer {token}")), "{}", found.stderr);
     }
     assert!(lock(&simulator.shared().world).servers.is_empty());
@@ -135,20 +125,32 @@ fn a_missing_image_a_quota_and_a_lack_of_capacity_are_reported() {
     let quota = Quota { servers: 0, ..Quota::default() };
     let simulator = api_only(Scenario { quota, ..Scenario::default() });
     let found = sandbox_on(&simulator).hello("app").burst("build");
-    let hint = "delete servers or volumes that you no longer need (`cargo burst status --all` \
-                lists those of cargo-burst), or request a higher limit in the Hetzner console";
-    assert_explained(&found, 117, "cannot create a server\n", hint);
-    assert!(found.stderr.contains("server_limit"), "{}", found.stderr);
+    assert_explained(
+        &found,
+        117,
+        "error: cannot create a server\n\
+         caused by: POST /servers: server_limit exceeded; limit server_limit \
+         (resource_limit_exceeded, correlation id sim-[..])\n\
+         hint: delete servers or volumes that you no longer need (`cargo burst status --all` \
+         lists those of cargo-burst), or request a higher limit in the Hetzner console\n",
+    );
 
     let simulator = api_only(Scenario { stock: vec![out_of(None, None)], ..Scenario::default() });
     let sandbox = sandbox_on(&simulator).with("CARGO_BURST_SERVER_TYPE", "cx53,cpx62");
     let found = sandbox.hello("app").burst("build");
-    let error = "no server is available in the configured locations and types\n";
-    let hint = "try again later, or list more values in `region` and `server_type`\n";
-    assert_explained(&found, 117, error, hint);
-    for place in ["cx53 in hel1", "cpx62 in nbg1"] {
-        assert!(found.stderr.contains(place), "{place}: {}", found.stderr);
-    }
+    let place = |place: &str| {
+        format!(
+            "caused by: {place}: POST /servers: error during placement (resource_unavailable, \
+             correlation id sim-[..])\n"
+        )
+    };
+    let places = ["cx53 in hel1", "cx53 in fsn1", "cx53 in nbg1"].map(place).concat();
+    let others = ["cpx62 in hel1", "cpx62 in fsn1", "cpx62 in nbg1"].map(place).concat();
+    let expected = format!(
+        "error: no server is available in the configured locations and types\n{places}{others}\
+         hint: try again later, or list more values in `region` and `server_type`\n"
+    );
+    assert_explained(&found, 117, &expected);
     assert!(lock(&simulator.shared().world).volumes.is_empty());
 }
 
@@ -265,9 +267,15 @@ fn a_run_continues_while_the_api_is_unavailable() {
     simulator.shared().advance(600.0);
     // Another command reports the outage.
     let status = project.burst("status");
-    let error = "cannot list the servers and volumes at Hetzner\n";
-    let hint = "https://status.hetzner.com lists outages; run the command again later.";
-    assert_explained(&status, 120, error, hint);
+    assert_explained(
+        &status,
+        120,
+        "error: cannot list the servers and volumes at Hetzner\n\
+         caused by: GET /[..]: injected by the scenario (unavailable, correlation id sim-[..])\n\
+         hint: https://status.hetzner.com lists outages; run the command again later. Existing \
+         servers and volumes are kept. Without Hetzner, plain `cargo` builds on this machine, \
+         and so does `cargo burst` without a token (`env -u HCLOUD_TOKEN cargo burst build`)\n",
+    );
     // A command on a warm server does not need the API.
     assert_eq!(project.ok("check -q").code, Some(0));
     std::io::Write::write_all(&mut run.stdin.take().unwrap(), b"go\n").unwrap();
@@ -392,9 +400,13 @@ fn a_killed_keeper_loses_the_run_and_nothing_else() {
     assert_eq!(said, "begun\n", "{}", logs(&simulator, &sandbox));
     kill(Pid::from_raw(sandbox.keeper().unwrap()), Signal::SIGKILL).unwrap();
     let found = ended(run.wait_with_output().unwrap());
-    let error = "the connection to the agent was lost while cargo ran\n";
-    let hint = "run the command again: the agent kept the work that cargo had finished\n";
-    assert_explained(&found, 114, error, hint);
+    assert_explained(
+        &found,
+        114,
+        "error: the connection to the agent was lost while cargo ran\n\
+         caused by: the other end closed the stream\n\
+         hint: run the command again: the agent kept the work that cargo had finished\n",
+    );
     project.write("src/main.rs", "fn main() { println!(\"again\"); }\n");
     assert_eq!(project.ok("run -q").stdout, "again\n");
     assert_eq!(lock(&simulator.shared().world).servers.len(), 1);
@@ -416,9 +428,15 @@ fn a_volume_with_foreign_data_is_not_formatted() {
     image.write_all_at(&foreign, 0).unwrap();
     image.sync_all().unwrap();
     let found = project.burst("sync");
-    let hint = "run the command again; if that does not help, `cargo burst down --with-volumes` \
-                deletes the agent's copy of the project\n";
-    assert_explained(&found, 114, "cannot check the volume `/dev/disk/by-id/", hint);
+    assert_explained(
+        &found,
+        114,
+        "error: cannot check the volume `/dev/disk/by-id/scsi-0HC_Volume_[..]`\n\
+         caused by: e2fsck: Bad magic number in super-block while trying to open \
+         /dev/disk/by-id/scsi-0HC_Volume_[..]\n\
+         hint: run the command again; if that does not help, `cargo burst down --with-volumes` \
+         deletes the agent's copy of the project\n",
+    );
     let mut kept = [0; 64 << 10];
     image.read_exact_at(&mut kept, 0).unwrap();
     assert!(kept == foreign, "the volume is unchanged");
@@ -515,15 +533,18 @@ fn failed_deletions_are_listed_and_fail_the_command() {
     let protected = Fault { method, route, call: None, times: None, kind };
     lock(&simulator.shared().world).scenario.faults = vec![protected];
     let first = project.burst("down --with-volumes --json");
-    let hint = "run the command again; `cargo burst status` shows what is left\n";
-    assert_explained(&first, 120, "not everything could be deleted\n", hint);
+    let expected = "error: not everything could be deleted\n\
+         caused by: cannot delete the volume cargo-burst-[..]-hel1: DELETE /volumes/[..]: \
+         injected by the scenario (protected, correlation id sim-[..])\n\
+         hint: run the command again; `cargo burst status` shows what is left\n";
+    assert_explained(&first, 120, expected);
     let report: serde_json::Value = serde_json::from_str(&first.stdout).unwrap();
     let reaped = &report["hetzner"];
     assert_eq!(reaped["servers"].as_array().unwrap().len(), 1, "{report}");
     assert_eq!(reaped["volumes"].as_array().unwrap().len(), 0, "{report}");
     assert!(reaped["failed"][0].as_str().unwrap().contains("protected"), "{report}");
     let again = project.burst("down --with-volumes");
-    assert_explained(&again, 120, "not everything could be deleted\n", hint);
+    assert_explained(&again, 120, expected);
     lock(&simulator.shared().world).scenario.faults.clear();
     project.ok("down --with-volumes --json");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);

@@ -184,7 +184,14 @@ fn output_that_nobody_wants_ends_the_run() {
 
     let full = std::fs::File::create("/dev/full").unwrap();
     let ended = burst_tests::ended(project.command("-q run -q").stdout(full).output().unwrap());
-    assert_explained(&ended, 115, "the output cannot be written", "check where standard output");
+    assert_explained(
+        &ended,
+        115,
+        "error: the output cannot be written\n\
+         caused by: No space left on device (os error 28)\n\
+         hint: check where standard output and standard error go (a full disk?), then run the \
+         command again\n",
+    );
     wait_until("the run's end", || alive(&project) == 0);
 }
 
