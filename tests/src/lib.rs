@@ -249,7 +249,19 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
 pub fn assert_explained(ended: &Ended, code: i32, expected: &str) {
     assert_eq!(ended.code, Some(code), "{ended:#?}");
     let lines = ended.stderr.lines().skip_while(|line| !line.starts_with("error: "));
-    let found: Vec<&str> = lines.take_while(|line| !line.starts_with("burst: ")).collect();
+    assert_lines(lines.take_while(|line| !line.starts_with("burst: ")).collect(), expected);
+}
+
+/// Asserts success and the whole of standard error. In `expected`, `[..]` stands for any text
+/// within a line.
+#[track_caller]
+pub fn assert_progress(ended: &Ended, expected: &str) {
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_lines(ended.stderr.lines().collect(), expected);
+}
+
+#[track_caller]
+fn assert_lines(found: Vec<&str>, expected: &str) {
     let expected: Vec<&str> = expected.lines().collect();
     let is_same = found.len() == expected.len()
         && found.iter().zip(&expected).all(|(line, pattern)| matches_line(line, pattern));

@@ -95,6 +95,10 @@ fn cargos(verb: CargoVerb) -> Arg {
         .allow_hyphen_values(true);
     match verb.name() {
         Some("sync") => arg.help("cargo's options that choose the workspace"),
+        Some("test") => arg.help(
+            "As for `cargo test`; where nextest is installed, passed to `cargo nextest run` in its \
+             spelling; see `cargo help test`",
+        ),
         Some(name) => {
             arg.help(format!("Passed to `cargo {name}` unchanged; see `cargo help {name}`"))
         }

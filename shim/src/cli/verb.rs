@@ -255,7 +255,10 @@ pub(super) static VERBS: [Verb; 21] = [
                         value("lines", "COUNT", "Show the last COUNT lines of each log")
                             .short('n')
                             .default_value("100")
-                            .value_parser(value_parser!(usize)),
+                            .value_parser(|text: &str| {
+                                text.parse::<usize>()
+                                    .map_err(|_| "expected a number of lines such as 100")
+                            }),
                     )
                     .arg(json())
             },

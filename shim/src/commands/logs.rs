@@ -89,7 +89,10 @@ pub(crate) fn logs(
     }
     let Some(watch) = watch else {
         if readers.iter().all(|reader| reader.file.is_none()) {
-            terminal.say("no log yet: agent, keeper and CARGO_BURST_LOG write them");
+            terminal.say(
+                "no such log yet: agent and keeper write theirs when they start, a command where \
+                 CARGO_BURST_LOG is set",
+            );
         }
         return Ok(());
     };
