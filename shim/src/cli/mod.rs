@@ -290,7 +290,11 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
         return wrong(Error::new(
             ErrorKind::Usage,
             format!("no such command: `{name}`"),
-            format!("did you mean `{similar}`? `cargo burst -- {name}` runs it on the agent"),
+            if similar == name {
+                format!("in an alias, verbs of cargo-burst are written `burst {name}`")
+            } else {
+                format!("did you mean `{similar}`? `cargo burst -- {name}` runs it on the agent")
+            },
         ));
     }
     // cargo's options that stood before the verb follow it, before any `--`.

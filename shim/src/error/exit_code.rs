@@ -38,7 +38,7 @@ pub(crate) const STATE: u8 = 123;
 pub(crate) const BROKEN_PIPE: u8 = 141;
 
 /// Our codes with their meanings, for the help.
-pub(crate) const MEANINGS: [(u8, &str); 14] = [
+pub(crate) const MEANINGS: [(u8, &str); 15] = [
     (USAGE, "command line"),
     (SETTINGS, "settings"),
     (WORKSPACE, "workspace"),
@@ -53,6 +53,7 @@ pub(crate) const MEANINGS: [(u8, &str); 14] = [
     (KEEPER, "keeper"),
     (IDENTITY, "not our agent, or another protocol version"),
     (STATE, "own files"),
+    (BROKEN_PIPE, "closed output pipe"),
 ];
 
 /// The exit code of an error. The only place that decides one.
