@@ -549,3 +549,23 @@ fn failed_deletions_are_listed_and_fail_the_command() {
     project.ok("down --with-volumes --json");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);
 }
+
+#[test]
+fn down_without_the_api_ends_the_agent_here_and_names_the_cost() {
+    let sandbox = crate::sandbox();
+    let project = sandbox.hello("app");
+    project.ok("check");
+    let mut down = project.command("down");
+    down.env("HCLOUD_TOKEN", "token").env("HCLOUD_ENDPOINT", "http://127.0.0.1:1");
+    let found = ended(down.output().unwrap());
+    assert_eq!(found.code, Some(120), "{found:?}");
+    assert_eq!(found.stdout, "ended the agent on this machine\n");
+    let hint = found.stderr.lines().last().unwrap();
+    assert!(
+        hint.ends_with(
+            ". Servers and volumes may still exist and are billed: run `cargo burst down` again"
+        ),
+        "{found:?}"
+    );
+    assert_eq!(sandbox.agent(), None);
+}

@@ -17,6 +17,9 @@ use crate::hetzner::account::Account;
 use crate::hetzner::reap::DownOptions;
 use crate::keeper::message::Ask;
 
+/// What `down` prints about the agent on this machine.
+const ENDED_LOCAL: &str = "ended the agent on this machine";
+
 /// `cargo burst down`.
 pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Error> {
     // Without the API the agent here can still be ended.
@@ -26,7 +29,12 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
         Some(credentials) => {
             let ask = || Ask::Down { credentials: credentials.clone(), options };
             let own = async |account: &Account| account.down(options, context.terminal).await;
-            Some(context.with_account(&credentials, ask, reaped_of, own)?)
+            let reaped = context.with_account(&credentials, ask, reaped_of, own);
+            if reaped.is_err() && ended && !context.json {
+                context.print(ENDED_LOCAL)?;
+                context.print("\n")?;
+            }
+            Some(reaped.map_err(not_deleted)?)
         }
     };
     if context.json {
@@ -35,11 +43,7 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
     }
     let mut text = reaped.as_ref().map(render::reaped).unwrap_or_default();
     if reaped.is_none() || ended {
-        text.push_str(if ended {
-            "ended the agent on this machine"
-        } else {
-            "no agent is running on this machine"
-        });
+        text.push_str(if ended { ENDED_LOCAL } else { "no agent is running on this machine" });
         if options.with_volumes {
             text.push_str("; deleted its copies of all projects");
         }
@@ -47,6 +51,15 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
     }
     context.print(&text)?;
     unfinished(reaped)
+}
+
+/// The hint of an error after which nothing is known to be deleted.
+fn not_deleted(error: Error) -> Error {
+    let hint = format!(
+        "{}. Servers and volumes may still exist and are billed: run `cargo burst down` again",
+        error.hint().trim_end_matches('.')
+    );
+    error.with_hint(hint)
 }
 
 /// Ends the agent on this machine; whether there was one.
