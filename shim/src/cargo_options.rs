@@ -61,6 +61,23 @@ pub(crate) fn takes_next(argument: &OsStr) -> bool {
     VALUED.iter().chain(&NEXTEST_VALUED).any(|option| argument == *option)
 }
 
+/// The words before the first `--`.
+pub(crate) fn before_dashes(arguments: &[OsString]) -> &[OsString] {
+    let end = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
+    &arguments[..end]
+}
+
+/// Whether an argument is this option, alone or as `NAME=VALUE`.
+pub(crate) fn is_option(argument: &OsStr, name: &str) -> bool {
+    let rest = argument.as_bytes().strip_prefix(name.as_bytes());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+}
+
+/// Whether one of these options is given.
+pub(crate) fn has_option(arguments: &[OsString], names: &[&str]) -> bool {
+    before_dashes(arguments).iter().any(|word| names.iter().any(|name| is_option(word, name)))
+}
+
 /// The value of the option `--NAME VALUE` or `--NAME=VALUE`; the first one if there are
 /// several.
 pub(crate) fn value_of(arguments: &[OsString], name: &str) -> Option<OsString> {
@@ -70,7 +87,7 @@ pub(crate) fn value_of(arguments: &[OsString], name: &str) -> Option<OsString> {
 /// All values of a repeatable option, under its long or its short name.
 pub(crate) fn values_of(arguments: &[OsString], long: &str, short: &str) -> Vec<OsString> {
     let mut values = Vec::new();
-    let mut words = arguments.iter().take_while(|word| *word != "--");
+    let mut words = before_dashes(arguments).iter();
     while let Some(word) = words.next() {
         let text = word.as_bytes();
         if word == long || word == short {

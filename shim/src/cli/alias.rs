@@ -10,50 +10,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::route;
 use crate::environment;
 use crate::error::Error;
-
-/// The commands built into cargo, which no alias replaces. From `cargo --list` of Rust 1.95.
-const BUILT_IN: [&str; 38] = [
-    "add",
-    "bench",
-    "build",
-    "check",
-    "clean",
-    "config",
-    "doc",
-    "fetch",
-    "fix",
-    "generate-lockfile",
-    "git-checkout",
-    "help",
-    "info",
-    "init",
-    "install",
-    "locate-project",
-    "login",
-    "logout",
-    "metadata",
-    "new",
-    "owner",
-    "package",
-    "pkgid",
-    "publish",
-    "read-manifest",
-    "remove",
-    "report",
-    "run",
-    "rustc",
-    "rustdoc",
-    "search",
-    "test",
-    "tree",
-    "uninstall",
-    "update",
-    "vendor",
-    "version",
-    "yank",
-];
 
 /// The aliases built into cargo.
 const BUILT_IN_ALIASES: [(&str, &str); 6] =
@@ -109,7 +68,7 @@ impl Aliases {
 
     /// The words that a name stands for; `None` if it is no alias.
     fn definition(&self, name: &str) -> Option<Vec<String>> {
-        if BUILT_IN.contains(&name) {
+        if route::is_built_in(name) {
             return None;
         }
         self.of_user(name).or_else(|| built_in(name).map(|command| vec![command.to_owned()]))

@@ -29,8 +29,9 @@ use clap::builder::StyledStr;
 pub(crate) use self::command::Command;
 use self::split::Split;
 use self::verb::{VERBS, Verb, VerbKind};
+use crate::cargo_options::before_dashes;
 use crate::environment;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, exit_code};
 use crate::run::request::{CargoVerb, Flags, RunArguments};
 use crate::terminal::{Verbosity, color};
 
@@ -161,7 +162,7 @@ fn parse_verb(
     verbosity: &mut Verbosity,
 ) -> Result<Command, Refusal> {
     let Some((first, _)) = rest.split_first() else {
-        return Err(Refusal::Text { text: help_of(None), code: exit_usage() });
+        return Err(Refusal::Text { text: help_of(None), code: exit_code::USAGE });
     };
     let own = first.to_str().and_then(verb::find);
     if let Some(verb @ Verb { kind: VerbKind::Own { read, .. }, .. }) = own
@@ -218,7 +219,7 @@ fn parse_own(
         return Err(Refusal::Error(no_options(verb.name)));
     }
     let command = read(&help::alone(verb).try_get_matches_from(rest).map_err(|error| {
-        let code = u8::try_from(error.exit_code()).unwrap_or(exit_usage());
+        let code = u8::try_from(error.exit_code()).unwrap_or(exit_code::USAGE);
         let text = match code {
             0 => help_of(Some(verb)),
             _ => styled(&error.render(), color::on_stderr()),
@@ -300,7 +301,7 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
     // cargo's options that stood before the verb follow it, before any `--`.
     let (verb, behind) = words.split_at(1);
     let arguments = [verb, &leading.cargos, behind].concat();
-    let options = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
+    let options = before_dashes(&arguments).len();
     let verb = CargoVerb::Other;
     Ok(Command::Run(RunArguments { verb, arguments, options, flags: leading.flags }))
 }
@@ -339,14 +340,10 @@ fn rendered(words: &[OsString]) -> Refusal {
     match help::program().try_get_matches_from(program.chain(words.iter().cloned())) {
         Err(error) => {
             let text = styled(&error.render(), color::on_stderr());
-            Refusal::Text { text, code: exit_usage() }
+            Refusal::Text { text, code: exit_code::USAGE }
         }
-        Ok(_) => Refusal::Text { text: help_of(None), code: exit_usage() },
+        Ok(_) => Refusal::Text { text: help_of(None), code: exit_code::USAGE },
     }
-}
-
-const fn exit_usage() -> u8 {
-    crate::error::exit_code::USAGE
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
-//! Where a verb that is not in our table runs: on the agent, or on this machine. Pure.
+//! Where a verb that is not in our table runs: on the agent, or on this machine; and which verbs
+//! are built into cargo. Pure.
 
-/// Verbs of cargo and well-known plugins that read or edit files here, install programs here,
-/// or need the credentials of this machine.
-const LOCAL: [&str; 36] = [
+/// The commands built into cargo that read or edit files here, install programs here, or need
+/// the credentials of this machine. With [`BUILT_IN_OTHER`] they are those of `cargo --list` of
+/// Rust 1.95.
+const BUILT_IN_LOCAL: [&str; 26] = [
     "add",
-    "audit",
     "config",
-    "deny",
-    "edit",
     "fetch",
-    "fmt",
     "generate-lockfile",
     "info",
     "init",
@@ -17,33 +15,63 @@ const LOCAL: [&str; 36] = [
     "locate-project",
     "login",
     "logout",
-    "machete",
     "metadata",
     "new",
-    "outdated",
     "owner",
     "package",
     "pkgid",
     "publish",
     "read-manifest",
-    "release",
     "remove",
     "report",
     "search",
-    "sort",
     "tree",
     "uninstall",
     "update",
-    "upgrade",
     "vendor",
-    "verify-project",
     "version",
     "yank",
 ];
 
+/// The other commands built into cargo.
+const BUILT_IN_OTHER: [&str; 12] = [
+    "bench",
+    "build",
+    "check",
+    "clean",
+    "doc",
+    "fix",
+    "git-checkout",
+    "help",
+    "run",
+    "rustc",
+    "rustdoc",
+    "test",
+];
+
+/// Well-known plugins, and commands of other versions of cargo, that run here for the same
+/// reasons.
+const OTHER_LOCAL: [&str; 10] = [
+    "audit",
+    "deny",
+    "edit",
+    "fmt",
+    "machete",
+    "outdated",
+    "release",
+    "sort",
+    "upgrade",
+    "verify-project",
+];
+
 /// Whether a verb runs on this machine.
 pub(super) fn is_local(verb: &str) -> bool {
-    LOCAL.contains(&verb)
+    BUILT_IN_LOCAL.contains(&verb) || OTHER_LOCAL.contains(&verb)
+}
+
+/// Whether a verb is built into cargo, so that no alias replaces it.
+pub(super) fn is_built_in(verb: &str) -> bool {
+    BUILT_IN_LOCAL.contains(&verb) || BUILT_IN_OTHER.contains(&verb)
 }
 
 /// Whether a word can be the name of a cargo subcommand.

@@ -4,13 +4,13 @@
 //! about a wrong command line show only what the user typed.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use burst_protocol::ByteBuf;
 use burst_protocol::message::{Call, Invocation, JsonMessages, Returns};
 
 use super::request::{CargoVerb, RunArguments};
-use crate::cargo_options::takes_next;
+use crate::cargo_options::{before_dashes, has_option, is_option, takes_next, value_of};
 
 /// The variable by which nextest accepts a package without tests, as cargo test does.
 const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
@@ -33,29 +33,30 @@ pub(crate) struct Plan {
 /// Plans a run. `has_library`: whether a selected package has a library whose documentation
 /// can have tests.
 pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
-    let arguments: Vec<Vec<u8>> =
-        run.arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
+    let arguments = run.arguments.as_slice();
     let fetches = !run.flags.no_fetch;
-    let mut returns =
-        Returns { timings: fetches && run.options().iter().any(is_timings), ..Returns::default() };
+    let mut returns = Returns {
+        timings: fetches && has_option(run.options(), &["--timings"]),
+        ..Returns::default()
+    };
     let mut opens_docs = false;
     let invocations = match run.verb {
         CargoVerb::Build | CargoVerb::Rustc if fetches => {
             returns.artifacts = true;
-            with_artifacts(run.verb, &arguments)
+            with_artifacts(run.verb, arguments)
         }
         CargoVerb::Sync => Vec::new(),
-        CargoVerb::Test => test_invocations(run, &arguments, has_library),
+        CargoVerb::Test => test_invocations(run, arguments, has_library),
         CargoVerb::Doc => {
             returns.docs = fetches;
-            let kept: Vec<Vec<u8>> =
-                arguments.iter().filter(|word| *word != b"--open").cloned().collect();
+            let kept: Vec<OsString> =
+                arguments.iter().filter(|word| *word != "--open").cloned().collect();
             opens_docs = fetches && kept.len() < arguments.len();
             vec![single(run.verb, &kept)]
         }
         verb => {
             returns.criterion = fetches && verb == CargoVerb::Bench;
-            vec![single(verb, &arguments)]
+            vec![single(verb, arguments)]
         }
     };
     let sends_input = matches!(
@@ -72,23 +73,14 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
     Plan { invocations, returns, sends_input, opens_docs, environment }
 }
 
-/// Whether an option asks for the reports of `--timings`.
-fn is_timings(option: &OsString) -> bool {
-    option == "--timings" || option.as_bytes().starts_with(b"--timings=")
-}
-
-/// The words before the first `--`, which are cargo's.
-fn cargos(arguments: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
-    arguments.iter().map(Vec::as_slice).take_while(|word| *word != b"--")
-}
-
-fn call(verb: CargoVerb, arguments: &[Vec<u8>], json: JsonMessages) -> Call {
-    let verb = verb.name().map(|name| name.as_bytes().to_vec());
+fn call(verb: CargoVerb, arguments: &[OsString], json: JsonMessages) -> Call {
+    let verb = verb.name().map(OsString::from);
     let words = verb.into_iter().chain(arguments.iter().cloned());
-    Call { needs: None, arguments: words.map(ByteBuf::from).collect(), json }
+    let arguments = words.map(|word| ByteBuf::from(word.into_vec())).collect();
+    Call { needs: None, arguments, json }
 }
 
-fn single(verb: CargoVerb, arguments: &[Vec<u8>]) -> Invocation {
+fn single(verb: CargoVerb, arguments: &[OsString]) -> Invocation {
     invocation(call(verb, arguments, JsonMessages::Absent))
 }
 
@@ -100,22 +92,20 @@ fn invocation(call: Call) -> Invocation {
 /// any, we do, with diagnostics still rendered by cargo itself; if the user has,
 /// we read along; if the user wants another format, a second call, which finds
 /// everything built, names them.
-fn with_artifacts(verb: CargoVerb, arguments: &[Vec<u8>]) -> Vec<Invocation> {
-    let format = option(arguments, b"--message-format");
-    match format {
+fn with_artifacts(verb: CargoVerb, arguments: &[OsString]) -> Vec<Invocation> {
+    match value_of(arguments, "--message-format") {
         // An option of ours would stand in cargo's error.
         None if is_refused(arguments) => vec![single(verb, arguments)],
         None => {
-            let ask = [b"--message-format=json-render-diagnostics".as_slice()];
-            let with = with_options(arguments, &ask);
+            let with = with_options(arguments, &["--message-format=json-render-diagnostics"]);
             vec![invocation(call(verb, &with, JsonMessages::Hidden))]
         }
-        Some(format) if format.starts_with(b"json") => {
+        Some(format) if format.as_bytes().starts_with(b"json") => {
             vec![invocation(call(verb, arguments, JsonMessages::Shown))]
         }
         Some(_) => {
-            let ask = [b"--message-format=json".as_slice(), b"-q"];
-            let again = with_options(&without_option(arguments, b"--message-format"), &ask);
+            let rest = without_option(arguments, "--message-format");
+            let again = with_options(&rest, &["--message-format=json", "-q"]);
             vec![single(verb, arguments), invocation(call(verb, &again, JsonMessages::Hidden))]
         }
     }
@@ -123,48 +113,25 @@ fn with_artifacts(verb: CargoVerb, arguments: &[Vec<u8>]) -> Vec<Invocation> {
 
 /// Whether cargo will refuse the arguments in a message that lists all options: the value of
 /// the last one is missing, or two exclude each other.
-fn is_refused(arguments: &[Vec<u8>]) -> bool {
-    let has = |names: [&[u8]; 2]| {
-        cargos(arguments).any(|word| {
-            names.contains(&word)
-                || names
-                    .iter()
-                    .any(|name| word.strip_prefix(*name).is_some_and(|rest| rest.starts_with(b"=")))
-        })
-    };
-    let last = cargos(arguments).last();
-    last.is_some_and(|word| takes_next(OsStr::from_bytes(word)))
-        || has([b"--release", b"-r"]) && has([b"--profile", b"--profile"])
+fn is_refused(arguments: &[OsString]) -> bool {
+    before_dashes(arguments).last().is_some_and(|word| takes_next(word))
+        || has_option(arguments, &["--release", "-r"]) && has_option(arguments, &["--profile"])
 }
 
 /// The arguments with options of ours behind the user's.
-fn with_options(arguments: &[Vec<u8>], options: &[&[u8]]) -> Vec<Vec<u8>> {
-    let end = arguments.iter().position(|word| word == b"--").unwrap_or(arguments.len());
-    let (before, rest) = arguments.split_at(end);
-    let options = options.iter().map(|option| option.to_vec());
+fn with_options(arguments: &[OsString], options: &[&str]) -> Vec<OsString> {
+    let (before, rest) = arguments.split_at(before_dashes(arguments).len());
+    let options = options.iter().map(OsString::from);
     before.iter().cloned().chain(options).chain(rest.iter().cloned()).collect()
 }
 
-fn option(arguments: &[Vec<u8>], name: &[u8]) -> Option<Vec<u8>> {
-    let mut words = cargos(arguments);
-    while let Some(word) = words.next() {
-        if word == name {
-            return words.next().map(<[u8]>::to_vec);
-        }
-        if let Some(value) = word.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")) {
-            return Some(value.to_vec());
-        }
-    }
-    None
-}
-
-fn without_option(arguments: &[Vec<u8>], name: &[u8]) -> Vec<Vec<u8>> {
+fn without_option(arguments: &[OsString], name: &str) -> Vec<OsString> {
     let mut kept = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         if word == name {
             words.next();
-        } else if !word.strip_prefix(name).is_some_and(|rest| rest.starts_with(b"=")) {
+        } else if !is_option(word, name) {
             kept.push(word.clone());
         }
     }
@@ -173,11 +140,11 @@ fn without_option(arguments: &[Vec<u8>], name: &[u8]) -> Vec<Vec<u8>> {
 
 fn test_invocations(
     run: &RunArguments,
-    arguments: &[Vec<u8>],
+    arguments: &[OsString],
     has_library: bool,
 ) -> Vec<Invocation> {
     let plain = call(CargoVerb::Test, arguments, JsonMessages::Absent);
-    let wants_docs_alone = cargos(arguments).any(|word| word == b"--doc");
+    let wants_docs_alone = before_dashes(arguments).iter().any(|word| word == "--doc");
     let nextest_fits = nextest_knows(arguments) && !is_refused(arguments);
     if run.flags.cargo_test || wants_docs_alone || !nextest_fits {
         let mut plain = plain;
@@ -209,45 +176,38 @@ fn test_invocations(
 }
 
 /// Whether targets are named that leave no room for documentation tests.
-fn names_targets(arguments: &[Vec<u8>]) -> bool {
-    const NAMES: [&[u8]; 11] = [
-        b"--test",
-        b"--tests",
-        b"--bin",
-        b"--bins",
-        b"--example",
-        b"--examples",
-        b"--bench",
-        b"--benches",
-        b"--lib",
-        b"--all-targets",
-        b"--no-run",
+fn names_targets(arguments: &[OsString]) -> bool {
+    const NAMES: [&str; 11] = [
+        "--test",
+        "--tests",
+        "--bin",
+        "--bins",
+        "--example",
+        "--examples",
+        "--bench",
+        "--benches",
+        "--lib",
+        "--all-targets",
+        "--no-run",
     ];
-    cargos(arguments).any(|word| {
-        NAMES.iter().any(|name| {
-            word.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
-        })
-    })
+    has_option(arguments, &NAMES)
 }
 
 /// The words behind the first `--`.
-fn behind_dashes(arguments: &[Vec<u8>]) -> &[Vec<u8>] {
-    let dashes = arguments.iter().position(|word| word == b"--");
-    dashes.map_or(&[], |at| &arguments[at + 1..])
+fn behind_dashes(arguments: &[OsString]) -> &[OsString] {
+    arguments.get(before_dashes(arguments).len() + 1..).unwrap_or_default()
 }
 
 /// Whether nextest accepts the arguments behind `--`: names of tests, and a few options of
 /// the standard test harness. From nextest's "cargo test compatibility".
-fn nextest_knows(arguments: &[Vec<u8>]) -> bool {
+fn nextest_knows(arguments: &[OsString]) -> bool {
     const KNOWN: [&[u8]; 5] =
         [b"--ignored", b"--include-ignored", b"--exact", b"--nocapture", b"--no-capture"];
-    let mut words = behind_dashes(arguments).iter();
+    let mut words = behind_dashes(arguments).iter().map(|word| word.as_bytes());
     while let Some(word) = words.next() {
         if word == b"--skip" {
             words.next();
-        } else if word.starts_with(b"-")
-            && !word.starts_with(b"--skip=")
-            && !KNOWN.contains(&word.as_slice())
+        } else if word.starts_with(b"-") && !word.starts_with(b"--skip=") && !KNOWN.contains(&word)
         {
             return false;
         }
@@ -256,7 +216,7 @@ fn nextest_knows(arguments: &[Vec<u8>]) -> bool {
 }
 
 /// The arguments of cargo test in nextest's spelling.
-fn nextest_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
+fn nextest_arguments(arguments: &[OsString]) -> Vec<OsString> {
     const SPELLINGS: [(&[u8], &[u8]); 4] = [
         (b"-q", b"--cargo-quiet"),
         (b"--quiet", b"--cargo-quiet"),
@@ -264,16 +224,18 @@ fn nextest_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
         (b"--message-format", b"--cargo-message-format"),
     ];
     let mut translated = Vec::new();
-    let mut words = cargos(arguments);
+    let mut words = before_dashes(arguments).iter();
     while let Some(word) = words.next() {
         let (name, value) = split_value(word);
-        let next = if takes_next(OsStr::from_bytes(word)) { words.next() } else { None };
+        let next = if takes_next(word) { words.next() } else { None };
+        let value = value.or_else(|| next.map(|next| next.as_bytes()));
         let spelling = SPELLINGS
             .iter()
-            .find(|(from, _)| *from == name && !is_libtest_format(name, value.or(next)))
+            .find(|(from, _)| *from == name && !is_libtest_format(name, value))
             .map(|(_, spelling)| *spelling);
-        translated.push([spelling.unwrap_or(name), &word[name.len()..]].concat());
-        translated.extend(next.map(<[u8]>::to_vec));
+        let rest = &word.as_bytes()[name.len()..];
+        translated.push(OsString::from_vec([spelling.unwrap_or(name), rest].concat()));
+        translated.extend(next.cloned());
     }
     translated.extend_from_slice(&arguments[translated.len()..]);
     translated
@@ -285,7 +247,8 @@ fn is_libtest_format(name: &[u8], value: Option<&[u8]>) -> bool {
 }
 
 /// `--NAME=VALUE` as name and value.
-fn split_value(word: &[u8]) -> (&[u8], Option<&[u8]>) {
+fn split_value(word: &OsStr) -> (&[u8], Option<&[u8]>) {
+    let word = word.as_bytes();
     match word.iter().position(|byte| *byte == b'=') {
         Some(at) if word.starts_with(b"--") => (&word[..at], Some(&word[at + 1..])),
         _ => (word, None),
@@ -294,7 +257,7 @@ fn split_value(word: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// The arguments of `cargo test --doc` that belong to those of nextest: its options in its
 /// spelling, and the filters.
-fn doc_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
+fn doc_arguments(arguments: &[OsString]) -> Vec<OsString> {
     const ALONE: [&[u8]; 13] = [
         b"--release",
         b"-r",
@@ -328,34 +291,35 @@ fn doc_arguments(arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
         b"-Z",
     ];
     let renamed = |name: &[u8]| match name {
-        b"--cargo-profile" => b"--profile".to_vec(),
-        other => other.to_vec(),
+        b"--cargo-profile" => OsString::from("--profile"),
+        other => OsStr::from_bytes(other).to_owned(),
     };
     let mut kept = Vec::new();
     let mut filters = Vec::new();
-    let mut words = cargos(arguments);
+    let mut words = before_dashes(arguments).iter();
     while let Some(word) = words.next() {
         let (name, value) = split_value(word);
         if ALONE.contains(&name) {
-            kept.push(word.to_vec());
+            kept.push(word.clone());
         } else if VALUED.contains(&name) {
-            let value = value.or_else(|| words.next()).unwrap_or_default();
+            let next = || words.next().map(|next| next.as_bytes());
+            let value = value.or_else(next).unwrap_or_default();
             if !is_libtest_format(name, Some(value)) {
-                kept.extend([renamed(name), value.to_vec()]);
+                kept.extend([renamed(name), OsStr::from_bytes(value).to_owned()]);
             }
-        } else if [b"-p".as_slice(), b"-F", b"-Z"].iter().any(|short| word.starts_with(short)) {
-            kept.push(word.to_vec());
-        } else if takes_next(OsStr::from_bytes(word)) {
+        } else if [b"-p".as_slice(), b"-F", b"-Z"].iter().any(|short| name.starts_with(short)) {
+            kept.push(word.clone());
+        } else if takes_next(word) {
             words.next();
-        } else if !word.starts_with(b"-") {
-            filters.push(word.to_vec());
+        } else if !name.starts_with(b"-") {
+            filters.push(word.clone());
         }
     }
-    kept.push(b"--doc".to_vec());
+    kept.push("--doc".into());
     // cargo test takes one filter among its options, and any number behind them.
     filters.extend_from_slice(behind_dashes(arguments));
     if !filters.is_empty() {
-        kept.push(b"--".to_vec());
+        kept.push("--".into());
         kept.append(&mut filters);
     }
     kept
