@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{FromAgent, FromShim};
-use burst_protocol::tree::Directory;
+use burst_protocol::tree::{Change, Directory};
 use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::pack::PackStore;
 use burst_sync::wire::{Incoming, Outgoing};
 
-use super::base::Base;
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::returning::Ended;
 use crate::error::Error;
@@ -26,7 +25,8 @@ pub(super) struct Synced<'a> {
     exchange: Exchange<'a>,
     incoming: Incoming,
     outgoing: Outgoing,
-    base: Base,
+    /// What was sent, if the agent's state was known.
+    changes: Option<Vec<Change>>,
     blobs: Option<PackStore>,
     sync: Duration,
 }
@@ -36,22 +36,22 @@ impl<'a> Synced<'a> {
         exchange: Exchange<'a>,
         incoming: Incoming,
         outgoing: Outgoing,
-        base: Base,
+        changes: Option<Vec<Change>>,
         blobs: Option<PackStore>,
         sync: Duration,
     ) -> Self {
-        Self { exchange, incoming, outgoing, base, blobs, sync }
+        Self { exchange, incoming, outgoing, changes, blobs, sync }
     }
 
     /// Passes on output, input and signals until cargo has ended.
     pub(super) fn follow(self, state: &mut WorkspaceState) -> Result<Ended<'a>, Error> {
-        let Self { exchange, mut incoming, outgoing, base, mut blobs, sync } = self;
+        let Self { exchange, mut incoming, outgoing, changes, mut blobs, sync } = self;
         let began = Instant::now();
         exchange.signals.forward_to(outgoing.clone());
         let outcome = std::thread::scope(|scope| {
             let remembering = scope.spawn(|| {
                 let blobs = blobs.as_mut();
-                remember(&exchange, state, base.tree(), blobs)
+                remember(&exchange, state, changes, blobs)
             });
             let outcome = follow(&exchange, &mut incoming, &outgoing);
             remembering.join().unwrap_or(Ok(())).and(outcome)
@@ -128,18 +128,18 @@ fn notify_once(exchange: &Exchange<'_>, notice: &str) {
 }
 
 /// Remembers the tree that the agent holds now, and small contents as bases of later
-/// patches; `blobs` are given where the tree is a new one.
+/// patches; `blobs` are given where the tree is a new one, `changes` where its difference
+/// from the last one is known.
 fn remember(
     exchange: &Exchange<'_>,
     state: &mut WorkspaceState,
-    base: Option<&Directory>,
+    changes: Option<Vec<Change>>,
     blobs: Option<&mut PackStore>,
 ) -> Result<(), Error> {
     if let Some(blobs) = blobs {
         let sources = exchange.sources;
         state.save_base(&sources.tree)?;
-        let empty = Directory::new();
-        let changes = base.unwrap_or(&empty).changes_to(&sources.tree);
+        let changes = changes.unwrap_or_else(|| Directory::new().changes_to(&sources.tree));
         upload::remember(sources, &changes, blobs).map_err(unreadable)?;
     }
     state.save()

@@ -114,7 +114,7 @@ impl<'a> Syncing<'a> {
             seconds(took),
             bytes(outgoing.traffic().sent())
         ));
-        Ok(Synced::new(exchange, incoming, outgoing, base, blobs, took))
+        Ok(Synced::new(exchange, incoming, outgoing, changes, blobs, took))
     }
 }
 
