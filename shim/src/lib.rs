@@ -15,8 +15,9 @@
 //! - `terminal`: the only room that prints or asks; signals and standard input.
 //! - `settings`: files and variables, each setting defined once.
 //!
-//! Below the rooms: `cargo_options`, `connection` (QUIC), `log`, `atomic_file`, `background` (processes that
-//! outlive a command), `directories`, `environment` (the only module that reads it), `error`.
+//! Below the rooms: `cargo_options`, `connection` (QUIC), `log`, `atomic_file`, `background`
+//! (processes that outlive a command), `directories`, `environment` (the only module that
+//! reads it), `error`.
 //!
 //! # Personalities
 //!
@@ -89,8 +90,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(command) => perform(&terminal, command),
         Err(Refusal::Text { text, code }) => {
             if parsed.json && code != 0 {
-                let error = Error::new(ErrorKind::Usage, text.trim(), "see `--help`");
-                drop(terminal.result(&commands::json_text(&commands::failure(&error))));
+                print_failure(
+                    &terminal,
+                    &Error::new(ErrorKind::Usage, text.trim(), "see `--help`"),
+                );
             }
             say(&terminal, &text, code)
         }
@@ -101,13 +104,17 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(Ending::Signaled(signal)) => terminal::signals::die_by(signal),
         Err(error) => {
             if parsed.json && !error.is_reported() {
-                // If standard output is closed, the exit code still tells.
-                drop(terminal.result(&commands::json_text(&commands::failure(&error))));
+                print_failure(&terminal, &error);
             }
             terminal.error(&error);
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Prints a failure as JSON. If standard output is closed, the exit code still tells.
+fn print_failure(terminal: &Terminal, error: &Error) {
+    drop(terminal.result(&commands::json_text(&commands::failure(error))));
 }
 
 /// Prints a text of the command line: on standard output what was asked for.

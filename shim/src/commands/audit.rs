@@ -6,14 +6,13 @@
 
 use super::context::Context;
 use super::render;
-use crate::directories::unusable;
 use crate::error::Error;
 use crate::hetzner::audit::{self, AuditLog};
 
 /// `cargo burst audit`.
 pub(crate) fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Error> {
     let log = AuditLog::new(&context.directories.hetzner());
-    let entries = log.read().map_err(|source| unusable("read", log.path(), &source))?;
+    let entries = log.read()?;
     let now = burst_hcloud::Timestamp::now().as_second();
     let found = audit::audit(&entries, rate, now);
     match context.json {

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cost_model::{self, Life, Outcome, Rule, Session};
 use super::server::ServerSummary;
+use crate::directories::unusable;
+use crate::error::Error;
 
 /// Most seconds between two commands of one session of use.
 const SESSION_GAP: i64 = 1;
@@ -88,11 +90,6 @@ impl AuditLog {
         Self(state.join("audit.jsonl"))
     }
 
-    /// The path of the file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// Appends a line. If that fails, it is logged, and the command continues.
     pub(crate) fn append(&self, entry: &Entry) {
         let Ok(mut line) = serde_json::to_vec(entry) else { return };
@@ -105,13 +102,13 @@ impl AuditLog {
     }
 
     /// All lines that can be parsed; none if there is no file.
-    pub(crate) fn read(&self) -> std::io::Result<Vec<Entry>> {
+    pub(crate) fn read(&self) -> Result<Vec<Entry>, Error> {
         match std::fs::read_to_string(&self.0) {
             Ok(text) => {
                 Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
+            Err(error) => Err(unusable("read", &self.0, &error)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How much a new server may cost: the smaller of `--max-cost` and what is left of the
 //! monthly budget.
 
-use crate::directories::{Directories, unusable};
+use crate::directories::Directories;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::audit::{self, AuditLog};
 use crate::settings::Settings;
@@ -35,7 +35,7 @@ pub(super) fn cost_limit(
 /// What servers have cost in this calendar month, by the audit record.
 fn spent_this_month(directories: &Directories) -> Result<f64, Error> {
     let log = AuditLog::new(&directories.hetzner());
-    let entries = log.read().map_err(|source| unusable("read", log.path(), &source))?;
+    let entries = log.read()?;
     let now = burst_hcloud::Timestamp::now();
     Ok(audit::spent_since(&entries, audit::month_of(now), now.as_second()))
 }
