@@ -20,7 +20,7 @@ use super::credentials::{Credentials, Endpoint};
 use super::dial::{self, RETURN_DEADLINE};
 use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
-use super::naming::{KEYS, Owner};
+use super::naming::Owner;
 use super::progress::Progress;
 use super::provision::{Provided, Provision};
 use super::request::ServerRequest;
@@ -142,7 +142,7 @@ impl Account {
         let provided = provision.provide(stock).await?;
         self.record(&provided);
         let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
-        self.keys.keep_only(&[&keys.name]);
+        self.keys.keep_only(&keys);
         if fresh_server {
             volumes.clear();
         }
@@ -178,11 +178,7 @@ impl Account {
 
     /// Connects to the agent of a server of ours that this process is not connected to.
     pub(super) async fn connect(&self, server: &Server) -> Result<Arc<Connection>, Error> {
-        let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
-        let keys = self.keys.load(name).map_err(|error| {
-            error::unusable_server("the keys of the server are not on this machine")
-                .caused_by(&error)
-        })?;
+        let keys = self.keys.of_server(server).map_err(|error| error::missing_keys(&error))?;
         let address = server
             .address()
             .ok_or_else(|| error::unusable_server("the server has no public address"))?;

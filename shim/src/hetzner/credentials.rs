@@ -4,16 +4,13 @@
 
 use burst_hcloud::Token;
 use burst_hcloud::token::NotAToken;
-use burst_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::naming::short_digest;
 use crate::settings::{Origin, Settings};
 
 /// The setting of the endpoint.
 const ENDPOINT_KEY: &str = "hetzner_endpoint";
-
-/// Hexadecimal digits of an account's name.
-const DIGITS: usize = 16;
 
 /// A token and the API that accepts it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -41,7 +38,7 @@ impl Credentials {
     /// The account's name in paths, messages and logs: a digest of endpoint and token.
     pub(crate) fn account(&self) -> AccountName {
         let text = format!("{}\n{}", self.endpoint.url, self.token);
-        AccountName(Digest::of(text.as_bytes()).to_hex()[..DIGITS].to_owned())
+        AccountName(short_digest(text.as_bytes()))
     }
 
     /// The token. It was checked where the settings were read, but a process of another

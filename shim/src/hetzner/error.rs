@@ -3,6 +3,7 @@
 //!
 //! The texts complete "cannot "; they name the resource, never the token.
 
+use burst_agent::error::AgentError;
 use burst_agent::transport::SERVER_PORT;
 use burst_hcloud::{Code, Error as ApiError};
 
@@ -127,6 +128,11 @@ pub(super) fn incomplete(message: impl Into<String>) -> Error {
 /// The server cannot be used any more, as long as it exists.
 pub(super) fn unusable_server(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::AgentSilent, message, REPLACE_SERVER)
+}
+
+/// The keys of a server cannot be loaded.
+pub(super) fn missing_keys(error: &AgentError) -> Error {
+    unusable_server("the keys of the server are not on this machine").caused_by(error)
 }
 
 /// The agent of a server does not answer.

@@ -46,6 +46,18 @@ impl Inventory {
         Ok(Self { servers, volumes })
     }
 
+    /// Keeps only the resources of one owner.
+    pub(super) fn keep_those_of(&mut self, owner: &Owner) {
+        self.servers.retain(|server| is_of(&server.labels, owner));
+        self.volumes.retain(|volume| is_of(&volume.labels, owner));
+    }
+
+    /// Whether any of the resources belongs to an owner.
+    pub(super) fn has_any_of(&self, owner: &Owner) -> bool {
+        self.servers.iter().any(|server| is_of(&server.labels, owner))
+            || self.volumes.iter().any(|volume| is_of(&volume.labels, owner))
+    }
+
     /// The server of an owner; there is at most one.
     pub(super) fn server_of(&self, owner: &Owner) -> Option<&Server> {
         self.servers.iter().find(|server| is_of(&server.labels, owner))

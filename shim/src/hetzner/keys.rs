@@ -11,13 +11,11 @@ use std::path::{Path, PathBuf};
 use burst_agent::error::{AgentError, FileOperation};
 use burst_agent::identity::{Identity, load_certificate};
 use burst_agent::user_data::UserData;
-use burst_protocol::Digest;
+use burst_hcloud::server::Server;
 use rustls::pki_types::CertificateDer;
 
+use super::naming::{KEYS, is_short_digest, short_digest};
 use crate::error::{Error, ErrorKind};
-
-/// Hexadecimal digits of a pair's name.
-const DIGITS: usize = 16;
 
 /// The directory with the keys of an account's servers.
 #[derive(Clone, Debug)]
@@ -52,7 +50,7 @@ impl KeyStore {
 
     fn create(&self, gone_after_secs: u64) -> Result<(String, UserData), AgentError> {
         let (agent, shim) = (Identity::generate()?, Identity::generate()?);
-        let name = Digest::of(agent.certificate()).to_hex()[..DIGITS].to_owned();
+        let name = short_digest(agent.certificate());
         let directory = self.0.join(&name);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|source| {
             AgentError::File {
@@ -67,8 +65,12 @@ impl KeyStore {
         Ok((name, UserData::new(&agent, &shim, gone_after_secs)))
     }
 
-    /// Loads the pair of this name.
-    pub(super) fn load(&self, name: &str) -> Result<KeyPair, AgentError> {
+    /// Loads the pair that a server's label names.
+    pub(super) fn of_server(&self, server: &Server) -> Result<KeyPair, AgentError> {
+        self.load(server.labels.get(KEYS).map(String::as_str).unwrap_or_default())
+    }
+
+    fn load(&self, name: &str) -> Result<KeyPair, AgentError> {
         let directory = self.directory_of(name);
         Ok(KeyPair {
             name: name.to_owned(),
@@ -77,10 +79,10 @@ impl KeyStore {
         })
     }
 
-    /// Deletes all pairs but these, whose servers still exist.
-    pub(super) fn keep_only(&self, names: &[&str]) {
+    /// Deletes all pairs but that of the server that exists.
+    pub(super) fn keep_only(&self, pair: &KeyPair) {
         for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            if !names.iter().any(|name| entry.file_name() == *name) {
+            if entry.file_name() != *pair.name {
                 // A pair that is left over does no harm.
                 drop(std::fs::remove_dir_all(entry.path()));
             }
@@ -90,7 +92,6 @@ impl KeyStore {
     /// The directory of a pair. The name comes from a label, which everyone with the token
     /// can write, so one that is not valid leads to a directory that does not exist.
     fn directory_of(&self, name: &str) -> PathBuf {
-        let is_name = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        self.0.join(if is_name { Path::new(name) } else { Path::new("none") })
+        self.0.join(if is_short_digest(name) { Path::new(name) } else { Path::new("none") })
     }
 }

@@ -31,6 +31,13 @@ pub(crate) struct Facts {
     pub(crate) keep_paid_hour: bool,
 }
 
+impl Facts {
+    /// The last use, which is `now` for a resource in use.
+    pub(crate) const fn last_use_at(self, now: i64) -> i64 {
+        if self.in_use { now } else { self.last_use }
+    }
+}
+
 /// Whether a resource is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {

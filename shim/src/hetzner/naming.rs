@@ -47,8 +47,18 @@ pub(crate) const FIREWALL_NAME: &str = "cargo-burst";
 /// The value of [`KEEP_ALIVE`] for resources that only `cargo burst down` deletes.
 const ALWAYS: &str = "always";
 
-/// Hexadecimal digits of owners and projects in names and labels.
+/// Hexadecimal digits of owners, projects, accounts and pairs of keys in names and labels.
 const DIGITS: usize = 16;
+
+/// The first digits of a digest, as a name.
+pub(super) fn short_digest(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_hex()[..DIGITS].to_owned()
+}
+
+/// Whether a text can be such a name.
+pub(super) fn is_short_digest(text: &str) -> bool {
+    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
 
 /// The owner of resources: one installation of one user. Sixteen hexadecimal digits, chosen
 /// at random and kept in the state directory.
@@ -59,13 +69,12 @@ impl Owner {
     /// Parses the text of a file; `None` if it is not an owner.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let fits = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        fits.then(|| Self(text.to_owned()))
+        is_short_digest(text).then(|| Self(text.to_owned()))
     }
 
     /// The owner for these random bytes.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        Self(Digest::of(bytes).to_hex()[..DIGITS].to_owned())
+        Self(short_digest(bytes))
     }
 
     /// The digits.
@@ -93,7 +102,7 @@ impl ProjectKey {
     /// The key of a workspace's absolute path.
     pub(crate) fn of(path: &Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
-        Self(Digest::of(path.as_os_str().as_bytes()).to_hex()[..DIGITS].to_owned())
+        Self(short_digest(path.as_os_str().as_bytes()))
     }
 
     /// The key in the labels of a volume; `None` without that label.

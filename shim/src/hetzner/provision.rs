@@ -22,7 +22,7 @@ use super::dial::{self, BOOT_DEADLINE, SILENCE_DEADLINE};
 use super::error;
 use super::inventory::Stock;
 use super::keys::{KeyPair, KeyStore};
-use super::naming::{FIREWALL, KEYS, Owner, shared_identity};
+use super::naming::{FIREWALL, Owner, shared_identity};
 use super::orders::{self, Orders, ServerChoice};
 use super::progress::Progress;
 use super::refusal::{check_price, image_for, is_capacity, is_volume_busy, unknown_name};
@@ -113,8 +113,7 @@ impl Provision<'_> {
     /// Whether this machine can use the owner's server. If not, the server does not exist
     /// any more when this returns.
     async fn is_usable(&self, server: &Server) -> Result<bool, Error> {
-        let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
-        match (&server.status, self.keys.load(name)) {
+        match (&server.status, self.keys.of_server(server)) {
             (ServerStatus::Deleting, _) => {}
             (_, Ok(_)) => return Ok(true),
             (_, Err(_)) => {
@@ -308,11 +307,7 @@ impl Provision<'_> {
     /// Waits for the actions and attaches the volume; meanwhile connects to the agent.
     async fn bring_up(&self, pair: Pair) -> Result<Provided, Error> {
         let Pair { server, volume, actions, attached, fresh_server, fresh_volume } = pair;
-        let name = server.labels.get(KEYS).map(String::as_str).unwrap_or_default();
-        let keys = self.keys.load(name).map_err(|error| {
-            error::unusable_server("the keys of the server are not on this machine")
-                .caused_by(&error)
-        })?;
+        let keys = self.keys.of_server(&server).map_err(|error| error::missing_keys(&error))?;
         let address = server.address().ok_or_else(|| {
             error::unusable_server("Hetzner has assigned no public address to the server")
         })?;

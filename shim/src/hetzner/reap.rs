@@ -19,7 +19,7 @@ use super::account::{Account, HeldServer, LIST_RESOURCES};
 use super::audit::Entry;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, Facts, Verdict};
-use super::naming::{self, LAST_USE, ProjectKey};
+use super::naming::{self, ProjectKey};
 use super::progress::Progress;
 use super::server::ServerSummary;
 use super::{dial, error, volume};
@@ -97,7 +97,7 @@ impl Account {
     async fn reap_expired(&self) -> Result<ReapReport, Error> {
         let changes = self.uses.begin_reap(self.client.now().as_second() + RETRY_SECS);
         // Not under the lock: commands do not wait for an API that does not answer.
-        let inventory = self.inventory().await?;
+        let mut inventory = self.inventory().await?;
         let mut held = self.server.lock().await;
         let now = self.client.now().as_second();
         let mut next = now + REAP_INTERVAL_SECS;
@@ -130,20 +130,14 @@ impl Account {
             }
         }
         drop(held);
-        self.renew_labels(&inventory, &report, now).await;
+        inventory.servers.retain(|server| !report.servers.contains(&server.name));
+        inventory.volumes.retain(|volume| !report.volumes.contains(&volume.name));
+        self.renew_labels(&inventory, now).await;
         if report.failed.is_empty() {
-            let is_empty = !self.owns_any(&inventory, &report);
+            let is_empty = !inventory.has_any_of(&self.owner);
             self.uses.end_reap(changes, is_empty, next, now);
         }
         Ok(report)
-    }
-
-    /// Whether resources of this owner are left after a reaping.
-    fn owns_any(&self, inventory: &Inventory, report: &ReapReport) -> bool {
-        let servers = inventory.servers.iter().filter(|one| !report.servers.contains(&one.name));
-        let volumes = inventory.volumes.iter().filter(|one| !report.volumes.contains(&one.name));
-        let mut left = servers.map(|one| &one.labels).chain(volumes.map(|one| &one.labels));
-        left.any(|labels| is_of(labels, &self.owner))
     }
 
     /// Deletes the owner's servers, and volumes if asked, whether or not they are in use.
@@ -152,12 +146,14 @@ impl Account {
         options: DownOptions,
         progress: &dyn Progress,
     ) -> Result<ReapReport, Error> {
-        let inventory = self.inventory().await?;
+        let mut inventory = self.inventory().await?;
+        if !options.all {
+            inventory.keep_those_of(&self.owner);
+        }
         let mut held = self.server.lock().await;
-        let is_selected = |labels: &Labels| options.all || is_of(labels, &self.owner);
         let mut report = ReapReport::default();
         let mut deleted = BTreeSet::new();
-        for server in inventory.servers.iter().filter(|one| is_selected(&one.labels)) {
+        for server in &inventory.servers {
             progress.step(&format!("deleting the server {}", server.name));
             match self.delete_server(&mut held, server, "down").await {
                 Ok(()) => {
@@ -167,8 +163,7 @@ impl Account {
                 Err(error) => report.failed.push(error.one_line()),
             }
         }
-        let volumes = inventory.volumes.iter().filter(|one| is_selected(&one.labels));
-        for volume in volumes.filter(|_| options.with_volumes) {
+        for volume in inventory.volumes.iter().filter(|_| options.with_volumes) {
             progress.step(&format!("deleting the volume {}", volume.name));
             match self.delete_volume(held.as_mut(), volume, &deleted).await {
                 Ok(true) => report.volumes.push(volume.name.clone()),
@@ -271,14 +266,14 @@ impl Account {
 
     /// Writes the last use into labels that lag behind, for other machines. The next
     /// reaping retries failed requests.
-    async fn renew_labels(&self, inventory: &Inventory, report: &ReapReport, now: i64) {
-        for server in inventory.servers.iter().filter(|one| !report.servers.contains(&one.name)) {
+    async fn renew_labels(&self, inventory: &Inventory, now: i64) {
+        for server in &inventory.servers {
             let facts = self.uses.server_facts(server, &self.owner);
             if let Some(labels) = self.renewed(&server.labels, facts, now) {
                 drop(self.client.label_server(server.id, &labels).await);
             }
         }
-        for volume in inventory.volumes.iter().filter(|one| !report.volumes.contains(&one.name)) {
+        for volume in &inventory.volumes {
             let facts = self.uses.volume_facts(volume, &self.owner);
             if let Some(labels) = self.renewed(&volume.labels, facts, now) {
                 drop(self.client.label_volume(volume.id, &labels).await);
@@ -289,10 +284,9 @@ impl Account {
     /// The new labels of a resource; `None` if they do not lag behind, or it belongs to
     /// another owner.
     fn renewed(&self, labels: &Labels, facts: Facts, now: i64) -> Option<Labels> {
-        let last_use = if facts.in_use { now } else { facts.last_use };
+        let last_use = facts.last_use_at(now);
         let lifetime = naming::lifetime(last_use, facts.keep_alive);
-        let labeled = labels.get(LAST_USE).and_then(|text| text.parse().ok()).unwrap_or(0);
-        let lags_behind = last_use - labeled >= LABEL_AGE_MAX
+        let lags_behind = last_use - naming::last_use(labels, 0) >= LABEL_AGE_MAX
             || labels.get(naming::KEEP_ALIVE) != lifetime.get(naming::KEEP_ALIVE);
         if !is_of(labels, &self.owner) || !lags_behind {
             return None;

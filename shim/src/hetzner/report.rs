@@ -118,12 +118,13 @@ impl Account {
             self.client.snapshots(&images),
             self.client.pricing()
         );
-        let (inventory, images, pricing) =
+        let (mut inventory, images, pricing) =
             asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
         let now = self.client.now().as_second();
-        let is_selected = |labels| all || is_of(labels, &self.owner);
-        let servers = inventory.servers.iter().filter(|one| is_selected(&one.labels));
-        let volumes = inventory.volumes.iter().filter(|one| is_selected(&one.labels));
+        if !all {
+            inventory.keep_those_of(&self.owner);
+        }
+        let Inventory { servers, volumes } = &inventory;
         let per_gb = pricing.image.price_per_gb_month.net();
         let images = images.iter().map(|image| ImageLine {
             id: image.id.0,
@@ -134,8 +135,8 @@ impl Account {
         });
         Ok(Report {
             now,
-            servers: servers.map(|one| self.server_line(one, &pricing, now)).collect(),
-            volumes: volumes.map(|one| self.volume_line(one, &pricing, now)).collect(),
+            servers: servers.iter().map(|one| self.server_line(one, &pricing, now)).collect(),
+            volumes: volumes.iter().map(|one| self.volume_line(one, &pricing, now)).collect(),
             images: images.collect(),
             currency: pricing.currency,
         })
@@ -153,7 +154,7 @@ impl Account {
             location: summary.location,
             status: server.status.to_string(),
             created: facts.created,
-            last_use: if facts.in_use { now } else { facts.last_use },
+            last_use: facts.last_use_at(now),
             in_use: facts.in_use,
             paid_until: lease::paid_until(facts.created, now),
             deleted_at: deleted_at(|at| lease::server(facts, at), now),
@@ -173,7 +174,7 @@ impl Account {
             location: volume.location.name.clone(),
             gb: volume.size,
             attached: volume.server.is_some(),
-            last_use: if facts.in_use { now } else { facts.last_use },
+            last_use: facts.last_use_at(now),
             deleted_at: deleted_at(|at| lease::volume(facts, at), now),
             cost: volume.size * per_gb * hours / HOURS_OF_MONTH,
         }
