@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -219,15 +218,7 @@ impl<'a> Invocations<'a> {
             }
             command.push(argument);
         }
-        RunSpec {
-            mounts: self.layout.mounts.clone(),
-            preserve: self.layout.preserve.clone(),
-            hide: self.layout.hide.clone(),
-            user: self.layout.user,
-            working_directory: ByteBuf::from(self.layout.working_directory.as_os_str().as_bytes()),
-            command,
-            environment: self.layout.environment.clone(),
-        }
+        RunSpec { command, ..self.layout.spec.clone() }
     }
 
     fn connect_input(

@@ -14,28 +14,18 @@ use burst_protocol::{ByteBuf, RelativePath};
 use crate::error::{AgentError, FileOperation};
 use crate::host::{self, BuildUser, Host, INSIDE};
 use crate::project::Project;
-use crate::run::spec::{self, Mount};
+use crate::run::spec::{self, Mount, RunSpec};
 use crate::volume::MOUNT_ROOT;
 
 /// The mounts, directories and environment of a run.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    /// Bind mounts, in the order in which they are made.
-    pub(crate) mounts: Vec<Mount>,
-    /// Directories that stay visible where a mount would cover them.
-    pub(crate) preserve: Vec<ByteBuf>,
-    /// Directories that the run sees empty.
-    pub(crate) hide: Vec<ByteBuf>,
-    /// Ids of the user and group that run cargo; none if those of the agent do.
-    pub(crate) user: Option<(u32, u32)>,
-    /// The working directory of cargo.
-    pub(crate) working_directory: PathBuf,
+    /// The run, to which each call adds its command.
+    pub(crate) spec: RunSpec,
     /// The target directory on the agent's disk.
     pub(crate) target: PathBuf,
     /// The path at which cargo sees it.
     pub(crate) target_seen: PathBuf,
-    /// All environment variables of cargo.
-    pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
     /// Whether `--target-dir` is removed from the arguments.
     pub(crate) drops_target_argument: bool,
     /// A message for the user.
@@ -56,13 +46,16 @@ impl Layout {
             .map(|user| ServerDirectories::new(user, request, project))
             .transpose()?;
         let mut layout = Self {
-            mounts: Vec::new(),
-            preserve: Vec::new(),
-            hide: Vec::new(),
-            user: None,
-            working_directory: client_path(&request.working_directory),
-            target_seen: client_path(&request.target_directory),
-            environment: environment(host, request),
+            spec: RunSpec {
+                mounts: Vec::new(),
+                preserve: Vec::new(),
+                hide: Vec::new(),
+                user: None,
+                working_directory: spec::path_bytes(&request.working_directory.absolute()),
+                command: Vec::new(),
+                environment: environment(host, request),
+            },
+            target_seen: request.target_directory.absolute(),
             drops_target_argument: false,
             notice: None,
             target,
@@ -86,7 +79,7 @@ impl Layout {
         if let Some(own) = own {
             for (source, target) in &own.mounts {
                 let (source, target) = (spec::path_bytes(source), spec::path_bytes(target));
-                self.mounts.push(Mount { source, target });
+                self.spec.mounts.push(Mount { source, target });
             }
             self.set("HOME", own.home.as_os_str());
             for name in ["USER", "LOGNAME"] {
@@ -98,15 +91,15 @@ impl Layout {
                 self.set("CARGO_HOME", cargo_home.as_os_str());
                 homes.push(cargo_home.clone());
             }
-            self.hide = vec![spec::path_bytes(Path::new(MOUNT_ROOT))];
-            self.user = Some(own.user);
+            self.spec.hide = vec![spec::path_bytes(Path::new(MOUNT_ROOT))];
+            self.spec.user = Some(own.user);
         }
         for mount in &request.mounts {
-            let source = spec::path_bytes(&join(&tree, mount));
-            self.mounts.push(Mount { source, target: spec::path_bytes(&client_path(mount)) });
+            let source = spec::path_bytes(&mount.in_directory(&tree));
+            self.spec.mounts.push(Mount { source, target: spec::path_bytes(&mount.absolute()) });
         }
-        self.preserve = homes.iter().map(|home| spec::path_bytes(home)).collect();
-        self.mounts.push(Mount {
+        self.spec.preserve = homes.iter().map(|home| spec::path_bytes(home)).collect();
+        self.spec.mounts.push(Mount {
             source: spec::path_bytes(&self.target),
             target: spec::path_bytes(&self.target_seen),
         });
@@ -125,21 +118,22 @@ impl Layout {
     }
 
     fn use_agent_paths(&mut self, request: &RunRequest, project: &Project) {
-        let tree = project.tree();
-        self.working_directory = join(&tree, &request.working_directory);
+        let directory = request.working_directory.in_directory(&project.tree());
+        self.spec.working_directory = spec::path_bytes(&directory);
         self.target_seen.clone_from(&self.target);
         self.drops_target_argument = true;
         self.set("CARGO_TARGET_DIR", self.target.clone().as_os_str());
         self.notice = Some(format!(
             "namespaces are not allowed on this machine, so cargo runs in `{}` and messages \
              show that path",
-            self.working_directory.display()
+            directory.display()
         ));
     }
 
     fn set(&mut self, name: &str, value: &OsStr) {
-        self.environment.retain(|(other, _)| other.as_slice() != name.as_bytes());
-        self.environment.push((ByteBuf::from(name.as_bytes()), spec::os_bytes(value)));
+        let environment = &mut self.spec.environment;
+        environment.retain(|(other, _)| other.as_slice() != name.as_bytes());
+        environment.push((ByteBuf::from(name.as_bytes()), spec::os_bytes(value)));
     }
 }
 
@@ -155,7 +149,7 @@ impl ServerDirectories {
     fn new(user: &BuildUser, request: &RunRequest, project: &Project) -> Result<Self, AgentError> {
         let volume =
             project.directory().parent().unwrap_or_else(|| Path::new(MOUNT_ROOT)).to_owned();
-        let cargo_home = request.cargo_home.as_ref().map(client_path);
+        let cargo_home = request.cargo_home.as_ref().map(RelativePath::absolute);
         let mut mounts = vec![("home", user.home.clone()), ("tmp", PathBuf::from("/tmp"))];
         mounts.extend(cargo_home.clone().map(|path| ("cargo-home", path)));
         let mut mounted = Vec::new();
@@ -188,12 +182,4 @@ fn environment(host: &Host, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {
         environment.push((name.clone(), value.clone()));
     }
     environment
-}
-
-fn client_path(path: &RelativePath) -> PathBuf {
-    join(Path::new("/"), path)
-}
-
-fn join(root: &Path, path: &RelativePath) -> PathBuf {
-    root.join(OsStr::from_bytes(path.as_bytes()))
 }

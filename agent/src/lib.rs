@@ -66,7 +66,7 @@ pub use crate::project::project_key;
 use crate::agent::VERSION;
 use crate::error::AgentError;
 use crate::run::helper;
-use crate::server::{Deployment, Options};
+use crate::server::Deployment;
 use crate::transport::IdleTimeout;
 
 /// The text of `--version`.
@@ -169,7 +169,7 @@ fn serve(local: Option<Deployment>, listen: SocketAddr) -> Result<(), AgentError
             Some(local) => local,
             None => Deployment::Server(boot::boot().await?),
         };
-        server::serve(Options { deployment, listen }, server::print_ready).await
+        server::serve(deployment, listen).await
     });
     // Does not wait for sessions that are still blocked.
     runtime.shutdown_background();

@@ -412,14 +412,13 @@ impl Project {
                 return Ok(());
             }
             for batch in missing.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
-                let digests = batch.iter().map(|(digest, _)| *digest).collect();
-                outgoing.message(&FromAgent::Want(Want::Blobs(digests)))?;
+                outgoing.message(&FromAgent::Want(Want::Blobs(batch.to_vec())))?;
                 self.receiver().blobs(changes, incoming)?;
             }
         }
         let missing = apply::missing_blobs(&self.manifest, changes, &self.store);
         match missing.first() {
-            Some((digest, _)) => Err(SyncError::MissingBlob(*digest).into()),
+            Some(digest) => Err(SyncError::MissingBlob(*digest).into()),
             None => Ok(()),
         }
     }

@@ -3,13 +3,13 @@
 //! Everything here comes from a peer: lengths and counts are capped, and digests are
 //! checked. Only the blob store is written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burst_protocol::message::{Blob, Encoding, FromAgent, FromShim, Want};
 use burst_protocol::tree::{Change, Directory, Entry, File, Node, ObjectEntry};
 use burst_protocol::{Digest, FileName, limit};
 use burst_sync::SyncError;
-use burst_sync::blobs::BlobStore;
+use burst_sync::blobs::{self, BlobStore};
 use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -121,6 +121,7 @@ pub(crate) fn directory_objects(
             return Err(SyncError::violation("directories are nested too deeply"));
         }
         let mut next = Vec::new();
+        let mut listed_below = HashSet::new();
         for batch in wanted.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
             outgoing.message(&FromAgent::Want(Want::DirectoryObjects(batch.to_vec())))?;
             let mut expected = batch.iter();
@@ -139,7 +140,7 @@ pub(crate) fn directory_objects(
                         if let ObjectEntry::Directory(below) = listed
                             && !known.contains_key(below)
                             && !received.contains_key(below)
-                            && !next.contains(below)
+                            && listed_below.insert(*below)
                         {
                             next.push(*below);
                         }
@@ -197,16 +198,9 @@ fn bases_of(held: &Directory, changes: &[Change]) -> Bases {
 
 /// Reads a blob without storing it.
 fn skip(blob: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
-    let mut rest = match blob.encoding {
+    let length = match blob.encoding {
         Encoding::Whole => blob.size,
         Encoding::Patch { length, .. } => length,
     };
-    while rest > 0 {
-        let piece = incoming.raw()?.len() as u64;
-        if piece == 0 || piece > rest {
-            return Err(SyncError::violation("a blob with another length than announced"));
-        }
-        rest -= piece;
-    }
-    Ok(())
+    blobs::receive_pieces(incoming, length, |_| Ok(()))
 }

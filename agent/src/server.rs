@@ -38,15 +38,6 @@ const PEER_TEXT_CHARACTERS_MAX: usize = 120;
 /// The zstd level of what is sent to the client.
 const COMPRESSION_LEVEL: i32 = 1;
 
-/// How an agent is started.
-#[derive(Debug)]
-pub(crate) struct Options {
-    /// The machine and the life of the agent.
-    pub(crate) deployment: Deployment,
-    /// The UDP address to listen on.
-    pub(crate) listen: SocketAddr,
-}
-
 /// The two ways in which an agent is deployed.
 #[derive(Debug)]
 pub(crate) enum Deployment {
@@ -72,16 +63,14 @@ struct Local {
     address_file: PathBuf,
 }
 
-/// Runs an agent until it ends. `ready` is called with the address once it listens.
-pub(crate) async fn serve(
-    options: Options,
-    ready: impl FnOnce(SocketAddr),
-) -> Result<(), AgentError> {
-    let (config, local) = prepare(&options.deployment)?;
-    let listening = |source| AgentError::Listen { address: options.listen, source };
-    let endpoint = transport::endpoint(options.listen, Some(config)).map_err(listening)?;
+/// Runs an agent at the UDP address `listen` until it ends. Prints its address once it
+/// listens.
+pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<(), AgentError> {
+    let (config, local) = prepare(&deployment)?;
+    let listening = |source| AgentError::Listen { address: listen, source };
+    let endpoint = transport::endpoint(listen, Some(config)).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
-    let (disks, keep_alive) = match options.deployment {
+    let (disks, keep_alive) = match deployment {
         Deployment::Local { disk, keep_alive, .. } => (Disks::Shared(disk), Some(keep_alive)),
         Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
     };
@@ -93,7 +82,7 @@ pub(crate) async fn serve(
         write_address(&local.address_file, address)?;
     }
     tracing::info!("burst-agent {VERSION} listens on {address}");
-    ready(address);
+    print_ready(address);
     tokio::select! {
         () = accept(&agent, &endpoint) => {}
         () = agent.until_idle() => tracing::info!("ending: idle for the keep-alive time, or asked to end"),
@@ -229,7 +218,7 @@ async fn serve_stream(
 }
 
 /// Prints the address on standard output, for the process that started the agent.
-pub(crate) fn print_ready(address: SocketAddr) {
+fn print_ready(address: SocketAddr) {
     let mut stdout = std::io::stdout();
     // The reader may have ended; the address file has the address too.
     drop(writeln!(stdout, "ready {address}").and_then(|()| stdout.flush()));

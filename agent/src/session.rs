@@ -6,8 +6,6 @@
 //! back the first that is not for the run.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -57,7 +55,7 @@ pub(crate) fn serve(
         Ok(FromShim::Run(request)) => {
             let _busy = agent.busy(request.keep_alive_secs);
             let number = agent.next_run();
-            let project = Path::new("/").join(OsStr::from_bytes(request.project.as_bytes()));
+            let project = request.project.absolute();
             let _span = tracing::info_span!("run", run = number, ?project).entered();
             let served =
                 Session { agent, number, request: &request, outgoing, client }.run(incoming);
@@ -392,20 +390,22 @@ impl Session<'_> {
     ) -> Result<(), AgentError> {
         let announce = |content: Blob| self.outgoing.message(&FromAgent::Blob(content));
         let unreadable = |source| AgentError::from(root.unreadable(path, source));
+        let (digest, shown) = (fetch.digest, root.absolute(path));
         if self.request.compress_large && size <= COPIED_BYTES_MAX {
             let content = root.read(path, size).map_err(unreadable)?;
             let base = fetch.base.and_then(|base| Some((base, copies.get(&base)?)));
-            copies.keep(fetch.digest, &content)?;
+            copies.keep(digest, &content)?;
             if let Some((base, held)) = base {
                 let cap = usize::MAX;
                 let base = (base, held.as_slice());
-                if blobs::send_patch(self.outgoing, &announce, fetch.digest, &content, base, cap)? {
+                if blobs::send_patch(self.outgoing, &announce, digest, &content, base, cap)? {
                     return Ok(());
                 }
             }
+            let source = BlobSource { path: &shown, digest, size, reader: &mut content.as_slice() };
+            return Ok(blobs::send_whole(self.outgoing, &announce, source, true)?);
         }
         let mut file = root.open_file(path).map_err(unreadable)?;
-        let (digest, shown) = (fetch.digest, root.absolute(path));
         let source = BlobSource { path: &shown, digest, size, reader: &mut file };
         Ok(blobs::send_whole(self.outgoing, &announce, source, self.request.compress_large)?)
     }

@@ -64,16 +64,16 @@ fn count_sources(tree: &Directory) -> usize {
     count
 }
 
-/// The digests and sizes in bytes of the blobs that `changes` need and that neither the
-/// store nor the tree has.
-pub fn missing_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> Vec<(Digest, u64)> {
-    let wanted = changes.iter().filter_map(|change| content_needed(old, change));
-    let mut missing: HashMap<Digest, u64> = HashMap::new();
-    for file in wanted {
-        if !store.contains(&file.digest) {
-            missing.insert(file.digest, file.size);
-        }
-    }
+/// The digests and sizes in bytes of the blobs that `changes` need and that the store lacks.
+fn absent_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> HashMap<Digest, u64> {
+    let needed = changes.iter().filter_map(|change| content_needed(old, change));
+    let absent = needed.filter(|file| !store.contains(&file.digest));
+    absent.map(|file| (file.digest, file.size)).collect()
+}
+
+/// The digests of the blobs that `changes` need and that neither the store nor the tree has.
+pub fn missing_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> Vec<Digest> {
+    let mut missing = absent_blobs(old, changes, store);
     if !missing.is_empty() {
         old.visit(&mut |_, node| {
             if let Node::File(file) = node {
@@ -81,7 +81,7 @@ pub fn missing_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> 
             }
         });
     }
-    missing.into_iter().collect()
+    missing.into_keys().collect()
 }
 
 /// Copies the blobs that `changes` need and that only the old tree has into the store:
@@ -92,12 +92,7 @@ pub fn keep_moved_blobs(
     changes: &[Change],
     store: &mut BlobStore,
 ) -> Result<(), SyncError> {
-    let mut wanted: HashMap<Digest, u64> = HashMap::new();
-    for file in changes.iter().filter_map(|change| content_needed(old, change)) {
-        if !store.contains(&file.digest) {
-            wanted.insert(file.digest, file.size);
-        }
-    }
+    let mut wanted = absent_blobs(old, changes, store);
     if wanted.is_empty() {
         return Ok(());
     }
@@ -188,10 +183,7 @@ impl Apply<'_> {
                 _ => self.remove_entry(&path)?,
             }
         }
-        self.handle
-            .remove_directory(path)
-            .map(drop)
-            .map_err(|source| self.handle.unwritable(path, source))
+        self.handle.remove_directory(path).map_err(|source| self.handle.unwritable(path, source))
     }
 
     fn remove_entry(&mut self, path: &RelativePath) -> Result<(), SyncError> {

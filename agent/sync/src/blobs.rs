@@ -205,15 +205,12 @@ impl BlobStore {
 /// Receives `length` bytes into memory. The caller must have checked a cap. Memory is
 /// allocated as bytes arrive.
 pub fn receive_bytes(incoming: &mut Incoming, length: u64) -> Result<Vec<u8>, SyncError> {
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let mut bytes = Vec::with_capacity(length.min(RAW_BYTES_MAX));
-    while bytes.len() < length {
-        let piece = incoming.raw()?;
-        if piece.is_empty() || bytes.len() + piece.len() > length {
-            return Err(wrong_length());
-        }
-        bytes.extend(piece);
-    }
+    let capacity = usize::try_from(length).unwrap_or(usize::MAX).min(RAW_BYTES_MAX);
+    let mut bytes = Vec::with_capacity(capacity);
+    receive_pieces(incoming, length, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })?;
     Ok(bytes)
 }
 
@@ -246,7 +243,8 @@ pub fn receive_into(
     if Digest::from(hasher.finalize()) == digest { Ok(()) } else { Err(SyncError::Damaged(digest)) }
 }
 
-fn receive_pieces(
+/// Receives `size` bytes and passes their pieces to `take`.
+pub fn receive_pieces(
     incoming: &mut Incoming,
     size: u64,
     mut take: impl FnMut(&[u8]) -> Result<(), SyncError>,
@@ -256,7 +254,7 @@ fn receive_pieces(
         let piece = incoming.raw()?;
         let length = piece.len() as u64;
         if length == 0 || length > rest {
-            return Err(wrong_length());
+            return Err(SyncError::violation("a blob has another length than was announced"));
         }
         take(&piece)?;
         rest -= length;
@@ -303,10 +301,6 @@ impl Drop for Staged<'_> {
             drop(std::fs::remove_file(self.path));
         }
     }
-}
-
-fn wrong_length() -> SyncError {
-    SyncError::violation("a blob has another length than was announced")
 }
 
 #[cfg(test)]

@@ -21,7 +21,6 @@
 //! would change the build.
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -145,7 +144,7 @@ impl IgnoreRules {
 
     fn absolute(&self, path: Option<&RelativePath>) -> PathBuf {
         match path {
-            Some(path) => self.root.join(std::ffi::OsStr::from_bytes(path.as_bytes())),
+            Some(path) => path.in_directory(&self.root),
             None => self.root.clone(),
         }
     }

@@ -179,17 +179,16 @@ impl RootDirectory {
         }
     }
 
-    /// Removes a directory if it is empty. Returns whether the directory is gone; succeeds if
-    /// the path does not exist.
-    pub fn remove_directory(&self, path: &RelativePath) -> io::Result<bool> {
+    /// Removes a directory if it is empty; otherwise it stays. Succeeds if the path does not
+    /// exist.
+    pub fn remove_directory(&self, path: &RelativePath) -> io::Result<()> {
         self.forget_recent();
         let (parent, name) = match self.parent(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
         match rustix::fs::unlinkat(&*parent, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(true),
-            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(false),
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -212,7 +211,7 @@ impl RootDirectory {
             let name = RelativePath::new(name).map_err(io::Error::other)?;
             self.remove_all(&path.join_path(&name).map_err(io::Error::other)?)?;
         }
-        self.remove_directory(path).map(drop)
+        self.remove_directory(path)
     }
 
     /// Renames within the tree; replaces a file at `to`.
