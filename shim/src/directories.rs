@@ -1,6 +1,8 @@
 //! cargo-burst's own directories, by the XDG rules, and errors of files in them.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -44,6 +46,12 @@ impl Directories {
     pub(crate) fn hetzner(&self) -> PathBuf {
         self.state.join("hetzner")
     }
+}
+
+/// Creates a directory and those above it, for the user alone, if it does not exist.
+pub(crate) fn create_private(path: &Path) -> Result<(), Error> {
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.map_err(|source| unusable("create", path, &source))
 }
 
 /// The error of an operation on a file or directory of our own: `action` completes

@@ -13,47 +13,61 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use tokio::sync::oneshot;
 
+use crate::directories::unusable;
+use crate::error::Error;
+
 /// Takes a lock, whose file is created if necessary; `None` if another process holds it.
-pub(crate) fn try_take(path: &Path) -> io::Result<Option<File>> {
-    let file = File::create(path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
+pub(crate) fn try_take(path: &Path) -> Result<Option<File>, Error> {
+    let take = || {
+        let file = File::create(path)?;
+        Ok(try_flock(&file, FlockOperation::NonBlockingLockExclusive)?.then_some(file))
+    };
+    take().map_err(|source| failed(path, &source))
 }
 
 /// Takes a lock, and waits for it without limit: for locks that are held briefly.
-pub(crate) fn take(path: &Path) -> io::Result<File> {
-    let file = File::create(path)?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
+pub(crate) fn take(path: &Path) -> Result<File, Error> {
+    let take = || {
+        let file = File::create(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    take().map_err(|source| failed(path, &source))
 }
 
 /// Whether a process holds the lock. A file that does not exist is not locked.
-pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
-    let Some(file) = open(path)? else { return Ok(false) };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(errno) => Err(errno.into()),
-    }
+pub(crate) fn is_held(path: &Path) -> Result<bool, Error> {
+    let is_held = || match open(path)? {
+        None => Ok(false),
+        Some(file) => Ok(!try_flock(&file, FlockOperation::NonBlockingLockShared)?),
+    };
+    is_held().map_err(|source| failed(path, &source))
 }
 
 /// Waits until no process holds the lock; false if one still does after `deadline`.
 /// Blocks: not for async code.
-pub(crate) fn wait_until_released(path: &Path, deadline: Duration) -> io::Result<bool> {
+pub(crate) fn wait_until_released(path: &Path, deadline: Duration) -> Result<bool, Error> {
     let (send, receive) = mpsc::channel();
     // After the deadline there is no receiver.
-    on_release(path, move |released| drop(send.send(released)))?;
-    receive.recv_timeout(deadline).map_or(Ok(false), |released| released.map(|()| true))
+    let waiting = on_release(path, move |released| drop(send.send(released)));
+    let released = waiting.and_then(|()| {
+        receive.recv_timeout(deadline).map_or(Ok(false), |released| released.map(|()| true))
+    });
+    released.map_err(|source| failed(path, &source))
 }
 
 /// Completes when no process holds the lock.
-pub(crate) async fn released(path: &Path) -> io::Result<()> {
+pub(crate) async fn released(path: &Path) -> Result<(), Error> {
     let (send, receive) = oneshot::channel();
-    on_release(path, move |released| drop(send.send(released)))?;
-    receive.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    let released = match on_release(path, move |released| drop(send.send(released))) {
+        Ok(()) => receive.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())),
+        Err(source) => Err(source),
+    };
+    released.map_err(|source| failed(path, &source))
+}
+
+fn failed(path: &Path, source: &io::Error) -> Error {
+    unusable("lock", path, source)
 }
 
 /// Calls back on a thread of its own once no process holds the lock. That thread cannot be
@@ -81,6 +95,15 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 
 fn flock(file: &File, operation: FlockOperation) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(file, operation))?)
+}
+
+/// Whether a lock could be taken at once.
+fn try_flock(file: &File, operation: FlockOperation) -> io::Result<bool> {
+    match rustix::fs::flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]

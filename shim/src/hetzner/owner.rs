@@ -4,13 +4,11 @@
 //! servers and volumes refer to it. Invariant: of processes that start at the same time
 //! all use the same name, and no reader sees half of the file.
 
-use std::fs::DirBuilder;
 use std::io::{self, ErrorKind as IoError, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::naming::Owner;
-use crate::directories::unusable;
+use crate::directories::{create_private, unusable};
 use crate::error::{Error, ErrorKind};
 
 /// Bytes of randomness in a new name.
@@ -18,11 +16,7 @@ const RANDOM_BYTES: usize = 32;
 
 /// Reads the owner's name below `state`, and creates it if there is none.
 pub(super) fn load_or_create(state: &Path) -> Result<Owner, Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state)
-        .map_err(|source| unusable("create", state, &source))?;
+    create_private(state)?;
     let path = state.join("owner");
     if let Some(owner) = read(&path)? {
         return Ok(owner);

@@ -2,15 +2,14 @@
 //!
 //! The lock alone decides whether a keeper runs; the process id is for display.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::background::lock;
-use crate::directories::unusable;
+use crate::directories::{create_private, unusable};
 use crate::error::Error;
 
 /// Bytes of a socket's path: the size of `sun_path` without its final NUL.
@@ -31,11 +30,7 @@ impl KeeperDirectory {
     /// does not exist.
     pub(crate) fn open(state: &Path) -> Result<Self, Error> {
         let path = state.join("keeper");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|source| unusable("create", &path, &source))?;
+        create_private(&path)?;
         Ok(Self(path))
     }
 
@@ -46,9 +41,7 @@ impl KeeperDirectory {
 
     /// Takes the keeper's lock; `None` if a keeper runs.
     pub(crate) fn take(&self) -> Result<Option<KeeperLock>, Error> {
-        let path = self.lock_path();
-        let taken = lock::try_take(&path).map_err(|source| unusable("lock", &path, &source))?;
-        let Some(file) = taken else { return Ok(None) };
+        let Some(file) = lock::try_take(&self.lock_path())? else { return Ok(None) };
         let path = self.0.join("pid");
         File::create(&path)
             .and_then(|mut file| writeln!(file, "{}", std::process::id()))
@@ -58,23 +51,19 @@ impl KeeperDirectory {
 
     /// Whether a keeper runs, or a command holds its lock.
     pub(crate) fn is_taken(&self) -> Result<bool, Error> {
-        let path = self.lock_path();
-        lock::is_held(&path).map_err(|source| unusable("lock", &path, &source))
+        lock::is_held(&self.lock_path())
     }
 
     /// Waits until no keeper runs; false if one still runs after `deadline`. Blocks: not
     /// for async code.
     pub(super) fn wait_until_free(&self, deadline: Duration) -> Result<bool, Error> {
-        let path = self.lock_path();
-        lock::wait_until_released(&path, deadline)
-            .map_err(|source| unusable("lock", &path, &source))
+        lock::wait_until_released(&self.lock_path(), deadline)
     }
 
     /// Waits for the lock of commands that start a keeper, so that they do so one after
     /// the other.
     pub(super) fn lock_start(&self) -> Result<File, Error> {
-        let path = self.0.join("start.lock");
-        lock::take(&path).map_err(|source| unusable("lock", &path, &source))
+        lock::take(&self.0.join("start.lock"))
     }
 
     fn lock_path(&self) -> PathBuf {

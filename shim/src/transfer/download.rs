@@ -225,12 +225,9 @@ impl<'a> Download<'a> {
         sent: Option<&Node>,
     ) -> Result<bool, SyncError> {
         let here = self.here(path)?;
-        let absolute = self.workspace.absolute(path);
-        let write = |source| SyncError::Write { path: absolute.clone(), source };
+        let write = |source| self.workspace.unwritable(path, source);
         match entry {
-            Entry::Directory => {
-                Ok(self.workspace.create_directories(path, false).map_err(write).is_ok())
-            }
+            Entry::Directory => Ok(self.workspace.create_directories(path, false).is_ok()),
             Entry::Link(target) => {
                 if here == Some(Node::Link(target.clone())) {
                     return Ok(true);
@@ -276,8 +273,7 @@ impl<'a> Download<'a> {
 
     fn remove(&mut self, path: &RelativePath, sent: Option<&Node>) -> Result<bool, SyncError> {
         let here = self.here(path)?;
-        let absolute = self.workspace.absolute(path);
-        let write = |source| SyncError::Write { path: absolute.clone(), source };
+        let write = |source| self.workspace.unwritable(path, source);
         match (&here, sent) {
             (None, _) => {}
             (Some(Node::Directory(_)), Some(Node::Directory(directory))) => {

@@ -63,10 +63,7 @@ pub(crate) fn not_sent(error: SyncError) -> Error {
 pub(crate) fn not_returned(error: SyncError) -> Error {
     let of = |kind, hint: String| Error::new(kind, INCOMPLETE, hint).caused_by(&error);
     match &error {
-        SyncError::Write { path, source } => {
-            of(ErrorKind::Results, unwritable_hint(&path.display().to_string(), source))
-        }
-        SyncError::Root { path, source } => {
+        SyncError::Write { path, source } | SyncError::Root { path, source } => {
             of(ErrorKind::Results, unwritable_hint(&path.display().to_string(), source))
         }
         SyncError::Read { path, .. } => of(

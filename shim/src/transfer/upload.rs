@@ -162,15 +162,21 @@ impl<'a> Upload<'a> {
 /// unless something was removed or much was added: then it is not worth looking.
 fn blobs_held(base: &Directory, changes: &[Change]) -> HashSet<Digest> {
     let removes = changes.iter().any(|change| matches!(change, Change::Remove { .. }));
-    let mut held = HashSet::new();
     if removes || changes.len() >= LOOK_FOR_MOVES_FROM {
-        base.visit(&mut |_, node| {
-            if let Node::File(file) = node {
-                held.insert(file.digest);
-            }
-        });
+        file_digests(base)
+    } else {
+        HashSet::new()
     }
-    held
+}
+
+fn file_digests(tree: &Directory) -> HashSet<Digest> {
+    let mut digests = HashSet::new();
+    tree.visit(&mut |_, node| {
+        if let Node::File(file) = node {
+            digests.insert(file.digest);
+        }
+    });
+    digests
 }
 
 /// Stores the small blobs that were synced, as bases of later patches, and from time to
@@ -203,8 +209,8 @@ pub(crate) fn remember(
     }
     blobs.flush()?;
     if changes.len() > LOOK_FOR_MOVES_FROM {
-        let live = sources.places();
-        blobs.compact(|digest| live.contains_key(digest))?;
+        let live = file_digests(&sources.tree);
+        blobs.compact(|digest| live.contains(digest))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use burst_sync::SyncError;
 
 use crate::directories::unusable;
 use crate::error::{Error, ErrorKind};
+use crate::settings::PROJECT_FILE;
 
 /// An error of scanning, reading or remembering the workspace.
 pub(crate) fn unreadable(error: SyncError) -> Error {
@@ -17,21 +18,21 @@ pub(crate) fn unreadable(error: SyncError) -> Error {
     match &error {
         SyncError::Changed(_) => of(
             ErrorKind::WorkspaceChanged,
-            "wait until no program writes to the workspace, or add the files that change to \
-             `extra_excludes` in .config/cargo-burst.toml"
-                .into(),
+            format!(
+                "wait until no program writes to the workspace, or add the files that change to \
+                 `extra_excludes` in {PROJECT_FILE}"
+            ),
         ),
         SyncError::Read { path, .. } => of(
             ErrorKind::Workspace,
             format!(
-                "make `{}` readable, or add it to `extra_excludes` in .config/cargo-burst.toml",
+                "make `{}` readable, or add it to `extra_excludes` in {PROJECT_FILE}",
                 path.display()
             ),
         ),
         SyncError::Path { .. } => of(
             ErrorKind::Workspace,
-            "shorten or rename the path, or add it to `extra_excludes` in .config/cargo-burst.toml"
-                .into(),
+            format!("shorten or rename the path, or add it to `extra_excludes` in {PROJECT_FILE}"),
         ),
         SyncError::Root { path, .. } => of(
             ErrorKind::Workspace,

@@ -1,6 +1,8 @@
-//! Files that git tracks although an ignore pattern matches them. To git they are not
-//! ignored, and a build may need them. `git ls-files` lists them while the tree is scanned;
-//! without git, or outside of a repository, there are none.
+//! Files that git tracks, by `git ls-files`. Without git, or outside of a repository, there are
+//! none.
+//!
+//! To git, a tracked file that an ignore pattern matches is not ignored, and a build may need
+//! it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,16 +11,26 @@ use burst_protocol::RelativePath;
 
 /// A running `git ls-files`.
 #[derive(Debug)]
-pub(crate) struct TrackedIgnored(Option<Child>);
+pub(crate) struct Listing(Option<Child>);
 
-impl TrackedIgnored {
-    /// Starts git for all files below `root`.
-    pub(crate) fn ask(root: &Path) -> Self {
+impl Listing {
+    /// Starts git for the tracked files below `root` that an ignore pattern matches.
+    pub(crate) fn of_tracked_ignored(root: &Path) -> Self {
         if !root.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
             return Self(None);
         }
+        Self::start(root, &["--ignored", "--exclude-standard"])
+    }
+
+    /// Starts git for all tracked files below `root`.
+    pub(crate) fn of_tracked(root: &Path) -> Self {
+        Self::start(root, &[])
+    }
+
+    fn start(root: &Path, filters: &[&str]) -> Self {
         let child = Command::new("git")
-            .args(["ls-files", "-z", "--cached", "--ignored", "--exclude-standard"])
+            .args(["ls-files", "-z", "--cached"])
+            .args(filters)
             .current_dir(root)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

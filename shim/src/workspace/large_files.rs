@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use burst_protocol::RelativePath;
 use burst_protocol::tree::Node;
@@ -13,6 +12,7 @@ use crate::directories::unusable;
 use crate::error::Error;
 use crate::settings::PROJECT_FILE;
 use crate::terminal::{Answer, Terminal, bytes, can_ask};
+use crate::workspace::git_index::Listing;
 use crate::workspace::sources::Sources;
 
 /// Files from this size on, in bytes, are asked about.
@@ -40,8 +40,9 @@ pub(crate) fn suggest(
     if large.is_empty() {
         return Ok(false);
     }
-    let tracked = tracked_files(workspace);
-    large.retain(|file| !tracked.contains(file.path.as_bytes()));
+    let tracked: HashSet<RelativePath> =
+        Listing::of_tracked(workspace).answer().into_iter().collect();
+    large.retain(|file| !tracked.contains(&file.path));
     if large.is_empty() {
         return Ok(false);
     }
@@ -90,18 +91,6 @@ fn large_files(sources: &Sources) -> Vec<Large> {
         }
     });
     large
-}
-
-/// The paths that git tracks; none without git or outside of a repository.
-fn tracked_files(workspace: &Path) -> HashSet<Vec<u8>> {
-    let output = Command::new("git")
-        .args(["ls-files", "-z", "--cached"])
-        .current_dir(workspace)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let listed = output.map(|output| output.stdout).unwrap_or_default();
-    listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
 /// Adds patterns to the project file; the rest of it is kept.

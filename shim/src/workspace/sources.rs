@@ -20,7 +20,7 @@ use burst_sync::scan::{add_paths, scan};
 
 use crate::settings::Settings;
 use crate::workspace::Workspace;
-use crate::workspace::git_index::TrackedIgnored;
+use crate::workspace::git_index::Listing;
 use crate::workspace::state::WorkspaceState;
 
 /// The manifest, and the open roots behind it.
@@ -144,7 +144,7 @@ impl Sources {
             IgnoreRules::new(root, &settings.unexclude, &settings.extra_excludes, never);
         let is_workspace = root == workspace.root;
         let handle = RootDirectory::open(root)?;
-        let tracked = TrackedIgnored::ask(root);
+        let tracked = Listing::of_tracked_ignored(root);
         let mut found = scan(&handle, Some(&prefix), &rules, &mut state.scanned, now)?;
         let cargos: Vec<RelativePath> = cargo_reads().collect();
         let scanned = &mut state.scanned;

@@ -10,7 +10,6 @@ mod presence;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ use super::reached::ReachedAgent;
 use super::route::AgentRoute;
 use crate::background::{self, lock, log_file};
 use crate::connection::{CONNECT_DEADLINE, Connection, ConnectionError};
-use crate::directories::{Directories, unusable};
+use crate::directories::{Directories, create_private, unusable};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 
@@ -120,10 +119,9 @@ impl LocalAgent {
     /// Waits until no agent runs, at most 10 seconds. Blocks: not for async code.
     pub(crate) fn wait_until_ended(&self) -> Result<(), Error> {
         let path = self.keys.join(presence::LOCK);
-        match lock::wait_until_released(&path, TRANSITION_DEADLINE) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(ConnectionError::Ending.into()),
-            Err(source) => Err(unusable("lock", &path, &source)),
+        match lock::wait_until_released(&path, TRANSITION_DEADLINE)? {
+            true => Ok(()),
+            false => Err(ConnectionError::Ending.into()),
         }
     }
 
@@ -149,11 +147,8 @@ impl LocalAgent {
     /// Creates the directory of keys, for the user alone, and waits for the lock of commands
     /// that start an agent.
     fn lock_start(&self) -> Result<File, Error> {
-        let mut builder = std::fs::DirBuilder::new();
-        let created = builder.recursive(true).mode(0o700).create(&self.keys);
-        created.map_err(|source| unusable("create", &self.keys, &source))?;
-        let path = self.keys.join("start.lock");
-        lock::take(&path).map_err(|source| unusable("lock", &path, &source))
+        create_private(&self.keys)?;
+        lock::take(&self.keys.join("start.lock"))
     }
 
     /// Starts the agent; returns its address once it listens.

@@ -13,7 +13,6 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
 use crate::background::lock;
-use crate::directories::unusable;
 use crate::error::Error;
 
 /// The agent's lock, in its directory.
@@ -42,8 +41,7 @@ pub(super) enum Presence {
 impl Presence {
     /// The state of the agent in a directory of keys.
     pub(super) fn read(directory: &Path) -> Result<Self, Error> {
-        let path = directory.join(LOCK);
-        if !lock::is_held(&path).map_err(|source| unusable("lock", &path, &source))? {
+        if !lock::is_held(&directory.join(LOCK))? {
             return Ok(Self::Absent);
         }
         let text = std::fs::read_to_string(directory.join("address")).unwrap_or_default();
@@ -83,7 +81,7 @@ impl Presence {
             }
             tokio::select! {
                 released = &mut released => {
-                    released.map_err(|source| unusable("lock", &lock_path, &source))?;
+                    released?;
                     return Self::read(directory);
                 }
                 () = events.next() => {}
