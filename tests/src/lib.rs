@@ -17,8 +17,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A home and what belongs to it.
 #[derive(Debug)]
@@ -139,6 +142,12 @@ impl Sandbox {
         fs::read_to_string(directory.join("pid")).ok()?.trim().parse().ok()
     }
 
+    /// Kills the keeper, which must run.
+    pub fn kill_keeper(&self) {
+        let keeper = Pid::from_raw(self.keeper().expect("a keeper"));
+        kill(keeper, Signal::SIGKILL).expect("a process");
+    }
+
     /// Where the local provider keeps keys, address and log.
     pub fn keys(&self) -> PathBuf {
         self.path().join("state/cargo-burst/local")
@@ -165,8 +174,8 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         for process in [self.keeper(), self.agent()].into_iter().flatten() {
-            let process = nix::unistd::Pid::from_raw(process);
-            nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).ok();
+            let process = Pid::from_raw(process);
+            kill(process, Signal::SIGKILL).ok();
         }
     }
 }
@@ -201,6 +210,12 @@ impl Project<'_> {
     /// The command, not yet started.
     pub fn command(&self, arguments: &str) -> Command {
         self.sandbox.burst_command(&self.root, arguments)
+    }
+
+    /// Starts it with its output in pipes.
+    pub fn start(&self, arguments: &str) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program")
     }
 
     /// Runs `cargo burst ARGUMENTS` in the root.

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::sandbox;
+use crate::terminals::{alive, waiter};
 
 /// What a scripted agent says to every stream.
 #[derive(Clone, Copy, Debug)]
@@ -342,19 +343,11 @@ fn kill_agent(sandbox: &Sandbox) {
 
 #[test]
 fn an_agent_killed_while_cargo_runs() {
-    if burst_tests::lacks(&["pgrep"]) {
-        return;
-    }
     let sandbox = sandbox();
     let project = sandbox.hello("app");
-    let alive = sandbox.path().join("alive");
-    project.write(
-        "src/main.rs",
-        format!("fn main() {{\n    std::fs::write(\"half\", \"made\").unwrap();\n    std::fs::write({alive:?}, std::fs::read_link(\"/proc/self\").unwrap().to_str().unwrap()).unwrap();\n    loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}\n}}\n"),
-    );
-    let running =
-        project.command("run -q").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_until("the run", || alive.exists());
+    waiter(&project, "std::fs::write(\"half\", \"made\").unwrap();");
+    let running = project.start("run -q");
+    wait_until("the run", || sandbox.path().join("pid").exists());
     kill_agent(&sandbox);
     let found = ended(running.wait_with_output().unwrap());
     assert_explained(
@@ -367,13 +360,7 @@ fn an_agent_killed_while_cargo_runs() {
          hint: run the command again: the agent kept the work that cargo had finished\n",
     );
     assert!(!project.has("half"));
-    // In the run's own namespace the process has another number: look for its program.
-    let left = Command::new("pgrep").args(["-f", "-x", "target/debug/hello"]).output().unwrap();
-    let ours = String::from_utf8(left.stdout).unwrap().lines().any(|pid| {
-        fs::read_to_string(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environ| environ.contains(sandbox.path().to_str().unwrap()))
-    });
-    assert!(!ours);
+    assert_eq!(alive(&project), 0);
     project.write("src/main.rs", "fn main() { println!(\"again\") }\n");
     project.ok("build");
     assert_eq!(project.output_of("target/debug/hello"), "again\n");

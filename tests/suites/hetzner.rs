@@ -248,7 +248,6 @@ fn idle_servers_and_volumes_are_deleted() {
 /// Without keeper and shim the server deletes itself.
 #[test]
 fn a_server_without_a_keeper_deletes_itself() {
-    use nix::sys::signal::{Signal, kill};
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator)
         .with("CARGO_BURST_KEEP_PAID_HOUR", "false")
@@ -258,7 +257,7 @@ fn a_server_without_a_keeper_deletes_itself() {
     let project = sandbox.hello("app");
     let hurry = project.command("sync --keep-alive 3").output().unwrap();
     assert_eq!(ended(hurry).code, Some(0), "{}", logs(&simulator, &sandbox));
-    kill(nix::unistd::Pid::from_raw(sandbox.keeper().unwrap()), Signal::SIGKILL).unwrap();
+    sandbox.kill_keeper();
     wait_until("the server's deletion by itself", || {
         lock(&simulator.shared().world).servers.is_empty()
     });

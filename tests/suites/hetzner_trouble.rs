@@ -291,13 +291,7 @@ fn commands_that_start_at_once_share_one_server() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
     let projects: Vec<_> = (0..3).map(|n| sandbox.hello(&format!("p{n}"))).collect();
-    let runs: Vec<_> = projects
-        .iter()
-        .map(|project| {
-            let mut command = project.command("run -q");
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        })
-        .collect();
+    let runs: Vec<_> = projects.iter().map(|project| project.start("run -q")).collect();
     for run in runs {
         let found = ended(run.wait_with_output().unwrap());
         assert_eq!(found.stdout, "hello\n", "{found:#?}\n{}", logs(&simulator, &sandbox));
@@ -308,10 +302,7 @@ fn commands_that_start_at_once_share_one_server() {
     // Commands that need no keeper do not disturb those that do.
     let runs: Vec<_> = ["status", "sync", "reap", "sync", "status --all"]
         .iter()
-        .map(|arguments| {
-            let mut command = projects[0].command(arguments);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        })
+        .map(|arguments| projects[0].start(arguments))
         .collect();
     for run in runs {
         let found = ended(run.wait_with_output().unwrap());
@@ -354,8 +345,7 @@ fn the_seventeenth_volume_replaces_the_longest_idle_one() {
     assert!(back.stderr.contains("synced: 0 written"), "{}", back.stderr);
     assert_eq!(detached(), (17, Some("p1".into()), 0));
     // A new keeper knows the last use by the labels alone.
-    let keeper = nix::unistd::Pid::from_raw(sandbox.keeper().unwrap());
-    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).unwrap();
+    sandbox.kill_keeper();
     let back = projects[1].burst("-v sync");
     assert_eq!(back.code, Some(0), "{back:#?}\n{}", logs(&simulator, &sandbox));
     assert!(back.stderr.contains("synced: 0 written"), "{}", back.stderr);
@@ -385,20 +375,17 @@ fn a_server_that_was_deleted_in_the_console_is_replaced() {
 
 #[test]
 fn a_killed_keeper_loses_the_run_and_nothing_else() {
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project
         .write("src/main.rs", "fn main() { println!(\"begun\"); loop { std::thread::park(); } }\n");
-    let mut run = project.command("run -q");
-    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut run = project.start("run -q");
     let mut stdout = std::io::BufReader::new(run.stdout.take().unwrap());
     let mut said = String::new();
     std::io::BufRead::read_line(&mut stdout, &mut said).unwrap();
     assert_eq!(said, "begun\n", "{}", logs(&simulator, &sandbox));
-    kill(Pid::from_raw(sandbox.keeper().unwrap()), Signal::SIGKILL).unwrap();
+    sandbox.kill_keeper();
     let found = ended(run.wait_with_output().unwrap());
     assert_explained(
         &found,

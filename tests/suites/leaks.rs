@@ -219,7 +219,7 @@ fn at_every_call_of_the_keeper(mishap: Mishap) {
         lock(&shared.world).scenario.faults = vec![fault];
         if matches!(mishap, Mishap::KeeperKilled) {
             burst_tests::wait_until("the held call", || shared.held().is_some());
-            kill(Pid::from_raw(case.sandbox.keeper().unwrap()), Signal::SIGKILL).unwrap();
+            case.sandbox.kill_keeper();
             shared.release();
         } else {
             burst_tests::wait_until("the call", || {

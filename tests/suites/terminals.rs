@@ -42,7 +42,7 @@ fn read_all(mut terminal: std::fs::File) -> String {
 }
 
 /// A program that writes its process id, then waits for ever.
-fn waiter(project: &Project<'_>, extra: &str) {
+pub(crate) fn waiter(project: &Project<'_>, extra: &str) {
     let pid = project.sandbox.path().join("pid");
     let new = project.sandbox.path().join("pid.new");
     project.write(
@@ -65,7 +65,8 @@ fn processes(project: &Project<'_>) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-fn alive(project: &Project<'_>) -> usize {
+/// The number of the project's processes on this machine, in any namespace.
+pub(crate) fn alive(project: &Project<'_>) -> usize {
     processes(project).count()
 }
 

@@ -1,5 +1,5 @@
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,6 @@ fn held(project: &Project<'_>, name: &str) {
         "src/main.rs",
         format!("fn main() {{\n    std::fs::write({started:?}, \"\").unwrap();\n    while !std::path::Path::new({go:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n    println!(\"{name}\");\n}}\n"),
     );
-}
-
-fn start(project: &Project<'_>, arguments: &str) -> Child {
-    project.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn wait_for(path: &std::path::Path) {
@@ -44,7 +40,7 @@ fn several_projects_run_at_once_on_one_agent() {
     let (a, b) = (sandbox.hello("a"), sandbox.hello("b"));
     held(&a, "a");
     held(&b, "b");
-    let (run_a, run_b) = (start(&a, "run -q"), start(&b, "run -q"));
+    let (run_a, run_b) = (a.start("run -q"), b.start("run -q"));
     wait_for(&sandbox.path().join("a-started"));
     wait_for(&sandbox.path().join("b-started"));
     let status = a.ok("status").stdout;
@@ -65,12 +61,12 @@ fn a_run_that_needs_another_state_waits_visibly() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     held(&project, "one");
-    let first = start(&project, "run -q");
+    let first = project.start("run -q");
     wait_for(&sandbox.path().join("one-started"));
     // The very same state joins at once.
     assert_eq!(project.ok("check -q").code, Some(0));
     project.write("src/main.rs", "fn main() { println!(\"two\") }\n");
-    let mut second = start(&project, "-v run -q");
+    let mut second = project.start("-v run -q");
     let reading = heard_waiting(&mut second);
     std::fs::write(sandbox.path().join("one-go"), "").unwrap();
     assert_eq!(ended(first.wait_with_output().unwrap()).stdout, "one\n");
@@ -83,13 +79,13 @@ fn waiting_is_visible_however_much_is_to_be_sent() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     held(&project, "one");
-    let first = start(&project, "run -q");
+    let first = project.start("run -q");
     wait_for(&sandbox.path().join("one-started"));
     // More than any window holds, and nothing that compresses.
     let noise: Vec<u8> =
         (0..30_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
     project.write("data", &noise);
-    let mut second = start(&project, "-v check -q");
+    let mut second = project.start("-v check -q");
     let reading = heard_waiting(&mut second);
     std::fs::write(sandbox.path().join("one-go"), "").unwrap();
     assert_eq!(ended(first.wait_with_output().unwrap()).stdout, "one\n");
@@ -102,7 +98,7 @@ fn waiting_is_visible_however_much_is_to_be_sent() {
 fn commands_that_start_at_once_share_one_agent() {
     let sandbox = sandbox();
     let projects: Vec<_> = (0..4).map(|n| sandbox.hello(&format!("p{n}"))).collect();
-    let runs: Vec<_> = projects.iter().map(|project| start(project, "run -q")).collect();
+    let runs: Vec<_> = projects.iter().map(|project| project.start("run -q")).collect();
     for run in runs {
         let ended = ended(run.wait_with_output().unwrap());
         assert_eq!(ended.stdout, "hello\n", "{ended:?}");
