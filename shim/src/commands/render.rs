@@ -1,14 +1,15 @@
-//! The texts of `status`, `down`, `reap` and `audit`. Pure.
+//! The texts of `status`, `down`, `reap` and `audit`. Pure: times are those of the reports, and
+//! no text depends on the width of the terminal.
 
-use std::time::Duration;
+use burst_protocol::message::AgentStatus;
 
 use crate::hetzner::audit::{Audit, Split};
 use crate::hetzner::reap::ReapReport;
 use crate::hetzner::report::{Report, ServerLine, VolumeLine};
-use crate::terminal::seconds;
+use crate::terminal::{amount, counted, span};
 
-/// What is there.
-pub(crate) fn shown(report: &Report) -> String {
+/// The resources of an account, one line each, and their cost.
+pub(super) fn resources(report: &Report) -> String {
     let mut lines = Vec::new();
     if report.servers.is_empty() {
         lines.push("server: none; the next command creates one".to_owned());
@@ -21,22 +22,20 @@ pub(crate) fn shown(report: &Report) -> String {
     }
     for image in &report.images {
         lines.push(format!(
-            "image {}: created {} ago, {:.1} GB, {} {:.2} per month",
+            "image {}: created {} ago, {:.1} GB, {} {} per month",
             image.id,
             span(report.now - image.created),
             image.gb,
             report.currency,
-            image.monthly
+            amount(image.monthly)
         ));
     }
     if report.images.is_empty() {
         lines.push("image: none; without one no server can be created".to_owned());
     }
     let so_far: f64 = report.servers.iter().map(|one| one.cost).sum::<f64>()
-        + report.volumes.iter().map(|one| one.cost).sum::<f64>()
-        // The sum of nothing is a negative zero.
-        + 0.0;
-    lines.push(format!("cost so far: {} {so_far:.2}", report.currency));
+        + report.volumes.iter().map(|one| one.cost).sum::<f64>();
+    lines.push(format!("cost so far: {} {}", report.currency, amount(so_far)));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -49,8 +48,8 @@ fn server_line(server: &ServerLine, report: &Report) -> String {
         format!("last used {} ago", span(now - server.last_use))
     };
     format!(
-        "server {}{}: {} in {}, {}, up {}, {use_of}, paid for {} more, {}; {} {:.2} so far, {:.2} \
-         per started hour",
+        "server {}{}: {} in {}, {}, up {}, {use_of}, paid for {} more, {}; {} {} so far, {} per \
+         started hour",
         server.name,
         whose(server.own, &server.host),
         server.server_type,
@@ -60,14 +59,14 @@ fn server_line(server: &ServerLine, report: &Report) -> String {
         span(server.paid_until - now),
         deletion(server.deleted_at, now),
         report.currency,
-        server.cost,
-        server.hourly
+        amount(server.cost),
+        amount(server.hourly)
     )
 }
 
 fn volume_line(volume: &VolumeLine, report: &Report) -> String {
     format!(
-        "volume of {}{}: {} GB in {}, {}, last used {} ago, {}; {} {:.2} so far",
+        "volume of {}{}: {} GB in {}, {}, last used {} ago, {}; {} {} so far",
         volume.project,
         whose(volume.own, "another machine"),
         volume.gb,
@@ -76,7 +75,7 @@ fn volume_line(volume: &VolumeLine, report: &Report) -> String {
         span(report.now - volume.last_use),
         deletion(volume.deleted_at, report.now),
         report.currency,
-        volume.cost
+        amount(volume.cost)
     )
 }
 
@@ -91,8 +90,33 @@ fn deletion(at: Option<i64>, now: i64) -> String {
     }
 }
 
-/// What was deleted.
-pub(crate) fn reaped(reaped: &ReapReport) -> String {
+/// The agent on this machine and its projects.
+pub(super) fn agent(status: &AgentStatus) -> String {
+    let secs = |secs| span(i64::try_from(secs).unwrap_or(i64::MAX));
+    let ends = match status.ends_in_secs {
+        Some(left) => format!("exits in {} if it stays idle", secs(left)),
+        None => "busy".to_owned(),
+    };
+    let mut lines = vec![format!(
+        "agent on this machine: running, pid {}, version {}, up {}, {ends}",
+        status.pid,
+        status.version,
+        secs(status.up_secs)
+    )];
+    for project in &status.projects {
+        let absolute = project.project.absolute();
+        let path = absolute.display();
+        if project.runs.is_empty() {
+            lines.push(format!("  {path}  idle for {}", secs(project.idle_secs)));
+        }
+        lines.extend(project.runs.iter().map(|run| format!("  {path}  running `{run}`")));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The deleted resources, one line each. Deletions that failed are the error of the command.
+pub(super) fn reaped(reaped: &ReapReport) -> String {
     let mut text = String::new();
     for name in &reaped.servers {
         text.push_str(&format!("deleted the server {name}\n"));
@@ -106,13 +130,13 @@ pub(crate) fn reaped(reaped: &ReapReport) -> String {
     text
 }
 
-/// What the record tells.
-pub(crate) fn audit(audit: &Audit) -> String {
+/// The evaluation of the audit record.
+pub(super) fn audit(audit: &Audit) -> String {
     let mut lines = vec![format!(
-        "{}, {}, EUR {:.2}; optimum with perfect foresight: {}",
+        "{}, {}, EUR {}; optimum with perfect foresight: {}",
         counted(audit.servers as u64, "server"),
         counted(audit.started_hours.unsigned_abs(), "started hour"),
-        audit.cost + 0.0,
+        amount(audit.cost),
         counted(audit.best_hours.unsigned_abs(), "hour"),
     )];
     let split = |name: &str, split: &Split| {
@@ -131,27 +155,14 @@ pub(crate) fn audit(audit: &Audit) -> String {
     lines.push("cost with other settings:".to_owned());
     for rule in &audit.rules {
         lines.push(format!(
-            "  keep_alive_secs = {:<5} keep_paid_hour = {:<6}{:>11}, EUR {:>8.2}, {:>16}",
+            "  keep_alive_secs = {:<5} keep_paid_hour = {:<6}{:>11}, EUR {:>8}, {:>16}",
             rule.keep_alive_secs,
             rule.keep_paid_hour,
             counted(rule.started_hours.unsigned_abs(), "hour"),
-            rule.cost + 0.0,
+            amount(rule.cost),
             counted(rule.cold_starts as u64, "cold start"),
         ));
     }
     lines.push(String::new());
     lines.join("\n")
-}
-
-/// A number with its noun: `1 hour`, `2 hours`.
-fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
-fn span(secs: i64) -> String {
-    match u64::try_from(secs) {
-        Ok(secs) => seconds(Duration::from_secs(secs)),
-        Err(_) => seconds(Duration::ZERO),
-    }
 }

@@ -1,7 +1,5 @@
 //! `cargo burst status`: servers, volumes, images and the agent on this machine.
 
-use std::time::Duration;
-
 use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
 
 use super::context::Context;
@@ -12,7 +10,6 @@ use crate::connection::ConnectionError;
 use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::keeper::message::{Ask, Event};
-use crate::terminal::seconds;
 
 /// `cargo burst status`.
 pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
@@ -32,9 +29,9 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     if context.json {
         return context.print_json(&json::status(report.as_ref(), local.as_ref()));
     }
-    let mut text = report.as_ref().map(render::shown).unwrap_or_default();
+    let mut text = report.as_ref().map(render::resources).unwrap_or_default();
     match local {
-        Some(status) => text.push_str(&shown(&status)),
+        Some(status) => text.push_str(&render::agent(&status)),
         None if report.is_none() => {
             text.push_str("agent on this machine: not running; the next command starts it\n");
         }
@@ -53,33 +50,4 @@ fn local_status(context: &Context<'_>) -> Result<Option<AgentStatus>, Error> {
         Ok(_) | Err(ConnectionError::Ending) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-fn shown(status: &AgentStatus) -> String {
-    let mut text = String::new();
-    let ago = |secs| seconds(Duration::from_secs(secs));
-    let ends = match status.ends_in_secs {
-        Some(secs) => format!("exits in {} if it stays idle", ago(secs)),
-        None => "busy".to_owned(),
-    };
-    let mut line = |line: String| {
-        text.push_str(&line);
-        text.push('\n');
-    };
-    let (pid, version) = (status.pid, &status.version);
-    line(format!(
-        "agent on this machine: running, pid {pid}, version {version}, up {}, {ends}",
-        ago(status.up_secs)
-    ));
-    for project in &status.projects {
-        let absolute = project.project.absolute();
-        let path = absolute.display();
-        if project.runs.is_empty() {
-            line(format!("  {path}  idle for {}", ago(project.idle_secs)));
-        }
-        for run in &project.runs {
-            line(format!("  {path}  running `{run}`"));
-        }
-    }
-    text
 }
