@@ -57,7 +57,12 @@ fn server_line(server: &ServerLine, report: &Report) -> String {
         server.status,
         span(now - server.created),
         span(server.paid_until - now),
-        deletion(server.deleted_at, now),
+        // When a command ends is not known, so nothing is predicted while one runs.
+        if server.in_use {
+            "kept while in use".to_owned()
+        } else {
+            deletion(server.deleted_at, now)
+        },
         report.currency,
         amount(server.cost),
         amount(server.hourly)
@@ -132,6 +137,9 @@ pub(super) fn reaped(reaped: &ReapReport) -> String {
 
 /// The evaluation of the audit record.
 pub(super) fn audit(audit: &Audit) -> String {
+    if audit.servers == 0 && audit.commands == 0 {
+        return "no command has run on a server yet\n".to_owned();
+    }
     let mut lines = vec![format!(
         "{}, {}, EUR {}; optimum with perfect foresight: {}",
         counted(audit.servers as u64, "server"),
@@ -166,3 +174,6 @@ pub(super) fn audit(audit: &Audit) -> String {
     lines.push(String::new());
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests;

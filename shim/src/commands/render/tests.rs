@@ -1,0 +1,232 @@
+//! The texts, whole, for reports at fixed times.
+
+use super::*;
+use crate::hetzner::audit::{self as record, Command, Entry};
+use crate::hetzner::report::ImageLine;
+use crate::hetzner::server::ServerSummary;
+use burst_protocol::RelativePath;
+use burst_protocol::message::ProjectStatus;
+
+const NOW: i64 = 1_000_000_000;
+
+/// The line of [`image`].
+const IMAGE: &str = "image 1001: created 3 d ago, 2.3 GB, EUR 0.03 per month\n";
+
+fn server() -> ServerLine {
+    ServerLine {
+        name: "cargo-burst-1".into(),
+        own: true,
+        host: "laptop".into(),
+        server_type: "cx53".into(),
+        location: "hel1".into(),
+        status: "running".into(),
+        created: NOW - 125,
+        last_use: NOW - 5,
+        in_use: false,
+        paid_until: NOW + 3475,
+        deleted_at: Some(NOW + 3355),
+        cost: 0.0475,
+        hourly: 0.0475,
+    }
+}
+
+fn volume() -> VolumeLine {
+    VolumeLine {
+        name: "cargo-burst-v".into(),
+        own: true,
+        project: "app".into(),
+        location: "hel1".into(),
+        gb: 10.0,
+        attached: true,
+        last_use: NOW - 5,
+        deleted_at: Some(NOW + 3595),
+        cost: 0.001,
+    }
+}
+
+fn image() -> ImageLine {
+    ImageLine {
+        id: 1001,
+        description: "cargo-burst".into(),
+        created: NOW - 3 * 86_400,
+        gb: 2.3,
+        monthly: 0.0273,
+    }
+}
+
+fn report(servers: Vec<ServerLine>, volumes: Vec<VolumeLine>) -> Report {
+    Report { now: NOW, currency: "EUR".into(), servers, volumes, images: vec![image()] }
+}
+
+#[test]
+fn an_idle_server_with_its_volume() {
+    let expected = "\
+server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, last used 5 s ago, paid for 57 min 55 s \
+more, deleted in 55 min 55 s if it stays idle; EUR 0.05 so far, 0.05 per started hour
+volume of app: 10 GB in hel1, attached, last used 5 s ago, deleted in 59 min 55 s if it stays idle; \
+EUR 0.00 so far
+";
+    let text = resources(&report(vec![server()], vec![volume()]));
+    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.05\n"));
+}
+
+#[test]
+fn no_resources() {
+    let nothing = Report { images: Vec::new(), ..report(Vec::new(), Vec::new()) };
+    assert_eq!(
+        resources(&nothing),
+        "server: none; the next command creates one\n\
+         image: none; without one no server can be created\n\
+         cost so far: EUR 0.00\n"
+    );
+}
+
+#[test]
+fn resources_of_another_machine() {
+    let servers = vec![ServerLine { own: false, ..server() }];
+    let volumes = vec![VolumeLine { own: false, attached: false, ..volume() }];
+    let expected = "\
+server cargo-burst-1 (created by laptop): cx53 in hel1, running, up 2 min 5 s, last used 5 s ago, \
+paid for 57 min 55 s more, deleted in 55 min 55 s if it stays idle; EUR 0.05 so far, 0.05 per \
+started hour
+volume of app (created by another machine): 10 GB in hel1, not attached, last used 5 s ago, deleted \
+in 59 min 55 s if it stays idle; EUR 0.00 so far
+";
+    let text = resources(&report(servers, volumes));
+    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.05\n"));
+}
+
+#[test]
+fn a_server_that_is_kept_and_one_in_use() {
+    let kept = ServerLine { deleted_at: None, ..server() };
+    let used = ServerLine { in_use: true, last_use: NOW, ..server() };
+    let expected = "\
+server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, last used 5 s ago, paid for 57 min 55 s \
+more, kept until `cargo burst down`; EUR 0.05 so far, 0.05 per started hour
+server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, in use, paid for 57 min 55 s more, kept \
+while in use; EUR 0.05 so far, 0.05 per started hour
+";
+    let text = resources(&report(vec![kept, used], Vec::new()));
+    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.10\n"));
+}
+
+#[test]
+fn the_agent_idle_and_busy() {
+    let project = |runs: &[&str]| ProjectStatus {
+        project: RelativePath::new(b"home/me/app").unwrap(),
+        idle_secs: 61,
+        runs: runs.iter().map(|run| (*run).to_owned()).collect(),
+    };
+    let idle = AgentStatus {
+        version: "0.1.0".into(),
+        pid: 5,
+        up_secs: 7200,
+        ends_in_secs: Some(299),
+        projects: vec![project(&[])],
+    };
+    assert_eq!(
+        agent(&idle),
+        "agent on this machine: running, pid 5, version 0.1.0, up 2 h, exits in 4 min 59 s if it \
+         stays idle\n  /home/me/app  idle for 1 min 1 s\n"
+    );
+    let busy = AgentStatus {
+        ends_in_secs: None,
+        projects: vec![project(&["cargo build", "cargo test"])],
+        ..idle
+    };
+    assert_eq!(
+        agent(&busy),
+        "agent on this machine: running, pid 5, version 0.1.0, up 2 h, busy\n  \
+         /home/me/app  running `cargo build`\n  /home/me/app  running `cargo test`\n"
+    );
+}
+
+#[test]
+fn deletions_and_none() {
+    assert_eq!(reaped(&ReapReport::default()), "nothing to delete at Hetzner\n");
+    let some = ReapReport {
+        servers: vec!["s".into()],
+        volumes: vec!["v".into()],
+        failed: vec!["w: locked".into()],
+    };
+    assert_eq!(reaped(&some), "deleted the server s\ndeleted the volume v\n");
+    let failed = ReapReport { failed: vec!["w: locked".into()], ..ReapReport::default() };
+    assert_eq!(reaped(&failed), "");
+}
+
+/// A server of one hour that served two commands.
+fn entries() -> Vec<Entry> {
+    let command = |began: i64, cold: bool| {
+        let reach_secs = if cold { 10.0 } else { 0.0 };
+        Entry::Command(Box::new(Command {
+            verb: "build".into(),
+            began,
+            reach_secs,
+            sync_secs: 1.0,
+            run_secs: 9.0,
+            total_secs: reach_secs + 10.0,
+            cold,
+        }))
+    };
+    let server = || ServerSummary {
+        server_type: "cx53".into(),
+        location: "hel1".into(),
+        created: 0,
+        hourly: 0.5,
+    };
+    vec![
+        Entry::ServerCreated { name: "s".into(), server: server() },
+        command(0, true),
+        command(600, false),
+        Entry::ServerDeleted {
+            name: "s".into(),
+            server: server(),
+            at: 3480,
+            reason: "idle".into(),
+        },
+    ]
+}
+
+/// The means of [`entries`].
+const MEANS: &str = "\
+cold              1 command, on average    20.0 s: server 10.0, sync 1.0, cargo 9.0
+warm              1 command, on average    10.0 s: server 0.0, sync 1.0, cargo 9.0
+build            2 commands, on average    15.0 s: server 5.0, sync 1.0, cargo 9.0
+";
+
+/// The result of other settings for [`entries`], at the recorded price.
+const RULES: &str = "\
+cost with other settings:
+  keep_alive_secs = 60    keep_paid_hour = true       1 hour, EUR     0.50,     1 cold start
+  keep_alive_secs = 60    keep_paid_hour = false     2 hours, EUR     1.00,    2 cold starts
+  keep_alive_secs = 300   keep_paid_hour = true       1 hour, EUR     0.50,     1 cold start
+  keep_alive_secs = 300   keep_paid_hour = false     2 hours, EUR     1.00,    2 cold starts
+  keep_alive_secs = 900   keep_paid_hour = true       1 hour, EUR     0.50,     1 cold start
+  keep_alive_secs = 900   keep_paid_hour = false      1 hour, EUR     0.50,     1 cold start
+  keep_alive_secs = 1800  keep_paid_hour = true       1 hour, EUR     0.50,     1 cold start
+  keep_alive_secs = 1800  keep_paid_hour = false      1 hour, EUR     0.50,     1 cold start
+  keep_alive_secs = 3600  keep_paid_hour = true      2 hours, EUR     1.00,     1 cold start
+  keep_alive_secs = 3600  keep_paid_hour = false     2 hours, EUR     1.00,     1 cold start
+";
+
+#[test]
+fn an_audit_at_the_recorded_price() {
+    let first = "1 server, 1 started hour, EUR 0.50; optimum with perfect foresight: 1 hour\n";
+    let text = audit(&record::audit(&entries(), None, 4000));
+    assert_eq!(text, format!("{first}{MEANS}{RULES}"));
+}
+
+#[test]
+fn an_audit_at_another_rate() {
+    let first = "1 server, 1 started hour, EUR 2.00; optimum with perfect foresight: 1 hour\n";
+    let rules = RULES.replace("EUR     1.00", "EUR     4.00");
+    let rules = rules.replace("EUR     0.50", "EUR     2.00");
+    let text = audit(&record::audit(&entries(), Some(2.0), 4000));
+    assert_eq!(text, format!("{first}{MEANS}{rules}"));
+}
+
+#[test]
+fn an_audit_of_an_empty_record() {
+    let text = audit(&record::audit(&[], None, 4000));
+    assert_eq!(text, "no command has run on a server yet\n");
+}
