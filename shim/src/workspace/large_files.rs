@@ -2,14 +2,16 @@
 //! of a project they are named, and the user is asked whether to exclude them.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use burst_protocol::RelativePath;
 use burst_protocol::tree::Node;
+use toml_edit::{Array, DocumentMut, Item, TomlError, Value, value};
 
 use crate::atomic_file;
 use crate::directories::unusable;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::settings::PROJECT_FILE;
 use crate::terminal::{Answer, Terminal, bytes, can_ask};
 use crate::workspace::git_index::Listing;
@@ -36,51 +38,56 @@ pub(crate) fn suggest(
     workspace: &Path,
     yes: bool,
 ) -> Result<bool, Error> {
-    let mut large = large_files(sources);
+    let large = large_files(sources);
+    if large.is_empty() {
+        // git is asked only where that matters.
+        return Ok(false);
+    }
+    let tracked = Listing::of_tracked(workspace).answer().into_iter().collect();
+    let large = untracked(large, &tracked);
     if large.is_empty() {
         return Ok(false);
     }
-    let tracked: HashSet<RelativePath> =
-        Listing::of_tracked(workspace).answer().into_iter().collect();
-    large.retain(|file| !tracked.contains(&file.path));
-    if large.is_empty() {
-        return Ok(false);
-    }
-    large.sort_by_key(|file| std::cmp::Reverse(file.size));
     let total = bytes(large.iter().map(|file| file.size).sum());
-    let named: Vec<String> = large
+    let is_agreed = yes || ask(terminal, &large, &total);
+    if is_agreed {
+        exclude(workspace, &large)?;
+        terminal.say(&format!("excluded {total}; see {PROJECT_FILE}"));
+    }
+    Ok(is_agreed)
+}
+
+/// Whether the user agrees to exclude the files; without a terminal, a warning and no.
+fn ask(terminal: &Terminal, large: &[Large], total: &str) -> bool {
+    let list = list(large);
+    if !can_ask() {
+        terminal.warn(&format!(
+            "large files that git does not track are sent ({total}):\n{list}\nadd them to \
+             `extra_excludes` in {PROJECT_FILE} to exclude them"
+        ));
+        return false;
+    }
+    let question = format!(
+        "These files are large and not tracked by git ({total}):\n{list}\n\
+         Exclude them from now on (`extra_excludes` in {PROJECT_FILE})?"
+    );
+    terminal.ask(&question, Answer::Yes)
+}
+
+/// The files as shown, one a line: the first [`NAMED_MAX`] by name, the number of the others.
+fn list(large: &[Large]) -> String {
+    let mut lines: Vec<String> = large
         .iter()
         .take(NAMED_MAX)
         .map(|file| format!("  {} ({})", file.path.display(), bytes(file.size)))
         .collect();
-    let more = match large.len().saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!("\n  and {more} more"),
-    };
-    let list = format!("{}{more}", named.join("\n"));
-    let agreed = yes || {
-        if !can_ask() {
-            terminal.warn(&format!(
-                "large files that git does not track are sent ({total}):\n{list}\nadd them to \
-                 `extra_excludes` in {PROJECT_FILE} to exclude them"
-            ));
-            return Ok(false);
-        }
-        terminal.ask(
-            &format!(
-                "These files are large and not tracked by git ({total}):\n{list}\n\
-                 Exclude them from now on (`extra_excludes` in {PROJECT_FILE})?"
-            ),
-            Answer::Yes,
-        )
-    };
-    if agreed {
-        add_excludes(workspace, &large)?;
-        terminal.say(&format!("excluded {total}; see {PROJECT_FILE}"));
+    if let more @ 1.. = large.len().saturating_sub(NAMED_MAX) {
+        lines.push(format!("  and {more} more"));
     }
-    Ok(agreed)
+    lines.join("\n")
 }
 
+/// The large files of the project, in the order of the tree.
 fn large_files(sources: &Sources) -> Vec<Large> {
     let mut large = Vec::new();
     sources.tree.visit(&mut |path, node| {
@@ -93,33 +100,50 @@ fn large_files(sources: &Sources) -> Vec<Large> {
     large
 }
 
-/// Adds patterns to the project file; the rest of it is kept.
-fn add_excludes(workspace: &Path, large: &[Large]) -> Result<(), Error> {
+/// Those that git does not track, the largest first.
+fn untracked(mut large: Vec<Large>, tracked: &HashSet<RelativePath>) -> Vec<Large> {
+    large.retain(|file| !tracked.contains(&file.path));
+    large.sort_by_key(|file| std::cmp::Reverse(file.size));
+    large
+}
+
+/// Excludes the files in the project file, which is created with its directory if needed and
+/// keeps its mode.
+fn exclude(workspace: &Path, large: &[Large]) -> Result<(), Error> {
+    const NEW_MODE: u32 = 0o644;
     let path = workspace.join(PROJECT_FILE);
-    let failed = |source| unusable("write", &path, &source);
     let text = match std::fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        other => other.map_err(failed)?,
+        text => text.map_err(|source| unusable("read", &path, &source))?,
     };
-    let mut document: toml_edit::DocumentMut =
-        text.parse().map_err(|error| failed(std::io::Error::other(format!("{error}"))))?;
-    let mut patterns: Vec<String> = match document.get("extra_excludes") {
-        Some(toml_edit::Item::Value(toml_edit::Value::Array(array))) => {
-            array.iter().filter_map(|item| Some(item.as_str()?.to_owned())).collect()
-        }
-        Some(toml_edit::Item::Value(toml_edit::Value::String(one))) => vec![one.value().clone()],
-        _ => Vec::new(),
-    };
-    patterns.extend(large.iter().map(|file| pattern(&file.path)));
-    document["extra_excludes"] =
-        toml_edit::value(patterns.into_iter().collect::<toml_edit::Array>());
+    let text = with_excludes(&text, large).map_err(|error| {
+        let hint = format!("correct `{}`, or move it away", path.display());
+        Error::new(ErrorKind::Settings, format!("`{}` is not valid TOML", path.display()), hint)
+            .caused_by(&error)
+    })?;
+    let mode = std::fs::metadata(&path).map_or(NEW_MODE, |found| found.mode() & 0o777);
     let write = || {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        atomic_file::write(&path, document.to_string().as_bytes(), 0o644)
+        atomic_file::write(&path, text.as_bytes(), mode)
     };
-    write().map_err(failed)
+    write().map_err(|source| unusable("write", &path, &source))
+}
+
+/// The text of a project file with the files added to `extra_excludes`; the rest is kept.
+fn with_excludes(text: &str, large: &[Large]) -> Result<String, TomlError> {
+    let mut document: DocumentMut = text.parse()?;
+    let mut patterns: Vec<String> = match document.get("extra_excludes") {
+        Some(Item::Value(Value::Array(array))) => {
+            array.iter().filter_map(|item| Some(item.as_str()?.to_owned())).collect()
+        }
+        Some(Item::Value(Value::String(one))) => vec![one.value().clone()],
+        _ => Vec::new(),
+    };
+    patterns.extend(large.iter().map(|file| pattern(&file.path)));
+    document["extra_excludes"] = value(patterns.into_iter().collect::<Array>());
+    Ok(document.to_string())
 }
 
 /// A pattern that matches exactly this path.
@@ -141,22 +165,54 @@ fn pattern(path: &RelativePath) -> String {
 mod tests {
     use super::*;
 
+    fn large(path: &str, size: u64) -> Large {
+        Large { path: RelativePath::new(path.as_bytes()).unwrap(), size }
+    }
+
+    #[test]
+    fn tracked_files_are_left_out_and_the_largest_come_first() {
+        let files = vec![large("a", 20 << 20), large("b", 30 << 20), large("c", 40 << 20)];
+        let tracked = HashSet::from([large("c", 0).path, large("d", 0).path]);
+        assert_eq!(untracked(files, &tracked), [large("b", 30 << 20), large("a", 20 << 20)]);
+    }
+
+    #[test]
+    fn eight_files_are_named_and_the_others_counted() {
+        let files = |count: usize| vec![large("data/a.bin", 12_000_000); count];
+        let line = "  data/a.bin (12 MB)";
+        assert_eq!(list(&files(1)), line);
+        assert_eq!(list(&files(8)), [line; 8].join("\n"));
+        assert_eq!(list(&files(10)), format!("{}\n  and 2 more", [line; 8].join("\n")));
+    }
+
     #[test]
     fn excludes_are_added_and_the_rest_stays() {
+        let edit = |text: &str, path: &str| with_excludes(text, &[large(path, 1)]).unwrap();
+        assert_eq!(edit("", "data/a.bin"), "extra_excludes = [\"/data/a.bin\"]\n");
+        assert_eq!(
+            edit("# mine\nvolume_gb = 50 # small\nextra_excludes = ['x']\n", "we[i]rd"),
+            "# mine\nvolume_gb = 50 # small\nextra_excludes = [\"x\", '/we\\[i\\]rd']\n"
+        );
+        assert_eq!(edit("extra_excludes = 'x'\n", "a"), "extra_excludes = [\"x\", \"/a\"]\n");
+        assert!(with_excludes("extra_excludes = [", &[large("a", 1)]).is_err());
+    }
+
+    #[test]
+    fn a_project_file_is_created_and_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
         let workspace = tempfile::tempdir().unwrap();
         let file = workspace.path().join(PROJECT_FILE);
-        let large =
-            |path: &str| vec![Large { path: RelativePath::new(path.as_bytes()).unwrap(), size: 1 }];
-        add_excludes(workspace.path(), &large("data/a.bin")).unwrap();
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "extra_excludes = [\"/data/a.bin\"]\n");
-        std::fs::write(&file, "# mine\nvolume_gb = 50 # small\nextra_excludes = ['x']\n").unwrap();
-        add_excludes(workspace.path(), &large("we[i]rd")).unwrap();
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.starts_with("# mine\nvolume_gb = 50 # small\n"), "{text}");
-        assert!(
-            text.contains("\"x\"") && text.contains("we\\\\[i\\\\]rd")
-                || text.contains("'/we\\[i\\]rd'"),
-            "{text}"
-        );
+        let mode = || std::fs::metadata(&file).unwrap().mode() & 0o777;
+        exclude(workspace.path(), &[large("a", 1)]).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "extra_excludes = [\"/a\"]\n");
+        assert_eq!(mode(), 0o644);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        exclude(workspace.path(), &[large("b", 1)]).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "extra_excludes = [\"/a\", \"/b\"]\n");
+        assert_eq!(mode(), 0o600);
+        std::fs::write(&file, "a = [").unwrap();
+        let error = exclude(workspace.path(), &[large("c", 1)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "a = [");
     }
 }
