@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::{Artifact, JsonMessages, Returns};
@@ -131,8 +131,9 @@ pub(crate) fn collect(
     if returns.artifacts {
         let paths: BTreeSet<RelativePath> = named
             .iter()
-            .filter_map(|path| path.strip_prefix(seen_at).ok())
-            .flat_map(|path| [path.to_owned(), path.with_extension("d")])
+            .map(|path| normalized(path))
+            .filter_map(|path| Some(path.strip_prefix(seen_at).ok()?.to_owned()))
+            .flat_map(|path| [path.with_extension("d"), path])
             .filter_map(|path| RelativePath::new(path.as_os_str().as_bytes()).ok())
             .collect();
         add_paths(&handle, None, &paths, cache, now, &mut tree)?;
@@ -154,6 +155,21 @@ pub(crate) fn collect(
         }
     }
     Ok(artifacts)
+}
+
+/// The path without `.` and `..`: cargo writes the target directory as the user named it.
+fn normalized(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            part => normal.push(part),
+        }
+    }
+    normal
 }
 
 /// Adds the files below `NAME/` and, for cross builds, below `TRIPLE/NAME/`.

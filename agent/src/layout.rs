@@ -17,6 +17,9 @@ use crate::project::Project;
 use crate::run::spec::{self, Mount, RunSpec};
 use crate::volume::MOUNT_ROOT;
 
+/// The variable by which cargo is told of its build directory.
+const BUILD_DIRECTORY: &str = "CARGO_BUILD_BUILD_DIR";
+
 /// The mounts, directories and environment of a run.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -26,6 +29,9 @@ pub(crate) struct Layout {
     pub(crate) target: PathBuf,
     /// The path at which cargo sees it.
     pub(crate) target_seen: PathBuf,
+    /// The build directory on the agent's disk, and where cargo sees it; none if it is the
+    /// target directory.
+    build: Option<(PathBuf, PathBuf)>,
     /// Whether `--target-dir` is removed from the arguments.
     pub(crate) drops_target_argument: bool,
     /// A message for the user.
@@ -40,6 +46,10 @@ impl Layout {
         project: &mut Project,
     ) -> Result<Self, AgentError> {
         let target = project.target(&request.target_directory)?;
+        let build = request.build_directory.as_ref();
+        let build = build
+            .map(|seen_at| Ok::<_, AgentError>((project.target(seen_at)?, seen_at.absolute())));
+        let build = build.transpose()?;
         let keeps_paths = host.containment().keeps_paths();
         let own = host
             .build_user()
@@ -59,6 +69,7 @@ impl Layout {
             drops_target_argument: false,
             notice: None,
             target,
+            build,
         };
         if keeps_paths {
             layout.use_client_paths(request, project, own.as_ref());
@@ -99,12 +110,14 @@ impl Layout {
             self.spec.mounts.push(Mount { source, target: spec::path_bytes(&mount.absolute()) });
         }
         self.spec.preserve = homes.iter().map(|home| spec::path_bytes(home)).collect();
-        self.spec.mounts.push(Mount {
-            source: spec::path_bytes(&self.target),
-            target: spec::path_bytes(&self.target_seen),
-        });
+        let built = [self.build.as_ref(), Some(&(self.target.clone(), self.target_seen.clone()))];
+        for (directory, seen_at) in built.into_iter().flatten() {
+            let (source, target) = (spec::path_bytes(directory), spec::path_bytes(seen_at));
+            self.spec.mounts.push(Mount { source, target });
+        }
         // Files below a mount point inside the tree do not belong to the tree.
-        let inside = homes.iter().chain([&self.target_seen]);
+        let build = self.build.as_ref().map(|(_, seen_at)| seen_at);
+        let inside = homes.iter().chain([&self.target_seen]).chain(build);
         for path in
             inside.filter_map(|path| RelativePath::below_root(path.as_os_str().as_bytes()).ok())
         {
@@ -115,6 +128,9 @@ impl Layout {
         if request.names_target_directory {
             self.set("CARGO_TARGET_DIR", self.target_seen.clone().as_os_str());
         }
+        if let Some((_, seen_at)) = self.build.clone() {
+            self.set(BUILD_DIRECTORY, seen_at.as_os_str());
+        }
     }
 
     fn use_agent_paths(&mut self, request: &RunRequest, project: &Project) {
@@ -123,6 +139,9 @@ impl Layout {
         self.target_seen.clone_from(&self.target);
         self.drops_target_argument = true;
         self.set("CARGO_TARGET_DIR", self.target.clone().as_os_str());
+        // A build directory of the client's configuration is not found here.
+        let build = self.build.take().map_or_else(|| self.target.clone(), |(build, _)| build);
+        self.set(BUILD_DIRECTORY, build.as_os_str());
         self.notice = Some(format!(
             "namespaces are not allowed on this machine, so cargo runs in `{}` and messages \
              show that path",

@@ -26,6 +26,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests write files"))]
 
 mod agent;
+mod agreement;
 mod artifacts;
 mod atomic_file;
 mod boot;

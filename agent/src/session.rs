@@ -96,11 +96,27 @@ struct Session<'a> {
 struct ReturnSet {
     changes: Vec<Change>,
     artifacts: Vec<Artifact>,
-    withheld: Vec<(RelativePath, u64)>,
+    /// Changed files that are too large to be offered.
+    withheld: Vec<Change>,
     /// The target directory with the artifacts, on the agent's disk.
     target: PathBuf,
     /// The target directory as the client knows it.
     target_seen: PathBuf,
+}
+
+impl ReturnSet {
+    /// The offered changes with these indices; others do not exist.
+    fn select(&self, indices: &BTreeSet<u32>) -> impl Iterator<Item = &Change> {
+        indices.iter().filter_map(|index| self.changes.get(usize::try_from(*index).ok()?))
+    }
+
+    /// The withheld files that no later run can offer either: the client was told of them.
+    fn too_large(&self) -> impl Iterator<Item = &Change> {
+        self.withheld.iter().filter(|change| {
+            matches!(change, Change::Put { entry: Entry::File(file), .. }
+                if file.size > CHANGED_FILE_BYTES_MAX)
+        })
+    }
 }
 
 impl Session<'_> {
@@ -120,9 +136,11 @@ impl Session<'_> {
             .queue
             .enter(self.request.root, &self.request.title, waiting, self.client)
             .ok_or(SyncError::Gone)?;
-        let applied = self
-            .sync(&shared, admission.exclusive, &mut incoming)
-            .inspect_err(|_| shared.close())?;
+        let applied = self.sync(&shared, admission.exclusive, &mut incoming).inspect_err(|_| {
+            if admission.exclusive {
+                shared.close();
+            }
+        })?;
         admission.set_state(self.request.root);
         let Applied { written, removed, .. } = applied;
         self.outgoing.message(&FromAgent::Synced { written, removed })?;
@@ -138,6 +156,7 @@ impl Session<'_> {
         if is_volume {
             shared.begin_writing()?;
         }
+        shared.with(Project::begin_run)?;
         tracing::info!(
             "the tree is in sync, {written} files written, {removed} removed; starting cargo"
         );
@@ -145,13 +164,13 @@ impl Session<'_> {
         if is_volume {
             shared.end_writing();
         }
+        shared.with(Project::end_run)?;
         let named = outcome.as_ref().ok().map(|(_, named)| named);
         let return_set = match self.collect_return_set(&shared, &layout, named) {
             Ok(return_set) => return_set,
             // The error of the run is the cause and comes first.
             Err(error) => return Err(outcome.err().unwrap_or(error)),
         };
-        let root = shared.with(|project| Ok(project.root()))?;
         let ending = match outcome {
             _ if self.client.is_gone() => Err(SyncError::Gone.into()),
             Err(error) => Err(error),
@@ -162,17 +181,8 @@ impl Session<'_> {
             let (incoming, message) = listener.join().map_err(|_| SyncError::Gone)?;
             self.finish(&shared, &return_set, incoming, message)
         });
-        if finished.is_err() {
-            // Which of the new files the client has adopted is unknown: none counts.
-            shared.with(|project| {
-                project.record_return(&return_set.changes, &BTreeSet::new());
-                Ok(())
-            })?;
-        }
         shared.with(|project| {
-            if project.root() != root {
-                admission.set_state(project.root());
-            }
+            admission.set_state(project.root());
             project.save()
         })?;
         finished
@@ -261,21 +271,12 @@ impl Session<'_> {
             target_seen: layout.target_seen.clone(),
             ..ReturnSet::default()
         };
-        let changes = shared.with(|project| {
-            let mut changes = project.changes_of_run()?;
-            // The removal of a file that the client does not have is nothing to it.
-            changes.retain(|change| match change {
-                Change::Remove { path } => project.manifest().get(path).is_some(),
-                Change::Put { .. } => true,
-            });
-            Ok(changes)
-        })?;
         let mut bytes = 0;
-        for change in changes {
-            if let Change::Put { path, entry: Entry::File(file) } = &change {
+        for change in shared.with(|project| Ok(project.offer()))? {
+            if let Change::Put { entry: Entry::File(file), .. } = &change {
                 let fits = bytes + file.size <= CHANGED_BYTES_MAX;
                 if file.size > CHANGED_FILE_BYTES_MAX || !fits {
-                    return_set.withheld.push((path.clone(), file.size));
+                    return_set.withheld.push(change);
                     continue;
                 }
                 bytes += file.size;
@@ -303,9 +304,11 @@ impl Session<'_> {
         for piece in return_set.artifacts.chunks(CHANGES_PER_MESSAGE_MAX) {
             self.outgoing.message(&FromAgent::Artifacts(piece.to_vec()))?;
         }
-        for (path, size) in &return_set.withheld {
-            let (path, size) = (path.clone(), *size);
-            self.outgoing.message(&FromAgent::Withheld { path, size })?;
+        for change in &return_set.withheld {
+            if let Change::Put { path, entry: Entry::File(file) } = change {
+                let (path, size) = (path.clone(), file.size);
+                self.outgoing.message(&FromAgent::Withheld { path, size })?;
+            }
         }
         Ok(self.outgoing.message(&FromAgent::Finished(ending))?)
     }
@@ -318,7 +321,7 @@ impl Session<'_> {
         mut incoming: Incoming,
         first: Option<FromShim>,
     ) -> Result<(), AgentError> {
-        let mut adopted = BTreeSet::new();
+        let (mut adopted, mut declined) = (BTreeSet::new(), BTreeSet::new());
         let mut next = first;
         loop {
             let message = match next.take() {
@@ -327,9 +330,8 @@ impl Session<'_> {
             };
             match message {
                 FromShim::Fetch(wanted) => self.send_fetched(shared, return_set, &wanted)?,
-                FromShim::Adopted(indices) => {
-                    adopted.extend(indices.into_iter().map(|index| index as usize));
-                }
+                FromShim::Adopted(indices) => adopted.extend(indices),
+                FromShim::Declined(indices) => declined.extend(indices),
                 // Sent before the client was told that the run has ended.
                 FromShim::Input(_)
                 | FromShim::InputEnd
@@ -343,7 +345,8 @@ impl Session<'_> {
             }
         }
         shared.with(|project| {
-            project.record_return(&return_set.changes, &adopted);
+            let declined = return_set.select(&declined).chain(return_set.too_large());
+            project.record_answer(return_set.select(&adopted), declined);
             Ok(())
         })?;
         Ok(self.outgoing.message(&FromAgent::Done)?)

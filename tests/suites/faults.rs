@@ -1,97 +1,17 @@
 use std::fs;
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use burst_agent::identity::{self, Identity};
-use burst_agent::transport::IdleTimeout;
+use burst_agent::identity::Identity;
 use burst_protocol::Digest;
-use burst_protocol::codec;
-use burst_protocol::frame::{Header, Kind};
-use burst_protocol::hello::{Preface, Reason};
 use burst_protocol::message::{FromAgent, Want};
 use burst_tests::{Sandbox, assert_explained, carry_over, ended, is_root, skip, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::sandbox;
+use crate::scripted::{Says, Scripted};
 use crate::terminals::{alive, waiter};
-
-/// What a scripted agent says to every stream.
-#[derive(Clone, Copy, Debug)]
-enum Says {
-    Refusal { lowest: u16, highest: u16 },
-    Nothing,
-    Nonsense,
-    Message(fn() -> FromAgent),
-    HugeFrame,
-}
-
-/// An agent that follows a script, in place of the local one.
-struct Scripted {
-    _lock: rustix::fd::OwnedFd,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Scripted {
-    fn start(sandbox: &Sandbox, says: Says, own_keys: bool) -> Self {
-        let keys = sandbox.keys();
-        fs::create_dir_all(&keys).unwrap();
-        for name in ["shim", "agent"] {
-            Identity::generate().unwrap().save(&keys, name).unwrap();
-        }
-        let stranger = Identity::generate().unwrap();
-        let own = if own_keys { Identity::load(&keys, "agent").unwrap() } else { stranger };
-        let pinned = identity::load_certificate(&keys, "shim").unwrap();
-        let config = identity::server_config(&own, pinned, IdleTimeout::default()).unwrap();
-        let lock = fs::File::create(keys.join("lock")).unwrap();
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let entered = runtime.enter();
-        let endpoint = quinn::Endpoint::server(config, listen).unwrap();
-        drop(entered);
-        // Without a process id: `down` must not end this very process.
-        fs::write(keys.join("address"), endpoint.local_addr().unwrap().to_string()).unwrap();
-        runtime.spawn(async move {
-            while let Some(incoming) = endpoint.accept().await {
-                tokio::spawn(async move {
-                    let Ok(connection) = incoming.await else { return };
-                    while let Ok((send, _receive)) = connection.accept_bi().await {
-                        tokio::spawn(say(says, send, _receive));
-                    }
-                });
-            }
-        });
-        Self { _lock: lock.into(), _runtime: runtime }
-    }
-}
-
-async fn say(says: Says, mut send: quinn::SendStream, receive: quinn::RecvStream) {
-    let welcome = Preface::Welcome { chosen: 1, program: "scripted".into() }.to_bytes();
-    let message = |message: &FromAgent| {
-        let body = codec::encode(message).unwrap();
-        [Header::new(Kind::Message, body.len()).unwrap().to_bytes().as_slice(), &body].concat()
-    };
-    let bytes = match says {
-        Says::Refusal { lowest, highest } => {
-            Preface::Refuse { reason: Reason::Version, lowest, highest, text: "9.9.9".into() }
-                .to_bytes()
-        }
-        Says::Nothing => Vec::new(),
-        Says::Nonsense => b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
-        Says::Message(make) => [welcome, message(&make())].concat(),
-        Says::HugeFrame => [welcome, vec![0, 0xff, 0xff, 0xff, 0xff]].concat(),
-    };
-    send.write_all(&bytes).await.unwrap();
-    // The stream stays open: the shim decides when it has heard enough.
-    let _receive = receive;
-    drop(send.stopped().await);
-}
 
 #[test]
 fn agents_of_other_versions_are_told_apart() {

@@ -9,6 +9,7 @@
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
+//! - `results`: what comes back, whatever happens, and where it may go.
 //! - `rooms`: the structure of the code.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
@@ -30,7 +31,9 @@ mod hetzner;
 mod hetzner_trouble;
 mod histories;
 mod leaks;
+mod results;
 mod rooms;
+mod scripted;
 mod settings;
 mod terminals;
 mod together;

@@ -35,10 +35,11 @@
 //! 5. The agent sends `Started`, then `Output` as cargo writes it. The shim sends `Input`,
 //!    `InputEnd`, `Signal`, `Resize` and `Kill`. `OutputCredit` and `InputCredit` bound the
 //!    bytes in flight: each end returns credit for the messages that it has processed.
-//! 6. The agent sends `Changed`, `Artifacts` and `Withheld` for the files that the run
-//!    changed, then `Finished` with cargo's exit status. The shim requests blobs with
-//!    `Fetch`, acknowledges the changed sources that it has written with `Adopted`, and
-//!    sends `Done`. The agent replies `Done`.
+//! 6. The agent sends `Changed` for everything that runs have changed and the shim does not
+//!    hold, `Artifacts` and `Withheld`, then `Finished` with cargo's exit status. The shim
+//!    requests blobs with `Fetch`, answers the changes with `Adopted` and `Declined`, and
+//!    sends `Done`. The agent replies `Done`. A change that is not answered is offered
+//!    again after the next run.
 //!
 //! The agent may send `Failed` in place of any message, even between the raw frames of a
 //! blob; it reads nothing after that. When a shim disconnects, the agent ends its run.
@@ -65,6 +66,8 @@
 //! |---|---|
 //! | 1 | The first version; no release speaks it yet. |
 //! | 1 | Names only, same bytes: `Content` became `Blob`, `ContentsEnd` became `BlobsEnd`, `Listing` became [`DirectoryObject`](tree::DirectoryObject), `Step` became [`Invocation`](message::Invocation), `OutputTaken` and `InputTaken` became `OutputCredit` and `InputCredit`. |
+//! | 1 | New: [`Declined`](message::FromShim::Declined). Without it a change that was not adopted was forgotten. |
+//! | 1 | [`RunRequest`](message::RunRequest) has a build directory. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

@@ -48,9 +48,8 @@ pub enum FromShim {
     Kill,
     /// Requests blobs of files that the agent offered.
     Fetch(Vec<Fetch>),
-    /// The shim now holds these changed source files too, so they belong to the agreed
-    /// state of the project. Each number is an index into the list of all `Changed`
-    /// messages of the run.
+    /// The shim now holds these changes, so they belong to the agreed state of the project.
+    /// Each number is an index into the list of all `Changed` messages of the run.
     Adopted(Vec<u32>),
     /// The shim has no further requests on this stream.
     Done,
@@ -63,6 +62,10 @@ pub enum FromShim {
     /// never has more than [`OUTPUT_WINDOW_BYTES`](crate::limit::OUTPUT_WINDOW_BYTES) in
     /// flight.
     OutputCredit(u32),
+    /// The shim does not want these changes, by their indices as in `Adopted`. The agent
+    /// does not offer these versions again, and restores what the shim has at their paths.
+    /// It offers what was neither adopted nor declined after the next run again.
+    Declined(Vec<u32>),
 }
 
 /// A message from the agent.
@@ -141,6 +144,9 @@ pub struct RunRequest {
     pub target_directory: RelativePath,
     /// Whether cargo needs `CARGO_TARGET_DIR` to use that directory.
     pub names_target_directory: bool,
+    /// The path below `/` of the build directory on the client, if that is neither the target
+    /// directory nor below it.
+    pub build_directory: Option<RelativePath>,
     /// The working directory of cargo, below `/`.
     pub working_directory: RelativePath,
     /// The state that the agent held after the last run, as far as the shim knows.

@@ -56,6 +56,7 @@ fn request() -> RunRequest {
         mounts: vec![path("home/me/app")],
         target_directory: path("home/me/app/target"),
         names_target_directory: true,
+        build_directory: Some(path("home/me/app/build")),
         working_directory: path("home/me/app/src"),
         base: Some(Digest::from_bytes([3; 32])),
         root: Digest::from_bytes([4; 32]),
@@ -112,6 +113,7 @@ fn from_shim() -> Vec<FromShim> {
             }),
         }),
         FromShim::OutputCredit(1 << 18),
+        FromShim::Declined(vec![1]),
     ]
 }
 

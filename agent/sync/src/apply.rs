@@ -142,6 +142,26 @@ pub fn apply(
     Ok(apply.applied)
 }
 
+/// Renames an entry of the tree, and replaces what is at its new path.
+pub fn rename(
+    handle: &RootDirectory,
+    from: &RelativePath,
+    to: &RelativePath,
+    cache: &mut StatCache,
+) -> Result<(), SyncError> {
+    let rename = || {
+        handle.remove_all(to)?;
+        if let Some(parent) = to.parent() {
+            handle.create_directories(&parent, true)?;
+        }
+        handle.rename(from, to)
+    };
+    let renamed = rename();
+    cache.remove(from.as_bytes());
+    cache.remove(to.as_bytes());
+    renamed.map_err(|source| handle.unwritable(to, source))
+}
+
 /// The file of a change that gives its path a new content.
 fn content_needed<'a>(old: &Directory, change: &'a Change) -> Option<&'a File> {
     let Change::Put { path, entry: Entry::File(file) } = change else { return None };

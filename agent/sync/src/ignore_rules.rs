@@ -203,10 +203,13 @@ pub fn cargo_reads() -> impl Iterator<Item = RelativePath> {
 
 /// Whether cargo has marked a directory as a target directory.
 fn is_cargo_target(directory: &Path) -> bool {
-    std::fs::read(directory.join("CACHEDIR.TAG")).is_ok_and(|tag| {
-        let tag = String::from_utf8_lossy(&tag);
-        tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55") && tag.contains("cargo")
-    })
+    std::fs::read(directory.join("CACHEDIR.TAG")).is_ok_and(|tag| is_cargo_tag(&tag))
+}
+
+/// Whether the content of a `CACHEDIR.TAG` is that of cargo.
+pub fn is_cargo_tag(tag: &[u8]) -> bool {
+    let tag = String::from_utf8_lossy(tag);
+    tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55") && tag.contains("cargo")
 }
 
 fn same_exclude(default: &str, entry: &str) -> bool {

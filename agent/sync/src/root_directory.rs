@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burst_protocol::RelativePath;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::clock::Moment;
@@ -44,6 +44,12 @@ impl RootDirectory {
         let root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| SyncError::Root { path: path.to_owned(), source: errno.into() })?;
         Ok(Self { root, known_as: known_as.into(), recent: Mutex::new(None) })
+    }
+
+    /// The directory at `path` as a root of its own.
+    pub fn subdirectory(&self, path: &RelativePath) -> io::Result<Self> {
+        let root = self.open_directory(path)?;
+        Ok(Self { root, known_as: self.absolute(path).into(), recent: Mutex::new(None) })
     }
 
     /// A handle to the same root for another thread. Each handle keeps its own cache of
@@ -216,7 +222,33 @@ impl RootDirectory {
 
     /// Renames within the tree; replaces a file at `to`.
     pub fn rename(&self, from: &RelativePath, to: &RelativePath) -> io::Result<()> {
+        self.forget_recent();
         self.take_in(self.parent(from)?.0.as_fd(), from.file_name(), to)
+    }
+
+    /// Renames within the tree. Fails with [`io::ErrorKind::AlreadyExists`] if there is an
+    /// entry at `to`.
+    pub fn rename_to_free(&self, from: &RelativePath, to: &RelativePath) -> io::Result<()> {
+        self.rename_with(from, to, RenameFlags::NOREPLACE)
+    }
+
+    /// Exchanges two entries of the tree. Fails with [`io::ErrorKind::InvalidInput`] or
+    /// [`io::ErrorKind::Unsupported`] on file systems that cannot do this.
+    pub fn exchange(&self, one: &RelativePath, other: &RelativePath) -> io::Result<()> {
+        self.rename_with(one, other, RenameFlags::EXCHANGE)
+    }
+
+    fn rename_with(
+        &self,
+        from: &RelativePath,
+        to: &RelativePath,
+        flags: RenameFlags,
+    ) -> io::Result<()> {
+        let (from_parent, from_name) = self.parent(from)?;
+        let (to_parent, to_name) = self.parent(to)?;
+        // A directory that moves is no longer the parent of what its old path names.
+        self.forget_recent();
+        Ok(rustix::fs::renameat_with(&*from_parent, from_name, &*to_parent, to_name, flags)?)
     }
 
     /// Moves the file `from_name` of the directory `from`, which must be on the same file

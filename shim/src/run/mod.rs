@@ -47,6 +47,8 @@ use crate::hetzner::request::ServerRequest;
 use crate::settings::Settings;
 use crate::terminal::signals::Signals;
 use crate::terminal::{Answer, Terminal, can_ask, seconds};
+use crate::transfer::error::not_returned;
+use crate::transfer::target::TargetDirectory;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
 use crate::workspace::sources::Sources;
@@ -218,6 +220,8 @@ impl Session<'_> {
         reached: &ReachedAgent,
         signals: &Signals,
     ) -> Result<Exchanged, Error> {
+        let target = TargetDirectory::find(&prepared.workspace.target_directory);
+        let target = target.map_err(not_returned)?;
         let mut attempt = 1;
         loop {
             let stream = self.runtime.block_on(reached.connection.stream())?;
@@ -229,6 +233,7 @@ impl Session<'_> {
                 prepared,
                 reached,
                 sources: &scanned.sources,
+                target: &target,
             };
             let state = &mut scanned.state;
             let exchanged = Syncing::new(exchange, state, stream)

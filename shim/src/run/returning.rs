@@ -12,7 +12,8 @@ use burst_sync::wire::{Incoming, Outgoing};
 use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use crate::error::Error;
 use crate::terminal::{browser, bytes};
-use crate::transfer::download::{Download, Downloaded, base_after};
+use crate::transfer::Downloaded;
+use crate::transfer::download::{Download, Receiving, base_after};
 use crate::transfer::error::not_returned;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
@@ -54,7 +55,7 @@ impl<'a> Ended<'a> {
     }
 
     fn download(&mut self, state: &WorkspaceState) -> Result<Downloaded, Error> {
-        let Exchange { terminal, prepared, sources, .. } = self.exchange;
+        let Exchange { terminal, prepared, sources, target, .. } = self.exchange;
         let workspace = &prepared.workspace;
         // Most runs change no source file, and need no rules.
         let rules = LazyCell::new(|| {
@@ -63,12 +64,19 @@ impl<'a> Ended<'a> {
         });
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
         let mut cache = StatCache::load(&state.returned_path());
+        let base = LazyCell::new(|| state.base());
+        let receiving = Receiving {
+            sources,
+            workspace: &workspace.root,
+            target,
+            built: workspace.built().collect(),
+            base: &|| base.clone(),
+            excluded: &excluded,
+        };
         let mut download =
-            Download::new(sources, &workspace.root, &excluded).map_err(not_returned)?;
+            Download::new(receiving, &self.outcome.artifacts).map_err(not_returned)?;
         download.changes(&self.outcome.changes).map_err(not_returned)?;
-        download
-            .artifacts(&workspace.target_directory, &self.outcome.artifacts, &mut cache)
-            .map_err(not_returned)?;
+        download.artifacts(&self.outcome.artifacts, &mut cache);
         let wanted = download.wanted_bytes();
         tracing::debug!(bytes = wanted, "fetching results");
         if wanted > 0 {

@@ -263,6 +263,12 @@ fn request(
         mounts: sources.mounts.clone(),
         target_directory: below_root(&workspace.target_directory).map_err(unreadable)?,
         names_target_directory: workspace.target_by_variable,
+        build_directory: workspace
+            .build_directory
+            .as_deref()
+            .map(below_root)
+            .transpose()
+            .map_err(unreadable)?,
         working_directory: below_root(exchange.directory).map_err(unreadable)?,
         base: base.digest(),
         root: sources.tree.digest(),

@@ -1,83 +1,74 @@
-//! The download of results, and how they are written here.
+//! The download of results: each is decided about, then fetched and written.
 //!
-//! Each file is written whole under a temporary name and renamed. A source file is replaced
-//! only if it is still in the state that was sent; if it was edited meanwhile, the run's
-//! version is written beside it (`NAME.from-burst`) and the user is told. Nothing is written
-//! outside of the workspace and its target directory, and nothing through a symbolic link
-//! inside of them. Files that are here already are not fetched.
+//! A source file is replaced only if it is still in the state that was sent; if it was
+//! edited meanwhile, the run's version is written beside it (`NAME.from-burst`) and the user
+//! is told. Where results may be written is [`Boundary`]'s decision. Every change of a
+//! source is answered: adopted, or declined. One that is not, because an error ended the
+//! download, is offered again after the next run. Files that are here already are not
+//! fetched.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use burst_protocol::RelativePath;
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
-use burst_protocol::message::{Artifact, Blob, Encoding, Fetch, FromAgent, FromShim};
-use burst_protocol::tree::{Change, Entry, File, Node};
-use burst_protocol::{Digest, RelativePath};
-use burst_sync::blobs::{receive_bytes, receive_into};
+use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim};
+use burst_protocol::tree::{Change, Directory, Entry, File, Node};
+use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::ignore_rules::CONFLICT_SUFFIX;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
-use burst_sync::{SyncError, patch};
 
+use super::boundary::{Boundary, Verdict};
+use super::decision::{Decision, decide};
 use super::error::{Phase, agent_failed, confused, lost, not_returned};
+use super::local_files::{LocalFiles, Replaced};
+use super::receiving::{BASE_BYTES_MAX, Destination, Downloaded, Place, Results, is_beside};
+use super::target::TargetDirectory;
 use crate::error::Error;
 use crate::workspace::sources::Sources;
 
-/// The largest file that is the base of a patch: base and result have to fit into memory.
-const BASE_BYTES_MAX: u64 = 128 << 20;
-
-/// What was done with the results.
-#[derive(Debug, Default)]
-pub(crate) struct Downloaded {
-    /// The number of files written.
-    pub(crate) written: usize,
-    /// Indices of the changes that were taken over.
-    pub(crate) adopted: Vec<u32>,
-    /// Paths that the run created, relative to the workspace root.
-    pub(crate) made: Vec<RelativePath>,
-    /// Warnings for the user.
-    pub(crate) notes: Vec<String>,
-}
-
-/// A file to be written.
-#[derive(Clone, Debug)]
-struct Destination {
-    /// 0 for the workspace, 1 for the target directory.
-    root: usize,
-    path: RelativePath,
-    executable: bool,
-    base: Option<Digest>,
+/// What the results of a run are compared with, and where they go.
+pub(crate) struct Receiving<'a> {
+    /// The tree that was sent.
+    pub(crate) sources: &'a Sources,
+    /// The workspace root, absolute.
+    pub(crate) workspace: &'a Path,
+    /// The target directory, as found before the run.
+    pub(crate) target: &'a TargetDirectory,
+    /// The directories that cargo builds in, absolute.
+    pub(crate) built: Vec<&'a Path>,
+    /// What the agent holds by now, if another command of this workspace knows better.
+    pub(crate) base: &'a dyn Fn() -> Option<Directory>,
+    /// Whether a path is excluded by default. Such files are never sources.
+    pub(crate) excluded: &'a dyn Fn(&RelativePath) -> bool,
 }
 
 /// The results of one run: first decided about, then fetched and written.
 pub(crate) struct Download<'a> {
-    sources: &'a Sources,
-    workspace: RootDirectory,
-    target: Option<RootDirectory>,
-    /// Whether a path is excluded by default. Such files are never sources.
-    excluded: &'a dyn Fn(&RelativePath) -> bool,
-    wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
-    returned: Downloaded,
+    receiving: Receiving<'a>,
+    boundary: Boundary,
+    results: Results,
 }
 
 impl<'a> Download<'a> {
-    /// Opens the workspace. `excluded` tells the paths that are never sources.
-    pub(crate) fn new(
-        sources: &'a Sources,
-        workspace: &Path,
-        excluded: &'a dyn Fn(&RelativePath) -> bool,
-    ) -> Result<Self, SyncError> {
+    /// Opens the workspace, and the target directory if there are `artifacts`: before
+    /// anything is written.
+    pub(crate) fn new(receiving: Receiving<'a>, artifacts: &[Artifact]) -> Result<Self, SyncError> {
+        let target = match artifacts.is_empty() {
+            true => None,
+            false => Some(LocalFiles::new(receiving.target.open()?)),
+        };
+        let project = receiving.sources.project.clone();
         Ok(Self {
-            sources,
-            workspace: RootDirectory::open(workspace)?,
-            target: None,
-            excluded,
-            wanted: BTreeMap::new(),
-            returned: Downloaded::default(),
+            boundary: Boundary::new(project, receiving.workspace, &receiving.built),
+            results: Results::new(
+                LocalFiles::new(RootDirectory::open(receiving.workspace)?),
+                target,
+            ),
+            receiving,
         })
     }
 
@@ -85,31 +76,48 @@ impl<'a> Download<'a> {
     /// directories and removals take effect at once, files in [`Self::fetch`].
     pub(crate) fn changes(&mut self, changes: &[Change]) -> Result<(), SyncError> {
         let trusted = self.removals_are_plausible(changes);
-        for (index, change) in changes.iter().enumerate() {
-            let Some(path) = change.path().below(&self.sources.project) else {
-                let shown = burst_protocol::path::display(&change.path().absolute()).to_string();
-                self.returned.notes.push(format!(
-                    "the run changed `{shown}`, which is outside of the workspace: it is not fetched"
-                ));
-                continue;
+        let mut removed = BTreeSet::new();
+        for (index, change) in (0..).zip(changes) {
+            let path = match self.boundary.judge(change) {
+                Verdict::Source(path) => path,
+                refused => {
+                    self.refuse(change, &refused);
+                    self.results.returned.declined.push(index);
+                    continue;
+                }
             };
-            let removed = matches!(change, Change::Remove { .. });
-            if (self.excluded)(&path) || (removed && !trusted) {
+            let is_removal = matches!(change, Change::Remove { .. });
+            if (self.receiving.excluded)(&path) && !is_beside(&path) || is_removal && !trusted {
+                self.results.returned.declined.push(index);
                 continue;
             }
-            let sent = self.sources.tree.get(change.path());
-            let adopted = match change {
-                Change::Put { entry, .. } => self.put(&path, entry, sent)?,
-                Change::Remove { .. } => self.remove(&path, sent)?,
+            let sent = match removed.contains(&path) {
+                true => None,
+                false => self.receiving.sources.tree.get(change.path()),
             };
-            if adopted && let Ok(index) = u32::try_from(index) {
-                self.returned.adopted.push(index);
-                if sent.is_none() {
-                    self.returned.made.push(path);
+            match change {
+                Change::Put { entry, .. } => self.put(index, change.path(), &path, entry, sent)?,
+                Change::Remove { .. } => {
+                    if self.remove(index, change.path(), &path, sent)? {
+                        removed.insert(path);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Tells of a change that is not taken.
+    fn refuse(&mut self, change: &Change, verdict: &Verdict) {
+        let why = match verdict {
+            Verdict::Outside => "outside of the workspace",
+            _ => "a place that no run may change",
+        };
+        let shown = burst_protocol::path::display(&change.path().absolute()).to_string();
+        self.results
+            .returned
+            .notes
+            .push(format!("the run changed `{shown}`, which is {why}: it is not fetched"));
     }
 
     /// Whether the removals can be true. If more than half of the files are gone, the
@@ -117,19 +125,20 @@ impl<'a> Download<'a> {
     /// restores the files there.
     fn removals_are_plausible(&mut self, changes: &[Change]) -> bool {
         let mut removed = 0;
+        let tree = &self.receiving.sources.tree;
         for change in changes {
             if let Change::Remove { path } = change {
-                removed += match self.sources.tree.get(path) {
+                removed += match tree.get(path) {
                     Some(Node::Directory(directory)) => directory.count_files(),
                     Some(_) => 1,
                     None => 0,
                 };
             }
         }
-        let all = self.sources.tree.count_files();
+        let all = tree.count_files();
         let plausible = removed <= 1 || removed * 2 <= all;
         if !plausible {
-            self.returned.notes.push(format!(
+            self.results.returned.notes.push(format!(
                 "after this run {removed} of {all} files are missing on the agent: nothing was \
                  deleted here"
             ));
@@ -139,56 +148,45 @@ impl<'a> Download<'a> {
 
     /// Decides about files of the target directory, which only cargo writes to. `cache`
     /// holds the digests of files fetched earlier.
-    pub(crate) fn artifacts(
-        &mut self,
-        target: &Path,
-        artifacts: &[Artifact],
-        cache: &mut StatCache,
-    ) -> Result<(), SyncError> {
-        if artifacts.is_empty() {
-            return Ok(());
-        }
-        create_target(target)?;
-        let handle = RootDirectory::open(target)?;
+    pub(crate) fn artifacts(&mut self, artifacts: &[Artifact], cache: &mut StatCache) {
         for Artifact { path, file } in artifacts {
-            let here = self.known(&handle, path, cache)?;
+            let Some(target) = &self.results.target else { return };
+            let here = held_artifact(target.root(), path, cache);
             if here.is_some_and(|here| here == *file) {
                 continue;
             }
             let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
+            let place = Place::Artifact { base };
             let destination =
-                Destination { root: 1, path: path.clone(), executable: file.executable, base };
-            self.want(file, destination);
+                Destination { path: path.clone(), executable: file.executable, place };
+            self.results.want(file, destination);
         }
-        self.target = Some(handle);
-        Ok(())
     }
 
     /// The number of bytes to fetch, without patches and compression.
     pub(crate) fn wanted_bytes(&self) -> u64 {
-        self.wanted.values().map(|(size, _)| size).sum()
+        self.results.wanted.values().map(|(size, _)| size).sum()
     }
 
-    /// Fetches the files that were decided for, and writes them.
+    /// Fetches the files that were decided for, writes them, and answers the changes.
     pub(crate) fn fetch(
         mut self,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
     ) -> Result<Downloaded, Error> {
+        let base = |destinations: &[Destination]| destinations.first()?.base();
         let wanted: Vec<Fetch> = self
+            .results
             .wanted
             .iter()
-            .map(|(digest, (_, destinations))| Fetch {
-                digest: *digest,
-                base: destinations.first().and_then(|destination| destination.base),
-            })
+            .map(|(digest, (_, destinations))| Fetch { digest: *digest, base: base(destinations) })
             .collect();
         let lost = |error| lost(&error, Phase::Results);
         for batch in wanted.chunks(DIGESTS_PER_MESSAGE_MAX) {
             outgoing.message(&FromShim::Fetch(batch.to_vec())).map_err(lost)?;
             loop {
                 match incoming.message().map_err(lost)? {
-                    FromAgent::Blob(blob) => match self.receive(blob, incoming) {
+                    FromAgent::Blob(blob) => match self.results.receive(blob, incoming) {
                         // The agent could not read the rest of it, and says why.
                         Err(SyncError::BlobInterrupted) => {
                             return Err(match incoming.message().map_err(lost)? {
@@ -207,291 +205,186 @@ impl<'a> Download<'a> {
                 }
             }
         }
-        if let Some((digest, _)) = self.wanted.first_key_value() {
+        if let Some((digest, _)) = self.results.wanted.first_key_value() {
             return Err(confused(&SyncError::MissingBlob(*digest)));
         }
-        let adopted = FromShim::Adopted(self.returned.adopted.clone());
-        outgoing.message(&adopted).map_err(lost)?;
+        let Downloaded { adopted, declined, .. } = &self.results.returned;
+        for answer in [FromShim::Adopted(adopted.clone()), FromShim::Declined(declined.clone())] {
+            outgoing.message(&answer).map_err(lost)?;
+        }
         outgoing.message(&FromShim::Done).map_err(lost)?;
-        Ok(self.returned)
+        Ok(self.results.returned)
     }
 
-    /// Decides about a file, link or directory that is new or different. Returns whether
-    /// the change is taken over.
+    /// Decides about a file, link or directory that is new or different.
     fn put(
         &mut self,
+        index: u32,
+        place: &RelativePath,
         path: &RelativePath,
         entry: &Entry,
         sent: Option<&Node>,
-    ) -> Result<bool, SyncError> {
-        let here = self.here(path)?;
-        let write = |source| self.workspace.unwritable(path, source);
-        match entry {
-            Entry::Directory => Ok(self.workspace.create_directories(path, false).is_ok()),
-            Entry::Link(target) => {
-                if here == Some(Node::Link(target.clone())) {
-                    return Ok(true);
-                }
-                if here.as_ref() != sent {
-                    return Ok(
-                        self.note_conflict(path, "was made a link to another path by the run")
-                    );
-                }
-                if let Some(parent) = path.parent() {
-                    self.workspace.create_directories(&parent, false).map_err(write)?;
-                }
-                self.workspace.remove_file(path).map_err(write)?;
-                self.workspace.create_link(path, target.as_bytes()).map_err(write)?;
-                self.returned.written += 1;
-                Ok(true)
-            }
-            Entry::File(file) => {
-                if here == Some(Node::File(*file)) {
-                    return Ok(true);
-                }
-                let untouched = here.as_ref() == sent;
-                let mut destination = Destination {
-                    root: 0,
-                    path: path.clone(),
-                    executable: file.executable,
-                    base: None,
-                };
-                if !untouched {
-                    let Some(beside) = beside(path) else { return Ok(false) };
-                    self.returned.notes.push(format!(
-                        "`{}` was changed here and by the run: the run's version is in `{}`",
-                        path.display(),
-                        beside.display()
-                    ));
-                    destination.path = beside;
-                }
-                self.want(file, destination);
-                Ok(untouched)
-            }
+    ) -> Result<(), SyncError> {
+        if !self.results.workspace.is_reachable(path) {
+            self.results.keep(
+                index,
+                path,
+                "was made by the run below a path that is no directory here",
+            );
+            return Ok(());
         }
-    }
-
-    fn remove(&mut self, path: &RelativePath, sent: Option<&Node>) -> Result<bool, SyncError> {
-        let here = self.here(path)?;
-        let write = |source| self.workspace.unwritable(path, source);
-        match (&here, sent) {
-            (None, _) => {}
-            (Some(Node::Directory(_)), Some(Node::Directory(directory))) => {
-                // Only files that were sent are removed, and only if they are unchanged.
-                let mut below = Vec::new();
-                directory.visit(&mut |inner, node| {
-                    if let Ok(inner) = path.join_path(inner) {
-                        below.push((inner, node));
+        let here = self.results.workspace.entry(path)?;
+        let expected = self.expected(place, sent, here.as_ref());
+        let decision = match is_beside(path) {
+            // The user was told of the file whose other version it is.
+            true if here.is_some() && here != Some(entry.clone().into_node()) => Decision::Beside,
+            _ => decide(Some(entry), here.as_ref(), expected.as_ref()),
+        };
+        match (decision, entry) {
+            (Decision::Held, _) => self.results.adopt(index, path, sent.is_none()),
+            (Decision::Take, Entry::Directory) => {
+                self.results.workspace.create_directory(path)?;
+                self.results.adopt(index, path, sent.is_none());
+            }
+            (Decision::Take, Entry::Link(target)) => {
+                let temporary = self.results.workspace.temporary_link(path, target)?;
+                match self.results.workspace.replace(&temporary, path, expected.as_ref())? {
+                    Replaced::Expected => {
+                        self.results.returned.written += 1;
+                        self.results.adopt(index, path, sent.is_none());
                     }
-                });
-                for (inner, node) in below.iter().rev() {
-                    if matches!(node, Node::Directory(_)) {
-                        self.workspace.remove_directory(inner).map_err(write)?;
-                    } else if self.here(inner)?.as_ref() == Some(*node) {
-                        self.workspace.remove_file(inner).map_err(write)?;
+                    Replaced::Edited => {
+                        drop(self.results.workspace.root().remove_file(&temporary));
+                        self.results.keep(
+                            index,
+                            path,
+                            "was made a link to another path by the run",
+                        );
                     }
                 }
-                self.workspace.remove_directory(path).map_err(write)?;
             }
-            (here, sent) if here.as_ref() == sent => {
-                self.workspace.remove_file(path).map_err(write)?;
+            (Decision::Take, Entry::File(file)) => {
+                let is_new = sent.is_none();
+                let place = Place::Source { index, expected, is_new };
+                let destination =
+                    Destination { path: path.clone(), executable: file.executable, place };
+                self.results.want(file, destination);
             }
-            _ => return Ok(self.note_conflict(path, "was removed by the run")),
-        }
-        Ok(true)
-    }
-
-    fn note_conflict(&mut self, path: &RelativePath, what: &str) -> bool {
-        let text = format!("`{}` {what}, but was changed here: left as it is here", path.display());
-        self.returned.notes.push(text);
-        false
-    }
-
-    /// The current entry at a path of the workspace; a file is read and hashed.
-    fn here(&self, path: &RelativePath) -> Result<Option<Node>, SyncError> {
-        let Ok(status) = self.workspace.status(path) else { return Ok(None) };
-        if burst_sync::root_directory::is_directory(&status) {
-            return Ok(Some(Node::Directory(burst_protocol::tree::Directory::new())));
-        }
-        if let Ok(target) = self.workspace.read_link(path) {
-            return Ok(burst_protocol::tree::LinkTarget::new(&target).ok().map(Node::Link));
-        }
-        let cached = hash_file(&self.workspace, path, Moment::coarse_now())?;
-        Ok(cached.map(|cached| Node::File(burst_sync::scan::file_of(&cached))))
-    }
-
-    /// The current file at a path of the target directory, by the cache if possible.
-    fn known(
-        &self,
-        handle: &RootDirectory,
-        path: &RelativePath,
-        cache: &mut StatCache,
-    ) -> Result<Option<File>, SyncError> {
-        let Ok(status) = handle.status(path) else { return Ok(None) };
-        let signature = burst_sync::stat_cache::Signature::of(&status);
-        if let Some(digest) = cache.lookup(path.as_bytes(), &signature) {
-            let (size, executable) = (signature.size(), signature.executable());
-            return Ok(Some(File { size, digest, executable }));
-        }
-        let Ok(Some(cached)) = hash_file(handle, path, Moment::coarse_now()) else {
-            return Ok(None);
-        };
-        cache.insert(path.as_bytes(), cached);
-        Ok(Some(burst_sync::scan::file_of(&cached)))
-    }
-
-    fn want(&mut self, file: &File, destination: Destination) {
-        let (_, destinations) = self.wanted.entry(file.digest).or_insert((file.size, Vec::new()));
-        destinations.push(destination);
-    }
-
-    fn receive(&mut self, content: Blob, incoming: &mut Incoming) -> Result<(), SyncError> {
-        let Blob { digest, size, encoding } = content;
-        let Some((expected, destinations)) = self.wanted.remove(&digest) else {
-            return Err(SyncError::violation("a blob that was not fetched"));
-        };
-        if expected != size {
-            return Err(SyncError::Damaged(digest));
-        }
-        let (first, others) = destinations.split_first().ok_or(SyncError::Gone)?;
-        let handle = self.handle(first)?;
-        match encoding {
-            Encoding::Whole => {
-                write_file(handle, first, |file| {
-                    receive_into(incoming, digest, size, |piece| {
-                        file.write_all(piece).map_err(|error| handle.unwritable(&first.path, error))
-                    })
-                })?;
+            (Decision::Beside, Entry::File(file)) => {
+                let place = Place::Beside { index };
+                let destination =
+                    Destination { path: path.clone(), executable: file.executable, place };
+                self.results.want(file, destination);
             }
-            Encoding::Patch { base, length } => {
-                let content = self.patched(first, (base, length), content, incoming)?;
-                let handle = self.handle(first)?;
-                write_file(handle, first, |file| {
-                    file.write_all(&content).map_err(|error| handle.unwritable(&first.path, error))
-                })?;
+            (_, Entry::Link(_)) => {
+                self.results.keep(index, path, "was made a link to another path by the run");
             }
+            (_, _) => self.results.keep(index, path, "was made a directory by the run"),
         }
-        for other in others {
-            let (from, to) = (self.handle(first)?, self.handle(other)?);
-            let mut source = from
-                .open_file(&first.path)
-                .map_err(|source| from.unreadable(&first.path, source))?;
-            write_file(to, other, |file| {
-                std::io::copy(&mut source, file)
-                    .map_err(|source| to.unwritable(&other.path, source))?;
-                Ok(())
-            })?;
-        }
-        self.returned.written += destinations.len();
         Ok(())
     }
 
-    fn patched(
+    /// Decides about a removal. Returns whether the path is free now.
+    fn remove(
+        &mut self,
+        index: u32,
+        place: &RelativePath,
+        path: &RelativePath,
+        sent: Option<&Node>,
+    ) -> Result<bool, SyncError> {
+        let here = match self.results.workspace.is_reachable(path) {
+            true => self.results.workspace.entry(path)?,
+            false => None,
+        };
+        if let (Some(Node::Directory(_)), Some(Node::Directory(directory))) = (&here, sent) {
+            self.remove_below(path, directory)?;
+            self.results.adopt(index, path, false);
+            return Ok(self.results.workspace.root().status(path).is_err());
+        }
+        let expected = self.expected(place, sent, here.as_ref());
+        let is_removed = match (decide(None, here.as_ref(), expected.as_ref()), &expected) {
+            (Decision::Held, _) => true,
+            (Decision::Take, Some(expected)) => {
+                self.results.workspace.remove(path, expected)? == Replaced::Expected
+            }
+            _ => false,
+        };
+        match is_removed {
+            true => self.results.adopt(index, path, false),
+            false => self.results.keep(index, path, "was removed by the run"),
+        }
+        Ok(is_removed)
+    }
+
+    /// Removes the files that were sent and are unchanged, and directories that are empty
+    /// then.
+    fn remove_below(&self, path: &RelativePath, directory: &Directory) -> Result<(), SyncError> {
+        let mut below = Vec::new();
+        directory.visit(&mut |inner, node| {
+            if let Ok(inner) = path.join_path(inner) {
+                below.push((inner, node));
+            }
+        });
+        for (inner, node) in below.iter().rev() {
+            if !self.results.workspace.is_reachable(inner) {
+                continue;
+            }
+            if matches!(node, Node::Directory(_)) {
+                self.results.workspace.remove_directory(inner)?;
+            } else if self.results.workspace.entry(inner)?.as_ref() == Some(*node) {
+                self.results.workspace.remove(inner, node)?;
+            }
+        }
+        self.results.workspace.remove_directory(path)
+    }
+
+    /// What the agent takes for the entry at a path: what was sent, or what another command
+    /// of this workspace has fetched since.
+    fn expected(
         &self,
-        destination: &Destination,
-        (base, length): (Digest, u64),
-        content: Blob,
-        incoming: &mut Incoming,
-    ) -> Result<Vec<u8>, SyncError> {
-        if length > 2 * BASE_BYTES_MAX || content.size > 2 * BASE_BYTES_MAX {
-            return Err(SyncError::violation(format!("a patch of {length} bytes")));
+        place: &RelativePath,
+        sent: Option<&Node>,
+        here: Option<&Node>,
+    ) -> Option<Node> {
+        if here != sent
+            && let Some(base) = (self.receiving.base)()
+            && let Some(node) = base.get(place)
+            && Some(node) == here
+        {
+            return Some(node.clone());
         }
-        let patch = receive_bytes(incoming, length)?;
-        let (handle, path) = (self.handle(destination)?, &destination.path);
-        let held =
-            handle.read(path, BASE_BYTES_MAX).map_err(|source| handle.unreadable(path, source))?;
-        if Digest::of(&held) != base {
-            return Err(SyncError::Changed(handle.absolute(path)));
-        }
-        let size = usize::try_from(content.size).unwrap_or(usize::MAX);
-        let bytes = patch::apply(&held, &patch, size)?;
-        if Digest::of(&bytes) == content.digest {
-            Ok(bytes)
-        } else {
-            Err(SyncError::Damaged(content.digest))
-        }
-    }
-
-    fn handle(&self, destination: &Destination) -> Result<&RootDirectory, SyncError> {
-        match destination.root {
-            0 => Ok(&self.workspace),
-            _ => self.target.as_ref().ok_or(SyncError::Gone),
-        }
+        sent.cloned()
     }
 }
 
-/// The path for the run's version of a file that was edited here.
-fn beside(path: &RelativePath) -> Option<RelativePath> {
-    RelativePath::new(&[path.as_bytes(), CONFLICT_SUFFIX.as_bytes()].concat()).ok()
-}
-
-/// Writes a file under a temporary name, then renames it. On an error nothing is left.
-fn write_file(
-    handle: &RootDirectory,
-    destination: &Destination,
-    fill: impl FnOnce(&mut std::fs::File) -> Result<(), SyncError>,
-) -> Result<(), SyncError> {
-    let failed = |source| handle.unwritable(&destination.path, source);
-    let path = &destination.path;
-    if let Some(parent) = path.parent() {
-        handle.create_directories(&parent, false).map_err(failed)?;
+/// The current file at a path of the target directory, by the cache if possible.
+fn held_artifact(
+    target: &RootDirectory,
+    path: &RelativePath,
+    cache: &mut StatCache,
+) -> Option<File> {
+    let status = target.status(path).ok()?;
+    let signature = burst_sync::stat_cache::Signature::of(&status);
+    if let Some(digest) = cache.lookup(path.as_bytes(), &signature) {
+        let (size, executable) = (signature.size(), signature.executable());
+        return Some(File { size, digest, executable });
     }
-    let temporary =
-        temporary_name(path).ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
-    handle.remove_file(&temporary).map_err(failed)?;
-    let mode = if destination.executable { 0o755 } else { 0o644 };
-    let mut file = handle.create_file(&temporary, mode).map_err(failed)?;
-    let filled = fill(&mut file).and_then(|()| handle.rename(&temporary, path).map_err(failed));
-    if filled.is_err() {
-        // The first error is the one to report.
-        drop(handle.remove_file(&temporary));
-    }
-    filled
+    let cached = hash_file(target, path, Moment::coarse_now()).ok()??;
+    cache.insert(path.as_bytes(), cached);
+    Some(burst_sync::scan::file_of(&cached))
 }
 
-/// A temporary path in the directory of a file; its length does not depend on the name.
-fn temporary_name(path: &RelativePath) -> Option<RelativePath> {
-    let name = format!(".burst-{}{CONFLICT_SUFFIX}", std::process::id());
-    let (parent, _) = path.split();
-    let bytes = match parent {
-        Some(parent) => [parent, b"/", name.as_bytes()].concat(),
-        None => name.into_bytes(),
-    };
-    RelativePath::new(&bytes).ok()
-}
-
-/// Creates the target directory as cargo does, with the tag that excludes it from backups
-/// and from our scan.
-fn create_target(target: &Path) -> Result<(), SyncError> {
-    if target.exists() {
-        return Ok(());
-    }
-    const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
-        # This file is a cache directory tag created by cargo.\n\
-        # For information about cache directory tags see https://bford.info/cachedir/\n";
-    #[expect(clippy::disallowed_methods, reason = "half a tag is written anew by cargo")]
-    std::fs::create_dir_all(target)
-        .and_then(|()| std::fs::write(target.join("CACHEDIR.TAG"), TAG))
-        .map_err(|source| SyncError::Write { path: target.to_owned(), source })
-}
-
-/// The tree that the agent holds after the download: the one that was sent, with all
-/// changes of known paths and the new paths that were taken over. `None` if the changes do
-/// not fit the tree.
+/// The tree that the agent takes for ours after the download: the one that was sent, with
+/// the changes that were adopted. `None` if they do not fit the tree.
 pub(crate) fn base_after(
-    sent: &burst_protocol::tree::Directory,
+    sent: &Directory,
     changes: &[Change],
     adopted: &[u32],
-) -> Option<burst_protocol::tree::Directory> {
-    let adopted: BTreeSet<usize> = adopted.iter().map(|index| *index as usize).collect();
+) -> Option<Directory> {
+    let adopted: BTreeSet<u32> = adopted.iter().copied().collect();
     let mut base = sent.clone();
-    for (index, change) in changes.iter().enumerate() {
-        let known = base.get(change.path()).is_some();
-        let counts = match change {
-            Change::Put { .. } => known || adopted.contains(&index),
-            Change::Remove { .. } => known,
-        };
-        if counts {
+    for (index, change) in (0..).zip(changes) {
+        if adopted.contains(&index) {
             base.apply(change).ok()?;
         }
     }

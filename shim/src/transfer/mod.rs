@@ -1,5 +1,12 @@
 //! Transfers between the two ends: sources go up, results come down.
 
+mod boundary;
+mod decision;
 pub(crate) mod download;
 pub(crate) mod error;
+mod local_files;
+mod receiving;
+pub(crate) mod target;
 pub(crate) mod upload;
+
+pub(crate) use self::receiving::Downloaded;

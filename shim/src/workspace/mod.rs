@@ -31,6 +31,9 @@ pub(crate) struct Workspace {
     /// Whether only an environment variable names the target directory, so that the
     /// remote cargo must be told.
     pub(crate) target_by_variable: bool,
+    /// The directory of intermediate files, absolute and without `.` and `..`; none if it is
+    /// the target directory or below it.
+    pub(crate) build_directory: Option<PathBuf>,
     /// Directories of packages outside of the root.
     pub(crate) outside: BTreeSet<PathBuf>,
     /// Single files outside of the root: workspace manifests that packages of
@@ -48,6 +51,8 @@ struct Metadata {
     workspace_members: Vec<String>,
     workspace_root: PathBuf,
     target_directory: PathBuf,
+    /// Of cargo 1.91 and later.
+    build_directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,16 +85,24 @@ impl Workspace {
         let color = value_of(arguments, "--color");
         let metadata = metadata(directory, manifest, &configs, color.as_ref())?;
         let root = metadata.workspace_root;
+        let metadata_target = metadata.target_directory.clone();
         let (target_directory, target_by_variable) = match value_of(arguments, "--target-dir") {
             Some(named) => (directory.join(named), false),
             None => (metadata.target_directory, environment::names_target_directory()),
         };
+        let target_directory = normalized(&target_directory);
+        let build_directory = metadata
+            .build_directory
+            .filter(|build| *build != metadata_target)
+            .map(|build| normalized(&build))
+            .filter(|build| !build.starts_with(&target_directory));
         let default_members = match metadata.workspace_default_members {
             members if members.is_empty() => metadata.workspace_members,
             members => members,
         };
         let mut workspace = Self {
-            target_directory: normalized(&target_directory),
+            target_directory,
+            build_directory,
             target_by_variable,
             outside: BTreeSet::new(),
             files: BTreeSet::new(),
@@ -97,19 +110,30 @@ impl Workspace {
             default_members: default_members.into_iter().collect(),
             root,
         };
-        if workspace.root.starts_with(&workspace.target_directory) {
-            return Err(Error::new(
-                ErrorKind::Workspace,
-                format!(
-                    "the target directory `{}` contains the workspace",
-                    workspace.target_directory.display()
-                ),
-                "choose a target directory beside or below the workspace",
-            ));
-        }
+        workspace.check_directories()?;
         workspace.find_outside(&configs)?;
         workspace.find_files();
         Ok(workspace)
+    }
+
+    /// The directories that cargo builds in; nothing in them is a source.
+    pub(crate) fn built(&self) -> impl Iterator<Item = &Path> {
+        let build = self.build_directory.as_deref();
+        std::iter::once(self.target_directory.as_path()).chain(build)
+    }
+
+    fn check_directories(&self) -> Result<(), Error> {
+        for (directory, name) in self.built().zip(["target", "build"]) {
+            if self.root.starts_with(directory) {
+                let shown = directory.display();
+                return Err(Error::new(
+                    ErrorKind::Workspace,
+                    format!("the {name} directory `{shown}` contains the workspace"),
+                    format!("choose a {name} directory beside or below the workspace"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a package that `arguments` select has a library with documentation tests.

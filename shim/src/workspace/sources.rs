@@ -135,10 +135,9 @@ impl Sources {
         now: Moment,
     ) -> Result<(), SyncError> {
         let prefix = below_root(root)?;
-        let target = workspace.target_directory.strip_prefix(root).ok();
-        let never: HashSet<RelativePath> = target
-            .and_then(|target| RelativePath::new(target.as_os_str().as_bytes()).ok())
-            .into_iter()
+        let built = workspace.built().filter_map(|built| built.strip_prefix(root).ok());
+        let never: HashSet<RelativePath> = built
+            .filter_map(|built| RelativePath::new(built.as_os_str().as_bytes()).ok())
             .collect();
         let (rules, warnings) =
             IgnoreRules::new(root, &settings.unexclude, &settings.extra_excludes, never);

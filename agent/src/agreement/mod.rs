@@ -1,0 +1,181 @@
+//! What the two ends of a project agree on, and what the disk has beyond that. Pure.
+//!
+//! Three states of the tree are compared:
+//!
+//! - *agreed*: what the client holds, as far as it last said.
+//! - *disk*: what the agent's disk holds.
+//! - *wanted*: what the client needs for its next run.
+//!
+//! The difference between agreed and disk was made by runs. It is **offered** after every
+//! run until the client has adopted it, or has declined it by name: a client that was killed
+//! or whose disk was full loses nothing. A declined version is not offered again; it is
+//! offered anew once a later run has changed the path.
+//!
+//! Invariant: `agreed` changes only by what the client says: a sync makes it the client's
+//! tree, an adoption adds the adopted version.
+//!
+//! [`reconcile`] decides what a sync does to the disk.
+
+mod declined;
+mod reconcile;
+
+use std::sync::Arc;
+
+use burst_protocol::tree::{Change, Directory};
+use burst_protocol::{Digest, RelativePath};
+
+pub(crate) use self::declined::Declined;
+pub(crate) use self::reconcile::{Displaced, Plan, reconcile};
+
+/// The agreed state, the state of the disk, and what the client has declined.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Agreement {
+    agreed: Arc<Directory>,
+    /// Shared with `agreed` where the two are equal, which is usual.
+    disk: Arc<Directory>,
+    declined: Declined,
+}
+
+impl Agreement {
+    /// The agreement of a tree that no run has changed.
+    pub(crate) fn of(disk: Directory) -> Self {
+        let disk = Arc::new(disk);
+        Self { agreed: disk.clone(), disk, declined: Declined::default() }
+    }
+
+    /// The agreement that a record describes.
+    pub(crate) fn restored(agreed: Directory, disk: Directory, declined: Declined) -> Self {
+        let mut agreement = Self { agreed: Arc::new(agreed), disk: Arc::new(disk), declined };
+        agreement.settle();
+        agreement
+    }
+
+    /// What the client holds.
+    pub(crate) fn agreed(&self) -> &Arc<Directory> {
+        &self.agreed
+    }
+
+    /// What the disk holds.
+    pub(crate) fn disk(&self) -> &Arc<Directory> {
+        &self.disk
+    }
+
+    /// The versions that the client has declined.
+    pub(crate) const fn declined(&self) -> &Declined {
+        &self.declined
+    }
+
+    /// The root digest of the agreed state.
+    pub(crate) fn root(&self) -> Digest {
+        self.agreed.digest()
+    }
+
+    /// Records the state of the disk after a run.
+    pub(crate) fn disk_is(&mut self, disk: Directory) {
+        if disk.digest() != self.disk.digest() {
+            self.disk = Arc::new(disk);
+        }
+        self.settle();
+    }
+
+    /// Records the state of the disk where no run has changed it: something else has, such
+    /// as a program that cleans caches. Nothing of that is offered. The next sync restores
+    /// what the client has.
+    pub(crate) fn disk_became(&mut self, disk: Directory) {
+        let changes = self.disk.changes_to(&disk);
+        self.disk_is(disk);
+        if changes.is_empty() {
+            return;
+        }
+        for change in &changes {
+            self.declined.insert(change);
+        }
+        self.settle();
+    }
+
+    /// The changes that are offered to the client, in an order in which they can be applied.
+    pub(crate) fn offer(&self) -> Vec<Change> {
+        if Arc::ptr_eq(&self.agreed, &self.disk) {
+            return Vec::new();
+        }
+        let mut changes = self.agreed.changes_to(&self.disk);
+        changes.retain(|change| !self.declined.contains(change));
+        changes
+    }
+
+    /// Records changes that the client now holds.
+    pub(crate) fn adopt<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) {
+        for change in changes {
+            reconcile::apply_change(Arc::make_mut(&mut self.agreed), change);
+        }
+        self.settle();
+    }
+
+    /// Records changes that the client does not want.
+    pub(crate) fn decline<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) {
+        for change in changes {
+            self.declined.insert(change);
+        }
+        self.settle();
+    }
+
+    /// What a sync to `wanted` does to the disk.
+    pub(crate) fn reconcile(&self, wanted: &Arc<Directory>) -> Plan {
+        reconcile(&self.agreed, &self.disk, wanted, &self.declined)
+    }
+
+    /// Records that the disk was brought to the client's state by a plan.
+    pub(crate) fn synced(&mut self, wanted: Arc<Directory>, plan: Plan) {
+        self.agreed = wanted;
+        self.disk = Arc::new(plan.after);
+        self.settle();
+    }
+
+    /// Records a sync that was interrupted: its paths count as agreed in the state that the
+    /// disk has them in, so that nothing of them is offered. The versions of runs that it
+    /// has renamed to `beside` are offered.
+    pub(crate) fn sync_stopped(
+        &mut self,
+        changes: &[Change],
+        beside: &[RelativePath],
+        disk: &Directory,
+    ) {
+        for path in changes.iter().map(Change::path) {
+            let now = disk.get(path);
+            reconcile::set(Arc::make_mut(&mut self.agreed), path, now);
+            reconcile::set(Arc::make_mut(&mut self.disk), path, now);
+        }
+        self.renamed(beside, disk);
+    }
+
+    /// Records a sync that was complete when its agent ended.
+    pub(crate) fn sync_ended(
+        &mut self,
+        changes: &[Change],
+        beside: &[RelativePath],
+        disk: &Directory,
+    ) {
+        for change in changes {
+            reconcile::apply_change(Arc::make_mut(&mut self.agreed), change);
+            reconcile::apply_change(Arc::make_mut(&mut self.disk), change);
+        }
+        self.renamed(beside, disk);
+    }
+
+    fn renamed(&mut self, beside: &[RelativePath], disk: &Directory) {
+        for path in beside {
+            reconcile::set(Arc::make_mut(&mut self.disk), path, disk.get(path));
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if self.agreed.digest() == self.disk.digest() {
+            self.disk = self.agreed.clone();
+        }
+        self.declined.forget_outdated(&self.agreed, &self.disk);
+    }
+}
+
+#[cfg(test)]
+mod tests;

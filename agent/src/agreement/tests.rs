@@ -1,0 +1,215 @@
+//! Tests of the agreement: chosen cases, and random histories of two ends.
+
+use burst_protocol::RelativePath;
+use burst_protocol::tree::{File, LinkTarget, Node};
+use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use proptest::prelude::*;
+
+use super::*;
+
+fn path(text: &str) -> RelativePath {
+    RelativePath::new(text.as_bytes()).unwrap()
+}
+
+fn file(content: &str) -> Node {
+    let digest = Digest::of(content.as_bytes());
+    Node::File(File { size: content.len() as u64, digest, executable: false })
+}
+
+fn tree(files: &[(&str, &str)]) -> Directory {
+    let mut tree = Directory::new();
+    for (name, content) in files {
+        tree.put(&path(name), file(content)).unwrap();
+    }
+    tree
+}
+
+fn with_disk(agreed: &[(&str, &str)], disk: &[(&str, &str)]) -> Agreement {
+    let mut agreement = Agreement::of(tree(agreed));
+    agreement.disk_is(tree(disk));
+    agreement
+}
+
+fn sync(agreement: &mut Agreement, wanted: &[(&str, &str)]) -> Vec<Displaced> {
+    let wanted = Arc::new(tree(wanted));
+    let plan = agreement.reconcile(&wanted);
+    let mut check = plan.renamed.clone();
+    for change in &plan.changes {
+        check.apply(change).unwrap();
+    }
+    assert_eq!(check, plan.after);
+    let displaced = plan.displaced.clone();
+    agreement.synced(wanted, plan);
+    displaced
+}
+
+#[test]
+fn a_change_is_offered_until_it_is_adopted_or_declined() {
+    let mut agreement = with_disk(&[("lock", "1"), ("src", "a")], &[("lock", "2"), ("src", "a")]);
+    let offer = agreement.offer();
+    assert_eq!(offer.len(), 1);
+    // The client was killed, and comes again with the tree that it had.
+    assert_eq!(sync(&mut agreement, &[("lock", "1"), ("src", "b")]), []);
+    assert_eq!(*agreement.disk().as_ref(), tree(&[("lock", "2"), ("src", "b")]));
+    assert_eq!(agreement.offer(), offer);
+    agreement.adopt(&offer);
+    assert_eq!(agreement.offer(), []);
+    assert_eq!(agreement.root(), tree(&[("lock", "2"), ("src", "b")]).digest());
+}
+
+#[test]
+fn a_client_that_took_a_file_without_saying_so_is_understood() {
+    let mut agreement = with_disk(&[("lock", "1")], &[("lock", "2"), ("new", "n")]);
+    assert_eq!(sync(&mut agreement, &[("lock", "2"), ("new", "n")]), []);
+    assert_eq!(agreement.offer(), []);
+}
+
+#[test]
+fn a_declined_version_is_restored_where_the_client_has_the_path() {
+    let mut agreement = with_disk(&[("a", "1")], &[("a", "2"), ("log", "l")]);
+    let offer = agreement.offer();
+    agreement.decline(&offer);
+    assert_eq!(agreement.offer(), []);
+    assert_eq!(sync(&mut agreement, &[("a", "1")]), []);
+    assert_eq!(*agreement.disk().as_ref(), tree(&[("a", "1"), ("log", "l")]));
+    assert_eq!(agreement.offer(), []);
+    // A later run changes the declined file again.
+    agreement.disk_is(tree(&[("a", "1"), ("log", "m")]));
+    assert_eq!(agreement.offer().len(), 1);
+}
+
+#[test]
+fn a_declined_removal_is_undone() {
+    let mut agreement = with_disk(&[("d/x", "1"), ("d/y", "2"), ("z", "3")], &[("z", "3")]);
+    let offer = agreement.offer();
+    assert_eq!(offer, [Change::Remove { path: path("d") }]);
+    agreement.decline(&offer);
+    sync(&mut agreement, &[("d/x", "1"), ("d/y", "2"), ("z", "3")]);
+    assert_eq!(*agreement.disk().as_ref(), tree(&[("d/x", "1"), ("d/y", "2"), ("z", "3")]));
+}
+
+#[test]
+fn an_edit_of_both_ends_keeps_both_versions() {
+    let mut agreement = with_disk(&[("a", "1")], &[("a", "run")]);
+    let displaced = sync(&mut agreement, &[("a", "edit")]);
+    let beside = path("a.from-burst");
+    assert_eq!(displaced, [Displaced { path: path("a"), beside: beside.clone() }]);
+    assert_eq!(*agreement.disk().as_ref(), tree(&[("a", "edit"), ("a.from-burst", "run")]));
+    let offer = agreement.offer();
+    assert_eq!(offer.iter().map(Change::path).collect::<Vec<_>>(), [&beside]);
+    agreement.adopt(&offer);
+    // The client never sends files of this name: the agent's copy goes.
+    sync(&mut agreement, &[("a", "edit")]);
+    assert_eq!(*agreement.disk().as_ref(), tree(&[("a", "edit")]));
+}
+
+#[test]
+fn what_a_run_made_gives_way_to_a_file_of_the_client() {
+    let mut agreement = with_disk(&[("z", "3")], &[("z", "3"), ("d/x", "run")]);
+    let displaced = sync(&mut agreement, &[("z", "3"), ("d", "file")]);
+    assert_eq!(displaced.len(), 1);
+    let expected = tree(&[("z", "3"), ("d", "file"), ("d.from-burst/x", "run")]);
+    assert_eq!(*agreement.disk().as_ref(), expected);
+    let mut agreement = with_disk(&[("z", "3")], &[("z", "3"), ("d", "run")]);
+    sync(&mut agreement, &[("z", "3"), ("d/x", "file")]);
+    let expected = tree(&[("z", "3"), ("d/x", "file"), ("d.from-burst", "run")]);
+    assert_eq!(*agreement.disk().as_ref(), expected);
+}
+
+#[test]
+fn a_cleaned_cache_is_restored_and_never_offered() {
+    let mut agreement = Agreement::of(tree(&[("a", "1"), ("b", "2")]));
+    agreement.disk_became(tree(&[("b", "2")]));
+    assert_eq!(agreement.offer(), []);
+    sync(&mut agreement, &[("a", "1"), ("b", "2")]);
+    assert_eq!(*agreement.disk().as_ref(), tree(&[("a", "1"), ("b", "2")]));
+}
+
+fn arbitrary_tree() -> impl Strategy<Value = Directory> {
+    let step = ("[ab](/[ab]){0,2}", 0..5u8);
+    proptest::collection::vec(step, 0..8).prop_map(|steps| {
+        let mut tree = Directory::new();
+        for (name, kind) in steps {
+            let node = match kind {
+                0 => Node::Link(LinkTarget::new(b"a").unwrap()),
+                kind => file(&kind.to_string()),
+            };
+            // A step that does not fit is skipped.
+            drop(tree.put(&path(&name), node));
+        }
+        tree
+    })
+}
+
+/// The files and links of a tree.
+fn leaves(tree: &Directory) -> Vec<(RelativePath, Node)> {
+    let mut leaves = Vec::new();
+    tree.visit(&mut |path, node| {
+        if !matches!(node, Node::Directory(_)) {
+            leaves.push((path.clone(), node.clone()));
+        }
+    });
+    leaves
+}
+
+proptest! {
+    #[test]
+    fn a_sync_takes_the_edits_and_loses_no_result(
+        agreed in arbitrary_tree(),
+        disk in arbitrary_tree(),
+        wanted in arbitrary_tree(),
+    ) {
+        let agreement = Agreement::restored(agreed.clone(), disk.clone(), Declined::default());
+        let plan = agreement.reconcile(&Arc::new(wanted.clone()));
+        let mut check = plan.renamed.clone();
+        for change in &plan.changes {
+            prop_assert!(check.apply(change).is_ok());
+        }
+        prop_assert_eq!(check.digest(), plan.after.digest());
+        for (path, node) in leaves(&wanted) {
+            if agreed.get(&path) != Some(&node) {
+                prop_assert_eq!(plan.after.get(&path), Some(&node), "an edit: {:?}", path);
+            }
+        }
+        let after = leaves(&plan.after);
+        for (path, node) in leaves(&disk) {
+            if agreed.get(&path) != Some(&node) {
+                let is_kept = after.iter().any(|(other, kept)| {
+                    let bytes = String::from_utf8_lossy(other.as_bytes()).replace(CONFLICT_SUFFIX, "");
+                    *kept == node && bytes.as_bytes() == path.as_bytes()
+                });
+                prop_assert!(is_kept, "a result: {:?}", path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_adopts_everything_holds_what_the_disk_holds(
+        agreed in arbitrary_tree(),
+        disk in arbitrary_tree(),
+    ) {
+        let mut agreement = Agreement::restored(agreed, disk.clone(), Declined::default());
+        let offer = agreement.offer();
+        agreement.adopt(&offer);
+        prop_assert_eq!(agreement.root(), disk.digest());
+        prop_assert!(agreement.offer().is_empty());
+    }
+
+    #[test]
+    fn a_client_that_declines_everything_keeps_what_it_has(
+        agreed in arbitrary_tree(),
+        disk in arbitrary_tree(),
+    ) {
+        let mut agreement = Agreement::restored(agreed.clone(), disk, Declined::default());
+        let offer = agreement.offer();
+        agreement.decline(&offer);
+        prop_assert!(agreement.offer().is_empty());
+        let wanted = Arc::new(agreed.clone());
+        let plan = agreement.reconcile(&wanted);
+        for (path, node) in leaves(&agreed) {
+            prop_assert_eq!(plan.after.get(&path), Some(&node), "{:?}", path);
+        }
+        agreement.synced(wanted, plan);
+        prop_assert!(agreement.offer().is_empty(), "{:?}", agreement.offer());
+    }
+}

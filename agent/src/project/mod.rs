@@ -1,0 +1,389 @@
+//! A project's files on the agent: its tree, target directories and blobs.
+//!
+//! ```text
+//! PROJECT/
+//!   tree/      the files of the client's machine that belong to the project, each
+//!              at its absolute path: tree/home/me/app/src/main.rs
+//!   targets/   one directory for each target directory that the client has named
+//!   packs/     small blobs (burst_sync::pack); staging/ large ones that are being received
+//!   name       the path of the project (a record)
+//!   state, changing, changed, unfinished
+//!              what the project is opened with after a crash (record)
+//!   returned/  copies of what was returned last (returned_copies)
+//!   running    exists while runs write to a volume (power_cut)
+//! ```
+//!
+//! What the client holds and what the disk holds are compared by [`crate::agreement`].
+
+mod filter;
+mod record;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use burst_protocol::RelativePath;
+use burst_protocol::message::{FromAgent, RunRequest, Want};
+use burst_protocol::tree::{Change, Directory};
+use burst_protocol::{Digest, limit};
+use burst_sync::SyncError;
+use burst_sync::apply::{self, Applied};
+use burst_sync::blobs::BlobStore;
+use burst_sync::clock::{Moment, stamp};
+use burst_sync::root_directory::RootDirectory;
+use burst_sync::scan::scan;
+use burst_sync::stat_cache::{StatCache, read_record, write_record};
+use burst_sync::wire::{Incoming, Outgoing};
+
+use self::filter::SourceFilter;
+use self::record::{ProjectRecord, SyncRecord, Unfinished};
+use crate::agreement::{Agreement, Plan};
+use crate::atomic_file;
+use crate::error::{AgentError, FileOperation};
+use crate::receive::{self, Receiver};
+
+/// Bytes of blobs that stay in the packs after a sync, for a return to an earlier state.
+const PACKED_BYTES_KEPT: u64 = 512 << 20;
+
+/// A tree is scanned before a sync if its last scan is longer ago: a program that cleans
+/// caches may have changed it.
+const RESCAN_AFTER: Duration = Duration::from_secs(10);
+
+/// How often missing blobs are asked for before the sync fails.
+const WANT_ROUNDS_MAX: usize = 3;
+
+/// The name of a project's directory below `projects/`: 24 hexadecimal digits of its
+/// path's digest. Target directories are named the same way.
+pub fn project_key(name: &RelativePath) -> String {
+    Digest::of(name.as_bytes()).to_hex()[..24].to_owned()
+}
+
+/// The state of one project.
+#[derive(Debug)]
+pub(crate) struct Project {
+    directory: PathBuf,
+    name: RelativePath,
+    root_directory: RootDirectory,
+    agreement: Agreement,
+    cache: StatCache,
+    store: BlobStore,
+    /// The number of syncs that have changed the tree.
+    syncs: u64,
+    /// The number of runs that may write to the tree.
+    runs: usize,
+    last_run_ended: Moment,
+    last_scan: Instant,
+    /// Mount points inside the tree, which scans leave out.
+    mount_points: BTreeSet<RelativePath>,
+    unsaved: bool,
+}
+
+impl Project {
+    /// The name of the project in a directory; none if it is not a project's.
+    pub(crate) fn name_of(directory: &Path) -> Option<RelativePath> {
+        read_record::<RelativePath>(&directory.join("name"))
+    }
+
+    /// Opens a project, creates its directories where they are missing, and scans its tree.
+    pub(crate) fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
+        let tree = directory.join("tree");
+        for path in [&tree, &directory.join("targets")] {
+            std::fs::create_dir_all(path)
+                .map_err(AgentError::file(FileOperation::CreateDirectory, path))?;
+        }
+        write_record(&directory.join("name"), name)?;
+        let unfinished = Unfinished::read(directory, &boot_id());
+        let record = ProjectRecord::read(directory, name);
+        let cache = record.as_ref().filter(|_| unfinished.keeps_cache()).map(ProjectRecord::cache);
+        // An interrupted run may have written until this moment.
+        let now = Moment::now();
+        let mut project = Self {
+            // Errors show the client's paths, not those of this disk.
+            root_directory: RootDirectory::open_as(&tree, Path::new("/"))?,
+            store: BlobStore::open(directory)?,
+            directory: directory.to_owned(),
+            name: name.clone(),
+            agreement: Agreement::default(),
+            cache: cache.unwrap_or_default(),
+            syncs: record.as_ref().map_or(0, |record| record.syncs),
+            runs: 0,
+            last_run_ended: record.as_ref().map_or(now, |record| now.max(record.last_run_ended)),
+            last_scan: Instant::now(),
+            mount_points: record
+                .as_ref()
+                .map(|record| record.mount_points.clone())
+                .unwrap_or_default(),
+            unsaved: true,
+        };
+        let recorded = record.as_ref().map(ProjectRecord::agreement);
+        project.agreement = recorded.clone().unwrap_or_default();
+        let disk = project.scan_tree()?;
+        project.agreement = record::restore(recorded, project.syncs, unfinished, disk);
+        project.save()?;
+        Ok(project)
+    }
+
+    /// The root digest of the agreed state.
+    pub(crate) fn root(&self) -> Digest {
+        self.agreement.root()
+    }
+
+    /// Whether the directory is still the one that was opened.
+    pub(crate) fn is_current(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let opened = rustix::fs::fstat(self.root_directory.root());
+        let there = std::fs::metadata(self.tree());
+        matches!((opened, there), (Ok(opened), Ok(there)) if opened.st_ino == there.ino())
+    }
+
+    /// The project's directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The directory that stands for the root of the client's file system.
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.directory.join("tree")
+    }
+
+    /// What runs have changed and the client has neither adopted nor declined.
+    pub(crate) fn offer(&self) -> Vec<Change> {
+        self.agreement.offer()
+    }
+
+    /// The directory that stands for a target directory of the client; created if missing.
+    pub(crate) fn target(&self, client_path: &RelativePath) -> Result<PathBuf, AgentError> {
+        let path = self.directory.join("targets").join(project_key(client_path));
+        std::fs::create_dir_all(&path)
+            .map_err(AgentError::file(FileOperation::CreateDirectory, &path))?;
+        Ok(path)
+    }
+
+    /// Excludes a mount point from scans, so that files below it do not count as the
+    /// tree's.
+    pub(crate) fn add_mount_point(&mut self, path: RelativePath) {
+        self.unsaved |= self.mount_points.insert(path);
+    }
+
+    /// Brings the tree into the requested state, but for what runs have changed and the
+    /// client has not seen. A tree whose last scan is long ago is scanned: changes that no
+    /// run has made are undone.
+    pub(crate) fn sync(
+        &mut self,
+        request: &RunRequest,
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<Applied, AgentError> {
+        if self.last_scan.elapsed() > RESCAN_AFTER {
+            let disk = self.scan_tree()?;
+            self.agreement.disk_became(disk);
+        }
+        let wanted = self.wanted_state(request, incoming, outgoing)?;
+        if wanted.digest() != request.root {
+            return Err(SyncError::Damaged(request.root).into());
+        }
+        apply::check_not_emptied(self.agreement.agreed(), &wanted)?;
+        let plan = self.agreement.reconcile(&wanted);
+        let applied = match plan.changes.is_empty() && plan.displaced.is_empty() {
+            true => Applied::default(),
+            false => self.change_tree(&plan, incoming, outgoing)?,
+        };
+        self.unsaved |= wanted.digest() != self.root();
+        self.agreement.synced(wanted, plan);
+        Ok(applied)
+    }
+
+    /// Changes the tree as planned, once every blob is stored and verified.
+    fn change_tree(
+        &mut self,
+        plan: &Plan,
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<Applied, AgentError> {
+        self.fetch_missing(&plan.changes, incoming, outgoing)?;
+        let disk = self.agreement.disk().clone();
+        apply::keep_moved_blobs(&self.root_directory, &disk, &plan.changes, &mut self.store)?;
+        self.begin_changing(plan)?;
+        for displaced in &plan.displaced {
+            let (from, to) = (&displaced.path, &displaced.beside);
+            apply::rename(&self.root_directory, from, to, &mut self.cache)?;
+        }
+        let stamp = stamp(Moment::coarse_now(), self.last_run_ended);
+        let applied = apply::apply(
+            &self.root_directory,
+            &plan.renamed,
+            &plan.changes,
+            &mut self.store,
+            stamp,
+            &mut self.cache,
+        )?;
+        self.end_changing()?;
+        self.store.clean(PACKED_BYTES_KEPT)?;
+        self.last_run_ended = self.last_run_ended.max(applied.latest.unwrap_or_default());
+        Ok(applied)
+    }
+
+    /// Reads an offer that is not needed, because the tree is in the wanted state already.
+    pub(crate) fn skip_offer(&mut self, incoming: &mut Incoming) -> Result<(), AgentError> {
+        self.receiver().offer(false, incoming)?;
+        Ok(())
+    }
+
+    fn receiver(&mut self) -> Receiver<'_> {
+        Receiver {
+            manifest: self.agreement.agreed(),
+            root: &self.root_directory,
+            store: &mut self.store,
+        }
+    }
+
+    /// Records that a run may write to the tree from now on.
+    pub(crate) fn begin_run(&mut self) -> Result<(), AgentError> {
+        if self.runs == 0 {
+            let path = self.directory.join("unfinished");
+            atomic_file::replace(&path, atomic_file::SHARED, boot_id().as_bytes())
+                .map_err(AgentError::file(FileOperation::Write, &path))?;
+        }
+        self.runs += 1;
+        Ok(())
+    }
+
+    /// Scans the tree after a run, which writes no more.
+    pub(crate) fn end_run(&mut self) -> Result<(), AgentError> {
+        self.runs = self.runs.saturating_sub(1);
+        self.last_run_ended = Moment::now();
+        self.unsaved = true;
+        let disk = self.scan_tree()?;
+        self.agreement.disk_is(disk);
+        Ok(())
+    }
+
+    /// Records what the client has said about an offer.
+    pub(crate) fn record_answer<'a>(
+        &mut self,
+        adopted: impl IntoIterator<Item = &'a Change>,
+        declined: impl IntoIterator<Item = &'a Change>,
+    ) {
+        self.agreement.adopt(adopted);
+        self.agreement.decline(declined);
+    }
+
+    /// Writes the state if it has changed, and removes the marks of what is complete.
+    pub(crate) fn save(&mut self) -> Result<(), AgentError> {
+        if !self.unsaved && !self.cache.is_changed() {
+            return Ok(());
+        }
+        let record = ProjectRecord::new(
+            &self.name,
+            self.syncs,
+            &self.agreement,
+            &self.cache,
+            &self.mount_points,
+            self.last_run_ended,
+        );
+        record.write(&self.directory)?;
+        let runs_ended: &[&str] = if self.runs == 0 { &["unfinished"] } else { &[] };
+        for mark in ["changing", "changed"].iter().chain(runs_ended) {
+            let mark = self.directory.join(mark);
+            match std::fs::remove_file(&mark) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(AgentError::file(FileOperation::Remove, mark)(error));
+                }
+                _ => {}
+            }
+        }
+        self.unsaved = false;
+        Ok(())
+    }
+
+    fn scan_tree(&mut self) -> Result<Directory, AgentError> {
+        let filter = SourceFilter {
+            root: &self.root_directory,
+            agreed: self.agreement.agreed(),
+            mount_points: &self.mount_points,
+        };
+        self.last_scan = Instant::now();
+        let found =
+            scan(&self.root_directory, None, &filter, &mut self.cache, Moment::coarse_now())?;
+        self.cache.forget_unseen(None);
+        Ok(found.tree)
+    }
+
+    /// The manifest of the requested state: from the offered changes if their base is the
+    /// current state, else from the directory objects that the shim is asked for.
+    fn wanted_state(
+        &mut self,
+        request: &RunRequest,
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<Arc<Directory>, AgentError> {
+        if request.offers_changes {
+            let fits = request.base == Some(self.root());
+            let changes = self.receiver().offer(fits, incoming)?;
+            if fits {
+                let mut wanted = Directory::clone(self.agreement.agreed());
+                let applied = changes.iter().try_for_each(|change| wanted.apply(change));
+                if applied.is_ok() && wanted.digest() == request.root {
+                    return Ok(Arc::new(wanted));
+                }
+            }
+        }
+        if self.root() == request.root {
+            return Ok(self.agreement.agreed().clone());
+        }
+        if self.agreement.agreed().is_empty() {
+            outgoing.message(&FromAgent::Want(Want::Everything))?;
+            let mut wanted = Directory::new();
+            for change in self.receiver().offer(true, incoming)? {
+                wanted.apply(&change).map_err(SyncError::from)?;
+            }
+            return Ok(Arc::new(wanted));
+        }
+        let listed =
+            receive::directory_objects(self.agreement.agreed(), request.root, incoming, outgoing)?;
+        Ok(Arc::new(listed))
+    }
+
+    fn fetch_missing(
+        &mut self,
+        changes: &[Change],
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<(), AgentError> {
+        for _ in 0..WANT_ROUNDS_MAX {
+            let missing = apply::missing_blobs(self.agreement.disk(), changes, &self.store);
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for batch in missing.chunks(limit::DIGESTS_PER_MESSAGE_MAX) {
+                outgoing.message(&FromAgent::Want(Want::Blobs(batch.to_vec())))?;
+                self.receiver().blobs(changes, incoming)?;
+            }
+        }
+        let missing = apply::missing_blobs(self.agreement.disk(), changes, &self.store);
+        match missing.first() {
+            Some(digest) => Err(SyncError::MissingBlob(*digest).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_changing(&mut self, plan: &Plan) -> Result<(), AgentError> {
+        self.syncs += 1;
+        self.unsaved = true;
+        let record = SyncRecord::new(self.syncs, plan);
+        Ok(write_record(&self.directory.join("changing"), &record)?)
+    }
+
+    fn end_changing(&self) -> Result<(), AgentError> {
+        let path = self.directory.join("changed");
+        std::fs::rename(self.directory.join("changing"), &path)
+            .map_err(AgentError::file(FileOperation::Write, &path))
+    }
+}
+
+/// The id of this boot of the machine; empty if the kernel does not tell.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}

@@ -1,0 +1,208 @@
+//! What the agent records of a project between its processes.
+//!
+//! | file | |
+//! |---|---|
+//! | `state` | the agreement, with the stat cache of the disk (a [record](burst_sync::stat_cache)) |
+//! | `changing` | exists while a sync changes the tree: what it renames and changes (a record) |
+//! | `changed` | `changing` under another name, once the sync is complete and until `state` is written |
+//! | `unfinished` | exists while runs may write to the tree, and until `state` is written: the boot id of the machine (text) |
+//!
+//! **Crash rule.** [`restore`] decides by these files what an agent that was killed, or a
+//! machine that went down, has left:
+//!
+//! - A sync that was interrupted leaves its paths in an unknown state. They are recorded as
+//!   they are on disk, and the next sync brings them to the client's state.
+//! - What differs otherwise was changed by runs, if `unfinished` names this boot: it is
+//!   offered. Without that file something else has changed it, such as a program that cleans
+//!   caches; with another boot it may be damaged: it is not offered, and restored where the
+//!   client has it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use burst_protocol::RelativePath;
+use burst_protocol::tree::{Change, Directory, Entry, Node};
+use burst_sync::SyncError;
+use burst_sync::clock::Moment;
+use burst_sync::stat_cache::{Cached, StatCache, read_record, write_record};
+use serde::{Deserialize, Serialize};
+
+use crate::agreement::{Agreement, Declined, Displaced, Plan};
+
+/// The file `state`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ProjectRecord {
+    name: RelativePath,
+    /// The number of syncs that have changed the tree.
+    pub(super) syncs: u64,
+    /// The files of the disk.
+    files: Vec<(RelativePath, Cached)>,
+    /// The links and empty directories of the disk.
+    others: Vec<(RelativePath, Entry)>,
+    /// The changes that lead from the disk to the agreed state.
+    to_agreed: Vec<Change>,
+    declined: Declined,
+    pub(super) mount_points: BTreeSet<RelativePath>,
+    pub(super) last_run_ended: Moment,
+}
+
+impl ProjectRecord {
+    /// The record of a project. Files of which the cache knows nothing are left out: the next
+    /// agent hashes them.
+    pub(super) fn new(
+        name: &RelativePath,
+        syncs: u64,
+        agreement: &Agreement,
+        cache: &StatCache,
+        mount_points: &BTreeSet<RelativePath>,
+        last_run_ended: Moment,
+    ) -> Self {
+        let mut files = Vec::with_capacity(cache.len());
+        let mut others = Vec::new();
+        agreement.disk().visit(&mut |path, node| match node {
+            Node::File(_) => {
+                if let Some(cached) = cache.get(path.as_bytes()) {
+                    files.push((path.clone(), *cached));
+                }
+            }
+            Node::Link(target) => others.push((path.clone(), Entry::Link(target.clone()))),
+            Node::Directory(directory) if directory.is_empty() => {
+                others.push((path.clone(), Entry::Directory));
+            }
+            Node::Directory(_) => {}
+        });
+        Self {
+            name: name.clone(),
+            syncs,
+            files,
+            others,
+            to_agreed: agreement.disk().changes_to(agreement.agreed()),
+            declined: agreement.declined().clone(),
+            mount_points: mount_points.clone(),
+            last_run_ended,
+        }
+    }
+
+    /// Reads the record of a project; none if there is none, or one of another project.
+    pub(super) fn read(directory: &Path, name: &RelativePath) -> Option<Self> {
+        read_record::<Self>(&directory.join("state")).filter(|record| record.name == *name)
+    }
+
+    /// Writes the record.
+    pub(super) fn write(&self, directory: &Path) -> Result<(), SyncError> {
+        write_record(&directory.join("state"), self)
+    }
+
+    /// The stat cache of the disk.
+    pub(super) fn cache(&self) -> StatCache {
+        let mut cache = StatCache::default();
+        for (path, cached) in &self.files {
+            cache.insert(path.as_bytes(), *cached);
+        }
+        cache
+    }
+
+    /// The agreement as it was recorded.
+    pub(super) fn agreement(&self) -> Agreement {
+        let mut disk = Directory::new();
+        let file = |cached: &Cached| Node::File(burst_sync::scan::file_of(cached));
+        let files = self.files.iter().map(|(path, cached)| (path, file(cached)));
+        let others = self.others.iter().map(|(path, entry)| (path, entry.clone().into_node()));
+        for (path, node) in files.chain(others) {
+            // The record is of a tree, so every entry fits.
+            drop(disk.put(path, node));
+        }
+        let mut agreed = disk.clone();
+        for change in &self.to_agreed {
+            drop(agreed.apply(change));
+        }
+        Agreement::restored(agreed, disk, self.declined.clone())
+    }
+}
+
+/// The files `changing` and `changed`: what a sync does to the tree.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SyncRecord {
+    /// The number of this sync.
+    number: u64,
+    /// The paths that versions of runs are renamed to.
+    beside: Vec<RelativePath>,
+    changes: Vec<Change>,
+}
+
+impl SyncRecord {
+    /// The record of a sync.
+    pub(super) fn new(number: u64, plan: &Plan) -> Self {
+        let beside = |displaced: &Displaced| displaced.beside.clone();
+        Self {
+            number,
+            beside: plan.displaced.iter().map(beside).collect(),
+            changes: plan.changes.clone(),
+        }
+    }
+}
+
+/// What an earlier process of the agent has left unfinished.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// The sync that was changing the tree.
+    sync: Option<InterruptedSync>,
+    /// Whether runs of this boot may have written to the tree.
+    run: bool,
+}
+
+#[derive(Debug)]
+enum InterruptedSync {
+    /// Some of its changes are on disk.
+    Begun(SyncRecord),
+    /// All of its changes are on disk.
+    Ended(SyncRecord),
+    /// The record cannot be read.
+    Unknown,
+}
+
+impl Unfinished {
+    /// Reads the marks of a project.
+    pub(super) fn read(directory: &Path, boot: &str) -> Self {
+        let record = |name: &str, of: fn(SyncRecord) -> InterruptedSync| {
+            let path = directory.join(name);
+            path.exists().then(|| read_record(&path).map_or(InterruptedSync::Unknown, of))
+        };
+        let sync = record("changing", InterruptedSync::Begun)
+            .or_else(|| record("changed", InterruptedSync::Ended));
+        let marked = std::fs::read_to_string(directory.join("unfinished"));
+        Self { sync, run: marked.is_ok_and(|marked| marked == boot) }
+    }
+
+    /// Whether the stat cache of the record can be used: no sync has changed files since.
+    pub(super) const fn keeps_cache(&self) -> bool {
+        self.sync.is_none()
+    }
+}
+
+/// The agreement of a project that is opened, from the one that was recorded after so many
+/// `syncs`, and what is on `disk`.
+pub(super) fn restore(
+    recorded: Option<Agreement>,
+    syncs: u64,
+    unfinished: Unfinished,
+    disk: Directory,
+) -> Agreement {
+    let Some(mut agreement) = recorded else { return Agreement::of(disk) };
+    match unfinished.sync {
+        Some(InterruptedSync::Unknown) => return Agreement::of(disk),
+        Some(InterruptedSync::Begun(sync)) if sync.number > syncs => {
+            agreement.sync_stopped(&sync.changes, &sync.beside, &disk);
+        }
+        Some(InterruptedSync::Ended(sync)) if sync.number > syncs => {
+            agreement.sync_ended(&sync.changes, &sync.beside, &disk);
+        }
+        _ => {}
+    }
+    if unfinished.run {
+        agreement.disk_is(disk);
+    } else {
+        agreement.disk_became(disk);
+    }
+    agreement
+}

@@ -1,0 +1,329 @@
+//! Files of the workspace, as results replace them.
+//!
+//! Invariants:
+//!
+//! - No file is half-written: content goes into a temporary file, which is then renamed.
+//! - No edit is lost: what a result replaces is looked at *after* it has left its place. If
+//!   it is not what was expected, it returns there.
+//! - No symbolic link is followed below the root.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+
+use burst_protocol::RelativePath;
+use burst_protocol::tree::{Directory, LinkTarget, Node};
+use burst_sync::SyncError;
+use burst_sync::clock::Moment;
+use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use burst_sync::root_directory::{RootDirectory, is_directory};
+use burst_sync::scan::{file_of, hash_file};
+
+/// Whether an entry was where and what it was expected to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaced {
+    /// It was, and is replaced.
+    Expected,
+    /// It was edited, and is as it was.
+    Edited,
+}
+
+/// The files below one root.
+#[derive(Debug)]
+pub(super) struct LocalFiles {
+    root: RootDirectory,
+    temporaries: Cell<u32>,
+}
+
+impl LocalFiles {
+    /// The files below `root`.
+    pub(super) const fn new(root: RootDirectory) -> Self {
+        Self { root, temporaries: Cell::new(0) }
+    }
+
+    /// The directory that they are below.
+    pub(super) const fn root(&self) -> &RootDirectory {
+        &self.root
+    }
+
+    /// The entry at a path; a file is read and hashed. A directory is given as an empty one.
+    pub(super) fn entry(&self, path: &RelativePath) -> Result<Option<Node>, SyncError> {
+        let Ok(status) = self.root.status(path) else { return Ok(None) };
+        if is_directory(&status) {
+            return Ok(Some(Node::Directory(Directory::new())));
+        }
+        if let Ok(target) = self.root.read_link(path) {
+            return Ok(LinkTarget::new(&target).ok().map(Node::Link));
+        }
+        let cached = hash_file(&self.root, path, Moment::coarse_now())?;
+        Ok(cached.map(|cached| Node::File(file_of(&cached))))
+    }
+
+    /// Whether a path can be created or replaced: every path above it is a directory, or
+    /// does not exist.
+    pub(super) fn is_reachable(&self, path: &RelativePath) -> bool {
+        let mut above = path.parent();
+        while let Some(path) = above {
+            match self.root.status(&path) {
+                Ok(status) => return is_directory(&status),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => above = path.parent(),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Creates a directory and those above it.
+    pub(super) fn create_directory(&self, path: &RelativePath) -> Result<(), SyncError> {
+        self.root.create_directories(path, false).map_err(|error| self.unwritable(path, error))
+    }
+
+    /// Writes a temporary file in the directory of `path`, which is created. On an error
+    /// nothing is left of it.
+    pub(super) fn write_temporary(
+        &self,
+        path: &RelativePath,
+        mode: u32,
+        fill: impl FnOnce(&mut File) -> Result<(), SyncError>,
+    ) -> Result<RelativePath, SyncError> {
+        let temporary = self.temporary(path)?;
+        let created = self.root.create_file(&temporary, mode);
+        let mut file = created.map_err(|error| self.unwritable(path, error))?;
+        if let Err(error) = fill(&mut file) {
+            // The first error is the one to report.
+            drop(self.root.remove_file(&temporary));
+            return Err(error);
+        }
+        Ok(temporary)
+    }
+
+    /// Makes a temporary link in the directory of `path`, which is created.
+    pub(super) fn temporary_link(
+        &self,
+        path: &RelativePath,
+        target: &LinkTarget,
+    ) -> Result<RelativePath, SyncError> {
+        let temporary = self.temporary(path)?;
+        let created = self.root.create_link(&temporary, target.as_bytes());
+        created.map_err(|error| self.unwritable(path, error))?;
+        Ok(temporary)
+    }
+
+    /// Moves a temporary entry to `path` if the entry there is the expected one; otherwise
+    /// the temporary one stays.
+    pub(super) fn replace(
+        &self,
+        temporary: &RelativePath,
+        path: &RelativePath,
+        expected: Option<&Node>,
+    ) -> Result<Replaced, SyncError> {
+        let replaced = match expected {
+            None => self.move_to_free(temporary, path),
+            Some(expected) => self.exchange(temporary, path, expected),
+        };
+        if replaced.is_err() {
+            drop(self.root.remove_file(temporary));
+        }
+        replaced
+    }
+
+    /// Moves a temporary entry to `path`, whatever is there.
+    pub(super) fn overwrite(
+        &self,
+        temporary: &RelativePath,
+        path: &RelativePath,
+    ) -> Result<(), SyncError> {
+        self.root.rename(temporary, path).map_err(|error| {
+            drop(self.root.remove_file(temporary));
+            self.unwritable(path, error)
+        })
+    }
+
+    /// Removes a file or link if it is the expected one.
+    pub(super) fn remove(
+        &self,
+        path: &RelativePath,
+        expected: &Node,
+    ) -> Result<Replaced, SyncError> {
+        let temporary = self.temporary(path)?;
+        match self.root.rename_to_free(path, &temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replaced::Expected),
+            moved => moved.map_err(|error| self.unwritable(path, error))?,
+        }
+        if self.entry(&temporary)?.as_ref() == Some(expected) {
+            self.discard(&temporary)?;
+            return Ok(Replaced::Expected);
+        }
+        // If somebody has written the path anew meanwhile, the older edit stays beside it.
+        drop(self.root.rename_to_free(&temporary, path));
+        Ok(Replaced::Edited)
+    }
+
+    /// Removes a directory if it is empty.
+    pub(super) fn remove_directory(&self, path: &RelativePath) -> Result<(), SyncError> {
+        self.root.remove_directory(path).map_err(|error| self.unwritable(path, error))
+    }
+
+    /// The error of a path that cannot be written.
+    pub(super) fn unwritable(&self, path: &RelativePath, source: io::Error) -> SyncError {
+        self.root.unwritable(path, source)
+    }
+
+    fn move_to_free(
+        &self,
+        temporary: &RelativePath,
+        path: &RelativePath,
+    ) -> Result<Replaced, SyncError> {
+        match self.root.rename_to_free(temporary, path) {
+            Ok(()) => Ok(Replaced::Expected),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Replaced::Edited),
+            Err(error) if is_unsupported(&error) => {
+                if self.entry(path)?.is_some() {
+                    return Ok(Replaced::Edited);
+                }
+                self.overwrite(temporary, path)?;
+                Ok(Replaced::Expected)
+            }
+            Err(error) => Err(self.unwritable(path, error)),
+        }
+    }
+
+    fn exchange(
+        &self,
+        temporary: &RelativePath,
+        path: &RelativePath,
+        expected: &Node,
+    ) -> Result<Replaced, SyncError> {
+        match self.root.exchange(temporary, path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replaced::Edited),
+            Err(error) if is_unsupported(&error) => {
+                // Such a file system leaves a moment between the look and the replacement.
+                if self.entry(path)?.as_ref() != Some(expected) {
+                    return Ok(Replaced::Edited);
+                }
+                self.overwrite(temporary, path)?;
+                return Ok(Replaced::Expected);
+            }
+            Err(error) => return Err(self.unwritable(path, error)),
+        }
+        if self.entry(temporary)?.as_ref() == Some(expected) {
+            self.discard(temporary)?;
+            return Ok(Replaced::Expected);
+        }
+        self.root.exchange(temporary, path).map_err(|error| self.unwritable(path, error))?;
+        Ok(Replaced::Edited)
+    }
+
+    fn discard(&self, temporary: &RelativePath) -> Result<(), SyncError> {
+        self.root.remove_file(temporary).map_err(|error| self.unwritable(temporary, error))
+    }
+
+    /// A free temporary path in the directory of a file, which is created. The length of its
+    /// name does not depend on the file's.
+    fn temporary(&self, path: &RelativePath) -> Result<RelativePath, SyncError> {
+        if let Some(parent) = path.parent() {
+            self.create_directory(&parent)?;
+        }
+        let number = self.temporaries.get();
+        self.temporaries.set(number.wrapping_add(1));
+        let name = format!(".burst-{}-{number}{CONFLICT_SUFFIX}", std::process::id());
+        let (parent, _) = path.split();
+        let parent = parent.map(|parent| [parent, b"/"].concat()).unwrap_or_default();
+        let temporary = RelativePath::new(&[parent.as_slice(), name.as_bytes()].concat())
+            .map_err(|_| self.unwritable(path, io::ErrorKind::InvalidFilename.into()))?;
+        // One of an earlier process with this number, which was killed.
+        self.root.remove_file(&temporary).map_err(|error| self.unwritable(path, error))?;
+        Ok(temporary)
+    }
+}
+
+/// Whether a file system cannot rename in this way.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+/// The path for the run's version of a file that was edited here.
+pub(super) fn beside(path: &RelativePath) -> Option<RelativePath> {
+    RelativePath::new(&[path.as_bytes(), CONFLICT_SUFFIX.as_bytes()].concat()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn files() -> (tempfile::TempDir, LocalFiles) {
+        let disk = tempfile::tempdir().unwrap();
+        let files = LocalFiles::new(RootDirectory::open(disk.path()).unwrap());
+        (disk, files)
+    }
+
+    fn temporary(files: &LocalFiles, name: &str, content: &str) -> RelativePath {
+        files
+            .write_temporary(&path(name), 0o644, |file| {
+                file.write_all(content.as_bytes()).unwrap();
+                Ok(())
+            })
+            .unwrap()
+    }
+
+    fn names(disk: &tempfile::TempDir) -> Vec<String> {
+        let entries = std::fs::read_dir(disk.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_edit_after_the_decision_is_not_replaced() {
+        let (disk, files) = files();
+        let at = disk.path().join("a");
+        std::fs::write(&at, "sent").unwrap();
+        let expected = files.entry(&path("a")).unwrap();
+        let first = temporary(&files, "a", "run");
+        std::fs::write(&at, "edit").unwrap();
+        assert_eq!(files.replace(&first, &path("a"), expected.as_ref()).unwrap(), Replaced::Edited);
+        assert_eq!(std::fs::read_to_string(&at).unwrap(), "edit");
+        std::fs::write(&at, "sent").unwrap();
+        let replaced = files.replace(&first, &path("a"), expected.as_ref()).unwrap();
+        assert_eq!(replaced, Replaced::Expected);
+        assert_eq!(std::fs::read_to_string(&at).unwrap(), "run");
+        assert_eq!(names(&disk), ["a"]);
+    }
+
+    #[test]
+    fn a_file_that_appeared_or_vanished_was_edited() {
+        let (disk, files) = files();
+        let appeared = temporary(&files, "a", "run");
+        std::fs::write(disk.path().join("a"), "mine").unwrap();
+        assert_eq!(files.replace(&appeared, &path("a"), None).unwrap(), Replaced::Edited);
+        assert_eq!(std::fs::read_to_string(disk.path().join("a")).unwrap(), "mine");
+        let expected = files.entry(&path("a")).unwrap();
+        std::fs::remove_file(disk.path().join("a")).unwrap();
+        let replaced = files.replace(&appeared, &path("a"), expected.as_ref()).unwrap();
+        assert_eq!(replaced, Replaced::Edited);
+        files.overwrite(&appeared, &path("a.from-burst")).unwrap();
+        assert_eq!(names(&disk), ["a.from-burst"]);
+    }
+
+    #[test]
+    fn only_the_expected_file_is_removed() {
+        let (disk, files) = files();
+        std::fs::write(disk.path().join("a"), "sent").unwrap();
+        let expected = files.entry(&path("a")).unwrap().unwrap();
+        std::fs::write(disk.path().join("a"), "edit").unwrap();
+        assert_eq!(files.remove(&path("a"), &expected).unwrap(), Replaced::Edited);
+        assert_eq!(std::fs::read_to_string(disk.path().join("a")).unwrap(), "edit");
+        std::fs::write(disk.path().join("a"), "sent").unwrap();
+        assert_eq!(files.remove(&path("a"), &expected).unwrap(), Replaced::Expected);
+        assert_eq!(files.remove(&path("a"), &expected).unwrap(), Replaced::Expected);
+        assert_eq!(names(&disk), [""; 0]);
+    }
+}

@@ -1,0 +1,267 @@
+//! The fetched blobs of a download, and how each gets to its places.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use burst_protocol::message::{Blob, Encoding};
+use burst_protocol::tree::{File, Node};
+use burst_protocol::{Digest, RelativePath};
+use burst_sync::blobs::{receive_bytes, receive_into};
+use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use burst_sync::wire::Incoming;
+use burst_sync::{SyncError, patch};
+
+use super::local_files::{LocalFiles, Replaced, beside};
+
+/// The largest file that is the base of a patch: base and result have to fit into memory.
+pub(super) const BASE_BYTES_MAX: u64 = 128 << 20;
+
+/// What was done with the results.
+#[derive(Debug, Default)]
+pub(crate) struct Downloaded {
+    /// The number of files written.
+    pub(crate) written: usize,
+    /// Indices of the changes that are here now.
+    pub(crate) adopted: Vec<u32>,
+    /// Indices of the changes that are not wanted here.
+    pub(super) declined: Vec<u32>,
+    /// Paths that the run created, relative to the workspace root.
+    pub(crate) made: Vec<RelativePath>,
+    /// Warnings for the user.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A place that a blob is written to.
+#[derive(Clone, Debug)]
+pub(super) struct Destination {
+    /// The path below the workspace or the target directory.
+    pub(super) path: RelativePath,
+    pub(super) executable: bool,
+    pub(super) place: Place,
+}
+
+/// What kind of place it is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// A source file, if it is the expected one still.
+    Source {
+        /// The index of the change.
+        index: u32,
+        expected: Option<Node>,
+        /// Whether the run has created the path.
+        is_new: bool,
+    },
+    /// Beside a source file that was edited here.
+    Beside {
+        /// The index of the change.
+        index: u32,
+    },
+    /// A file of the target directory.
+    Artifact {
+        /// The digest of the file that is there, as the base of a patch.
+        base: Option<Digest>,
+    },
+}
+
+impl Destination {
+    /// The file here that a patch can be based on.
+    pub(super) const fn base(&self) -> Option<Digest> {
+        match self.place {
+            Place::Artifact { base } => base,
+            _ => None,
+        }
+    }
+
+    const fn mode(&self) -> u32 {
+        if self.executable { 0o755 } else { 0o644 }
+    }
+}
+
+/// The results of a run on their way to their places.
+#[derive(Debug)]
+pub(super) struct Results {
+    pub(super) workspace: LocalFiles,
+    /// The target directory, if there are artifacts.
+    pub(super) target: Option<LocalFiles>,
+    /// For each blob to be fetched: its size, and its places.
+    pub(super) wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
+    pub(super) returned: Downloaded,
+}
+
+impl Results {
+    /// No results yet.
+    pub(super) fn new(workspace: LocalFiles, target: Option<LocalFiles>) -> Self {
+        Self { workspace, target, wanted: BTreeMap::new(), returned: Downloaded::default() }
+    }
+
+    /// Records that a file is to be fetched.
+    pub(super) fn want(&mut self, file: &File, destination: Destination) {
+        let (_, destinations) = self.wanted.entry(file.digest).or_insert((file.size, Vec::new()));
+        destinations.push(destination);
+    }
+
+    /// Records a change whose version is here now.
+    pub(super) fn adopt(&mut self, index: u32, path: &RelativePath, is_new: bool) {
+        self.returned.adopted.push(index);
+        if is_new && !is_beside(path) {
+            self.returned.made.push(path.clone());
+        }
+        if is_beside(path) {
+            self.returned.notes.push(format!(
+                "`{}` is an earlier run's version of a file that was changed here, too",
+                path.display()
+            ));
+        }
+    }
+
+    /// Records a change that is not wanted, because the path was edited here.
+    pub(super) fn keep(&mut self, index: u32, path: &RelativePath, what: &str) {
+        let text = format!("`{}` {what}, but was changed here: left as it is here", path.display());
+        self.returned.notes.push(text);
+        self.returned.declined.push(index);
+    }
+
+    /// Records a change whose version was written beside the path.
+    fn note_beside(&mut self, index: u32, path: &RelativePath) {
+        self.returned.declined.push(index);
+        if let Some(beside) = beside(path) {
+            self.returned.notes.push(format!(
+                "`{}` was changed here and by the run: the run's version is in `{}`",
+                path.display(),
+                beside.display()
+            ));
+        }
+    }
+
+    /// Receives an announced blob, and writes it to all its places.
+    pub(super) fn receive(
+        &mut self,
+        content: Blob,
+        incoming: &mut Incoming,
+    ) -> Result<(), SyncError> {
+        let Blob { digest, size, encoding } = content;
+        let Some((expected, destinations)) = self.wanted.remove(&digest) else {
+            return Err(SyncError::violation("a blob that was not fetched"));
+        };
+        if expected != size {
+            return Err(SyncError::Damaged(digest));
+        }
+        let (first, others) = destinations.split_first().ok_or(SyncError::Gone)?;
+        let files = self.files(first)?;
+        let unwritable = |error| files.unwritable(&first.path, error);
+        let temporary = match encoding {
+            Encoding::Whole => files.write_temporary(&first.path, first.mode(), |file| {
+                receive_into(incoming, digest, size, |piece| {
+                    file.write_all(piece).map_err(unwritable)
+                })
+            })?,
+            Encoding::Patch { base, length } => {
+                let content = patched(files, first, (base, length), content, incoming)?;
+                files.write_temporary(&first.path, first.mode(), |file| {
+                    file.write_all(&content).map_err(unwritable)
+                })?
+            }
+        };
+        for other in others {
+            let copy = copy(self.files(first)?, &temporary, self.files(other)?, other);
+            let copied = copy.and_then(|copy| self.finish(&copy, other));
+            if let Err(error) = copied {
+                drop(self.files(first)?.root().remove_file(&temporary));
+                return Err(error);
+            }
+        }
+        self.finish(&temporary, first)
+    }
+
+    /// Moves a temporary file to its place.
+    fn finish(
+        &mut self,
+        temporary: &RelativePath,
+        destination: &Destination,
+    ) -> Result<(), SyncError> {
+        self.returned.written += 1;
+        let files = self.files(destination)?;
+        let path = &destination.path;
+        match &destination.place {
+            Place::Artifact { .. } => files.overwrite(temporary, path),
+            Place::Beside { index } => self.write_beside(temporary, path, *index),
+            Place::Source { index, expected, is_new } => {
+                match files.replace(temporary, path, expected.as_ref())? {
+                    Replaced::Expected => {
+                        self.adopt(*index, path, *is_new);
+                        Ok(())
+                    }
+                    Replaced::Edited => self.write_beside(temporary, path, *index),
+                }
+            }
+        }
+    }
+
+    fn write_beside(
+        &mut self,
+        temporary: &RelativePath,
+        path: &RelativePath,
+        index: u32,
+    ) -> Result<(), SyncError> {
+        let beside = beside(path).ok_or_else(|| {
+            self.workspace.unwritable(path, std::io::ErrorKind::InvalidFilename.into())
+        })?;
+        self.workspace.overwrite(temporary, &beside)?;
+        self.note_beside(index, path);
+        Ok(())
+    }
+
+    fn files(&self, destination: &Destination) -> Result<&LocalFiles, SyncError> {
+        match destination.place {
+            Place::Artifact { .. } => self.target.as_ref().ok_or(SyncError::Gone),
+            _ => Ok(&self.workspace),
+        }
+    }
+}
+
+/// Whether a path is another version of a file.
+pub(super) fn is_beside(path: &RelativePath) -> bool {
+    path.as_bytes().ends_with(CONFLICT_SUFFIX.as_bytes())
+}
+
+/// Copies a temporary file to another one.
+fn copy(
+    from: &LocalFiles,
+    temporary: &RelativePath,
+    to: &LocalFiles,
+    destination: &Destination,
+) -> Result<RelativePath, SyncError> {
+    let path = &destination.path;
+    let opened = from.root().open_file(temporary);
+    let mut source = opened.map_err(|error| from.root().unreadable(temporary, error))?;
+    to.write_temporary(path, destination.mode(), |file| {
+        let copied = std::io::copy(&mut source, file);
+        copied.map(drop).map_err(|error| to.unwritable(path, error))
+    })
+}
+
+/// Receives a patch and applies it to the file that is there.
+fn patched(
+    files: &LocalFiles,
+    destination: &Destination,
+    (base, length): (Digest, u64),
+    content: Blob,
+    incoming: &mut Incoming,
+) -> Result<Vec<u8>, SyncError> {
+    if length > 2 * BASE_BYTES_MAX || content.size > 2 * BASE_BYTES_MAX {
+        return Err(SyncError::violation(format!("a patch of {length} bytes")));
+    }
+    let patch = receive_bytes(incoming, length)?;
+    let (root, path) = (files.root(), &destination.path);
+    let held = root.read(path, BASE_BYTES_MAX).map_err(|source| root.unreadable(path, source))?;
+    if Digest::of(&held) != base {
+        return Err(SyncError::Changed(root.absolute(path)));
+    }
+    let size = usize::try_from(content.size).unwrap_or(usize::MAX);
+    let bytes = patch::apply(&held, &patch, size)?;
+    if Digest::of(&bytes) == content.digest {
+        Ok(bytes)
+    } else {
+        Err(SyncError::Damaged(content.digest))
+    }
+}

@@ -1,0 +1,128 @@
+//! The target directory of one run, found before the run begins.
+//!
+//! Invariant: once found, its place does not depend on what the run, or a file that comes
+//! back, makes of the path: it is opened, or created, below the directories that existed
+//! before, and no symbolic link that appeared since is followed.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::RelativePath;
+use burst_sync::SyncError;
+use burst_sync::root_directory::RootDirectory;
+
+/// The tag that excludes the directory from backups and from our scan, as cargo writes it.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This file is a cache directory tag created by cargo.\n\
+    # For information about cache directory tags see https://bford.info/cachedir/\n";
+
+/// The place of a target directory.
+#[derive(Debug)]
+pub(crate) struct TargetDirectory {
+    /// The path as the user knows it.
+    path: PathBuf,
+    /// The directory itself, or the nearest one above it that exists.
+    existing: RootDirectory,
+    /// The way from there to the directory; none if it exists.
+    missing: Option<RelativePath>,
+}
+
+impl TargetDirectory {
+    /// Finds the directory at an absolute path. Links of the user are followed, as cargo
+    /// does.
+    pub(crate) fn find(path: &Path) -> Result<Self, SyncError> {
+        let mut missing: Vec<&OsStr> = Vec::new();
+        let mut above = path;
+        let existing = loop {
+            match RootDirectory::open(above) {
+                Ok(found) => break found,
+                Err(SyncError::Root { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && above.parent().is_some() =>
+                {
+                    missing.extend(above.file_name());
+                    above = above.parent().unwrap_or(above);
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        missing.reverse();
+        let way = missing.join(OsStr::new("/"));
+        let missing = match way.is_empty() {
+            true => None,
+            false => Some(
+                RelativePath::new(way.as_bytes())
+                    .map_err(|source| SyncError::Path { path: path.to_owned(), source })?,
+            ),
+        };
+        Ok(Self { path: path.to_owned(), existing, missing })
+    }
+
+    /// Opens the directory; creates it, with its tag, if it does not exist.
+    pub(super) fn open(&self) -> Result<RootDirectory, SyncError> {
+        let Some(missing) = &self.missing else { return RootDirectory::share(&self.existing) };
+        let unwritable = |source| SyncError::Write { path: self.path.clone(), source };
+        let is_new = self.existing.status(missing).is_err();
+        self.existing.create_directories(missing, false).map_err(unwritable)?;
+        let directory = self.existing.subdirectory(missing).map_err(unwritable)?;
+        if is_new {
+            tag(&directory).map_err(unwritable)?;
+        }
+        Ok(directory)
+    }
+}
+
+fn tag(directory: &RootDirectory) -> io::Result<()> {
+    use std::io::Write;
+    let name = RelativePath::new(b"CACHEDIR.TAG").map_err(io::Error::other)?;
+    match directory.create_file(&name, 0o644) {
+        Ok(mut file) => file.write_all(TAG.as_bytes()),
+        // Another command was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_of_the_user_are_followed_and_later_ones_are_not() {
+        let disk = tempfile::tempdir().unwrap();
+        let path = |name: &str| disk.path().join(name);
+        for name in ["app", "fast", "outside"] {
+            std::fs::create_dir(path(name)).unwrap();
+        }
+        symlink(path("fast"), path("app/target")).unwrap();
+        let existing = TargetDirectory::find(&path("app/target")).unwrap();
+        let missing = TargetDirectory::find(&path("app/out/target")).unwrap();
+        let direct = TargetDirectory::find(&path("app/other")).unwrap();
+        // What a run has made of the paths meanwhile.
+        std::fs::remove_file(path("app/target")).unwrap();
+        for name in ["app/target", "app/out", "app/other"] {
+            symlink(path("outside"), path(name)).unwrap();
+        }
+        let name = RelativePath::new(b"debug").unwrap();
+        existing.open().unwrap().create_directories(&name, false).unwrap();
+        assert!(path("fast/debug").is_dir());
+        for refused in [missing, direct] {
+            assert!(refused.open().is_err());
+        }
+        assert_eq!(std::fs::read_dir(path("outside")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_missing_directory_is_created_with_its_tag() {
+        let disk = tempfile::tempdir().unwrap();
+        let path = disk.path().join("a/b");
+        let target = TargetDirectory::find(&path).unwrap();
+        assert!(!path.exists());
+        target.open().unwrap();
+        target.open().unwrap();
+        assert_eq!(std::fs::read_to_string(path.join("CACHEDIR.TAG")).unwrap(), TAG);
+    }
+}

@@ -1,0 +1,277 @@
+//! What comes back from a run, whatever happens, and where it may go.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use burst_protocol::message::{Artifact, Ending, FromAgent};
+use burst_protocol::tree::{Change, Entry, File, LinkTarget};
+use burst_protocol::{Digest, RelativePath};
+use burst_tests::{Project, assert_progress, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::histories::assert_same_tree;
+use crate::sandbox;
+use crate::scripted::{Says, Scripted, blob, message};
+use crate::terminals::waiter;
+
+const RUN: &str = "this was made by a run";
+
+fn file(content: &str) -> File {
+    let digest = Digest::of(content.as_bytes());
+    File { size: content.len() as u64, digest, executable: false }
+}
+
+fn relative(path: &str) -> RelativePath {
+    RelativePath::new(path.as_bytes()).unwrap()
+}
+
+fn put(project: &Project<'_>, path: &str, entry: Entry) -> Change {
+    let path = RelativePath::below_root(project.root.join(path).as_os_str().as_encoded_bytes());
+    Change::Put { path: path.unwrap(), entry }
+}
+
+fn link(target: &Path) -> Entry {
+    Entry::Link(LinkTarget::new(target.as_os_str().as_encoded_bytes()).unwrap())
+}
+
+/// What an agent says in a run that returns these results; every file has the content [`RUN`].
+fn returning(changes: Vec<Change>, artifacts: &[&str]) -> Vec<u8> {
+    let artifact = |path: &&str| Artifact { path: relative(path), file: file(RUN) };
+    let messages = [
+        FromAgent::Synced { written: 1, removed: 0 },
+        FromAgent::Started { notice: None },
+        FromAgent::Changed(changes),
+        FromAgent::Artifacts(artifacts.iter().map(artifact).collect()),
+        FromAgent::Finished(Ending::Exited(0)),
+    ];
+    let mut bytes: Vec<u8> = messages.iter().flat_map(message).collect();
+    bytes.extend(blob(RUN.as_bytes()));
+    bytes.extend([FromAgent::BlobsEnd, FromAgent::Done].iter().flat_map(message));
+    bytes
+}
+
+#[test]
+fn a_returned_link_never_leads_artifacts_elsewhere() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let outside = sandbox.path().join("outside");
+    fs::create_dir_all(outside.join("debug")).unwrap();
+    fs::write(outside.join("debug/hello"), "mine").unwrap();
+    let entry = link(&outside);
+    let bytes = returning(vec![put(&project, "target", entry)], &["debug/hello"]);
+    let _agent = Scripted::start(&sandbox, Says::Bytes(bytes), true);
+    let found = project.ok("build");
+    let expected = format!(
+        "warning: the run changed `{}`, which is a place that no run may change: it is not \
+         fetched",
+        project.root.join("target").display()
+    );
+    assert!(found.stderr.lines().any(|line| line == expected), "{found:#?}");
+    assert_eq!(fs::read_to_string(outside.join("debug/hello")).unwrap(), "mine");
+    assert_eq!(project.read("target/debug/hello"), RUN);
+    assert!(!project.root.join("target").is_symlink());
+}
+
+#[test]
+fn a_returned_link_above_the_target_directory_is_not_followed() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let outside = sandbox.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let bytes = returning(vec![put(&project, "out", link(&outside))], &["debug/hello"]);
+    let _agent = Scripted::start(&sandbox, Says::Bytes(bytes), true);
+    project.ok("build --target-dir out/target");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    assert_eq!(project.read("out/target/debug/hello"), RUN);
+}
+
+#[test]
+fn no_run_changes_git_or_the_project_file() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(".config/cargo-burst.toml", "unexclude = [\".git\"]\n");
+    fs::create_dir_all(project.root.join(".git/hooks")).unwrap();
+    let protected = [
+        ".git/hooks/pre-commit",
+        "sub/.git/config",
+        ".config/cargo-burst.toml",
+        ".config",
+        "target/debug/hello",
+    ];
+    let changes = protected.map(|path| put(&project, path, Entry::File(file(RUN)))).to_vec();
+    let outside = Change::Put { path: relative("tmp/x"), entry: Entry::File(file(RUN)) };
+    let source = put(&project, "src/new.rs", Entry::File(file(RUN)));
+    let bytes = returning([changes, vec![outside, source]].concat(), &[]);
+    let _agent = Scripted::start(&sandbox, Says::Bytes(bytes), true);
+    project.ok("check");
+    assert_eq!(project.read(".config/cargo-burst.toml"), "unexclude = [\".git\"]\n");
+    assert_eq!(fs::read_dir(project.root.join(".git/hooks")).unwrap().count(), 0);
+    assert!(!project.has("sub") && !project.has("target"));
+    assert_eq!(project.read("src/new.rs"), RUN);
+}
+
+#[test]
+fn a_link_that_a_program_puts_in_place_of_the_target_directory_stays_away() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let (outside, target) = (sandbox.path().join("outside"), sandbox.path().join("elsewhere"));
+    fs::create_dir(&outside).unwrap();
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{ std::os::unix::fs::symlink({outside:?}, \"target\").unwrap(); }}\n"),
+    );
+    project.ok(&format!("run --target-dir {}", target.display()));
+    assert!(!project.root.join("target").is_symlink());
+    project.write("src/main.rs", "fn main() {}\n");
+    project.ok("build");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    assert!(project.has("target/debug/hello"));
+}
+
+#[test]
+fn the_users_own_link_for_the_target_directory_is_followed() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let fast = sandbox.path().join("fast");
+    fs::create_dir(&fast).unwrap();
+    symlink(&fast, project.root.join("target")).unwrap();
+    project.ok("build");
+    assert!(project.root.join("target").is_symlink());
+    assert!(fast.join("debug/hello").is_file());
+}
+
+#[test]
+fn a_target_directory_beside_the_working_directory_is_filled() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build --target-dir ../o");
+    assert!(sandbox.path().join("o/debug/hello").is_file());
+    project.write(".cargo/config.toml", "[build]\ntarget-dir = \"../p\"\n");
+    project.ok("build");
+    assert!(sandbox.path().join("p/debug/hello").is_file());
+    assert!(!project.has("target"));
+}
+
+#[test]
+fn results_of_a_killed_command_come_with_the_next_one() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    for name in ["changed", "edited", "gone"] {
+        project.write(&format!("data/{name}"), "sent");
+    }
+    project.write(".gitignore", "/target\n/ignored\n");
+    waiter(
+        &project,
+        "for (name, text) in [(\"data/changed\", \"run\"), (\"data/edited\", \"run\"), (\"made\", \"run\"), (\"ignored\", \"run\")] { std::fs::write(name, text).unwrap(); } std::fs::remove_file(\"data/gone\").unwrap();",
+    );
+    let mut running = project.start("run -q");
+    wait_until("the run", || sandbox.path().join("pid").exists());
+    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
+    running.wait().unwrap();
+    assert_eq!(project.read("data/changed"), "sent");
+    project.write("data/edited", "edit");
+    let found = project.ok("check -q");
+    assert_eq!(project.read("data/changed"), "run");
+    assert_eq!(project.read("data/edited"), "edit");
+    assert_eq!(project.read("data/edited.from-burst"), "run");
+    assert_eq!((project.read("made"), project.read("ignored")), ("run".into(), "run".into()));
+    assert!(!project.has("data/gone"));
+    assert!(
+        found.stderr.contains(
+            "warning: `data/edited.from-burst` is an earlier run's version of a file that \
+             was changed here, too\n"
+        ),
+        "{found:#?}"
+    );
+    fs::remove_file(project.root.join("data/edited.from-burst")).unwrap();
+    // Everything is agreed: the next command brings nothing.
+    project.ok("check -q");
+    assert!(!project.has("data/edited.from-burst"));
+    assert_same_tree(&project);
+}
+
+#[test]
+fn results_of_a_killed_agent_come_with_the_next_command() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    waiter(&project, "std::fs::write(\"made\", \"run\").unwrap();");
+    let running = project.start("run -q");
+    wait_until("the run", || sandbox.path().join("pid").exists());
+    kill(Pid::from_raw(sandbox.agent().unwrap()), Signal::SIGKILL).unwrap();
+    assert_eq!(running.wait_with_output().unwrap().status.code(), Some(114));
+    assert!(!project.has("made"));
+    project.ok("check -q");
+    assert_eq!(project.read("made"), "run");
+    assert_same_tree(&project);
+}
+
+#[test]
+fn a_declined_result_is_undone_on_the_agent_and_told_once() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    // A run writes the project's own settings, and a file that is never a source.
+    project.write(".config/cargo-burst.toml", "# mine\n");
+    project.write(
+        "src/main.rs",
+        "fn main() { for name in [\".config/cargo-burst.toml\", \"x.swp\"] { std::fs::write(name, \"run\").unwrap(); } }\n",
+    );
+    let found = project.ok("run -q");
+    assert!(found.stderr.contains("a place that no run may change"), "{found:#?}");
+    assert!(!project.has("x.swp"));
+    assert_progress(&project.ok("check -q"), "");
+    assert_eq!(project.read(".config/cargo-burst.toml"), "# mine\n");
+    let there = sandbox.agent_tree(&project.root);
+    assert_eq!(fs::read_to_string(there.join(".config/cargo-burst.toml")).unwrap(), "# mine\n");
+    assert_eq!(fs::read_to_string(there.join("x.swp")).unwrap(), "run");
+}
+
+#[test]
+fn a_run_replaces_directories_and_files_by_each_other() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    for path in ["one/a", "one/b", "two", "keep/1", "keep/2", "keep/3"] {
+        project.write(path, "sent");
+    }
+    project.write(
+        "src/main.rs",
+        "use std::fs;\nfn main() { fs::remove_dir_all(\"one\").unwrap(); fs::write(\"one\", \"file\").unwrap(); fs::remove_file(\"two\").unwrap(); fs::create_dir(\"two\").unwrap(); fs::write(\"two/x\", \"below\").unwrap(); }\n",
+    );
+    assert_progress(&project.ok("run -q"), "");
+    assert_eq!((project.read("one"), project.read("two/x")), ("file".into(), "below".into()));
+    assert_same_tree(&project);
+    project.write("src/main.rs", "fn main() {}\n");
+    project.ok("run -q");
+    assert_same_tree(&project);
+}
+
+#[test]
+fn a_build_directory_in_the_workspace_holds_no_sources() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(".cargo/config.toml", "[build]\nbuild-dir = \"built/here\"\n");
+    for text in ["one", "two", "one"] {
+        project.write("src/main.rs", format!("fn main() {{ println!({text:?}) }}\n"));
+        project.ok("build");
+        assert_eq!(project.output_of("target/debug/hello"), format!("{text}\n"));
+    }
+    assert!(!project.has("built/here"));
+    let again = project.ok("build");
+    assert!(!again.stderr.contains("Compiling"), "{again:#?}");
+}
+
+#[test]
+fn target_directories_that_a_test_makes_stay_on_the_agent() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let tag = "Signature: 8a477f597d28d172789f06886806bc55\\n# created by cargo.";
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{ std::fs::create_dir_all(\"cases/a/out/debug\").unwrap(); std::fs::write(\"cases/a/out/CACHEDIR.TAG\", \"{tag}\").unwrap(); std::fs::write(\"cases/a/out/debug/big\", \"x\").unwrap(); std::fs::write(\"cases/a/log\", \"x\").unwrap(); }}\n"),
+    );
+    project.ok("run -q");
+    assert!(project.has("cases/a/log") && !project.has("cases/a/out"));
+    project.ok("run -q");
+    assert!(!project.has("cases/a/out"));
+}

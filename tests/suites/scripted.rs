@@ -1,0 +1,106 @@
+//! A scripted agent: it pins and is pinned as the real one, and says what a test wants.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use burst_agent::identity::{self, Identity};
+use burst_agent::transport::IdleTimeout;
+use burst_protocol::Digest;
+use burst_protocol::codec;
+use burst_protocol::frame::{Header, Kind};
+use burst_protocol::hello::{Preface, Reason};
+use burst_protocol::message::{Blob, Encoding, FromAgent};
+use burst_tests::Sandbox;
+
+/// What a scripted agent says to every stream.
+#[derive(Clone, Debug)]
+pub(crate) enum Says {
+    Refusal {
+        lowest: u16,
+        highest: u16,
+    },
+    Nothing,
+    Nonsense,
+    Message(fn() -> FromAgent),
+    /// All of this at once, behind the welcome.
+    Bytes(Vec<u8>),
+    HugeFrame,
+}
+
+/// An agent that follows a script, in place of the local one.
+pub(crate) struct Scripted {
+    _lock: rustix::fd::OwnedFd,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Scripted {
+    pub(crate) fn start(sandbox: &Sandbox, says: Says, own_keys: bool) -> Self {
+        let keys = sandbox.keys();
+        fs::create_dir_all(&keys).unwrap();
+        for name in ["shim", "agent"] {
+            Identity::generate().unwrap().save(&keys, name).unwrap();
+        }
+        let stranger = Identity::generate().unwrap();
+        let own = if own_keys { Identity::load(&keys, "agent").unwrap() } else { stranger };
+        let pinned = identity::load_certificate(&keys, "shim").unwrap();
+        let config = identity::server_config(&own, pinned, IdleTimeout::default()).unwrap();
+        let lock = fs::File::create(keys.join("lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let entered = runtime.enter();
+        let endpoint = quinn::Endpoint::server(config, listen).unwrap();
+        drop(entered);
+        // Without a process id: `down` must not end this very process.
+        fs::write(keys.join("address"), endpoint.local_addr().unwrap().to_string()).unwrap();
+        runtime.spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                let says = says.clone();
+                tokio::spawn(async move {
+                    let Ok(connection) = incoming.await else { return };
+                    while let Ok((send, _receive)) = connection.accept_bi().await {
+                        tokio::spawn(say(says.clone(), send, _receive));
+                    }
+                });
+            }
+        });
+        Self { _lock: lock.into(), _runtime: runtime }
+    }
+}
+
+async fn say(says: Says, mut send: quinn::SendStream, receive: quinn::RecvStream) {
+    let welcome = Preface::Welcome { chosen: 1, program: "scripted".into() }.to_bytes();
+    let bytes = match says {
+        Says::Refusal { lowest, highest } => {
+            Preface::Refuse { reason: Reason::Version, lowest, highest, text: "9.9.9".into() }
+                .to_bytes()
+        }
+        Says::Nothing => Vec::new(),
+        Says::Nonsense => b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+        Says::Message(make) => [welcome, message(&make())].concat(),
+        Says::Bytes(bytes) => [welcome, bytes].concat(),
+        Says::HugeFrame => [welcome, vec![0, 0xff, 0xff, 0xff, 0xff]].concat(),
+    };
+    send.write_all(&bytes).await.unwrap();
+    // The stream stays open: the shim decides when it has heard enough.
+    let _receive = receive;
+    drop(send.stopped().await);
+}
+
+/// A message as it is sent.
+pub(crate) fn message(message: &FromAgent) -> Vec<u8> {
+    let body = codec::encode(message).unwrap();
+    [Header::new(Kind::Message, body.len()).unwrap().to_bytes().as_slice(), &body].concat()
+}
+
+/// A blob as it is sent, whole.
+pub(crate) fn blob(content: &[u8]) -> Vec<u8> {
+    let (digest, size) = (Digest::of(content), content.len() as u64);
+    let blob = Blob { digest, size, encoding: Encoding::Whole };
+    let header = Header::new(Kind::Raw, content.len()).unwrap().to_bytes();
+    [message(&FromAgent::Blob(blob)).as_slice(), header.as_slice(), content].concat()
+}
