@@ -114,6 +114,11 @@ impl Agent {
         &self.host
     }
 
+    /// Whether the agent runs on its clients' machine.
+    pub(crate) const fn is_local(&self) -> bool {
+        matches!(self.disks, Disks::Shared(_))
+    }
+
     /// The project of this name. Mounts its volume first where the agent has volumes; if
     /// `client` leaves, the wait for the volume ends with an error.
     pub(crate) fn project(

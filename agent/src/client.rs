@@ -1,17 +1,29 @@
 //! Whether the client of a session is still connected, and the event of its departure.
 //!
+//! A client on this machine also names its process. When that ends, its connection is closed
+//! at once; otherwise a client that was killed counts as gone only after a time of silence.
+//!
 //! A session blocks on things that can take long: a turn in the queue, a volume that is
 //! being attached. Each such wait registers a callback, which wakes it when the client's
 //! connection closes.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
+use burst_protocol::message::ClientProcess;
+use tokio::sync::Notify;
+
+use crate::client_process;
 use crate::lock::lock;
 
 /// The presence of one client: connected until [`Client::leave`], then gone for good.
 #[derive(Default)]
-pub(crate) struct Client(Mutex<State>);
+pub(crate) struct Client {
+    state: Mutex<State>,
+    process: OnceLock<ClientProcess>,
+    /// Notified when the process is named.
+    named: Notify,
+}
 
 #[derive(Default)]
 struct State {
@@ -29,13 +41,13 @@ impl fmt::Debug for Client {
 impl Client {
     /// Whether the client's connection is closed.
     pub(crate) fn is_gone(&self) -> bool {
-        lock(&self.0).gone
+        lock(&self.state).gone
     }
 
     /// Records that the connection is closed and calls all registered callbacks.
     pub(crate) fn leave(&self) {
         let callbacks = {
-            let mut state = lock(&self.0);
+            let mut state = lock(&self.state);
             state.gone = true;
             std::mem::take(&mut state.callbacks)
         };
@@ -44,10 +56,33 @@ impl Client {
         }
     }
 
+    /// Names the client's process, which is one of this machine.
+    pub(crate) fn is_process(&self, process: ClientProcess) {
+        // A client has one process, whatever its later requests say.
+        if self.process.set(process).is_ok() {
+            self.named.notify_one();
+        }
+    }
+
+    /// Completes when the client's process has ended; never if it is not known.
+    pub(crate) async fn process_ended(&self) {
+        let process = loop {
+            if let Some(process) = self.process.get() {
+                break *process;
+            }
+            self.named.notified().await;
+        };
+        if let Err(error) = client_process::ended(process).await {
+            // Its connection still tells when it is gone.
+            tracing::debug!("cannot watch process {}: {error}", process.pid);
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Registers a callback for the departure, until the registration is dropped. It is
     /// called on another thread, or at once on this one if the client is gone already.
     pub(crate) fn when_gone(&self, callback: impl FnOnce() + Send + 'static) -> Registration<'_> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let id = state.next_id;
         state.next_id += 1;
         if state.gone {
@@ -61,6 +96,7 @@ impl Client {
 }
 
 /// A registered callback; dropping it removes the callback.
+#[derive(Debug)]
 #[must_use]
 pub(crate) struct Registration<'a> {
     client: &'a Client,
@@ -69,7 +105,7 @@ pub(crate) struct Registration<'a> {
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        lock(&self.client.0).callbacks.retain(|(id, _)| *id != self.id);
+        lock(&self.client.state).callbacks.retain(|(id, _)| *id != self.id);
     }
 }
 

@@ -31,6 +31,7 @@ mod artifacts;
 mod atomic_file;
 mod boot;
 mod client;
+mod client_process;
 pub mod error;
 pub mod host;
 pub mod identity;

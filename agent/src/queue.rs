@@ -1,7 +1,7 @@
 //! The order of runs in one project.
 //!
 //! A run that needs another state of the tree than the active runs waits until they are
-//! over; one that needs the same state joins them. Waiting runs are admitted in the order
+//! over; one that needs the same state joins them, unless the client of one is gone. Waiting runs are admitted in the order
 //! of their arrival, and no run joins ahead of a waiting one. The decision is [`decide`], a
 //! pure function; [`RunQueue`] adds the lock and the wakeups.
 
@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use burst_protocol::Digest;
 
-use crate::client::Client;
+use crate::client::{Client, Registration};
 use crate::lock::lock;
 
 /// The active and waiting runs of a project.
@@ -20,11 +20,19 @@ pub(crate) struct Usage {
     root: Option<Digest>,
     /// Whether a run is changing the tree.
     syncing: bool,
-    /// Ticket and title of each active run.
-    active: Vec<(u64, String)>,
+    active: Vec<Active>,
     /// Tickets in the order of arrival.
     waiting: VecDeque<u64>,
     next_ticket: u64,
+}
+
+/// An active run.
+#[derive(Debug)]
+struct Active {
+    ticket: u64,
+    title: String,
+    /// Whether its client is gone, so that it is about to end.
+    leaving: bool,
 }
 
 /// Whether a run is admitted.
@@ -41,10 +49,11 @@ pub(crate) enum Decision {
 /// Decides about the run with this ticket, which needs the tree in the state `root`.
 pub(crate) fn decide(usage: &Usage, ticket: u64, root: Digest) -> Decision {
     let first = usage.waiting.front().is_none_or(|first| *first == ticket);
-    let holder = || usage.active.first().map_or_else(String::new, |(_, title)| title.clone());
+    let holder = || usage.active.first().map_or_else(String::new, |first| first.title.clone());
+    let is_left = usage.active.iter().any(|active| active.leaving);
     match (usage.active.is_empty(), usage.syncing) {
         (true, false) if first => Decision::Exclusive,
-        (false, false) if first && usage.root == Some(root) => Decision::Joined,
+        (false, false) if first && !is_left && usage.root == Some(root) => Decision::Joined,
         _ => Decision::Wait(holder()),
     }
 }
@@ -65,6 +74,7 @@ struct Shared {
 pub(crate) struct Admission<'a> {
     queue: &'a RunQueue,
     ticket: u64,
+    _registration: Registration<'a>,
     /// Whether the run may change the tree.
     pub(crate) exclusive: bool,
 }
@@ -72,35 +82,41 @@ pub(crate) struct Admission<'a> {
 impl RunQueue {
     /// Waits until the run is admitted; none if its client leaves first. `waiting` is
     /// called with the title of the run that is waited for, each time it is another one.
-    pub(crate) fn enter(
-        &self,
+    pub(crate) fn enter<'a>(
+        &'a self,
         root: Digest,
         title: &str,
         mut waiting: impl FnMut(&str),
-        client: &Client,
-    ) -> Option<Admission<'_>> {
-        // Registered before the lock is taken: the callback takes it too.
+        client: &'a Client,
+    ) -> Option<Admission<'a>> {
+        let ticket = {
+            let mut usage = self.lock();
+            usage.next_ticket += 1;
+            usage.next_ticket
+        };
+        // Registered without the lock: the callback takes it too.
         let shared = self.0.clone();
         let _registration = client.when_gone(move || {
             // With the lock, the wakeup cannot fall between a check and its wait.
-            let usage = lock(&shared.usage);
+            let mut usage = lock(&shared.usage);
+            for active in usage.active.iter_mut().filter(|active| active.ticket == ticket) {
+                active.leaving = true;
+            }
             shared.changed.notify_all();
-            drop(usage);
         });
         let mut usage = self.lock();
-        let ticket = usage.next_ticket;
-        usage.next_ticket += 1;
         usage.waiting.push_back(ticket);
         let mut told = None;
         loop {
             let decision = decide(&usage, ticket, root);
             let Decision::Wait(holder) = decision else {
                 usage.waiting.retain(|other| *other != ticket);
-                usage.active.push((ticket, title.to_owned()));
+                let leaving = client.is_gone();
+                usage.active.push(Active { ticket, title: title.to_owned(), leaving });
                 let exclusive = decision == Decision::Exclusive;
                 usage.syncing = exclusive;
                 self.0.changed.notify_all();
-                return Some(Admission { queue: self, ticket, exclusive });
+                return Some(Admission { queue: self, ticket, _registration, exclusive });
             };
             if client.is_gone() {
                 usage.waiting.retain(|other| *other != ticket);
@@ -121,7 +137,7 @@ impl RunQueue {
 
     /// The titles of the active runs.
     pub(crate) fn titles(&self) -> Vec<String> {
-        self.lock().active.iter().map(|(_, title)| title.clone()).collect()
+        self.lock().active.iter().map(|active| active.title.clone()).collect()
     }
 
     /// Whether a run is active or waiting.
@@ -149,7 +165,7 @@ impl Admission<'_> {
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
         let mut usage = self.queue.lock();
-        usage.active.retain(|(ticket, _)| *ticket != self.ticket);
+        usage.active.retain(|active| active.ticket != self.ticket);
         if self.exclusive && usage.active.is_empty() {
             usage.syncing = false;
         }
@@ -162,6 +178,10 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
+    fn active(ticket: u64, title: &str) -> Active {
+        Active { ticket, title: title.into(), leaving: false }
+    }
+
     fn digest(byte: u8) -> Digest {
         Digest::from_bytes([byte; 32])
     }
@@ -170,19 +190,21 @@ mod tests {
     fn a_run_joins_the_same_state_and_waits_for_another() {
         let mut usage = Usage::default();
         assert_eq!(decide(&usage, 0, digest(1)), Decision::Exclusive);
-        usage.active.push((0, "build".into()));
+        usage.active.push(active(0, "build"));
         usage.syncing = true;
         assert_eq!(decide(&usage, 1, digest(1)), Decision::Wait("build".into()));
         usage.syncing = false;
         usage.root = Some(digest(1));
         assert_eq!(decide(&usage, 1, digest(1)), Decision::Joined);
         assert_eq!(decide(&usage, 1, digest(2)), Decision::Wait("build".into()));
+        usage.active[0].leaving = true;
+        assert_eq!(decide(&usage, 1, digest(1)), Decision::Wait("build".into()));
     }
 
     #[test]
     fn no_run_joins_ahead_of_a_waiting_one() {
         let mut usage = Usage { root: Some(digest(1)), ..Usage::default() };
-        usage.active.push((0, "build".into()));
+        usage.active.push(active(0, "build"));
         usage.waiting.extend([1, 2]);
         assert_eq!(decide(&usage, 2, digest(1)), Decision::Wait("build".into()));
         assert_eq!(decide(&usage, 1, digest(1)), Decision::Joined);

@@ -174,7 +174,15 @@ async fn accept(agent: &Arc<Agent>, endpoint: &quinn::Endpoint) {
 
 async fn serve_connection(agent: &Arc<Agent>, connection: quinn::Connection) {
     let client = Arc::new(Client::default());
-    while let Ok((send, receive)) = connection.accept_bi().await {
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept_bi() => accepted,
+            () = client.process_ended() => {
+                connection.close(0_u32.into(), b"the client's process has ended");
+                break;
+            }
+        };
+        let Ok((send, receive)) = accepted else { break };
         let (agent, client) = (agent.clone(), client.clone());
         tokio::spawn(async move {
             if let Err(error) = serve_stream(&agent, send, receive, client).await {

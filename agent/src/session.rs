@@ -53,6 +53,9 @@ pub(crate) fn serve(
     };
     let served = match incoming.message() {
         Ok(FromShim::Run(request)) => {
+            if let (Some(process), true) = (request.client, agent.is_local()) {
+                client.is_process(process);
+            }
             let _busy = agent.busy(request.keep_alive_secs);
             let number = agent.next_run();
             let project = request.project.absolute();

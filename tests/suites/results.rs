@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::histories::assert_same_tree;
 use crate::sandbox;
 use crate::scripted::{Says, Scripted, blob, message};
-use crate::terminals::waiter;
+use crate::terminals::{alive, waiter};
 
 const RUN: &str = "this was made by a run";
 
@@ -190,6 +190,19 @@ fn results_of_a_killed_command_come_with_the_next_one() {
     project.ok("check -q");
     assert!(!project.has("data/edited.from-burst"));
     assert_same_tree(&project);
+}
+
+#[test]
+fn a_run_whose_client_was_killed_ends_at_once() {
+    // Only the end of the process tells: silence does not count within the hour.
+    let sandbox = sandbox().with("CARGO_BURST_GRACE_SECS", "3600");
+    let project = sandbox.hello("app");
+    waiter(&project, "std::fs::write(\"made\", \"run\").unwrap();");
+    let mut running = project.start("run -q");
+    wait_until("the run", || sandbox.path().join("pid").exists());
+    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
+    running.wait().unwrap();
+    wait_until("the end of the run", || alive(&project) == 0);
 }
 
 #[test]

@@ -154,3 +154,22 @@ fn a_burst_inside_of_a_run_is_plain_cargo() {
     );
     assert!(project.ok("run -q").stdout.starts_with("cargo 1."));
 }
+
+/// An editor and a terminal: two commands start at the same moment after each edit.
+#[test]
+fn two_commands_at_once_after_an_edit_both_succeed() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build -q");
+    for round in 0..12 {
+        project.write("src/main.rs", format!("fn main() {{ println!(\"{round}\") }}\n"));
+        project.write(&format!("data/{round}"), "x".repeat(round * 100));
+        let both = ["check -q", "build -q"].map(|verb| project.start(verb));
+        for command in both {
+            let found = ended(command.wait_with_output().unwrap());
+            assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""), "round {round}");
+        }
+        assert_eq!(project.output_of("target/debug/hello"), format!("{round}\n"));
+    }
+    crate::histories::assert_same_tree(&project);
+}

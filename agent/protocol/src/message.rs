@@ -175,6 +175,17 @@ pub struct RunRequest {
     pub keep_alive_secs: Option<u64>,
     /// The command as the user typed it, shown to users of waiting runs and by `status`.
     pub title: String,
+    /// The shim's process, if the agent is on the same machine.
+    pub client: Option<ClientProcess>,
+}
+
+/// A process of the client's machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientProcess {
+    /// The process id.
+    pub pid: u32,
+    /// The namespace of the process id: the inode of `/proc/self/ns/pid`.
+    pub namespace: u64,
 }
 
 /// One cargo invocation, as alternatives of which the agent takes the first that it can

@@ -8,7 +8,6 @@ use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory};
 use burst_sync::flow_control::ReceivedCredit;
-use burst_sync::pack::PackStore;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
@@ -18,16 +17,22 @@ use crate::terminal::{bytes, stdin, unwritable};
 use crate::transfer::error::{Phase, agent_failed, lost};
 use crate::transfer::upload;
 use crate::workspace::error::unreadable;
-use crate::workspace::state::WorkspaceState;
+use crate::workspace::state::{Contents, WorkspaceState};
+
+/// What the agent did not hold before.
+pub(super) struct News {
+    /// What was sent, if the agent's state was known.
+    pub(super) changes: Option<Vec<Change>>,
+    /// The store of small contents, unless another command uses it.
+    pub(super) contents: Option<Contents>,
+}
 
 /// An exchange whose agent has the tree that cargo is to see.
 pub(super) struct Synced<'a> {
     exchange: Exchange<'a>,
     incoming: Incoming,
     outgoing: Outgoing,
-    /// What was sent, if the agent's state was known.
-    changes: Option<Vec<Change>>,
-    blobs: Option<PackStore>,
+    news: Option<News>,
     sync: Duration,
 }
 
@@ -36,23 +41,19 @@ impl<'a> Synced<'a> {
         exchange: Exchange<'a>,
         incoming: Incoming,
         outgoing: Outgoing,
-        changes: Option<Vec<Change>>,
-        blobs: Option<PackStore>,
+        news: Option<News>,
         sync: Duration,
     ) -> Self {
-        Self { exchange, incoming, outgoing, changes, blobs, sync }
+        Self { exchange, incoming, outgoing, news, sync }
     }
 
     /// Passes on output, input and signals until cargo has ended.
     pub(super) fn follow(self, state: &mut WorkspaceState) -> Result<Ended<'a>, Error> {
-        let Self { exchange, mut incoming, outgoing, changes, mut blobs, sync } = self;
+        let Self { exchange, mut incoming, outgoing, news, sync } = self;
         let began = Instant::now();
         exchange.signals.forward_to(outgoing.clone());
         let outcome = std::thread::scope(|scope| {
-            let remembering = scope.spawn(|| {
-                let blobs = blobs.as_mut();
-                remember(&exchange, state, changes, blobs)
-            });
+            let remembering = scope.spawn(|| remember(&exchange, state, news));
             let outcome = follow(&exchange, &mut incoming, &outgoing);
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
@@ -128,19 +129,19 @@ fn notify_once(exchange: &Exchange<'_>, notice: &str) {
 }
 
 /// Remembers the tree that the agent holds now, and small contents as bases of later
-/// patches; `blobs` are given where the tree is a new one, `changes` where its difference
-/// from the last one is known.
+/// patches. Afterwards another command can use the contents.
 fn remember(
     exchange: &Exchange<'_>,
     state: &mut WorkspaceState,
-    changes: Option<Vec<Change>>,
-    blobs: Option<&mut PackStore>,
+    news: Option<News>,
 ) -> Result<(), Error> {
-    if let Some(blobs) = blobs {
+    if let Some(News { changes, contents }) = news {
         let sources = exchange.sources;
         state.save_base(&sources.tree)?;
-        let changes = changes.unwrap_or_else(|| Directory::new().changes_to(&sources.tree));
-        upload::remember(sources, &changes, blobs).map_err(unreadable)?;
+        if let Some(mut contents) = contents {
+            let changes = changes.unwrap_or_else(|| Directory::new().changes_to(&sources.tree));
+            upload::remember(sources, &changes, &mut contents.blobs).map_err(unreadable)?;
+        }
     }
     state.save()
 }

@@ -4,12 +4,13 @@
 //! While a thread sends the request and what differs, the agent is already listened to:
 //! it may have to wait for another run, or may refuse.
 
+use std::os::unix::fs::MetadataExt;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use burst_protocol::hello::Preface;
 use burst_protocol::message::{
-    FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo, Want,
+    ClientProcess, FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo, Want,
 };
 use burst_protocol::tree::{Change, Directory};
 use burst_sync::SyncError;
@@ -21,7 +22,7 @@ use super::base::Base;
 use super::exchange::{Exchange, out_of_turn};
 use super::forwarding;
 use super::prepare::Prepared;
-use super::running::Synced;
+use super::running::{News, Synced};
 use crate::connection::{Peer, Stream, VERSION};
 use crate::environment;
 use crate::error::Error;
@@ -32,7 +33,7 @@ use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
 use crate::workspace::error::unreadable;
 use crate::workspace::sources::below_root;
-use crate::workspace::state::WorkspaceState;
+use crate::workspace::state::{Contents, WorkspaceState};
 
 /// An exchange whose request is still to be sent.
 pub(super) struct Syncing<'a> {
@@ -42,7 +43,7 @@ pub(super) struct Syncing<'a> {
     peer: Peer,
     base: Base,
     changes: Option<Vec<Change>>,
-    blobs: Option<PackStore>,
+    contents: Option<Contents>,
     request: RunRequest,
 }
 
@@ -73,15 +74,15 @@ impl<'a> Syncing<'a> {
             "request"
         );
         // Only a difference needs the contents of last time, or changes them.
-        let blobs = if base.is_current() { None } else { Some(state.blobs()?) };
+        let contents = if base.is_current() { None } else { state.contents()? };
         let request = request(&exchange, &base, changes.is_some())?;
         let Stream { incoming, outgoing, peer, .. } = stream;
-        Ok(Self { exchange, incoming, outgoing, peer, base, changes, blobs, request })
+        Ok(Self { exchange, incoming, outgoing, peer, base, changes, contents, request })
     }
 
     /// Sends the request, and serves the agent until its tree is as needed.
     pub(super) fn sync(self) -> Result<Synced<'a>, Error> {
-        let Self { exchange, mut incoming, outgoing, peer, base, changes, mut blobs, request } =
+        let Self { exchange, mut incoming, outgoing, peer, base, changes, mut contents, request } =
             self;
         let reached = exchange.reached;
         if !reached.is_remote() || reached.ready().is_some() {
@@ -90,7 +91,7 @@ impl<'a> Syncing<'a> {
         let upload = Upload::new(exchange.sources, &outgoing, request.compress_large);
         let difference = changes.as_deref().zip(base.tree());
         let served = std::thread::scope(|scope| {
-            let blobs = blobs.as_mut();
+            let blobs = contents.as_mut().map(|contents| &mut contents.blobs);
             let sending = scope.spawn(|| send(request, difference, blobs, &outgoing, upload));
             let served = arrival(&exchange).and_then(|began| {
                 let welcomed = peer.welcome(&mut incoming);
@@ -114,7 +115,8 @@ impl<'a> Syncing<'a> {
             seconds(took),
             bytes(outgoing.traffic().sent())
         ));
-        Ok(Synced::new(exchange, incoming, outgoing, changes, blobs, took))
+        let news = (!base.is_current()).then_some(News { changes, contents });
+        Ok(Synced::new(exchange, incoming, outgoing, news, took))
     }
 }
 
@@ -282,7 +284,14 @@ fn request(
         compress_large,
         keep_alive_secs: Some(exchange.prepared.keep_alive.as_secs()),
         title: title(&plan.invocations),
+        client: if is_local { this_process() } else { None },
     })
+}
+
+/// This process, so that the agent notices at once when it ends.
+fn this_process() -> Option<ClientProcess> {
+    let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?.ino();
+    Some(ClientProcess { pid: std::process::id(), namespace })
 }
 
 /// The command as `status` and waiting commands show it, at most 80 characters.

@@ -4,8 +4,13 @@
 //! Per workspace and provider: the stat cache; the *base*, the manifest that the agent held
 //! when it last answered; the blobs of its small files, as bases of patches. All of it is a
 //! cache: without it a command takes longer and sends more.
+//!
+//! Several commands of one workspace can run at once. Records are replaced whole; of the
+//! generated files each command adds and removes only its own, under a lock; the blobs
+//! belong to one command at a time, and the others do without.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::tree::Directory;
@@ -14,8 +19,17 @@ use burst_sync::pack::PackStore;
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
 
 use super::error::unreadable;
+use crate::background::lock;
 use crate::directories::unusable;
 use crate::error::Error;
+
+/// The blobs of a workspace, which no other command uses meanwhile.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// The store.
+    pub(crate) blobs: PackStore,
+    _lock: File,
+}
 
 /// The remembered state of one workspace.
 #[derive(Debug)]
@@ -73,9 +87,14 @@ impl WorkspaceState {
         drop(std::fs::remove_file(self.directory.join("base-root")));
     }
 
-    /// Opens the store of blobs that patches can be based on.
-    pub(crate) fn blobs(&self) -> Result<PackStore, Error> {
-        PackStore::open(&self.directory.join("contents")).map_err(unreadable)
+    /// Opens the store of blobs that patches can be based on; none while another command
+    /// uses it.
+    pub(crate) fn contents(&self) -> Result<Option<Contents>, Error> {
+        let Some(_lock) = lock::try_take(&self.directory.join("contents.lock"))? else {
+            return Ok(None);
+        };
+        let blobs = PackStore::open(&self.directory.join("contents")).map_err(unreadable)?;
+        Ok(Some(Contents { blobs, _lock }))
     }
 
     /// The path of the stat cache of fetched artifacts.
@@ -89,10 +108,50 @@ impl WorkspaceState {
             self.scanned.save(&self.directory.join("scanned")).map_err(unreadable)?;
         }
         if self.generated_files != self.generated_files_loaded {
-            write_record(&self.directory.join("companions"), &self.generated_files)
-                .map_err(unreadable)?;
-            self.generated_files_loaded.clone_from(&self.generated_files);
+            self.save_generated_files()?;
         }
         Ok(())
+    }
+
+    /// Adds and removes what this command has added and removed; another command may have
+    /// written its own since.
+    fn save_generated_files(&mut self) -> Result<(), Error> {
+        let path = self.directory.join("companions");
+        let _lock = lock::take(&self.directory.join("companions.lock"))?;
+        let mut files: BTreeSet<RelativePath> = read_record(&path).unwrap_or_default();
+        files.extend(self.generated_files.difference(&self.generated_files_loaded).cloned());
+        for gone in self.generated_files_loaded.difference(&self.generated_files) {
+            files.remove(gone);
+        }
+        write_record(&path, &files).map_err(unreadable)?;
+        self.generated_files_loaded.clone_from(&self.generated_files);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_commands_of_a_workspace_do_not_disturb_each_other() {
+        let cache = tempfile::tempdir().unwrap();
+        let load = || WorkspaceState::load(cache.path(), "local", Path::new("/w")).unwrap();
+        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
+        let mut before = load();
+        before.generated_files.extend([path("kept"), path("gone")]);
+        before.save().unwrap();
+        let (mut one, mut other) = (load(), load());
+        one.generated_files.insert(path("one"));
+        one.generated_files.remove(&path("gone"));
+        other.generated_files.insert(path("other"));
+        one.save().unwrap();
+        other.save().unwrap();
+        let expected = BTreeSet::from(["kept", "one", "other"].map(path));
+        assert_eq!(load().generated_files, expected);
+        let contents = one.contents().unwrap();
+        assert!(contents.is_some() && other.contents().unwrap().is_none());
+        drop(contents);
+        assert!(other.contents().unwrap().is_some());
     }
 }
