@@ -6,6 +6,7 @@
 //! back the first that is not for the run.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -380,7 +381,12 @@ impl Session<'_> {
         for fetch in wanted {
             let (root, path, size) =
                 sources.get(&fetch.digest).ok_or(SyncError::MissingBlob(fetch.digest))?;
-            self.send_one(fetch, root, path, *size, &copies)?;
+            match self.send_one(fetch, root, path, *size, &copies) {
+                Err(AgentError::Sync(SyncError::Changed(_))) => {
+                    self.outgoing.message(&FromAgent::Unavailable(fetch.digest))?;
+                }
+                sent => sent?,
+            }
         }
         copies.trim()?;
         Ok(self.outgoing.message(&FromAgent::BlobsEnd)?)
@@ -395,10 +401,19 @@ impl Session<'_> {
         copies: &ReturnedCopies,
     ) -> Result<(), AgentError> {
         let announce = |content: Blob| self.outgoing.message(&FromAgent::Blob(content));
-        let unreadable = |source| AgentError::from(root.unreadable(path, source));
         let (digest, shown) = (fetch.digest, root.absolute(path));
+        let unreadable = |source: io::Error| match source.kind() {
+            // Removed, replaced, or longer than it was when it was offered.
+            io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput => {
+                AgentError::from(SyncError::Changed(root.absolute(path)))
+            }
+            _ => root.unreadable(path, source).into(),
+        };
         if self.request.compress_large && size <= COPIED_BYTES_MAX {
             let content = root.read(path, size).map_err(unreadable)?;
+            if Digest::of(&content) != digest {
+                return Err(SyncError::Changed(shown).into());
+            }
             let base = fetch.base.and_then(|base| Some((base, copies.get(&base)?)));
             copies.keep(digest, &content)?;
             if let Some((base, held)) = base {

@@ -124,6 +124,9 @@ pub enum FromAgent {
     /// Credit for input messages of this cost, which the run has read. The shim never has
     /// more than [`INPUT_WINDOW_BYTES`](crate::limit::INPUT_WINDOW_BYTES) in flight.
     InputCredit(u32),
+    /// In place of a blob that the shim fetched, or of the rest of it: another run has changed
+    /// the file since it was offered. The file is offered again after the next run.
+    Unavailable(Digest),
 }
 
 /// A sync, with the cargo invocations that follow it.

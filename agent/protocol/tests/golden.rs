@@ -147,6 +147,7 @@ fn from_agent() -> Vec<FromAgent> {
         }),
         FromAgent::Done,
         FromAgent::InputCredit(4096),
+        FromAgent::Unavailable(digest),
     ]
 }
 

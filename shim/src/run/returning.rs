@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
@@ -17,6 +18,9 @@ use crate::transfer::download::{Download, Receiving, base_after};
 use crate::transfer::error::not_returned;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
+
+/// How long a command waits while another one of the workspace writes its results.
+const OTHER_RESULTS_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An exchange whose run is over.
 pub(super) struct Ended<'a> {
@@ -40,8 +44,13 @@ impl<'a> Ended<'a> {
 
     /// Fetches the results and remembers the state that both ends hold then.
     pub(super) fn fetch(mut self, state: &mut WorkspaceState) -> Result<Exchanged, Error> {
+        let lock = match self.outcome.changes.is_empty() {
+            true => None,
+            false => state.lock_results(OTHER_RESULTS_DEADLINE)?,
+        };
         let downloaded = self.download(state)?;
         self.settle(state, &downloaded)?;
+        drop(lock);
         self.exchange.signals.stop_forwarding();
         let traffic = self.outgoing.traffic();
         self.exchange.terminal.detail(&format!(
@@ -64,13 +73,12 @@ impl<'a> Ended<'a> {
         });
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
         let mut cache = StatCache::load(&state.returned_path());
-        let base = LazyCell::new(|| state.base());
         let receiving = Receiving {
             sources,
             workspace: &workspace.root,
             target,
             built: workspace.built().collect(),
-            base: &|| base.clone(),
+            base: &|| state.base(),
             excluded: &excluded,
         };
         let mut download =
@@ -104,7 +112,10 @@ impl<'a> Ended<'a> {
             return Ok(());
         }
         state.generated_files.extend(downloaded.made.iter().cloned());
-        match base_after(&self.exchange.sources.tree, changes, &downloaded.adopted) {
+        // Another command may have fetched results since this one has sent its sources.
+        let held = state.base();
+        let held = held.as_ref().unwrap_or(&self.exchange.sources.tree);
+        match base_after(held, changes, &downloaded.adopted) {
             Some(base) => state.save_base(&base)?,
             None => state.forget_base(),
         }

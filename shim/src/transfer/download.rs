@@ -10,10 +10,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use burst_protocol::RelativePath;
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
 use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory, Entry, File, Node};
+use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::root_directory::RootDirectory;
@@ -44,6 +44,14 @@ pub(crate) struct Receiving<'a> {
     pub(crate) base: &'a dyn Fn() -> Option<Directory>,
     /// Whether a path is excluded by default. Such files are never sources.
     pub(crate) excluded: &'a dyn Fn(&RelativePath) -> bool,
+}
+
+impl Receiving<'_> {
+    /// What another command of this workspace has fetched for a path below the workspace.
+    fn base_at(&self, path: &RelativePath) -> Option<Node> {
+        let place = self.sources.project.join_path(path).ok()?;
+        (self.base)()?.get(&place).cloned()
+    }
 }
 
 /// The results of one run: first decided about, then fetched and written.
@@ -157,8 +165,7 @@ impl<'a> Download<'a> {
             }
             let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
             let place = Place::Artifact { base };
-            let destination =
-                Destination { path: path.clone(), executable: file.executable, place };
+            let destination = Destination { path: path.clone(), file: *file, place };
             self.results.want(file, destination);
         }
     }
@@ -186,16 +193,18 @@ impl<'a> Download<'a> {
             outgoing.message(&FromShim::Fetch(batch.to_vec())).map_err(lost)?;
             loop {
                 match incoming.message().map_err(lost)? {
-                    FromAgent::Blob(blob) => match self.results.receive(blob, incoming) {
-                        // The agent could not read the rest of it, and says why.
-                        Err(SyncError::BlobInterrupted) => {
-                            return Err(match incoming.message().map_err(lost)? {
-                                FromAgent::Failed(failure) => agent_failed(failure, Phase::Results),
-                                other => confused(&SyncError::out_of_turn(&other)),
-                            });
+                    FromAgent::Blob(blob) => {
+                        let (digest, known) = (blob.digest, &self.receiving);
+                        let expected = |path: &RelativePath| known.base_at(path);
+                        match self.results.receive(blob, incoming, &expected) {
+                            // The agent could not send all of it, and says why.
+                            Err(SyncError::BlobInterrupted | SyncError::Damaged(_)) => {
+                                incomplete(digest, incoming)?;
+                            }
+                            received => received.map_err(not_returned)?,
                         }
-                        received => received.map_err(not_returned)?,
-                    },
+                    }
+                    FromAgent::Unavailable(digest) => self.results.forget(&digest),
                     FromAgent::BlobsEnd => break,
                     FromAgent::Failed(failure) => {
                         return Err(agent_failed(failure, Phase::Results));
@@ -266,14 +275,12 @@ impl<'a> Download<'a> {
             (Decision::Take, Entry::File(file)) => {
                 let is_new = sent.is_none();
                 let place = Place::Source { index, expected, is_new };
-                let destination =
-                    Destination { path: path.clone(), executable: file.executable, place };
+                let destination = Destination { path: path.clone(), file: *file, place };
                 self.results.want(file, destination);
             }
             (Decision::Beside, Entry::File(file)) => {
                 let place = Place::Beside { index };
-                let destination =
-                    Destination { path: path.clone(), executable: file.executable, place };
+                let destination = Destination { path: path.clone(), file: *file, place };
                 self.results.want(file, destination);
             }
             (_, Entry::Link(_)) => {
@@ -346,14 +353,17 @@ impl<'a> Download<'a> {
         sent: Option<&Node>,
         here: Option<&Node>,
     ) -> Option<Node> {
-        if here != sent
-            && let Some(base) = (self.receiving.base)()
-            && let Some(node) = base.get(place)
-            && Some(node) == here
-        {
-            return Some(node.clone());
-        }
-        sent.cloned()
+        let known = (here != sent).then(|| (self.receiving.base)()?.get(place).cloned()).flatten();
+        known.filter(|known| Some(known) == here).or_else(|| sent.cloned())
+    }
+}
+
+/// Reads why a blob is incomplete. That its file has changed is no error.
+fn incomplete(digest: Digest, incoming: &mut Incoming) -> Result<(), Error> {
+    match incoming.message().map_err(|error| lost(&error, Phase::Results))? {
+        FromAgent::Unavailable(changed) if changed == digest => Ok(()),
+        FromAgent::Failed(failure) => Err(agent_failed(failure, Phase::Results)),
+        _ => Err(not_returned(SyncError::Damaged(digest))),
     }
 }
 
@@ -374,15 +384,15 @@ fn held_artifact(
     Some(burst_sync::scan::file_of(&cached))
 }
 
-/// The tree that the agent takes for ours after the download: the one that was sent, with
-/// the changes that were adopted. `None` if they do not fit the tree.
+/// The tree that the agent takes for ours after the download: the one before, with the
+/// changes that were adopted. `None` if they do not fit the tree.
 pub(crate) fn base_after(
-    sent: &Directory,
+    before: &Directory,
     changes: &[Change],
     adopted: &[u32],
 ) -> Option<Directory> {
     let adopted: BTreeSet<u32> = adopted.iter().copied().collect();
-    let mut base = sent.clone();
+    let mut base = before.clone();
     for (index, change) in (0..).zip(changes) {
         if adopted.contains(&index) {
             base.apply(change).ok()?;

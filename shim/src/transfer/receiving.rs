@@ -16,6 +16,9 @@ use super::local_files::{LocalFiles, Replaced, beside};
 /// The largest file that is the base of a patch: base and result have to fit into memory.
 pub(super) const BASE_BYTES_MAX: u64 = 128 << 20;
 
+/// What another command of this workspace has fetched for a path.
+pub(super) type Known<'a> = &'a dyn Fn(&RelativePath) -> Option<Node>;
+
 /// What was done with the results.
 #[derive(Debug, Default)]
 pub(crate) struct Downloaded {
@@ -36,7 +39,8 @@ pub(crate) struct Downloaded {
 pub(super) struct Destination {
     /// The path below the workspace or the target directory.
     pub(super) path: RelativePath,
-    pub(super) executable: bool,
+    /// The file that it becomes.
+    pub(super) file: File,
     pub(super) place: Place,
 }
 
@@ -73,7 +77,7 @@ impl Destination {
     }
 
     const fn mode(&self) -> u32 {
-        if self.executable { 0o755 } else { 0o644 }
+        if self.file.executable { 0o755 } else { 0o644 }
     }
 }
 
@@ -92,6 +96,12 @@ impl Results {
     /// No results yet.
     pub(super) fn new(workspace: LocalFiles, target: Option<LocalFiles>) -> Self {
         Self { workspace, target, wanted: BTreeMap::new(), returned: Downloaded::default() }
+    }
+
+    /// Records that a blob cannot be fetched. Its changes are not answered, so they are
+    /// offered again.
+    pub(super) fn forget(&mut self, digest: &Digest) {
+        self.wanted.remove(digest);
     }
 
     /// Records that a file is to be fetched.
@@ -133,11 +143,13 @@ impl Results {
         }
     }
 
-    /// Receives an announced blob, and writes it to all its places.
+    /// Receives an announced blob, and writes it to all its places. `known` tells what another
+    /// command of this workspace has fetched for a source.
     pub(super) fn receive(
         &mut self,
         content: Blob,
         incoming: &mut Incoming,
+        known: Known<'_>,
     ) -> Result<(), SyncError> {
         let Blob { digest, size, encoding } = content;
         let Some((expected, destinations)) = self.wanted.remove(&digest) else {
@@ -164,13 +176,13 @@ impl Results {
         };
         for other in others {
             let copy = copy(self.files(first)?, &temporary, self.files(other)?, other);
-            let copied = copy.and_then(|copy| self.finish(&copy, other));
+            let copied = copy.and_then(|copy| self.finish(&copy, other, known));
             if let Err(error) = copied {
                 drop(self.files(first)?.root().remove_file(&temporary));
                 return Err(error);
             }
         }
-        self.finish(&temporary, first)
+        self.finish(&temporary, first, known)
     }
 
     /// Moves a temporary file to its place.
@@ -178,6 +190,7 @@ impl Results {
         &mut self,
         temporary: &RelativePath,
         destination: &Destination,
+        known: Known<'_>,
     ) -> Result<(), SyncError> {
         self.returned.written += 1;
         let files = self.files(destination)?;
@@ -186,7 +199,8 @@ impl Results {
             Place::Artifact { .. } => files.overwrite(temporary, path),
             Place::Beside { index } => self.write_beside(temporary, path, *index),
             Place::Source { index, expected, is_new } => {
-                match files.replace(temporary, path, expected.as_ref())? {
+                let version = Node::File(destination.file);
+                match replace(files, temporary, path, (expected.as_ref(), &version, known))? {
                     Replaced::Expected => {
                         self.adopt(*index, path, *is_new);
                         Ok(())
@@ -222,6 +236,30 @@ impl Results {
 /// Whether a path is another version of a file.
 pub(super) fn is_beside(path: &RelativePath) -> bool {
     path.as_bytes().ends_with(CONFLICT_SUFFIX.as_bytes())
+}
+
+/// Replaces a source file. One that another command of this workspace has fetched since is
+/// no edit.
+fn replace(
+    files: &LocalFiles,
+    temporary: &RelativePath,
+    path: &RelativePath,
+    (expected, version, known): (Option<&Node>, &Node, Known<'_>),
+) -> Result<Replaced, SyncError> {
+    if files.replace(temporary, path, expected)? == Replaced::Expected {
+        return Ok(Replaced::Expected);
+    }
+    let here = files.entry(path)?;
+    if here.as_ref() == Some(version) {
+        files.root().remove_file(temporary).map_err(|error| files.unwritable(path, error))?;
+        return Ok(Replaced::Expected);
+    }
+    match here {
+        Some(here) if known(path).as_ref() == Some(&here) => {
+            files.replace(temporary, path, Some(&here))
+        }
+        _ => Ok(Replaced::Edited),
+    }
 }
 
 /// Copies a temporary file to another one.

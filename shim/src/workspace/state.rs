@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use burst_protocol::tree::Directory;
 use burst_protocol::{Digest, RelativePath};
@@ -100,6 +101,13 @@ impl WorkspaceState {
     /// The path of the stat cache of fetched artifacts.
     pub(crate) fn returned_path(&self) -> PathBuf {
         self.directory.join("returned")
+    }
+
+    /// Keeps other commands of this workspace from writing results, until the lock is
+    /// dropped: what is here and what is remembered of it then agree. `None` if another one
+    /// still writes after `deadline`; an edit of it is then taken for the user's.
+    pub(crate) fn lock_results(&self, deadline: Duration) -> Result<Option<File>, Error> {
+        lock::take_within(&self.directory.join("results.lock"), deadline)
     }
 
     /// Writes the parts that changed.
