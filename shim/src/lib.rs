@@ -208,8 +208,8 @@ fn run_remotely(
 /// Inside a run, a script that calls this program means cargo.
 fn run_here(terminal: &Terminal, command: Command) -> Result<Ending, Error> {
     let arguments = match command {
-        Command::Run(RunArguments { verb, arguments, .. }) => {
-            verb.name().map(OsString::from).into_iter().chain(arguments).collect()
+        Command::Run(run) => {
+            run.name().map(OsString::from).into_iter().chain(run.arguments).collect()
         }
         Command::Local(arguments) => arguments,
         _ => {

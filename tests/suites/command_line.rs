@@ -1,11 +1,8 @@
-//! The command line: cargo's rules, held against cargo itself; our verbs and flags, held
-//! against the README.
+//! The command line: cargo's rules, held against cargo itself, and what is wrong in it.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
-use burst_tests::{Ended, Project, ended};
+use burst_tests::{Ended, Project, assert_progress, ended};
 
 use crate::sandbox;
 
@@ -21,7 +18,8 @@ fn echo(sandbox: &burst_tests::Sandbox) -> Project<'_> {
     project
 }
 
-fn cargo(project: &Project<'_>, arguments: &str) -> Ended {
+/// Plain cargo.
+pub(crate) fn cargo(project: &Project<'_>, arguments: &str) -> Ended {
     let mut cargo = project.sandbox.command("cargo", &project.root);
     ended(cargo.args(arguments.split_whitespace()).output().unwrap())
 }
@@ -35,6 +33,10 @@ fn refused_command_lines_look_as_cargo_prints_them() {
         let blocked = |line: &&str| !line.trim_start().starts_with("Blocking waiting");
         text.lines().filter(blocked).collect::<Vec<_>>().join("\n")
     };
+    project.write(
+        ".cargo/config.toml",
+        "[alias]\nmine = 'build'\nlonger = ['mine', '--release']\nchecks = '--locked check'\n",
+    );
     // Compiled on both sides, so that no line tells how long that took.
     assert_eq!(cargo(&project, "build -q").code, Some(0));
     project.ok("build -q");
@@ -58,6 +60,22 @@ fn refused_command_lines_look_as_cargo_prints_them() {
         "test --doc --bogus",
         "test --release --profile dev",
         "test --features",
+        "test --no-run --bogus",
+        // cargo's usage texts name an aliased verb differently.
+        "b --bogus",
+        "b --releas",
+        "b --release --profile dev",
+        "c --bogus",
+        "d --bogus",
+        "r --bogus",
+        "t --doc --bogus",
+        "t --release --profile dev",
+        "rm --bogus",
+        "mine --bogus",
+        "longer --profile dev",
+        "checks --bogus",
+        "--locked check --bogus",
+        "--config a.b=1 build --releas",
     ] {
         let expected = cargo(&project, arguments);
         let found = project.burst(&format!("-q {arguments}"));
@@ -66,6 +84,21 @@ fn refused_command_lines_look_as_cargo_prints_them() {
         assert_eq!(plain(&found.stderr), plain(&expected.stderr), "{arguments}");
         assert_eq!(found.stdout, expected.stdout, "{arguments}");
     }
+}
+
+/// Where nothing is run, `test` is `cargo test`: it names the executables, as cargo does.
+#[test]
+fn tests_that_are_not_run_are_built_by_cargo_test() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    let found = project.ok("-q test --no-run");
+    assert_progress(
+        &found,
+        "   Compiling hello v0.1.0 ([..])\n    Finished `test` profile [unoptimized + debuginfo] \
+         target(s) in [..]s\n  Executable unittests src/main.rs \
+         (target/debug/deps/hello-[..])\n",
+    );
+    assert_eq!(found.stdout, "");
 }
 
 #[test]
@@ -153,12 +186,14 @@ fn wrong_words_are_explained() {
     let project = echo(&sandbox);
     for (arguments, code, stderr) in [
         ("?", 2, "error: `?` is not a command\nhint: `cargo burst help` lists the verbs\n"),
+        ("statsu", 2, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
+        ("help statsu", 2, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
         (
-            "statsu",
+            "help no-such-verb",
             2,
-            "error: no such command: `statsu`\nhint: did you mean `status`? `cargo burst -- \
-             statsu` runs it on the agent\n",
+            "error: no such command: `no-such-verb`\nhint: `cargo burst help` lists the verbs\n",
         ),
+        ("help ?", 2, "error: `?` is not a command\nhint: `cargo burst help` lists the verbs\n"),
         (
             "build --max-cost nan",
             2,
@@ -182,6 +217,24 @@ fn wrong_words_are_explained() {
             2,
             "error: `sync` does not take `--bogus`\nhint: it takes --manifest-path, --config, \
              --target-dir, --color\n",
+        ),
+        (
+            "sync --no-fetch",
+            2,
+            "error: `sync` does not take `--no-fetch`\nhint: it takes --manifest-path, --config, \
+             --target-dir, --color\n",
+        ),
+        (
+            "--env A sync",
+            2,
+            "error: `sync` does not take `--env`\nhint: `cargo burst help sync` shows its \
+             options\n",
+        ),
+        (
+            "--cargo-test fix",
+            2,
+            "error: `fix` does not take `--cargo-test`\nhint: `cargo burst help build` shows the \
+             options of all verbs\n",
         ),
         (
             "+nightly build",
@@ -212,24 +265,6 @@ fn the_hint_of_a_misspelt_verb_leads_to_cargo() {
 }
 
 #[test]
-fn the_exit_codes_of_the_help_are_in_the_readme() {
-    let sandbox = sandbox();
-    let help = ended(sandbox.burst_command(sandbox.path(), "help").output().unwrap()).stdout;
-    let (_, listed) = help.split_once("Exit codes: cargo's own pass through;").unwrap();
-    let codes: Vec<&str> =
-        listed.split([',', ' ', '\n']).filter(|word| word.parse::<u8>().is_ok()).collect();
-    assert_eq!(codes.len(), 15, "{codes:?}");
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let rows: BTreeSet<&str> = readme
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
-        .filter(|word| word.parse::<u8>().is_ok())
-        .collect();
-    assert_eq!(rows, codes.into_iter().collect());
-}
-
-#[test]
 fn failures_are_json_where_json_is_asked_for() {
     let sandbox = sandbox();
     let project = echo(&sandbox);
@@ -246,22 +281,6 @@ fn failures_are_json_where_json_is_asked_for() {
     let found = project.burst("status --json --bogus");
     let document: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
     assert_eq!((found.code, &document["error"]["kind"]), (Some(2), &"usage".into()));
-}
-
-#[test]
-fn the_version_names_commit_and_protocol() {
-    let sandbox = sandbox();
-    let version = ended(sandbox.burst_command(sandbox.path(), "--version").output().unwrap());
-    let git = std::process::Command::new("git")
-        .args(["log", "-1", "--format=%h %cs", "--abbrev=9"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    let commit = String::from_utf8(git.stdout).unwrap();
-    let commit = commit.trim();
-    let commit = if commit.is_empty() { String::new() } else { format!("{commit}, ") };
-    assert_eq!(version.stdout, format!("cargo-burst 0.1.0 ({commit}protocol 1)\n"));
-    assert_eq!((version.code, version.stderr.as_str()), (Some(0), ""));
 }
 
 #[test]
@@ -297,73 +316,16 @@ fn logs_show_the_last_lines() {
     assert_eq!((&line["log"], &line["line"]), (&"agent".into(), &"three".into()));
 }
 
-/// Verbs and flags in code spans of the README's tables, and those that the help lists.
+/// A wrong option of `test` is nextest's error, without an option that nobody typed.
 #[test]
-fn the_readme_has_all_verbs_and_flags() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with('|')).collect();
-    let spans: BTreeSet<&str> =
-        rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
-    let words: BTreeSet<&str> = spans.iter().flat_map(|span| span.split([' ', '[', ']'])).collect();
+fn wrong_options_of_nextest_are_its_own() {
     let sandbox = sandbox();
-    let help = |arguments: &str| {
-        ended(sandbox.burst_command(sandbox.path(), arguments).output().unwrap()).stdout
-    };
-    let text = help("help");
-    let listed = text.split("Verbs:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let verbs: Vec<&str> =
-        listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(verbs.len() > 15, "{verbs:?}");
-    let missing: Vec<&&str> = verbs.iter().filter(|verb| !words.contains(**verb)).collect();
-    assert_eq!(missing, Vec::<&&str>::new(), "verbs that no table of the README has");
-    for verb in &verbs {
-        let text = help(&format!("help {verb}"));
-        let text = text.split("Examples:").next().unwrap_or_default();
-        let flags = text
-            .lines()
-            .filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")))
-            .map(|flag| flag.split('=').next().unwrap_or(flag))
-            .filter(|flag| *flag != "--help" && *flag != "--");
-        let missing: Vec<&str> = flags.filter(|flag| !words.contains(flag)).collect();
-        assert_eq!(missing, Vec::<&str>::new(), "flags of {verb} that no table of the README has");
-    }
-}
-
-/// In bash, with a completion of cargo that was there before.
-#[test]
-fn bash_completes_both_spellings() {
-    if burst_tests::lacks(&["bash", "sed"]) {
-        return;
-    }
-    let sandbox = sandbox();
-    let project = sandbox.hello("app");
-    let file = sandbox.path().join("completions.bash");
-    fs::write(&file, project.ok("completions bash").stdout).unwrap();
-    let script = r#"
-        _before() { COMPREPLY=(before); }
-        complete -F _before cargo
-        source "$1"; source "$1"
-        shift
-        function=$1; shift
-        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
-        $function "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
-        echo "${COMPREPLY[@]}"
-    "#;
-    let complete = |function: &str, words: &str| {
-        let mut command = sandbox.command("bash", sandbox.path());
-        command.args(["--norc", "-c", script, "bash"]).arg(&file).arg(function);
-        let found = ended(command.args(words.split(' ')).output().unwrap());
-        assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""), "{words}");
-        found.stdout.trim_end().to_owned()
-    };
-    let (ours, cargos) = ("_cargo_burst", "_cargo_or_burst");
-    assert_eq!(complete(ours, "cargo-burst stat"), "status");
-    assert_eq!(complete(ours, "cargo-burst down --with"), "--with-volumes");
-    assert_eq!(complete(ours, "cargo-burst build --no-f"), "--no-fetch");
-    assert_eq!(complete(cargos, "cargo burst stat"), "status");
-    assert_eq!(complete(cargos, "cargo burst completions pow"), "powershell");
-    assert_eq!(complete(cargos, "cargo bui"), "before");
+    let project = echo(&sandbox);
+    let tip = "  tip: to pass '--releas' as a value, use '-- --releas'";
+    let (found, expected) =
+        (project.burst("-q test -q --releas"), cargo(&project, "nextest run --releas"));
+    assert_eq!((found.code, &found.stderr), (expected.code, &expected.stderr));
+    assert_eq!(found.stderr.lines().nth(3), Some(tip));
 }
 
 /// nextest spells some options of cargo test otherwise and lacks some of the test harness.

@@ -3,8 +3,10 @@
 //! - `api`: the client of the Hetzner API against the simulator of it.
 //! - `verbs`: what comes out of each verb, and what comes back.
 //! - `bad_input`: errors, their hints and exit codes.
-//! - `command_line`: cargo's rules for arguments; our verbs and flags.
+//! - `command_line`: cargo's rules for arguments, and wrong ones.
+//! - `completions`: the completion scripts, in their shells.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
+//! - `help`: help and version, and what the README says of them.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
@@ -26,7 +28,9 @@
 mod api;
 mod bad_input;
 mod command_line;
+mod completions;
 mod faults;
+mod help;
 mod hetzner;
 mod hetzner_trouble;
 mod histories;

@@ -34,9 +34,21 @@ pub(super) struct Aliases {
 }
 
 impl Aliases {
-    /// The aliases that hold in a working directory.
-    pub(super) const fn new(directory: Option<PathBuf>, cargo_home: Option<PathBuf>) -> Self {
-        Self { directory, cargo_home }
+    /// The aliases that hold in the working directory.
+    pub(super) fn here() -> Self {
+        let directory = std::env::current_dir().ok();
+        Self { directory, cargo_home: environment::cargo_home() }
+    }
+
+    /// Whether a name is an alias.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.definition(name).is_some()
+    }
+
+    /// The built-in alias of a command, unless an alias of the user's has its name.
+    pub(super) fn built_in_for(&self, command: &str) -> Option<&'static str> {
+        let (alias, _) = BUILT_IN_ALIASES.iter().find(|(_, meant)| *meant == command)?;
+        self.of_user(alias).is_none().then_some(*alias)
     }
 
     /// Replaces an alias at the beginning of `words` by its definition, as often as the
@@ -142,7 +154,7 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         let home = root.path().join("home");
-        let aliases = Aliases::new(Some(root.path().join("a/b")), Some(home));
+        let aliases = Aliases { directory: Some(root.path().join("a/b")), cargo_home: Some(home) };
         let words = line.split_whitespace().map(OsString::from).collect();
         let words = aliases.expand(words)?;
         Ok(words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))

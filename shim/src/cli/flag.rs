@@ -22,20 +22,29 @@ pub(super) struct Flag {
     pub(super) value: Option<&'static str>,
     /// Its help, with the default where it has one.
     pub(super) help: &'static str,
-    /// The verb that it belongs to; `None` if it belongs to all cargo verbs.
-    pub(super) verb: Option<CargoVerb>,
+    /// Whether a cargo verb can use it. Another verb has it not in its help, and refuses it.
+    fits: fn(CargoVerb) -> bool,
     /// Enters it into the flags. The value is empty if it takes none. The error completes
     /// "invalid value `…` for `--flag`: ".
     set: fn(&mut Flags, &str) -> Result<(), &'static str>,
 }
 
+/// A flag at the beginning of words.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Its name with the dashes.
+    pub(super) name: &'static str,
+    /// How many words it is, with its value.
+    pub(super) words: usize,
+}
+
 /// All flags, in the order of help texts.
-pub(super) const FLAGS: [Flag; 8] = [
+static FLAGS: [Flag; 8] = [
     Flag {
         name: "--no-fetch",
         value: None,
         help: "Leave build artifacts on the agent",
-        verb: None,
+        fits: runs_cargo,
         set: |flags, _| {
             flags.no_fetch = true;
             Ok(())
@@ -46,7 +55,7 @@ pub(super) const FLAGS: [Flag; 8] = [
         value: Some("NAME[=VALUE]"),
         help: "Pass an environment variable to cargo, with its value here or the given one; \
                repeatable",
-        verb: None,
+        fits: runs_cargo,
         set: |flags, value| {
             if value.is_empty() || value.starts_with('=') {
                 return Err("expected NAME or NAME=VALUE");
@@ -60,7 +69,7 @@ pub(super) const FLAGS: [Flag; 8] = [
         value: Some("SECONDS"),
         help: "Keep the idle server, or the agent on this machine, for so long [default: \
                `keep_alive_secs`, 300]",
-        verb: None,
+        fits: |_| true,
         set: |flags, value| {
             const EXPECTED: &str = "expected a number of seconds such as 1800, at most 31536000";
             let secs: u64 = value.parse().map_err(|_| EXPECTED)?;
@@ -76,7 +85,7 @@ pub(super) const FLAGS: [Flag; 8] = [
         value: None,
         help: "Keep server and volume until `cargo burst down`, or until a command without this \
                flag",
-        verb: None,
+        fits: |_| true,
         set: |flags, _| {
             flags.no_reap = true;
             Ok(())
@@ -86,7 +95,7 @@ pub(super) const FLAGS: [Flag; 8] = [
         name: "--max-cost",
         value: Some("EUR"),
         help: "Create no server whose first hour costs more [default: no limit]",
-        verb: None,
+        fits: |_| true,
         set: |flags, value| {
             flags.max_cost = Some(amount(value)?);
             Ok(())
@@ -96,7 +105,7 @@ pub(super) const FLAGS: [Flag; 8] = [
         name: "--yes",
         value: None,
         help: "Answer yes to the question about large files",
-        verb: None,
+        fits: |_| true,
         set: |flags, _| {
             flags.yes = true;
             Ok(())
@@ -106,7 +115,7 @@ pub(super) const FLAGS: [Flag; 8] = [
         name: "--no-doctests",
         value: None,
         help: "Skip the documentation tests",
-        verb: Some(CargoVerb::Test),
+        fits: |verb| verb == CargoVerb::Test,
         set: |flags, _| {
             flags.no_doctests = true;
             Ok(())
@@ -116,13 +125,18 @@ pub(super) const FLAGS: [Flag; 8] = [
         name: "--cargo-test",
         value: None,
         help: "Run `cargo test` even where nextest is installed",
-        verb: Some(CargoVerb::Test),
+        fits: |verb| verb == CargoVerb::Test,
         set: |flags, _| {
             flags.cargo_test = true;
             Ok(())
         },
     },
 ];
+
+/// Whether a verb calls cargo, which alone has artifacts and variables.
+fn runs_cargo(verb: CargoVerb) -> bool {
+    verb != CargoVerb::Sync
+}
 
 /// An amount in EUR: finite and not negative.
 pub(super) fn amount(text: &str) -> Result<f64, &'static str> {
@@ -134,7 +148,7 @@ pub(super) fn amount(text: &str) -> Result<f64, &'static str> {
 
 /// Adds the flags of a verb to its `clap` command, for help, completions and man pages.
 pub(super) fn add_to(command: Command, verb: CargoVerb) -> Command {
-    let mine = FLAGS.iter().filter(|flag| flag.verb.is_none_or(|own| own == verb));
+    let mine = FLAGS.iter().filter(|flag| (flag.fits)(verb));
     command.args(mine.map(|flag| {
         let long = flag.name.trim_start_matches('-');
         let arg = Arg::new(long).long(long).help(flag.help).help_heading(HEADING);
@@ -145,24 +159,22 @@ pub(super) fn add_to(command: Command, verb: CargoVerb) -> Command {
     }))
 }
 
-/// Takes a flag of ours from the beginning of `words`. Returns how many words it is: none
-/// if it is no flag of ours. `verb` is `None` before the verb is known: then each flag is
-/// accepted.
+/// Takes a flag of ours from the beginning of `words`. Returns none if there is no flag of
+/// ours. `verb` is `None` before the verb is known: then each flag is accepted, and
+/// [`check`] follows.
 pub(super) fn take(
     flags: &mut Flags,
     words: &[OsString],
     verb: Option<CargoVerb>,
-) -> Result<usize, Error> {
-    let Some(word) = words.first().and_then(|word| word.to_str()) else { return Ok(0) };
+) -> Result<Option<Taken>, Error> {
+    let Some(word) = words.first().and_then(|word| word.to_str()) else { return Ok(None) };
     let (name, attached) = match word.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (word, None),
     };
-    let is_meant = |flag: &&Flag| {
-        flag.name == name && (verb.is_none() || flag.verb.is_none() || flag.verb == verb)
-    };
-    let Some(flag) = FLAGS.iter().find(is_meant) else { return Ok(0) };
-    let (value, taken) = match (flag.value, attached) {
+    let is_meant = |flag: &&Flag| flag.name == name && verb.is_none_or(flag.fits);
+    let Some(flag) = FLAGS.iter().find(is_meant) else { return Ok(None) };
+    let (value, words) = match (flag.value, attached) {
         (None, None) => ("", 1),
         (None, Some(value)) => return Err(invalid(name, value, "it takes no value")),
         (Some(_), Some(value)) => (value, 1),
@@ -173,7 +185,25 @@ pub(super) fn take(
         },
     };
     (flag.set)(flags, value).map_err(|expected| invalid(name, value, expected))?;
-    Ok(taken)
+    Ok(Some(Taken { name: flag.name, words }))
+}
+
+/// Refuses a flag before a verb that cannot use it. `given` are the names of the flags.
+pub(super) fn check(given: &[&'static str], verb: CargoVerb, name: &str) -> Result<(), Error> {
+    let fits = |given: &str| FLAGS.iter().any(|flag| flag.name == given && (flag.fits)(verb));
+    match given.iter().find(|given| !fits(given)) {
+        None => Ok(()),
+        Some(wrong) => Err(Error::new(
+            ErrorKind::Usage,
+            format!("`{name}` does not take `{wrong}`"),
+            match verb {
+                CargoVerb::Other => {
+                    "`cargo burst help build` shows the options of all verbs".into()
+                }
+                _ => format!("`cargo burst help {name}` shows its options"),
+            },
+        )),
+    }
 }
 
 fn invalid(name: &str, value: &str, expected: &str) -> Error {
@@ -211,12 +241,14 @@ mod tests {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let mut flags = Flags::default();
         let mut take = |line, verb| take_flag(&mut flags, &words(line), verb);
-        assert_eq!(take("--no-fetch x", None), Ok(1));
-        assert_eq!(take("--env A=1 x", None), Ok(2));
-        assert_eq!(take("--env=B", None), Ok(1));
-        assert_eq!(take("--release", None), Ok(0));
-        assert_eq!(take("--no-doctests", Some(CargoVerb::Build)), Ok(0));
-        assert_eq!(take("--no-doctests", Some(CargoVerb::Test)), Ok(1));
+        let taken = |name, words| Ok(Some(Taken { name, words }));
+        assert_eq!(take("--no-fetch x", None), taken("--no-fetch", 1));
+        assert_eq!(take("--env A=1 x", None), taken("--env", 2));
+        assert_eq!(take("--env=B", None), taken("--env", 1));
+        assert_eq!(take("--release", None), Ok(None));
+        assert_eq!(take("--no-doctests", Some(CargoVerb::Build)), Ok(None));
+        assert_eq!(take("--no-fetch", Some(CargoVerb::Sync)), Ok(None));
+        assert_eq!(take("--no-doctests", Some(CargoVerb::Test)), taken("--no-doctests", 1));
         let error = take("--max-cost nan", None).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -35,6 +35,9 @@ use crate::error::{Error, ErrorKind, exit_code};
 use crate::run::request::{CargoVerb, Flags, RunArguments};
 use crate::terminal::{Verbosity, color};
 
+/// The hint of an error about a verb, where no verb is similar.
+const LIST_VERBS: &str = "`cargo burst help` lists the verbs";
+
 /// A command line, understood.
 #[derive(Debug)]
 pub(crate) struct Parsed {
@@ -70,6 +73,8 @@ impl From<Error> for Refusal {
 #[derive(Debug, Default)]
 struct Leading {
     flags: Flags,
+    /// The names of the flags.
+    given: Vec<&'static str>,
     /// Options of cargo, such as `--config`, which cargo accepts there.
     cargos: Vec<OsString>,
     /// Whether `--` skips our own verbs.
@@ -120,9 +125,9 @@ fn parse_leading<'w>(
 ) -> Result<(Leading, &'w [OsString]), Refusal> {
     let mut rest = words;
     while let Some((word, more)) = rest.split_first() {
-        let taken = flag::take(&mut leading.flags, rest, None)?;
-        if taken > 0 {
-            rest = &rest[taken..];
+        if let Some(taken) = flag::take(&mut leading.flags, rest, None)? {
+            leading.given.push(taken.name);
+            rest = &rest[taken.words..];
             continue;
         }
         match word.to_str() {
@@ -162,7 +167,7 @@ fn parse_verb(
     verbosity: &mut Verbosity,
 ) -> Result<Command, Refusal> {
     let Some((first, _)) = rest.split_first() else {
-        return Err(Refusal::Text { text: help_of(None), code: exit_code::USAGE });
+        return Err(text(help_of(None)));
     };
     let own = first.to_str().and_then(verb::find);
     if let Some(verb @ Verb { kind: VerbKind::Own { read, .. }, .. }) = own
@@ -170,35 +175,43 @@ fn parse_verb(
     {
         return parse_own(verb, *read, &leading, rest);
     }
-    let directory = std::env::current_dir().ok();
-    let aliases = Aliases::new(directory, environment::cargo_home());
+    let aliases = Aliases::here();
     let mut words = match own {
         Some(Verb { kind: VerbKind::Cargo(CargoVerb::Sync), .. }) if !leading.skips_own => {
             rest.to_vec()
         }
         _ => aliases.expand(rest.to_vec())?,
     };
+    let is_alias = words.first() != Some(first);
     if words.first().is_some_and(|word| word == "burst") {
         // As in an alias such as `st = "burst status"`.
         return parse_verb(Leading { skips_own: false, ..leading }, &words[1..], verbosity);
     }
-    if !is_option(first) && words.first().is_some_and(is_option) {
+    let begins_with_options = !is_option(first) && words.first().is_some_and(is_option);
+    if begins_with_options {
         // An alias may begin with options, as in `x = "--offline build"`.
         let (more, verb) = parse_leading(leading, &words, verbosity)?;
         leading = more;
         words = aliases.expand(verb.to_vec())?;
     }
     let (name, arguments) = match words.split_first() {
-        Some((name, arguments)) => (name.to_string_lossy().into_owned(), arguments.to_vec()),
-        None => (String::new(), Vec::new()),
+        Some((name, arguments)) => (name.to_string_lossy().into_owned(), arguments),
+        None => (String::new(), [].as_slice()),
     };
-    let arguments = [leading.cargos.clone(), arguments].concat();
     match verb::find(&name) {
         Some(verb @ Verb { kind: VerbKind::Cargo(cargo), .. }) => {
-            match split::split(*cargo, &arguments, leading.flags)? {
-                Split::Run(run) => Ok(Command::Run(run)),
+            flag::check(&leading.given, *cargo, verb.name)?;
+            match split::split(*cargo, arguments, leading.flags, &leading.cargos)? {
+                Split::Run(run) => {
+                    let alias = is_alias.then(|| aliases.built_in_for(verb.name)).flatten();
+                    Ok(Command::Run(RunArguments { alias, ..run }))
+                }
                 Split::Help => Err(text(help_of(Some(verb)))),
             }
+        }
+        // cargo here expands the alias itself.
+        _ if is_alias && !begins_with_options && route::is_local(&name) => {
+            parse_other(&name, rest.to_vec(), leading)
         }
         _ => parse_other(&name, words, leading),
     }
@@ -215,7 +228,7 @@ fn parse_own(
     leading: &Leading,
     rest: &[OsString],
 ) -> Result<Command, Refusal> {
-    if leading.flags != Flags::default() || !leading.cargos.is_empty() {
+    if !leading.given.is_empty() || !leading.cargos.is_empty() {
         return Err(Refusal::Error(no_options(verb.name)));
     }
     let command = read(&help::alone(verb).try_get_matches_from(rest).map_err(|error| {
@@ -228,11 +241,7 @@ fn parse_own(
     })?);
     match command {
         Command::Help(None) => Err(text(help_of(None))),
-        Command::Help(Some(name)) => match verb::find(alias::built_in(&name).unwrap_or(&name)) {
-            Some(verb) => Err(text(help_of(Some(verb)))),
-            // cargo has the help of the verbs that are only passed on.
-            None => Ok(Command::Local(vec!["help".into(), name.into()])),
-        },
+        Command::Help(Some(name)) => help_about(&name),
         Command::Version => Err(text(version())),
         Command::Completions(shell) => Err(text(completions::script(shell))),
         Command::Man(None) => Err(text(help::man_page())),
@@ -242,6 +251,25 @@ fn parse_own(
         }
         command => Ok(command),
     }
+}
+
+/// `help NAME`: ours for a verb of the table; cargo's for any other verb that cargo has.
+fn help_about(name: &str) -> Result<Command, Refusal> {
+    if let Some(verb) = verb::find(alias::built_in(name).unwrap_or(name)) {
+        return Err(text(help_of(Some(verb))));
+    }
+    if !route::is_name(name) {
+        return Err(not_a_command(name).into());
+    }
+    let is_cargos = route::is_local(name) || route::is_built_in(name) || is_installed(name);
+    if is_cargos || Aliases::here().has(name) {
+        return Ok(Command::Local(vec!["help".into(), name.into()]));
+    }
+    Err(match similar_verb(name) {
+        Some(similar) => no_such_command(name, format!("did you mean `{similar}`?")),
+        None => no_such_command(name, LIST_VERBS),
+    }
+    .into())
 }
 
 /// The error of our options of cargo verbs before another verb.
@@ -271,39 +299,48 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
         ));
     }
     if !route::is_name(name) {
-        return wrong(Error::new(
-            ErrorKind::Usage,
-            format!("`{name}` is not a command"),
-            "`cargo burst help` lists the verbs",
-        ));
+        return wrong(not_a_command(name));
     }
     if route::is_local(name) {
-        if leading.flags != Flags::default() {
+        if !leading.given.is_empty() {
             return wrong(no_options(name));
         }
         return Ok(Command::Local([leading.cargos, words].concat()));
     }
-    let names = VERBS.iter().map(|verb| verb.name);
-    if let Some(similar) = route::similar(name, names)
+    if let Some(similar) = similar_verb(name)
         && !leading.skips_own
         && !is_installed(name)
     {
-        return wrong(Error::new(
-            ErrorKind::Usage,
-            format!("no such command: `{name}`"),
-            if similar == name {
-                format!("in an alias, verbs of cargo-burst are written `burst {name}`")
-            } else {
-                format!("did you mean `{similar}`? `cargo burst -- {name}` runs it on the agent")
-            },
-        ));
+        return wrong(if similar == name {
+            let hint = format!("in an alias, verbs of cargo-burst are written `burst {name}`");
+            no_such_command(name, hint)
+        } else {
+            no_such_command(name, format!("did you mean `{similar}`?"))
+        });
     }
     // cargo's options that stood before the verb follow it, before any `--`.
     let (verb, behind) = words.split_at(1);
     let arguments = [verb, &leading.cargos, behind].concat();
     let options = before_dashes(&arguments).len();
     let verb = CargoVerb::Other;
-    Ok(Command::Run(RunArguments { verb, arguments, options, flags: leading.flags }))
+    flag::check(&leading.given, verb, name)?;
+    let flags = leading.flags;
+    Ok(Command::Run(RunArguments { verb, alias: None, arguments, options, flags }))
+}
+
+/// The verb of ours that is most similar to a name.
+fn similar_verb(name: &str) -> Option<&'static str> {
+    route::similar(name, VERBS.iter().map(|verb| verb.name))
+}
+
+/// The error of a word that cannot be a verb.
+fn not_a_command(word: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("`{word}` is not a command"), LIST_VERBS)
+}
+
+/// The error of a verb that does not exist.
+fn no_such_command(name: &str, hint: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Usage, format!("no such command: `{name}`"), hint)
 }
 
 /// Whether `cargo-NAME` is installed here.
@@ -342,7 +379,8 @@ fn rendered(words: &[OsString]) -> Refusal {
             let text = styled(&error.render(), color::on_stderr());
             Refusal::Text { text, code: exit_code::USAGE }
         }
-        Ok(_) => Refusal::Text { text: help_of(None), code: exit_code::USAGE },
+        // `--` alone: as without a verb.
+        Ok(_) => text(help_of(None)),
     }
 }
 

@@ -19,14 +19,19 @@ pub(super) enum Split {
     Help,
 }
 
-/// Splits what follows a verb. `flags` are those that stood before the verb.
-pub(super) fn split(verb: CargoVerb, words: &[OsString], mut flags: Flags) -> Result<Split, Error> {
+/// Splits what follows a verb. `flags` and `cargos`, options of cargo, stood before the verb.
+/// The latter follow the verb's own options, so that cargo's usage texts do not show them.
+pub(super) fn split(
+    verb: CargoVerb,
+    words: &[OsString],
+    mut flags: Flags,
+    cargos: &[OsString],
+) -> Result<Split, Error> {
     let mut arguments = Vec::new();
     let mut rest = words;
     while let Some((word, more)) = rest.split_first() {
-        let taken = flag::take(&mut flags, rest, Some(verb))?;
-        if taken > 0 {
-            rest = &rest[taken..];
+        if let Some(taken) = flag::take(&mut flags, rest, Some(verb))? {
+            rest = &rest[taken.words..];
             continue;
         }
         match word.to_str() {
@@ -45,12 +50,13 @@ pub(super) fn split(verb: CargoVerb, words: &[OsString], mut flags: Flags) -> Re
             rest = more;
         }
     }
+    arguments.extend_from_slice(cargos);
     let options = arguments.len();
     arguments.extend(rest.iter().cloned());
     if verb == CargoVerb::Sync {
         check_sync(&arguments)?;
     }
-    Ok(Split::Run(RunArguments { verb, arguments, options, flags }))
+    Ok(Split::Run(RunArguments { verb, alias: None, arguments, options, flags }))
 }
 
 /// `sync` calls no cargo that would refuse a wrong argument.
@@ -83,7 +89,7 @@ mod tests {
 
     fn run(verb: CargoVerb, line: &str) -> (String, Flags) {
         let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-        match split(verb, &words, Flags::default()).unwrap() {
+        match split(verb, &words, Flags::default(), &[]).unwrap() {
             Split::Run(run) => {
                 let words: Vec<_> =
                     run.arguments.iter().map(|word| word.to_string_lossy()).collect();

@@ -29,7 +29,8 @@ fn a_verb_behind_dashes_is_the_same_verb() {
         ("build --no-fetch", "--no-fetch build"),
         ("build --no-fetch", "--no-fetch -- b"),
         ("test --env A=1 x", "--env A=1 -- test x"),
-        ("build --config x=1 -p a", "--config x=1 build -p a"),
+        ("build -p a --config x=1", "--config x=1 build -p a"),
+        ("run --locked a -q", "--locked run a -q"),
     ] {
         assert_eq!(run(plain), run(other), "{other}");
     }
@@ -56,6 +57,10 @@ fn verbs_that_compile_nothing_run_here() {
     for line in ["fmt --check", "-- fmt --check"] {
         let Ok(Command::Local(words)) = parsed(line).command else { panic!("{line}") };
         assert_eq!(words, ["fmt", "--check"]);
+    }
+    for (line, expected) in [("rm serde", "rm serde"), ("help fmt", "help fmt")] {
+        let Ok(Command::Local(words)) = parsed(line).command else { panic!("{line}") };
+        assert_eq!(words.join(&OsString::from(" ")), expected);
     }
     let Ok(Command::Local(words)) = parsed("-- --list").command else { panic!() };
     assert_eq!(words, ["--list"]);
@@ -85,6 +90,8 @@ fn wrong_command_lines_exit_with_2() {
         ),
         ("build --env", "a value is required for `--env <NAME[=VALUE]>`"),
         ("--no-fetch status", "`status` takes none of the options of cargo verbs"),
+        ("help no-such-verb", "no such command: `no-such-verb`"),
+        ("help ?", "`?` is not a command"),
     ] {
         assert_eq!(refused(line), (error.to_owned(), 2));
     }
@@ -97,7 +104,7 @@ fn wrong_command_lines_exit_with_2() {
         );
         assert_eq!((text.lines().next(), code), (Some(expected.as_str()), 2));
     }
-    assert_eq!(refused("").1, 2);
+    assert_eq!(refused("--no-doctests build").0, "`build` does not take `--no-doctests`");
     assert!(
         refused("--frobnicate build").0.starts_with("error: unexpected argument '--frobnicate'")
     );
@@ -113,7 +120,9 @@ fn all_ways_to_the_help_of_a_verb_agree() {
         assert_eq!(refused(&format!("{verb} -h")), expected);
     }
     assert_eq!(refused("b --help"), refused("help build"));
-    assert_eq!(refused("help"), refused("--help"));
+    for line in ["help", "", "burst", "-q", "--", "--no-fetch"] {
+        assert_eq!(refused(line), refused("--help"), "{line}");
+    }
     assert_eq!(refused("version"), refused("--version"));
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
     let invocations = match run.verb {
         CargoVerb::Build | CargoVerb::Rustc if fetches => {
             returns.artifacts = true;
-            with_artifacts(run.verb, arguments)
+            with_artifacts(run.name(), arguments)
         }
         CargoVerb::Sync => Vec::new(),
         CargoVerb::Test => test_invocations(run, arguments, has_library),
@@ -52,11 +52,11 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
             let kept: Vec<OsString> =
                 arguments.iter().filter(|word| *word != "--open").cloned().collect();
             opens_docs = fetches && kept.len() < arguments.len();
-            vec![single(run.verb, &kept)]
+            vec![single(run.name(), &kept)]
         }
         verb => {
             returns.criterion = fetches && verb == CargoVerb::Bench;
-            vec![single(verb, arguments)]
+            vec![single(run.name(), arguments)]
         }
     };
     let sends_input = matches!(
@@ -64,24 +64,21 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         CargoVerb::Run | CargoVerb::Test | CargoVerb::Bench | CargoVerb::Nextest | CargoVerb::Other
     );
     let environment = match run.verb {
-        // nextest warns about it where nothing is run.
-        CargoVerb::Test if !run.options().iter().any(|option| option == "--no-run") => {
-            vec![NO_TESTS]
-        }
+        CargoVerb::Test => vec![NO_TESTS],
         _ => Vec::new(),
     };
     Plan { invocations, returns, sends_input, opens_docs, environment }
 }
 
-fn call(verb: CargoVerb, arguments: &[OsString], json: JsonMessages) -> Call {
-    let verb = verb.name().map(OsString::from);
-    let words = verb.into_iter().chain(arguments.iter().cloned());
+fn call(name: Option<&str>, arguments: &[OsString], json: JsonMessages) -> Call {
+    let name = name.map(OsString::from);
+    let words = name.into_iter().chain(arguments.iter().cloned());
     let arguments = words.map(|word| ByteBuf::from(word.into_vec())).collect();
     Call { needs: None, arguments, json }
 }
 
-fn single(verb: CargoVerb, arguments: &[OsString]) -> Invocation {
-    invocation(call(verb, arguments, JsonMessages::Absent))
+fn single(name: Option<&str>, arguments: &[OsString]) -> Invocation {
+    invocation(call(name, arguments, JsonMessages::Absent))
 }
 
 fn invocation(call: Call) -> Invocation {
@@ -92,21 +89,21 @@ fn invocation(call: Call) -> Invocation {
 /// any, we do, with diagnostics still rendered by cargo itself; if the user has,
 /// we read along; if the user wants another format, a second call, which finds
 /// everything built, names them.
-fn with_artifacts(verb: CargoVerb, arguments: &[OsString]) -> Vec<Invocation> {
+fn with_artifacts(name: Option<&str>, arguments: &[OsString]) -> Vec<Invocation> {
     match value_of(arguments, "--message-format") {
         // An option of ours would stand in cargo's error.
-        None if is_refused(arguments) => vec![single(verb, arguments)],
+        None if is_refused(arguments) => vec![single(name, arguments)],
         None => {
             let with = with_options(arguments, &["--message-format=json-render-diagnostics"]);
-            vec![invocation(call(verb, &with, JsonMessages::Hidden))]
+            vec![invocation(call(name, &with, JsonMessages::Hidden))]
         }
         Some(format) if format.as_bytes().starts_with(b"json") => {
-            vec![invocation(call(verb, arguments, JsonMessages::Shown))]
+            vec![invocation(call(name, arguments, JsonMessages::Shown))]
         }
         Some(_) => {
             let rest = without_option(arguments, "--message-format");
             let again = with_options(&rest, &["--message-format=json", "-q"]);
-            vec![single(verb, arguments), invocation(call(verb, &again, JsonMessages::Hidden))]
+            vec![single(name, arguments), invocation(call(name, &again, JsonMessages::Hidden))]
         }
     }
 }
@@ -143,30 +140,23 @@ fn test_invocations(
     arguments: &[OsString],
     has_library: bool,
 ) -> Vec<Invocation> {
-    let plain = call(CargoVerb::Test, arguments, JsonMessages::Absent);
-    let wants_docs_alone = before_dashes(arguments).iter().any(|word| word == "--doc");
+    // cargo test has no flag for this but to name all other targets.
+    let without_docs = run.flags.no_doctests && !names_targets(arguments) && !is_refused(arguments);
+    let targets: &[&str] = if without_docs { &["--all-targets"] } else { &[] };
+    let plain = call(run.name(), &with_options(arguments, targets), JsonMessages::Absent);
+    let is_for_cargo = has_option(arguments, &["--doc", "--no-run"]);
     let nextest_fits = nextest_knows(arguments) && !is_refused(arguments);
-    if run.flags.cargo_test || wants_docs_alone || !nextest_fits {
-        let mut plain = plain;
-        if run.flags.no_doctests && !names_targets(arguments) {
-            // cargo test has no flag for this but to name all other targets.
-            plain.arguments.insert(1, ByteBuf::from(b"--all-targets"));
-        }
+    if run.flags.cargo_test || is_for_cargo || !nextest_fits {
         return vec![invocation(plain)];
     }
     let translated = nextest_arguments(arguments);
-    let mut nextest = call(CargoVerb::Nextest, &translated, JsonMessages::Absent);
+    let mut nextest = call(CargoVerb::Nextest.name(), &translated, JsonMessages::Absent);
     nextest.needs = Some("nextest".into());
     nextest.arguments.insert(1, ByteBuf::from(b"run"));
     let docs = has_library && !run.flags.no_doctests && !names_targets(arguments);
-    let mut fallback = plain;
-    if run.flags.no_doctests && !names_targets(arguments) {
-        fallback.arguments.insert(1, ByteBuf::from(b"--all-targets"));
-    }
-    let mut invocations =
-        vec![Invocation { alternatives: vec![nextest, fallback], optional: false }];
+    let mut invocations = vec![Invocation { alternatives: vec![nextest, plain], optional: false }];
     if docs {
-        let mut doc = call(CargoVerb::Test, &doc_arguments(arguments), JsonMessages::Absent);
+        let mut doc = call(run.name(), &doc_arguments(arguments), JsonMessages::Absent);
         // Without nextest the first call was cargo test, documentation included:
         // an invocation that no alternative fits is left out if it may be.
         doc.needs = Some("nextest".into());
@@ -223,6 +213,8 @@ fn nextest_arguments(arguments: &[OsString]) -> Vec<OsString> {
         (b"--profile", b"--cargo-profile"),
         (b"--message-format", b"--cargo-message-format"),
     ];
+    // Behind the others, so that nextest's usage texts do not show them.
+    let mut renamed = Vec::new();
     let mut translated = Vec::new();
     let mut words = before_dashes(arguments).iter();
     while let Some(word) = words.next() {
@@ -234,9 +226,11 @@ fn nextest_arguments(arguments: &[OsString]) -> Vec<OsString> {
             .find(|(from, _)| *from == name && !is_libtest_format(name, value))
             .map(|(_, spelling)| *spelling);
         let rest = &word.as_bytes()[name.len()..];
-        translated.push(OsString::from_vec([spelling.unwrap_or(name), rest].concat()));
-        translated.extend(next.cloned());
+        let into = if spelling.is_some() { &mut renamed } else { &mut translated };
+        into.push(OsString::from_vec([spelling.unwrap_or(name), rest].concat()));
+        into.extend(next.cloned());
     }
+    translated.append(&mut renamed);
     translated.extend_from_slice(&arguments[translated.len()..]);
     translated
 }
@@ -349,7 +343,7 @@ mod tests {
             }
         }
         let options = arguments.len();
-        let run = RunArguments { verb, arguments, options, flags };
+        let run = RunArguments { verb, alias: None, arguments, options, flags };
         let text = |call: &Call| {
             let words: Vec<_> =
                 call.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
@@ -399,8 +393,8 @@ mod tests {
             calls("test -q --profile x --message-format=short -j 4 foo -- --skip y", true),
             [
                 vec![
-                    "nextest run --cargo-quiet --cargo-profile x --cargo-message-format=short \
-                     -j 4 foo -- --skip y",
+                    "nextest run -j 4 foo --cargo-quiet --cargo-profile x \
+                     --cargo-message-format=short -- --skip y",
                     "test -q --profile x --message-format=short -j 4 foo -- --skip y"
                 ],
                 vec!["test -q --profile x --message-format short --doc -- foo --skip y"]
@@ -424,6 +418,12 @@ mod tests {
         }
         assert_eq!(calls("test", false).len(), 1);
         assert_eq!(calls("test --cargo-test", true), [["test"]]);
+        // Nothing is run, so that nextest is not needed.
+        assert_eq!(calls("test --no-run", true), [["test --no-run"]]);
+        assert_eq!(
+            calls("test --cargo-test --no-doctests -p a -- x", true),
+            [["test -p a --all-targets -- x"]]
+        );
         assert_eq!(calls("test --doc", true), [["test --doc"]]);
         assert_eq!(calls("test x -- y", true).len(), 2);
     }

@@ -53,6 +53,8 @@ impl CargoVerb {
 pub(crate) struct RunArguments {
     /// The verb.
     pub(crate) verb: CargoVerb,
+    /// cargo's built-in alias of the verb, where an alias led to it.
+    pub(crate) alias: Option<&'static str>,
     /// The arguments behind the verb, ours taken out.
     pub(crate) arguments: Vec<OsString>,
     /// How many of the arguments are options of cargo or their values. What follows is a
@@ -63,6 +65,15 @@ pub(crate) struct RunArguments {
 }
 
 impl RunArguments {
+    /// The verb in cargo's command line; `None` for [`CargoVerb::Other`]. Behind an alias it
+    /// is an alias, too: cargo's usage texts name a verb differently there.
+    pub(crate) const fn name(&self) -> Option<&'static str> {
+        match self.alias {
+            Some(alias) => Some(alias),
+            None => self.verb.name(),
+        }
+    }
+
     /// The options of cargo, with their values.
     pub(crate) fn options(&self) -> &[OsString] {
         &self.arguments[..self.options.min(self.arguments.len())]
