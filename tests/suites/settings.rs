@@ -172,6 +172,11 @@ fn wrong_files_are_refused_with_file_and_line() {
         ),
         ("volume_gb = 5\n", ":1: `volume_gb` must be between 10 and 10240 (got 5)", general),
         ("region = []\n", ":1: `region` must not be empty", general),
+        (
+            "forward_env = ['A=secret']\n",
+            ":1: `forward_env` must contain names of variables, without `=` and NUL (got `A=…`)",
+            "write the name alone; `--env NAME=VALUE` passes a value",
+        ),
         ("\n[hetzner\n", ":2: unclosed table, expected `]`", general),
         (
             "hetzner_token = 'secret-in-git'\n",

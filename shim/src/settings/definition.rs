@@ -160,7 +160,7 @@ settings! {
     /// set here are skipped. `--env` adds to them.
     forward_env: Vec<String> {
         default: Vec::new(),
-        kind: List::additive(),
+        kind: List::variables(),
         scope: Scope::Shared,
         variable: "CARGO_BURST_FORWARD_ENV",
     }

@@ -207,6 +207,18 @@ fn empty_values_are_refused_and_empty_variables_count_as_unset() {
         environment(&[("CARGO_BURST_REGION", "")]).unwrap().region,
         ["hel1", "fsn1", "nbg1"]
     );
+    let refused = "must contain names of variables, without `=` and NUL";
+    for (text, got) in [("A=secret", "A=…"), ("=", "=…"), ("A\\u0000B", "A\\0B…")] {
+        assert_refused(
+            user(&format!("forward_env = ['B', \"{text}\"]")),
+            &format!("u.toml:1: `forward_env` {refused} (got `{got}`)"),
+        );
+    }
+    assert_refused(
+        environment(&[("CARGO_BURST_FORWARD_ENV", "A-B,A=b")]),
+        &format!("`CARGO_BURST_FORWARD_ENV` {refused} (got `A=…`)"),
+    );
+    assert_eq!(user("forward_env = 'A-B'").unwrap().forward_env, ["A-B"]);
     assert_eq!(user("forward_env = []").unwrap().forward_env, [""; 0]);
 }
 

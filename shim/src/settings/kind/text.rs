@@ -6,8 +6,7 @@ use burst_hcloud::Token;
 use toml::de::DeValue;
 
 use super::{Kind, Overlay, Shown};
-use crate::error::Error;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::settings::error::invalid;
 use crate::settings::origin::Subject;
 
@@ -79,17 +78,23 @@ impl Kind for Secret {
 pub(in crate::settings) struct List {
     may_be_empty: bool,
     adds_up: bool,
+    holds_names: bool,
 }
 
 impl List {
     /// Alternatives in the order of preference: at least one; a higher layer replaces them.
     pub(in crate::settings) const fn preference() -> Self {
-        Self { may_be_empty: false, adds_up: false }
+        Self { may_be_empty: false, adds_up: false, holds_names: false }
     }
 
     /// Any number of items; the lists of all layers add up, without repetitions.
     pub(in crate::settings) const fn additive() -> Self {
-        Self { may_be_empty: true, adds_up: true }
+        Self { may_be_empty: true, adds_up: true, holds_names: false }
+    }
+
+    /// Any number of names of environment variables; the lists of all layers add up.
+    pub(in crate::settings) const fn variables() -> Self {
+        Self { may_be_empty: true, adds_up: true, holds_names: true }
     }
 
     fn checked(&self, items: Vec<String>, subject: &Subject) -> Result<Vec<String>, Error> {
@@ -98,6 +103,16 @@ impl List {
         }
         if items.iter().any(String::is_empty) {
             return Err(invalid(format!("{subject} must not contain an empty string")));
+        }
+        let is_no_name = |item: &&String| self.holds_names && item.contains(['=', '\0']);
+        if let Some(wrong) = items.iter().find(is_no_name) {
+            // A value may be a secret.
+            let shown = wrong.split_inclusive('=').next().unwrap_or_default().escape_debug();
+            let message = format!(
+                "{subject} must contain names of variables, without `=` and NUL (got `{shown}…`)"
+            );
+            let hint = "write the name alone; `--env NAME=VALUE` passes a value";
+            return Err(Error::new(ErrorKind::Settings, message, hint));
         }
         Ok(items)
     }
