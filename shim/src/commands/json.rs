@@ -9,7 +9,7 @@
 //!     "servers": [{ "name", "own", "host", "server_type", "location", "status", "created",
 //!                   "last_use", "in_use", "paid_until", "deleted_at", "cost", "hourly" }],
 //!     "volumes": [{ "name", "own", "project", "location", "gb", "attached", "last_use",
-//!                   "deleted_at", "cost" }],
+//!                   "in_use", "deleted_at", "cost" }],
 //!     "images": [{ "id", "description", "created", "gb", "monthly" }]
 //!   },
 //!   "local": { "version", "pid", "up_secs", "ends_in_secs",
@@ -18,7 +18,7 @@
 //! ```
 //!
 //! `hetzner` is `null` without a token, `local` where no agent runs on this machine.
-//! `deleted_at` is the time of deletion if no command uses it until then.
+//! `deleted_at` is the time of deletion if no command uses it until then; `null` while one does.
 
 use burst_hcloud::Timestamp;
 use burst_protocol::message::AgentStatus;
@@ -68,6 +68,7 @@ fn volume(volume: &VolumeLine) -> Value {
         "gb": volume.gb,
         "attached": volume.attached,
         "last_use": time(volume.last_use),
+        "in_use": volume.in_use,
         "deleted_at": volume.deleted_at.map(time),
         "cost": volume.cost,
     })
@@ -125,6 +126,7 @@ mod tests {
                 gb: 10.0,
                 attached: false,
                 last_use: 999_999_999,
+                in_use: true,
                 deleted_at: None,
                 cost: 0.5,
             }],
@@ -157,6 +159,7 @@ mod tests {
                     "volumes": [{
                         "name": "v", "own": true, "project": "app", "location": "hel1",
                         "gb": 10.0, "attached": false, "last_use": "2001-09-09T01:46:39Z",
+                        "in_use": true,
                         "deleted_at": null, "cost": 0.5,
                     }],
                     "images": [{

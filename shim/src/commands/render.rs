@@ -42,13 +42,8 @@ pub(super) fn resources(report: &Report) -> String {
 
 fn server_line(server: &ServerLine, report: &Report) -> String {
     let now = report.now;
-    let use_of = if server.in_use {
-        "in use".to_owned()
-    } else {
-        format!("last used {} ago", span(now - server.last_use))
-    };
     format!(
-        "server {}{}: {} in {}, {}, up {}, {use_of}, paid for {} more, {}; {} {} so far, {} per \
+        "server {}{}: {} in {}, {}, up {}, {}, paid for {} more, {}; {} {} so far, {} per \
          started hour",
         server.name,
         whose(server.own, &server.host),
@@ -56,13 +51,9 @@ fn server_line(server: &ServerLine, report: &Report) -> String {
         server.location,
         server.status,
         span(now - server.created),
+        last_use(server.in_use, server.last_use, now),
         span(server.paid_until - now),
-        // When a command ends is not known, so nothing is predicted while one runs.
-        if server.in_use {
-            "kept while in use".to_owned()
-        } else {
-            deletion(server.deleted_at, now)
-        },
+        deletion(server.in_use, server.deleted_at, now),
         report.currency,
         amount(server.cost),
         amount(server.hourly)
@@ -71,14 +62,14 @@ fn server_line(server: &ServerLine, report: &Report) -> String {
 
 fn volume_line(volume: &VolumeLine, report: &Report) -> String {
     format!(
-        "volume of {}{}: {} GB in {}, {}, last used {} ago, {}; {} {} so far",
+        "volume of {}{}: {} GB in {}, {}, {}, {}; {} {} so far",
         volume.project,
         whose(volume.own, "another machine"),
         volume.gb,
         volume.location,
         if volume.attached { "attached" } else { "not attached" },
-        span(report.now - volume.last_use),
-        deletion(volume.deleted_at, report.now),
+        last_use(volume.in_use, volume.last_use, report.now),
+        deletion(volume.in_use, volume.deleted_at, report.now),
         report.currency,
         amount(volume.cost)
     )
@@ -88,8 +79,14 @@ fn whose(own: bool, host: &str) -> String {
     if own { String::new() } else { format!(" (created by {host})") }
 }
 
-fn deletion(at: Option<i64>, now: i64) -> String {
+fn last_use(in_use: bool, at: i64, now: i64) -> String {
+    if in_use { "in use".to_owned() } else { format!("last used {} ago", span(now - at)) }
+}
+
+fn deletion(in_use: bool, at: Option<i64>, now: i64) -> String {
     match at {
+        // When a command ends is not known, so nothing is predicted while one runs.
+        _ if in_use => "kept while in use".to_owned(),
         Some(at) => format!("deleted in {} if it stays idle", span(at - now)),
         None => "kept until `cargo burst down`".to_owned(),
     }

@@ -56,7 +56,8 @@ pub(crate) struct ServerLine {
     pub(crate) in_use: bool,
     /// The end of its paid hour.
     pub(crate) paid_until: i64,
-    /// Its deletion if no command uses it until then; `None`: only by hand.
+    /// Its deletion if no command uses it until then; `None`: only by hand, or not known
+    /// while a command uses it.
     pub(crate) deleted_at: Option<i64>,
     /// Its cost so far, including the address.
     pub(crate) cost: f64,
@@ -81,7 +82,9 @@ pub(crate) struct VolumeLine {
     pub(crate) attached: bool,
     /// Its last use.
     pub(crate) last_use: i64,
-    /// Its deletion if no command uses it until then; `None`: only by hand.
+    /// Whether a command uses it now.
+    pub(crate) in_use: bool,
+    /// As of a server.
     pub(crate) deleted_at: Option<i64>,
     /// Its cost so far.
     pub(crate) cost: f64,
@@ -157,7 +160,7 @@ impl Account {
             last_use: facts.last_use_at(now),
             in_use: facts.in_use,
             paid_until: lease::paid_until(facts.created, now),
-            deleted_at: deleted_at(|at| lease::server(facts, at), now),
+            deleted_at: deleted_at(facts.in_use, |at| lease::server(facts, at), now),
             cost: server_cost(facts.created, now, hourly),
             hourly,
         }
@@ -175,14 +178,19 @@ impl Account {
             gb: volume.size,
             attached: volume.server.is_some(),
             last_use: facts.last_use_at(now),
-            deleted_at: deleted_at(|at| lease::volume(facts, at), now),
+            in_use: facts.in_use,
+            deleted_at: deleted_at(facts.in_use, |at| lease::volume(facts, at), now),
             cost: volume.size * per_gb * hours / HOURS_OF_MONTH,
         }
     }
 }
 
-/// The time at which the verdict becomes deletion if no command intervenes; `None`: never.
-fn deleted_at(verdict: impl Fn(i64) -> Verdict, now: i64) -> Option<i64> {
+/// The time at which the verdict becomes deletion if no command intervenes; `None`: never,
+/// or not known while a command uses the resource.
+fn deleted_at(in_use: bool, verdict: impl Fn(i64) -> Verdict, now: i64) -> Option<i64> {
+    if in_use {
+        return None;
+    }
     // The idle time, the end of the paid hour, and one more where an hour begins between.
     const STEPS_MAX: usize = 4;
     let mut at = now;
@@ -210,10 +218,11 @@ mod tests {
             keep_alive: Some(300),
             keep_paid_hour: true,
         };
-        assert_eq!(deleted_at(|at| lease::server(facts, at), 200), Some(3480));
+        assert_eq!(deleted_at(false, |at| lease::server(facts, at), 200), Some(3480));
+        assert_eq!(deleted_at(true, |at| lease::server(facts, at), 200), None);
         let late = Facts { last_use: 3500, ..facts };
-        assert_eq!(deleted_at(|at| lease::server(late, at), 3500), Some(7080));
-        assert_eq!(deleted_at(|_| Verdict::Keep, 0), None);
+        assert_eq!(deleted_at(false, |at| lease::server(late, at), 3500), Some(7080));
+        assert_eq!(deleted_at(false, |_| Verdict::Keep, 0), None);
         assert!((server_cost(0, 3600, 0.5) - 1.0).abs() < 1e-9);
         assert!((server_cost(0, 3599, 0.5) - 0.5).abs() < 1e-9);
     }

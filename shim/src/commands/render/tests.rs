@@ -39,6 +39,7 @@ fn volume() -> VolumeLine {
         gb: 10.0,
         attached: true,
         last_use: NOW - 5,
+        in_use: false,
         deleted_at: Some(NOW + 3595),
         cost: 0.001,
     }
@@ -99,14 +100,16 @@ in 59 min 55 s if it stays idle; EUR 0.00 so far
 #[test]
 fn a_server_that_is_kept_and_one_in_use() {
     let kept = ServerLine { deleted_at: None, ..server() };
-    let used = ServerLine { in_use: true, last_use: NOW, ..server() };
+    let used = ServerLine { in_use: true, last_use: NOW, deleted_at: None, ..server() };
+    let volume = VolumeLine { in_use: true, last_use: NOW, deleted_at: None, ..volume() };
     let expected = "\
 server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, last used 5 s ago, paid for 57 min 55 s \
 more, kept until `cargo burst down`; EUR 0.05 so far, 0.05 per started hour
 server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, in use, paid for 57 min 55 s more, kept \
 while in use; EUR 0.05 so far, 0.05 per started hour
+volume of app: 10 GB in hel1, attached, in use, kept while in use; EUR 0.00 so far
 ";
-    let text = resources(&report(vec![kept, used], Vec::new()));
+    let text = resources(&report(vec![kept, used], vec![volume]));
     assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.10\n"));
 }
 
