@@ -1,7 +1,8 @@
 //! `cargo burst reap`: deletes expired servers and volumes once.
 //!
 //! The JSON is `{"servers", "volumes", "failed"}` as in `down`. With `--install-timer` it is
-//! `{"timer", "enabled"}`: the path of the unit, and whether systemd has enabled it.
+//! `{"timer", "enabled", "reason"}`: the path of the unit, whether systemd has enabled it, and
+//! if not the reason, else `null`.
 
 use super::context::Context;
 use super::failure::error_value;

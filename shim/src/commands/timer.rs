@@ -31,7 +31,8 @@ pub(crate) fn install(context: &Context<'_>) -> Result<(), Error> {
     let shown = path.display();
     let refusal = calls.iter().find_map(|call| refusal_of(call));
     if context.json {
-        let value = json!({ "timer": shown.to_string(), "enabled": refusal.is_none() });
+        let enabled = refusal.is_none();
+        let value = json!({ "timer": shown.to_string(), "enabled": enabled, "reason": refusal });
         context.print_json(&value)?;
     }
     if let Some(reason) = refusal {
