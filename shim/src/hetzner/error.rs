@@ -34,7 +34,19 @@ const BUILD_LOCALLY: &str = "without Hetzner, plain `cargo` builds on this machi
 /// An error of the API at `endpoint`. `action` completes "cannot ".
 pub(crate) fn api(endpoint: &Endpoint, action: &str, error: &ApiError) -> Error {
     let (kind, hint) = explain(endpoint, error);
-    Error::new(kind, format!("cannot {action}"), hint).caused_by(error)
+    let failed = Error::new(kind, format!("cannot {action}"), hint);
+    match error {
+        // The layers of the HTTP client in between say nothing.
+        ApiError::Unreachable { source, .. } => {
+            failed.cause(error.to_string()).cause(root_cause(source).to_string())
+        }
+        error => failed.caused_by(error),
+    }
+}
+
+/// The innermost source of an error.
+fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
 /// The kind and the hint of an error of the API.
