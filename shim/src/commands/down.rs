@@ -1,8 +1,9 @@
 //! `cargo burst down`: deletes the server and ends the agent on this machine.
 //!
-//! The JSON is `{"hetzner": {"servers", "volumes", "failed"}, "local_agent_ended"}`: names that
-//! were deleted, and reasons of deletions that failed. `hetzner` is `null` without a token. If
-//! a deletion failed, `error` is added as in `commands/failure.rs`.
+//! The JSON is `{"hetzner": {"servers", "volumes", "failed"}, "local_agent_ended",
+//! "keeper_pid"}`: names that were deleted, and reasons of deletions that failed. `hetzner` is
+//! `null` without a token; `keeper_pid` is the process id of a keeper that runs all the same,
+//! else `null`. If a deletion failed, `error` is added as in `commands/failure.rs`.
 
 use burst_protocol::message::FromShim;
 
@@ -15,6 +16,7 @@ use crate::directories::unusable;
 use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::hetzner::reap::DownOptions;
+use crate::keeper::directory::KeeperDirectory;
 use crate::keeper::message::Ask;
 
 /// What `down` prints about the agent on this machine.
@@ -37,8 +39,15 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
             Some(reaped.map_err(not_deleted)?)
         }
     };
+    // With a token the keeper itself has deleted what it looks after.
+    let keeper = match &reaped {
+        Some(_) => None,
+        None => KeeperDirectory::running(&context.directories.state)?,
+    };
     if context.json {
-        let value = serde_json::json!({ "hetzner": reaped, "local_agent_ended": ended });
+        let value = serde_json::json!({
+            "hetzner": reaped, "local_agent_ended": ended, "keeper_pid": keeper,
+        });
         return print_json(context, value, reaped);
     }
     let mut text = reaped.as_ref().map(render::reaped).unwrap_or_default();
@@ -48,6 +57,12 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
             text.push_str("; deleted its copies of all projects");
         }
         text.push('\n');
+    }
+    if let Some(pid) = keeper {
+        text.push_str(&format!(
+            "the keeper is still running, pid {pid}: it deletes servers and volumes of an earlier \
+             token when they expire; `cargo burst down` with that token deletes them now\n"
+        ));
     }
     context.print(&text)?;
     unfinished(reaped)

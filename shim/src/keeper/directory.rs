@@ -34,6 +34,16 @@ impl KeeperDirectory {
         Ok(Self(path))
     }
 
+    /// The process id of the keeper below a state directory; `None` if none runs.
+    pub(crate) fn running(state: &Path) -> Result<Option<u32>, Error> {
+        let directory = Self(state.join("keeper"));
+        if !directory.is_taken()? {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(directory.pid_path()).unwrap_or_default();
+        Ok(text.trim().parse().ok())
+    }
+
     /// The path of the log.
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("keeper.log")
@@ -42,7 +52,7 @@ impl KeeperDirectory {
     /// Takes the keeper's lock; `None` if a keeper runs.
     pub(crate) fn take(&self) -> Result<Option<KeeperLock>, Error> {
         let Some(file) = lock::try_take(&self.lock_path())? else { return Ok(None) };
-        let path = self.0.join("pid");
+        let path = self.pid_path();
         File::create(&path)
             .and_then(|mut file| writeln!(file, "{}", std::process::id()))
             .map_err(|source| unusable("write", &path, &source))?;
@@ -64,6 +74,10 @@ impl KeeperDirectory {
     /// the other.
     pub(super) fn lock_start(&self) -> Result<File, Error> {
         lock::take(&self.0.join("start.lock"))
+    }
+
+    fn pid_path(&self) -> PathBuf {
+        self.0.join("pid")
     }
 
     fn lock_path(&self) -> PathBuf {
