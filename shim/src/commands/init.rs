@@ -50,10 +50,22 @@ pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> 
     }
     let default = settings.server_type.first().cloned().unwrap_or_default();
     let server_type = server_type(context, choice, default, &types)?;
+    let origin = |key, chosen| if chosen { String::new() } else { origin_of(&settings, key) };
+    let chosen = choice.server_type.is_some() || settings.server_type.first() != Some(&server_type);
+    context.terminal.say(&format!("server type: {server_type}{}", origin("server_type", chosen)));
+    let chosen = !choice.region.is_empty();
+    context.terminal.say(&format!("region: {}{}", regions.join(", "), origin("region", chosen)));
     let path = user_file(&context.directories.config_home);
     write(&path, &token, &server_type, regions)?;
     context.terminal.say(&format!("wrote `{}`, readable only for you", path.display()));
     Ok(())
+}
+
+/// Where a value comes from that was not chosen, as it follows the value.
+fn origin_of(settings: &Settings, key: &str) -> String {
+    let setting = settings.effective().iter().find(|setting| setting.key == key);
+    let origin = setting.and_then(|setting| setting.origins.last());
+    origin.map(|origin| format!(" ({origin})")).unwrap_or_default()
 }
 
 /// The server type to write: the chosen one, or the answer on a terminal, which is asked for
