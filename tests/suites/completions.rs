@@ -41,3 +41,66 @@ fn bash_completes_both_spellings() {
     assert_eq!(complete(cargos, "cargo burst completions pow"), "powershell");
     assert_eq!(complete(cargos, "cargo bui"), "before");
 }
+
+/// In fish, with its own completion of cargo.
+#[test]
+fn fish_completes_both_spellings() {
+    if burst_tests::lacks(&["fish"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let file = sandbox.path().join("completions.fish");
+    fs::write(&file, project.ok("completions fish").stdout).unwrap();
+    let complete = |words: &str| {
+        let mut command = sandbox.command("fish", sandbox.path());
+        command.args(["--no-config", "-c", "source $argv[1]; complete -C $argv[2]"]).arg(&file);
+        let found = ended(command.arg(words).output().unwrap());
+        assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""), "{words}");
+        let words = found.stdout.lines().map(|line| line.split('\t').next().unwrap());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    for program in ["cargo-burst", "cargo burst"] {
+        assert_eq!(complete(&format!("{program} stat")), "status");
+        assert_eq!(complete(&format!("{program} down --with")), "--with-volumes");
+        assert_eq!(complete(&format!("{program} build --no-f")), "--no-fetch");
+        assert_eq!(complete(&format!("{program} completions pow")), "powershell");
+    }
+}
+
+/// In elvish, whose completers exist only at a terminal. The file of commands ends it.
+#[test]
+fn elvish_completes_both_spellings() {
+    if burst_tests::lacks(&["elvish", "script"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    fs::write(sandbox.path().join("script.elv"), project.ok("completions elvish").stdout).unwrap();
+    let commands = r#"
+        use str
+        set edit:completion:arg-completer[cargo] = {|@words| put [&stem=before] }
+        eval (slurp < script.elv)
+        eval (slurp < script.elv)
+        fn complete {|@words|
+            for one [($edit:completion:arg-completer[$words[0]] $@words)] {
+                if (str:has-prefix $one[stem] $words[-1]) { echo $one[stem] }
+            }
+        }
+        {
+            complete cargo-burst stat
+            complete cargo-burst down --with
+            complete cargo burst stat
+            complete cargo burst build --no-f
+            complete cargo burst completions pow
+            complete cargo bef
+        } > found
+        exit
+    "#;
+    fs::write(sandbox.path().join("commands.elv"), commands).unwrap();
+    let mut command = sandbox.command("script", sandbox.path());
+    let found = command.args(["-qec", "elvish -rc commands.elv", "/dev/null"]).output().unwrap();
+    let words = fs::read_to_string(sandbox.path().join("found")).unwrap_or_default();
+    let expected = "status\n--with-volumes\nstatus\n--no-fetch\npowershell\nbefore\n";
+    assert_eq!(words, expected, "{:?}", ended(found));
+}

@@ -2,6 +2,7 @@
 //! fish a few lines that complete `cargo burst` alike. zsh's own completion of cargo calls
 //! `_cargo-burst`; PowerShell completes `cargo-burst` alone.
 
+use clap::ValueEnum;
 use clap_complete::{Shell, generate};
 
 use super::help::program;
@@ -10,8 +11,8 @@ use super::help::program;
 pub(super) fn script(shell: Shell) -> String {
     match shell {
         Shell::Bash => bash() + include_str!("completions/cargo.bash"),
-        Shell::Elvish => generated(shell, "cargo-burst") + include_str!("completions/cargo.elv"),
-        Shell::Fish => generated(shell, "cargo-burst") + &fish_of_cargo(),
+        Shell::Elvish => elvish() + include_str!("completions/cargo.elv"),
+        Shell::Fish => generated(shell, "cargo-burst") + &fish_of_cargo() + &fish_of_shells(),
         shell => generated(shell, "cargo-burst"),
     }
 }
@@ -22,10 +23,33 @@ fn bash() -> String {
     generated(Shell::Bash, "cargo_burst").replace(" cargo_burst\n", " cargo-burst\n")
 }
 
+/// clap_complete writes no values of arguments without a name for elvish, nor for fish.
+fn elvish() -> String {
+    let block = "&'cargo-burst;completions'= {\n";
+    let values = shells().map(|shell| format!("            cand {shell} 'The shell'\n"));
+    let with_values = block.to_owned() + &values.collect::<String>();
+    generated(Shell::Elvish, "cargo-burst").replace(block, &with_values)
+}
+
+/// The values of `completions SHELL` in both spellings.
+fn fish_of_shells() -> String {
+    let shells = shells().collect::<Vec<_>>().join(" ");
+    let line = |command: &str, condition: &str| {
+        format!("complete -c {command} -n \"{condition} completions\" -f -a \"{shells}\"\n")
+    };
+    let under_burst = "__fish_cargo_or_burst_using_subcommand burst; and \
+                       __fish_seen_subcommand_from";
+    line("cargo-burst", "__fish_cargo_burst_using_subcommand") + &line("cargo", under_burst)
+}
+
+/// The names of all shells.
+fn shells() -> impl Iterator<Item = String> {
+    Shell::value_variants().iter().map(ToString::to_string)
+}
+
 /// Our verbs as subcommands of `cargo burst`.
 fn fish_of_cargo() -> String {
     let mut cargo = clap::Command::new("cargo")
-        .disable_help_flag(true)
         .disable_help_subcommand(true)
         .subcommand(program().name("burst"));
     // The completions for cargo that come with fish may have functions of these names.
