@@ -264,7 +264,8 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
 pub fn assert_explained(ended: &Ended, code: i32, expected: &str) {
     assert_eq!(ended.code, Some(code), "{ended:#?}");
     let lines = ended.stderr.lines().skip_while(|line| !line.starts_with("error: "));
-    assert_lines(lines.take_while(|line| !line.starts_with("burst: ")).collect(), expected);
+    let lines: Vec<_> = lines.take_while(|line| !line.starts_with("burst: ")).collect();
+    assert_lines(&lines.join("\n"), expected);
 }
 
 /// Asserts success and the whole of standard error. In `expected`, `[..]` stands for any text
@@ -272,11 +273,13 @@ pub fn assert_explained(ended: &Ended, code: i32, expected: &str) {
 #[track_caller]
 pub fn assert_progress(ended: &Ended, expected: &str) {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
-    assert_lines(ended.stderr.lines().collect(), expected);
+    assert_lines(&ended.stderr, expected);
 }
 
+/// Asserts a whole text. In `expected`, `[..]` stands for any text within a line.
 #[track_caller]
-fn assert_lines(found: Vec<&str>, expected: &str) {
+pub fn assert_lines(found: &str, expected: &str) {
+    let found: Vec<&str> = found.lines().collect();
     let expected: Vec<&str> = expected.lines().collect();
     let is_same = found.len() == expected.len()
         && found.iter().zip(&expected).all(|(line, pattern)| matches_line(line, pattern));

@@ -187,13 +187,6 @@ fn wrong_words_are_explained() {
     for (arguments, code, stderr) in [
         ("?", 2, "error: `?` is not a command\nhint: `cargo burst help` lists the verbs\n"),
         ("statsu", 2, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
-        ("help statsu", 2, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
-        (
-            "help no-such-verb",
-            2,
-            "error: no such command: `no-such-verb`\nhint: `cargo burst help` lists the verbs\n",
-        ),
-        ("help ?", 2, "error: `?` is not a command\nhint: `cargo burst help` lists the verbs\n"),
         (
             "build --max-cost nan",
             2,
@@ -219,6 +212,38 @@ fn wrong_words_are_explained() {
              --target-dir, --color\n",
         ),
         (
+            "+nightly build",
+            2,
+            "error: `+nightly` is not a command\nhint: put the toolchain before `burst`: `cargo \
+             +nightly burst …`\n",
+        ),
+        (
+            "down --with-volume",
+            2,
+            "error: unexpected argument '--with-volume' found\n\n  tip: a similar argument \
+             exists: '--with-volumes'\n\nUsage: cargo burst down --with-volumes\n\nFor more \
+             information, try '--help'.\n",
+        ),
+    ] {
+        let found = project.burst(arguments);
+        assert_eq!((found.code, found.stderr.as_str()), (Some(code), stderr), "{arguments}");
+        assert_eq!(found.stdout, "", "{arguments}");
+    }
+}
+
+#[test]
+fn verbs_without_help_and_flags_without_use_are_explained() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    for (arguments, code, stderr) in [
+        ("help statsu", 2, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
+        (
+            "help no-such-verb",
+            2,
+            "error: no such command: `no-such-verb`\nhint: `cargo burst help` lists the verbs\n",
+        ),
+        ("help ?", 2, "error: `?` is not a command\nhint: `cargo burst help` lists the verbs\n"),
+        (
             "sync --no-fetch",
             2,
             "error: `sync` does not take `--no-fetch`\nhint: it takes --manifest-path, --config, \
@@ -235,19 +260,6 @@ fn wrong_words_are_explained() {
             2,
             "error: `fix` does not take `--cargo-test`\nhint: `cargo burst help build` shows the \
              options of all verbs\n",
-        ),
-        (
-            "+nightly build",
-            2,
-            "error: `+nightly` is not a command\nhint: put the toolchain before `burst`: `cargo \
-             +nightly burst …`\n",
-        ),
-        (
-            "down --with-volume",
-            2,
-            "error: unexpected argument '--with-volume' found\n\n  tip: a similar argument \
-             exists: '--with-volumes'\n\nUsage: cargo burst down --with-volumes\n\nFor more \
-             information, try '--help'.\n",
         ),
     ] {
         let found = project.burst(arguments);

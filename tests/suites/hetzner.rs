@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use burst_tests::{Project, Sandbox, ended, is_root, lacks, skip, wait_until};
+use burst_tests::{
+    Ended, Project, Sandbox, assert_explained, assert_lines, assert_progress, ended, is_root,
+    lacks, skip, wait_until,
+};
 use hetzner_sim::log::{Call, sequential_waits};
 use hetzner_sim::simulator::lock;
 use hetzner_sim::{Backend, Options, Scenario, Simulator};
@@ -34,6 +37,10 @@ pub(crate) fn sandbox_on(simulator: &Simulator) -> Sandbox {
         .with("CARGO_BURST_SERVER_TYPE", "cx53")
         .with("CARGO_BURST_VOLUME_GB", "10")
 }
+
+/// The status of an account without servers and volumes.
+const NOTHING: &str = "server: none; the next command creates one\nimage 1001: created [..] ago, \
+                       2.3 GB, EUR 0.03 per month\ncost so far: EUR 0.00\n";
 
 /// The logs of keeper and agents, for the messages of failed tests.
 pub(crate) fn logs(simulator: &Simulator, sandbox: &Sandbox) -> String {
@@ -240,7 +247,7 @@ fn idle_servers_and_volumes_are_deleted() {
     assert!(!names(&calls).contains(&"POST /volumes".to_owned()), "{calls:#?}");
     wait_until("the idle server's deletion", || servers() == 0);
     let down = project.ok("down --with-volumes").stdout;
-    assert!(down.contains("deleted the volume"), "{down}");
+    assert_lines(&down, "deleted the volume cargo-burst-[..]-hel1\n");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
 }
@@ -273,11 +280,16 @@ fn status_and_audit_show_resources_and_costs() {
     project.ok("build");
     project.ok("check");
     let status = project.ok("status").stdout;
-    for part in
-        ["cx53 in hel1, running", "paid for 59 min", "if it stays idle; EUR 0.05 so far", "image 1"]
-    {
-        assert!(status.contains(part), "{part}: {status}");
-    }
+    assert_lines(
+        &status,
+        "server cargo-burst-[..]: cx53 in hel1, running, up [..], last used [..] ago, paid for \
+         [..] more, deleted in [..] if it stays idle; EUR 0.05 so far, 0.05 per \
+         started hour\n\
+         volume of app: 10 GB in hel1, attached, last used [..] ago, deleted in [..] if it stays \
+         idle; EUR 0.00 so far\n\
+         image 1001: created [..] ago, 2.3 GB, EUR 0.03 per month\n\
+         cost so far: EUR 0.05\n",
+    );
     let json = |arguments: &str| -> serde_json::Value {
         serde_json::from_str(&project.ok(arguments).stdout).unwrap()
     };
@@ -289,7 +301,18 @@ fn status_and_audit_show_resources_and_costs() {
         (&audit["servers"], &audit["commands"], &audit["cold"]["commands"], &audit["cost"]),
         (&1.into(), &2.into(), &1.into(), &2.0.into())
     );
-    assert!(project.ok("audit").stdout.contains("cost with other settings:"));
+    let rules = "  keep_alive_secs = [..] keep_paid_hour = [..], EUR [..]\n".repeat(10);
+    assert_lines(
+        &project.ok("audit").stdout,
+        &format!(
+            "1 server, 1 started hour, EUR 0.05; optimum with perfect foresight: 1 hour\n\
+             cold              1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
+             warm              1 command, on average [..] s: server 0.0, sync [..], cargo [..]\n\
+             build             1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
+             check             1 command, on average [..] s: server 0.0, sync [..], cargo [..]\n\
+             cost with other settings:\n{rules}"
+        ),
+    );
     // The last use is written to the labels, for other machines.
     let last_use = || {
         let world = lock(&simulator.shared().world);
@@ -305,10 +328,10 @@ fn status_and_audit_show_resources_and_costs() {
     // Another owner with the same token sees it with `--all`.
     let other = sandbox_on(&simulator);
     let others = other.hello("app");
-    assert!(others.ok("status").stdout.contains("server: none"));
+    assert!(others.ok("status").stdout.starts_with("server: none; the next command creates one\n"));
     let all = others.ok("status --all").stdout;
-    assert!(all.contains("cx53 in hel1, running"), "{all}");
-    assert!(others.ok("reap").stdout.contains("nothing to delete"));
+    assert_eq!(all.matches("(created by ").count(), 2, "{all}");
+    assert_eq!(others.ok("reap").stdout, "nothing to delete at Hetzner\n");
     // Long after its expiry another owner deletes it and its volume.
     simulator.shared().advance(2.0 * 86_400.0 - 500.0);
     let reaped: serde_json::Value = serde_json::from_str(&others.ok("reap --json").stdout).unwrap();
@@ -351,46 +374,86 @@ fn cost_limits_are_enforced() {
     );
 }
 
-#[test]
-fn init_checks_the_token_and_writes_a_private_file() {
+/// `init` with a token on standard input.
+fn init(project: &Project<'_>, token: &str, arguments: &str) -> Ended {
     use std::io::Write;
-    use std::os::unix::fs::PermissionsExt;
     use std::process::Stdio;
+    let mut command = project.command(arguments);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
+    ended(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn init_refuses_unknown_and_read_only_tokens() {
     let tokens = [("read".into(), hetzner_sim::scenario::Access::ReadOnly)].into();
     let scenario = Scenario { tokens, ..Scenario::default() };
     let simulator = Simulator::start(Options::new(TOKEN, scenario)).unwrap();
     let sandbox = sandbox_on(&simulator).with("HCLOUD_TOKEN", "");
     let project = sandbox.hello("app");
-    let init = |token: &str, arguments: &str| {
-        let mut command = project.command(arguments);
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
-        ended(child.wait_with_output().unwrap())
-    };
-    let file = sandbox.path().join("config/cargo-burst/config.toml");
-    let read_only = "create a token with the permission Read & Write in the Hetzner console";
-    let unknown = "create a token in the Hetzner console (project, Security, API tokens, Read";
-    for (token, hint) in [("nonsense", unknown), ("read", read_only)] {
-        let found = init(token, "init");
-        assert_eq!(found.code, Some(116), "{found:?}");
-        assert!(found.stderr.contains(&format!("hint: {hint}")), "{}", found.stderr);
-        assert!(!file.exists());
+    let read_only = "error: cannot use this token\n\
+        caused by: PUT /servers/0: token is only allowed to perform GET requests (token_readonly, \
+        correlation id sim-[..])\n\
+        hint: create a token with the permission Read & Write in the Hetzner console, and set it \
+        with `cargo burst init`\n";
+    let unknown = "error: cannot use this token\n\
+        caused by: GET /server_types: the token you have provided is invalid (unauthorized, \
+        correlation id sim-[..])\n\
+        hint: create a token in the Hetzner console (project, Security, API tokens, Read & Write) \
+        and set it with `cargo burst init` or in HCLOUD_TOKEN\n";
+    for (token, expected) in [("nonsense", unknown), ("read", read_only)] {
+        assert_explained(&init(&project, token, "init"), 116, expected);
+        assert!(!sandbox.path().join("config/cargo-burst").exists());
     }
-    let found = init(TOKEN, "init --server-type cpx62 --region fsn1 --region nbg1");
-    assert_eq!(found.code, Some(0), "{found:?}");
+}
+
+#[test]
+fn init_writes_a_private_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let simulator = Simulator::start(Options::new(TOKEN, Scenario::default())).unwrap();
+    let sandbox = sandbox_on(&simulator).with("HCLOUD_TOKEN", "");
+    let project = sandbox.hello("app");
+    let file = sandbox.path().join("config/cargo-burst/config.toml");
+    let found = init(&project, TOKEN, "init --server-type cpx62 --region fsn1 --region nbg1");
+    let wrote = format!("burst: wrote `{}`, readable only for you\n", file.display());
+    assert_progress(
+        &found,
+        &format!("burst: server type: cpx62\nburst: region: fsn1, nbg1\n{wrote}"),
+    );
     assert!(found.stdout.contains("cpx62"), "{}", found.stdout);
     assert!(!format!("{found:?}").contains(TOKEN));
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let written = std::fs::read_to_string(&file).unwrap();
-    assert!(written.contains("region = [\"fsn1\", \"nbg1\"]"), "{written}");
-    assert!(written.contains(&format!("hetzner_token = \"{TOKEN}\"")), "{written}");
-    let unknown = init(TOKEN, "init --server-type cpx99");
-    assert!(unknown.stderr.contains("there is no server type `cpx99`"), "{}", unknown.stderr);
+    let expected = format!(
+        "hetzner_token = \"{TOKEN}\"\nserver_type = \"cpx62\"\nregion = [\"fsn1\", \"nbg1\"]\n"
+    );
+    assert_eq!(written, expected);
+    // What is not chosen is taken from the settings, and shown.
+    std::fs::remove_file(&file).unwrap();
+    assert_progress(
+        &init(&project, TOKEN, "init"),
+        &format!(
+            "burst: server type: cx53 (environment variable CARGO_BURST_SERVER_TYPE)\nburst: \
+             region: hel1, fsn1, nbg1 (default)\n{wrote}"
+        ),
+    );
+    let unknown = init(&project, TOKEN, "init --server-type cpx99");
+    assert_explained(
+        &unknown,
+        117,
+        "error: there is no server type `cpx99`\nhint: choose one of [..]\n",
+    );
     // The token in the file is used.
-    assert!(project.ok("status").stdout.contains("server: none"));
-    // The timer of systemd runs `reap`. A systemctl that records its arguments takes the
-    // place of systemd.
+    assert_lines(&project.ok("status").stdout, NOTHING);
+}
+
+/// A systemctl that records its arguments takes the place of systemd.
+#[test]
+fn the_timer_of_systemd_runs_reap() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
     let programs = sandbox.path().join("programs");
     let calls = sandbox.path().join("calls");
     std::fs::create_dir(&programs).unwrap();
@@ -399,7 +462,7 @@ fn init_checks_the_token_and_writes_a_private_file() {
     let executable = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(programs.join("systemctl"), executable).unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let timer = project.command("reap --install-timer").env("PATH", path).output().unwrap();
+    let timer = project.command("reap --install-timer").env("PATH", &path).output().unwrap();
     let units = sandbox.path().join("config/systemd/user");
     let shown = units.join("cargo-burst-reap.timer");
     assert_eq!(
@@ -410,8 +473,24 @@ fn init_checks_the_token_and_writes_a_private_file() {
         std::fs::read_to_string(calls).unwrap(),
         "--user daemon-reload\n--user enable --now cargo-burst-reap.timer\n"
     );
+    // Without systemd the reason is part of the document.
+    std::fs::write(programs.join("systemctl"), "#!/bin/sh\necho no bus >&2\nexit 1\n").unwrap();
+    let mut timer = project.command("reap --install-timer --json");
+    let timer = ended(timer.env("PATH", &path).output().unwrap());
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&timer.stdout).unwrap(),
+        serde_json::json!({ "timer": shown, "enabled": false, "reason": "no bus" })
+    );
+    assert_progress(
+        &timer,
+        &format!(
+            "warning: `{}` is written but not enabled (no bus): run `systemctl --user enable \
+             --now cargo-burst-reap.timer`\n",
+            shown.display()
+        ),
+    );
     let unit = std::fs::read_to_string(units.join("cargo-burst-reap.service")).unwrap();
-    assert!(unit.contains("\" reap\n") && !unit.contains(TOKEN), "{unit}");
+    assert!(unit.contains("\" reap\n"), "{unit}");
 }
 
 /// While the server boots, all files are read and compressed. The boot takes an hour until

@@ -3,7 +3,7 @@ use std::process::Child;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use burst_tests::{Project, ended, wait_until};
+use burst_tests::{Project, assert_lines, ended, wait_until};
 
 use crate::sandbox;
 
@@ -44,7 +44,10 @@ fn several_projects_run_at_once_on_one_agent() {
     wait_for(&sandbox.path().join("a-started"));
     wait_for(&sandbox.path().join("b-started"));
     let status = a.ok("status").stdout;
-    assert!(status.contains("running `cargo run -q`"), "{status}");
+    let line =
+        |project: &Project<'_>| format!("  {}  running `cargo run -q`\n", project.root.display());
+    let expected = "agent on this machine: running, pid [..], version 0.1.0, up [..], busy\n";
+    assert_lines(&status, &(expected.to_owned() + &line(&a) + &line(&b)));
     for name in ["a", "b"] {
         std::fs::write(sandbox.path().join(format!("{name}-go")), "").unwrap();
     }
@@ -115,9 +118,17 @@ fn the_agent_ends_when_idle_and_when_told() {
     let project = sandbox.hello("app");
     project.ok("check");
     let agent = sandbox.agent().expect("an agent");
-    assert!(project.ok("status").stdout.contains(&format!("pid {agent}")));
+    assert_lines(
+        &project.ok("status").stdout,
+        &format!(
+            "agent on this machine: running, pid {agent}, version 0.1.0, up [..], exits in 4 min \
+             [..] s if it stays idle\n  {}  idle for [..] s\n",
+            project.root.display()
+        ),
+    );
     assert_eq!(project.ok("down").stdout, "ended the agent on this machine\n");
-    assert!(project.ok("status").stdout.contains("not running"));
+    let absent = "agent on this machine: not running; the next command starts it\n";
+    assert_eq!(project.ok("status").stdout, absent);
     assert_eq!(project.ok("down").stdout, "no agent is running on this machine\n");
     // What it kept is still there: nothing is compiled again.
     let ended = project.ok("check");
@@ -134,7 +145,7 @@ fn the_agent_ends_when_idle_and_when_told() {
     sandbox.settings("keep_alive_secs = 1\n");
     project.ok("check");
     let began = Instant::now();
-    while !project.ok("status").stdout.contains("not running") {
+    while project.ok("status").stdout != absent {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
     // Runs that meet an agent at its end get the next one.

@@ -200,10 +200,14 @@ fn standard_output_is_cargos_alone() {
     assert!(ended.stdout.contains(&format!("{}/target/debug/hello", project.root.display())));
     project.write("src/main.rs", "fn main() { let x = 1; }\n");
     let ended = project.ok("build --message-format short");
-    assert!(
-        ended.stderr.contains("src/main.rs:1:17: warning: unused variable"),
-        "{}",
-        ended.stderr
+    burst_tests::assert_progress(
+        &ended,
+        "   Compiling hello v0.1.0 ([..])\n\
+         src/main.rs:1:17: warning: unused variable: `x`: help: if this is intentional, prefix it \
+         with an underscore: `_x`\n\
+         warning: `hello` (bin \"hello\") generated 1 warning[..]\n    \
+         Finished `dev` profile [unoptimized + debuginfo] target(s) in [..]\n\
+         burst: on this machine, [..]\n",
     );
     assert_eq!(ended.stdout, "");
     assert_eq!(project.output_of("target/debug/hello"), "");
@@ -365,7 +369,10 @@ fn bench_reports_come_back_and_fetching_can_be_left() {
         project.command("run -q --env A=1=2 --env B --env PATH").env("B", "two").output().unwrap(),
     );
     assert_eq!(ended.stdout, "Ok(\"1=2\") Ok(\"two\")\n");
-    assert!(ended.stderr.contains("PATH is not forwarded"), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr,
+        "warning: PATH is not forwarded: the agent needs a value of its own\n"
+    );
 }
 
 #[test]
