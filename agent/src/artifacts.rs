@@ -108,10 +108,14 @@ impl JsonLines {
     }
 }
 
-/// Whether a named file lies where cargo puts final artifacts, outside of `deps`, and is of
-/// a kind that users run or link.
+/// Whether a named file lies where cargo puts final artifacts, outside of `deps/` and, in the
+/// layout by unit, of `build/PACKAGE/HASH/out/`, and is of a kind that users run or link.
 fn is_final(path: &Path) -> bool {
-    let hidden = path.parent().and_then(Path::file_name).is_some_and(|name| name == "deps");
+    let is_named = |level: usize, expected: &str| {
+        let name = path.ancestors().nth(level).and_then(Path::file_name);
+        name.is_some_and(|name| name == expected)
+    };
+    let hidden = is_named(1, "deps") || is_named(1, "out") && is_named(4, "build");
     let inner = path.extension().is_some_and(|end| end == "rlib" || end == "rmeta");
     !hidden && !inner
 }
@@ -208,6 +212,20 @@ mod tests {
 "#;
     const LIB: &[u8] = br#"{"reason":"compiler-artifact","target":{"kind":["lib","cdylib"]},"filenames":["/t/debug/libx.rlib","/t/debug/libx.so","/t/debug/deps/libx.rmeta"]}
 "#;
+
+    #[test]
+    fn only_final_artifacts_are_named() {
+        for path in ["/t/debug/app", "/t/out/app", "/t/debug/examples/show", "/t/debug/libx.so"] {
+            assert!(is_final(Path::new(path)), "{path}");
+        }
+        for path in [
+            "/t/debug/deps/app-0123456789abcdef",
+            "/t/debug/build/app/0123456789abcdef/out/app-0123456789abcdef",
+            "/t/debug/libx.rlib",
+        ] {
+            assert!(!is_final(Path::new(path)), "{path}");
+        }
+    }
 
     #[test]
     fn messages_are_removed_and_other_output_stays() {
