@@ -11,10 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::message::{AgentStatus, Lease, ProjectStatus};
 use burst_protocol::{FileName, RelativePath};
+use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::client::Client;
+use crate::clock_watch;
 use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
 use crate::last_will::LastWill;
@@ -32,6 +34,12 @@ const FIRST_USE_WAIT: Duration = Duration::from_secs(10);
 
 /// The longest wait of an idle agent between two looks at the clock.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How long after the last run of a project its files are written to a shared disk. By then
+/// the kernel has written them, so that the rest costs little, while commands that follow
+/// each other never wait for the disk. A server can be deleted at any time, so volumes are
+/// written at once.
+const SHARED_FLUSH_AFTER: Duration = Duration::from_secs(60);
 
 /// The version of the program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -133,10 +141,14 @@ impl Agent {
             (Disks::Shared(_), Some(_)) => return Err(AgentError::NoVolumes),
             (Disks::Volumes(_), None) => return Err(AgentError::VolumeRequired),
         };
+        let flush_after = match &self.disks {
+            Disks::Shared(_) => SHARED_FLUSH_AFTER,
+            Disks::Volumes(_) => Duration::ZERO,
+        };
         let mut projects = lock(&self.projects);
         let project = projects
             .entry(name.clone())
-            .or_insert_with(|| Arc::new(SharedProject::new(name.clone(), directory)));
+            .or_insert_with(|| Arc::new(SharedProject::new(name.clone(), directory, flush_after)));
         Ok(project.clone())
     }
 
@@ -178,6 +190,30 @@ impl Agent {
                 tracing::error!("the timer of the lease failed: {error}");
             }
         });
+    }
+
+    /// Starts the thread that tells projects when the clock was set.
+    pub(crate) fn watch_clock(self: &Arc<Self>) {
+        let agent = self.clone();
+        std::thread::spawn(move || {
+            let watched = clock_watch::watch(|| {
+                let now = Moment::coarse_now();
+                for project in lock(&agent.projects).values() {
+                    project.clock_was_set(now);
+                }
+            });
+            if let Err(error) = watched {
+                tracing::warn!("changes of the clock are not noticed: {error}");
+            }
+        });
+    }
+
+    /// Writes what runs have left in memory to the disks.
+    pub(crate) fn settle_disks(&self) {
+        let projects: Vec<_> = lock(&self.projects).values().cloned().collect();
+        for project in projects {
+            project.settle();
+        }
     }
 
     /// Keeps the agent from being idle until the result is dropped; a `keep_alive_secs`

@@ -107,6 +107,8 @@ pub enum FileOperation {
     List,
     /// Removing a file or a directory tree.
     Remove,
+    /// Removing what an interrupted run left.
+    Repair,
 }
 
 impl fmt::Display for FileOperation {
@@ -117,6 +119,7 @@ impl fmt::Display for FileOperation {
             Self::CreateDirectory => "create the directory",
             Self::List => "list",
             Self::Remove => "remove",
+            Self::Repair => "repair",
         })
     }
 }

@@ -14,9 +14,10 @@
 //!   and the receiving half of its sync
 //! - `returned_copies`, `artifacts`: what a run returns
 //! - `queue`: the order of runs in a project
-//! - `volume`, `power_cut`: a project's disk on a server, and its repair after a run that was
-//!   interrupted
-//! - `path_wait`, `client`: waits for a device, and for the departure of a client
+//! - `volume`, `power_cut`: a project's disk on a server, and the repair of a disk that lost
+//!   what a run had written
+//! - `path_wait`, `client`, `clock_watch`: waits for a device, for the departure of a client,
+//!   and for a change of the clock
 //! - `boot`, [`user_data`]: the start of the agent of a server
 //! - `last_will`: the deletion of a server whose lease has expired
 //! - [`identity`], [`transport`]: TLS with pinned certificates, and QUIC
@@ -32,6 +33,7 @@ mod atomic_file;
 mod boot;
 mod client;
 mod client_process;
+mod clock_watch;
 pub mod error;
 pub mod host;
 pub mod identity;

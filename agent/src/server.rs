@@ -78,16 +78,23 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     if local.is_none() {
         agent.watch_lease();
     }
+    agent.watch_clock();
     if let Some(local) = &local {
         write_address(&local.address_file, address)?;
     }
     tracing::info!("burst-agent {VERSION} listens on {address}");
     print_ready(address);
-    tokio::select! {
-        () = accept(&agent, &endpoint) => {}
-        () = agent.until_idle() => tracing::info!("ending: idle for the keep-alive time, or asked to end"),
-        () = termination_signal() => tracing::info!("ending: received a signal"),
-    }
+    let is_shutdown = tokio::select! {
+        () = accept(&agent, &endpoint) => false,
+        () = agent.until_idle() => {
+            tracing::info!("ending: idle for the keep-alive time, or asked to end");
+            false
+        }
+        () = termination_signal() => {
+            tracing::info!("ending: received a signal");
+            true
+        }
+    };
     agent.refuse_work();
     if let Some(local) = &local {
         // If this fails, the next agent replaces the file.
@@ -98,6 +105,10 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
     endpoint.close(0_u32.into(), transport::ENDING);
     drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
+    if is_shutdown {
+        // The machine may end next, which is no power cut to these disks.
+        drop(tokio::task::spawn_blocking(move || agent.settle_disks()).await);
+    }
     Ok(())
 }
 

@@ -156,18 +156,13 @@ impl Session<'_> {
         let layout =
             shared.with(|project| Layout::new(self.agent.host(), self.request, project))?;
         self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone() })?;
-        let is_volume = self.agent.host().build_user().is_some();
-        if is_volume {
-            shared.begin_writing()?;
-        }
+        let writing = shared.begin_writing()?;
         shared.with(Project::begin_run)?;
         tracing::info!(
             "the tree is in sync, {written} files written, {removed} removed; starting cargo"
         );
         let (outcome, listener) = self.run_cargo(&shared, &layout, incoming);
-        if is_volume {
-            shared.end_writing();
-        }
+        drop(writing);
         shared.with(Project::end_run)?;
         let named = outcome.as_ref().ok().map(|(_, named)| named);
         let return_set = match self.collect_return_set(&shared, &layout, named) {

@@ -6,14 +6,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use burst_protocol::RelativePath;
+use burst_sync::clock::Moment;
 use burst_sync::stat_cache::StatCache;
 
 use crate::error::{AgentError, FileOperation};
 use crate::lock::lock;
-use crate::log;
-use crate::power_cut;
+use crate::power_cut::{self, WritingRun, WritingRuns};
 use crate::project::Project;
 use crate::queue::RunQueue;
 
@@ -25,20 +26,21 @@ pub(crate) struct SharedProject {
     name: RelativePath,
     directory: PathBuf,
     project: Mutex<Option<Project>>,
-    /// The number of runs that write to a volume; its mark is set (see [`power_cut`]).
-    writing: Mutex<usize>,
+    /// The runs that write to its disk.
+    writing: Arc<WritingRuns>,
     artifacts: Mutex<HashMap<PathBuf, StatCache>>,
 }
 
 impl SharedProject {
-    /// The project of this name in this directory. Reads nothing yet.
-    pub(crate) fn new(name: RelativePath, directory: PathBuf) -> Self {
+    /// The project of this name in this directory, whose files are written to the disk
+    /// `flush_after` its last run. Reads nothing yet.
+    pub(crate) fn new(name: RelativePath, directory: PathBuf, flush_after: Duration) -> Self {
         Self {
+            writing: Arc::new(WritingRuns::new(directory.clone(), flush_after)),
             queue: RunQueue::default(),
             name,
             directory,
             project: Mutex::default(),
-            writing: Mutex::default(),
             artifacts: Mutex::default(),
         }
     }
@@ -52,7 +54,10 @@ impl SharedProject {
         let mut state = lock(&self.project);
         let project = match state.take().filter(Project::is_current) {
             Some(project) => state.insert(project),
-            None => state.insert(Project::open(&self.directory, &self.name)?),
+            None => {
+                self.repair()?;
+                state.insert(Project::open(&self.directory, &self.name)?)
+            }
         };
         work(project)
     }
@@ -62,32 +67,35 @@ impl SharedProject {
         *lock(&self.project) = None;
     }
 
-    /// Sets the mark on a volume before a run writes to it.
-    pub(crate) fn begin_writing(&self) -> Result<(), AgentError> {
-        let mut writing = lock(&self.writing);
-        power_cut::set_mark(&self.directory)
-            .map_err(AgentError::file(FileOperation::Write, &self.directory))?;
-        *writing += 1;
+    /// Repairs the project if the power was cut during its last run. A volume was repaired
+    /// when it was mounted.
+    fn repair(&self) -> Result<(), AgentError> {
+        let repaired = power_cut::repair_after_reboot(&self.directory)
+            .map_err(AgentError::file(FileOperation::Repair, &self.directory))?;
+        if let Some(repaired) = repaired {
+            tracing::warn!(
+                "the machine ended during a run of `{}`: {repaired}",
+                self.name.display()
+            );
+        }
         Ok(())
     }
 
-    /// Ends the writing of a run. After the last one, a thread writes everything to the
-    /// disk and clears the mark, which can take seconds.
-    pub(crate) fn end_writing(self: &Arc<Self>) {
-        let shared = self.clone();
-        *lock(&shared.writing) -= 1;
-        log::spawn(move || {
-            let flushed = power_cut::flush(&shared.directory);
-            let writing = lock(&shared.writing);
-            if *writing > 0 {
-                return;
-            }
-            if let Err(error) = flushed.and_then(|()| power_cut::clear_mark(&shared.directory)) {
-                tracing::warn!(
-                    "cannot clear the mark of a finished run: {error}; the next mount invalidates its fingerprints"
-                );
-            }
-        });
+    /// Registers a run that writes to the disk until the result is dropped.
+    pub(crate) fn begin_writing(&self) -> Result<WritingRun, AgentError> {
+        self.writing
+            .begin(Moment::coarse_now())
+            .map_err(AgentError::file(FileOperation::Write, &self.directory))
+    }
+
+    /// Writes what runs have left in memory to the disk, unless a run writes now.
+    pub(crate) fn settle(&self) {
+        self.writing.settle();
+    }
+
+    /// Tells the project that the clock was set.
+    pub(crate) fn clock_was_set(&self, now: Moment) {
+        self.writing.clock_was_set(now);
     }
 
     /// The project's directory.

@@ -106,17 +106,15 @@ impl Volumes {
     /// Repairs the project after an interrupted run, on a thread with the file rights of
     /// the owner.
     fn repair_project(&self, project: &Path) -> io::Result<()> {
-        let invalidated = std::thread::scope(|scope| {
-            let mending = scope.spawn(|| {
+        let repaired = std::thread::scope(|scope| {
+            let repair = scope.spawn(|| {
                 self.owner.assume_file_access();
-                power_cut::invalidate_interrupted(project)
+                power_cut::repair_mounted(project)
             });
-            mending.join().unwrap_or_else(|_| Err(io::Error::other("the repair panicked")))
+            repair.join().unwrap_or_else(|_| Err(io::Error::other("the repair panicked")))
         })?;
-        if invalidated > 0 {
-            tracing::warn!(
-                "the previous run was interrupted: {invalidated} fingerprints invalidated"
-            );
+        if let Some(repaired) = repaired {
+            tracing::warn!("the previous run was interrupted: {repaired}");
         }
         Ok(())
     }

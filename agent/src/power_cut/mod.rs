@@ -1,127 +1,102 @@
-//! Repair of target directories after the sudden end of a server.
+//! Repair of a project's directories after its disk lost what was not yet written to it: the
+//! power was cut, or a server was deleted while cargo ran.
 //!
-//! A server can be deleted while cargo runs. Data that the kernel had not yet written is then
-//! missing. ext4 can keep the name and time of a file without its content, and cargo would
-//! take an empty library for a fresh one. Therefore a mark is written and forced to the disk
-//! before a run, and removed after everything that the run has written is on the disk. If a
-//! volume has a mark when it is mounted, the fingerprints (`.fingerprint/CRATE-HASH/`) that
-//! are as new as the mark are removed, so that cargo compiles those crates again.
+//! A file system with a journal then has every file that it had recorded, but some of them
+//! without their content: empty or cut short, with the right name and time. cargo would take
+//! an empty library for a fresh one. It replays directory operations in order, so what was
+//! recorded before the run is intact. Therefore a run begins with a [`Mark`], which is
+//! removed once everything that the run has written is on the disk. Where a mark is found
+//! afterwards, everything that has changed since is suspect and is removed, as a whole with
+//! what it belongs to, so that cargo makes it again:
+//!
+//! | what | cargo itself | the repair |
+//! |---|---|---|
+//! | a unit, in both layouts of the build directory: fingerprint, outputs, `.d` files, what its build script printed and generated | compares times, never content; runs a build script again in its old `OUT_DIR` | removes all parts of the unit |
+//! | incremental sessions, which share files with outputs by hard links | E0786 in every later build | removes the crate's sessions |
+//! | `doc/`, where crates share files | rustdoc fails on an empty `crates.js`; cargo notices missing pages | removes the directory |
+//! | programs and `.d` files beside `deps/`, `.rustc_info.json`, reports of criterion and nextest, archives, anything else below a target directory | links programs again, rewrites the rest | removes the file |
+//! | `registry/src`, unpacked; `.cargo-ok` says that it is complete | trusts `.cargo-ok` | removes the package |
+//! | `registry/cache` | downloads an empty file again, trusts one that was cut short | removes the file |
+//! | `registry/index` | ignores what it cannot parse | removes the file; a git index as a whole |
+//! | `git/db`, `git/checkouts` | trusts them | removes the repository, the checkout |
+//!
+//! A removed file costs one more build, a kept one can make all later builds wrong, so doubt
+//! removes. Not repaired: the tree, whose files are compared with their recorded sizes when
+//! the project is opened; packs and returned copies, which are verified when they are read;
+//! homes, `/tmp` and programs installed in cargo's home, which belong to the programs that
+//! wrote them.
+//!
+//! Builds write these directories, and the repair may run as root. It follows no symbolic
+//! link below them: see [`directory`].
+//!
+//! Times are those of the clock that stamps files. If it is set back while a mark is set,
+//! the mark is set back, too ([`Mark::lower`]).
 
-use std::fs::{self, File};
+mod cargo_home;
+mod directory;
+mod mark;
+mod suspects;
+mod target;
+mod writing;
+
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
-/// The mark's name in a project's directory.
-const MARK: &str = "running";
+use burst_sync::clock::Moment;
 
-/// Directories between a target directory and `.fingerprint`: `TRIPLE/PROFILE`.
-const PROFILE_DEPTH: usize = 3;
+use self::directory::Directory;
+use self::mark::{Mark, flush};
+use self::suspects::{Repaired, Suspects};
+pub(crate) use self::writing::{WritingRun, WritingRuns};
 
-/// Sets the mark before a run.
-pub(crate) fn set_mark(project: &Path) -> io::Result<()> {
-    let path = project.join(MARK);
-    if path.exists() {
-        // Another run has set it.
-        return Ok(());
+/// The directories in a project's directory whose entries are target directories.
+const TARGETS: &str = "targets";
+
+/// The cargo home of a project that has a volume, beside its directory.
+const CARGO_HOME: &str = "cargo-home";
+
+/// Repairs a project on a volume that was just mounted, if a run was interrupted: where the
+/// volume was mounted before, what had not been written is lost.
+pub(crate) fn repair_mounted(project: &Path) -> io::Result<Option<Repaired>> {
+    match Mark::find(project)? {
+        Some(mark) => repair(project, mark).map(Some),
+        None => Ok(None),
     }
-    File::create(&path)?.sync_all()?;
-    File::open(project)?.sync_all()
 }
 
-/// Clears the mark after the last run, once everything is written to the disk.
-pub(crate) fn clear_mark(project: &Path) -> io::Result<()> {
+/// Repairs a project on a disk of this machine, if a run was interrupted by the end of the
+/// kernel: the mark is of another boot. If only the agent was killed, nothing is lost.
+pub(crate) fn repair_after_reboot(project: &Path) -> io::Result<Option<Repaired>> {
+    match Mark::find(project)? {
+        Some(mark) if mark.is_of_another_boot()? => repair(project, mark).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn repair(project: &Path, mark: Mark) -> io::Result<Repaired> {
+    let repaired = remove_suspects(project, mark.since()?)?;
+    // A repair that is cut off itself is repeated: its removals reach the disk first.
     flush(project)?;
-    match fs::remove_file(project.join(MARK)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    mark.clear()?;
+    Ok(repaired)
 }
 
-/// Writes everything that is still in memory to the disk of a path.
-pub(crate) fn flush(place: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(place)?)?)
-}
-
-/// Removes the fingerprints of an interrupted run from a volume that was just mounted.
-/// Returns their number; zero if no run was interrupted.
-pub(crate) fn invalidate_interrupted(project: &Path) -> io::Result<usize> {
-    let mark = project.join(MARK);
-    let since = match fs::metadata(&mark) {
-        Ok(found) => found.modified()?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let mut invalidated = 0;
-    for target in entries(&project.join("targets")) {
-        invalidated += invalidate_below(&target, since, PROFILE_DEPTH)?;
-    }
-    clear_mark(project)?;
-    Ok(invalidated)
-}
-
-fn invalidate_below(directory: &Path, since: SystemTime, depth: usize) -> io::Result<usize> {
-    let mut invalidated = 0;
-    for record in entries(&directory.join(".fingerprint")) {
-        let is_new = |path: &PathBuf| {
-            let modified = fs::symlink_metadata(path).and_then(|found| found.modified());
-            modified.is_ok_and(|modified| modified >= since)
-        };
-        if is_new(&record) || entries(&record).iter().any(is_new) {
-            fs::remove_dir_all(&record)?;
-            invalidated += 1;
-        }
-    }
-    if depth > 0 {
-        for below in entries(directory) {
-            let is_directory = fs::symlink_metadata(&below).is_ok_and(|found| found.is_dir());
-            let name = below.file_name().unwrap_or_default();
-            if is_directory
-                && !["deps", "build", "incremental", ".fingerprint"]
-                    .iter()
-                    .any(|other| name == *other)
-            {
-                invalidated += invalidate_below(&below, since, depth - 1)?;
+fn remove_suspects(project: &Path, since: Moment) -> io::Result<Repaired> {
+    let mut suspects = Suspects::new(since);
+    if let Some(targets) = Directory::open(&project.join(TARGETS))? {
+        for entry in targets.entries()? {
+            if let Some(target) = targets.below(&entry)? {
+                target::repair(&mut suspects, &target)?;
             }
         }
     }
-    Ok(invalidated)
-}
-
-fn entries(directory: &Path) -> Vec<PathBuf> {
-    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    if let Some(volume) = project.parent()
+        && let Some(cargo_home) = Directory::open(&volume.join(CARGO_HOME))?
+    {
+        cargo_home::repair(&mut suspects, &cargo_home)?;
+    }
+    Ok(suspects.removed())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn record(project: &Path, name: &str, age: Duration) -> PathBuf {
-        let record = project.join("targets/t/debug/.fingerprint").join(name);
-        fs::create_dir_all(&record).unwrap();
-        let file = File::create(record.join("lib-x")).unwrap();
-        let time = SystemTime::now() - age;
-        file.set_modified(time).unwrap();
-        File::open(&record).unwrap().set_modified(time).unwrap();
-        record
-    }
-
-    #[test]
-    fn fingerprints_of_an_interrupted_run_are_removed_once() {
-        let project = tempfile::tempdir().unwrap();
-        let project = project.path();
-        let old = record(project, "old-1", Duration::from_secs(60));
-        assert_eq!(invalidate_interrupted(project).unwrap(), 0);
-        set_mark(project).unwrap();
-        let new = record(project, "new-2", Duration::ZERO);
-        assert_eq!(invalidate_interrupted(project).unwrap(), 1);
-        assert!(old.exists() && !new.exists());
-        // Neither a second mount nor a run that has ended removes anything.
-        record(project, "new-2", Duration::ZERO);
-        assert_eq!(invalidate_interrupted(project).unwrap(), 0);
-        set_mark(project).unwrap();
-        clear_mark(project).unwrap();
-        assert_eq!(invalidate_interrupted(project).unwrap(), 0);
-    }
-}
+mod tests;

@@ -1,0 +1,135 @@
+//! Open directories that builds have written.
+//!
+//! Invariant: no operation follows a symbolic link below the directory that was opened first.
+//! Every name is a single one, looked up in an open directory without following a link.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use burst_sync::clock::Moment;
+use burst_sync::root_directory::is_directory;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+/// How deep directories may be nested. Each level takes a file descriptor.
+const DEPTH_MAX: usize = 128;
+
+/// What an owner needs to list a directory and to remove its entries.
+const OWNER_ALL: u32 = 0o700;
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Directory {
+    fd: OwnedFd,
+    depth: usize,
+}
+
+/// A name in a directory, and what it was when it was listed.
+#[derive(Debug)]
+pub(super) struct Entry {
+    name: Vec<u8>,
+    status: Stat,
+}
+
+impl Entry {
+    /// The name.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Whether it is a directory; a link to one is not.
+    pub(super) fn is_directory(&self) -> bool {
+        is_directory(&self.status)
+    }
+
+    /// When its content or its inode changed last. The latter no program can set back, as
+    /// archives do with the times of the files that are unpacked.
+    pub(super) fn changed(&self) -> Moment {
+        let moment = |seconds, nanoseconds| Moment {
+            seconds,
+            nanoseconds: u32::try_from(nanoseconds).unwrap_or_default(),
+        };
+        let status = &self.status;
+        moment(status.st_mtime, status.st_mtime_nsec)
+            .max(moment(status.st_ctime, status.st_ctime_nsec))
+    }
+}
+
+impl Directory {
+    /// Opens a directory; none if there is no directory of this name. Links above it are
+    /// followed, one in its place is not.
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+        let opened = rustix::fs::open(path, OPEN_FLAGS, Mode::empty());
+        Ok(found(opened)?.map(|fd| Self { fd, depth: 0 }))
+    }
+
+    /// Opens a directory in this one; none if the entry is no directory.
+    pub(super) fn below(&self, entry: &Entry) -> io::Result<Option<Self>> {
+        if !entry.is_directory() {
+            return Ok(None);
+        }
+        if self.depth >= DEPTH_MAX {
+            return Err(io::Error::other("directories are nested too deeply"));
+        }
+        let name = OsStr::from_bytes(&entry.name);
+        if entry.status.st_mode & OWNER_ALL != OWNER_ALL {
+            // No run uses the project, so the entry still is the directory that was listed.
+            let mode = Mode::from_raw_mode(entry.status.st_mode | OWNER_ALL);
+            rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty())?;
+        }
+        let opened = rustix::fs::openat(&self.fd, name, OPEN_FLAGS, Mode::empty());
+        Ok(found(opened)?.map(|fd| Self { fd, depth: self.depth + 1 }))
+    }
+
+    /// The directory of this name in this one, if there is one.
+    pub(super) fn named(&self, name: &str) -> io::Result<Option<Self>> {
+        match self.entry(name.as_bytes())? {
+            Some(entry) => self.below(&entry),
+            None => Ok(None),
+        }
+    }
+
+    /// All entries.
+    pub(super) fn entries(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for listed in Dir::read_from(self.fd.as_fd())? {
+            let listed = listed?;
+            let name = listed.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                entries.extend(self.entry(name)?);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Removes an entry, a directory with everything below it.
+    pub(super) fn remove(&self, entry: &Entry) -> io::Result<()> {
+        let mut flags = AtFlags::empty();
+        if let Some(below) = self.below(entry)? {
+            below.entries()?.iter().try_for_each(|entry| below.remove(entry))?;
+            flags = AtFlags::REMOVEDIR;
+        }
+        Ok(rustix::fs::unlinkat(&self.fd, OsStr::from_bytes(&entry.name), flags)?)
+    }
+
+    fn entry(&self, name: &[u8]) -> io::Result<Option<Entry>> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let status = rustix::fs::statat(&self.fd, OsStr::from_bytes(name), flags);
+        Ok(found(status)?.map(|status| Entry { name: name.to_vec(), status }))
+    }
+}
+
+const OPEN_FLAGS: OFlags =
+    OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+
+/// None if there is nothing of this name, or if it is no directory.
+fn found<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
