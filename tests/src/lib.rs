@@ -13,6 +13,8 @@
     reason = "for tests alone"
 )]
 
+mod build_layout;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,6 +24,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+pub use crate::build_layout::BuildLayout;
 
 /// A home and what belongs to it.
 #[derive(Debug)]
@@ -148,6 +152,14 @@ impl Sandbox {
         kill(keeper, Signal::SIGKILL).expect("a process");
     }
 
+    /// Sends a signal to the agent, which must run, and waits until it has ended.
+    pub fn end_agent(&self, signal: Signal) {
+        let lock = fs::File::open(self.keys().join("lock")).expect("a lock");
+        let agent = Pid::from_raw(self.agent().expect("an agent"));
+        kill(agent, signal).expect("a process");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
+    }
+
     /// Where the local provider keeps keys, address and log.
     pub fn keys(&self) -> PathBuf {
         self.path().join("state/cargo-burst/local")
@@ -160,14 +172,16 @@ impl Sandbox {
 
     /// Where the agent keeps the tree of a project.
     pub fn agent_tree(&self, project: &Path) -> PathBuf {
+        let below_root = project.strip_prefix("/").expect("an absolute path");
+        self.agent_project(project).join("tree").join(below_root)
+    }
+
+    /// Where the agent keeps a project.
+    pub fn agent_project(&self, project: &Path) -> PathBuf {
         let name = burst_protocol::RelativePath::below_root(project.as_os_str().as_encoded_bytes())
             .expect("an absolute path");
         let key = burst_agent::project_key(&name);
-        self.path()
-            .join("cache/cargo-burst/local/projects")
-            .join(key)
-            .join("tree")
-            .join(project.strip_prefix("/").expect("an absolute path"))
+        self.path().join("cache/cargo-burst/local/projects").join(key)
     }
 }
 
@@ -269,11 +283,13 @@ pub fn assert_explained(ended: &Ended, code: i32, expected: &str) {
 }
 
 /// Asserts success and the whole of standard error. In `expected`, `[..]` stands for any text
-/// within a line.
+/// within a line. That cargo has waited for another cargo of this machine is left out.
 #[track_caller]
 pub fn assert_progress(ended: &Ended, expected: &str) {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
-    assert_lines(&ended.stderr, expected);
+    let has_waited = |line: &&str| *line == "    Blocking waiting for file lock on package cache";
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| !has_waited(line)).collect();
+    assert_lines(&lines.join("\n"), expected);
 }
 
 /// Asserts a whole text. In `expected`, `[..]` stands for any text within a line.

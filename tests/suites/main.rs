@@ -3,6 +3,7 @@
 //! - `api`: the client of the Hetzner API against the simulator of it.
 //! - `verbs`: what comes out of each verb, and what comes back.
 //! - `bad_input`: errors, their hints and exit codes.
+//! - `build_layouts`: builds in both layouts of cargo's build directory.
 //! - `command_line`: cargo's rules for arguments, and wrong ones.
 //! - `completions`: the completion scripts, in their shells.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
@@ -11,6 +12,7 @@
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
+//! - `power_cuts`: what a power cut leaves of target directories, and its repair.
 //! - `results`: what comes back, whatever happens, and where it may go.
 //! - `rooms`: the structure of the code.
 //! - `settings`: files, variables, the first run's question.
@@ -27,6 +29,7 @@
 
 mod api;
 mod bad_input;
+mod build_layouts;
 mod command_line;
 mod completions;
 mod faults;
@@ -35,6 +38,7 @@ mod hetzner;
 mod hetzner_trouble;
 mod histories;
 mod leaks;
+mod power_cuts;
 mod results;
 mod rooms;
 mod scripted;
