@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::client::Client;
-use crate::clock_watch;
+use crate::clock_watch::ClockWatch;
 use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
 use crate::last_will::LastWill;
@@ -196,15 +196,17 @@ impl Agent {
     pub(crate) fn watch_clock(self: &Arc<Self>) {
         let agent = self.clone();
         std::thread::spawn(move || {
-            let watched = clock_watch::watch(|| {
-                let now = Moment::coarse_now();
-                for project in lock(&agent.projects).values() {
-                    project.clock_was_set(now);
+            let watched = ClockWatch::new().and_then(|watch| {
+                loop {
+                    watch.wait()?;
+                    let now = Moment::coarse_now();
+                    for project in lock(&agent.projects).values() {
+                        project.clock_was_set(now);
+                    }
                 }
             });
-            if let Err(error) = watched {
-                tracing::warn!("changes of the clock are not noticed: {error}");
-            }
+            let Err::<std::convert::Infallible, _>(error) = watched;
+            tracing::warn!("changes of the clock are not noticed: {error}");
         });
     }
 

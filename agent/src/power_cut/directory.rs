@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 /// How deep directories may be nested. Each level takes a file descriptor.
-const DEPTH_MAX: usize = 128;
+const DEPTH_MAX: usize = 256;
 
 /// What an owner needs to list a directory and to remove its entries.
 const OWNER_ALL: u32 = 0o700;

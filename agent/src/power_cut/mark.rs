@@ -76,7 +76,7 @@ impl Mark {
     pub(super) fn is_of_another_boot(&self) -> io::Result<bool> {
         let mut boot = Vec::new();
         (&self.file).take(BOOT_BYTES_MAX).read_to_end(&mut boot)?;
-        Ok(boot.is_empty() || boot != this_boot())
+        Ok(!is_same_boot(&boot, &this_boot()))
     }
 
     /// Sets the mark back to `now` if it is later: the clock was set back, and what is
@@ -106,6 +106,11 @@ impl Mark {
     }
 }
 
+/// Whether two boots are known and the same.
+fn is_same_boot(one: &[u8], other: &[u8]) -> bool {
+    !one.is_empty() && one == other
+}
+
 /// Writes everything that is still in memory to the disk of a path.
 pub(super) fn flush(place: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(place)?)?)
@@ -122,4 +127,17 @@ fn open_project(project: &Path) -> io::Result<OwnedFd> {
 /// The identity of this boot; empty if the kernel does not tell it.
 fn this_boot() -> Vec<u8> {
     std::fs::read(BOOT).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_boot;
+
+    #[test]
+    fn an_unknown_boot_is_another_one() {
+        assert!(is_same_boot(b"a", b"a"));
+        assert!(!is_same_boot(b"a", b"b"));
+        assert!(!is_same_boot(b"", b"b"));
+        assert!(!is_same_boot(b"", b""));
+    }
 }

@@ -15,22 +15,25 @@
 //! | incremental sessions, which share files with outputs by hard links | E0786 in every later build | removes the crate's sessions |
 //! | `doc/`, where crates share files | rustdoc fails on an empty `crates.js`; cargo notices missing pages | removes the directory |
 //! | programs and `.d` files beside `deps/`, `.rustc_info.json`, reports of criterion and nextest, archives, anything else below a target directory | links programs again, rewrites the rest | removes the file |
-//! | `registry/src`, unpacked; `.cargo-ok` says that it is complete | trusts `.cargo-ok` | removes the package |
+//! | in the cargo home of a volume: `registry/src`, unpacked; `.cargo-ok` says that it is complete | trusts `.cargo-ok` | removes the package |
 //! | `registry/cache` | downloads an empty file again, trusts one that was cut short | removes the file |
 //! | `registry/index` | ignores what it cannot parse | removes the file; a git index as a whole |
-//! | `git/db`, `git/checkouts` | trusts them | removes the repository, the checkout |
+//! | `git/checkouts` | trusts `.cargo-ok` | removes the checkout |
+//! | `git/db` | fetches again if it notices | removes the repository |
+//! | `.global-cache`, when what was used | makes an empty one again | removes the file |
 //!
 //! A removed file costs one more build, a kept one can make all later builds wrong, so doubt
 //! removes. Not repaired: the tree, whose files are compared with their recorded sizes when
 //! the project is opened; packs and returned copies, which are verified when they are read;
 //! homes, `/tmp` and programs installed in cargo's home, which belong to the programs that
-//! wrote them.
+//! wrote them; and the user's own cargo home, which an agent on this machine uses.
 //!
 //! Builds write these directories, and the repair may run as root. It follows no symbolic
 //! link below them: see [`directory`].
 //!
-//! Times are those of the clock that stamps files. If it is set back while a mark is set,
-//! the mark is set back, too ([`Mark::lower`]).
+//! Times are those of the clock that stamps files. If it is set back while a mark is set, the
+//! mark is set back, too ([`Mark::lower`]): when the kernel reports the change, and before
+//! each run. If it is set forward, or was ahead before the run, more is removed than needed.
 
 mod cargo_home;
 mod directory;
@@ -59,7 +62,10 @@ const CARGO_HOME: &str = "cargo-home";
 /// volume was mounted before, what had not been written is lost.
 pub(crate) fn repair_mounted(project: &Path) -> io::Result<Option<Repaired>> {
     match Mark::find(project)? {
-        Some(mark) => repair(project, mark).map(Some),
+        Some(mark) => {
+            let cargo_home = project.with_file_name(CARGO_HOME);
+            repair(project, Some(&cargo_home), mark).map(Some)
+        }
         None => Ok(None),
     }
 }
@@ -68,20 +74,24 @@ pub(crate) fn repair_mounted(project: &Path) -> io::Result<Option<Repaired>> {
 /// kernel: the mark is of another boot. If only the agent was killed, nothing is lost.
 pub(crate) fn repair_after_reboot(project: &Path) -> io::Result<Option<Repaired>> {
     match Mark::find(project)? {
-        Some(mark) if mark.is_of_another_boot()? => repair(project, mark).map(Some),
+        Some(mark) if mark.is_of_another_boot()? => repair(project, None, mark).map(Some),
         _ => Ok(None),
     }
 }
 
-fn repair(project: &Path, mark: Mark) -> io::Result<Repaired> {
-    let repaired = remove_suspects(project, mark.since()?)?;
+fn repair(project: &Path, cargo_home: Option<&Path>, mark: Mark) -> io::Result<Repaired> {
+    let repaired = remove_suspects(project, cargo_home, mark.since()?)?;
     // A repair that is cut off itself is repeated: its removals reach the disk first.
     flush(project)?;
     mark.clear()?;
     Ok(repaired)
 }
 
-fn remove_suspects(project: &Path, since: Moment) -> io::Result<Repaired> {
+fn remove_suspects(
+    project: &Path,
+    cargo_home: Option<&Path>,
+    since: Moment,
+) -> io::Result<Repaired> {
     let mut suspects = Suspects::new(since);
     if let Some(targets) = Directory::open(&project.join(TARGETS))? {
         for entry in targets.entries()? {
@@ -90,8 +100,8 @@ fn remove_suspects(project: &Path, since: Moment) -> io::Result<Repaired> {
             }
         }
     }
-    if let Some(volume) = project.parent()
-        && let Some(cargo_home) = Directory::open(&volume.join(CARGO_HOME))?
+    if let Some(path) = cargo_home
+        && let Some(cargo_home) = Directory::open(path)?
     {
         cargo_home::repair(&mut suspects, &cargo_home)?;
     }

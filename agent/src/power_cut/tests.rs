@@ -267,11 +267,32 @@ fn no_link_of_a_build_is_followed() {
 }
 
 #[test]
-fn a_link_in_the_place_of_the_mark_creates_nothing() {
+fn a_link_in_the_place_of_the_mark_is_not_followed() {
     let volume = Volume::new();
-    symlink(volume.path("created"), volume.path("project/running")).unwrap();
-    Mark::set(&volume.project(), Moment::coarse_now()).unwrap_err();
-    assert!(!volume.path("created").exists());
+    let (mark, elsewhere) = (volume.path("project/running"), volume.path("elsewhere"));
+    symlink(&elsewhere, &mark).unwrap();
+    let past = Moment::from_seconds(0);
+    Mark::set(&volume.project(), past).unwrap_err();
+    assert!(!elsewhere.exists());
+    volume.create(&["elsewhere"]);
+    let before = elsewhere.metadata().unwrap().modified().unwrap();
+    Mark::set(&volume.project(), past).unwrap_err();
+    repair_mounted(&volume.project()).unwrap_err();
+    assert_eq!(elsewhere.metadata().unwrap().modified().unwrap(), before);
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"elsewhere");
+}
+
+/// Archives and copies set the times of what they write.
+#[test]
+fn files_with_an_earlier_time_of_their_own_are_removed() {
+    let volume = Volume::new();
+    create_below_target(&volume, &["old"]);
+    volume.set_mark();
+    create_below_target(&volume, &["unpacked"]);
+    let unpacked = File::options().write(true).open(volume.path(T).join("unpacked")).unwrap();
+    unpacked.set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(repair_mounted(&volume.project()).unwrap(), Some(Repaired { wholes: 0, files: 1 }));
+    assert_below_target(&volume, &["old"]);
 }
 
 #[test]
