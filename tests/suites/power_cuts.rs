@@ -2,11 +2,12 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::SystemTime;
 
-use burst_tests::{BuildLayout, Project, Sandbox, assert_progress, ended};
-use hetzner_sim::Scenario;
+use burst_tests::{BuildLayout, Project, Sandbox, assert_progress, ended, wait_until};
 use hetzner_sim::simulator::lock;
+use hetzner_sim::{Scenario, Simulator};
 use nix::sys::signal::Signal;
 
 use crate::hetzner::{cloud, logs, sandbox_on};
@@ -143,30 +144,68 @@ fn an_agent_that_was_killed_alone_loses_no_work() {
     assert_progress(&project.ok("build"), &format!("{NOTICE}{FINISHED}"));
 }
 
+/// A volume with the content that its device has at one moment of a run, which is what a power
+/// cut leaves.
 #[test]
 fn a_volume_is_repaired_when_it_is_mounted() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    project
-        .write("src/main.rs", "fn main() { println!(\"begun\"); loop { std::thread::park(); } }\n");
-    let mut run = project.start("run -q");
-    let mut said = String::new();
-    BufReader::new(run.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    assert_eq!(said, "begun\n", "{}", logs(&simulator, &sandbox));
-    let now = simulator.shared().now_secs() * 1000;
-    {
-        let mut world = lock(&simulator.shared().world);
-        let server = *world.servers.keys().next().unwrap();
-        world.delete_server(server, now).unwrap();
+    for layout in LAYOUTS {
+        let sandbox = sandbox_on(&simulator).with_layout(layout);
+        let project = workspace(&sandbox);
+        // The file makes the journal, and with it the names of all other files, reach the
+        // device.
+        project.write(
+            "src/main.rs",
+            "fn main() {\n    std::fs::File::create(\"forced\").unwrap().sync_all().unwrap();\n    \
+             println!(\"begun\");\n    loop { std::thread::park(); }\n}\n",
+        );
+        let mut run = project.start("run -q");
+        let mut said = String::new();
+        BufReader::new(run.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "begun\n", "{}", logs(&simulator, &sandbox));
+        let image = {
+            let world = lock(&simulator.shared().world);
+            let volume = *world.volumes.keys().next_back().unwrap();
+            simulator.shared().hosts().unwrap().image_of(volume)
+        };
+        let snapshot = image.with_extension("snapshot");
+        let script = "cp --sparse=always \"$1\" \"$2\"";
+        shell(script, [&image, &snapshot]);
+        delete_server(&simulator);
+        assert_eq!(ended(run.wait_with_output().unwrap()).code, Some(114));
+        wait_until("the end of the device", || {
+            shell("losetup --associated \"$1\"", [&image]).is_empty()
+        });
+        fs::rename(&snapshot, &image).unwrap();
+        let script = "mount -o loop \"$1\" /mnt && find /mnt/project/targets -size 0 -printf '%f\\n' && umount /mnt";
+        let damaged = shell(script, [&image]);
+        assert!(
+            damaged.lines().any(|name| name.trim_start_matches("lib").starts_with("app-")),
+            "{damaged}"
+        );
+
+        project.write("src/main.rs", "fn main() { println!(\"{}\", app::answer()) }\n");
+        let again = project.burst("run -q");
+        assert_eq!(again.stdout, "42\n", "{again:#?}\n{}", logs(&simulator, &sandbox));
+        let log = logs(&simulator, &sandbox);
+        assert!(log.contains("the previous run was interrupted: removed "), "{log}");
+        delete_server(&simulator);
     }
-    assert_eq!(ended(run.wait_with_output().unwrap()).code, Some(114));
-    project.write("src/main.rs", "fn main() { println!(\"again\"); }\n");
-    assert_eq!(project.ok("run -q").stdout, "again\n");
-    // The unit of the program and its sessions; the program and other files beside them.
-    let log = logs(&simulator, &sandbox);
-    assert!(
-        log.contains("the previous run was interrupted: removed 2 units of work and "),
-        "{log}"
-    );
+}
+
+fn delete_server(simulator: &Simulator) {
+    let now = simulator.shared().now_secs() * 1000;
+    let mut world = lock(&simulator.shared().world);
+    let server = *world.servers.keys().next().unwrap();
+    world.delete_server(server, now).unwrap();
+}
+
+/// The output of a script, which has its own mounts.
+#[track_caller]
+fn shell<const N: usize>(script: &str, arguments: [&Path; N]) -> String {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", script, "sh"]).args(arguments);
+    let found = ended(command.output().unwrap());
+    assert_eq!(found.code, Some(0), "{script}: {found:#?}");
+    found.stdout
 }
