@@ -73,10 +73,8 @@ impl SharedProject {
         let repaired = power_cut::repair_after_reboot(&self.directory)
             .map_err(AgentError::file(FileOperation::Repair, &self.directory))?;
         if let Some(repaired) = repaired {
-            tracing::warn!(
-                "the machine ended during a run of `{}`: {repaired}",
-                self.name.display()
-            );
+            let name = self.name.absolute();
+            tracing::warn!("the machine ended during a run of `{}`: {repaired}", name.display());
         }
         Ok(())
     }
