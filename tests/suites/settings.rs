@@ -258,6 +258,23 @@ fn wrong_variables_are_refused_with_their_name() {
 }
 
 #[test]
+fn a_password_in_the_endpoint_is_in_no_error() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let mut command = project.command("status");
+    command.env("HCLOUD_TOKEN", "t").env("HCLOUD_ENDPOINT", "ftp://me:password@api.example/v1");
+    let ended = burst_tests::ended(command.output().unwrap());
+    assert_eq!(
+        ended.stderr,
+        "error: cannot use the Hetzner API\n\
+         caused by: `ftp://[hidden]@api.example/v1` is not an http or https URL\n\
+         hint: correct the URL or remove the setting: `hetzner_endpoint` is \
+         `ftp://[hidden]@api.example/v1` (set in environment variable HCLOUD_ENDPOINT)\n"
+    );
+    assert_eq!((ended.stdout.as_str(), ended.code), ("", Some(111)));
+}
+
+#[test]
 fn files_are_left_out_by_extra_excludes_and_sent_by_unexclude() {
     let sandbox = sandbox();
     sandbox.settings("extra_excludes = ['user-*']\n");

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::endpoint::without_userinfo;
 use crate::error::{Code, Error, Operation};
 use crate::id::Id;
 use crate::retry::Retries;
@@ -48,7 +49,8 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Client").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        let endpoint = without_userinfo(&self.endpoint);
+        formatter.debug_struct("Client").field("endpoint", &endpoint).finish_non_exhaustive()
     }
 }
 
@@ -113,7 +115,7 @@ impl Client {
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         let url = reqwest::Url::parse(&endpoint);
         if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            return Err(Error::Endpoint(endpoint));
+            return Err(Error::Endpoint(without_userinfo(&endpoint)));
         }
         // reqwest takes the process's default provider; one that is installed already is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -313,6 +315,19 @@ pub(crate) fn field<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_error_and_no_log_shows_a_password_of_the_endpoint() {
+        let token = Token::parse("secret").unwrap();
+        let client = |endpoint| Client::new(endpoint, &token, Retries::default(), Arc::new(|| 0.5));
+        let right = client("https://me:password@api.example/v1").unwrap();
+        assert_eq!(
+            format!("{right:?}"),
+            "Client { endpoint: \"https://[hidden]@api.example/v1\", .. }"
+        );
+        let wrong = client("ftp://me:password@api.example").unwrap_err();
+        assert_eq!(wrong.to_string(), "`ftp://[hidden]@api.example` is not an http or https URL");
+    }
 
     #[test]
     fn an_endpoint_is_an_http_url_with_an_ascii_host() {

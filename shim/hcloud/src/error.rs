@@ -155,7 +155,7 @@ pub enum Error {
         /// The requested name.
         name: String,
     },
-    /// The endpoint is not an HTTP or HTTPS URL.
+    /// The endpoint is not an HTTP or HTTPS URL. A password in it is hidden.
     #[error("`{0}` is not an http or https URL")]
     Endpoint(String),
     /// The HTTP client cannot be created.

@@ -15,6 +15,7 @@
 
 pub mod action;
 mod client;
+pub mod endpoint;
 mod error;
 pub mod firewall;
 mod id;

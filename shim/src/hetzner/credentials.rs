@@ -1,8 +1,10 @@
 //! The token and the endpoint of the Hetzner API.
 //!
-//! The token is neither printed nor part of any path; an account is named by a digest.
+//! The token is neither printed nor part of any path; an account is named by a digest. A
+//! password in the URL is not printed either.
 
 use burst_hcloud::Token;
+use burst_hcloud::endpoint::without_userinfo;
 use burst_hcloud::token::NotAToken;
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +23,17 @@ pub(crate) struct Credentials {
 }
 
 /// The URL of the API, and the place where it is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Endpoint {
     url: String,
     /// The file or the variable; `None` for the default.
     origin: Option<String>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Endpoint({}, {:?})", self.shown(), self.origin)
+    }
 }
 
 impl Credentials {
@@ -50,7 +58,7 @@ impl Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Credentials({}, [private])", self.endpoint.url)
+        write!(formatter, "Credentials({}, [private])", self.endpoint.shown())
     }
 }
 
@@ -64,15 +72,20 @@ impl Endpoint {
         Self { url, origin: origin.map(ToString::to_string) }
     }
 
-    /// The URL.
+    /// The URL, which may contain a password.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL without a password.
+    fn shown(&self) -> String {
+        without_userinfo(&self.url)
     }
 
     /// The setting with its value and its origin, for hints; `None` for the default.
     pub(super) fn setting(&self) -> Option<String> {
         let origin = self.origin.as_deref()?;
-        Some(format!("`{ENDPOINT_KEY}` is `{}` (set in {origin})", self.url))
+        Some(format!("`{ENDPOINT_KEY}` is `{}` (set in {origin})", self.shown()))
     }
 }
 

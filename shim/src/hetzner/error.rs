@@ -208,6 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_the_endpoint_is_in_no_error() {
+        let endpoint = endpoint(Some("https://me:password@api.example/v1"));
+        let status = ApiError::Status { operation: operation(), status: 404, correlation: None };
+        assert_eq!(
+            api(&endpoint, "list servers", &status).hint(),
+            "correct the URL or remove the setting: `hetzner_endpoint` is \
+             `https://[hidden]@api.example/v1` (set in environment variable HCLOUD_ENDPOINT)"
+        );
+        assert!(!format!("{endpoint:?}").contains("password"), "{endpoint:?}");
+    }
+
+    #[test]
     fn rejections_have_their_own_exit_codes() {
         let rejected = |code: Code| {
             let (status, message) = (400, "no".to_owned());

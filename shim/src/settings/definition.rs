@@ -11,7 +11,7 @@ use burst_hcloud::Token;
 use burst_hcloud::volume::{GB_MAX, GB_MIN};
 
 use super::key::{Key, Scope};
-use super::kind::{Amount, Choice, Flag, List, Named, Optional, Secret, Text, Whole};
+use super::kind::{Amount, Choice, Flag, List, Named, Optional, Secret, Url, Whole};
 use super::layer::Layer;
 use super::resolve::{Effective, resolve};
 use crate::error::Error;
@@ -81,7 +81,7 @@ settings! {
     /// URL of the Hetzner Cloud API. The token is sent there.
     hetzner_endpoint: String {
         default: "https://api.hetzner.cloud/v1".to_owned(),
-        kind: Text,
+        kind: Url,
         scope: Scope::User,
         variable: "HCLOUD_ENDPOINT",
     }

@@ -280,6 +280,14 @@ fn a_project_file_holds_neither_token_nor_endpoint() {
 }
 
 #[test]
+fn a_password_in_the_endpoint_is_not_shown() {
+    let settings = user("hetzner_endpoint = 'https://me:password@api.example/v1'").unwrap();
+    assert_eq!(settings.hetzner_endpoint, "https://me:password@api.example/v1");
+    let shown = settings.effective().iter().find(|one| one.key == "hetzner_endpoint").unwrap();
+    assert_eq!(shown.shown, Shown::Value("https://[hidden]@api.example/v1".into()));
+}
+
+#[test]
 fn a_malformed_token_is_named_and_not_shown() {
     let error = environment(&[("HCLOUD_TOKEN", "two words")]).unwrap_err();
     assert_eq!(error.to_string(), "`HCLOUD_TOKEN` is not a Hetzner API token");

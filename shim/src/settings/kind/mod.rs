@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 pub(in crate::settings) use self::number::{Amount, Whole};
 pub(crate) use self::text::parse_token;
-pub(in crate::settings) use self::text::{Choice, List, Named, Secret, Text};
+pub(in crate::settings) use self::text::{Choice, List, Named, Secret, Url};
 use super::error::invalid;
 use super::origin::Subject;
 use crate::error::Error;

@@ -1,8 +1,9 @@
-//! Kinds of text: a string, a token, a list of strings, one of a few names.
+//! Kinds of text: a URL, a token, a list of strings, one of a few names.
 
 use std::marker::PhantomData;
 
 use burst_hcloud::Token;
+use burst_hcloud::endpoint::without_userinfo;
 use toml::de::DeValue;
 
 use super::{Kind, Overlay, Shown};
@@ -10,10 +11,10 @@ use crate::error::{Error, ErrorKind};
 use crate::settings::error::invalid;
 use crate::settings::origin::Subject;
 
-/// A string that is not empty.
-pub(in crate::settings) struct Text;
+/// A URL, which is not checked here. A user name and a password in it are not shown.
+pub(in crate::settings) struct Url;
 
-impl Text {
+impl Url {
     fn checked(text: &str, subject: &Subject) -> Result<String, Error> {
         match text {
             "" => Err(invalid(format!("{subject} must not be empty"))),
@@ -22,7 +23,7 @@ impl Text {
     }
 }
 
-impl Kind for Text {
+impl Kind for Url {
     type Value = String;
 
     fn expected(&self) -> String {
@@ -41,7 +42,7 @@ impl Kind for Text {
     }
 
     fn shown(&self, value: &String) -> Shown {
-        Shown::Value(value.as_str().into())
+        Shown::Value(without_userinfo(value).into())
     }
 }
 
