@@ -7,6 +7,7 @@ pub(crate) mod error;
 mod local_files;
 mod receiving;
 pub(crate) mod target;
+mod runs_code;
 pub(crate) mod upload;
 
 pub(crate) use self::receiving::Downloaded;
