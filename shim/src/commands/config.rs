@@ -94,8 +94,7 @@ fn as_line(Effective { key, shown, origins }: &Effective) -> String {
     let origins = origins.join("; ");
     match shown {
         Shown::Unset { .. } => format!("# {key} is not set\n"),
-        Shown::Hidden => format!("{key} = \"(set, not shown)\"  # {origins}\n"),
-        Shown::Value(value) => format!("{key} = {value}  # {origins}\n"),
+        Shown::Hidden | Shown::Value(_) => format!("{key} = {shown}  # {origins}\n"),
     }
 }
 
@@ -148,6 +147,17 @@ mod tests {
         );
         let unset = Shown::Unset { example: "40", secret: false };
         assert_eq!(as_line(&effective(unset, vec![])), "# a_key is not set\n");
+    }
+
+    #[test]
+    fn a_text_of_a_repository_cannot_steer_a_terminal() {
+        let text = "a\u{1b}[2J\nb\u{9b}c\u{202e}d\"\\";
+        let list = Shown::Value(toml::Value::from(vec![text, "ü"]));
+        let line = as_line(&effective(list, vec![Origin::Default]));
+        assert_eq!(
+            line,
+            "a_key = [\"a\\u001B[2J\\u000Ab\\u009Bc\\u202Ed\\\"\\\\\", \"ü\"]  # default\n"
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@
 mod number;
 mod text;
 
+use std::fmt;
+
 use toml::de::DeValue;
 
 pub(in crate::settings) use self::number::{Amount, Whole};
@@ -31,6 +33,54 @@ pub(crate) enum Shown {
     Hidden,
     /// The value.
     Value(toml::Value),
+}
+
+impl Shown {
+    const HIDDEN: &str = "\"(set, not shown)\"";
+}
+
+/// As TOML in one line.
+impl fmt::Display for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset { .. } => formatter.write_str("not set"),
+            Self::Hidden => formatter.write_str(Self::HIDDEN),
+            Self::Value(value) => formatter.write_str(&as_toml(value)),
+        }
+    }
+}
+
+/// A value as TOML in one line.
+fn as_toml(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => basic_string(text),
+        toml::Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(as_toml).collect();
+            format!("[{}]", items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A text as a basic string. It may come from a repository, so characters that could steer
+/// a terminal, or reorder what it shows, are escaped.
+fn basic_string(text: &str) -> String {
+    let mut string = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => string.extend(['\\', character]),
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                string.push_str(&escaped(character));
+            }
+            other if other.is_control() => string.push_str(&escaped(other)),
+            other => string.push(other),
+        }
+    }
+    string + "\""
+}
+
+fn escaped(character: char) -> String {
+    format!("\\u{:04X}", u32::from(character))
 }
 
 /// The effect of a value on the value of the layers below.
