@@ -39,6 +39,11 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cargo")))
 }
 
+/// `HOME`.
+pub(crate) fn home() -> Option<PathBuf> {
+    variable("HOME").map(PathBuf::from)
+}
+
 /// `RUSTUP_TOOLCHAIN`, which rustup sets for `cargo +toolchain`.
 pub(crate) fn toolchain() -> Option<String> {
     text("RUSTUP_TOOLCHAIN")

@@ -13,7 +13,7 @@
 //! - `keeper`: the background process that holds the warm connection and deletes servers.
 //! - [`hetzner`]: what is created, found and deleted at Hetzner, when, and what it costs.
 //! - `terminal`: the only room that prints or asks; signals and standard input.
-//! - `settings`: files and variables, each setting defined once.
+//! - `settings`: files and variables, each setting defined once; what a project file may set.
 //!
 //! Below the rooms: `cargo_options`, `connection` (QUIC), `log`, `atomic_file`, `background`
 //! (processes that outlive a command), `directories`, `environment` (the only module that
@@ -175,6 +175,7 @@ fn perform_own(context: &Context<'_>, command: Command) -> Result<(), Error> {
         Command::Reap { .. } => commands::reap(context),
         Command::Audit { rate, .. } => commands::audit(context, rate),
         Command::Config { defaults, .. } => commands::config(context, defaults),
+        Command::Trust { revoke, .. } => commands::trust(context, revoke),
         Command::Logs(arguments) => {
             commands::logs(context.terminal, context.directories, &arguments)
         }

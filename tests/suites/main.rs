@@ -18,6 +18,7 @@
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `together`: several projects and several runs at once.
+//! - `trust`: what a project file may set, and whom the user trusts.
 
 #![allow(
     missing_docs,
@@ -45,6 +46,7 @@ mod scripted;
 mod settings;
 mod terminals;
 mod together;
+mod trust;
 mod verbs;
 
 use burst_tests::Sandbox;

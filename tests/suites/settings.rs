@@ -28,6 +28,7 @@ forward_env = []  # default
 extra_excludes = []  # default
 unexclude = []  # default
 compression = \"auto\"  # default
+trusted_directories = []  # default
 ";
 
 #[test]
@@ -36,37 +37,58 @@ fn config_shows_each_value_with_its_origins() {
     let project = sandbox.hello("app");
     assert_eq!(project.ok("config").stdout, BUILT_IN);
     sandbox.settings("volume_gb = 77\nforward_env = ['A']\nmonthly_budget = 40\n");
-    project.write(".config/cargo-burst.toml", "server_type = 'cpx62'\nforward_env = ['B']\n");
-    let shown = burst_tests::ended(
-        project
-            .command("config")
-            .env("CARGO_BURST_KEEP_ALIVE_SECS", "9")
-            .env("HCLOUD_TOKEN", "very-secret")
-            .output()
-            .unwrap(),
+    project.write(
+        ".config/cargo-burst.toml",
+        "server_type = 'cpx62'\nforward_env = ['B']\nmonthly_budget = 99\n",
     );
+    let config = || {
+        burst_tests::ended(
+            project
+                .command("config")
+                .env("CARGO_BURST_KEEP_ALIVE_SECS", "9")
+                .env("HCLOUD_TOKEN", "very-secret")
+                .env("HCLOUD_ENDPOINT", "https://me:password@api.example/v1")
+                .output()
+                .unwrap(),
+        )
+    };
     let user = "SANDBOX/config/cargo-burst/config.toml";
     let file = "SANDBOX/app/.config/cargo-burst.toml";
-    assert_eq!(
-        placed(&shown.stdout, &sandbox),
+    let expected = |server_type: &str, forward_env: &str| {
         format!(
             "hetzner_token = \"(set, not shown)\"  # environment variable HCLOUD_TOKEN\n\
-             hetzner_endpoint = \"https://api.hetzner.cloud/v1\"  # default\n\
+             hetzner_endpoint = \"https://[hidden]@api.example/v1\"  # environment variable \
+             HCLOUD_ENDPOINT\n\
              region = [\"hel1\", \"fsn1\", \"nbg1\"]  # default\n\
-             server_type = [\"cpx62\"]  # {file}\n\
+             server_type = {server_type}\n\
              keep_alive_secs = 9  # environment variable CARGO_BURST_KEEP_ALIVE_SECS\n\
              keep_paid_hour = true  # default\n\
              volume_keep_alive_secs = 3600  # default\n\
              volume_gb = 77  # {user}\n\
              dead_man_switch = false  # default\n\
-             monthly_budget = 40.0  # {user}\n\
-             forward_env = [\"A\", \"B\"]  # {user}; {file}\n\
+             monthly_budget = 40.0  # {user}; 99.0 of {file} does not hold: it raises a limit\n\
+             forward_env = {forward_env}\n\
              extra_excludes = []  # default\n\
              unexclude = []  # default\n\
-             compression = \"auto\"  # default\n"
+             compression = \"auto\"  # default\n\
+             trusted_directories = []  # default\n"
         )
-    );
-    assert_eq!((shown.stderr.as_str(), shown.code), ("", Some(0)));
+    };
+    let assert_shown = |expected: String| {
+        let shown = config();
+        assert_eq!(placed(&shown.stdout, &sandbox), expected);
+        assert_eq!((shown.stderr.as_str(), shown.code), ("", Some(0)));
+    };
+    let untrusted = "does not hold: it needs `cargo burst trust`";
+    assert_shown(expected(
+        &format!("[\"ccx63\"]  # default; [\"cpx62\"] of {file} {untrusted}"),
+        &format!("[\"A\"]  # {user}; [\"A\", \"B\"] of {file} {untrusted}"),
+    ));
+    project.ok("trust");
+    assert_shown(expected(
+        &format!("[\"cpx62\"]  # {file}"),
+        &format!("[\"A\", \"B\"]  # {user}; {file}"),
+    ));
 }
 
 #[test]
@@ -287,6 +309,7 @@ fn files_are_left_out_by_extra_excludes_and_sent_by_unexclude() {
         "extra_excludes = ['project-*']\nunexclude = ['.git', 'tarrget/']\n",
     );
     project.write("src/main.rs", "fn main() {\n    for file in [\"user-a\", \"project-a\", \".git/HEAD\", \".idea/x\", \"node_modules/x\", \"seen\"] {\n        print!(\"{} \", std::path::Path::new(file).exists());\n    }\n}\n");
+    project.ok("trust");
     let ended = project.ok("run -q");
     assert_eq!(ended.stdout, "false false true false false true ");
     assert_eq!(

@@ -18,7 +18,7 @@ use crate::sandbox;
 const ASKS: &str = "use std::io::IsTerminal;\nfn main() {\n    println!(\"out {}\", std::io::stdout().is_terminal());\n    eprintln!(\"err {}\", std::io::stderr().is_terminal());\n    println!(\"in {}\", std::io::stdin().is_terminal());\n    println!(\"term {:?}\", std::env::var(\"TERM\"));\n}\n";
 
 /// A terminal of 100 columns: our side, and the side that a program gets.
-fn terminal() -> (std::fs::File, OwnedFd) {
+pub(crate) fn terminal() -> (std::fs::File, OwnedFd) {
     let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     rustix::pty::grantpt(&ours).unwrap();
     rustix::pty::unlockpt(&ours).unwrap();

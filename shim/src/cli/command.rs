@@ -58,6 +58,13 @@ pub(crate) enum Command {
         /// `--json`
         json: bool,
     },
+    /// `trust`
+    Trust {
+        /// `--revoke`
+        revoke: bool,
+        /// `--json`
+        json: bool,
+    },
     /// `logs`
     Logs(LogsArguments),
     /// `completions`
@@ -79,7 +86,8 @@ impl Command {
             | Self::Init { json, .. }
             | Self::Reap { json, .. }
             | Self::Audit { json, .. }
-            | Self::Config { json, .. } => *json,
+            | Self::Config { json, .. }
+            | Self::Trust { json, .. } => *json,
             Self::Logs(arguments) => arguments.json,
             _ => false,
         }

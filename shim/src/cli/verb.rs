@@ -41,7 +41,7 @@ pub(super) enum VerbKind {
 }
 
 /// All verbs, in the order of the help.
-pub(super) static VERBS: [Verb; 21] = [
+pub(super) static VERBS: [Verb; 22] = [
     Verb {
         name: "build",
         about: "Compile; fetch the final artifacts",
@@ -233,6 +233,20 @@ pub(super) static VERBS: [Verb; 21] = [
             },
             read: |matches| Command::Config {
                 defaults: matches.get_flag("defaults"),
+                json: is_json(matches),
+            },
+        },
+    },
+    Verb {
+        name: "trust",
+        about: "Allow what the project file asks for beyond your own settings",
+        examples: &[("trust --revoke", "ask again before its settings hold")],
+        kind: VerbKind::Own {
+            arguments: |command| {
+                command.arg(switch("revoke", "End the trust in the project file")).arg(json())
+            },
+            read: |matches| Command::Trust {
+                revoke: matches.get_flag("revoke"),
                 json: is_json(matches),
             },
         },

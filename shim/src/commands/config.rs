@@ -10,7 +10,12 @@
 //! {
 //!   "key": "volume_gb",
 //!   "value": 50,
-//!   "origins": [{ "kind": "project", "path": "/home/me/app/.config/cargo-burst.toml" }]
+//!   "origins": [{ "kind": "user", "path": "/home/me/.config/cargo-burst/config.toml" }],
+//!   "withheld": {
+//!     "value": 500,
+//!     "path": "/home/me/app/.config/cargo-burst.toml",
+//!     "reason": "untrusted"
+//!   }
 //! }
 //! ```
 //!
@@ -20,6 +25,10 @@
 //! - `origins`: lowest layer first; empty if the setting is unset, more than one only for
 //!   lists that add up. `kind` is `default`, `user` or `project` (with `path`), or
 //!   `environment` (with `variable`).
+//! - `withheld`: the value that the setting would have if the project file at `path` could
+//!   set it; null if there is none. `reason` is `untrusted` (the file goes beyond your own
+//!   settings and is not trusted; `cargo burst trust`) or `limit` (it raises a limit, which
+//!   no project file can).
 //!
 //! With `--defaults` only the defaults are shown: as a documented settings file, or with
 //! `--json` in the same form.
@@ -31,7 +40,9 @@ use serde_json::{Value, json};
 use super::context::Context;
 use crate::environment;
 use crate::error::{Error, ErrorKind};
-use crate::settings::{self, Effective, Origin, Settings, Shown};
+use crate::settings::{
+    self, Effective, Origin, Project, Reason, Settings, Shown, TrustStore, Withheld,
+};
 use crate::terminal::Terminal;
 use crate::workspace::Workspace;
 
@@ -44,8 +55,10 @@ pub(crate) fn config(context: &Context<'_>, defaults: bool) -> Result<(), Error>
         settings::defaults()
     } else {
         let root = workspace_root(context.terminal);
+        let trust = TrustStore::of(context.directories);
+        let project = root.as_deref().map(|root| Project { root, trust: &trust });
         let config_home = &context.directories.config_home;
-        let settings = Settings::load(config_home, root.as_deref(), environment::all())?;
+        let settings = Settings::load(config_home, project, environment::all())?;
         settings.effective().to_vec()
     };
     if context.json {
@@ -89,24 +102,51 @@ fn reason(error: &Error) -> String {
     }
 }
 
-fn as_line(Effective { key, shown, origins }: &Effective) -> String {
-    let origins: Vec<String> = origins.iter().map(ToString::to_string).collect();
-    let origins = origins.join("; ");
-    match shown {
-        Shown::Unset { .. } => format!("# {key} is not set\n"),
-        Shown::Hidden | Shown::Value(_) => format!("{key} = {shown}  # {origins}\n"),
-    }
+fn as_line(Effective { key, shown, origins, withheld }: &Effective) -> String {
+    let value = match shown {
+        Shown::Unset { .. } => format!("# {key} is not set"),
+        Shown::Hidden | Shown::Value(_) => {
+            let origins: Vec<String> = origins.iter().map(ToString::to_string).collect();
+            format!("{key} = {shown}  # {}", origins.join("; "))
+        }
+    };
+    let withheld = withheld.as_ref().map(|Withheld { shown, path, reason }| {
+        let why = match reason {
+            Reason::Untrusted => "needs `cargo burst trust`",
+            Reason::Limit => "raises a limit",
+        };
+        format!("; {shown} of {} does not hold: it {why}", path.display())
+    });
+    format!("{value}{}\n", withheld.unwrap_or_default())
 }
 
-fn as_json(Effective { key, shown, origins }: &Effective) -> Value {
-    let origins: Vec<Value> = origins.iter().map(origin_as_json).collect();
+fn as_json(Effective { key, shown, origins, withheld }: &Effective) -> Value {
+    let mut object = json!({
+        "key": key,
+        "origins": origins.iter().map(origin_as_json).collect::<Vec<_>>(),
+        "withheld": withheld.as_ref().map(withheld_as_json),
+    });
     match shown {
-        Shown::Hidden => json!({ "key": key, "set": true, "origins": origins }),
-        Shown::Unset { secret: true, .. } => {
-            json!({ "key": key, "set": false, "origins": origins })
-        }
-        Shown::Unset { .. } => json!({ "key": key, "value": null, "origins": origins }),
-        Shown::Value(value) => json!({ "key": key, "value": value, "origins": origins }),
+        Shown::Hidden => object["set"] = true.into(),
+        Shown::Unset { secret: true, .. } => object["set"] = false.into(),
+        Shown::Unset { .. } | Shown::Value(_) => object["value"] = value_as_json(shown),
+    }
+    object
+}
+
+fn withheld_as_json(Withheld { shown, path, reason }: &Withheld) -> Value {
+    let reason = match reason {
+        Reason::Untrusted => "untrusted",
+        Reason::Limit => "limit",
+    };
+    json!({ "value": value_as_json(shown), "path": path.to_string_lossy(), "reason": reason })
+}
+
+/// A value as in a settings file; null if it is unset, or a secret.
+pub(super) fn value_as_json(shown: &Shown) -> Value {
+    match shown {
+        Shown::Value(value) => json!(value),
+        Shown::Unset { .. } | Shown::Hidden => Value::Null,
     }
 }
 
@@ -125,7 +165,7 @@ mod tests {
     use super::*;
 
     fn effective(shown: Shown, origins: Vec<Origin>) -> Effective {
-        Effective { key: "a_key", shown, origins }
+        Effective { key: "a_key", shown, origins, withheld: None }
     }
 
     #[test]
@@ -147,6 +187,36 @@ mod tests {
         );
         let unset = Shown::Unset { example: "40", secret: false };
         assert_eq!(as_line(&effective(unset, vec![])), "# a_key is not set\n");
+    }
+
+    #[test]
+    fn a_value_that_does_not_hold_is_shown_with_the_reason() {
+        let withheld = |reason| Effective {
+            withheld: Some(Withheld {
+                shown: Shown::Value(500.into()),
+                path: "/app/p.toml".into(),
+                reason,
+            }),
+            ..effective(Shown::Value(50.into()), vec![Origin::User("/u".into())])
+        };
+        assert_eq!(
+            as_line(&withheld(Reason::Untrusted)),
+            "a_key = 50  # /u; 500 of /app/p.toml does not hold: it needs `cargo burst trust`\n"
+        );
+        assert_eq!(
+            as_line(&withheld(Reason::Limit)),
+            "a_key = 50  # /u; 500 of /app/p.toml does not hold: it raises a limit\n"
+        );
+        let json = |reason: &str| {
+            json!({
+                "key": "a_key",
+                "value": 50,
+                "origins": [{ "kind": "user", "path": "/u" }],
+                "withheld": { "value": 500, "path": "/app/p.toml", "reason": reason },
+            })
+        };
+        assert_eq!(as_json(&withheld(Reason::Untrusted)), json("untrusted"));
+        assert_eq!(as_json(&withheld(Reason::Limit)), json("limit"));
     }
 
     #[test]
@@ -176,21 +246,21 @@ mod tests {
                 { "kind": "user", "path": "/u" },
                 { "kind": "project", "path": "/p" },
                 { "kind": "environment", "variable": "V" },
-            ] })
+            ], "withheld": null })
         );
         let secret = Shown::Unset { example: "", secret: true };
         assert_eq!(
             as_json(&effective(Shown::Hidden, vec![])),
-            json!({ "key": "a_key", "set": true, "origins": [] })
+            json!({ "key": "a_key", "set": true, "origins": [], "withheld": null })
         );
         assert_eq!(
             as_json(&effective(secret, vec![])),
-            json!({ "key": "a_key", "set": false, "origins": [] })
+            json!({ "key": "a_key", "set": false, "origins": [], "withheld": null })
         );
         let unset = Shown::Unset { example: "40", secret: false };
         assert_eq!(
             as_json(&effective(unset, vec![])),
-            json!({ "key": "a_key", "value": null, "origins": [] })
+            json!({ "key": "a_key", "value": null, "origins": [], "withheld": null })
         );
     }
 }

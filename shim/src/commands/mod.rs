@@ -12,6 +12,7 @@ mod reap;
 mod render;
 mod status;
 mod timer;
+mod trust;
 
 pub(crate) use self::audit::audit;
 pub(crate) use self::config::config;
@@ -23,3 +24,4 @@ pub(crate) use self::logs::{Log, LogsArguments, logs};
 pub(crate) use self::reap::reap;
 pub(crate) use self::status::status;
 pub(crate) use self::timer::install as install_timer;
+pub(crate) use self::trust::trust;

@@ -8,7 +8,7 @@ use super::kind::ErrorKind;
 
 /// The command line is not valid.
 pub(crate) const USAGE: u8 = 2;
-/// A settings file or an environment variable is not valid.
+/// A settings file or an environment variable is not valid, or a project file is not trusted.
 pub(crate) const SETTINGS: u8 = 111;
 /// The workspace cannot be read or sent.
 pub(crate) const WORKSPACE: u8 = 112;
@@ -40,7 +40,7 @@ pub(crate) const BROKEN_PIPE: u8 = 141;
 /// Our codes with their meanings, for the help.
 pub(crate) const MEANINGS: [(u8, &str); 15] = [
     (USAGE, "command line"),
-    (SETTINGS, "settings"),
+    (SETTINGS, "settings not valid or not trusted"),
     (WORKSPACE, "workspace"),
     (AGENT, "agent"),
     (RUN_LOST, "run lost"),
@@ -60,7 +60,7 @@ pub(crate) const MEANINGS: [(u8, &str); 15] = [
 pub(crate) const fn of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => USAGE,
-        ErrorKind::Settings => SETTINGS,
+        ErrorKind::Settings | ErrorKind::Untrusted => SETTINGS,
         // Only where cargo's own code is not known.
         ErrorKind::Cargo => 101,
         ErrorKind::Workspace | ErrorKind::WorkspaceChanged | ErrorKind::WouldEmpty => WORKSPACE,

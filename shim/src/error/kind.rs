@@ -12,6 +12,8 @@ pub(crate) enum ErrorKind {
     Usage,
     /// A settings file or an environment variable is not valid.
     Settings,
+    /// A project file goes beyond the user's own settings and is not trusted.
+    Untrusted,
     /// cargo itself refused; it has said why, and its exit code is ours.
     Cargo,
     /// The workspace cannot be read or sent.

@@ -22,6 +22,7 @@ mod returning;
 mod running;
 mod summary;
 mod syncing;
+mod trusted;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,10 +34,11 @@ use tokio::runtime::Handle;
 
 use self::cost_limit::cost_limit;
 use self::exchange::{Exchange, Exchanged};
-use self::prepare::{Prepared, load_settings};
+use self::prepare::Prepared;
 use self::request::RunArguments;
 use self::summary::Summary;
 use self::syncing::Syncing;
+use self::trusted::load_settings;
 use crate::agent::provider::Provider;
 use crate::agent::reached::ReachedAgent;
 use crate::agent::remote::server_request;
@@ -44,7 +46,7 @@ use crate::connection::ConnectionError;
 use crate::directories::Directories;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::request::ServerRequest;
-use crate::settings::Settings;
+use crate::settings::{Settings, TrustStore};
 use crate::terminal::signals::Signals;
 use crate::terminal::{Answer, Terminal, can_ask, seconds};
 use crate::transfer::error::not_returned;
@@ -180,10 +182,11 @@ impl Session<'_> {
         for warning in &sources.warnings {
             self.terminal.warn(&warning.0);
         }
+        let trust = TrustStore::of(&self.directories);
         if state.base_root().is_none()
-            && large_files::suggest(self.terminal, &sources, root, self.run.flags.yes)?
+            && large_files::suggest(self.terminal, &sources, root, &trust, self.run.flags.yes)?
         {
-            let settings = load_settings(&self.directories, root)?;
+            let settings = load_settings(&self.directories, root, self.terminal)?;
             sources = self.scan_with(prepared, &settings, &mut state)?;
         }
         Ok(Scanned { state, sources })

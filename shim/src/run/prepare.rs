@@ -7,10 +7,10 @@ use burst_protocol::ByteBuf;
 use super::forwarding;
 use super::plan::{self, Plan};
 use super::request::RunArguments;
+use super::trusted::load_settings;
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::provider::Provider;
 use crate::directories::Directories;
-use crate::environment;
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
@@ -35,7 +35,7 @@ impl Prepared {
         terminal: &Terminal,
     ) -> Result<Self, Error> {
         let mut workspace = Workspace::find(directory, run.options())?;
-        let settings = load_settings(directories, &workspace.root)?;
+        let settings = load_settings(directories, &workspace.root, terminal)?;
         if settings.hetzner_token.is_some() {
             workspace.add_configuration_of_home();
         }
@@ -56,9 +56,4 @@ impl Prepared {
     pub(super) fn provider(&self, directories: &Directories) -> Provider {
         Provider::of(directories, &self.settings, self.keep_alive)
     }
-}
-
-/// The settings that hold in a workspace.
-pub(super) fn load_settings(directories: &Directories, root: &Path) -> Result<Settings, Error> {
-    Settings::load(&directories.config_home, Some(root), environment::all())
 }

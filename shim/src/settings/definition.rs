@@ -3,17 +3,21 @@
 //! The macro `settings!` makes of it the struct [`Settings`] with typed fields, their resolution,
 //! and the table of [`keys`], from which come the checks of names, the documentation
 //! (`cargo burst config --defaults`) and the suggestions. The comment of a setting is its
-//! documentation for users. To add a setting is to add it here and to use its field.
+//! documentation for users; `project` says what a project file may set. To add a setting is
+//! to add it here and to use its field.
 
 use std::sync::LazyLock;
 
 use burst_hcloud::Token;
 use burst_hcloud::volume::{GB_MAX, GB_MIN};
 
-use super::key::{Key, Scope};
+use super::key::Key;
 use super::kind::{Amount, Choice, Flag, List, Named, Optional, Secret, Url, Whole};
 use super::layer::Layer;
-use super::resolve::{Effective, resolve};
+use super::project_file::ProjectFile;
+use super::project_rule::ProjectRule;
+use super::request::Request;
+use super::resolve::{Effective, Resolution};
 use crate::error::Error;
 
 /// The longest time for which a server or volume can be kept idle: a year.
@@ -35,7 +39,7 @@ macro_rules! settings {
         $name:ident: $type:ty {
             default: $default:expr,
             kind: $kind:expr,
-            scope: $scope:expr,
+            project: $project:expr,
             variable: $variable:literal,
         }
     )+) => {
@@ -47,24 +51,31 @@ macro_rules! settings {
                 pub $name: $type,
             )+
             pub(super) effective: Vec<Effective>,
+            pub(super) requests: Vec<Request>,
+            pub(super) project: Option<ProjectFile>,
         }
 
         impl Settings {
-            /// Puts layers, the lowest first, over the built-in defaults.
-            pub(super) fn resolve(layers: &[Layer<'_>]) -> Result<Self, Error> {
-                let mut effective = Vec::new();
+            /// Puts layers, the lowest first, over the built-in defaults. `is_trusted` is
+            /// whether the user trusts the project file among them.
+            pub(super) fn resolve(layers: &[Layer<'_>], is_trusted: bool) -> Result<Self, Error> {
+                let (effective, requests) = (Vec::new(), Vec::new());
+                let mut resolution = Resolution { layers, is_trusted, effective, requests };
                 Ok(Self {
-                    $($name: resolve(stringify!($name), &$kind, $default, layers, &mut effective)?,)+
-                    effective,
+                    $($name: resolution.value(stringify!($name), &$kind, &$default, &$project)?,)+
+                    effective: resolution.effective,
+                    requests: resolution.requests,
+                    project: None,
                 })
             }
         }
 
         static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| vec![$(Key::new(
-            (stringify!($name), $variable, $scope),
+            (stringify!($name), $variable),
             &[$($text),+],
             &$kind,
             &$default,
+            &$project,
         )),+]);
     };
 }
@@ -74,7 +85,7 @@ settings! {
     hetzner_token: Option<Token> {
         default: None,
         kind: Optional { kind: Secret, example: "\"…\"" },
-        scope: Scope::User,
+        project: ProjectRule::Refused,
         variable: "HCLOUD_TOKEN",
     }
 
@@ -82,7 +93,7 @@ settings! {
     hetzner_endpoint: String {
         default: "https://api.hetzner.cloud/v1".to_owned(),
         kind: Url,
-        scope: Scope::User,
+        project: ProjectRule::Refused,
         variable: "HCLOUD_ENDPOINT",
     }
 
@@ -91,7 +102,7 @@ settings! {
     region: Vec<String> {
         default: texts(["hel1", "fsn1", "nbg1"]),
         kind: List::preference(),
-        scope: Scope::Shared,
+        project: ProjectRule::NO_ADDITION,
         variable: "CARGO_BURST_REGION",
     }
 
@@ -100,7 +111,7 @@ settings! {
     server_type: Vec<String> {
         default: texts(["ccx63"]),
         kind: List::preference(),
-        scope: Scope::Shared,
+        project: ProjectRule::BEGINNING,
         variable: "CARGO_BURST_SERVER_TYPE",
     }
 
@@ -108,7 +119,7 @@ settings! {
     keep_alive_secs: u64 {
         default: 300,
         kind: Whole::between(0, KEEP_ALIVE_SECS_MAX),
-        scope: Scope::Shared,
+        project: ProjectRule::NOT_LARGER,
         variable: "CARGO_BURST_KEEP_ALIVE_SECS",
     }
 
@@ -117,7 +128,7 @@ settings! {
     keep_paid_hour: bool {
         default: true,
         kind: Flag,
-        scope: Scope::Shared,
+        project: ProjectRule::NOT_OTHER,
         variable: "CARGO_BURST_KEEP_PAID_HOUR",
     }
 
@@ -125,7 +136,7 @@ settings! {
     volume_keep_alive_secs: u64 {
         default: 3600,
         kind: Whole::between(0, KEEP_ALIVE_SECS_MAX),
-        scope: Scope::Shared,
+        project: ProjectRule::NOT_LARGER,
         variable: "CARGO_BURST_VOLUME_KEEP_ALIVE_SECS",
     }
 
@@ -133,7 +144,7 @@ settings! {
     volume_gb: u64 {
         default: 200,
         kind: Whole::between(GB_MIN, GB_MAX),
-        scope: Scope::Shared,
+        project: ProjectRule::NOT_LARGER,
         variable: "CARGO_BURST_VOLUME_GB",
     }
 
@@ -143,7 +154,7 @@ settings! {
     dead_man_switch: bool {
         default: false,
         kind: Flag,
-        scope: Scope::Shared,
+        project: ProjectRule::Refused,
         variable: "CARGO_BURST_DEAD_MAN_SWITCH",
     }
 
@@ -152,7 +163,7 @@ settings! {
     monthly_budget: Option<f64> {
         default: None,
         kind: Optional { kind: Amount, example: "40" },
-        scope: Scope::Shared,
+        project: ProjectRule::LOWERS,
         variable: "CARGO_BURST_MONTHLY_BUDGET",
     }
 
@@ -161,7 +172,7 @@ settings! {
     forward_env: Vec<String> {
         default: Vec::new(),
         kind: List::variables(),
-        scope: Scope::Shared,
+        project: ProjectRule::VARIABLES,
         variable: "CARGO_BURST_FORWARD_ENV",
     }
 
@@ -170,7 +181,7 @@ settings! {
     extra_excludes: Vec<String> {
         default: Vec::new(),
         kind: List::additive(),
-        scope: Scope::Shared,
+        project: ProjectRule::EXCLUDES,
         variable: "CARGO_BURST_EXTRA_EXCLUDES",
     }
 
@@ -179,7 +190,7 @@ settings! {
     unexclude: Vec<String> {
         default: Vec::new(),
         kind: List::additive(),
-        scope: Scope::Shared,
+        project: ProjectRule::NO_ADDITION,
         variable: "CARGO_BURST_UNEXCLUDE",
     }
 
@@ -188,8 +199,17 @@ settings! {
     compression: Compression {
         default: Compression::Auto,
         kind: Choice::<Compression>::any(),
-        scope: Scope::Shared,
+        project: ProjectRule::Free,
         variable: "CARGO_BURST_COMPRESSION",
+    }
+
+    /// Directories in which every project file is trusted, whatever it asks for. `~` is
+    /// your home. Elsewhere `cargo burst trust` allows one content of one file.
+    trusted_directories: Vec<String> {
+        default: Vec::new(),
+        kind: List::of_directories(),
+        project: ProjectRule::Refused,
+        variable: "CARGO_BURST_TRUSTED_DIRECTORIES",
     }
 }
 

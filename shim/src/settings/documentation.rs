@@ -2,7 +2,6 @@
 //! the definition. It is a valid settings file.
 
 use super::definition::keys;
-use super::key::Scope;
 use super::kind::Shown;
 use super::variables::{OTHER_VARIABLES, Variable};
 
@@ -14,6 +13,9 @@ const HEADER: &str = "\
 # that a team shares belong in WORKSPACE/.config/cargo-burst.toml (the project file).
 # The layers, highest first: flags, environment variables, project file, user config,
 # defaults. In an environment variable, commas separate the items of a list.
+#
+# What a project file sets beyond your own settings holds once you trust that content of
+# it: `cargo burst trust`.
 #
 # `cargo burst config` shows the value of each setting and its origin.
 ";
@@ -27,8 +29,8 @@ pub(crate) fn documentation() -> String {
             text.push_str(&format!("# {}\n", line.strip_prefix(' ').unwrap_or(line)));
         }
         text.push_str(&format!("# Type: {}\n# Variable: {}\n", key.expected, key.variable));
-        if key.scope == Scope::User {
-            text.push_str("# Not allowed in a project file\n");
+        if let Some(rule) = &key.in_project {
+            text.push_str(&format!("# {rule}\n"));
         }
         match &key.default {
             Shown::Value(value) => text.push_str(&format!("{} = {value}\n", key.name)),

@@ -1,16 +1,7 @@
 //! A setting without the type of its value: what names, files and documentation need.
 
 use super::kind::{Kind, Shown};
-
-/// Which files may hold a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// The user config and project files.
-    Shared,
-    /// Only the user config: it says where secrets are or where they are sent, and a
-    /// project file comes from a repository.
-    User,
-}
+use super::project_rule::ProjectRule;
 
 /// A setting without its type.
 #[derive(Debug)]
@@ -19,8 +10,10 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     /// Its environment variable.
     pub(super) variable: &'static str,
-    /// The files that may hold it.
-    pub(super) scope: Scope,
+    /// Whether no project file may hold it.
+    pub(super) is_of_user: bool,
+    /// What a project file may set, for users; `None` where it may set anything.
+    pub(super) in_project: Option<String>,
     /// Whether its value is never shown.
     pub(super) secret: bool,
     /// Its type, for users.
@@ -34,12 +27,21 @@ pub(super) struct Key {
 impl Key {
     /// A setting whose values are of `kind`.
     pub(super) fn new<K: Kind>(
-        (name, variable, scope): (&'static str, &'static str, Scope),
+        (name, variable): (&'static str, &'static str),
         documentation: &'static [&'static str],
         kind: &K,
         default: &K::Value,
+        rule: &ProjectRule<K::Value>,
     ) -> Self {
-        let (secret, expected, default) = (K::SECRET, kind.documented(), kind.shown(default));
-        Self { name, variable, scope, secret, expected, documentation, default }
+        Self {
+            name,
+            variable,
+            is_of_user: rule.is_refusal(),
+            in_project: rule.documented(),
+            secret: K::SECRET,
+            expected: kind.documented(),
+            documentation,
+            default: kind.shown(default),
+        }
     }
 }

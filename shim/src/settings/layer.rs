@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::error::{invalid, nearest};
-use super::key::{Key, Scope};
+use super::key::Key;
 use super::origin::{Origin, Raw, Subject};
 use super::variables::check_names;
 use crate::error::Error;
@@ -76,6 +76,11 @@ impl File {
         Ok(Some(Self { text, mode }))
     }
 
+    /// Its bytes.
+    pub(super) const fn bytes(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
     /// The file as a layer. `origin` is [`Origin::User`] or [`Origin::Project`], with the
     /// same path.
     pub(super) fn layer(
@@ -101,6 +106,14 @@ impl File {
 }
 
 impl<'t> Layer<'t> {
+    /// The project file, if this is one.
+    pub(super) fn project(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Project(path) => Some(path),
+            Origin::Default | Origin::User(_) | Origin::Environment(_) => None,
+        }
+    }
+
     /// Reads the text of a file.
     pub(super) fn parse(
         origin: Origin,
@@ -118,7 +131,7 @@ impl<'t> Layer<'t> {
             let line = line(name.span().start);
             let key = known(name.get_ref(), path, line, keys)?;
             let subject = Subject::Line { path: path.to_owned(), line, key: key.name };
-            if key.scope == Scope::User && matches!(origin, Origin::Project(_)) {
+            if key.is_of_user && matches!(origin, Origin::Project(_)) {
                 return Err(misplaced(key, &subject));
             }
             values.insert(key.name, (subject, Raw::Toml(value.into_inner())));

@@ -6,25 +6,24 @@ use std::os::unix::fs::PermissionsExt;
 use toml::Value;
 
 use super::definition::keys;
-use super::key::Scope;
 use super::variables::OTHER_VARIABLES;
 use super::*;
 use crate::error::ErrorKind;
 
 fn user(text: &str) -> Result<Settings, Error> {
     let path = Path::new("u.toml");
-    Settings::resolve(&[Layer::parse(Origin::User(path.into()), path, text, keys())?])
+    Settings::resolve(&[Layer::parse(Origin::User(path.into()), path, text, keys())?], false)
 }
 
 fn project(text: &str) -> Result<Settings, Error> {
     let path = Path::new("p.toml");
-    Settings::resolve(&[Layer::parse(Origin::Project(path.into()), path, text, keys())?])
+    Settings::resolve(&[Layer::parse(Origin::Project(path.into()), path, text, keys())?], false)
 }
 
 fn environment<V: AsRef<OsStr>>(variables: &[(&str, V)]) -> Result<Settings, Error> {
     let variables =
         variables.iter().map(|(name, value)| (OsString::from(name), value.as_ref().to_owned()));
-    Settings::resolve(&Layer::environment(variables, keys())?)
+    Settings::resolve(&Layer::environment(variables, keys())?, false)
 }
 
 #[track_caller]
@@ -50,7 +49,7 @@ fn every_key_has_one_name_one_variable_and_a_documentation() {
         let (prefix, rest) =
             of_hetzner.map_or(("CARGO_BURST_", key.name), |rest| ("HCLOUD_", rest));
         assert_eq!(key.variable, format!("{prefix}{}", rest.to_ascii_uppercase()));
-        assert!(!key.secret || key.scope == Scope::User, "{}", key.name);
+        assert!(!key.secret || key.is_of_user, "{}", key.name);
     }
 }
 
@@ -59,7 +58,7 @@ fn the_documentation_is_a_settings_file_with_the_defaults() {
     let text = documentation();
     assert_eq!(text.lines().find(|line| line.chars().count() > 88), None);
     let documented = user(&text).unwrap();
-    let built_in = Settings::resolve(&[]).unwrap();
+    let built_in = Settings::resolve(&[], false).unwrap();
     let values = |settings: &Settings| -> Vec<(&str, Shown)> {
         settings.effective.iter().map(|one| (one.key, one.shown.clone())).collect()
     };
@@ -75,6 +74,7 @@ fn the_documentation_is_a_settings_file_with_the_defaults() {
         "# Size of a new volume in GB. Each project has a volume of its own.\n\
          # Type: a whole number between 10 and 10240\n\
          # Variable: CARGO_BURST_VOLUME_GB\n\
+         # A project file needs trust for a larger value than your own\n\
          volume_gb = 200\n\n"
     );
 }
@@ -96,7 +96,7 @@ fn higher_layers_win_and_lists_add_up() {
     let variables = [("CARGO_BURST_FORWARD_ENV", "B, C"), ("CARGO_BURST_VOLUME_GB", "70")];
     layers
         .extend(Layer::environment(variables.map(|(n, v)| (n.into(), v.into())), keys()).unwrap());
-    let settings = Settings::resolve(&layers).unwrap();
+    let settings = Settings::resolve(&layers, true).unwrap();
     assert_eq!(settings.region, ["nbg1", "ash"]);
     assert_eq!(settings.volume_gb, 70);
     assert_eq!(settings.forward_env, ["A", "B", "C"]);
@@ -185,7 +185,7 @@ fn values_out_of_range_are_refused() {
     let variable = ("CARGO_BURST_VOLUME_GB".into(), "50".into());
     layers.extend(Layer::environment([variable], keys()).unwrap());
     assert_refused(
-        Settings::resolve(&layers),
+        Settings::resolve(&layers, false),
         "u.toml:1: `volume_gb` must be between 10 and 10240 (got 5)",
     );
 }
@@ -196,6 +196,11 @@ fn empty_values_are_refused_and_empty_variables_count_as_unset() {
     assert_refused(
         user("server_type = ['ccx63', '']"),
         "u.toml:1: `server_type` must not contain an empty string",
+    );
+    assert_refused(
+        user("trusted_directories = ['/srv', '~/work', '~', '~me', 'work']"),
+        "u.toml:1: `trusted_directories` must contain paths that begin with `/` or `~/` (got \
+         \"~me\")",
     );
     assert_refused(user("region = ''"), "u.toml:1: `region` must not contain an empty string");
     assert_refused(user("hetzner_endpoint = ''"), "u.toml:1: `hetzner_endpoint` must not be empty");
@@ -359,7 +364,9 @@ fn refused(message: &str, causes: &[&str], hint: &str) -> (String, Vec<String>, 
 #[test]
 fn files_that_cannot_be_read_are_named() {
     let home = tempfile::tempdir().unwrap();
-    assert_eq!(Settings::load(home.path(), Some(home.path()), []).unwrap().effective, defaults());
+    let trust = TrustStore::new(home.path().join("trust"), None);
+    let project = Project { root: home.path(), trust: &trust };
+    assert_eq!(Settings::load(home.path(), Some(project), []).unwrap().effective, defaults());
     let file = user_file(home.path());
     fs::create_dir_all(&file).unwrap();
     assert_eq!(

@@ -6,8 +6,8 @@ pub(crate) mod download;
 pub(crate) mod error;
 mod local_files;
 mod receiving;
-pub(crate) mod target;
 mod runs_code;
+pub(crate) mod target;
 pub(crate) mod upload;
 
 pub(crate) use self::receiving::Downloaded;

@@ -12,7 +12,7 @@ use toml_edit::{Array, DocumentMut, Item, TomlError, Value, value};
 use crate::atomic_file;
 use crate::directories::unusable;
 use crate::error::{Error, ErrorKind};
-use crate::settings::PROJECT_FILE;
+use crate::settings::{Content, PROJECT_FILE, TrustStore};
 use crate::terminal::{Answer, Terminal, bytes, can_ask};
 use crate::workspace::git_index::Listing;
 use crate::workspace::sources::Sources;
@@ -36,6 +36,7 @@ pub(crate) fn suggest(
     terminal: &Terminal,
     sources: &Sources,
     workspace: &Path,
+    trust: &TrustStore,
     yes: bool,
 ) -> Result<bool, Error> {
     let large = large_files(sources);
@@ -51,7 +52,7 @@ pub(crate) fn suggest(
     let total = bytes(large.iter().map(|file| file.size).sum());
     let is_agreed = yes || ask(terminal, &large, &total);
     if is_agreed {
-        exclude(workspace, &large)?;
+        exclude(workspace, trust, &large)?;
         terminal.say(&format!("excluded {total}; see {PROJECT_FILE}"));
     }
     Ok(is_agreed)
@@ -108,15 +109,15 @@ fn untracked(mut large: Vec<Large>, tracked: &HashSet<RelativePath>) -> Vec<Larg
 }
 
 /// Excludes the files in the project file, which is created with its directory if needed and
-/// keeps its mode.
-fn exclude(workspace: &Path, large: &[Large]) -> Result<(), Error> {
+/// keeps its mode. If the user trusts it, that goes on: only excludes are added.
+fn exclude(workspace: &Path, trust: &TrustStore, large: &[Large]) -> Result<(), Error> {
     const NEW_MODE: u32 = 0o644;
     let path = workspace.join(PROJECT_FILE);
-    let text = match std::fs::read_to_string(&path) {
+    let before = match std::fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         text => text.map_err(|source| unusable("read", &path, &source))?,
     };
-    let text = with_excludes(&text, large).map_err(|error| {
+    let text = with_excludes(&before, large).map_err(|error| {
         let hint = format!("correct `{}`, or move it away", path.display());
         Error::new(ErrorKind::Settings, format!("`{}` is not valid TOML", path.display()), hint)
             .caused_by(&error)
@@ -128,7 +129,9 @@ fn exclude(workspace: &Path, large: &[Large]) -> Result<(), Error> {
         }
         atomic_file::write(&path, text.as_bytes(), mode)
     };
-    write().map_err(|source| unusable("write", &path, &source))
+    write().map_err(|source| unusable("write", &path, &source))?;
+    let content = |text: &str| Content::new(workspace, text.as_bytes());
+    trust.carry_over(&content(&before), &content(&text))
 }
 
 /// The text of a project file with the files added to `extra_excludes`; the rest is kept.
@@ -198,20 +201,29 @@ mod tests {
     }
 
     #[test]
-    fn a_project_file_is_created_and_keeps_its_mode() {
+    fn a_project_file_is_created_and_keeps_its_mode_and_trust() {
+        use crate::settings::Standing;
         use std::os::unix::fs::PermissionsExt;
         let workspace = tempfile::tempdir().unwrap();
         let file = workspace.path().join(PROJECT_FILE);
         let mode = || std::fs::metadata(&file).unwrap().mode() & 0o777;
-        exclude(workspace.path(), &[large("a", 1)]).unwrap();
+        let trust = TrustStore::new(workspace.path().join("trust"), None);
+        let exclude = |path: &str| exclude(workspace.path(), &trust, &[large(path, 1)]);
+        let standing = || {
+            let content = Content::new(workspace.path(), &std::fs::read(&file).unwrap());
+            trust.standing(&content, &[]).unwrap()
+        };
+        exclude("a").unwrap();
+        assert_eq!(standing(), Standing::Unknown);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "extra_excludes = [\"/a\"]\n");
         assert_eq!(mode(), 0o644);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        exclude(workspace.path(), &[large("b", 1)]).unwrap();
+        trust.record(&Content::new(workspace.path(), &std::fs::read(&file).unwrap())).unwrap();
+        exclude("b").unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "extra_excludes = [\"/a\", \"/b\"]\n");
-        assert_eq!(mode(), 0o600);
+        assert_eq!((mode(), standing()), (0o600, Standing::Recorded));
         std::fs::write(&file, "a = [").unwrap();
-        let error = exclude(workspace.path(), &[large("c", 1)]).unwrap_err();
+        let error = exclude("c").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Settings);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "a = [");
     }

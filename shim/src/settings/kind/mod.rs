@@ -97,7 +97,7 @@ pub(in crate::settings) enum Overlay {
 /// What the values of a setting have in common.
 pub(in crate::settings) trait Kind {
     /// The type of the field in `Settings`.
-    type Value;
+    type Value: Clone;
 
     /// Whether values must never be shown.
     const SECRET: bool = false;

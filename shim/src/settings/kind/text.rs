@@ -79,23 +79,36 @@ impl Kind for Secret {
 pub(in crate::settings) struct List {
     may_be_empty: bool,
     adds_up: bool,
-    holds_names: bool,
+    items: Items,
+}
+
+/// What the items of a list are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Items {
+    Any,
+    Variables,
+    Directories,
 }
 
 impl List {
     /// Alternatives in the order of preference: at least one; a higher layer replaces them.
     pub(in crate::settings) const fn preference() -> Self {
-        Self { may_be_empty: false, adds_up: false, holds_names: false }
+        Self { may_be_empty: false, adds_up: false, items: Items::Any }
     }
 
     /// Any number of items; the lists of all layers add up, without repetitions.
     pub(in crate::settings) const fn additive() -> Self {
-        Self { may_be_empty: true, adds_up: true, holds_names: false }
+        Self { may_be_empty: true, adds_up: true, items: Items::Any }
     }
 
     /// Any number of names of environment variables; the lists of all layers add up.
     pub(in crate::settings) const fn variables() -> Self {
-        Self { may_be_empty: true, adds_up: true, holds_names: true }
+        Self { items: Items::Variables, ..Self::additive() }
+    }
+
+    /// Directories, each absolute or below the home directory; the lists add up.
+    pub(in crate::settings) const fn of_directories() -> Self {
+        Self { items: Items::Directories, ..Self::additive() }
     }
 
     fn checked(&self, items: Vec<String>, subject: &Subject) -> Result<Vec<String>, Error> {
@@ -105,8 +118,10 @@ impl List {
         if items.iter().any(String::is_empty) {
             return Err(invalid(format!("{subject} must not contain an empty string")));
         }
-        let is_no_name = |item: &&String| self.holds_names && item.contains(['=', '\0']);
-        if let Some(wrong) = items.iter().find(is_no_name) {
+        let is_no_name = |item: &&String| item.contains(['=', '\0']);
+        if self.items == Items::Variables
+            && let Some(wrong) = items.iter().find(is_no_name)
+        {
             // A value may be a secret.
             let shown = wrong.split_inclusive('=').next().unwrap_or_default().escape_debug();
             let message = format!(
@@ -114,6 +129,15 @@ impl List {
             );
             let hint = "write the name alone; `--env NAME=VALUE` passes a value";
             return Err(Error::new(ErrorKind::Settings, message, hint));
+        }
+        let is_directory =
+            |item: &str| item == "~" || item.starts_with('/') || item.starts_with("~/");
+        if self.items == Items::Directories
+            && let Some(wrong) = items.iter().find(|item| !is_directory(item))
+        {
+            return Err(invalid(format!(
+                "{subject} must contain paths that begin with `/` or `~/` (got {wrong:?})"
+            )));
         }
         Ok(items)
     }
