@@ -182,6 +182,41 @@ fn the_table_in_the_readme_has_the_keys_defaults_and_variables() {
 }
 
 #[test]
+fn the_readme_says_what_a_project_file_may_set() {
+    let sandbox = sandbox();
+    let documentation = burst_tests::ended(
+        sandbox.burst_command(sandbox.path(), "config --defaults").output().unwrap(),
+    )
+    .stdout;
+    // The keys of the paragraphs that have such a line.
+    let with = |rule: &str| -> Vec<String> {
+        let paragraphs = documentation.split("\n\n").skip(1);
+        let found = paragraphs.filter(|paragraph| paragraph.contains(&format!("\n# {rule}")));
+        let key = |paragraph: &str| {
+            let last = paragraph.lines().last().unwrap().trim_start_matches("# ");
+            last.split_once(" = ").unwrap().0.to_owned()
+        };
+        let mut keys: Vec<String> = found.map(key).collect();
+        keys.sort();
+        keys
+    };
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, table) = readme.split_once("| key | needs trust |\n|---|---|\n").unwrap();
+    let cells = table.lines().map_while(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let mut keys: Vec<String> =
+        cells.flat_map(|cell| cell.split(", ")).map(|key| key.trim_matches('`').into()).collect();
+    keys.sort();
+    assert_eq!(keys, with("A project file needs trust for "));
+    let refused = readme.lines().filter(|line| line.ends_with("; refused in a project's file |"));
+    let mut refused: Vec<String> =
+        refused.map(|line| line.split('`').nth(1).unwrap().to_owned()).collect();
+    refused.sort();
+    assert_eq!(refused, with("Not allowed in a project file"));
+    assert_eq!(with("A project file can only lower it"), ["monthly_budget"]);
+}
+
+#[test]
 fn wrong_files_are_refused_with_file_and_line() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
