@@ -135,7 +135,7 @@ fn additions(own: &[String], with: &[String], counts: fn(&str) -> bool) -> Optio
 fn is_of_build(name: &str) -> bool {
     const PREFIXES: [&str; 2] = ["RUST", "CARGO_"];
     const CREDENTIALS: [&str; 8] =
-        ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "KEY", "REGISTR", "PROXY"];
+        ["TOKEN", "SECRET", "PASS", "AUTH", "CREDENTIAL", "KEY", "REGISTR", "PROXY"];
     let upper = name.to_ascii_uppercase();
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         && !CREDENTIALS.iter().any(|word| upper.contains(word))
@@ -219,6 +219,7 @@ mod tests {
             "CARGO_REGISTRY_CREDENTIAL_PROVIDER",
             "CARGO_HTTP_PROXY",
             "RUST_token",
+            "RUSTFS_PASS",
         ];
         assert_eq!(asked(&others), others);
         assert_eq!(asked(&["RUST_LOG", "DATABASE_URL"]), ["DATABASE_URL"]);
