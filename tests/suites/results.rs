@@ -92,6 +92,7 @@ fn no_run_changes_git_or_the_project_file() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     project.write(".config/cargo-burst.toml", "unexclude = [\".git\"]\n");
+    project.ok("trust");
     fs::create_dir_all(project.root.join(".git/hooks")).unwrap();
     let protected = [
         ".git/hooks/pre-commit",
@@ -102,14 +103,19 @@ fn no_run_changes_git_or_the_project_file() {
     ];
     let changes = protected.map(|path| put(&project, path, Entry::File(file(RUN)))).to_vec();
     let outside = Change::Put { path: relative("tmp/x"), entry: Entry::File(file(RUN)) };
-    let source = put(&project, "src/new.rs", Entry::File(file(RUN)));
-    let bytes = returning([changes, vec![outside, source]].concat(), &[]);
-    let _agent = Scripted::start(&sandbox, Says::Bytes(bytes), true);
-    project.ok("check");
+    let sources = ["src/new.rs", "build.rs"];
+    let sources = sources.map(|path| put(&project, path, Entry::File(file(RUN))));
+    let changes = [changes, vec![outside], sources.to_vec()].concat();
+    let _agent = Scripted::start(&sandbox, Says::Bytes(returning(changes, &[])), true);
+    let found = project.ok("check");
     assert_eq!(project.read(".config/cargo-burst.toml"), "unexclude = [\".git\"]\n");
     assert_eq!(fs::read_dir(project.root.join(".git/hooks")).unwrap().count(), 0);
     assert!(!project.has("sub") && !project.has("target"));
     assert_eq!(project.read("src/new.rs"), RUN);
+    assert_eq!(project.read("build.rs"), RUN);
+    let expected =
+        "warning: the run changed files that run code here: `build.rs`; read them before you go on";
+    assert!(found.stderr.lines().any(|line| line == expected), "{found:#?}");
 }
 
 #[test]

@@ -222,7 +222,7 @@ impl<'a> Download<'a> {
             outgoing.message(&answer).map_err(lost)?;
         }
         outgoing.message(&FromShim::Done).map_err(lost)?;
-        Ok(self.results.returned)
+        Ok(self.results.into_downloaded())
     }
 
     /// Decides about a file, link or directory that is new or different.
@@ -261,6 +261,7 @@ impl<'a> Download<'a> {
                     Replaced::Expected => {
                         self.results.returned.written += 1;
                         self.results.adopt(index, path, sent.is_none());
+                        self.results.note_code(path);
                     }
                     Replaced::Edited => {
                         drop(self.results.workspace.root().remove_file(&temporary));

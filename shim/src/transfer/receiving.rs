@@ -12,6 +12,7 @@ use burst_sync::wire::Incoming;
 use burst_sync::{SyncError, patch};
 
 use super::local_files::{LocalFiles, Replaced, beside};
+use super::runs_code::runs_code;
 
 /// The largest file that is the base of a patch: base and result have to fit into memory.
 pub(super) const BASE_BYTES_MAX: u64 = 128 << 20;
@@ -90,12 +91,15 @@ pub(super) struct Results {
     /// For each blob to be fetched: its size, and its places.
     pub(super) wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
     pub(super) returned: Downloaded,
+    /// The paths that were written and run code here.
+    running_code: Vec<RelativePath>,
 }
 
 impl Results {
     /// No results yet.
     pub(super) fn new(workspace: LocalFiles, target: Option<LocalFiles>) -> Self {
-        Self { workspace, target, wanted: BTreeMap::new(), returned: Downloaded::default() }
+        let (wanted, returned) = (BTreeMap::new(), Downloaded::default());
+        Self { workspace, target, wanted, returned, running_code: Vec::new() }
     }
 
     /// Records that a blob cannot be fetched. Its changes are not answered, so they are
@@ -122,6 +126,26 @@ impl Results {
                 path.display()
             ));
         }
+    }
+
+    /// Records a file or link that was written, if it runs code here.
+    pub(super) fn note_code(&mut self, path: &RelativePath) {
+        if runs_code(path) {
+            self.running_code.push(path.clone());
+        }
+    }
+
+    /// What was done with the results.
+    pub(super) fn into_downloaded(mut self) -> Downloaded {
+        if !self.running_code.is_empty() {
+            let shown = |path: &RelativePath| format!("`{}`", path.display());
+            let paths: Vec<String> = self.running_code.iter().map(shown).collect();
+            self.returned.notes.push(format!(
+                "the run changed files that run code here: {}; read them before you go on",
+                paths.join(", ")
+            ));
+        }
+        self.returned
     }
 
     /// Records a change that is not wanted, because the path was edited here.
@@ -203,6 +227,7 @@ impl Results {
                 match replace(files, temporary, path, (expected.as_ref(), &version, known))? {
                     Replaced::Expected => {
                         self.adopt(*index, path, *is_new);
+                        self.note_code(path);
                         Ok(())
                     }
                     Replaced::Edited => self.write_beside(temporary, path, *index),

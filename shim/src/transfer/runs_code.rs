@@ -45,10 +45,6 @@ const SCRIPT: &[u8] = b".sh";
 /// Whether a file of this path, relative to the workspace root, runs code on this machine or
 /// in CI without being called as a program. Letters count in both cases, since some file
 /// systems do not tell them apart.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the download of results does not name such files yet")
-)]
 pub(crate) fn runs_code(path: &RelativePath) -> bool {
     let is = |name: &[u8], known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     let name = path.file_name();
