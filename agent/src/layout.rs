@@ -64,6 +64,7 @@ impl Layout {
                 working_directory: spec::path_bytes(&request.working_directory.absolute()),
                 command: Vec::new(),
                 environment: environment(host, request),
+                umask: request.umask,
             },
             target_seen: request.target_directory.absolute(),
             drops_target_argument: false,

@@ -252,7 +252,7 @@ impl Workspace<'_> {
 }
 
 /// Compares the agent's tree with the workspace: names, kinds, contents, links,
-/// and whether a file is executable.
+/// and permission bits.
 pub(crate) fn assert_same_tree(project: &Project<'_>) {
     let here = entries(&project.root);
     let there = entries(&project.sandbox.agent_tree(&project.root));
@@ -280,7 +280,7 @@ fn entries(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
                 directories.push(path);
                 (2, Vec::new())
             } else {
-                (status.permissions().mode() & 0o100, fs::read(&path).unwrap())
+                (status.permissions().mode() & 0o777, fs::read(&path).unwrap())
             };
             found.insert(below, entry);
         }

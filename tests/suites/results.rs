@@ -1,13 +1,13 @@
 //! What comes back from a run, whatever happens, and where it may go.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use burst_protocol::message::{Artifact, Ending, FromAgent};
-use burst_protocol::tree::{Change, Entry, File, LinkTarget};
+use burst_protocol::tree::{Change, Entry, File, FileMode, LinkTarget};
 use burst_protocol::{Digest, RelativePath};
-use burst_tests::{Project, assert_progress, wait_until};
+use burst_tests::{Project, assert_progress, ended, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,7 +20,7 @@ const RUN: &str = "this was made by a run";
 
 fn file(content: &str) -> File {
     let digest = Digest::of(content.as_bytes());
-    File { size: content.len() as u64, digest, executable: false }
+    File { size: content.len() as u64, digest, mode: FileMode::REGULAR }
 }
 
 fn relative(path: &str) -> RelativePath {
@@ -293,4 +293,38 @@ fn target_directories_that_a_test_makes_stay_on_the_agent() {
     assert!(project.has("cases/a/log") && !project.has("cases/a/out"));
     project.ok("run -q");
     assert!(!project.has("cases/a/out"));
+}
+
+#[test]
+fn permission_bits_travel_both_ways() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    for (name, mode) in [("fixture", 0o444), ("secret", 0o600), ("tool", 0o755), ("odd", 0o640)] {
+        project.write(name, "sent");
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(project.root.join(name), mode).unwrap();
+    }
+    project.write(
+        "src/main.rs",
+        "use std::{fs, os::unix::fs::PermissionsExt};\nfn mode(name: &str) -> u32 { fs::metadata(name).unwrap().permissions().mode() & 0o777 }\nfn set(name: &str, mode: u32) { fs::set_permissions(name, fs::Permissions::from_mode(mode)).unwrap(); }\nfn main() { for name in [\"fixture\", \"secret\", \"tool\", \"odd\"] { println!(\"{:o}\", mode(name)); } fs::write(\"key\", \"\").unwrap(); set(\"key\", 0o600); fs::write(\"plain\", \"\").unwrap(); set(\"tool\", 0o711); }\n",
+    );
+    // As cargo here would, the run creates files with the umask of the shell.
+    let with_umask = |arguments: &str| {
+        let mut command = sandbox.command("sh", &project.root);
+        command.arg("-c").arg("umask 027; exec \"$@\"").arg("sh");
+        let burst = project.command(arguments);
+        command.arg(burst.get_program()).args(burst.get_args());
+        ended(command.output().unwrap())
+    };
+    let found = with_umask("run -q");
+    assert_eq!((found.code, found.stdout.as_str()), (Some(0), "444\n600\n755\n640\n"), "{found:?}");
+    let mode =
+        |name: &str| fs::metadata(project.root.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(["key", "plain", "tool", "Cargo.lock"].map(mode), [0o600, 0o640, 0o711, 0o640]);
+    assert_eq!(with_umask("build -q").code, Some(0));
+    assert_eq!(mode("target/debug/hello"), 0o750);
+    assert_same_tree(&project);
+    // A change of the bits alone is a change.
+    fs::set_permissions(project.root.join("secret"), fs::Permissions::from_mode(0o400)).unwrap();
+    assert_eq!(project.ok("run -q").stdout, "444\n400\n711\n640\n");
 }

@@ -7,14 +7,13 @@
 //!
 //! ```text
 //! entry = kind (1)  length of the name (2, little endian)  name  body
-//! kind 0, file             body = size (8, little endian)  digest (32)
-//! kind 1, executable file  body = the same
-//! kind 2, symbolic link    body = length of the target (2)  target
-//! kind 3, directory        body = digest (32)
+//! kind 0, file           body = permission bits (2)  size (8, little endian)  digest (32)
+//! kind 2, symbolic link  body = length of the target (2)  target
+//! kind 3, directory      body = digest (32)
 //! ```
 //!
-//! A manifest contains empty directories. It contains no times, no owners, and no
-//! permission bits but the owner's execute bit.
+//! A manifest contains empty directories, and the permission bits of files. It contains no
+//! times, no owners, and no permission bits of directories.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -26,7 +25,7 @@ use crate::limit::LINK_BYTES_MAX;
 use crate::path::{FileName, PathError, RelativePath};
 
 /// The blake3 key derivation context, which separates directory digests from blob digests.
-pub const DIGEST_CONTEXT: &str = "cargo-burst 2026-11 directory digest v1";
+pub const DIGEST_CONTEXT: &str = "cargo-burst 2026-11 directory digest v2";
 
 /// A regular file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +34,46 @@ pub struct File {
     pub size: u64,
     /// The digest of the content.
     pub digest: Digest,
-    /// Whether the owner's execute bit is set.
-    pub executable: bool,
+    /// The permission bits.
+    pub mode: FileMode,
+}
+
+/// The permission bits of a file: nine bits, for owner, group and others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "u16", into = "u16")]
+pub struct FileMode(u16);
+
+impl FileMode {
+    /// The bits of most files.
+    pub const REGULAR: Self = Self(0o644);
+
+    /// The permission bits of a status's mode; its other bits are dropped.
+    pub const fn of(mode: u32) -> Self {
+        Self((mode & 0o777) as u16)
+    }
+
+    /// The bits as `chmod` takes them.
+    pub const fn bits(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+impl From<u16> for FileMode {
+    fn from(bits: u16) -> Self {
+        Self(bits & 0o777)
+    }
+}
+
+impl From<FileMode> for u16 {
+    fn from(mode: FileMode) -> Self {
+        mode.0
+    }
+}
+
+impl std::fmt::Debug for FileMode {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:03o}", self.0)
+    }
 }
 
 /// The target of a symbolic link: 1 to [`LINK_BYTES_MAX`] bytes without NUL. cargo-burst
@@ -456,7 +493,8 @@ impl ObjectHasher {
     }
 
     fn file(&mut self, name: &FileName, file: &File) {
-        self.name(u8::from(file.executable), name);
+        self.name(0, name);
+        self.0.update(&u16::from(file.mode).to_le_bytes());
         self.0.update(&file.size.to_le_bytes());
         self.0.update(file.digest.as_bytes());
     }
@@ -488,7 +526,7 @@ mod tests {
 
     fn file(content: &str) -> Node {
         let digest = Digest::of(content.as_bytes());
-        Node::File(File { size: content.len() as u64, digest, executable: false })
+        Node::File(File { size: content.len() as u64, digest, mode: FileMode::REGULAR })
     }
 
     fn arbitrary_tree() -> impl Strategy<Value = Directory> {
@@ -543,7 +581,7 @@ mod tests {
         tree.put(&path("link"), Node::Link(LinkTarget::new(b"src").unwrap())).unwrap();
         assert_eq!(
             tree.digest().to_hex(),
-            "aa92f9c7ad0c55326933d1aab99e0766ed2ad7269db1f2308029e8778aeec0f3"
+            "42198cc96797490cedca7ee83d63050f56cb0802b7fb4a01b63247379721e427"
         );
     }
 }

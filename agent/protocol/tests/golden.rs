@@ -13,7 +13,7 @@
 use burst_protocol::codec::{decode, encode};
 use burst_protocol::message::*;
 use burst_protocol::tree::{
-    Change, Directory, DirectoryObject, Entry, File, LinkTarget, Node, ObjectEntry,
+    Change, Directory, DirectoryObject, Entry, File, FileMode, LinkTarget, Node, ObjectEntry,
 };
 use burst_protocol::{ByteBuf, Digest, FileName, RelativePath};
 
@@ -22,7 +22,7 @@ fn path(text: &str) -> RelativePath {
 }
 
 fn file() -> File {
-    File { size: 70_000, digest: Digest::from_bytes([0xab; 32]), executable: true }
+    File { size: 70_000, digest: Digest::from_bytes([0xab; 32]), mode: FileMode::of(0o750) }
 }
 
 fn changes() -> Vec<Change> {
@@ -76,6 +76,7 @@ fn request() -> RunRequest {
         compress_large: false,
         keep_alive_secs: Some(300),
         title: "cargo build".into(),
+        umask: 0o027,
         client: Some(ClientProcess { pid: 4_000, namespace: 4_026_531_836 }),
     }
 }

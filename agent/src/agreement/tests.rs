@@ -1,7 +1,7 @@
 //! Tests of the agreement: chosen cases, and random histories of two ends.
 
 use burst_protocol::RelativePath;
-use burst_protocol::tree::{File, LinkTarget, Node};
+use burst_protocol::tree::{File, FileMode, LinkTarget, Node};
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn path(text: &str) -> RelativePath {
 
 fn file(content: &str) -> Node {
     let digest = Digest::of(content.as_bytes());
-    Node::File(File { size: content.len() as u64, digest, executable: false })
+    Node::File(File { size: content.len() as u64, digest, mode: FileMode::REGULAR })
 }
 
 fn tree(files: &[(&str, &str)]) -> Directory {

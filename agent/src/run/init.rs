@@ -191,6 +191,7 @@ fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
     }
     let directory = spec::path(&spec.working_directory);
     std::fs::create_dir_all(&directory)?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(spec.umask & 0o777));
     if let Some((user, group)) = spec.user {
         command.uid(user).gid(group);
         // Programs with set-user-id bits give a build no further rights.

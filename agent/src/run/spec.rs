@@ -40,6 +40,8 @@ pub(crate) struct RunSpec {
     pub(crate) command: Vec<ByteBuf>,
     /// All environment variables of cargo.
     pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
+    /// The umask of cargo.
+    pub(crate) umask: u32,
 }
 
 /// One bind mount.

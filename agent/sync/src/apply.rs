@@ -17,11 +17,10 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 
 use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
-use rustix::fs::{Timestamps, futimens};
+use rustix::fs::{Mode, Timestamps, futimens};
 
 use crate::blobs::{BlobSource, BlobStore};
 use crate::clock::{Moment, stamp_after};
@@ -223,7 +222,7 @@ impl Apply<'_> {
     ) -> Result<(), SyncError> {
         let write = match (entry, old) {
             (Entry::File(new), Some(Node::File(old))) if new.digest == old.digest => {
-                self.set_executable(path, new)
+                self.set_mode(path, new)
             }
             (Entry::File(file), _) => self.write_file(path, file),
             (Entry::Link(target), _) => {
@@ -235,8 +234,8 @@ impl Apply<'_> {
         write.map_err(|source| self.handle.unwritable(path, source))
     }
 
-    fn set_executable(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
-        self.handle.set_mode(path, mode(file))?;
+    fn set_mode(&mut self, path: &RelativePath, file: &File) -> io::Result<()> {
+        self.handle.set_mode(path, file.mode.bits())?;
         let signature = Signature::of(&self.handle.status(path)?);
         let settled = Cached { signature, digest: file.digest, settled: true };
         self.cache.insert(path.as_bytes(), settled);
@@ -249,10 +248,12 @@ impl Apply<'_> {
             self.place_staged(path, file)?
         } else {
             let content = self.store.packs.get(&file.digest).ok_or(io::ErrorKind::NotFound)?;
-            let mut created = self.handle.create_file(path, mode(file))?;
+            let mut created = self.handle.create_file(path, CREATED_MODE)?;
             created.write_all(&content)?;
             created
         };
+        // Whatever the umask says.
+        rustix::fs::fchmod(&written, Mode::from_raw_mode(file.mode.bits()))?;
         let stamp = stamp_after(self.stamp, previous);
         let times = Timestamps { last_access: stamp.into(), last_modification: stamp.into() };
         futimens(&written, &times)?;
@@ -271,11 +272,10 @@ impl Apply<'_> {
         *uses = uses.saturating_sub(1);
         if *uses > 0 {
             let mut source = std::fs::File::open(&staged)?;
-            let mut target = self.handle.create_file(path, mode(file))?;
+            let mut target = self.handle.create_file(path, CREATED_MODE)?;
             io::copy(&mut source, &mut target)?;
             return Ok(target);
         }
-        std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(mode(file)))?;
         let directory = staged.parent().ok_or(io::ErrorKind::NotFound)?;
         let name = file.digest.to_hex();
         let directory = std::fs::File::open(directory)?;
@@ -309,10 +309,8 @@ impl Apply<'_> {
     }
 }
 
-/// The permission bits of a file in a tree.
-const fn mode(file: &File) -> u32 {
-    if file.executable { 0o755 } else { 0o644 }
-}
+/// The permission bits of a file until it is written.
+const CREATED_MODE: u32 = 0o600;
 
 fn is_blocked(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
@@ -321,12 +319,14 @@ fn is_blocked(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use burst_protocol::tree::FileMode;
+
     use super::*;
 
     fn tree(paths: &[&str]) -> Directory {
         let mut tree = Directory::new();
         for path in paths {
-            let file = File { size: 0, digest: Digest::of(b""), executable: false };
+            let file = File { size: 0, digest: Digest::of(b""), mode: FileMode::REGULAR };
             let path = RelativePath::new(path.as_bytes()).unwrap();
             tree.put(&path, Node::File(file)).unwrap();
         }
@@ -350,7 +350,7 @@ mod tests {
         store.packs.put(digest, b"ours", true).unwrap();
         let put = |path: &str| Change::Put {
             path: RelativePath::new(path.as_bytes()).unwrap(),
-            entry: Entry::File(File { size: 4, digest, executable: false }),
+            entry: Entry::File(File { size: 4, digest, mode: FileMode::REGULAR }),
         };
         let (old, stamp) = (tree(&["d/x", "d/y"]), Moment::coarse_now());
         let gone = RelativePath::new(b"d/y").unwrap();
@@ -375,10 +375,10 @@ mod tests {
         let mut held = Directory::new();
         let mut cache = StatCache::default();
         let path = RelativePath::new(b"a").unwrap();
-        let mut put = |content: &[u8], executable, stamp| {
+        let mut put = |content: &[u8], mode, stamp| {
             let digest = Digest::of(content);
             store.packs.put(digest, content, false).unwrap();
-            let file = File { size: content.len() as u64, digest, executable };
+            let file = File { size: content.len() as u64, digest, mode: FileMode::of(mode) };
             let change = Change::Put { path: path.clone(), entry: Entry::File(file) };
             apply(&handle, &held, std::slice::from_ref(&change), &mut store, stamp, &mut cache)
                 .unwrap();
@@ -386,10 +386,10 @@ mod tests {
             modified(&handle.status(&path).unwrap())
         };
         let early = Moment::from_seconds(1000);
-        assert_eq!(put(b"one", false, early), early);
-        assert_eq!(put(b"one", true, early.plus_seconds(5)), early);
+        assert_eq!(put(b"one", 0o600, early), early);
+        assert_eq!(put(b"one", 0o755, early.plus_seconds(5)), early);
         // The agent's clock went back: the time still goes on.
-        assert!(put(b"two", true, Moment::from_seconds(10)) > early);
+        assert!(put(b"two", 0o755, Moment::from_seconds(10)) > early);
     }
 
     #[test]

@@ -143,11 +143,7 @@ pub fn add_paths<'a>(
                         cached.digest
                     }
                 };
-                Node::File(File {
-                    size: signature.size(),
-                    digest,
-                    executable: signature.executable(),
-                })
+                Node::File(File { size: signature.size(), digest, mode: signature.mode() })
             }
             FileType::Symlink => match handle.read_link(path).map(|link| LinkTarget::new(&link)) {
                 Ok(Ok(target)) => Node::Link(target),
@@ -260,7 +256,7 @@ impl<F: Filter> Walk<'_, F> {
         Ok(Some(Node::File(File {
             size: signature.size(),
             digest: known.unwrap_or(Digest::from_bytes([0; 32])),
-            executable: signature.executable(),
+            mode: signature.mode(),
         })))
     }
 
@@ -355,11 +351,7 @@ fn hash_all(
 
 /// The manifest entry of a cached file.
 pub fn file_of(cached: &Cached) -> File {
-    File {
-        size: cached.signature.size(),
-        digest: cached.digest,
-        executable: cached.signature.executable(),
-    }
+    File { size: cached.signature.size(), digest: cached.digest, mode: cached.signature.mode() }
 }
 
 /// Hashes a file, again if it changes meanwhile. `None` if it does not exist,

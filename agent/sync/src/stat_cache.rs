@@ -28,6 +28,7 @@ use std::io::Write;
 use std::path::Path;
 
 use burst_protocol::codec::{decode_record, encode_record};
+use burst_protocol::tree::FileMode;
 use burst_protocol::{Digest, RelativePath};
 use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
@@ -69,9 +70,9 @@ impl Signature {
         self.size
     }
 
-    /// Whether the owner's execute bit is set.
-    pub const fn executable(&self) -> bool {
-        self.mode & 0o100 != 0
+    /// The permission bits.
+    pub const fn mode(&self) -> FileMode {
+        FileMode::of(self.mode)
     }
 
     /// Whether any change after `now` gives the file another signature.

@@ -284,8 +284,16 @@ fn request(
         compress_large,
         keep_alive_secs: Some(exchange.prepared.keep_alive.as_secs()),
         title: title(&plan.invocations),
+        umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },
     })
+}
+
+/// The umask of this process, which cannot be read without setting it but here.
+fn umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(line.trim(), 8).ok()
 }
 
 /// This process, so that the agent notices at once when it ends.

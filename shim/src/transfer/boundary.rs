@@ -72,7 +72,7 @@ fn is_git(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use burst_protocol::Digest;
-    use burst_protocol::tree::File;
+    use burst_protocol::tree::{File, FileMode};
 
     use super::*;
 
@@ -84,7 +84,7 @@ mod tests {
     fn only_sources_of_the_workspace_are_taken() {
         let built = [Path::new("/w/app/out/target"), Path::new("/elsewhere/build")];
         let boundary = Boundary::new(path("w/app"), Path::new("/w/app"), &built);
-        let file = Entry::File(File { size: 0, digest: Digest::of(b""), executable: false });
+        let file = Entry::File(File { size: 0, digest: Digest::of(b""), mode: FileMode::REGULAR });
         let judge = |text: &str, entry: &Entry| {
             boundary.judge(&Change::Put { path: path(text), entry: entry.clone() })
         };

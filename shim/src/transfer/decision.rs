@@ -39,13 +39,13 @@ pub(super) fn decide(
 #[cfg(test)]
 mod tests {
     use burst_protocol::Digest;
-    use burst_protocol::tree::{Directory, File, LinkTarget};
+    use burst_protocol::tree::{Directory, File, FileMode, LinkTarget};
 
     use super::*;
 
     fn file(content: &str) -> File {
         let digest = Digest::of(content.as_bytes());
-        File { size: content.len() as u64, digest, executable: false }
+        File { size: content.len() as u64, digest, mode: FileMode::REGULAR }
     }
 
     #[test]

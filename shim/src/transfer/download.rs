@@ -377,8 +377,8 @@ fn held_artifact(
     let status = target.status(path).ok()?;
     let signature = burst_sync::stat_cache::Signature::of(&status);
     if let Some(digest) = cache.lookup(path.as_bytes(), &signature) {
-        let (size, executable) = (signature.size(), signature.executable());
-        return Some(File { size, digest, executable });
+        let (size, mode) = (signature.size(), signature.mode());
+        return Some(File { size, digest, mode });
     }
     let cached = hash_file(target, path, Moment::coarse_now()).ok()??;
     cache.insert(path.as_bytes(), cached);

@@ -12,12 +12,13 @@ use std::fs::File;
 use std::io;
 
 use burst_protocol::RelativePath;
-use burst_protocol::tree::{Directory, LinkTarget, Node};
+use burst_protocol::tree::{Directory, FileMode, LinkTarget, Node};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
 use burst_sync::root_directory::{RootDirectory, is_directory};
 use burst_sync::scan::{file_of, hash_file};
+use rustix::fs::Mode;
 
 /// Whether an entry was where and what it was expected to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,18 +79,23 @@ impl LocalFiles {
         self.root.create_directories(path, false).map_err(|error| self.unwritable(path, error))
     }
 
-    /// Writes a temporary file in the directory of `path`, which is created. On an error
-    /// nothing is left of it.
+    /// Writes a temporary file in the directory of `path`, which is created. Until it is
+    /// complete only the user can read it. On an error nothing is left of it.
     pub(super) fn write_temporary(
         &self,
         path: &RelativePath,
-        mode: u32,
+        mode: FileMode,
         fill: impl FnOnce(&mut File) -> Result<(), SyncError>,
     ) -> Result<RelativePath, SyncError> {
         let temporary = self.temporary(path)?;
-        let created = self.root.create_file(&temporary, mode);
+        let created = self.root.create_file(&temporary, 0o600);
         let mut file = created.map_err(|error| self.unwritable(path, error))?;
-        if let Err(error) = fill(&mut file) {
+        let filled = fill(&mut file).and_then(|()| {
+            let mode = Mode::from_raw_mode(mode.bits());
+            let changed = rustix::fs::fchmod(&file, mode);
+            changed.map_err(|errno| self.unwritable(path, errno.into()))
+        });
+        if let Err(error) = filled {
             // The first error is the one to report.
             drop(self.root.remove_file(&temporary));
             return Err(error);
@@ -266,7 +272,7 @@ mod tests {
 
     fn temporary(files: &LocalFiles, name: &str, content: &str) -> RelativePath {
         files
-            .write_temporary(&path(name), 0o644, |file| {
+            .write_temporary(&path(name), FileMode::REGULAR, |file| {
                 file.write_all(content.as_bytes()).unwrap();
                 Ok(())
             })

@@ -76,10 +76,6 @@ impl Destination {
             _ => None,
         }
     }
-
-    const fn mode(&self) -> u32 {
-        if self.file.executable { 0o755 } else { 0o644 }
-    }
 }
 
 /// The results of a run on their way to their places.
@@ -186,14 +182,14 @@ impl Results {
         let files = self.files(first)?;
         let unwritable = |error| files.unwritable(&first.path, error);
         let temporary = match encoding {
-            Encoding::Whole => files.write_temporary(&first.path, first.mode(), |file| {
+            Encoding::Whole => files.write_temporary(&first.path, first.file.mode, |file| {
                 receive_into(incoming, digest, size, |piece| {
                     file.write_all(piece).map_err(unwritable)
                 })
             })?,
             Encoding::Patch { base, length } => {
                 let content = patched(files, first, (base, length), content, incoming)?;
-                files.write_temporary(&first.path, first.mode(), |file| {
+                files.write_temporary(&first.path, first.file.mode, |file| {
                     file.write_all(&content).map_err(unwritable)
                 })?
             }
@@ -297,7 +293,7 @@ fn copy(
     let path = &destination.path;
     let opened = from.root().open_file(temporary);
     let mut source = opened.map_err(|error| from.root().unreadable(temporary, error))?;
-    to.write_temporary(path, destination.mode(), |file| {
+    to.write_temporary(path, destination.file.mode, |file| {
         let copied = std::io::copy(&mut source, file);
         copied.map(drop).map_err(|error| to.unwritable(path, error))
     })

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use burst_protocol::tree::{Directory, File as FileEntry, Node};
+use burst_protocol::tree::{Directory, File as FileEntry, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
@@ -174,7 +174,7 @@ impl Sources {
             .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
         let bytes = without_credentials(bytes);
         let size = bytes.len() as u64;
-        let file = FileEntry { size, digest: Digest::of(&bytes), executable: false };
+        let file = FileEntry { size, digest: Digest::of(&bytes), mode: FileMode::REGULAR };
         self.tree.put(&place, Node::File(file))?;
         self.mounts.push(place.clone());
         self.in_memory.insert(place, bytes);
