@@ -36,6 +36,8 @@ pub struct Scenario {
     /// The time for which a firewall counts as used after its last server was deleted, in
     /// seconds of virtual time.
     pub firewall_lingers_secs: f64,
+    /// The control groups of hosts.
+    pub control_groups: ControlGroups,
 }
 
 impl Default for Scenario {
@@ -53,6 +55,7 @@ impl Default for Scenario {
             snapshots: vec![Snapshot::default()],
             ignores_shutdown: false,
             firewall_lingers_secs: 0.0,
+            control_groups: ControlGroups::default(),
         }
     }
 }
@@ -71,6 +74,24 @@ impl Scenario {
                 && rule.location.as_deref().is_none_or(|name| name == location)
         };
         self.stock.iter().find(fits).cloned().unwrap_or_default()
+    }
+}
+
+/// The control groups of hosts, which stand for the size of a machine.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlGroups {
+    /// Whether hosts have any.
+    pub there: bool,
+    /// The memory of a host in MiB; by default that of this machine.
+    pub memory_mib: Option<u64>,
+    /// Most processes of a host; by default as many as this machine allows.
+    pub processes: Option<u64>,
+}
+
+impl Default for ControlGroups {
+    fn default() -> Self {
+        Self { there: true, memory_mib: None, processes: None }
     }
 }
 

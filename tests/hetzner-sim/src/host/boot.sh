@@ -1,8 +1,8 @@
 # The first process of a host. The host is switched off when its standard input ends.
-# Arguments: the host's directory, the agent program, its port, and the directories of
-# rustup and of cargo's programs.
+# Arguments: the host's directory, the agent program, its port, the directories of rustup and
+# of cargo's programs, and the version of its control groups.
 set -eu
-directory=$1 agent=$2 port=$3 rustup=$4 programs=$5
+directory=$1 agent=$2 port=$3 rustup=$4 programs=$5 groups=$6
 root=$directory/root
 
 mount --make-rprivate /
@@ -10,15 +10,27 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$directory/upper,workdir=$direc
 mount -t proc proc "$root/proc"
 for place in tmp run mnt; do mount -t tmpfs none "$root/$place"; done
 mount --bind "$directory/dev" "$root/dev"
-mkdir -p "$root/dev/pts" "$root/dev/shm"
+mkdir -p "$root/dev/pts" "$root/dev/shm" "$root/dev/mqueue"
 mount -t devpts -o newinstance,ptmxmode=0666 none "$root/dev/pts"
 mount -t tmpfs none "$root/dev/shm"
+mount -t mqueue none "$root/dev/mqueue"
 mkdir -p "$root/opt/rustup" "$root/opt/cargo/bin"
 mount --bind "$rustup" "$root/opt/rustup"
 mount --bind "$programs" "$root/opt/cargo/bin"
 touch "$root/opt/burst-agent"
 mount --bind "$agent" "$root/opt/burst-agent"
-chmod 1777 "$root/tmp"
+chmod 1777 "$root/tmp" "$root/dev/shm"
+mkdir -p "$root/sys/fs/cgroup"
+case $groups in
+v2) mount -t cgroup2 none "$root/sys/fs/cgroup" ;;
+v1)
+    mount -t tmpfs none "$root/sys/fs/cgroup"
+    for kind in memory pids; do
+        mkdir "$root/sys/fs/cgroup/$kind"
+        mount -t cgroup -o "$kind" none "$root/sys/fs/cgroup/$kind"
+    done
+    ;;
+esac
 cd "$root"
 pivot_root . mnt
 umount -l /mnt

@@ -17,13 +17,18 @@ use tokio::task::AbortHandle;
 
 use super::AGENT_PORT;
 use super::commands::succeed;
+use super::control_groups::HostGroups;
 use super::metadata;
 use super::network::{METADATA, Network};
+use crate::scenario::ControlGroups;
 use crate::simulator::{self, Shared};
 use crate::world::Effect;
 
 /// The script of a host's first process.
 const BOOT: &str = include_str!("boot.sh");
+
+/// Enters the control groups in `$1` and becomes the program of the other arguments.
+const JOIN: &str = "for group in $1; do echo 0 >\"$group\" || exit; done; shift; exec \"$@\"";
 
 /// Device nodes of every host: name, major and minor number.
 const DEVICES: [(&str, u64, u64); 7] = [
@@ -59,6 +64,7 @@ pub(super) struct Machines {
     shared: Weak<Shared>,
     runtime: Handle,
     api_port: u16,
+    control_groups: ControlGroups,
     on: BTreeMap<u64, Machine>,
     /// The loop device of each attached volume.
     loops: BTreeMap<u64, String>,
@@ -71,9 +77,10 @@ impl Machines {
         shared: Weak<Shared>,
         runtime: Handle,
         api_port: u16,
+        control_groups: ControlGroups,
     ) -> Self {
         let (on, loops) = (BTreeMap::new(), BTreeMap::new());
-        Self { directory, agent, shared, runtime, api_port, on, loops }
+        Self { directory, agent, shared, runtime, api_port, control_groups, on, loops }
     }
 
     pub(super) fn work(mut self, orders: &mpsc::Receiver<Order>) {
@@ -139,14 +146,17 @@ impl Machines {
             services.push(self.runtime.spawn(simulator::accept(shared, api)).abort_handle());
         }
         let log = File::create(directory.join("boot.log"))?;
-        let process = Command::new("ip")
-            .args(["netns", "exec", &network.name, "unshare", "--mount", "--pid", "--uts"])
-            .args(["--ipc", "--fork", "--kill-child", "sh", "-c", BOOT, "boot"])
+        let groups = HostGroups::make(&self.directory, server, &self.control_groups)?;
+        let process = Command::new("sh")
+            .args(["-c", JOIN, "join", &groups.entrances()])
+            .args(["ip", "netns", "exec", &network.name, "unshare", "--mount", "--pid", "--uts"])
+            .args(["--ipc", "--cgroup", "--fork", "--kill-child", "sh", "-c", BOOT, "boot"])
             .arg(&directory)
             .arg(&self.agent)
             .arg(AGENT_PORT.to_string())
             .arg(home("RUSTUP_HOME", ".rustup"))
             .arg(home("CARGO_HOME", ".cargo").join("bin"))
+            .arg(groups.version)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)

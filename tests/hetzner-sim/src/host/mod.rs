@@ -7,6 +7,7 @@
 //! removes everything that it has left behind.
 
 mod commands;
+mod control_groups;
 mod machine;
 mod metadata;
 mod network;
@@ -22,6 +23,7 @@ use std::thread::JoinHandle;
 
 use crate::simulator::{Shared, lock};
 use crate::world::Effect;
+use control_groups::HostGroups;
 use machine::{Machines, Order};
 use network::Network;
 
@@ -84,6 +86,7 @@ impl Hosts {
             Arc::downgrade(shared),
             runtime.clone(),
             api_port,
+            lock(&shared.world).scenario.control_groups.clone(),
         );
         *lock(&self.worker) = Some(std::thread::spawn(move || machines.work(&ordered)));
     }
@@ -121,6 +124,12 @@ impl Hosts {
     /// The log file of a host's agent.
     pub fn log_of(&self, server: u64) -> String {
         fs::read_to_string(self.files_of(server).join("host.log")).unwrap_or_default()
+    }
+
+    /// The control groups of a host, as this machine has them: one of version 2, or those for
+    /// memory and for processes of version 1. Empty where this machine has none.
+    pub fn control_groups_of(&self, server: u64) -> Vec<PathBuf> {
+        HostGroups::of(&self.directory, server).directories
     }
 
     /// The name of the network namespace of a host.

@@ -1,5 +1,5 @@
 # Waits for the end of the simulator, which closes its standard input, and removes its
-# processes, networks, loop devices and files. Argument: the simulator's directory.
+# processes, networks, loop devices, control groups and files. Argument: the simulator's directory.
 directory=$1
 cat >/dev/null
 for entry in "$directory"/networks/*; do
@@ -13,4 +13,14 @@ done
 losetup --noheadings --list --output NAME,BACK-FILE |
     awk -v own="$directory/" 'index($2, own) == 1 { print $1 }' |
     xargs -r -n 1 losetup --detach 2>/dev/null
+# The processes of a group are gone a moment after they were killed.
+for mark in "$directory"/groups/*; do
+    [ -e "$mark" ] || continue
+    group=$(cat "$mark")
+    for _ in $(seq 50); do
+        find "$group" -depth -type d -exec rmdir {} + 2>/dev/null
+        [ -e "$group" ] || break
+        sleep 0.1
+    done
+done
 rm -rf "$directory"
