@@ -11,6 +11,7 @@
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
+//! - `isolation`: what builds, servers and background processes are kept from.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
 //! - `power_cuts`: what a power cut leaves of target directories, and its repair.
 //! - `results`: what comes back, whatever happens, and where it may go.
@@ -38,6 +39,7 @@ mod help;
 mod hetzner;
 mod hetzner_trouble;
 mod histories;
+mod isolation;
 mod leaks;
 mod power_cuts;
 mod results;

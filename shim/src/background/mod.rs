@@ -1,14 +1,16 @@
 //! Processes of this program that outlive the command that starts them: agent and keeper.
 //!
-//! Each holds a [`lock`] for as long as it lives and writes a [log](mod@log_file). Invariant:
+//! Each holds a [`lock`] for as long as it lives and writes a [log](mod@log_file). Invariants:
 //! such a process gets no variable of the command's environment but those that its starter
-//! sets.
+//! sets, and no open descriptor that the command has inherited: whoever waits for the end of
+//! a pipe, or for a lock, waits for the command and not for the process.
 
 pub(crate) mod lock;
 mod log_file;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
@@ -34,9 +36,32 @@ pub(crate) fn program(name: &str) -> Command {
 /// its standard output, by which it reports that it is ready; `None` if that does not
 /// arrive within 20 seconds. Blocks: not for async code.
 pub(crate) fn start(command: &mut Command, log: File) -> io::Result<Option<String>> {
+    close_inherited(command)?;
     let mut child =
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
     Ok(child.stdout.take().and_then(first_line))
+}
+
+/// Has the new process close the descriptors that this one has inherited. Those that this
+/// program opens are closed anyway.
+#[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
+fn close_inherited(command: &mut Command) -> io::Result<()> {
+    let mut inherited = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        inherited.extend(number.filter(|number| *number > nix::libc::STDERR_FILENO));
+    }
+    let close_on_exec = move || {
+        for number in &inherited {
+            // SAFETY: the call has no memory to be safe about. It fails for a descriptor that
+            // was closed meanwhile, such as that of the directory above.
+            unsafe { nix::libc::fcntl(*number, nix::libc::F_SETFD, nix::libc::FD_CLOEXEC) };
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls that are allowed after a fork.
+    unsafe { command.pre_exec(close_on_exec) };
+    Ok(())
 }
 
 fn first_line(stdout: ChildStdout) -> Option<String> {
