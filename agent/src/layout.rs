@@ -5,7 +5,9 @@
 //! variable, and diagnostics show the agent's paths, of which the user is told once.
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::message::RunRequest;
@@ -19,6 +21,12 @@ use crate::volume::MOUNT_ROOT;
 
 /// The variable by which cargo is told of its build directory.
 const BUILD_DIRECTORY: &str = "CARGO_BUILD_BUILD_DIR";
+
+/// The directories for temporary files, on the volume and as runs see them.
+const TEMPORARY: [(&str, &str); 2] = [("tmp", "/tmp"), ("var-tmp", "/var/tmp")];
+
+/// Their mode, which programs check.
+const WRITABLE_BY_ALL: u32 = 0o1777;
 
 /// The mounts, directories and environment of a run.
 #[derive(Debug)]
@@ -51,6 +59,9 @@ impl Layout {
             .map(|seen_at| Ok::<_, AgentError>((project.target(seen_at)?, seen_at.absolute())));
         let build = build.transpose()?;
         let keeps_paths = host.containment().keeps_paths();
+        if host.build_user().is_some() && !keeps_paths {
+            return Err(AgentError::Contain("this server does not allow namespaces".into()));
+        }
         let own = host
             .build_user()
             .map(|user| ServerDirectories::new(user, request, project))
@@ -89,9 +100,9 @@ impl Layout {
         let tree = project.tree();
         let mut homes = vec![host::cargo_home(), host::rustup_home()];
         if let Some(own) = own {
-            for (source, target) in &own.mounts {
-                let (source, target) = (spec::path_bytes(source), spec::path_bytes(target));
-                self.spec.mounts.push(Mount { source, target });
+            for (root, target) in &own.mounts {
+                let (root, target) = (spec::path_bytes(root), spec::path_bytes(target));
+                self.spec.mounts.push(Mount { root, source: ByteBuf::new(), target });
             }
             self.set("HOME", own.home.as_os_str());
             for name in ["USER", "LOGNAME"] {
@@ -107,14 +118,21 @@ impl Layout {
             self.spec.user = Some(own.user);
         }
         for mount in &request.mounts {
-            let source = spec::path_bytes(&mount.in_directory(&tree));
-            self.spec.mounts.push(Mount { source, target: spec::path_bytes(&mount.absolute()) });
+            self.spec.mounts.push(Mount {
+                root: spec::path_bytes(&tree),
+                source: ByteBuf::from(mount.as_bytes()),
+                target: spec::path_bytes(&mount.absolute()),
+            });
         }
         self.spec.preserve = homes.iter().map(|home| spec::path_bytes(home)).collect();
         let built = [self.build.as_ref(), Some(&(self.target.clone(), self.target_seen.clone()))];
         for (directory, seen_at) in built.into_iter().flatten() {
-            let (source, target) = (spec::path_bytes(directory), spec::path_bytes(seen_at));
-            self.spec.mounts.push(Mount { source, target });
+            let below = directory.strip_prefix(project.directory()).unwrap_or(directory);
+            self.spec.mounts.push(Mount {
+                root: spec::path_bytes(project.directory()),
+                source: spec::path_bytes(below),
+                target: spec::path_bytes(seen_at),
+            });
         }
         // Files below a mount point inside the tree do not belong to the tree.
         let build = self.build.as_ref().map(|(_, seen_at)| seen_at);
@@ -157,7 +175,8 @@ impl Layout {
     }
 }
 
-/// The directories that a project has for itself on its volume: homes and `/tmp`.
+/// The directories that a project has for itself on its volume: homes, `/tmp` and `/var/tmp`,
+/// which two runs at once share, as two commands on one machine do.
 struct ServerDirectories {
     mounts: Vec<(PathBuf, PathBuf)>,
     home: PathBuf,
@@ -170,13 +189,18 @@ impl ServerDirectories {
         let volume =
             project.directory().parent().unwrap_or_else(|| Path::new(MOUNT_ROOT)).to_owned();
         let cargo_home = request.cargo_home.as_ref().map(RelativePath::absolute);
-        let mut mounts = vec![("home", user.home.clone()), ("tmp", PathBuf::from("/tmp"))];
+        let mut mounts = vec![("home", user.home.clone())];
+        mounts.extend(TEMPORARY.map(|(name, path)| (name, PathBuf::from(path))));
         mounts.extend(cargo_home.clone().map(|path| ("cargo-home", path)));
         let mut mounted = Vec::new();
         for (name, target) in mounts {
             let source = volume.join(name);
             std::fs::create_dir_all(&source)
                 .map_err(AgentError::file(FileOperation::CreateDirectory, &source))?;
+            if TEMPORARY.iter().any(|(other, _)| *other == name) {
+                std::fs::set_permissions(&source, Permissions::from_mode(WRITABLE_BY_ALL))
+                    .map_err(AgentError::file(FileOperation::Write, &source))?;
+            }
             mounted.push((source, target));
         }
         let user_ids = (user.uid.as_raw(), user.gid.as_raw());

@@ -1,15 +1,98 @@
-//! What is kept apart: builds on a server from each other and from the agent, background
-//! processes from the descriptors of whoever starts them.
+//! What is kept apart: builds on a server from each other and from the machine's last memory,
+//! background processes from the descriptors of whoever starts them.
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 use std::process::Stdio;
 
-use burst_tests::{Project, carry_over, lacks};
+use burst_tests::{Ended, Project, Sandbox, carry_over, ended, lacks};
 use hetzner_sim::Scenario;
 
-use crate::hetzner::{cloud, sandbox_on};
+use crate::hetzner::{cloud, logs, sandbox_on};
 use crate::sandbox;
+
+/// A package whose program runs its first argument in a shell, as a test could.
+fn shell<'a>(sandbox: &'a Sandbox, name: &str) -> Project<'a> {
+    let project = sandbox.hello(name);
+    project.write(
+        "src/main.rs",
+        "fn main() {\n\
+         let script = std::env::args().nth(1).unwrap();\n\
+         let status = std::process::Command::new(\"sh\").args([\"-c\", &script]).status();\n\
+         std::process::exit(status.unwrap().code().unwrap_or(99));\n\
+         }\n",
+    );
+    project
+}
+
+fn run(project: &Project<'_>, script: &str) -> Ended {
+    ended(project.command("-q run -q --").arg(script).output().unwrap())
+}
+
+#[test]
+fn projects_on_a_server_share_no_files_and_no_memory() {
+    if lacks(&["ipcmk", "ipcs"]) {
+        return;
+    }
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let (one, other) = (shell(&sandbox, "one"), shell(&sandbox, "other"));
+    const LOOK: &str = "for file in /tmp/own /var/tmp/own /dev/shm/own; do cat $file 2>/dev/null \
+                        || echo none; done; ls /dev/mqueue | wc -l; ipcs -m | grep -c ^0x";
+    let first = run(
+        &one,
+        &format!(
+            "for file in /tmp/own /var/tmp/own /dev/shm/own; do echo one >$file; done; \
+             touch /dev/mqueue/own; ipcmk -M 64 >/dev/null; {LOOK}"
+        ),
+    );
+    assert_eq!(first.stdout, "one\none\none\n1\n1\n", "{first:?}\n{}", logs(&simulator, &sandbox));
+    let stranger = run(&other, LOOK);
+    assert_eq!(stranger.stdout, "none\nnone\nnone\n0\n0\n", "{stranger:?}");
+    // Files stay with the project, as on a machine of one's own; memory ends with the run.
+    let again = run(&one, LOOK);
+    assert_eq!(again.stdout, "one\none\nnone\n0\n0\n", "{again:?}");
+}
+
+/// On the machine of the user, a run sees what cargo would see.
+#[test]
+fn runs_of_the_agent_here_share_the_directories_of_the_machine() {
+    let sandbox = sandbox();
+    let project = shell(&sandbox, "app");
+    for directory in [sandbox.path(), Path::new("/dev/shm"), Path::new("/var/tmp")] {
+        let file = tempfile::NamedTempFile::new_in(directory).unwrap();
+        let found = run(&project, &format!("echo seen >{}", file.path().display()));
+        assert_eq!(found.code, Some(0), "{found:?}");
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "seen\n");
+    }
+}
+
+/// Programs that a user expects to be able to use `/dev/shm` and locks below `/run`.
+#[test]
+fn the_private_directories_of_a_run_are_as_usual() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = shell(&sandbox, "app");
+    let found = run(&project, "stat -c '%a %n' /tmp /var/tmp /dev/shm; stat -f -c %T /dev/shm");
+    let expected = "1777 /tmp\n1777 /var/tmp\n1777 /dev/shm\ntmpfs\n";
+    assert_eq!(found.stdout, expected, "{found:?}\n{}", logs(&simulator, &sandbox));
+}
+
+/// A mount point of a run belongs to the build user: what comes later can be written there.
+#[test]
+fn a_former_target_directory_can_have_sources() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("build --target-dir out/put");
+    std::fs::remove_dir_all(project.root.join("out")).unwrap();
+    project.write("out/put/text", "a source\n");
+    project
+        .write("src/main.rs", "fn main() { print!(\"{}\", include_str!(\"../out/put/text\")); }");
+    let found = project.burst("run -q");
+    assert_eq!(found.stdout, "a source\n", "{found:?}\n{}", logs(&simulator, &sandbox));
+}
 
 /// Runs a command whose caller has a pipe at descriptor 9 and a lock at descriptor 8, and
 /// asserts that both are free when the command has ended.

@@ -3,10 +3,14 @@
 //! It mounts the project, starts cargo, reaps orphans, and passes signals on. It ends when
 //! cargo ends, when the agent says so, or when the agent ends; with it ends every process
 //! that the run has started.
+//!
+//! On a server cargo runs as the build user, with shared memory of its own: System V and
+//! POSIX queues, `/dev/shm` and `/run/lock` are empty when a run starts and are gone when it
+//! ends.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +18,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -22,7 +27,11 @@ use crate::log;
 
 use super::containment::Containment;
 use super::helper::Assignment;
+use super::mount_point::{self, Kind, MountPoints};
 use super::spec::{self, Mount, Report, RunSpec};
+
+/// Directories of a server in which everybody can write, and which live in its memory.
+const SHARED_MEMORY: [&str; 2] = ["/dev/shm", "/run/lock"];
 
 /// Runs the init. Its exit code says only whether a report was sent; errors are in the
 /// report and in the log.
@@ -55,16 +64,20 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
 fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     reset_signals()?;
     let (spec, streams) = spec::receive(socket)?;
+    let mut points = MountPoints::new(spec.user);
     if containment.keeps_paths() {
         prepare_mounts(containment)?;
+        if spec.user.is_some() {
+            separate_from_others()?;
+        }
         open_paths_to_mounts(&spec)?;
-        mount_all(&spec)?;
+        mount_all(&spec, &mut points)?;
         cover_hidden(&spec)?;
         rustix::thread::clear_ambient_capability_set()?;
     } else {
         nix::sys::prctl::set_child_subreaper(true)?;
     }
-    let cargo = match start(&spec, streams) {
+    let cargo = match start(&spec, streams, &points) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Report::NoProgram),
         other => other?,
     };
@@ -106,24 +119,54 @@ fn prepare_mounts(containment: Containment) -> io::Result<()> {
     Ok(())
 }
 
-fn mount_all(spec: &RunSpec) -> io::Result<()> {
+/// Gives the run shared memory of its own.
+fn separate_from_others() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWIPC)?;
+    for path in SHARED_MEMORY.iter().map(Path::new).filter(|path| path.is_dir()) {
+        mount_empty(path, "mode=1777")?;
+    }
+    let queues = Path::new("/dev/mqueue");
+    if queues.is_dir() {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("mqueue"), queues, Some("mqueue"), flags, None::<&str>)?;
+    }
+    Ok(())
+}
+
+fn mount_all(spec: &RunSpec, points: &mut MountPoints) -> io::Result<()> {
     let mut preserved: Vec<(PathBuf, OwnedFd)> = Vec::new();
     for path in spec.preserve.iter().map(spec::path) {
         if let Ok(file) = File::open(&path) {
             preserved.push((path, file.into()));
         }
     }
-    for Mount { source, target } in &spec.mounts {
-        let (source, target) = (spec::path(source), spec::path(target));
-        bind(&source, &target)?;
+    for Mount { root, source, target } in &spec.mounts {
+        let target = spec::path(target);
+        let source = mount_point::open_source(&spec::path(root), &spec::path(source));
+        source
+            .and_then(|(source, kind)| bind(&source, &points.open(&target, kind)?))
+            .map_err(|error| cannot_mount(&target, &error))?;
+        points.add(target.clone());
         for (path, fd) in &preserved {
             if path.starts_with(&target) && *path != target {
-                std::fs::create_dir_all(path)?;
-                bind(&PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())), path)?;
+                let point = points.open(path, Kind::Directory);
+                point
+                    .and_then(|point| bind(fd, &point))
+                    .map_err(|error| cannot_mount(path, &error))?;
             }
         }
     }
     Ok(())
+}
+
+fn bind(source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+    let (source, target) = (mount_point::path_of(source), mount_point::path_of(target));
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    Ok(mount(Some(&source), &target, None::<&str>, flags, None::<&str>)?)
+}
+
+fn cannot_mount(target: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot mount at `{}`: {error}", target.display()))
 }
 
 /// Opens the paths to the mount points for the build user: a directory on the way that only
@@ -158,30 +201,18 @@ fn cover_hidden(spec: &RunSpec) -> io::Result<()> {
 }
 
 fn cover_with_empty(path: &Path) -> io::Result<()> {
+    mount_empty(path, "mode=0755,size=1m")
+}
+
+fn mount_empty(path: &Path, options: &str) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("none"), path, Some("tmpfs"), flags, Some("mode=0755,size=1m")).map_err(|errno| {
+    mount(Some("none"), path, Some("tmpfs"), flags, Some(options)).map_err(|errno| {
         let error: io::Error = errno.into();
         io::Error::new(error.kind(), format!("cannot hide `{}`: {error}", path.display()))
     })
 }
 
-fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    let place = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot mount at `{}`: {error}", target.display()))
-    };
-    if std::fs::metadata(source).map_err(place)?.is_dir() {
-        std::fs::create_dir_all(target).map_err(place)?;
-    } else if !target.exists() {
-        if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent).map_err(place)?;
-        }
-        File::create(target).map_err(place)?;
-    }
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-        .map_err(|errno| place(errno.into()))
-}
-
-fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
+fn start(spec: &RunSpec, streams: [OwnedFd; 3], points: &MountPoints) -> io::Result<Pid> {
     let [input, output, error] = streams;
     let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(spec::os_string(program));
@@ -190,7 +221,10 @@ fn start(spec: &RunSpec, streams: [OwnedFd; 3]) -> io::Result<Pid> {
         command.env(spec::os_string(name), spec::os_string(value));
     }
     let directory = spec::path(&spec.working_directory);
-    std::fs::create_dir_all(&directory)?;
+    points.open(&directory, Kind::Directory).map_err(|error| {
+        let text = format!("cannot use the directory `{}`: {error}", directory.display());
+        io::Error::new(error.kind(), text)
+    })?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(spec.umask & 0o777));
     if let Some((user, group)) = spec.user {
         command.uid(user).gid(group);

@@ -4,7 +4,7 @@
 //! and starts the *init* as their first process; the init mounts the project at its own
 //! path and starts cargo. When the init ends, the kernel kills every process in its process
 //! namespace. Where namespaces are not allowed, the init is a subreaper instead and kills
-//! all descendants itself.
+//! all descendants itself. [`mount_point`] keeps the mounts where they belong.
 //!
 //! Agent and init share one socket, which is the standard input of both helpers. The agent
 //! sends the [`spec::RunSpec`] with cargo's three streams as passed descriptors, then
@@ -13,8 +13,10 @@
 
 pub(crate) mod containment;
 pub(crate) mod control;
+mod file_rights;
 pub(crate) mod helper;
 pub(crate) mod init;
+mod mount_point;
 pub(crate) mod spec;
 pub(crate) mod stdio;
 pub(crate) mod supervisor;

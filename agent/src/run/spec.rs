@@ -32,7 +32,8 @@ pub(crate) struct RunSpec {
     pub(crate) preserve: Vec<ByteBuf>,
     /// Directories that the run sees empty.
     pub(crate) hide: Vec<ByteBuf>,
-    /// Ids of the user and group that run cargo; none if those of the agent do.
+    /// On a server, ids of the user and group that run cargo, apart from other projects; none
+    /// if cargo runs as the agent and sees the memory of the machine.
     pub(crate) user: Option<(u32, u32)>,
     /// The working directory of cargo, created if it does not exist.
     pub(crate) working_directory: ByteBuf,
@@ -47,7 +48,10 @@ pub(crate) struct RunSpec {
 /// One bind mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Mount {
-    /// The file or directory that is mounted.
+    /// The directory of the agent that has it.
+    pub(crate) root: ByteBuf,
+    /// The path below `root` of the file or directory that is mounted, on which no link is
+    /// followed; empty for `root` itself.
     pub(crate) source: ByteBuf,
     /// The mount point, created if it does not exist.
     pub(crate) target: ByteBuf,
