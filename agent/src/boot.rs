@@ -2,8 +2,10 @@
 //!
 //! The agent runs as root, builds run as the user `build` of the image. Before it reads its
 //! keys, the agent closes its memory to other processes and bars the build user from the
-//! metadata service. If one of these fails, it does not start.
+//! metadata service. If one of these fails, it does not start. When memory is short, the
+//! kernel spares the agent.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -48,6 +50,7 @@ pub(crate) struct Boot {
 pub(crate) async fn boot() -> Result<Boot, AgentError> {
     let build_user = build_user()?;
     protect_memory()?;
+    spare_when_memory_is_short();
     block_metadata(&build_user)?;
     let user_data = UserData::parse(&fetch_user_data().await?)?;
     Ok(Boot { user_data, build_user })
@@ -70,6 +73,16 @@ fn protect_memory() -> Result<(), AgentError> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|errno| protect("RLIMIT_CORE")(errno.into()))?;
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     mlockall(flags).map_err(|errno| protect("mlockall")(errno.into()))
+}
+
+/// Has the kernel kill other processes when memory is short. A run's init takes this back
+/// for the run.
+fn spare_when_memory_is_short() {
+    const NEVER: &[u8] = b"-1000";
+    let adjustment = File::options().write(true).open("/proc/self/oom_score_adj");
+    if let Err(error) = adjustment.and_then(|mut file| file.write_all(NEVER)) {
+        tracing::warn!("the kernel may end the agent when memory is short: {error}");
+    }
 }
 
 /// Rejects packets of the build user to the metadata service, which holds the keys.

@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Uid};
 
 use crate::run;
 use crate::run::containment::Containment;
+use crate::run::control_group::RunGroups;
 use crate::run::spec::os_bytes;
 
 /// The environment variable that marks a process of a run, so that a nested
@@ -79,12 +80,21 @@ pub(crate) struct Host {
     containment: Containment,
     environment: Vec<(ByteBuf, ByteBuf)>,
     build_user: Option<BuildUser>,
+    /// On a server, the control groups of runs, or why there are none.
+    run_groups: Option<Result<RunGroups, String>>,
 }
 
 impl Host {
-    /// Determines how runs can be contained, which starts a process for each candidate.
+    /// Determines how runs can be contained, which starts a process for each candidate, and
+    /// on a server makes their control groups.
     pub(crate) fn probe(build_user: Option<BuildUser>) -> Self {
+        let run_groups =
+            build_user.is_some().then(|| RunGroups::prepare().map_err(|error| error.to_string()));
+        if let Some(Err(error)) = &run_groups {
+            tracing::warn!("memory and processes of runs are not limited: {error}");
+        }
         Self {
+            run_groups,
             containment: run::probe(),
             environment: passed_on()
                 .map(|(name, value)| (os_bytes(&name), os_bytes(&value)))
@@ -106,6 +116,17 @@ impl Host {
     /// The user that runs builds; none if that is the agent's own user.
     pub(crate) const fn build_user(&self) -> Option<&BuildUser> {
         self.build_user.as_ref()
+    }
+
+    /// The control groups of runs, where they have some.
+    pub(crate) fn run_groups(&self) -> Option<&RunGroups> {
+        self.run_groups.as_ref()?.as_ref().ok()
+    }
+
+    /// What a user of this server has to know about its runs.
+    pub(crate) fn notice(&self) -> Option<String> {
+        let error = self.run_groups.as_ref()?.as_ref().err()?;
+        Some(format!("memory and processes of runs are not limited on this server: {error}"))
     }
 
     /// Whether the program `cargo-NAME` is on the PATH or in cargo's `bin` directory.

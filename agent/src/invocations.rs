@@ -26,11 +26,12 @@ use crate::host::Host;
 use crate::layout::Layout;
 use crate::lock::lock;
 use crate::log;
-use crate::run::Running;
 use crate::run::control::RunInput;
+use crate::run::control_group::RunGroups;
 use crate::run::helper::Assignment;
 use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Direction, StreamPair};
+use crate::run::{Ended, Running};
 
 /// The size of a terminal whose size the client does not know.
 const DEFAULT_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
@@ -162,7 +163,12 @@ impl<'a> Invocations<'a> {
         }
         let assignment = Assignment { containment: self.host.containment(), run: Some(self.run) };
         let streams = [their_input, output.theirs, error.theirs];
-        let running = Running::start(assignment, &self.spec(call), streams)?;
+        let group = self.host.run_groups().map(RunGroups::add).transpose();
+        let group = group.map_err(|source| AgentError::Start {
+            what: "the control group of the run".into(),
+            source,
+        })?;
+        let running = Running::start(assignment, self.spec(call), group, streams)?;
         self.connect_input(&running, our_input, terminals)?;
         let output = self.forward_output(Stream::Output, output.ours, call.json);
         let error = self.forward_output(Stream::Error, error.ours, JsonMessages::Absent);
@@ -171,14 +177,22 @@ impl<'a> Invocations<'a> {
 
     /// Waits until a call has ended and all of its output has been sent.
     pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
-        let ending = started.running.wait();
+        let ended = started.running.wait();
         lock(&self.input).detach();
         if let Ok(lines) = started.output.join() {
             self.named.extend(lines.named);
         }
         // Standard error has no messages of cargo; the join waits for the last output.
         drop(started.error.join());
-        ending
+        let Ended { ending, out_of_memory } = ended?;
+        if let Some(out_of_memory) = out_of_memory {
+            let bytes = out_of_memory.notice().into_bytes();
+            self.output.sent(bytes.len());
+            let message = FromAgent::Output { stream: Stream::Error, bytes: bytes.into() };
+            // An error says that the client is gone.
+            drop(self.outgoing.message(&message));
+        }
+        Ok(ending)
     }
 
     fn choose<'s>(&self, invocation: &'s Invocation) -> Result<Option<&'s Call>, AgentError> {

@@ -72,6 +72,7 @@ impl Layout {
                 preserve: Vec::new(),
                 hide: Vec::new(),
                 user: None,
+                groups: Vec::new(),
                 working_directory: spec::path_bytes(&request.working_directory.absolute()),
                 command: Vec::new(),
                 environment: environment(host, request),
@@ -79,7 +80,7 @@ impl Layout {
             },
             target_seen: request.target_directory.absolute(),
             drops_target_argument: false,
-            notice: None,
+            notice: host.notice(),
             target,
             build,
         };

@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use burst_tests::{Ended, Project, Sandbox, carry_over, ended, lacks};
-use hetzner_sim::Scenario;
+use burst_tests::{Ended, Project, Sandbox, assert_progress, carry_over, ended, lacks};
+use hetzner_sim::simulator::lock;
+use hetzner_sim::{ControlGroups, Scenario, Simulator};
 
 use crate::hetzner::{cloud, logs, sandbox_on};
 use crate::sandbox;
@@ -28,6 +29,43 @@ fn shell<'a>(sandbox: &'a Sandbox, name: &str) -> Project<'a> {
 
 fn run(project: &Project<'_>, script: &str) -> Ended {
     ended(project.command("-q run -q --").arg(script).output().unwrap())
+}
+
+/// The control groups of this machine, by the version of the kernel's interface.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Groups {
+    One,
+    Two,
+}
+
+impl Groups {
+    /// None, with a message, where there are none.
+    fn of_this_machine() -> Option<Self> {
+        let mount = Path::new("/sys/fs/cgroup");
+        if mount.join("cgroup.controllers").exists() {
+            return Some(Self::Two);
+        }
+        if mount.join("memory").is_dir() && mount.join("pids").is_dir() {
+            return Some(Self::One);
+        }
+        burst_tests::skip("needs control groups for memory and processes");
+        None
+    }
+
+    /// Those of a simulator's only host.
+    fn of_host(simulator: &Simulator) -> Vec<PathBuf> {
+        let server = *lock(&simulator.shared().world).servers.keys().next().unwrap();
+        simulator.shared().hosts().unwrap().control_groups_of(server)
+    }
+}
+
+/// Whether a process of root may be protected from the killer of processes here; some
+/// containers forbid it.
+fn may_protect() -> bool {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(rights.trim(), 16).unwrap() & CAP_SYS_RESOURCE != 0
 }
 
 #[test]
@@ -77,6 +115,89 @@ fn the_private_directories_of_a_run_are_as_usual() {
     let found = run(&project, "stat -c '%a %n' /tmp /var/tmp /dev/shm; stat -f -c %T /dev/shm");
     let expected = "1777 /tmp\n1777 /var/tmp\n1777 /dev/shm\ntmpfs\n";
     assert_eq!(found.stdout, expected, "{found:?}\n{}", logs(&simulator, &sandbox));
+}
+
+#[test]
+fn a_run_that_needs_too_much_memory_is_ended_and_the_user_is_told() {
+    let Some(groups) = Groups::of_this_machine() else { return };
+    let control_groups = ControlGroups { memory_mib: Some(800), ..ControlGroups::default() };
+    let scenario = Scenario { control_groups, ..Scenario::default() };
+    let Some(simulator) = cloud(scenario) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = shell(&sandbox, "app");
+    // The agent is protected from the killer, what it starts is not.
+    let own =
+        run(&project, "cat /proc/self/oom_score_adj; grep -c burst-runs/run- /proc/self/cgroup");
+    let hierarchies = Groups::of_host(&simulator);
+    let expected = format!("0\n{}\n", hierarchies.len());
+    assert_eq!(own.stdout, expected, "{own:?}\n{}", logs(&simulator, &sandbox));
+    let greedy = run(&project, "head -c 2000000000 /dev/zero | tail");
+    let (code, shell, killed) = match groups {
+        Groups::One => (Some(128 + 9), "Killed\n", "a process of the run"),
+        Groups::Two => (None, "", "the run"),
+    };
+    assert_eq!(greedy.code, code, "{greedy:?}");
+    assert_eq!(
+        greedy.stderr,
+        format!(
+            "{shell}burst: out of memory: the kernel killed {killed}; the runs of this server may \
+             use 0.6 GB together, and a larger `server_type` has more\n"
+        )
+    );
+    assert_eq!(run(&project, "echo fine").stdout, "fine\n");
+    if !may_protect() {
+        let log = logs(&simulator, &sandbox);
+        let warning = "the kernel may end the agent when memory is short: Permission denied";
+        assert!(log.contains(warning), "{log}");
+        return;
+    }
+    let agent = match groups {
+        Groups::One => hierarchies[0].join("cgroup.procs"),
+        Groups::Two => hierarchies[0].join("burst-agent/cgroup.procs"),
+    };
+    let agents = std::fs::read_to_string(agent).unwrap();
+    let is_protected = agents.lines().any(|pid| {
+        let adjustment = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+        adjustment.is_ok_and(|text| text.trim() == "-1000")
+    });
+    assert!(is_protected, "{agents}");
+}
+
+#[test]
+fn a_run_that_starts_processes_without_end_harms_no_other() {
+    if Groups::of_this_machine().is_none() {
+        return;
+    }
+    let control_groups = ControlGroups { processes: Some(400), ..ControlGroups::default() };
+    let scenario = Scenario { control_groups, ..Scenario::default() };
+    let Some(simulator) = cloud(scenario) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = shell(&sandbox, "app");
+    let greedy = run(&project, "for one in $(seq 500); do sleep 1000 & done; echo all");
+    assert_ne!(greedy.code, Some(0), "{greedy:?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(greedy.stdout, "");
+    assert_eq!(run(&project, "echo fine").stdout, "fine\n");
+    // Nothing of the runs is left.
+    for group in Groups::of_host(&simulator) {
+        let left = std::fs::read_dir(group.join("burst-runs")).unwrap().flatten();
+        let left: Vec<_> = left.filter(|entry| entry.path().is_dir()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn a_server_without_control_groups_says_so() {
+    let control_groups = ControlGroups { there: false, ..ControlGroups::default() };
+    let scenario = Scenario { control_groups, ..Scenario::default() };
+    let Some(simulator) = cloud(scenario) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    assert_progress(
+        &project.burst("-q build -q"),
+        "warning: memory and processes of runs are not limited on this server: it has no control \
+         groups for them",
+    );
+    assert_progress(&project.burst("-q build -q"), "");
 }
 
 /// A mount point of a run belongs to the build user: what comes later can be written there.

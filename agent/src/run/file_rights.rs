@@ -2,6 +2,9 @@
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
+/// The rights of root, for what belongs to the agent.
+pub(super) const ROOT: (u32, u32) = (0, 0);
+
 /// Gives the rights back, also after a panic.
 struct Former(Gid, Uid);
 

@@ -4,12 +4,12 @@
 //! cargo ends, when the agent says so, or when the agent ends; with it ends every process
 //! that the run has started.
 //!
-//! On a server cargo runs as the build user, with shared memory of its own: System V and
-//! POSIX queues, `/dev/shm` and `/run/lock` are empty when a run starts and are gone when it
-//! ends.
+//! On a server cargo runs as the build user, in a control group that the init is not in, and
+//! with shared memory of its own: System V and POSIX queues, `/dev/shm` and `/run/lock` are
+//! empty when a run starts and are gone when it ends.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -26,6 +26,7 @@ use nix::unistd::Pid;
 use crate::log;
 
 use super::containment::Containment;
+use super::control_group;
 use super::helper::Assignment;
 use super::mount_point::{self, Kind, MountPoints};
 use super::spec::{self, Mount, Report, RunSpec};
@@ -64,6 +65,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
 fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     reset_signals()?;
     let (spec, streams) = spec::receive(socket)?;
+    let groups = control_group::open_entrances(&spec.groups)?;
     let mut points = MountPoints::new(spec.user);
     if containment.keeps_paths() {
         prepare_mounts(containment)?;
@@ -77,7 +79,7 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     } else {
         nix::sys::prctl::set_child_subreaper(true)?;
     }
-    let cargo = match start(&spec, streams, &points) {
+    let cargo = match start(&spec, streams, &points, groups) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Report::NoProgram),
         other => other?,
     };
@@ -119,7 +121,8 @@ fn prepare_mounts(containment: Containment) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the run shared memory of its own.
+/// Gives the run shared memory of its own, and takes the agent's protection from the killer
+/// of processes when memory is short from it.
 fn separate_from_others() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWIPC)?;
     for path in SHARED_MEMORY.iter().map(Path::new).filter(|path| path.is_dir()) {
@@ -130,7 +133,7 @@ fn separate_from_others() -> io::Result<()> {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("mqueue"), queues, Some("mqueue"), flags, None::<&str>)?;
     }
-    Ok(())
+    File::options().write(true).open("/proc/self/oom_score_adj")?.write_all(b"0")
 }
 
 fn mount_all(spec: &RunSpec, points: &mut MountPoints) -> io::Result<()> {
@@ -212,7 +215,12 @@ fn mount_empty(path: &Path, options: &str) -> io::Result<()> {
     })
 }
 
-fn start(spec: &RunSpec, streams: [OwnedFd; 3], points: &MountPoints) -> io::Result<Pid> {
+fn start(
+    spec: &RunSpec,
+    streams: [OwnedFd; 3],
+    points: &MountPoints,
+    groups: Vec<OwnedFd>,
+) -> io::Result<Pid> {
     let [input, output, error] = streams;
     let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(spec::os_string(program));
@@ -231,6 +239,7 @@ fn start(spec: &RunSpec, streams: [OwnedFd; 3], points: &MountPoints) -> io::Res
         // Programs with set-user-id bits give a build no further rights.
         rustix::thread::set_no_new_privs(true)?;
     }
+    enter_before_start(&mut command, groups);
     let child = command
         .current_dir(directory)
         .stdin(Stdio::from(input))
@@ -239,6 +248,20 @@ fn start(spec: &RunSpec, streams: [OwnedFd; 3], points: &MountPoints) -> io::Res
         .process_group(0)
         .spawn()?;
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
+}
+
+/// Has the new process enter the control group before it becomes cargo, so that nothing of
+/// the run is outside of it.
+#[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
+fn enter_before_start(command: &mut Command, groups: Vec<OwnedFd>) {
+    let enter = move || {
+        for group in &groups {
+            rustix::io::write(group, b"0")?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only writes to open descriptors, which is allowed after a fork.
+    unsafe { command.pre_exec(enter) };
 }
 
 /// Handles the agent's commands. Ends this process when the agent asks for it or ends.

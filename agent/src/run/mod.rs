@@ -4,7 +4,8 @@
 //! and starts the *init* as their first process; the init mounts the project at its own
 //! path and starts cargo. When the init ends, the kernel kills every process in its process
 //! namespace. Where namespaces are not allowed, the init is a subreaper instead and kills
-//! all descendants itself. [`mount_point`] keeps the mounts where they belong.
+//! all descendants itself. [`mount_point`] keeps the mounts where they belong, and on a server
+//! each call of cargo has a [`control_group`].
 //!
 //! Agent and init share one socket, which is the standard input of both helpers. The agent
 //! sends the [`spec::RunSpec`] with cargo's three streams as passed descriptors, then
@@ -13,6 +14,7 @@
 
 pub(crate) mod containment;
 pub(crate) mod control;
+pub(crate) mod control_group;
 mod file_rights;
 pub(crate) mod helper;
 pub(crate) mod init;
@@ -31,6 +33,7 @@ use burst_protocol::message::Ending;
 use crate::error::AgentError;
 use containment::Containment;
 use control::Control;
+use control_group::{OutOfMemory, RunGroup};
 use helper::{Assignment, SUPERVISOR};
 use spec::{Report, RunSpec};
 
@@ -57,13 +60,25 @@ fn works(containment: Containment) -> bool {
 pub(crate) struct Running {
     supervisor: Child,
     socket: UnixStream,
+    group: Option<RunGroup>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// How cargo ended.
+    pub(crate) ending: Ending,
+    /// What the kernel did because memory was short.
+    pub(crate) out_of_memory: Option<OutOfMemory>,
 }
 
 impl Running {
-    /// Starts a run; `streams` are cargo's standard input, output and error.
+    /// Starts a run in a control group; `streams` are cargo's standard input, output and
+    /// error.
     pub(crate) fn start(
         assignment: Assignment,
-        spec: &RunSpec,
+        mut spec: RunSpec,
+        group: Option<RunGroup>,
         streams: [OwnedFd; 3],
     ) -> Result<Self, AgentError> {
         let failed = |source| AgentError::Start { what: "the run's supervisor".into(), source };
@@ -76,8 +91,9 @@ impl Running {
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(failed)?;
-        let running = Self { supervisor, socket };
-        spec::send(&running.socket, spec, &streams).map_err(failed)?;
+        spec.groups = group.as_ref().map(RunGroup::entrances).unwrap_or_default();
+        let running = Self { supervisor, socket, group };
+        spec::send(&running.socket, &spec, &streams).map_err(failed)?;
         Ok(running)
     }
 
@@ -90,24 +106,25 @@ impl Running {
     }
 
     /// Waits until no process of the run is left; returns how cargo ended.
-    pub(crate) fn wait(mut self) -> Result<Ending, AgentError> {
+    pub(crate) fn wait(mut self) -> Result<Ended, AgentError> {
         let mut report = Vec::new();
         // After a read error the report is incomplete, which is handled below.
         drop(self.socket.read_to_end(&mut report));
         let supervisor = self.supervisor.wait();
-        match spec::read_report(&report) {
-            Some(Report::Exited(code)) => Ok(Ending::Exited(code)),
-            Some(Report::Signaled(signal)) => Ok(Ending::Signaled(signal)),
-            Some(Report::NoProgram) => Err(AgentError::NoCargo),
-            Some(Report::Failed(message)) => Err(AgentError::Contain(message)),
+        let ending = match spec::read_report(&report) {
+            Some(Report::Exited(code)) => Ending::Exited(code),
+            Some(Report::Signaled(signal)) => Ending::Signaled(signal),
+            Some(Report::NoProgram) => return Err(AgentError::NoCargo),
+            Some(Report::Failed(message)) => return Err(AgentError::Contain(message)),
             // The init was told to end the run.
             None if supervisor.is_ok_and(|status| status.success()) => {
-                Ok(Ending::Signaled(nix::libc::SIGKILL))
+                Ending::Signaled(nix::libc::SIGKILL)
             }
             None => {
                 let text = "its supervisor or init failed; the agent's log has the cause";
-                Err(AgentError::Contain(text.into()))
+                return Err(AgentError::Contain(text.into()));
             }
-        }
+        };
+        Ok(Ended { ending, out_of_memory: self.group.and_then(|group| group.out_of_memory()) })
     }
 }

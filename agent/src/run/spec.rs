@@ -35,6 +35,8 @@ pub(crate) struct RunSpec {
     /// On a server, ids of the user and group that run cargo, apart from other projects; none
     /// if cargo runs as the agent and sees the memory of the machine.
     pub(crate) user: Option<(u32, u32)>,
+    /// The files of the control group that cargo's process enters.
+    pub(crate) groups: Vec<ByteBuf>,
     /// The working directory of cargo, created if it does not exist.
     pub(crate) working_directory: ByteBuf,
     /// The program and its arguments.

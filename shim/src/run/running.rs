@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use burst_protocol::Digest;
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory};
@@ -120,7 +121,8 @@ fn follow(
 
 /// Shows a notice unless it was shown before on this machine.
 fn notify_once(exchange: &Exchange<'_>, notice: &str) {
-    let marker = exchange.notices.join("noticed-plain");
+    let marker = format!("noticed-{}", &Digest::of(notice.as_bytes()).to_hex()[..16]);
+    let marker = exchange.notices.join(marker);
     if !marker.exists() {
         exchange.terminal.warn(notice);
         // Without the marker it is shown once more.
