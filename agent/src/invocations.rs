@@ -21,7 +21,8 @@ use burst_sync::flow_control::{self, SendWindow};
 use burst_sync::wire::{Incoming, Outgoing};
 
 use crate::artifacts::JsonLines;
-use crate::error::AgentError;
+use crate::clean;
+use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
 use crate::layout::Layout;
 use crate::lock::lock;
@@ -90,6 +91,8 @@ pub(crate) struct StartedCall {
     running: Running,
     output: JoinHandle<JsonLines>,
     error: JoinHandle<JsonLines>,
+    /// Whether it may remove the target directory.
+    cleans: bool,
 }
 
 impl<'a> Invocations<'a> {
@@ -168,11 +171,15 @@ impl<'a> Invocations<'a> {
             what: "the control group of the run".into(),
             source,
         })?;
-        let running = Running::start(assignment, self.spec(call), group, streams)?;
+        let cleans = clean::is_clean(&call.arguments);
+        if cleans {
+            clean::remove_empty(&self.layout.target);
+        }
+        let running = Running::start(assignment, self.spec(call, cleans), group, streams)?;
         self.connect_input(&running, our_input, terminals)?;
         let output = self.forward_output(Stream::Output, output.ours, call.json);
         let error = self.forward_output(Stream::Error, error.ours, JsonMessages::Absent);
-        Ok(StartedCall { running, output, error })
+        Ok(StartedCall { running, output, error, cleans })
     }
 
     /// Waits until a call has ended and all of its output has been sent.
@@ -184,6 +191,11 @@ impl<'a> Invocations<'a> {
         }
         // Standard error has no messages of cargo; the join waits for the last output.
         drop(started.error.join());
+        if started.cleans {
+            let target = &self.layout.target;
+            clean::restore(target)
+                .map_err(AgentError::file(FileOperation::CreateDirectory, target))?;
+        }
         let Ended { ending, out_of_memory } = ended?;
         if let Some(out_of_memory) = out_of_memory {
             let bytes = out_of_memory.notice().into_bytes();
@@ -212,11 +224,11 @@ impl<'a> Invocations<'a> {
         }
     }
 
-    fn spec(&self, call: &Call) -> RunSpec {
+    fn spec(&self, call: &Call, cleans: bool) -> RunSpec {
         let mut command = vec![ByteBuf::from(b"cargo")];
         let mut arguments = call.arguments.iter().cloned();
         while let Some(argument) = arguments.next() {
-            if self.layout.drops_target_argument {
+            if self.layout.drops_target_argument || cleans {
                 if argument.as_slice() == b"--" {
                     command.push(argument);
                     command.extend(arguments);
@@ -232,7 +244,11 @@ impl<'a> Invocations<'a> {
             }
             command.push(argument);
         }
-        RunSpec { command, ..self.layout.spec.clone() }
+        let mut spec = RunSpec { command, ..self.layout.spec.clone() };
+        if cleans {
+            clean::make_removable(&mut spec, &self.layout.target_seen);
+        }
+        spec
     }
 
     fn connect_input(

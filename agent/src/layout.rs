@@ -170,9 +170,7 @@ impl Layout {
     }
 
     fn set(&mut self, name: &str, value: &OsStr) {
-        let environment = &mut self.spec.environment;
-        environment.retain(|(other, _)| other.as_slice() != name.as_bytes());
-        environment.push((ByteBuf::from(name.as_bytes()), spec::os_bytes(value)));
+        self.spec.set_variable(name, value);
     }
 }
 

@@ -8,8 +8,8 @@
 //! - `server`: listens, accepts connections and starts a session for each stream
 //! - `session`: one request, from its first message to its end
 //! - `agent`: the projects and runs of the process, and when it ends
-//! - `invocations`: the cargo calls of a run; `layout`: their mounts, directories and
-//!   environment
+//! - `invocations`: the cargo calls of a run; `clean`, `layout`: their mounts, directories
+//!   and environment
 //! - `shared_project`, `project`, `receive`: a project among sessions, its state on disk,
 //!   and the receiving half of its sync
 //! - `returned_copies`, `artifacts`: what a run returns
@@ -31,6 +31,7 @@ mod agreement;
 mod artifacts;
 mod atomic_file;
 mod boot;
+mod clean;
 mod client;
 mod client_process;
 mod clock_watch;

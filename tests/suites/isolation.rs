@@ -215,6 +215,40 @@ fn a_former_target_directory_can_have_sources() {
     assert_eq!(found.stdout, "a source\n", "{found:?}\n{}", logs(&simulator, &sandbox));
 }
 
+#[test]
+fn clean_empties_the_target_directory_of_the_agent() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build");
+    let compiles = || project.ok("build").stderr.contains("Compiling hello");
+    assert!(!compiles());
+    project.ok("clean --doc");
+    project.ok("clean --release");
+    assert!(!compiles());
+    project.ok("clean -p hello");
+    assert!(compiles() && !compiles());
+    let clean = project.ok("clean");
+    assert!(clean.stderr.contains("     Removed "), "{}", clean.stderr);
+    assert_progress(&project.burst("clean"), "     Removed 0 files\nburst: on this machine, [..]");
+    assert!(compiles() && !compiles());
+    // Its own options reach cargo, the directory's among them.
+    project.ok("build --target-dir other");
+    project.ok("clean --target-dir other");
+    assert!(project.ok("build --target-dir other").stderr.contains("Compiling hello"));
+    assert!(!compiles());
+}
+
+#[test]
+fn clean_works_on_a_server_too() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("build");
+    project.ok("clean");
+    let again = project.ok("build");
+    assert!(again.stderr.contains("Compiling hello"), "{}", again.stderr);
+}
+
 /// Runs a command whose caller has a pipe at descriptor 9 and a lock at descriptor 8, and
 /// asserts that both are free when the command has ended.
 fn assert_nothing_is_held(project: &Project<'_>, arguments: &str) {

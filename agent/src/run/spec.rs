@@ -47,6 +47,14 @@ pub(crate) struct RunSpec {
     pub(crate) umask: u32,
 }
 
+impl RunSpec {
+    /// Sets an environment variable of cargo.
+    pub(crate) fn set_variable(&mut self, name: &str, value: &OsStr) {
+        self.environment.retain(|(other, _)| other.as_slice() != name.as_bytes());
+        self.environment.push((ByteBuf::from(name.as_bytes()), os_bytes(value)));
+    }
+}
+
 /// One bind mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Mount {
