@@ -16,6 +16,8 @@
 mod control_file;
 mod hierarchy;
 mod limit;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File};
 use std::io;
@@ -252,84 +254,4 @@ fn set(hierarchy: &Hierarchy, name: &str) -> Vec<u64> {
         group.directory.ancestors().take_while(|above| above.starts_with(&group.mount))
     });
     groups.filter_map(|group| read_number(&group.join(name))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hierarchy::Group;
-    use super::*;
-    use std::process::Command;
-
-    /// A directory in the place of a hierarchy of version 2.
-    fn hierarchy() -> (tempfile::TempDir, Hierarchy) {
-        let directory = tempfile::tempdir().unwrap();
-        let own = directory.path().to_owned();
-        fs::create_dir_all(own.join("burst-runs/run-3")).unwrap();
-        for file in ["memory.max", "pids.max", "cgroup.subtree_control"] {
-            fs::write(own.join("burst-runs").join(file), "").unwrap();
-        }
-        fs::write(own.join("cgroup.subtree_control"), "").unwrap();
-        let group = Group { mount: own.clone(), directory: own };
-        (directory, Hierarchy::Two(group))
-    }
-
-    #[test]
-    fn all_runs_together_are_limited_and_each_has_a_group() {
-        let (directory, hierarchy) = hierarchy();
-        let runs = directory.path().join("burst-runs");
-        let limits = Limits { memory_bytes: 7_650_000_000, processes: 300 };
-        let groups = RunGroups::prepare_in(&hierarchy, limits).unwrap();
-        let read = |name: &str| fs::read_to_string(runs.join(name)).unwrap();
-        assert_eq!((read("memory.max"), read("pids.max")), ("7650000000".into(), "300".into()));
-        assert_eq!(read("cgroup.subtree_control"), "+memory +pids");
-        // What an earlier agent has left is gone.
-        assert!(!runs.join("run-3").exists());
-        let (first, second) = (groups.add().unwrap(), groups.add().unwrap());
-        let entrance = |name: &str| spec::path_bytes(&runs.join(name).join("cgroup.procs"));
-        assert_eq!(first.entrances(), [entrance("run-1")]);
-        assert_eq!(second.entrances(), [entrance("run-2")]);
-        drop(first);
-        assert!(!runs.join("run-1").exists() && runs.join("run-2").exists());
-    }
-
-    #[test]
-    fn the_user_is_told_what_the_kernel_has_killed() {
-        let (directory, hierarchy) = hierarchy();
-        let limits = Limits { memory_bytes: 7_650_000_000, processes: 300 };
-        let groups = RunGroups::prepare_in(&hierarchy, limits).unwrap();
-        let group = groups.add().unwrap();
-        let events = directory.path().join("burst-runs/run-1/memory.events");
-        fs::write(&events, "oom 1\noom_kill 0\n").unwrap();
-        assert_eq!(group.out_of_memory(), None);
-        fs::write(&events, "oom 1\noom_kill 9\noom_group_kill 1\n").unwrap();
-        assert_eq!(
-            group.out_of_memory().unwrap().notice(),
-            "burst: out of memory: the kernel killed the run; the runs of this server may use \
-             7.6 GB together, and a larger `server_type` has more\n"
-        );
-        fs::remove_file(&events).unwrap();
-        let control = directory.path().join("burst-runs/run-1/memory.oom_control");
-        fs::write(&control, "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n").unwrap();
-        assert!(group.out_of_memory().unwrap().notice().contains("killed a process of the run"));
-        fs::remove_file(&control).unwrap();
-    }
-
-    /// With the kernel's own groups, where this machine has some that can be written.
-    #[test]
-    fn what_is_left_in_a_group_is_killed() {
-        let name = format!("burst-test-{}", std::process::id());
-        let mounts = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
-        let made = mounts.iter().filter(|mount| mount.join("cgroup.procs").exists());
-        let mut made = made.map(|mount| mount.join(&name));
-        let Some(directory) = made.find(|group| fs::create_dir(group).is_ok()) else { return };
-        let mut left = Command::new("sleep").arg("1000").spawn().unwrap();
-        write(&directory.join("cgroup.procs"), &left.id().to_string()).unwrap();
-        let can_kill = directory.join("cgroup.kill").exists();
-        if !can_kill {
-            left.kill().unwrap();
-        }
-        drop(RunGroup { directories: vec![directory.clone()], memory_bytes: 0 });
-        assert!(!left.wait().unwrap().success());
-        assert!(!directory.exists());
-    }
 }
