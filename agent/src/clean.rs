@@ -27,15 +27,16 @@ pub(crate) fn is_clean(arguments: &[ByteBuf]) -> bool {
     false
 }
 
-/// Puts the target directory that is mounted at `seen` one level below that place.
-pub(crate) fn make_removable(spec: &mut RunSpec, seen: &Path) {
+/// Puts the directory that is mounted at `seen` one level below that place, and tells cargo by
+/// a variable.
+pub(crate) fn make_removable(spec: &mut RunSpec, seen: &Path, variable: &str) {
     let point = spec::path_bytes(seen);
     let Some(mount) = spec.mounts.iter_mut().rfind(|mount| mount.target == point) else { return };
     let source = spec::path(&mount.source);
     let (Some(parent), Some(name)) = (source.parent(), source.file_name()) else { return };
     mount.source = spec::path_bytes(parent);
     let directory = seen.join(name);
-    spec.set_variable("CARGO_TARGET_DIR", directory.as_os_str());
+    spec.set_variable(variable, directory.as_os_str());
 }
 
 /// Removes an empty target directory, which exists for the mount alone: cargo is to find what

@@ -173,7 +173,9 @@ impl<'a> Invocations<'a> {
         })?;
         let cleans = clean::is_clean(&call.arguments);
         if cleans {
-            clean::remove_empty(&self.layout.target);
+            for (directory, _, _) in self.layout.built() {
+                clean::remove_empty(directory);
+            }
         }
         let running = Running::start(assignment, self.spec(call, cleans), group, streams)?;
         self.connect_input(&running, our_input, terminals)?;
@@ -192,9 +194,10 @@ impl<'a> Invocations<'a> {
         // Standard error has no messages of cargo; the join waits for the last output.
         drop(started.error.join());
         if started.cleans {
-            let target = &self.layout.target;
-            clean::restore(target)
-                .map_err(AgentError::file(FileOperation::CreateDirectory, target))?;
+            for (directory, _, _) in self.layout.built() {
+                clean::restore(directory)
+                    .map_err(AgentError::file(FileOperation::CreateDirectory, directory))?;
+            }
         }
         let Ended { ending, out_of_memory } = ended?;
         if let Some(out_of_memory) = out_of_memory {
@@ -246,7 +249,9 @@ impl<'a> Invocations<'a> {
         }
         let mut spec = RunSpec { command, ..self.layout.spec.clone() };
         if cleans {
-            clean::make_removable(&mut spec, &self.layout.target_seen);
+            for (_, seen_at, variable) in self.layout.built() {
+                clean::make_removable(&mut spec, seen_at, variable);
+            }
         }
         spec
     }

@@ -19,6 +19,9 @@ use crate::project::Project;
 use crate::run::spec::{self, Mount, RunSpec};
 use crate::volume::MOUNT_ROOT;
 
+/// The variable by which cargo is told of its target directory.
+const TARGET_DIRECTORY: &str = "CARGO_TARGET_DIR";
+
 /// The variable by which cargo is told of its build directory.
 const BUILD_DIRECTORY: &str = "CARGO_BUILD_BUILD_DIR";
 
@@ -92,6 +95,16 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The directories that cargo builds in: on the agent's disk, where cargo sees them, and
+    /// the variables that name them.
+    pub(crate) fn built(&self) -> impl Iterator<Item = (&Path, &Path, &'static str)> {
+        let target = (self.target.as_path(), self.target_seen.as_path(), TARGET_DIRECTORY);
+        let build = self.build.as_ref();
+        let build =
+            build.map(|(path, seen_at)| (path.as_path(), seen_at.as_path(), BUILD_DIRECTORY));
+        std::iter::once(target).chain(build)
+    }
+
     fn use_client_paths(
         &mut self,
         request: &RunRequest,
@@ -126,15 +139,18 @@ impl Layout {
             });
         }
         self.spec.preserve = homes.iter().map(|home| spec::path_bytes(home)).collect();
-        let built = [self.build.as_ref(), Some(&(self.target.clone(), self.target_seen.clone()))];
-        for (directory, seen_at) in built.into_iter().flatten() {
-            let below = directory.strip_prefix(project.directory()).unwrap_or(directory);
-            self.spec.mounts.push(Mount {
-                root: spec::path_bytes(project.directory()),
-                source: spec::path_bytes(below),
+        let root = project.directory();
+        // The build directory may contain the target directory.
+        let mut built: Vec<Mount> = self
+            .built()
+            .map(|(directory, seen_at, _)| Mount {
+                root: spec::path_bytes(root),
+                source: spec::path_bytes(directory.strip_prefix(root).unwrap_or(directory)),
                 target: spec::path_bytes(seen_at),
-            });
-        }
+            })
+            .collect();
+        built.reverse();
+        self.spec.mounts.append(&mut built);
         // Files below a mount point inside the tree do not belong to the tree.
         let build = self.build.as_ref().map(|(_, seen_at)| seen_at);
         let inside = homes.iter().chain([&self.target_seen]).chain(build);
@@ -146,7 +162,7 @@ impl Layout {
             }
         }
         if request.names_target_directory {
-            self.set("CARGO_TARGET_DIR", self.target_seen.clone().as_os_str());
+            self.set(TARGET_DIRECTORY, self.target_seen.clone().as_os_str());
         }
         if let Some((_, seen_at)) = self.build.clone() {
             self.set(BUILD_DIRECTORY, seen_at.as_os_str());
@@ -158,7 +174,7 @@ impl Layout {
         self.spec.working_directory = spec::path_bytes(&directory);
         self.target_seen.clone_from(&self.target);
         self.drops_target_argument = true;
-        self.set("CARGO_TARGET_DIR", self.target.clone().as_os_str());
+        self.set(TARGET_DIRECTORY, self.target.clone().as_os_str());
         // A build directory of the client's configuration is not found here.
         let build = self.build.take().map_or_else(|| self.target.clone(), |(build, _)| build);
         self.set(BUILD_DIRECTORY, build.as_os_str());

@@ -46,14 +46,25 @@ pub(crate) enum Decision {
     Wait(String),
 }
 
-/// Decides about the run with this ticket, which needs the tree in the state `root`.
-pub(crate) fn decide(usage: &Usage, ticket: u64, root: Digest) -> Decision {
+/// What a run needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    /// The state of the tree.
+    pub(crate) root: Digest,
+    /// Whether no other run may be active when it begins: it empties the target directory.
+    pub(crate) alone: bool,
+}
+
+/// Decides about the run with this ticket.
+pub(crate) fn decide(usage: &Usage, ticket: u64, needs: Needs) -> Decision {
     let first = usage.waiting.front().is_none_or(|first| *first == ticket);
     let holder = || usage.active.first().map_or_else(String::new, |first| first.title.clone());
     let is_left = usage.active.iter().any(|active| active.leaving);
     match (usage.active.is_empty(), usage.syncing) {
         (true, false) if first => Decision::Exclusive,
-        (false, false) if first && !is_left && usage.root == Some(root) => Decision::Joined,
+        (false, false) if first && !is_left && !needs.alone && usage.root == Some(needs.root) => {
+            Decision::Joined
+        }
         _ => Decision::Wait(holder()),
     }
 }
@@ -84,7 +95,7 @@ impl RunQueue {
     /// called with the title of the run that is waited for, each time it is another one.
     pub(crate) fn enter<'a>(
         &'a self,
-        root: Digest,
+        needs: Needs,
         title: &str,
         mut waiting: impl FnMut(&str),
         client: &'a Client,
@@ -108,7 +119,7 @@ impl RunQueue {
         usage.waiting.push_back(ticket);
         let mut told = None;
         loop {
-            let decision = decide(&usage, ticket, root);
+            let decision = decide(&usage, ticket, needs);
             let Decision::Wait(holder) = decision else {
                 usage.waiting.retain(|other| *other != ticket);
                 let leaving = client.is_gone();
@@ -182,6 +193,10 @@ mod tests {
         Active { ticket, title: title.into(), leaving: false }
     }
 
+    fn needs(byte: u8) -> Needs {
+        Needs { root: digest(byte), alone: false }
+    }
+
     fn digest(byte: u8) -> Digest {
         Digest::from_bytes([byte; 32])
     }
@@ -189,16 +204,18 @@ mod tests {
     #[test]
     fn a_run_joins_the_same_state_and_waits_for_another() {
         let mut usage = Usage::default();
-        assert_eq!(decide(&usage, 0, digest(1)), Decision::Exclusive);
+        assert_eq!(decide(&usage, 0, needs(1)), Decision::Exclusive);
         usage.active.push(active(0, "build"));
         usage.syncing = true;
-        assert_eq!(decide(&usage, 1, digest(1)), Decision::Wait("build".into()));
+        assert_eq!(decide(&usage, 1, needs(1)), Decision::Wait("build".into()));
         usage.syncing = false;
         usage.root = Some(digest(1));
-        assert_eq!(decide(&usage, 1, digest(1)), Decision::Joined);
-        assert_eq!(decide(&usage, 1, digest(2)), Decision::Wait("build".into()));
+        assert_eq!(decide(&usage, 1, needs(1)), Decision::Joined);
+        assert_eq!(decide(&usage, 1, needs(2)), Decision::Wait("build".into()));
+        let alone = Needs { alone: true, ..needs(1) };
+        assert_eq!(decide(&usage, 1, alone), Decision::Wait("build".into()));
         usage.active[0].leaving = true;
-        assert_eq!(decide(&usage, 1, digest(1)), Decision::Wait("build".into()));
+        assert_eq!(decide(&usage, 1, needs(1)), Decision::Wait("build".into()));
     }
 
     #[test]
@@ -206,36 +223,36 @@ mod tests {
         let mut usage = Usage { root: Some(digest(1)), ..Usage::default() };
         usage.active.push(active(0, "build"));
         usage.waiting.extend([1, 2]);
-        assert_eq!(decide(&usage, 2, digest(1)), Decision::Wait("build".into()));
-        assert_eq!(decide(&usage, 1, digest(1)), Decision::Joined);
+        assert_eq!(decide(&usage, 2, needs(1)), Decision::Wait("build".into()));
+        assert_eq!(decide(&usage, 1, needs(1)), Decision::Joined);
         usage.active.clear();
-        assert_eq!(decide(&usage, 1, digest(2)), Decision::Exclusive);
-        assert_eq!(decide(&usage, 2, digest(2)), Decision::Wait(String::new()));
+        assert_eq!(decide(&usage, 1, needs(2)), Decision::Exclusive);
+        assert_eq!(decide(&usage, 2, needs(2)), Decision::Wait(String::new()));
     }
 
     #[test]
     fn a_departed_client_leaves_the_queue_and_the_next_run_is_admitted() {
         let queue = RunQueue::default();
         let (present, leaving) = (Client::default(), Client::default());
-        let first = queue.enter(digest(1), "a", |_| {}, &present).unwrap();
+        let first = queue.enter(needs(1), "a", |_| {}, &present).unwrap();
         assert!(first.exclusive);
         std::thread::scope(|scope| {
             let (sender, waits) = mpsc::channel();
             let (queue, leaving) = (&queue, &leaving);
             let waiting = scope.spawn(move || {
                 let tell = |holder: &str| sender.send(holder.to_owned()).unwrap();
-                queue.enter(digest(2), "b", tell, leaving).is_none()
+                queue.enter(needs(2), "b", tell, leaving).is_none()
             });
             assert_eq!(waits.recv().unwrap(), "a");
             leaving.leave();
             assert!(waiting.join().unwrap());
         });
         first.set_state(digest(1));
-        let second = queue.enter(digest(1), "c", |_| {}, &present).unwrap();
+        let second = queue.enter(needs(1), "c", |_| {}, &present).unwrap();
         assert!(!second.exclusive);
         assert_eq!(queue.titles(), ["a", "c"]);
         drop((first, second));
         assert!(!queue.is_busy());
-        assert!(queue.enter(digest(3), "d", |_| {}, &present).unwrap().exclusive);
+        assert!(queue.enter(needs(3), "d", |_| {}, &present).unwrap().exclusive);
     }
 }

@@ -32,6 +32,7 @@ use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
 use crate::log;
 use crate::project::Project;
+use crate::queue::Needs;
 use crate::returned_copies::{COPIED_BYTES_MAX, ReturnedCopies};
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
@@ -136,9 +137,10 @@ impl Session<'_> {
             // If this fails, the client is gone, and its departure ends the wait.
             drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
         };
+        let needs = Needs { root: self.request.root, alone: self.request.fresh_target };
         let admission = shared
             .queue
-            .enter(self.request.root, &self.request.title, waiting, self.client)
+            .enter(needs, &self.request.title, waiting, self.client)
             .ok_or(SyncError::Gone)?;
         let applied = self.sync(&shared, admission.exclusive, &mut incoming).inspect_err(|_| {
             if admission.exclusive {
@@ -152,6 +154,9 @@ impl Session<'_> {
             self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
             shared.with(Project::save)?;
             return self.finish(&shared, &ReturnSet::default(), incoming, None);
+        }
+        if self.request.fresh_target {
+            shared.with(|project| project.clear_built(self.request))?;
         }
         let layout =
             shared.with(|project| Layout::new(self.agent.host(), self.request, project))?;

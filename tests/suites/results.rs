@@ -328,3 +328,36 @@ fn permission_bits_travel_both_ways() {
     fs::set_permissions(project.root.join("secret"), fs::Permissions::from_mode(0o400)).unwrap();
     assert_eq!(project.ok("run -q").stdout, "444\n400\n711\n640\n");
 }
+
+#[test]
+fn clean_removes_what_is_here_and_on_the_agent() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build -q");
+    let found = project.ok("clean");
+    assert!(found.stderr.contains("Removed "), "{found:#?}");
+    assert!(!project.has("target"));
+    let again = project.ok("build");
+    assert!(again.stderr.contains("Compiling hello"), "{again:#?}");
+    project.ok("doc -q");
+    project.ok("-- clean --doc");
+    assert!(!project.has("target/doc") && project.has("target/debug/hello"));
+    project.ok("clean -p hello");
+    assert!(!project.has("target/debug/hello"));
+    assert!(project.ok("build").stderr.contains("Compiling hello"));
+}
+
+#[test]
+fn a_target_directory_that_the_user_removed_is_built_from_nothing() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    // A command that brings no artifact leaves no target directory: nothing was removed.
+    project.ok("check");
+    assert!(!project.ok("check").stderr.contains("Checking"));
+    project.ok("build");
+    assert!(!project.ok("build").stderr.contains("Compiling"));
+    fs::remove_dir_all(project.root.join("target")).unwrap();
+    assert!(project.ok("check").stderr.contains("Checking"));
+    assert!(!project.ok("check").stderr.contains("Checking"));
+    assert!(project.ok("build").stderr.contains("Compiling"));
+}

@@ -178,6 +178,9 @@ pub struct RunRequest {
     pub keep_alive_secs: Option<u64>,
     /// The command as the user typed it, shown to users of waiting runs and by `status`.
     pub title: String,
+    /// Whether the target and build directories are to be empty: the client's target
+    /// directory was removed since its last run.
+    pub fresh_target: bool,
     /// The permission bits that files and directories which the run creates do not get.
     pub umask: u32,
     /// The shim's process, if the agent is on the same machine.

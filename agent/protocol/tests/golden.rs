@@ -76,6 +76,7 @@ fn request() -> RunRequest {
         compress_large: false,
         keep_alive_secs: Some(300),
         title: "cargo build".into(),
+        fresh_target: true,
         umask: 0o027,
         client: Some(ClientProcess { pid: 4_000, namespace: 4_026_531_836 }),
     }

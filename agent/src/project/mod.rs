@@ -161,6 +161,17 @@ impl Project {
         Ok(path)
     }
 
+    /// Empties the target and build directories of a request. Follows no link.
+    pub(crate) fn clear_built(&self, request: &RunRequest) -> Result<(), AgentError> {
+        let build = request.build_directory.as_ref();
+        for built in std::iter::once(&request.target_directory).chain(build) {
+            let path = self.target(built)?;
+            std::fs::remove_dir_all(&path)
+                .map_err(AgentError::file(FileOperation::Remove, &path))?;
+        }
+        Ok(())
+    }
+
     /// Excludes a mount point from scans, so that files below it do not count as the
     /// tree's.
     pub(crate) fn add_mount_point(&mut self, path: RelativePath) {

@@ -12,6 +12,7 @@
 //! memory of the agent's state are handled by trying again, a bounded number of times.
 
 mod base;
+mod cleaning;
 mod cost_limit;
 mod exchange;
 mod forwarding;
@@ -32,6 +33,7 @@ use burst_protocol::message::Ending;
 use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
 
+use self::cleaning::clean_here;
 use self::cost_limit::cost_limit;
 use self::exchange::{Exchange, Exchanged};
 use self::prepare::Prepared;
@@ -132,6 +134,9 @@ impl Session<'_> {
             return Ok(Ending::Signaled(signal));
         }
         let exchanged = exchanged.inspect_err(|_| reached.connection.abandon())?;
+        if prepared.plan.cleans && exchanged.ending == Ending::Exited(0) {
+            clean_here(&self.directory, &self.run.arguments)?;
+        }
         summary::record(&self.directories, self.run, &reached, exchanged.timing, began);
         let summary = Summary::of(&reached);
         tracing::info!(ending = ?exchanged.ending, timing = ?exchanged.timing, "ended");

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) sends_input: bool,
     /// Whether the documentation is opened here afterwards.
     pub(crate) opens_docs: bool,
+    /// Whether the verb is `clean`, which is to remove what is here, too.
+    pub(crate) cleans: bool,
     /// Environment variables that the calls need, names and values.
     pub(crate) environment: Vec<(&'static str, &'static str)>,
 }
@@ -67,7 +69,23 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         CargoVerb::Test => vec![NO_TESTS],
         _ => Vec::new(),
     };
-    Plan { invocations, returns, sends_input, opens_docs, environment }
+    let cleans =
+        run.verb == CargoVerb::Other && first_word(run.options()) == Some(OsStr::new("clean"));
+    Plan { invocations, returns, sends_input, opens_docs, cleans, environment }
+}
+
+/// The first word that is neither an option nor the value of one.
+fn first_word(arguments: &[OsString]) -> Option<&OsStr> {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if !word.as_bytes().starts_with(b"-") {
+            return Some(word);
+        }
+        if takes_next(word) {
+            words.next();
+        }
+    }
+    None
 }
 
 fn call(name: Option<&str>, arguments: &[OsString], json: JsonMessages) -> Call {

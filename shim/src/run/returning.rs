@@ -50,6 +50,8 @@ impl<'a> Ended<'a> {
         };
         let downloaded = self.download(state)?;
         self.settle(state, &downloaded)?;
+        let target = &self.exchange.prepared.workspace.target_directory;
+        state.note_target(target, target.is_dir())?;
         drop(lock);
         self.exchange.signals.stop_forwarding();
         let traffic = self.outgoing.traffic();

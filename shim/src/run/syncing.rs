@@ -75,7 +75,9 @@ impl<'a> Syncing<'a> {
         );
         // Only a difference needs the contents of last time, or changes them.
         let contents = if base.is_current() { None } else { state.contents()? };
-        let request = request(&exchange, &base, changes.is_some())?;
+        let target = &exchange.prepared.workspace.target_directory;
+        let fresh_target = !exchange.target.exists() && state.had_target(target);
+        let request = request(&exchange, &base, changes.is_some(), fresh_target)?;
         let Stream { incoming, outgoing, peer, .. } = stream;
         Ok(Self { exchange, incoming, outgoing, peer, base, changes, contents, request })
     }
@@ -240,6 +242,7 @@ fn request(
     exchange: &Exchange<'_>,
     base: &Base,
     offers_changes: bool,
+    fresh_target: bool,
 ) -> Result<RunRequest, Error> {
     let Prepared { workspace, settings, plan, environment: named, .. } = exchange.prepared;
     let sources = exchange.sources;
@@ -284,6 +287,7 @@ fn request(
         compress_large,
         keep_alive_secs: Some(exchange.prepared.keep_alive.as_secs()),
         title: title(&plan.invocations),
+        fresh_target,
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },
     })

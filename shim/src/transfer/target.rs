@@ -59,6 +59,11 @@ impl TargetDirectory {
         Ok(Self { path: path.to_owned(), existing, missing })
     }
 
+    /// Whether the directory existed before the run.
+    pub(crate) const fn exists(&self) -> bool {
+        self.missing.is_none()
+    }
+
     /// Opens the directory; creates it, with its tag, if it does not exist.
     pub(super) fn open(&self) -> Result<RootDirectory, SyncError> {
         let Some(missing) = &self.missing else { return RootDirectory::share(&self.existing) };

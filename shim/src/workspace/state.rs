@@ -88,6 +88,29 @@ impl WorkspaceState {
         drop(std::fs::remove_file(self.directory.join("base-root")));
     }
 
+    /// Whether a target directory was there after the last command that used it. One that is
+    /// gone now was removed by the user, who expects a build from nothing.
+    pub(crate) fn had_target(&self, target: &Path) -> bool {
+        self.targets().contains(target)
+    }
+
+    /// Remembers whether a target directory is there.
+    pub(crate) fn note_target(&self, target: &Path, is_there: bool) -> Result<(), Error> {
+        let mut targets = self.targets();
+        let is_changed = match is_there {
+            true => targets.insert(target.to_owned()),
+            false => targets.remove(target),
+        };
+        if is_changed {
+            write_record(&self.directory.join("targets"), &targets).map_err(unreadable)?;
+        }
+        Ok(())
+    }
+
+    fn targets(&self) -> BTreeSet<PathBuf> {
+        read_record(&self.directory.join("targets")).unwrap_or_default()
+    }
+
     /// Opens the store of blobs that patches can be based on; none while another command
     /// uses it.
     pub(crate) fn contents(&self) -> Result<Option<Contents>, Error> {
