@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use burst_protocol::RelativePath;
 use burst_protocol::message::{Artifact, JsonMessages, Returns};
 use burst_protocol::tree::Node;
+use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{AllBut, add_paths, scan};
@@ -129,7 +130,7 @@ pub(crate) fn collect(
     returns: Returns,
     cache: &mut StatCache,
 ) -> Result<Vec<Artifact>, AgentError> {
-    let handle = RootDirectory::open_as(target, seen_at)?;
+    let handle = open_target(target, seen_at)?;
     let now = Moment::coarse_now();
     let mut tree = burst_protocol::tree::Directory::new();
     if returns.artifacts {
@@ -155,7 +156,7 @@ pub(crate) fn collect(
     ];
     for (wanted, name) in directories {
         if wanted {
-            add_directories((target, seen_at), name, cache, now, &mut artifacts)?;
+            add_directories(&handle, name, cache, now, &mut artifacts)?;
         }
     }
     Ok(artifacts)
@@ -176,27 +177,37 @@ fn normalized(path: &Path) -> PathBuf {
     normal
 }
 
+/// Opens a target directory, which is seen at another path. Builds write to it, and may have
+/// put links anywhere below it and in its place: none is followed.
+pub(crate) fn open_target(target: &Path, seen_at: &Path) -> Result<RootDirectory, AgentError> {
+    let unusable = |source| SyncError::Root { path: seen_at.to_owned(), source };
+    let name = target.file_name().map(|name| RelativePath::new(name.as_bytes()));
+    let (Some(parent), Some(Ok(name))) = (target.parent(), name) else {
+        return Err(unusable(std::io::ErrorKind::InvalidInput.into()).into());
+    };
+    let opened = RootDirectory::open(parent)?.subdirectory_as(&name, seen_at);
+    Ok(opened.map_err(unusable)?)
+}
+
 /// Adds the files below `NAME/` and, for cross builds, below `TRIPLE/NAME/`.
 fn add_directories(
-    (target, seen_at): (&Path, &Path),
+    target: &RootDirectory,
     name: &str,
     cache: &mut StatCache,
     now: Moment,
     artifacts: &mut Vec<Artifact>,
 ) -> Result<(), AgentError> {
-    let mut places = vec![PathBuf::from(name)];
-    for entry in std::fs::read_dir(target).into_iter().flatten().flatten() {
-        places.push(Path::new(&entry.file_name()).join(name));
-    }
-    for place in places {
-        if !target.join(&place).is_dir() {
-            continue;
-        }
-        let Ok(prefix) = RelativePath::new(place.as_os_str().as_bytes()) else { continue };
-        let handle = RootDirectory::open_as(&target.join(&place), &seen_at.join(&place))?;
-        let found = scan(&handle, Some(&prefix), &AllBut::default(), cache, now)?;
+    let Ok(name) = RelativePath::new(name.as_bytes()) else { return Ok(()) };
+    let triples = target
+        .directories()
+        .map_err(|source| SyncError::Root { path: target.absolute(&name), source })?;
+    let below = triples.iter().filter_map(|triple| triple.join_path(&name).ok());
+    for place in std::iter::once(name.clone()).chain(below) {
+        // There is none, or a link in its place.
+        let Ok(directory) = target.subdirectory(&place) else { continue };
+        let found = scan(&directory, Some(&place), &AllBut::default(), cache, now)?;
         found.tree.visit(&mut |path, node| {
-            if let (Node::File(file), Ok(path)) = (node, prefix.join_path(path)) {
+            if let (Node::File(file), Ok(path)) = (node, place.join_path(path)) {
                 artifacts.push(Artifact { path, file: *file });
             }
         });
@@ -250,5 +261,32 @@ mod tests {
         let mut lines = JsonLines::new(JsonMessages::Shown);
         assert_eq!(lines.push(BIN.to_vec()), BIN);
         assert_eq!(lines.named.len(), 1);
+    }
+
+    #[test]
+    fn nothing_behind_a_link_is_listed() {
+        let disk = tempfile::tempdir().unwrap();
+        let path = |name: &str| disk.path().join(name);
+        for name in ["other/criterion", "target/triple/criterion", "target/debug"] {
+            std::fs::create_dir_all(path(name)).unwrap();
+        }
+        for file in ["other/criterion/secret", "target/triple/criterion/mine"] {
+            std::fs::write(path(file), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(path("other/criterion"), path("target/criterion")).unwrap();
+        std::os::unix::fs::symlink(path("other"), path("target/linked")).unwrap();
+        std::os::unix::fs::symlink(path("other/criterion/secret"), path("target/debug/app"))
+            .unwrap();
+        std::os::unix::fs::symlink(path("target"), path("link")).unwrap();
+        let returns = Returns { artifacts: true, criterion: true, ..Returns::default() };
+        let named = BTreeSet::from([PathBuf::from("/t/debug/app")]);
+        let list = |target: &str| {
+            let cache = &mut StatCache::default();
+            collect(&path(target), Path::new("/t"), &named, returns, cache)
+        };
+        let found: Vec<_> = list("target").unwrap();
+        let found: Vec<_> = found.iter().map(|artifact| artifact.path.as_bytes()).collect();
+        assert_eq!(found, [b"triple/criterion/mine"]);
+        assert!(list("link").is_err());
     }
 }

@@ -372,7 +372,7 @@ impl Session<'_> {
         }
         let target = match return_set.artifacts.is_empty() {
             true => None,
-            false => Some(RootDirectory::open_as(&return_set.target, &return_set.target_seen)?),
+            false => Some(artifacts::open_target(&return_set.target, &return_set.target_seen)?),
         };
         for (artifact, target) in return_set.artifacts.iter().zip(target.iter().cycle()) {
             sources.insert(artifact.file.digest, (target, &artifact.path, artifact.file.size));

@@ -12,6 +12,7 @@
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
 //! - `isolation`: what builds, servers and background processes are kept from.
+//! - `kills`: commands and agents that are killed at random moments.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
 //! - `power_cuts`: what a power cut leaves of target directories, and its repair.
 //! - `results`: what comes back, whatever happens, and where it may go.
@@ -40,6 +41,7 @@ mod hetzner;
 mod hetzner_trouble;
 mod histories;
 mod isolation;
+mod kills;
 mod leaks;
 mod power_cuts;
 mod results;

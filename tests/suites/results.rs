@@ -7,7 +7,7 @@ use std::path::Path;
 use burst_protocol::message::{Artifact, Ending, FromAgent};
 use burst_protocol::tree::{Change, Entry, File, FileMode, LinkTarget};
 use burst_protocol::{Digest, RelativePath};
-use burst_tests::{Project, assert_progress, ended, wait_until};
+use burst_tests::{Project, assert_explained, assert_progress, ended, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -360,4 +360,40 @@ fn a_target_directory_that_the_user_removed_is_built_from_nothing() {
     assert!(project.ok("check").stderr.contains("Checking"));
     assert!(!project.ok("check").stderr.contains("Checking"));
     assert!(project.ok("build").stderr.contains("Compiling"));
+}
+
+#[test]
+fn pages_of_removed_items_go() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project
+        .write("src/lib.rs", "pub struct Kept;\npub struct Gone;\npub mod sub { pub fn f() {} }\n");
+    project.ok("doc -q");
+    project.write("target/doc/hello/mine.html", "mine");
+    assert!(project.has("target/doc/hello/struct.Gone.html"));
+    project.write("src/lib.rs", "pub struct Kept;\n");
+    project.ok("doc -q");
+    assert!(project.has("target/doc/hello/struct.Kept.html"));
+    assert!(!project.has("target/doc/hello/struct.Gone.html"));
+    assert!(!project.has("target/doc/hello/sub"));
+    assert_eq!(project.read("target/doc/hello/mine.html"), "mine");
+}
+
+#[test]
+fn a_link_of_the_user_in_place_of_the_documentation_is_named() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    fs::create_dir_all(project.root.join("target")).unwrap();
+    fs::create_dir(sandbox.path().join("pages")).unwrap();
+    symlink(sandbox.path().join("pages"), project.root.join("target/doc")).unwrap();
+    assert_explained(
+        &project.burst("doc -q"),
+        115,
+        "error: cargo has finished, but not all of its results are here\n\
+         caused by: cannot write `[..]/app/target/doc`\n\
+         caused by: it is a symbolic link, which is not followed\n\
+         hint: move away `[..]/app/target/doc`, then run the command again: the agent has kept \
+         the results\n",
+    );
+    assert_eq!(fs::read_dir(sandbox.path().join("pages")).unwrap().count(), 0);
 }

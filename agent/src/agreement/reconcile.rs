@@ -73,6 +73,9 @@ pub(crate) fn reconcile(
             }
             Change::Remove { path } => {
                 let Some(node) = agreed.get(&path) else { continue };
+                if is_taken(after.get(&path), node, wanted.get(&path)) {
+                    continue;
+                }
                 remove_agreed(&path, node, disk, declined, &mut after, &mut displaced);
             }
         }
@@ -150,6 +153,17 @@ fn remove_agreed(
     if now != *agreed && !declined.is_at(path, disk) {
         displaced.insert(path.clone(), now);
     }
+}
+
+/// Whether a run has made of a path what the client made of it, too: a directory of a file,
+/// or the reverse.
+fn is_taken(now: Option<&Node>, agreed: &Node, wanted: Option<&Node>) -> bool {
+    now != Some(agreed)
+        && match (now, wanted) {
+            (Some(Node::Directory(_)), Some(Node::Directory(_))) => true,
+            (Some(now), Some(wanted)) => now == wanted,
+            _ => false,
+        }
 }
 
 /// Whether an entry has to go for a node to take its path.

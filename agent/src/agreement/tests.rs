@@ -117,6 +117,13 @@ fn what_a_run_made_gives_way_to_a_file_of_the_client() {
 }
 
 #[test]
+fn what_both_ends_made_of_a_path_stays() {
+    let mut agreement = with_disk(&[("d", "file"), ("e/x", "1")], &[("d/x", "run"), ("e", "run")]);
+    assert_eq!(sync(&mut agreement, &[("d/x", "run"), ("e", "run")]), []);
+    assert_eq!(agreement.offer(), []);
+}
+
+#[test]
 fn a_cleaned_cache_is_restored_and_never_offered() {
     let mut agreement = Agreement::of(tree(&[("a", "1"), ("b", "2")]));
     agreement.disk_became(tree(&[("b", "2")]));

@@ -213,14 +213,14 @@ impl Project {
         incoming: &mut Incoming,
         outgoing: &Outgoing,
     ) -> Result<Applied, AgentError> {
-        self.fetch_missing(&plan.changes, incoming, outgoing)?;
-        let disk = self.agreement.disk().clone();
-        apply::keep_moved_blobs(&self.root_directory, &disk, &plan.changes, &mut self.store)?;
+        self.fetch_missing(plan, incoming, outgoing)?;
         self.begin_changing(plan)?;
         for displaced in &plan.displaced {
             let (from, to) = (&displaced.path, &displaced.beside);
             apply::rename(&self.root_directory, from, to, &mut self.cache)?;
         }
+        let (root, store) = (&self.root_directory, &mut self.store);
+        apply::keep_moved_blobs(root, &plan.renamed, &plan.changes, store)?;
         let stamp = stamp(Moment::coarse_now(), self.last_run_ended);
         let applied = apply::apply(
             &self.root_directory,
@@ -359,12 +359,12 @@ impl Project {
 
     fn fetch_missing(
         &mut self,
-        changes: &[Change],
+        Plan { renamed, changes, .. }: &Plan,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
     ) -> Result<(), AgentError> {
         for _ in 0..WANT_ROUNDS_MAX {
-            let missing = apply::missing_blobs(self.agreement.disk(), changes, &self.store);
+            let missing = apply::missing_blobs(renamed, changes, &self.store);
             if missing.is_empty() {
                 return Ok(());
             }
@@ -373,7 +373,7 @@ impl Project {
                 self.receiver().blobs(changes, incoming)?;
             }
         }
-        let missing = apply::missing_blobs(self.agreement.disk(), changes, &self.store);
+        let missing = apply::missing_blobs(renamed, changes, &self.store);
         match missing.first() {
             Some(digest) => Err(SyncError::MissingBlob(*digest).into()),
             None => Ok(()),

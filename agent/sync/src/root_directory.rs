@@ -48,8 +48,25 @@ impl RootDirectory {
 
     /// The directory at `path` as a root of its own.
     pub fn subdirectory(&self, path: &RelativePath) -> io::Result<Self> {
+        self.subdirectory_as(path, &self.absolute(path))
+    }
+
+    /// The directory at `path`, which the user knows as `known_as`, as a root of its own.
+    pub fn subdirectory_as(&self, path: &RelativePath, known_as: &Path) -> io::Result<Self> {
         let root = self.open_directory(path)?;
-        Ok(Self { root, known_as: self.absolute(path).into(), recent: Mutex::new(None) })
+        Ok(Self { root, known_as: known_as.into(), recent: Mutex::new(None) })
+    }
+
+    /// The names of the directories in the root; links are none.
+    pub fn directories(&self) -> io::Result<Vec<RelativePath>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.root)? {
+            let Ok(name) = RelativePath::new(entry?.file_name().to_bytes()) else { continue };
+            if self.status(&name).is_ok_and(|status| is_directory(&status)) {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// A handle to the same root for another thread. Each handle keeps its own cache of

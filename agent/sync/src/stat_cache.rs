@@ -154,6 +154,11 @@ impl StatCache {
         self.changed |= self.files.remove(path).is_some();
     }
 
+    /// The paths of all entries.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.files.keys().map(AsRef::as_ref)
+    }
+
     /// Removes the entries for which `keep` is false.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
         let before = self.files.len();

@@ -52,6 +52,7 @@ use crate::settings::{Settings, TrustStore};
 use crate::terminal::signals::Signals;
 use crate::terminal::{Answer, Terminal, can_ask, seconds};
 use crate::transfer::error::not_returned;
+use crate::transfer::leftovers::remove_leftovers;
 use crate::transfer::target::TargetDirectory;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
@@ -183,6 +184,7 @@ impl Session<'_> {
     fn scan(&self, prepared: &Prepared, provider: &Provider) -> Result<Scanned, Error> {
         let root = &prepared.workspace.root;
         let mut state = WorkspaceState::load(&self.directories.cache, provider.name(), root)?;
+        remove_leftovers(state.directory());
         let mut sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
         for warning in &sources.warnings {
             self.terminal.warn(&warning.0);

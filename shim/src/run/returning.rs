@@ -16,6 +16,7 @@ use crate::terminal::{browser, bytes};
 use crate::transfer::Downloaded;
 use crate::transfer::download::{Download, Receiving, base_after};
 use crate::transfer::error::not_returned;
+use crate::transfer::leftovers::Writing;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
 
@@ -83,16 +84,22 @@ impl<'a> Ended<'a> {
             base: &|| state.base(),
             excluded: &excluded,
         };
+        let Outcome { changes, artifacts, .. } = &self.outcome;
+        let target = (workspace.target_directory.as_path(), artifacts.as_slice());
+        let _writing = Writing::begin(state.directory(), changes, target).map_err(unreadable)?;
         let mut download =
             Download::new(receiving, &self.outcome.artifacts).map_err(not_returned)?;
         download.changes(&self.outcome.changes).map_err(not_returned)?;
         download.artifacts(&self.outcome.artifacts, &mut cache);
+        if prepared.plan.returns.docs && self.outcome.ending == Ending::Exited(0) {
+            download.remove_stale_pages(&self.outcome.artifacts, &mut cache);
+        }
         let wanted = download.wanted_bytes();
         tracing::debug!(bytes = wanted, "fetching results");
         if wanted > 0 {
             terminal.begin(format!("fetching results, {}", bytes(wanted)));
         }
-        let downloaded = download.fetch(&mut self.incoming, &self.outgoing)?;
+        let downloaded = download.fetch(&mut self.incoming, &self.outgoing, &mut cache)?;
         terminal.quiet();
         for note in &downloaded.notes {
             terminal.warn(note);

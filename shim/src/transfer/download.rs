@@ -18,7 +18,7 @@ use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::hash_file;
-use burst_sync::stat_cache::StatCache;
+use burst_sync::stat_cache::{Cached, Signature, StatCache};
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::boundary::{Boundary, Verdict};
@@ -26,6 +26,7 @@ use super::decision::{Decision, decide};
 use super::error::{Phase, agent_failed, confused, lost, not_returned};
 use super::local_files::{LocalFiles, Replaced};
 use super::receiving::{BASE_BYTES_MAX, Destination, Downloaded, Place, Results, is_beside};
+use super::stale_pages::remove_stale;
 use super::target::TargetDirectory;
 use crate::error::Error;
 use crate::workspace::sources::Sources;
@@ -170,16 +171,25 @@ impl<'a> Download<'a> {
         }
     }
 
+    /// Removes pages of the documentation that were fetched earlier and are gone.
+    pub(crate) fn remove_stale_pages(&self, artifacts: &[Artifact], cache: &mut StatCache) {
+        if let Some(target) = &self.results.target {
+            remove_stale(target.root(), artifacts, cache);
+        }
+    }
+
     /// The number of bytes to fetch, without patches and compression.
     pub(crate) fn wanted_bytes(&self) -> u64 {
         self.results.wanted.values().map(|(size, _)| size).sum()
     }
 
     /// Fetches the files that were decided for, writes them, and answers the changes.
+    /// Artifacts are entered into the cache.
     pub(crate) fn fetch(
         mut self,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
+        cache: &mut StatCache,
     ) -> Result<Downloaded, Error> {
         let base = |destinations: &[Destination]| destinations.first()?.base();
         let wanted: Vec<Fetch> = self
@@ -217,12 +227,26 @@ impl<'a> Download<'a> {
         if let Some((digest, _)) = self.results.wanted.first_key_value() {
             return Err(confused(&SyncError::MissingBlob(*digest)));
         }
+        self.remember_artifacts(cache);
         let Downloaded { adopted, declined, .. } = &self.results.returned;
         for answer in [FromShim::Adopted(adopted.clone()), FromShim::Declined(declined.clone())] {
             outgoing.message(&answer).map_err(lost)?;
         }
         outgoing.message(&FromShim::Done).map_err(lost)?;
         Ok(self.results.into_downloaded())
+    }
+
+    /// Enters the artifacts that were written into the cache.
+    fn remember_artifacts(&self, cache: &mut StatCache) {
+        let Some(target) = &self.results.target else { return };
+        let now = Moment::coarse_now();
+        for (path, digest) in &self.results.fetched {
+            if let Ok(status) = target.root().status(path) {
+                let signature = Signature::of(&status);
+                let settled = signature.settled(now);
+                cache.insert(path.as_bytes(), Cached { signature, digest: *digest, settled });
+            }
+        }
     }
 
     /// Decides about a file, link or directory that is new or different.
@@ -375,7 +399,7 @@ fn held_artifact(
     cache: &mut StatCache,
 ) -> Option<File> {
     let status = target.status(path).ok()?;
-    let signature = burst_sync::stat_cache::Signature::of(&status);
+    let signature = Signature::of(&status);
     if let Some(digest) = cache.lookup(path.as_bytes(), &signature) {
         let (size, mode) = (signature.size(), signature.mode());
         return Some(File { size, digest, mode });

@@ -92,9 +92,8 @@ fn unwritable_hint(shown: &str, source: &io::Error) -> String {
         io::ErrorKind::ReadOnlyFilesystem => {
             format!("`{shown}` is on a read-only file system: choose another --target-dir")
         }
-        io::ErrorKind::NotADirectory
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::AlreadyExists => {
+        io::ErrorKind::NotADirectory => format!("move away `{shown}`, {KEPT}"),
+        io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
             format!("move away the file or directory in the way of `{shown}`, {KEPT}")
         }
         _ => format!("check the file system of `{shown}`, {KEPT}"),

@@ -20,6 +20,8 @@ use burst_sync::root_directory::{RootDirectory, is_directory};
 use burst_sync::scan::{file_of, hash_file};
 use rustix::fs::Mode;
 
+use super::leftovers::temporary_name;
+
 /// Whether an entry was where and what it was expected to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replaced {
@@ -76,7 +78,27 @@ impl LocalFiles {
 
     /// Creates a directory and those above it.
     pub(super) fn create_directory(&self, path: &RelativePath) -> Result<(), SyncError> {
-        self.root.create_directories(path, false).map_err(|error| self.unwritable(path, error))
+        let created = self.root.create_directories(path, false);
+        created.map_err(|error| match self.obstacle(path) {
+            Some((obstacle, error)) => self.unwritable(&obstacle, error),
+            None => self.unwritable(path, error),
+        })
+    }
+
+    /// What is at or above a path and is no directory.
+    fn obstacle(&self, path: &RelativePath) -> Option<(RelativePath, io::Error)> {
+        let mut above = Some(path.clone());
+        while let Some(path) = above {
+            above = path.parent();
+            let Ok(status) = self.root.status(&path) else { continue };
+            let what = match self.root.read_link(&path) {
+                _ if is_directory(&status) => return None,
+                Ok(_) => "it is a symbolic link, which is not followed",
+                Err(_) => "it is not a directory",
+            };
+            return Some((path, io::Error::new(io::ErrorKind::NotADirectory, what)));
+        }
+        None
     }
 
     /// Writes a temporary file in the directory of `path`, which is created. Until it is
@@ -233,12 +255,12 @@ impl LocalFiles {
         }
         let number = self.temporaries.get();
         self.temporaries.set(number.wrapping_add(1));
-        let name = format!(".burst-{}-{number}{CONFLICT_SUFFIX}", std::process::id());
+        let name = temporary_name(number);
         let (parent, _) = path.split();
         let parent = parent.map(|parent| [parent, b"/"].concat()).unwrap_or_default();
         let temporary = RelativePath::new(&[parent.as_slice(), name.as_bytes()].concat())
             .map_err(|_| self.unwritable(path, io::ErrorKind::InvalidFilename.into()))?;
-        // One of an earlier process with this number, which was killed.
+        // One of an earlier process with this id.
         self.root.remove_file(&temporary).map_err(|error| self.unwritable(path, error))?;
         Ok(temporary)
     }

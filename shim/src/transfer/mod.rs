@@ -4,9 +4,11 @@ mod boundary;
 mod decision;
 pub(crate) mod download;
 pub(crate) mod error;
+pub(crate) mod leftovers;
 mod local_files;
 mod receiving;
 mod runs_code;
+mod stale_pages;
 pub(crate) mod target;
 pub(crate) mod upload;
 

@@ -87,6 +87,8 @@ pub(super) struct Results {
     /// For each blob to be fetched: its size, and its places.
     pub(super) wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
     pub(super) returned: Downloaded,
+    /// The artifacts that were written.
+    pub(super) fetched: Vec<(RelativePath, Digest)>,
     /// The paths that were written and run code here.
     running_code: Vec<RelativePath>,
 }
@@ -95,7 +97,7 @@ impl Results {
     /// No results yet.
     pub(super) fn new(workspace: LocalFiles, target: Option<LocalFiles>) -> Self {
         let (wanted, returned) = (BTreeMap::new(), Downloaded::default());
-        Self { workspace, target, wanted, returned, running_code: Vec::new() }
+        Self { workspace, target, wanted, returned, fetched: Vec::new(), running_code: Vec::new() }
     }
 
     /// Records that a blob cannot be fetched. Its changes are not answered, so they are
@@ -216,7 +218,11 @@ impl Results {
         let files = self.files(destination)?;
         let path = &destination.path;
         match &destination.place {
-            Place::Artifact { .. } => files.overwrite(temporary, path),
+            Place::Artifact { .. } => {
+                files.overwrite(temporary, path)?;
+                self.fetched.push((path.clone(), destination.file.digest));
+                Ok(())
+            }
             Place::Beside { index } => self.write_beside(temporary, path, *index),
             Place::Source { index, expected, is_new } => {
                 let version = Node::File(destination.file);

@@ -121,6 +121,11 @@ impl WorkspaceState {
         Ok(Some(Contents { blobs, _lock }))
     }
 
+    /// The directory of the state, for records of others.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The path of the stat cache of fetched artifacts.
     pub(crate) fn returned_path(&self) -> PathBuf {
         self.directory.join("returned")
