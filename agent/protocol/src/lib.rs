@@ -46,7 +46,8 @@
 //!
 //! # Limits
 //!
-//! Every length has a named cap in [`limit`], which is checked before memory is allocated.
+//! Every length has a named cap in [`limit`], which is checked before memory is allocated; a
+//! [`budget`] caps the sum of lists that come in several messages.
 //! Bytes become a path only in [`path`]. No input can make this crate panic.
 //!
 //! # Out of scope
@@ -75,6 +76,7 @@
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's
 //! user data in `burst_agent::user_data`.
 
+pub mod budget;
 pub mod codec;
 pub mod digest;
 pub mod frame;

@@ -34,6 +34,22 @@ pub const CHANGES_PER_MESSAGE_MAX: usize = 4096;
 /// Most digests in one request; a longer list is split into several messages.
 pub const DIGESTS_PER_MESSAGE_MAX: usize = 8192;
 
+/// Largest cost of a tree or of a list of files that a peer describes, in the units of
+/// [`Budget`](crate::budget::Budget): 1 for a file or link, [`DIRECTORY_COST`] for a
+/// directory. A unit is about 100 bytes of memory. A tree of a million files in a hundred
+/// thousand directories costs 2.2 million.
+pub const TREE_COST_MAX: usize = 4 << 20;
+
+/// The cost of a directory: its smallest map has room for eleven entries.
+pub const DIRECTORY_COST: usize = 12;
+
+/// Largest sum of the lengths of all paths in a list of files that a peer sends, in bytes.
+pub const LISTED_PATH_BYTES_MAX: usize = 128 << 20;
+
+/// Largest encoded record in bytes: a file of our own on disk, such as a stat cache. The
+/// stat cache of a million files has about 150 MiB.
+pub const RECORD_BYTES_MAX: usize = 256 << 20;
+
 /// Largest patch in bytes that the shim sends; a blob that needs a larger one is sent
 /// whole.
 pub const PATCH_BYTES_MAX: usize = 512 << 10;

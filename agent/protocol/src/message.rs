@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use crate::budget::capped_list;
 use crate::digest::Digest;
+use crate::limit::{CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX};
 use crate::path::{FileName, RelativePath};
 use crate::tree::{Change, DirectoryObject, File};
 
@@ -28,7 +30,9 @@ pub enum FromShim {
         with_volumes: bool,
     },
     /// A part of the changes from `base` to `root`, in order.
-    Changes(Vec<Change>),
+    Changes(
+        #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")] Vec<Change>,
+    ),
     /// Announces a blob, whose bytes follow as raw frames.
     Blob(Blob),
     /// All blobs that the shim offered, or that the agent wanted, are sent.
@@ -47,7 +51,7 @@ pub enum FromShim {
     /// Kills every process of the run.
     Kill,
     /// Requests blobs of files that the agent offered.
-    Fetch(Vec<Fetch>),
+    Fetch(#[serde(deserialize_with = "capped_list::<_, _, DIGESTS_PER_MESSAGE_MAX>")] Vec<Fetch>),
     /// The shim now holds these changes, so they belong to the agreed state of the project.
     /// Each number is an index into the list of all `Changed` messages of the run.
     Adopted(Vec<u32>),
@@ -99,9 +103,13 @@ pub enum FromAgent {
         bytes: ByteBuf,
     },
     /// A part of the list of source files that the run changed, created or removed.
-    Changed(Vec<Change>),
+    Changed(
+        #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")] Vec<Change>,
+    ),
     /// A part of the list of files in the target directory that the shim may fetch.
-    Artifacts(Vec<Artifact>),
+    Artifacts(
+        #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")] Vec<Artifact>,
+    ),
     /// A source file that the run changed or created and that is too large to be offered.
     Withheld {
         /// The path below `/`.
@@ -273,9 +281,11 @@ pub enum Want {
     /// The agent holds nothing: it wants the changes from the empty tree and their blobs.
     Everything,
     /// The directory objects with these digests.
-    DirectoryObjects(Vec<Digest>),
+    DirectoryObjects(
+        #[serde(deserialize_with = "capped_list::<_, _, DIGESTS_PER_MESSAGE_MAX>")] Vec<Digest>,
+    ),
     /// The blobs with these digests.
-    Blobs(Vec<Digest>),
+    Blobs(#[serde(deserialize_with = "capped_list::<_, _, DIGESTS_PER_MESSAGE_MAX>")] Vec<Digest>),
 }
 
 /// Announces a blob, whose bytes follow as raw frames.

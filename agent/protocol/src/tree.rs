@@ -15,6 +15,8 @@
 //! A manifest contains empty directories, and the permission bits of files. It contains no
 //! times, no owners, and no permission bits of directories.
 
+mod decode;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -114,7 +116,7 @@ impl From<LinkTarget> for serde_bytes::ByteBuf {
 }
 
 /// An entry of a [`Directory`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Node {
     /// A regular file.
     File(File),
@@ -124,8 +126,9 @@ pub enum Node {
     Directory(Directory),
 }
 
-/// A directory and everything below it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// A directory and everything below it. Decoding fails beyond
+/// [`PATH_DEPTH_MAX`](crate::limit::PATH_DEPTH_MAX) levels.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Directory {
     entries: BTreeMap<FileName, Node>,
     /// Computed on demand, cleared by every change.
