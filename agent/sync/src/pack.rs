@@ -13,7 +13,7 @@
 //! ```
 //!
 //! `size` is the length of the blob in bytes, at most [`PACKED_BYTES_MAX`]; `stored` is the
-//! length of the bytes that follow the codec. A pack is named by its number, ten decimal
+//! length of the bytes that follow the codec, at most `size`. A pack is named by its number, ten decimal
 //! digits and `.pack`. A pack of another version is deleted when the store is opened.
 //!
 //! | version | change |
@@ -276,7 +276,8 @@ impl PackStore {
             };
             let (size, stored) = (word(32), word(36));
             let offset = at + RECORD_HEADER_BYTES as u64;
-            if offset + u64::from(stored) > length || u64::from(size) > PACKED_BYTES_MAX {
+            let is_possible = u64::from(size) <= PACKED_BYTES_MAX && stored <= size;
+            if offset + u64::from(stored) > length || !is_possible {
                 break;
             }
             let mut digest = [0; 32];
@@ -356,6 +357,27 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&pack, bytes).unwrap();
         assert_eq!(PackStore::open(directory.path()).unwrap().get(&Digest::of(b"abc")), None);
+    }
+
+    #[test]
+    fn a_record_of_impossible_lengths_ends_its_pack() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = PackStore::open(directory.path()).unwrap();
+        store.put(Digest::of(b"abc"), b"abc", false).unwrap();
+        drop(store);
+        let pack = directory.path().join("0000000000.pack");
+        let mut file = OpenOptions::new().append(true).open(&pack).unwrap();
+        let valid = file.metadata().unwrap().len();
+        // A blob of one byte, of which 4 GB are stored: in a sparse file they are there.
+        let crafted = Digest::of(b"x");
+        let header =
+            [crafted.as_bytes().as_slice(), &1_u32.to_le_bytes(), &u32::MAX.to_le_bytes(), &[0]];
+        file.write_all(&header.concat()).unwrap();
+        file.set_len(5 << 30).unwrap();
+        let store = PackStore::open(directory.path()).unwrap();
+        assert!(store.contains(&Digest::of(b"abc")));
+        assert!(!store.contains(&crafted));
+        assert_eq!(std::fs::metadata(&pack).unwrap().len(), valid);
     }
 
     #[test]

@@ -24,10 +24,11 @@
 //! | 1 | The first version. |
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use burst_protocol::codec::{decode_record, encode_record};
+use burst_protocol::limit::RECORD_BYTES_MAX;
 use burst_protocol::tree::FileMode;
 use burst_protocol::{Digest, RelativePath};
 use rustix::fs::Stat;
@@ -230,13 +231,59 @@ pub fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), SyncErr
     })
 }
 
-/// Reads a record; `None` if it is missing, damaged or of another version.
+/// Reads a record; `None` if it is missing, damaged, too large or of another version.
 pub fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    let bytes = std::fs::read(path).ok()?;
+    const HEADER_BYTES: usize = RECORD_MAGIC.len() + 32;
+    let mut file = std::fs::File::open(path).ok()?;
+    if file.metadata().ok()?.len() > (HEADER_BYTES + RECORD_BYTES_MAX) as u64 {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
     let bytes = bytes.strip_prefix(RECORD_MAGIC)?;
     let (digest, body) = bytes.split_first_chunk::<32>()?;
     if Digest::of(body) != Digest::from_bytes(*digest) {
         return None;
     }
     decode_record(body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use burst_protocol::tree::Directory;
+
+    use super::*;
+
+    /// A record whose digest is right, as a program that writes into our directories can make
+    /// it.
+    fn crafted(body: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        let digest = Digest::of(body);
+        std::fs::write(&path, [RECORD_MAGIC, digest.as_bytes().as_slice(), body].concat()).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn a_crafted_record_counts_as_missing() {
+        let (_directory, path) = crafted(&[5]);
+        assert_eq!(read_record::<u64>(&path), Some(5));
+        // 2,580 bytes: directories in directories, as in the record of a base.
+        let nested = [[1, 1, b'a', 2].repeat(634), vec![0]].concat();
+        let (_directory, path) = crafted(&nested);
+        assert_eq!(read_record::<Directory>(&path), None);
+        // A stat cache whose first path names 2^63 bytes.
+        let endless = [&[1, 253][..], &(1_u64 << 63).to_le_bytes()].concat();
+        let (_directory, path) = crafted(&endless);
+        assert_eq!(read_record::<Vec<(RelativePath, Cached)>>(&path), None);
+        assert_eq!(StatCache::load(&path).len(), 0);
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_is_not_read() {
+        let (_directory, path) = crafted(&[5]);
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(RECORD_BYTES_MAX as u64 + 41).unwrap();
+        assert_eq!(read_record::<u64>(&path), None);
+    }
 }
