@@ -3,6 +3,7 @@
 //!
 //! This module asks `cargo metadata`; it neither scans nor reads sources.
 
+mod credentials;
 pub(crate) mod error;
 pub(crate) mod git_index;
 pub(crate) mod large_files;

@@ -1,9 +1,10 @@
 //! The sources to send: the manifest of the workspace and of the files that belong to it,
 //! and access to their contents.
 //!
-//! All roots are one tree below `/`, each file at its absolute path. Files of
-//! cargo's configuration above the workspace are sent without the credentials in them: the
-//! cleaned text is kept in memory.
+//! All roots are one tree below `/`, each file at its absolute path. cargo's configuration,
+//! inside of the roots and above the workspace, is sent without the credentials in it: the
+//! cleaned text is kept in memory. Such a file differs from the one on disk, so a version of a
+//! run never replaces it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -18,8 +19,10 @@ use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, cargo_reads};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{add_paths, scan};
 
+use crate::environment;
 use crate::settings::Settings;
 use crate::workspace::Workspace;
+use crate::workspace::credentials;
 use crate::workspace::git_index::Listing;
 use crate::workspace::state::WorkspaceState;
 
@@ -158,6 +161,16 @@ impl Sources {
             state.generated_files.retain(|path| found.tree.get(path).is_some());
         }
         scanned.forget_unseen(Some(&prefix));
+        let cargo_home = environment::cargo_home();
+        let cargo_home = cargo_home.as_deref().and_then(|home| home.strip_prefix(root).ok());
+        let cargo_home =
+            cargo_home.and_then(|home| RelativePath::new(home.as_os_str().as_bytes()).ok());
+        let read = |path: &RelativePath, most| handle.read(path, most);
+        for (path, text) in credentials::remove(&mut found.tree, cargo_home.as_ref(), read)? {
+            if let Ok(path) = prefix.join_path(&path) {
+                self.in_memory.insert(path, text);
+            }
+        }
         self.special += found.special.len();
         self.tree.put(&prefix, Node::Directory(found.tree))?;
         self.mounts.push(prefix.clone());
@@ -172,7 +185,7 @@ impl Sources {
         }
         let bytes = std::fs::read(path)
             .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
-        let bytes = without_credentials(bytes);
+        let bytes = credentials::without_credentials(&bytes).unwrap_or(bytes);
         let size = bytes.len() as u64;
         let file = FileEntry { size, digest: Digest::of(&bytes), mode: FileMode::REGULAR };
         self.tree.put(&place, Node::File(file))?;
@@ -187,45 +200,4 @@ pub(crate) fn below_root(path: &Path) -> Result<RelativePath, SyncError> {
     let bytes = path.as_os_str().as_bytes();
     RelativePath::below_root(bytes)
         .map_err(|source| SyncError::Path { path: path.to_owned(), source })
-}
-
-/// The keys of cargo's configuration that hold secrets.
-const CREDENTIALS: [&str; 2] = ["token", "secret-key"];
-
-/// The text of a configuration file without credentials. A text that is not TOML is
-/// returned as it is.
-fn without_credentials(bytes: Vec<u8>) -> Vec<u8> {
-    let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse::<toml::Table>().ok());
-    let Some(mut table) = parsed else { return bytes };
-    let mut removed = false;
-    let mut clean = |value: &mut toml::Value| {
-        if let Some(table) = value.as_table_mut() {
-            for key in CREDENTIALS {
-                removed |= table.remove(key).is_some();
-            }
-        }
-    };
-    if let Some(registry) = table.get_mut("registry") {
-        clean(registry);
-    }
-    if let Some(registries) = table.get_mut("registries").and_then(toml::Value::as_table_mut) {
-        for (_, registry) in registries.iter_mut() {
-            clean(registry);
-        }
-    }
-    if removed { table.to_string().into_bytes() } else { bytes }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_stay_here() {
-        let config = "[build]\njobs = 2\n[registry]\ntoken = 'a'\n[registries.x]\nindex = 'i'\ntoken = 'b'\n";
-        let sent = String::from_utf8(without_credentials(config.as_bytes().to_vec())).unwrap();
-        assert!(!sent.contains("token") && sent.contains("jobs = 2") && sent.contains("index"));
-        let plain = b"# kept\n[build]\njobs = 2\n".to_vec();
-        assert_eq!(without_credentials(plain.clone()), plain);
-    }
 }

@@ -1,0 +1,350 @@
+//! Credentials in cargo's files, which never leave this machine.
+//!
+//! cargo reads `.cargo/config.toml` in every directory above the one it runs in, so such files
+//! are cleaned wherever they are in a tree; `.cargo/credentials.toml` is left out. `[env]` of a
+//! configuration is what a project gives to its builds and is sent, but for the tokens of
+//! registries. A symbolic link is followed inside the tree, since its target is what cargo
+//! reads.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use burst_protocol::tree::{Directory, File, Node};
+use burst_protocol::{Digest, FileName, RelativePath};
+use burst_sync::SyncError;
+use toml_edit::{Array, DocumentMut, Item, TableLike, Value};
+
+/// The directory of cargo's configuration in each directory.
+const CARGO: &[u8] = b".cargo";
+
+/// The keys of a registry that are secrets.
+const SECRETS: [&str; 2] = ["token", "secret-key"];
+
+/// The longest chain of symbolic links that is followed.
+const LINKS_MAX: usize = 8;
+
+/// Cargo's files in a tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Files that may hold credentials beside other things.
+    configurations: BTreeSet<RelativePath>,
+    /// Files and links that hold nothing else.
+    credentials: BTreeSet<RelativePath>,
+}
+
+/// Removes credentials from a tree: files of credentials leave it, configurations get the
+/// content that is returned with their paths. `read` reads a file of at most so many bytes.
+/// `cargo_home` is cargo's home, if it lies in the tree.
+pub(super) fn remove(
+    tree: &mut Directory,
+    cargo_home: Option<&RelativePath>,
+    read: impl Fn(&RelativePath, u64) -> io::Result<Vec<u8>>,
+) -> Result<Vec<(RelativePath, Vec<u8>)>, SyncError> {
+    let found = find(tree, cargo_home);
+    for path in &found.credentials {
+        tree.remove(path)?;
+    }
+    let mut cleaned = Vec::new();
+    for path in found.configurations {
+        let Some(file) = tree.file(&path).copied() else { continue };
+        let text = read(&path, file.size).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => SyncError::Changed(path.absolute()),
+            _ => SyncError::Read { path: path.absolute(), source },
+        })?;
+        if let Some(text) = without_credentials(&text) {
+            let (size, digest) = (text.len() as u64, Digest::of(&text));
+            tree.put(&path, Node::File(File { size, digest, ..file }))?;
+            cleaned.push((path, text));
+        }
+    }
+    Ok(cleaned)
+}
+
+fn find(tree: &Directory, cargo_home: Option<&RelativePath>) -> Found {
+    let mut found = Found::default();
+    let mut search = Search { tree, found: &mut found };
+    search.below(tree, None);
+    if let Some(home) = cargo_home
+        && let Some(Node::Directory(directory)) = tree.get(home)
+    {
+        search.cargos(directory, home);
+    }
+    found
+}
+
+struct Search<'a> {
+    tree: &'a Directory,
+    found: &'a mut Found,
+}
+
+impl Search<'_> {
+    /// Looks for directories `.cargo`. Paths are made only for directories: most entries are
+    /// files.
+    fn below(&mut self, directory: &Directory, at: Option<&RelativePath>) {
+        for (name, node) in directory.entries() {
+            let is_cargos = name.as_bytes() == CARGO;
+            match node {
+                Node::Directory(below) => {
+                    let Some(path) = join(at, name) else { continue };
+                    if is_cargos {
+                        self.cargos(below, &path);
+                    }
+                    self.below(below, Some(&path));
+                }
+                Node::Link(_) if is_cargos => {
+                    let Some(target) = join(at, name).and_then(|path| self.follow(path)) else {
+                        continue;
+                    };
+                    if let Some(Node::Directory(below)) = self.tree.get(&target) {
+                        self.cargos(below, &target);
+                    }
+                }
+                Node::Link(_) | Node::File(_) => {}
+            }
+        }
+    }
+
+    /// Notes the files of a directory `.cargo`.
+    fn cargos(&mut self, directory: &Directory, at: &RelativePath) {
+        for (name, node) in directory.entries() {
+            let Some(path) = join(Some(at), name) else { continue };
+            let is_credentials = matches!(name.as_bytes(), b"credentials" | b"credentials.toml");
+            let is_configuration =
+                name.as_bytes() == b"config" || name.as_bytes().ends_with(b".toml");
+            if matches!(node, Node::Directory(_)) || !(is_credentials || is_configuration) {
+                continue;
+            }
+            if is_credentials {
+                self.found.credentials.insert(path.clone());
+            }
+            // The target of a link may have a name of any kind.
+            if let Some(target) = self.follow(path)
+                && !self.found.credentials.contains(&target)
+            {
+                self.found.configurations.insert(target);
+            }
+        }
+    }
+
+    /// The path behind symbolic links; none if it leaves the tree.
+    fn follow(&self, mut path: RelativePath) -> Option<RelativePath> {
+        for _ in 0..LINKS_MAX {
+            let Some(Node::Link(target)) = self.tree.get(&path) else { return Some(path) };
+            let mut names: Vec<&[u8]> = path.names().collect();
+            names.pop();
+            for name in target.as_bytes().split(|byte| *byte == b'/') {
+                match name {
+                    b"" if names.is_empty() => return None,
+                    b"" | b"." => {}
+                    b".." => drop(names.pop()?),
+                    name => names.push(name),
+                }
+            }
+            path = RelativePath::new(&names.join(&b'/')).ok()?;
+        }
+        None
+    }
+}
+
+fn join(at: Option<&RelativePath>, name: &FileName) -> Option<RelativePath> {
+    match at {
+        Some(at) => at.join(name).ok(),
+        None => Some(name.clone().into()),
+    }
+}
+
+/// The text of a configuration without credentials, otherwise unchanged; `None` if it has
+/// none, or is no TOML, which cargo would not read either.
+pub(super) fn without_credentials(text: &[u8]) -> Option<Vec<u8>> {
+    let mut document: DocumentMut = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let mut removed = false;
+    for (name, item) in document.iter_mut() {
+        let Some(table) = item.as_table_like_mut() else { continue };
+        removed |= match name.get() {
+            "registry" => clean_registry(table),
+            "registries" => clean_each(table),
+            "credential-alias" => clean_aliases(table),
+            "http" => clean_proxy(table),
+            "env" => remove_keys(table, is_token_variable),
+            _ => false,
+        };
+    }
+    removed.then(|| document.to_string().into_bytes())
+}
+
+fn clean_each(registries: &mut dyn TableLike) -> bool {
+    let mut removed = false;
+    for (_, registry) in registries.iter_mut() {
+        removed |= registry.as_table_like_mut().is_some_and(clean_registry);
+    }
+    removed
+}
+
+fn clean_registry(registry: &mut dyn TableLike) -> bool {
+    let mut removed = remove_keys(registry, |key| SECRETS.contains(&key));
+    if registry.get("credential-provider").is_some_and(has_arguments) {
+        registry.remove("credential-provider");
+        removed = true;
+    }
+    let providers = registry.get_mut("global-credential-providers").and_then(Item::as_array_mut);
+    removed | providers.is_some_and(clean_providers)
+}
+
+fn clean_aliases(aliases: &mut dyn TableLike) -> bool {
+    let with_arguments: Vec<String> = aliases
+        .iter()
+        .filter(|(_, provider)| has_arguments(provider))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    with_arguments.iter().for_each(|name| drop(aliases.remove(name)));
+    !with_arguments.is_empty()
+}
+
+fn clean_providers(providers: &mut Array) -> bool {
+    let before = providers.len();
+    providers.retain(|provider| !provider.as_str().is_some_and(is_command_line));
+    providers.len() < before
+}
+
+/// Whether a credential provider is called with arguments, which may be secrets.
+fn has_arguments(provider: &Item) -> bool {
+    match provider.as_value() {
+        Some(Value::Array(words)) => words.len() > 1,
+        Some(Value::String(text)) => is_command_line(text.value()),
+        _ => false,
+    }
+}
+
+fn is_command_line(provider: &str) -> bool {
+    provider.trim().contains(char::is_whitespace)
+}
+
+/// Removes user name and password from the proxy's URL.
+fn clean_proxy(http: &mut dyn TableLike) -> bool {
+    let Some(proxy) = http.get("proxy").and_then(Item::as_str) else { return false };
+    let (scheme, rest) = match proxy.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), proxy),
+    };
+    let Some((_, host)) = rest.rsplit_once('@') else { return false };
+    let cleaned = format!("{scheme}{host}");
+    http.insert("proxy", toml_edit::value(cleaned));
+    true
+}
+
+/// Whether an environment variable is the token of a registry.
+fn is_token_variable(name: &str) -> bool {
+    name.starts_with("CARGO_REGISTR") && (name.ends_with("_TOKEN") || name.ends_with("_SECRET_KEY"))
+}
+
+fn remove_keys(table: &mut dyn TableLike, is_removed: impl Fn(&str) -> bool) -> bool {
+    let keys: Vec<String> =
+        table.iter().map(|(key, _)| key.to_owned()).filter(|key| is_removed(key)).collect();
+    keys.iter().for_each(|key| drop(table.remove(key)));
+    !keys.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use burst_protocol::tree::LinkTarget;
+
+    use super::*;
+
+    fn cleaned(text: &str) -> Option<String> {
+        without_credentials(text.as_bytes()).map(|text| String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn secrets_are_removed_and_everything_else_stays_as_it_is() {
+        let text = "# ours\n[build]\njobs   = 2\n\n[registry]\ntoken = 'a'\ndefault = 'x'\n\
+             [registries.x]\nindex = 'i' # here\ntoken = 'b'\nsecret-key = 'c'\n\
+             [registries]\ny = { index = 'j', token = 'd' }\n";
+        let sent = "# ours\n[build]\njobs   = 2\n\n[registry]\ndefault = 'x'\n\
+             [registries.x]\nindex = 'i' # here\n[registries]\ny = { index = 'j'}\n";
+        assert_eq!(cleaned(text).as_deref(), Some(sent));
+        assert_eq!(cleaned("registry.token = 'a'\nbuild.jobs = 2\n").unwrap(), "build.jobs = 2\n");
+    }
+
+    #[test]
+    fn providers_with_arguments_proxies_and_variables_are_cleaned() {
+        let providers = "[registry]\n\
+             global-credential-providers = ['cargo:token', 'pass --key k']\n\
+             [registries.a]\ncredential-provider = ['mine', '--secret', 's']\n\
+             [registries.b]\ncredential-provider = 'cargo:libsecret'\n\
+             [credential-alias]\nmine = 'prog secret'\nplain = ['prog']\n";
+        let sent = cleaned(providers).unwrap();
+        assert_eq!(
+            sent,
+            "[registry]\nglobal-credential-providers = ['cargo:token']\n[registries.a]\n\
+             [registries.b]\ncredential-provider = 'cargo:libsecret'\n\
+             [credential-alias]\nplain = ['prog']\n"
+        );
+        let proxy = |url: &str| cleaned(&format!("[http]\nproxy = '{url}'\n"));
+        let sent = Some("[http]\nproxy = \"https://host:80\"\n".to_owned());
+        assert_eq!(proxy("https://me:pa@ss@host:80"), sent);
+        assert_eq!(proxy("host:80"), None);
+        assert_eq!(
+            cleaned("[env]\nCARGO_REGISTRIES_X_TOKEN = 's'\nAPI = 'kept'\n").unwrap(),
+            "[env]\nAPI = 'kept'\n"
+        );
+    }
+
+    #[test]
+    fn a_text_without_secrets_is_left_alone() {
+        for text in ["# kept\n[build]\njobs = 2\n", "[registry\ntoken = 'a'", "token = 'a'\n"] {
+            assert_eq!(cleaned(text), None);
+        }
+        assert_eq!(without_credentials(b"\xff"), None);
+    }
+
+    #[test]
+    fn files_are_cleaned_wherever_cargo_reads_them() {
+        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
+        let secret = b"[registry]\ntoken = 'a'\n".as_slice();
+        let (size, digest) = (secret.len() as u64, Digest::of(secret));
+        let file = Node::File(File { size, digest, executable: false });
+        let link = |to: &str| Node::Link(LinkTarget::new(to.as_bytes()).unwrap());
+        let mut tree = Directory::new();
+        for name in [
+            ".cargo/config.toml",
+            ".cargo/credentials.toml",
+            "member/.cargo/config",
+            "member/.cargo/credentials",
+            "member/.cargo/included.toml",
+            "shared/cargo.cfg",
+            "linked/config.toml",
+            "home/credentials.toml",
+            "config.toml",
+        ] {
+            tree.put(&path(name), file.clone()).unwrap();
+        }
+        tree.put(&path("other/.cargo/config.toml"), link("../../shared/./cargo.cfg")).unwrap();
+        tree.put(&path("third/.cargo"), link("../linked")).unwrap();
+        tree.put(&path("fourth/.cargo/config.toml"), link("/etc/cargo.toml")).unwrap();
+        let read = |_: &RelativePath, most: u64| {
+            assert_eq!(most, size);
+            Ok(secret.to_vec())
+        };
+        let texts = remove(&mut tree, Some(&path("home")), read).unwrap();
+        let texts: HashMap<RelativePath, Vec<u8>> = texts.into_iter().collect();
+        for name in [
+            ".cargo/config.toml",
+            "member/.cargo/config",
+            "member/.cargo/included.toml",
+            "shared/cargo.cfg",
+            "linked/config.toml",
+        ] {
+            assert_eq!(texts[&path(name)], b"[registry]\n", "{name}");
+            assert_eq!(tree.file(&path(name)).unwrap().digest, Digest::of(b"[registry]\n"));
+        }
+        assert_eq!(texts.len(), 5);
+        for gone in
+            [".cargo/credentials.toml", "member/.cargo/credentials", "home/credentials.toml"]
+        {
+            assert_eq!(tree.get(&path(gone)), None, "{gone}");
+        }
+        assert_eq!(tree.get(&path("config.toml")), Some(&file));
+    }
+}
