@@ -120,7 +120,7 @@ fn print_failure(terminal: &Terminal, error: &Error) {
 /// Prints a text of the command line: on standard output what was asked for.
 fn say(terminal: &Terminal, text: &str, code: u8) -> Result<Ending, Error> {
     match code {
-        0 => terminal.result(text)?,
+        0 => terminal.help(text)?,
         _ => terminal.complain(text),
     }
     Ok(Ending::Exited(code.into()))

@@ -4,6 +4,10 @@
 //! our own goes to standard error: progress of steps that take longer than half a second, one
 //! summary line, warnings, errors. On a terminal progress is a spinner that disappears,
 //! elsewhere it is lines of text.
+//!
+//! Invariant: of all that is printed only the output of programs, cargo's own errors and our
+//! help can steer a terminal. In everything else, which may hold a text of the agent, a path
+//! or a setting, control characters are shown escaped.
 
 pub(crate) mod browser;
 pub(crate) mod color;
@@ -20,7 +24,7 @@ use burst_protocol::message::Stream;
 
 use self::color::painted;
 pub(crate) use self::figure::{amount, bytes, counted, seconds, span};
-use self::line::printable;
+use self::line::{harmless, harmless_line};
 use self::progress::Progress;
 pub(crate) use self::question::{Answer, can_ask};
 use crate::error::{Error, ErrorKind};
@@ -54,7 +58,9 @@ impl Terminal {
     pub(crate) fn begin(&self, text: impl Into<String>) {
         match self.verbosity {
             Verbosity::Quiet => self.progress.clear(),
-            Verbosity::Normal | Verbosity::Verbose => self.progress.start(text.into()),
+            Verbosity::Normal | Verbosity::Verbose => {
+                self.progress.start(harmless_line(&text.into()));
+            }
         }
     }
 
@@ -85,7 +91,7 @@ impl Terminal {
     pub(crate) fn say(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
             self.quiet();
-            line::write(&format!("burst: {text}"));
+            line::write(&format!("burst: {}", harmless(text)));
         }
     }
 
@@ -93,14 +99,14 @@ impl Terminal {
     pub(crate) fn detail(&self, text: &str) {
         if self.verbosity >= Verbosity::Verbose {
             self.quiet();
-            line::write(&format!("burst: {text}"));
+            line::write(&format!("burst: {}", harmless(text)));
         }
     }
 
     /// Prints a warning, which the user can act on.
     pub(crate) fn warn(&self, text: &str) {
         self.quiet();
-        line::write(&format!("{} {text}", painted("warning:", "33;1")));
+        line::write(&format!("{} {}", painted("warning:", "33;1"), harmless(text)));
     }
 
     /// Prints the error that ends the command: message, causes and hint.
@@ -114,17 +120,24 @@ impl Terminal {
             line::write(failure.to_string().trim_end());
             return;
         }
-        let message = printable(&failure.to_string());
+        let message = harmless_line(&failure.to_string());
         line::write(&format!("{} {message}", painted("error:", "31;1")));
         for cause in failure.causes() {
-            line::write(&format!("{} {}", painted("caused by:", "1"), printable(cause)));
+            line::write(&format!("{} {}", painted("caused by:", "1"), harmless_line(cause)));
         }
-        line::write(&format!("{} {}", painted("hint:", "36;1"), printable(failure.hint())));
+        line::write(&format!("{} {}", painted("hint:", "36;1"), harmless_line(failure.hint())));
     }
 
     /// Prints a result on standard output.
     pub(crate) fn result(&self, text: &str) -> Result<(), Error> {
         self.quiet();
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush());
+        written.map_err(|source| unwritable(&source))
+    }
+
+    /// Prints help on standard output, in colours.
+    pub(crate) fn help(&self, text: &str) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         written.map_err(|source| unwritable(&source))
@@ -141,19 +154,19 @@ impl Terminal {
     pub(crate) fn ask(&self, question: &str, default: Answer) -> bool {
         self.quiet();
         let (input, output) = (io::stdin().lock(), io::stderr().lock());
-        question::yes_or_no(input, output, question, default) == Answer::Yes
+        question::yes_or_no(input, output, &harmless(question), default) == Answer::Yes
     }
 
     /// Asks for a text, named by `noun`. Enter alone gives the default.
     pub(crate) fn ask_for(&self, noun: &str, default: &str) -> String {
         self.quiet();
-        question::text(io::stdin().lock(), io::stderr().lock(), noun, default)
+        question::text(io::stdin().lock(), io::stderr().lock(), &harmless(noun), default)
     }
 
     /// Asks for a secret, which is not shown while it is typed.
     pub(crate) fn ask_secretly(&self, question: &str) -> io::Result<String> {
         self.quiet();
-        rpassword::prompt_password(question)
+        rpassword::prompt_password(harmless(question))
     }
 }
 
