@@ -41,6 +41,11 @@ const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// written at once.
 const SHARED_FLUSH_AFTER: Duration = Duration::from_secs(60);
 
+/// The number of projects that stay open while no run uses them. An open project takes about
+/// a dozen descriptors and the memory of its tree; one that was closed is read again by its
+/// next run.
+const IDLE_PROJECTS_OPEN_MAX: usize = 8;
+
 /// The version of the program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -57,6 +62,8 @@ pub(crate) struct Agent {
     /// Notified when `idle.busy` decreases.
     work_ended: Condvar,
     last_will: LastWill,
+    /// How often a client is told that its request is worked on.
+    report_interval: Duration,
     ending: AtomicBool,
     /// The number of the last run.
     last_run: AtomicU64,
@@ -94,7 +101,11 @@ impl Idle {
 impl Agent {
     /// An agent with these disks. It ends after it has been idle for `keep_alive`, or only
     /// when asked to if that is none. Starts processes to find out how runs are contained.
-    pub(crate) fn new(disks: Disks, keep_alive: Option<Duration>) -> Result<Self, AgentError> {
+    pub(crate) fn new(
+        disks: Disks,
+        keep_alive: Option<Duration>,
+        report_interval: Duration,
+    ) -> Result<Self, AgentError> {
         let host = Host::probe(match &disks {
             Disks::Shared(_) => None,
             Disks::Volumes(volumes) => Some(volumes.owner().clone()),
@@ -111,6 +122,7 @@ impl Agent {
                 what: "the timer of the lease".into(),
                 source,
             })?,
+            report_interval,
             ending: AtomicBool::new(false),
             last_run: AtomicU64::new(0),
             started: Instant::now(),
@@ -125,6 +137,11 @@ impl Agent {
     /// Whether the agent runs on its clients' machine.
     pub(crate) const fn is_local(&self) -> bool {
         matches!(self.disks, Disks::Shared(_))
+    }
+
+    /// How often a client is told that its request is worked on.
+    pub(crate) const fn report_interval(&self) -> Duration {
+        self.report_interval
     }
 
     /// The project of this name. Mounts its volume first where the agent has volumes; if
@@ -150,6 +167,17 @@ impl Agent {
             .entry(name.clone())
             .or_insert_with(|| Arc::new(SharedProject::new(name.clone(), directory, flush_after)));
         Ok(project.clone())
+    }
+
+    /// Closes the projects that were used longest ago, but for [`IDLE_PROJECTS_OPEN_MAX`].
+    fn close_idle_projects(&self) {
+        let projects: Vec<_> = lock(&self.projects).values().cloned().collect();
+        let mut open: Vec<_> =
+            projects.iter().filter_map(|project| Some((project.opened()?, project))).collect();
+        open.sort_unstable_by_key(|(used, _)| std::cmp::Reverse(*used));
+        for (_, project) in open.iter().skip(IDLE_PROJECTS_OPEN_MAX) {
+            project.close_if_idle();
+        }
     }
 
     /// Unmounts the volume of a project that no run uses.
@@ -366,6 +394,7 @@ impl Drop for Busy {
         idle.busy -= 1;
         idle.since = Instant::now();
         drop(idle);
+        self.0.close_idle_projects();
         self.0.work_ended.notify_all();
         self.0.changed.notify_one();
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use burst_protocol::budget::TooMany;
 use burst_protocol::message::{Failure, FailureKind};
 use burst_sync::SyncError;
 
@@ -89,6 +90,9 @@ pub enum AgentError {
     /// The namespaces or mounts of a run cannot be made, so cargo was not started.
     #[error("cannot contain the run: {0}")]
     Contain(String),
+    /// The run changed more files than a client takes.
+    #[error("the run changed too many files to return them")]
+    TooManyFiles(#[from] TooMany),
     /// There is no program `cargo`.
     #[error("cargo is not on the agent's PATH")]
     NoCargo,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use burst_protocol::ByteBuf;
 use nix::unistd::{Gid, Uid};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::run;
 use crate::run::containment::Containment;
@@ -18,6 +19,9 @@ use crate::run::spec::os_bytes;
 /// The environment variable that marks a process of a run, so that a nested
 /// `cargo burst` does not start another run.
 pub const INSIDE: &str = "CARGO_BURST_INSIDE";
+
+/// The most descriptors that the agent asks for; the usual soft limit is 1,024.
+const OPEN_FILES_MAX: u64 = 1 << 16;
 
 /// Variables of the agent's own environment that runs inherit.
 const PASSED_ON: [&str; 24] = [
@@ -74,6 +78,18 @@ impl BuildUser {
     }
 }
 
+/// Raises the soft limit of open files as far as is allowed and useful. Returns the limit
+/// before; none if it stays.
+fn raise_open_files() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let (before, raised) = (current?, maximum.unwrap_or(OPEN_FILES_MAX).min(OPEN_FILES_MAX));
+    if before >= raised {
+        return None;
+    }
+    let limit = Rlimit { current: Some(raised), maximum };
+    setrlimit(Resource::Nofile, limit).ok().map(|()| before)
+}
+
 /// What the agent knows of its machine.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -82,11 +98,13 @@ pub(crate) struct Host {
     build_user: Option<BuildUser>,
     /// On a server, the control groups of runs, or why there are none.
     run_groups: Option<Result<RunGroups, String>>,
+    open_files: Option<u64>,
 }
 
 impl Host {
     /// Determines how runs can be contained, which starts a process for each candidate, and
-    /// on a server makes their control groups.
+    /// raises this process's limit of open files; on a server it makes the control groups of
+    /// runs.
     pub(crate) fn probe(build_user: Option<BuildUser>) -> Self {
         let run_groups =
             build_user.is_some().then(|| RunGroups::prepare().map_err(|error| error.to_string()));
@@ -100,7 +118,14 @@ impl Host {
                 .map(|(name, value)| (os_bytes(&name), os_bytes(&value)))
                 .collect(),
             build_user,
+            open_files: raise_open_files(),
         }
+    }
+
+    /// The soft limit of open files that this process was started with, for its runs; none
+    /// if it is still in force.
+    pub(crate) const fn open_files(&self) -> Option<u64> {
+        self.open_files
     }
 
     /// How runs are contained.

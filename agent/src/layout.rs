@@ -76,6 +76,7 @@ impl Layout {
                 hide: Vec::new(),
                 user: None,
                 groups: Vec::new(),
+                open_files: host.open_files(),
                 working_directory: spec::path_bytes(&request.working_directory.absolute()),
                 command: Vec::new(),
                 environment: environment(host, request),

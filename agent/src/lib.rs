@@ -18,11 +18,12 @@
 //!   what a run had written
 //! - `path_wait`, `client`, `clock_watch`: waits for a device, for the departure of a client,
 //!   and for a change of the clock
+//! - `heartbeat`: tells the client that a request is worked on
 //! - `boot`, [`user_data`]: the start of the agent of a server
 //! - `last_will`: the deletion of a server whose lease has expired
 //! - [`identity`], [`transport`]: TLS with pinned certificates, and QUIC
 //! - [`host`], `run`: the machine, and one contained cargo call
-//! - [`error`], `atomic_file`, `log`, `lock`
+//! - [`error`], `atomic_file`, `log`, [`log_file`], `lock`
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests write files"))]
 
@@ -36,6 +37,7 @@ mod client;
 mod client_process;
 mod clock_watch;
 pub mod error;
+mod heartbeat;
 pub mod host;
 pub mod identity;
 mod invocations;
@@ -43,6 +45,7 @@ mod last_will;
 mod layout;
 mod lock;
 mod log;
+pub mod log_file;
 mod path_wait;
 mod power_cut;
 mod project;
@@ -97,7 +100,7 @@ enum Verb {
     Serve {
         /// Run as the agent of a server: read the keys from its metadata service and keep
         /// each project on a volume of its own.
-        #[arg(long, conflicts_with_all = ["disk", "keys", "keep_alive_secs", "detach"])]
+        #[arg(long, conflicts_with_all = ["disk", "keys", "keep_alive_secs", "log", "detach"])]
         server: bool,
         /// The directory for projects.
         #[arg(long, required_unless_present = "server")]
@@ -114,6 +117,9 @@ enum Verb {
         /// Seconds without a packet until a client counts as gone and its run is ended.
         #[arg(long, default_value_t = 15)]
         grace_secs: u64,
+        /// The file that standard error goes to. When it is large, a new one takes its place.
+        #[arg(long)]
+        log: Option<PathBuf>,
         /// Leave the session of the terminal, so that its end does not end the agent.
         #[arg(long)]
         detach: bool,
@@ -128,18 +134,26 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     identity::install_crypto_provider();
     match arguments.get(1).map(String::as_str) {
         Some(helper::SUPERVISOR) => {
-            log::start();
+            log::start(None);
             return run::supervisor::main(&arguments[2..]);
         }
         Some(helper::INIT) => {
-            log::start();
+            log::start(None);
             return run::init::main(&arguments[2..]);
         }
         _ => {}
     }
-    let Verb::Serve { server: _, disk, keys, listen, keep_alive_secs, grace_secs, detach } =
-        Arguments::parse_from(arguments).command;
-    log::start();
+    let Verb::Serve {
+        server: _,
+        disk,
+        keys,
+        listen,
+        keep_alive_secs,
+        grace_secs,
+        log: log_path,
+        detach,
+    } = Arguments::parse_from(arguments).command;
+    log::start(log_path);
     if detach {
         // An error says that the process leads a session of its own already.
         rustix::process::setsid().ok();

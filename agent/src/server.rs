@@ -5,9 +5,11 @@
 //! end, belong to [`crate::agent`]. When this process ends, for whatever reason, every run
 //! ends, because each run's init holds a socket to it.
 
+use std::fs::{DirBuilder, Permissions};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,9 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// Characters of an error that are logged if a peer can influence its text.
 const PEER_TEXT_CHARACTERS_MAX: usize = 120;
 
+/// The mode of a directory that only its owner may use.
+const PRIVATE_DIRECTORY: u32 = 0o700;
+
 /// The zstd level of what is sent to the client.
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -57,6 +62,18 @@ pub(crate) enum Deployment {
     Server(Boot),
 }
 
+impl Deployment {
+    fn idle_timeout(&self) -> IdleTimeout {
+        match self {
+            Self::Local { idle_timeout, .. } => *idle_timeout,
+            Self::Server(boot) => {
+                let gone_after = Duration::from_secs(boot.user_data.gone_after_secs.max(1));
+                IdleTimeout { gone_after }
+            }
+        }
+    }
+}
+
 /// What only a local agent has.
 struct Local {
     _lock: OwnedFd,
@@ -70,11 +87,15 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     let listening = |source| AgentError::Listen { address: listen, source };
     let endpoint = transport::endpoint(listen, Some(config)).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
+    let report_interval = deployment.idle_timeout().report_interval();
     let (disks, keep_alive) = match deployment {
-        Deployment::Local { disk, keep_alive, .. } => (Disks::Shared(disk), Some(keep_alive)),
+        Deployment::Local { disk, keep_alive, .. } => {
+            private_directory(&disk)?;
+            (Disks::Shared(disk), Some(keep_alive))
+        }
         Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
     };
-    let agent = Arc::new(Agent::new(disks, keep_alive)?);
+    let agent = Arc::new(Agent::new(disks, keep_alive, report_interval)?);
     if local.is_none() {
         agent.watch_lease();
     }
@@ -128,10 +149,23 @@ fn prepare(deployment: &Deployment) -> Result<(quinn::ServerConfig, Option<Local
         }
         Deployment::Server(boot) => {
             let (own, client) = boot.user_data.keys()?;
-            let gone_after = Duration::from_secs(boot.user_data.gone_after_secs.max(1));
-            Ok((identity::server_config(&own, client, IdleTimeout { gone_after })?, None))
+            Ok((identity::server_config(&own, client, deployment.idle_timeout())?, None))
         }
     }
+}
+
+/// Creates the directory for projects, for the user alone, and the one inside with all of
+/// them. Those of an earlier version are closed to other users.
+fn private_directory(disk: &Path) -> Result<(), AgentError> {
+    let projects = disk.join("projects");
+    let created = DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(&projects);
+    created.map_err(AgentError::file(FileOperation::CreateDirectory, &projects))?;
+    for path in [disk, &projects] {
+        let private = Permissions::from_mode(PRIVATE_DIRECTORY);
+        std::fs::set_permissions(path, private)
+            .map_err(AgentError::file(FileOperation::Write, path))?;
+    }
+    Ok(())
 }
 
 /// Writes the address file, from which shims learn address, process id and version.
@@ -246,6 +280,22 @@ fn print_ready(address: SocketAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_directory_of_projects_is_closed_to_other_users() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("cache/local");
+        let projects = disk.join("projects");
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        private_directory(&disk).unwrap();
+        assert_eq!((mode(&disk), mode(&projects)), (0o700, 0o700));
+        assert_eq!(mode(&directory.path().join("cache")), 0o700);
+        for path in [&disk, &projects] {
+            std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        private_directory(&disk).unwrap();
+        assert_eq!((mode(&disk), mode(&projects)), (0o700, 0o700));
+    }
 
     #[test]
     fn an_error_with_text_of_a_peer_stays_one_short_line() {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use burst_protocol::budget::Budget;
 use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, OUTPUT_WINDOW_BYTES};
 use burst_protocol::message::{Artifact, Blob, Ending, Fetch, FromAgent, FromShim, RunRequest};
 use burst_protocol::tree::{Change, Entry};
@@ -28,6 +29,7 @@ use crate::agent::Agent;
 use crate::artifacts;
 use crate::client::Client;
 use crate::error::AgentError;
+use crate::heartbeat::Heartbeat;
 use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
 use crate::log;
@@ -53,7 +55,9 @@ pub(crate) fn serve(
     let done = |result: Result<(), AgentError>| {
         result.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
     };
-    let served = match incoming.message() {
+    let request = incoming.message();
+    let heartbeat = Heartbeat::start(outgoing.clone(), agent.report_interval());
+    let served = match request {
         Ok(FromShim::Run(request)) => {
             if let (Some(process), true) = (request.client, agent.is_local()) {
                 client.is_process(process);
@@ -62,8 +66,8 @@ pub(crate) fn serve(
             let number = agent.next_run();
             let project = request.project.absolute();
             let _span = tracing::info_span!("run", run = number, ?project).entered();
-            let served =
-                Session { agent, number, request: &request, outgoing, client }.run(incoming);
+            let served = Session { agent, number, request: &request, outgoing, client }
+                .run(incoming, heartbeat);
             return report(served, outgoing);
         }
         Ok(FromShim::Status) => {
@@ -75,6 +79,7 @@ pub(crate) fn serve(
         Ok(other) => Err(SyncError::out_of_turn(&other).into()),
         Err(error) => Err(error.into()),
     };
+    drop(heartbeat);
     report(served, outgoing);
 }
 
@@ -125,7 +130,7 @@ impl ReturnSet {
 }
 
 impl Session<'_> {
-    fn run(&self, mut incoming: Incoming) -> Result<(), AgentError> {
+    fn run(&self, mut incoming: Incoming, heartbeat: Heartbeat) -> Result<(), AgentError> {
         let shared =
             self.agent.project(&self.request.project, self.request.device.as_ref(), self.client)?;
         if let Some(user) = self.agent.host().build_user() {
@@ -151,6 +156,7 @@ impl Session<'_> {
         let Applied { written, removed, .. } = applied;
         self.outgoing.message(&FromAgent::Synced { written, removed })?;
         if self.request.invocations.is_empty() {
+            drop(heartbeat);
             self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
             shared.with(Project::save)?;
             return self.finish(&shared, &ReturnSet::default(), incoming, None);
@@ -181,6 +187,7 @@ impl Session<'_> {
             Ok((ending, _)) => Ok(ending),
         };
         let finished = ending.and_then(|ending| {
+            drop(heartbeat);
             self.announce(&return_set, ending)?;
             let (incoming, message) = listener.join().map_err(|_| SyncError::Gone)?;
             self.finish(&shared, &return_set, incoming, message)
@@ -302,6 +309,9 @@ impl Session<'_> {
     }
 
     fn announce(&self, return_set: &ReturnSet, ending: Ending) -> Result<(), AgentError> {
+        let mut budget = Budget::default();
+        return_set.changes.iter().try_for_each(|change| budget.change(change.path()))?;
+        return_set.artifacts.iter().try_for_each(|artifact| budget.file(&artifact.path))?;
         for piece in return_set.changes.chunks(CHANGES_PER_MESSAGE_MAX) {
             self.outgoing.message(&FromAgent::Changed(piece.to_vec()))?;
         }

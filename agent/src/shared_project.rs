@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burst_protocol::RelativePath;
 use burst_sync::clock::Moment;
@@ -29,6 +29,8 @@ pub(crate) struct SharedProject {
     /// The runs that write to its disk.
     writing: Arc<WritingRuns>,
     artifacts: Mutex<HashMap<PathBuf, StatCache>>,
+    /// When the state was last used.
+    used: Mutex<Instant>,
 }
 
 impl SharedProject {
@@ -42,6 +44,7 @@ impl SharedProject {
             directory,
             project: Mutex::default(),
             artifacts: Mutex::default(),
+            used: Mutex::new(Instant::now()),
         }
     }
 
@@ -52,6 +55,7 @@ impl SharedProject {
         work: impl FnOnce(&mut Project) -> Result<T, AgentError>,
     ) -> Result<T, AgentError> {
         let mut state = lock(&self.project);
+        *lock(&self.used) = Instant::now();
         let project = match state.take().filter(Project::is_current) {
             Some(project) => state.insert(project),
             None => {
@@ -77,6 +81,22 @@ impl SharedProject {
             tracing::warn!("the machine ended during a run of `{}`: {repaired}", name.display());
         }
         Ok(())
+    }
+
+    /// When the project's state was last used; none if it is not open, or in use.
+    pub(crate) fn opened(&self) -> Option<Instant> {
+        let is_open = self.project.try_lock().is_ok_and(|state| state.is_some());
+        is_open.then(|| *lock(&self.used))
+    }
+
+    /// Forgets the project's state unless a run uses it. A run enters the queue before it
+    /// uses the state, so one that enters meanwhile finds the project closed and opens it.
+    pub(crate) fn close_if_idle(&self) {
+        let mut state = lock(&self.project);
+        if !self.queue.is_busy() {
+            *state = None;
+            lock(&self.artifacts).clear();
+        }
     }
 
     /// Registers a run that writes to the disk until the result is dropped.

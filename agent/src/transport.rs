@@ -48,6 +48,19 @@ pub struct IdleTimeout {
     pub gone_after: Duration,
 }
 
+impl IdleTimeout {
+    /// How long an agent whose connection is alive may say nothing about a request before the
+    /// client gives it up: 30 seconds by default.
+    pub fn mute_after(self) -> Duration {
+        self.gone_after * 2
+    }
+
+    /// How often an agent says that it works on a request: four times in that time.
+    pub fn report_interval(self) -> Duration {
+        self.mute_after() / 4
+    }
+}
+
 impl Default for IdleTimeout {
     fn default() -> Self {
         Self { gone_after: Duration::from_secs(15) }

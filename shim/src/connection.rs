@@ -28,8 +28,9 @@ pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an agent may take for its first bytes on a stream.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long [`Connection::close`] waits at most for its last datagram to leave.
-const CLOSE_DEADLINE: Duration = Duration::from_millis(3);
+/// How long [`Connection::close`] waits at most for its last datagram to leave. Usually that
+/// takes some microseconds.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
 
 /// zstd's level towards an agent.
 const COMPRESSION_LEVEL: i32 = 3;
@@ -89,13 +90,20 @@ pub(crate) struct Connection {
     endpoint: quinn::Endpoint,
     connection: quinn::Connection,
     address: SocketAddr,
+    idle_timeout: IdleTimeout,
 }
+
+/// Says goodbye to an agent on behalf of a process that is about to end.
+#[derive(Clone, Debug)]
+pub(crate) struct Farewell(quinn::Connection);
 
 /// The other end of a stream: where it is and, on a connection of our own, how that is.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     address: SocketAddr,
     connection: Option<quinn::Connection>,
+    /// How long it may say nothing while an answer is waited for.
+    mute_after: Duration,
 }
 
 /// One stream: its queues, and the task that writes.
@@ -135,7 +143,7 @@ impl Connection {
         match tokio::time::timeout(deadline, connecting).await {
             Err(_) => Err(silent(None)),
             Ok(Err(error)) => Err(broken(address, error)),
-            Ok(Ok(connection)) => Ok(Self { endpoint, connection, address }),
+            Ok(Ok(connection)) => Ok(Self { endpoint, connection, address, idle_timeout }),
         }
     }
 
@@ -158,7 +166,11 @@ impl Connection {
     pub(crate) async fn stream(&self) -> Result<Stream, ConnectionError> {
         let opened = self.connection.open_bi().await;
         let (send, receive) = opened.map_err(|error| broken(self.address, error))?;
-        let peer = Peer { address: self.address, connection: Some(self.connection.clone()) };
+        let peer = Peer {
+            address: self.address,
+            connection: Some(self.connection.clone()),
+            mute_after: self.idle_timeout.mute_after(),
+        };
         Stream::over(receive, send, peer)
     }
 
@@ -177,25 +189,53 @@ impl Connection {
         (stats.udp_tx.bytes, stats.udp_rx.bytes)
     }
 
-    /// Tells the agent that this end is done. QUIC would have us stay for three round
-    /// trips in case that datagram is lost; the agent's idle timeout covers this, so we
-    /// stay only until it is sent.
+    /// Tells the agent that this end is done, or that it was [abandoned](Self::abandon).
+    /// QUIC would have us stay for three round trips in case that datagram is lost; the
+    /// agent's idle timeout covers this, so we stay only until it is sent.
     pub(crate) async fn close(self) {
-        self.connection.close(0_u32.into(), b"done");
-        // Elapsed or not, it is on its way.
-        drop(tokio::time::timeout(CLOSE_DEADLINE, self.endpoint.wait_idle()).await);
+        self.farewell().say(b"done").await;
+        drop(self.endpoint);
     }
 
-    /// Ends all streams at once, without waiting for anything.
+    /// What closes the connection if a signal ends this process.
+    pub(crate) fn farewell(&self) -> Farewell {
+        Farewell(self.connection.clone())
+    }
+
+    /// Ends all streams at once, without waiting for anything. The agent is told only if
+    /// [`close`](Self::close) follows.
     pub(crate) fn abandon(&self) {
         self.connection.close(1_u32.into(), b"abandoned");
     }
 }
 
+impl Farewell {
+    /// Closes the connection, unless that was done, and returns once the datagram that tells
+    /// the agent has been handed to the system.
+    pub(crate) async fn say(&self, reason: &[u8]) {
+        let datagrams = || self.0.stats().udp_tx.datagrams;
+        let before = datagrams();
+        if matches!(self.0.close_reason(), Some(reason) if reason != QuicError::LocallyClosed) {
+            // The agent has closed it, or is gone.
+            return;
+        }
+        self.0.close(0_u32.into(), reason);
+        // A closed connection sends nothing but this one datagram. Its task holds the lock of
+        // the statistics until the datagram is sent; no event reports that.
+        let sent = async {
+            while datagrams() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        drop(tokio::time::timeout(CLOSE_DEADLINE, sent).await);
+    }
+}
+
 impl Peer {
     /// An agent that is reached by way of the keeper.
-    pub(crate) const fn through_keeper(address: SocketAddr) -> Self {
-        Self { address, connection: None }
+    pub(crate) fn through_keeper(address: SocketAddr) -> Self {
+        let mute_after = IdleTimeout::default().mute_after();
+        Self { address, connection: None, mute_after }
     }
 
     /// Waits for the first bytes of an agent that is there. Blocks: not for async code.
@@ -225,14 +265,16 @@ impl Peer {
 }
 
 impl Stream {
-    /// A stream over the bytes of any transport.
+    /// A stream over the bytes of any transport. Every wait for the agent on it has a
+    /// deadline: an agent that works says so.
     pub(crate) fn over(
         read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
         peer: Peer,
     ) -> Result<Self, ConnectionError> {
         let connected = wire::connect(read, write, COMPRESSION_LEVEL, Opening::Expected);
-        let (incoming, outgoing, writing) = connected.map_err(ConnectionError::Lost)?;
+        let (mut incoming, outgoing, writing) = connected.map_err(ConnectionError::Lost)?;
+        incoming.set_silence_deadline(peer.mute_after);
         Ok(Self { incoming, outgoing, writing, peer })
     }
 
@@ -246,7 +288,10 @@ impl Stream {
         self.outgoing.preface(&Preface::hello(VERSION)).map_err(lost)?;
         self.outgoing.message(question).map_err(lost)?;
         self.peer.welcome(&mut self.incoming)?;
-        let answer = self.incoming.message().map_err(lost)?;
+        let mut answer = FromAgent::Working;
+        while answer == FromAgent::Working {
+            answer = self.incoming.message().map_err(lost)?;
+        }
         drop(self.outgoing);
         // The answer is complete; how the stream ends does not change it.
         drop(runtime.block_on(self.writing));

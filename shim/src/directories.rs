@@ -1,13 +1,16 @@
 //! cargo-burst's own directories, by the XDG rules, and errors of files in them.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
 use crate::error::{Error, ErrorKind};
+
+/// The mode of a directory that only its owner may use.
+const PRIVATE: u32 = 0o700;
 
 /// The directories of this program. None of them is inside a workspace.
 #[derive(Clone, Debug)]
@@ -42,6 +45,22 @@ impl Directories {
         })
     }
 
+    /// Closes what exists of these directories to other users: those of an earlier version
+    /// were open. Everything in them is below one that this covers.
+    pub(crate) fn close_to_others(&self) -> Result<(), Error> {
+        const OTHERS: u32 = 0o077;
+        for path in [&self.cache, &self.state] {
+            let Ok(found) = path.symlink_metadata() else { continue };
+            let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+            if found.is_dir() && is_ours && found.mode() & OTHERS != 0 {
+                let private = Permissions::from_mode(PRIVATE);
+                std::fs::set_permissions(path, private)
+                    .map_err(|source| unusable("protect", path, &source))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The state of the Hetzner provider: keys of servers, the owner, the audit record.
     pub(crate) fn hetzner(&self) -> PathBuf {
         self.state.join("hetzner")
@@ -50,7 +69,7 @@ impl Directories {
 
 /// Creates a directory and those above it, for the user alone, if it does not exist.
 pub(crate) fn create_private(path: &Path) -> Result<(), Error> {
-    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let created = DirBuilder::new().recursive(true).mode(PRIVATE).create(path);
     created.map_err(|source| unusable("create", path, &source))
 }
 
@@ -79,6 +98,26 @@ pub(crate) fn unusable(action: &str, path: &Path, source: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_are_made_for_their_owner_and_older_ones_corrected() {
+        let home = tempfile::tempdir().unwrap();
+        let below = |name: &str| home.path().join(name);
+        let directories = Directories {
+            config_home: below("config"),
+            cache: below("cache"),
+            state: below("state"),
+        };
+        directories.close_to_others().unwrap();
+        assert!(!directories.cache.exists());
+        std::fs::create_dir(&directories.cache).unwrap();
+        std::fs::set_permissions(&directories.cache, Permissions::from_mode(0o755)).unwrap();
+        create_private(&directories.state.join("local")).unwrap();
+        directories.close_to_others().unwrap();
+        for path in [&directories.cache, &directories.state, &directories.state.join("local")] {
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700, "{path:?}");
+        }
+    }
 
     #[test]
     fn hints_fit_the_cause() {

@@ -135,6 +135,7 @@ fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> 
         return Err(exec_cargo(arguments));
     }
     let directories = Directories::find()?;
+    directories.close_to_others()?;
     log::start(&directories)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 
 use crate::background::log_file;
-use crate::directories::{Directories, unusable};
+use crate::directories::{Directories, create_private, unusable};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 
@@ -29,8 +29,7 @@ pub(crate) fn start(directories: &Directories) -> Result<(), Error> {
         .caused_by(&error)
     })?;
     let path = directories.state.join(FILE);
-    std::fs::create_dir_all(&directories.state)
-        .map_err(|source| unusable("create", &directories.state, &source))?;
+    create_private(&directories.state)?;
     let file = log_file(&path).map_err(|source| unusable("open", &path, &source))?;
     let started = tracing_subscriber::fmt()
         .with_writer(Mutex::new(file))

@@ -109,11 +109,11 @@ fn strangers_get_nothing() {
 
 #[test]
 fn an_agent_that_lies_does_no_harm() {
-    let unknown = || FromAgent::Want(Want::Blobs(vec![Digest::from_bytes([7; 32])]));
-    let early = || FromAgent::BlobsEnd;
+    let unknown = || vec![FromAgent::Want(Want::Blobs(vec![Digest::from_bytes([7; 32])]))];
+    let early = || vec![FromAgent::BlobsEnd];
     for (says, cause) in [
-        (Says::Message(unknown), "the blob 0707070707070707 is missing"),
-        (Says::Message(early), "the other end broke the protocol: unexpected message BlobsEnd"),
+        (Says::Messages(unknown), "the blob 0707070707070707 is missing"),
+        (Says::Messages(early), "the other end broke the protocol: unexpected message BlobsEnd"),
         (Says::HugeFrame, "a frame of 4294967295 bytes exceeds the limit of 33554432 bytes"),
     ] {
         let sandbox = sandbox();

@@ -6,6 +6,7 @@
 //! - `build_layouts`: builds in both layouts of cargo's build directory.
 //! - `command_line`: cargo's rules for arguments, and wrong ones.
 //! - `completions`: the completion scripts, in their shells.
+//! - `descriptors`: the files that an agent holds open, and the limits of a run.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
 //! - `help`: help and version, and what the README says of them.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
@@ -14,9 +15,11 @@
 //! - `isolation`: what builds, servers and background processes are kept from.
 //! - `kills`: commands and agents that are killed at random moments.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
+//! - `hostile`: agents that hang, send too much or send escape sequences.
 //! - `power_cuts`: what a power cut leaves of target directories, and its repair.
 //! - `results`: what comes back, whatever happens, and where it may go.
 //! - `rooms`: the structure of the code.
+//! - `secrets`: tokens stay here, and other users see nothing.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `together`: several projects and several runs at once.
@@ -35,11 +38,13 @@ mod bad_input;
 mod build_layouts;
 mod command_line;
 mod completions;
+mod descriptors;
 mod faults;
 mod help;
 mod hetzner;
 mod hetzner_trouble;
 mod histories;
+mod hostile;
 mod isolation;
 mod kills;
 mod leaks;
@@ -47,6 +52,7 @@ mod power_cuts;
 mod results;
 mod rooms;
 mod scripted;
+mod secrets;
 mod settings;
 mod terminals;
 mod together;

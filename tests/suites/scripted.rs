@@ -1,7 +1,8 @@
-//! A scripted agent: it pins and is pinned as the real one, and says what a test wants.
+//! An agent that follows a script, in place of the one on this machine.
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::mpsc;
 
 use burst_agent::identity::{self, Identity};
 use burst_agent::transport::IdleTimeout;
@@ -21,7 +22,7 @@ pub(crate) enum Says {
     },
     Nothing,
     Nonsense,
-    Message(fn() -> FromAgent),
+    Messages(fn() -> Vec<FromAgent>),
     /// All of this at once, behind the welcome.
     Bytes(Vec<u8>),
     HugeFrame,
@@ -29,6 +30,10 @@ pub(crate) enum Says {
 
 /// An agent that follows a script, in place of the local one.
 pub(crate) struct Scripted {
+    /// Tells each time that it has said everything to a stream.
+    pub(crate) said: mpsc::Receiver<()>,
+    /// Tells how each connection ended.
+    pub(crate) ended: mpsc::Receiver<quinn::ConnectionError>,
     _lock: rustix::fd::OwnedFd,
     _runtime: tokio::runtime::Runtime,
 }
@@ -57,22 +62,31 @@ impl Scripted {
         drop(entered);
         // Without a process id: `down` must not end this very process.
         fs::write(keys.join("address"), endpoint.local_addr().unwrap().to_string()).unwrap();
+        let ((say_said, said), (say_ended, ended)) = (mpsc::channel(), mpsc::channel());
         runtime.spawn(async move {
             while let Some(incoming) = endpoint.accept().await {
-                let says = says.clone();
+                let (says, say_said, say_ended) =
+                    (says.clone(), say_said.clone(), say_ended.clone());
                 tokio::spawn(async move {
                     let Ok(connection) = incoming.await else { return };
-                    while let Ok((send, _receive)) = connection.accept_bi().await {
-                        tokio::spawn(say(says.clone(), send, _receive));
+                    while let Ok((send, receive)) = connection.accept_bi().await {
+                        tokio::spawn(say(says.clone(), send, receive, say_said.clone()));
                     }
+                    // After the test nobody listens.
+                    drop(say_ended.send(connection.closed().await));
                 });
             }
         });
-        Self { _lock: lock.into(), _runtime: runtime }
+        Self { said, ended, _lock: lock.into(), _runtime: runtime }
     }
 }
 
-async fn say(says: Says, mut send: quinn::SendStream, receive: quinn::RecvStream) {
+async fn say(
+    says: Says,
+    mut send: quinn::SendStream,
+    receive: quinn::RecvStream,
+    said: mpsc::Sender<()>,
+) {
     let welcome = Preface::Welcome { chosen: 1, program: "scripted".into() }.to_bytes();
     let bytes = match says {
         Says::Refusal { lowest, highest } => {
@@ -81,11 +95,13 @@ async fn say(says: Says, mut send: quinn::SendStream, receive: quinn::RecvStream
         }
         Says::Nothing => Vec::new(),
         Says::Nonsense => b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
-        Says::Message(make) => [welcome, message(&make())].concat(),
+        Says::Messages(make) => [welcome, make().iter().flat_map(message).collect()].concat(),
         Says::Bytes(bytes) => [welcome, bytes].concat(),
         Says::HugeFrame => [welcome, vec![0, 0xff, 0xff, 0xff, 0xff]].concat(),
     };
-    send.write_all(&bytes).await.unwrap();
+    // The shim may have heard enough before the end.
+    drop(send.write_all(&bytes).await);
+    let _ = said.send(());
     // The stream stays open: the shim decides when it has heard enough.
     let _receive = receive;
     drop(send.stopped().await);

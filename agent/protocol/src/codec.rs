@@ -92,9 +92,9 @@ fn decode_in_tier<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         }
     }
     match bytes.len() {
-        ..=SMALL => decode_within::<T, { DECODED_PER_BYTE * SMALL }>(bytes),
-        ..=MEDIUM => decode_within::<T, { DECODED_PER_BYTE * MEDIUM }>(bytes),
-        ..=LARGE => decode_within::<T, { DECODED_PER_BYTE * LARGE }>(bytes),
+        length if length <= SMALL => decode_within::<T, { DECODED_PER_BYTE * SMALL }>(bytes),
+        length if length <= MEDIUM => decode_within::<T, { DECODED_PER_BYTE * MEDIUM }>(bytes),
+        length if length <= LARGE => decode_within::<T, { DECODED_PER_BYTE * LARGE }>(bytes),
         _ => decode_within::<T, { DECODED_PER_BYTE * RECORD_BYTES_MAX }>(bytes),
     }
 }

@@ -41,6 +41,9 @@
 //!    sends `Done`. The agent replies `Done`. A change that is not answered is offered
 //!    again after the next run.
 //!
+//! From the request until step 6 the agent sends `Working` every few seconds, whatever else
+//! it sends, so that the shim can tell an agent that works from one that hangs.
+//!
 //! The agent may send `Failed` in place of any message, even between the raw frames of a
 //! blob; it reads nothing after that. When a shim disconnects, the agent ends its run.
 //!
@@ -71,6 +74,7 @@
 //! | 1 | New: [`Unavailable`](message::FromAgent::Unavailable). Without it a file that changed after it was offered ended the run with an error. |
 //! | 1 | [`File`](tree::File) has permission bits in place of an execute bit, the digest of a directory too; [`RunRequest`](message::RunRequest) has an umask and `fresh_target`. |
 //! | 1 | [`RunRequest`](message::RunRequest) has a build directory and names the process of a client on the same machine. |
+//! | 1 | `Working` was added. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

@@ -135,6 +135,10 @@ pub enum FromAgent {
     /// In place of a blob that the shim fetched, or of the rest of it: another run has changed
     /// the file since it was offered. The file is offered again after the next run.
     Unavailable(Digest),
+    /// The agent works on the request, or the request waits for another run. Sent every few
+    /// seconds, but not after `Changed`, `Artifacts`, `Withheld`, `Finished` or another
+    /// answer: a shim that hears nothing for longer gives the agent up.
+    Working,
 }
 
 /// A sync, with the cargo invocations that follow it.

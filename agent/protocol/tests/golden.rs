@@ -150,6 +150,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Done,
         FromAgent::InputCredit(4096),
         FromAgent::Unavailable(digest),
+        FromAgent::Working,
     ]
 }
 

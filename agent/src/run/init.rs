@@ -22,6 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::log;
 
@@ -234,6 +235,10 @@ fn start(
         io::Error::new(error.kind(), text)
     })?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(spec.umask & 0o777));
+    if spec.open_files.is_some() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: spec.open_files, maximum })?;
+    }
     if let Some((user, group)) = spec.user {
         command.uid(user).gid(group);
         // Programs with set-user-id bits give a build no further rights.

@@ -37,6 +37,9 @@ pub(crate) struct RunSpec {
     pub(crate) user: Option<(u32, u32)>,
     /// The files of the control group that cargo's process enters.
     pub(crate) groups: Vec<ByteBuf>,
+    /// The soft limit of open files, which the agent has raised for itself; none if it has
+    /// not.
+    pub(crate) open_files: Option<u64>,
     /// The working directory of cargo, created if it does not exist.
     pub(crate) working_directory: ByteBuf,
     /// The program and its arguments.

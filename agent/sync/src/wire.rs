@@ -114,22 +114,54 @@ impl Outgoing {
     }
 }
 
-/// The queue of received frames. Its methods block until a frame arrives.
+/// The queue of received frames. Its methods block until a frame arrives or, with a
+/// [silence deadline](Self::set_silence_deadline), the peer has sent nothing for so long.
 #[derive(Debug)]
 pub struct Incoming {
     queue: mpsc::Receiver<Result<Frame, SyncError>>,
     /// A message that arrived where a raw frame was due.
     interrupting: Option<Vec<u8>>,
+    /// How long the peer may send nothing while a frame is waited for.
+    silence_deadline: Option<Duration>,
+    traffic: Arc<Traffic>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Incoming {
+    /// From now on a peer that sends not a byte for the whole of `deadline`, while a frame is
+    /// waited for, is given up with [`SyncError::Silent`].
+    pub const fn set_silence_deadline(&mut self, deadline: Duration) {
+        self.silence_deadline = Some(deadline);
+    }
+
     /// The next frame; [`SyncError::Gone`] at the end of the stream.
     pub fn frame(&mut self) -> Result<Frame, SyncError> {
         if let Some(message) = self.interrupting.take() {
             return Ok(Frame::Message(message));
         }
-        self.queue.blocking_recv().unwrap_or(Err(SyncError::Gone))
+        let next = match self.silence_deadline {
+            None => self.queue.blocking_recv(),
+            Some(deadline) => self.next_unless_silent(deadline)?,
+        };
+        next.unwrap_or(Err(SyncError::Gone))
+    }
+
+    /// A large frame on a slow line takes longer than the deadline; its bytes count.
+    fn next_unless_silent(
+        &mut self,
+        deadline: Duration,
+    ) -> Result<Option<Result<Frame, SyncError>>, SyncError> {
+        loop {
+            let received = self.traffic.received();
+            let next = async { tokio::time::timeout(deadline, self.queue.recv()).await };
+            match self.runtime.block_on(next) {
+                Ok(next) => return Ok(next),
+                Err(_) if self.traffic.received() == received => {
+                    return Err(SyncError::Silent(deadline.as_secs()));
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// The next frame, decoded as a message. Fails if it is not one.
@@ -210,7 +242,13 @@ where
     let receiver = Receiver::new(reader, traffic.clone())?;
     tokio::spawn(receiver.run(opening, read));
     let runtime = tokio::runtime::Handle::current();
-    let incoming = Incoming { queue: to_read, interrupting: None, runtime };
+    let incoming = Incoming {
+        queue: to_read,
+        interrupting: None,
+        silence_deadline: None,
+        traffic: traffic.clone(),
+        runtime,
+    };
     Ok((incoming, Outgoing { queue: to_write, traffic }, writing))
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burst_sync::wire::Traffic;
 
-use crate::connection::{Connection, Peer, Stream};
+use crate::connection::{Connection, Farewell, Peer, Stream};
 use crate::error::Error;
 use crate::keeper::stream::{KeeperRoute, WAITING_BYTES_MAX};
 
@@ -91,6 +91,15 @@ impl AgentRoute {
     pub(crate) async fn close(self) {
         if let Self::Direct(connection) = self {
             connection.close().await;
+        }
+    }
+
+    /// What closes the connection if a signal ends this process; none if the keeper, which
+    /// notices our end, is on the way.
+    pub(crate) fn farewell(&self) -> Option<Farewell> {
+        match self {
+            Self::Direct(connection) => Some(connection.farewell()),
+            Self::Keeper { .. } => None,
         }
     }
 

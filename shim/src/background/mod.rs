@@ -1,12 +1,11 @@
 //! Processes of this program that outlive the command that starts them: agent and keeper.
 //!
-//! Each holds a [`lock`] for as long as it lives and writes a [log](mod@log_file). Invariants:
+//! Each holds a [`lock`] for as long as it lives and writes a [log](log_file). Invariants:
 //! such a process gets no variable of the command's environment but those that its starter
 //! sets, and no open descriptor that the command has inherited: whoever waits for the end of
 //! a pipe, or for a lock, waits for the command and not for the process.
 
 pub(crate) mod lock;
-mod log_file;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -16,7 +15,8 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-pub(crate) use self::log_file::{BoundedLog, log_file};
+pub(crate) use burst_agent::log_file::{BoundedLog, log_file};
+
 use crate::environment;
 
 /// How long a process may take from its start until it reports that it is ready.

@@ -105,7 +105,50 @@ impl Session<'_> {
             let reached = reaching.join();
             (reached.unwrap_or_else(|_| Err(ConnectionError::Ending.into())), scanned)
         });
-        let (mut scanned, mut reached) = (scanned?, reached?);
+        let mut reached = match reached {
+            Ok(reached) => reached,
+            Err(error) => return Err(scanned.err().unwrap_or(error)),
+        };
+        self.close_on_signal(&signals, &reached);
+        let exchanged = scanned.and_then(|scanned| {
+            self.run_on(&prepared, &provider, request.as_ref(), scanned, &mut reached, &signals)
+        });
+        self.terminal.quiet();
+        signals.stop_forwarding();
+        let insisted = signals.insisted();
+        let summary = Summary::of(&reached);
+        match &exchanged {
+            Ok(exchanged) if insisted.is_none() => {
+                summary::record(&self.directories, self.run, &reached, exchanged.timing, began);
+                tracing::info!(ending = ?exchanged.ending, timing = ?exchanged.timing, "ended");
+            }
+            _ => reached.connection.abandon(),
+        }
+        // On every way out: an agent that is not told waits for the end of the idle timeout,
+        // and so does the next command.
+        self.runtime.block_on(reached.connection.close());
+        if let Some(signal) = insisted {
+            return Ok(Ending::Signaled(signal));
+        }
+        let exchanged = exchanged?;
+        if prepared.plan.cleans && exchanged.ending == Ending::Exited(0) {
+            clean_here(&self.directory, &self.run.arguments)?;
+        }
+        summary.print(self.terminal, began.elapsed());
+        Ok(exchanged.ending)
+    }
+
+    /// Exchanges with the agent that was reached, or with another one if that is shutting
+    /// down.
+    fn run_on(
+        &self,
+        prepared: &Prepared,
+        provider: &Provider,
+        request: Option<&ServerRequest>,
+        mut scanned: Scanned,
+        reached: &mut ReachedAgent,
+        signals: &Signals,
+    ) -> Result<Exchanged, Error> {
         tracing::info!(
             address = %reached.connection.address(),
             started = reached.started,
@@ -121,29 +164,24 @@ impl Session<'_> {
                  `cargo burst init` sets one",
             );
         }
-        let mut exchanged = self.exchange(&prepared, &mut scanned, &reached, &signals);
-        if is_worth_reaching_again(&exchanged, &reached) {
-            provider.wait_until_ended()?;
-            reached = self.reach(&provider, request.as_ref(), true)?;
-            scanned = self.scan(&prepared, &provider)?;
-            exchanged = self.exchange(&prepared, &mut scanned, &reached, &signals);
+        let exchanged = self.exchange(prepared, &mut scanned, reached, signals);
+        if !is_worth_reaching_again(&exchanged, reached) {
+            return exchanged;
         }
-        self.terminal.quiet();
-        signals.stop_forwarding();
-        if let Some(signal) = signals.insisted() {
-            reached.connection.abandon();
-            return Ok(Ending::Signaled(signal));
+        provider.wait_until_ended()?;
+        let last = std::mem::replace(reached, self.reach(provider, request, true)?);
+        self.runtime.block_on(last.connection.close());
+        self.close_on_signal(signals, reached);
+        scanned = self.scan(prepared, provider)?;
+        self.exchange(prepared, &mut scanned, reached, signals)
+    }
+
+    /// Closes the connection before a signal ends this process.
+    fn close_on_signal(&self, signals: &Signals, reached: &ReachedAgent) {
+        if let Some(farewell) = reached.connection.farewell() {
+            let runtime = self.runtime.clone();
+            signals.before_death(move || runtime.block_on(farewell.say(b"signal")));
         }
-        let exchanged = exchanged.inspect_err(|_| reached.connection.abandon())?;
-        if prepared.plan.cleans && exchanged.ending == Ending::Exited(0) {
-            clean_here(&self.directory, &self.run.arguments)?;
-        }
-        summary::record(&self.directories, self.run, &reached, exchanged.timing, began);
-        let summary = Summary::of(&reached);
-        tracing::info!(ending = ?exchanged.ending, timing = ?exchanged.timing, "ended");
-        self.runtime.block_on(reached.connection.close());
-        summary.print(self.terminal, began.elapsed());
-        Ok(exchanged.ending)
     }
 
     /// What is asked of the keeper; `None` where no server is used.

@@ -5,9 +5,11 @@
 use std::time::{Duration, Instant};
 
 use burst_protocol::Digest;
+use burst_protocol::budget::{Budget, TooMany};
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory};
+use burst_sync::SyncError;
 use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::wire::{Incoming, Outgoing};
 
@@ -15,7 +17,7 @@ use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::returning::Ended;
 use crate::error::Error;
 use crate::terminal::{bytes, stdin, unwritable};
-use crate::transfer::error::{Phase, agent_failed, lost};
+use crate::transfer::error::{Phase, agent_failed, confused, lost};
 use crate::transfer::upload;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::{Contents, WorkspaceState};
@@ -76,6 +78,7 @@ fn follow(
 ) -> Result<Outcome, Error> {
     let terminal = exchange.terminal;
     let (mut changes, mut artifacts) = (Vec::new(), Vec::new());
+    let mut listed = Budget::default();
     let mut input = None;
     let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
     loop {
@@ -105,18 +108,32 @@ fn follow(
                     input.credit(cost);
                 }
             }
-            FromAgent::Changed(more) => changes.extend(more),
-            FromAgent::Artifacts(more) => artifacts.extend(more),
+            FromAgent::Changed(more) => {
+                more.iter()
+                    .try_for_each(|change| listed.change(change.path()))
+                    .map_err(too_many)?;
+                changes.extend(more);
+            }
+            FromAgent::Artifacts(more) => {
+                more.iter().try_for_each(|file| listed.file(&file.path)).map_err(too_many)?;
+                artifacts.extend(more);
+            }
             FromAgent::Withheld { path, size } => terminal.warn(&format!(
                 "`{}` was created by the run and is too large to fetch ({})",
                 path.absolute().display(),
                 bytes(size)
             )),
             FromAgent::Finished(ending) => return Ok(Outcome { changes, artifacts, ending }),
+            FromAgent::Working => {}
             FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Run)),
             other => return Err(out_of_turn(&other)),
         }
     }
+}
+
+/// The error of an agent that lists more than an honest one would.
+fn too_many(error: TooMany) -> Error {
+    confused(&SyncError::violation(error.to_string()))
 }
 
 /// Shows a notice unless it was shown before on this machine.

@@ -202,6 +202,7 @@ fn serve(
                 terminal.begin(format!("waiting for `{holder}` in this project"));
                 terminal.say(&format!("waiting for `{holder}`, which runs in this project"));
             }
+            FromAgent::Working => {}
             FromAgent::Want(want) => {
                 tracing::debug!(want = want_name(&want), "the agent lacks something");
                 // The agent asks only when it has read the first flight to its end.

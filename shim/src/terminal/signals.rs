@@ -4,6 +4,7 @@
 //! would here, and this program with it. The second one kills the run and ends this program
 //! at once. Before cargo runs, the first one ends this program: nothing has happened yet.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,10 +18,20 @@ use tokio::signal::unix::SignalKind;
 /// How long this program waits for its last message to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// What is called before a signal ends the program.
+struct Goodbye(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Goodbye {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Goodbye")
+    }
+}
+
 /// Receives signals, and forwards them while cargo runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signals {
     outgoing: Arc<Mutex<Option<Outgoing>>>,
+    before_death: Arc<Mutex<Option<Goodbye>>>,
     once: Arc<AtomicBool>,
     /// The signal that came as the second one; 0 for none.
     last: Arc<AtomicI32>,
@@ -67,6 +78,20 @@ impl Signals {
         *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(outgoing);
     }
 
+    /// Calls this, which may block for a moment, before a signal ends the program.
+    pub(crate) fn before_death(&self, act: impl FnOnce() + Send + 'static) {
+        let mut goodbye = self.before_death.lock().unwrap_or_else(PoisonError::into_inner);
+        *goodbye = Some(Goodbye(Box::new(act)));
+    }
+
+    fn die_by(&self, number: i32) -> ! {
+        let goodbye = self.before_death.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Goodbye(act)) = goodbye {
+            act();
+        }
+        die_by(number)
+    }
+
     /// Stops forwarding: the run is over.
     pub(crate) fn stop_forwarding(&self) {
         *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -84,7 +109,7 @@ impl Signals {
 
     fn received(&self, kind: Signal) {
         let again = self.once.swap(true, Ordering::Relaxed);
-        let Some(outgoing) = self.target() else { die_by(kind as i32) };
+        let Some(outgoing) = self.target() else { self.die_by(kind as i32) };
         if again {
             self.last.store(kind as i32, Ordering::Relaxed);
             // If the connection is lost, the agent ends the run by itself.
@@ -94,7 +119,7 @@ impl Signals {
                 reason = "no event tells that the last datagram has left this machine"
             )]
             std::thread::sleep(LAST_WORDS);
-            die_by(kind as i32);
+            self.die_by(kind as i32);
         }
         drop(outgoing.message(&FromShim::Signal(kind as i32)));
     }

@@ -33,6 +33,14 @@ pub(crate) fn lost(error: &SyncError, phase: Phase) -> Error {
         return confused(error);
     }
     let error_with = |kind, message, hint| Error::new(kind, message, hint).caused_by(error);
+    if matches!(error, SyncError::Silent(_)) && phase != Phase::Results {
+        return error_with(
+            ErrorKind::RunLost,
+            "the agent is connected but does not answer any more",
+            "run the command again; if that does not help, `cargo burst down` ends the agent and \
+             the next command starts a new one",
+        );
+    }
     match phase {
         Phase::Sync => error_with(
             ErrorKind::RunLost,

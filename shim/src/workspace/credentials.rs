@@ -248,7 +248,7 @@ fn remove_keys(table: &mut dyn TableLike, is_removed: impl Fn(&str) -> bool) -> 
 mod tests {
     use std::collections::HashMap;
 
-    use burst_protocol::tree::LinkTarget;
+    use burst_protocol::tree::{FileMode, LinkTarget};
 
     use super::*;
 
@@ -304,7 +304,7 @@ mod tests {
         let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
         let secret = b"[registry]\ntoken = 'a'\n".as_slice();
         let (size, digest) = (secret.len() as u64, Digest::of(secret));
-        let file = Node::File(File { size, digest, executable: false });
+        let file = Node::File(File { size, digest, mode: FileMode::REGULAR });
         let link = |to: &str| Node::Link(LinkTarget::new(to.as_bytes()).unwrap());
         let mut tree = Directory::new();
         for name in [

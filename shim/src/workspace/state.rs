@@ -21,7 +21,7 @@ use burst_sync::stat_cache::{StatCache, read_record, write_record};
 
 use super::error::unreadable;
 use crate::background::lock;
-use crate::directories::unusable;
+use crate::directories::create_private;
 use crate::error::Error;
 
 /// The blobs of a workspace, which no other command uses meanwhile.
@@ -50,8 +50,7 @@ impl WorkspaceState {
         use std::os::unix::ffi::OsStrExt;
         let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
         let directory = cache.join("workspaces").join(format!("{}-{provider}", &key[..24]));
-        std::fs::create_dir_all(&directory)
-            .map_err(|source| unusable("create", &directory, &source))?;
+        create_private(&directory)?;
         let generated_files: BTreeSet<RelativePath> =
             read_record(&directory.join("companions")).unwrap_or_default();
         Ok(Self {

@@ -153,8 +153,7 @@ impl LocalAgent {
 
     /// Starts the agent; returns its address once it listens.
     fn start(&self) -> Result<SocketAddr, Error> {
-        std::fs::create_dir_all(&self.disk)
-            .map_err(|source| unusable("create", &self.disk, &source))?;
+        create_private(&self.disk)?;
         for name in ["shim", "agent"] {
             if Identity::load(&self.keys, name).is_err() {
                 Identity::generate()
@@ -179,7 +178,7 @@ impl LocalAgent {
         let stderr = log.try_clone().map_err(|error| failed(error.to_string()))?;
         let mut command = background::program("burst-agent");
         command.args(["serve", "--detach", "--disk"]).arg(&self.disk);
-        command.arg("--keys").arg(&self.keys);
+        command.arg("--keys").arg(&self.keys).arg("--log").arg(&log_path);
         command.args(["--keep-alive-secs", &self.keep_alive.as_secs().to_string()]);
         command.args(["--grace-secs", &grace_secs().to_string()]);
         command.envs(passed_on());

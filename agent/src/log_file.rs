@@ -15,8 +15,9 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Bytes above which a log is replaced by an empty one.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
-/// Opens a log for appending. A log that is too large becomes the previous log.
-pub(crate) fn log_file(path: &Path) -> io::Result<File> {
+/// Opens a log for appending. A log that is too large becomes the previous log. Fails if the
+/// file cannot be created or renamed.
+pub fn log_file(path: &Path) -> io::Result<File> {
     if size(path) > LOG_BYTES_MAX {
         std::fs::rename(path, previous(path))?;
     }
@@ -26,7 +27,7 @@ pub(crate) fn log_file(path: &Path) -> io::Result<File> {
 /// The log of a process that may run for months. It is the process's standard error, so
 /// that it also holds the messages of panics.
 #[derive(Debug)]
-pub(crate) struct BoundedLog {
+pub struct BoundedLog {
     path: PathBuf,
     bytes_max: u64,
     /// The size of the current log.
@@ -35,11 +36,11 @@ pub(crate) struct BoundedLog {
 
 /// Writes one event.
 #[derive(Debug)]
-pub(crate) struct EventWriter<'a>(&'a BoundedLog);
+pub struct EventWriter<'a>(&'a BoundedLog);
 
 impl BoundedLog {
     /// The log at `path`, which standard error goes to already.
-    pub(crate) fn of_stderr(path: PathBuf) -> Self {
+    pub fn of_stderr(path: PathBuf) -> Self {
         let bytes = Mutex::new(size(&path));
         Self { path, bytes_max: LOG_BYTES_MAX, bytes }
     }

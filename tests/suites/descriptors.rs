@@ -1,0 +1,60 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, PathBuf};
+use std::process::Command;
+
+use burst_tests::{carry_over, ended, wait_until};
+
+use crate::sandbox;
+
+/// The projects of which a process has files open.
+fn open_projects(process: i32) -> BTreeSet<PathBuf> {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
+    let files = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let below = |file: PathBuf| {
+        let mut parts = file.components().skip_while(|part| part.as_os_str() != "projects");
+        match (parts.next()?, parts.next()?) {
+            (_, Component::Normal(key)) => Some(PathBuf::from(key)),
+            _ => None,
+        }
+    };
+    files.filter_map(below).collect()
+}
+
+#[test]
+fn idle_projects_are_closed_and_opened_again() {
+    let sandbox = sandbox();
+    let projects: Vec<_> = (0..11).map(|n| sandbox.hello(&format!("app-{n}"))).collect();
+    for project in &projects {
+        project.ok("sync");
+    }
+    let agent = sandbox.agent().unwrap();
+    // A session ends a moment after its command.
+    wait_until("that all but eight projects are closed", || open_projects(agent).len() == 8);
+    projects[0].write("src/main.rs", "fn main() {\n    println!(\"again\");\n}\n");
+    let again = projects[0].burst("-v sync");
+    assert!(again.stderr.contains("1 written, 0 removed"), "{again:?}");
+    wait_until("that another project is closed", || open_projects(agent).len() == 8);
+}
+
+#[test]
+fn a_run_has_the_limits_of_the_shell() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    std::process::Command::new(\"sh\").args([\"-c\", \"ulimit -Sn\"])\
+         .status().unwrap();\n}\n",
+    );
+    let inner = project.command("run -q");
+    let mut outer = Command::new("sh");
+    outer.args(["-c", "ulimit -Sn 517 && exec \"$@\"", "sh"]).arg(inner.get_program());
+    carry_over(&mut outer, &inner);
+    let found = ended(outer.output().unwrap());
+    assert_eq!(found.stdout, "517\n", "{found:?}");
+    let agent = sandbox.agent().unwrap();
+    let limits = fs::read_to_string(format!("/proc/{agent}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let soft: u64 = line.split_whitespace().nth(3).unwrap().parse().unwrap();
+    assert!(soft > 517, "{line}");
+}

@@ -1,0 +1,97 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use burst_tests::assert_progress;
+
+use crate::sandbox;
+
+/// The modes of directories, which must be those of their owner alone.
+#[track_caller]
+fn assert_private(directory: &Path) {
+    assert_eq!(fs::metadata(directory).unwrap().mode() & 0o777, 0o700, "{directory:?}");
+}
+
+#[test]
+fn other_users_see_nothing_of_ours() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("check -q");
+    let ours = [
+        "cache/cargo-burst",
+        "cache/cargo-burst/local",
+        "cache/cargo-burst/local/projects",
+        "cache/cargo-burst/workspaces",
+        "state/cargo-burst",
+        "state/cargo-burst/local",
+    ];
+    for name in ours {
+        assert_private(&sandbox.path().join(name));
+    }
+    // Those of an earlier version are closed by the next command.
+    project.ok("down");
+    for name in ours {
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(sandbox.path().join(name), open).unwrap();
+    }
+    project.ok("check -q");
+    for name in ["cache/cargo-burst", "cache/cargo-burst/local/projects", "state/cargo-burst"] {
+        assert_private(&sandbox.path().join(name));
+    }
+}
+
+#[test]
+fn tokens_of_the_workspace_stay_here() {
+    let sandbox = sandbox();
+    let config = "[registries.x]\nindex = 'sparse+https://x.invalid/'\ntoken = 'secret'\n";
+    let library = "[package]\nname = 'outside'\nversion = '0.1.0'\nedition = '2021'\n";
+    let outside = sandbox.project(
+        "outside",
+        &[
+            ("Cargo.toml", library),
+            ("src/lib.rs", ""),
+            (".cargo/config.toml", config),
+            (".cargo/credentials.toml", "[registry]\ntoken = 'secret'\n"),
+        ],
+    );
+    let project = sandbox.hello("app");
+    project.write(
+        "Cargo.toml",
+        "[package]\nname = 'hello'\nversion = '0.1.0'\nedition = '2021'\n\
+         [dependencies]\noutside = { path = '../outside' }\n",
+    );
+    project.write(".cargo/config.toml", config);
+    project.write(".cargo/credentials.toml", "[registries.x]\ntoken = 'secret'\n");
+    project.write("sub/.cargo/credentials", "[registry]\ntoken = 'secret'\n");
+    project.ok("check -q");
+    let sent = "[registries.x]\nindex = 'sparse+https://x.invalid/'\n";
+    let there = sandbox.agent_tree(&project.root);
+    // The tree of a project also holds its path dependencies, each at its own path.
+    assert_eq!(outside.root.parent(), project.root.parent());
+    for root in [&there, &there.with_file_name("outside")] {
+        assert_eq!(fs::read_to_string(root.join(".cargo/config.toml")).unwrap(), sent);
+        assert!(!root.join(".cargo/credentials.toml").exists());
+    }
+    assert!(!there.join("sub/.cargo/credentials").exists());
+
+    // A run that changes the file never overwrites the one with the token.
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    std::fs::write(\".cargo/config.toml\", \"[net]\\n\").unwrap();\n    \
+         std::fs::write(\".cargo/credentials.toml\", \"theirs\").unwrap();\n}\n",
+    );
+    let ran = project.burst("run -q");
+    assert_progress(
+        &ran,
+        "warning: `.cargo/config.toml` was changed here and by the run: the run's version is in \
+         `.cargo/config.toml.from-burst`\n\
+         warning: `.cargo/credentials.toml` was changed here and by the run: the run's version is \
+         in `.cargo/credentials.toml.from-burst`\n",
+    );
+    assert_eq!(project.read(".cargo/config.toml"), config);
+    assert_eq!(project.read(".cargo/config.toml.from-burst"), "[net]\n");
+    assert_eq!(project.read(".cargo/credentials.toml"), "[registries.x]\ntoken = 'secret'\n");
+    // What is here is the truth for the next command.
+    project.ok("check -q");
+    assert_eq!(fs::read_to_string(there.join(".cargo/config.toml")).unwrap(), sent);
+}
