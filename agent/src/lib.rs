@@ -18,6 +18,7 @@
 //!   what a run had written
 //! - `path_wait`, `client`, `clock_watch`: waits for a device, for the departure of a client,
 //!   and for a change of the clock
+//! - `collection`: deletes projects that are no longer used
 //! - `heartbeat`: tells the client that a request is worked on
 //! - `boot`, [`user_data`]: the start of the agent of a server
 //! - `last_will`: the deletion of a server whose lease has expired
@@ -36,6 +37,7 @@ mod clean;
 mod client;
 mod client_process;
 mod clock_watch;
+mod collection;
 pub mod error;
 mod heartbeat;
 pub mod host;

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use burst_protocol::hello::{Preface, Reason};
 use burst_sync::wire::{self, Opening};
@@ -22,6 +22,7 @@ use crate::agent::{Agent, Disks, VERSION};
 use crate::atomic_file;
 use crate::boot::Boot;
 use crate::client::Client;
+use crate::collection;
 use crate::error::{AgentError, FileOperation};
 use crate::identity::{self, Identity};
 use crate::session;
@@ -91,6 +92,7 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     let (disks, keep_alive) = match deployment {
         Deployment::Local { disk, keep_alive, .. } => {
             private_directory(&disk)?;
+            collection::collect(&disk, SystemTime::now());
             (Disks::Shared(disk), Some(keep_alive))
         }
         Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
