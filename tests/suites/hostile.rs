@@ -3,7 +3,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 use std::time::Duration;
 
-use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
 use burst_protocol::message::{Artifact, Ending, Failure, FailureKind, FromAgent, Stream};
 use burst_protocol::tree::{Change, File, FileMode};
 use burst_protocol::{Digest, RelativePath};
@@ -70,10 +69,12 @@ fn an_agent_that_is_alive_and_mute_is_given_up() {
 
 #[test]
 fn lists_without_end_are_refused() {
+    // Each change alone is small, and needs 250 directories in any tree.
     let without_end = || {
-        let removal = Change::Remove { path: path("a") };
-        let changes = FromAgent::Changed(vec![removal; CHANGES_PER_MESSAGE_MAX]);
-        [vec![synced(), started()], vec![changes; 1025]].concat()
+        let deep = |n: usize| Change::Remove { path: path(&format!("{n}{}", "/d".repeat(250))) };
+        let message = |from: usize| FromAgent::Changed((from..from + 100).map(deep).collect());
+        let changes = (0..2000).step_by(100).map(message);
+        [synced(), started()].into_iter().chain(changes).collect()
     };
     let sandbox = sandbox();
     let project = sandbox.hello("app");
