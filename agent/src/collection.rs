@@ -22,8 +22,8 @@ const GONE_KEPT: Duration = Duration::from_secs(7 * DAY_SECS);
 /// How long any project is kept after its last use.
 const KEPT: Duration = Duration::from_secs(90 * DAY_SECS);
 
-/// Whether a project is deleted that was last used so long ago.
-fn is_collected(workspace_exists: bool, unused: Duration) -> bool {
+/// Whether what is kept of a workspace is deleted if it was last used so long ago.
+pub fn is_collected(workspace_exists: bool, unused: Duration) -> bool {
     unused > if workspace_exists { KEPT } else { GONE_KEPT }
 }
 

@@ -71,6 +71,7 @@ use std::time::Duration;
 use burst_protocol::hello::VERSIONS;
 use clap::{Parser, Subcommand};
 
+pub use crate::collection::is_collected;
 pub use crate::project::project_key;
 
 use crate::agent::VERSION;

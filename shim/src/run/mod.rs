@@ -27,7 +27,7 @@ mod trusted;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use burst_protocol::message::Ending;
 use burst_sync::clock::Moment;
@@ -54,6 +54,7 @@ use crate::terminal::{Answer, Terminal, can_ask, seconds};
 use crate::transfer::error::not_returned;
 use crate::transfer::leftovers::remove_leftovers;
 use crate::transfer::target::TargetDirectory;
+use crate::workspace::collection;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
 use crate::workspace::sources::Sources;
@@ -115,7 +116,7 @@ impl Session<'_> {
         });
         self.terminal.quiet();
         signals.stop_forwarding();
-        let insisted = signals.insisted();
+        let (insisted, started) = (signals.insisted(), reached.started);
         let summary = Summary::of(&reached);
         match &exchanged {
             Ok(exchanged) if insisted.is_none() => {
@@ -133,6 +134,10 @@ impl Session<'_> {
         let exchanged = exchanged?;
         if prepared.plan.cleans && exchanged.ending == Ending::Exited(0) {
             clean_here(&self.directory, &self.run.arguments)?;
+        }
+        if started {
+            // About as often as the agent here collects its projects.
+            collection::collect(&self.directories.cache, SystemTime::now());
         }
         summary.print(self.terminal, began.elapsed());
         Ok(exchanged.ending)

@@ -3,6 +3,7 @@
 //!
 //! This module asks `cargo metadata`; it neither scans nor reads sources.
 
+pub(crate) mod collection;
 mod credentials;
 pub(crate) mod error;
 pub(crate) mod git_index;

@@ -12,16 +12,16 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use burst_protocol::tree::Directory;
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::pack::PackStore;
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
 
+use super::collection;
 use super::error::unreadable;
 use crate::background::lock;
-use crate::directories::create_private;
 use crate::error::Error;
 
 /// The blobs of a workspace, which no other command uses meanwhile.
@@ -42,6 +42,8 @@ pub(crate) struct WorkspaceState {
     /// ignores them.
     pub(crate) generated_files: BTreeSet<RelativePath>,
     generated_files_loaded: BTreeSet<RelativePath>,
+    /// Keeps the directory from being collected.
+    _in_use: File,
 }
 
 impl WorkspaceState {
@@ -50,7 +52,7 @@ impl WorkspaceState {
         use std::os::unix::ffi::OsStrExt;
         let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
         let directory = cache.join("workspaces").join(format!("{}-{provider}", &key[..24]));
-        create_private(&directory)?;
+        let in_use = collection::claim(&directory, workspace, SystemTime::now())?;
         let generated_files: BTreeSet<RelativePath> =
             read_record(&directory.join("companions")).unwrap_or_default();
         Ok(Self {
@@ -58,6 +60,7 @@ impl WorkspaceState {
             generated_files_loaded: generated_files.clone(),
             generated_files,
             directory,
+            _in_use: in_use,
         })
     }
 
