@@ -6,7 +6,7 @@
 //! bytes that follow the value.
 //!
 //! Invariant: decoding allocates memory in proportion to the bytes that are there, never to
-//! a length that they name. The tiers of [`decode_in_tier`] see to this for strings, serde for
+//! a length that they name. The tiers of `decode_in_tier` see to this for strings, serde for
 //! lists, which it allocates as their elements arrive. Nothing recurses but directories, whose
 //! depth [`tree`](crate::tree) bounds.
 
