@@ -4,7 +4,7 @@
 //! it is asked to. Connections belong to [`crate::server`].
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,10 +17,12 @@ use tokio::sync::Notify;
 
 use crate::client::Client;
 use crate::clock_watch::ClockWatch;
+use crate::copies::{self, project_copies};
 use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
 use crate::last_will::LastWill;
 use crate::lock::lock;
+use crate::log;
 use crate::project::{Project, project_key};
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
@@ -279,8 +281,8 @@ impl Agent {
         let mut projects = Vec::new();
         for directory in self.directories() {
             let Some(project) = Project::name_of(&directory) else { continue };
-            let used = std::fs::metadata(directory.join("index")).and_then(|file| file.modified());
-            let idle = used.ok().and_then(|used| SystemTime::now().duration_since(used).ok());
+            let used = Project::last_used(&directory);
+            let idle = used.and_then(|used| SystemTime::now().duration_since(used).ok());
             let runs = lock(&self.projects).get(&project).map(|project| project.queue.titles());
             projects.push(ProjectStatus {
                 project,
@@ -299,6 +301,48 @@ impl Agent {
     }
 
     /// The directories of all projects, of mounted ones where the agent has volumes.
+    /// Measures the projects of a shared disk on a thread, and deletes those beyond the limit
+    /// in bytes that no run uses.
+    pub(crate) fn limit_copies(self: &Arc<Self>, limit: u64) {
+        let Disks::Shared(disk) = &self.disks else { return };
+        let (agent, disk) = (self.clone(), disk.clone());
+        log::spawn(move || {
+            let mut copies = project_copies(&disk);
+            copies.iter_mut().for_each(copies::measure);
+            for copy in copies::excess(copies, limit) {
+                let workspace = copy.workspace.display();
+                match agent.delete_idle(&copy.directory) {
+                    Ok(true) => {
+                        tracing::info!(bytes = copy.bytes, "deleted the copy of `{workspace}`")
+                    }
+                    Ok(false) => tracing::debug!("the copy of `{workspace}` is in use"),
+                    Err(error) => {
+                        tracing::warn!("cannot delete the copy of `{workspace}`: {error}")
+                    }
+                }
+            }
+        });
+    }
+
+    /// Deletes a project unless a session uses it. Returns whether it did.
+    fn delete_idle(&self, directory: &Path) -> std::io::Result<bool> {
+        let aside = directory.with_extension("deleted");
+        {
+            // Sessions get projects under this lock, so none begins to use it meanwhile.
+            let mut projects = lock(&self.projects);
+            let is_used = |project: &Arc<SharedProject>| {
+                project.directory() == directory && Arc::strong_count(project) > 1
+            };
+            if projects.values().any(is_used) {
+                return Ok(false);
+            }
+            projects.retain(|_, project| project.directory() != directory);
+            std::fs::rename(directory, &aside)?;
+        }
+        std::fs::remove_dir_all(&aside)?;
+        Ok(true)
+    }
+
     fn directories(&self) -> Vec<PathBuf> {
         match &self.disks {
             Disks::Shared(disk) => {

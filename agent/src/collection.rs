@@ -51,9 +51,7 @@ fn move_aside(projects: &Path, trash: &Path, now: SystemTime) -> Vec<PathBuf> {
     for entry in fs::read_dir(projects).into_iter().flatten().flatten() {
         let directory = entry.path();
         let Some(name) = Project::name_of(&directory) else { continue };
-        // The name is written whenever the project is opened, the index after each change.
-        let times = ["name", "index"].map(|file| fs::metadata(directory.join(file)));
-        let used = times.into_iter().flatten().flat_map(|file| file.modified()).max();
+        let used = Project::last_used(&directory);
         let unused = used.and_then(|used| now.duration_since(used).ok()).unwrap_or_default();
         let workspace = name.absolute();
         if !is_collected(workspace.exists(), unused) {

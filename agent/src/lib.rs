@@ -18,7 +18,8 @@
 //!   what a run had written
 //! - `path_wait`, `client`, `clock_watch`: waits for a device, for the departure of a client,
 //!   and for a change of the clock
-//! - `collection`: deletes projects that are no longer used
+//! - `collection`, `copies`: delete projects that are no longer used, or beyond the limit of
+//!   their size
 //! - `heartbeat`: tells the client that a request is worked on
 //! - `boot`, [`user_data`]: the start of the agent of a server
 //! - `last_will`: the deletion of a server whose lease has expired
@@ -38,6 +39,7 @@ mod client;
 mod client_process;
 mod clock_watch;
 mod collection;
+mod copies;
 pub mod error;
 mod heartbeat;
 pub mod host;
@@ -72,6 +74,7 @@ use burst_protocol::hello::VERSIONS;
 use clap::{Parser, Subcommand};
 
 pub use crate::collection::is_collected;
+pub use crate::copies::{ProjectCopy, project_copies};
 pub use crate::project::project_key;
 
 use crate::agent::VERSION;
@@ -120,6 +123,9 @@ enum Verb {
         /// Seconds without a packet until a client counts as gone and its run is ended.
         #[arg(long, default_value_t = 15)]
         grace_secs: u64,
+        /// The bytes that projects may take on the disk; beyond, the longest unused are deleted.
+        #[arg(long)]
+        disk_bytes: Option<u64>,
         /// The file that standard error goes to. When it is large, a new one takes its place.
         #[arg(long)]
         log: Option<PathBuf>,
@@ -153,6 +159,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         listen,
         keep_alive_secs,
         grace_secs,
+        disk_bytes,
         log: log_path,
         detach,
     } = Arguments::parse_from(arguments).command;
@@ -165,6 +172,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         (Some(disk), Some(keys)) => Some(Deployment::Local {
             disk,
             keys,
+            disk_bytes,
             keep_alive: Duration::from_secs(keep_alive_secs),
             idle_timeout: IdleTimeout { gone_after: Duration::from_secs(grace_secs.max(1)) },
         }),

@@ -51,6 +51,8 @@ pub(crate) enum Deployment {
     Local {
         /// The directory for projects.
         disk: PathBuf,
+        /// The bytes that projects may take there.
+        disk_bytes: Option<u64>,
         /// The directory with `agent.cert`, `agent.key` and `shim.cert`, into which the agent
         /// writes its address.
         keys: PathBuf,
@@ -89,6 +91,10 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     let endpoint = transport::endpoint(listen, Some(config)).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
     let report_interval = deployment.idle_timeout().report_interval();
+    let disk_bytes = match &deployment {
+        Deployment::Local { disk_bytes, .. } => *disk_bytes,
+        Deployment::Server(_) => None,
+    };
     let (disks, keep_alive) = match deployment {
         Deployment::Local { disk, keep_alive, .. } => {
             private_directory(&disk)?;
@@ -102,6 +108,9 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
         agent.watch_lease();
     }
     agent.watch_clock();
+    if let Some(limit) = disk_bytes {
+        agent.limit_copies(limit);
+    }
     if let Some(local) = &local {
         write_address(&local.address_file, address)?;
     }

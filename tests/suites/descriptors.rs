@@ -58,3 +58,26 @@ fn a_run_has_the_limits_of_the_shell() {
     let soft: u64 = line.split_whitespace().nth(3).unwrap().parse().unwrap();
     assert!(soft > 517, "{line}");
 }
+
+/// The agent deletes what is beyond the limit when it starts.
+#[test]
+fn copies_beyond_the_limit_are_deleted_the_longest_unused_first() {
+    let sandbox = sandbox().with("CARGO_BURST_LOCAL_DISK_GB", "1");
+    let (old, new) = (sandbox.hello("old"), sandbox.hello("new"));
+    old.ok("check -q");
+    new.ok("check -q");
+    let status = new.ok("status").stdout;
+    let line = status.lines().last().unwrap();
+    assert!(line.starts_with("copies on this machine: 2 projects, "), "{status}");
+    assert!(line.ends_with(" as last measured, at most 1 GB"), "{status}");
+    new.ok("down");
+    let copy = sandbox.agent_tree(&old.root);
+    let copy = copy.ancestors().find(|path| path.ends_with("tree")).unwrap().parent().unwrap();
+    let large = fs::File::create(copy.join("large")).unwrap();
+    let flags = rustix::fs::FallocateFlags::empty();
+    rustix::fs::fallocate(&large, flags, 0, 1_100_000_000).unwrap();
+    new.ok("check -q");
+    wait_until("the deletion", || !copy.exists());
+    old.ok("check -q");
+    new.ok("check -q");
+}

@@ -27,6 +27,7 @@ dead_man_switch = false  # default
 forward_env = []  # default
 extra_excludes = []  # default
 unexclude = []  # default
+local_disk_gb = 100  # default
 compression = \"auto\"  # default
 trusted_directories = []  # default
 ";
@@ -70,6 +71,7 @@ fn config_shows_each_value_with_its_origins() {
              forward_env = {forward_env}\n\
              extra_excludes = []  # default\n\
              unexclude = []  # default\n\
+             local_disk_gb = 100  # default\n\
              compression = \"auto\"  # default\n\
              trusted_directories = []  # default\n"
         )

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::{FromAgent, RunRequest, Want};
@@ -84,6 +84,13 @@ impl Project {
     /// The name of the project in a directory; none if it is not a project's.
     pub(crate) fn name_of(directory: &Path) -> Option<RelativePath> {
         read_record::<RelativePath>(&directory.join("name"))
+    }
+
+    /// When the project in a directory was last used: its name is written whenever it is
+    /// opened, its state after each run.
+    pub(crate) fn last_used(directory: &Path) -> Option<SystemTime> {
+        let times = ["name", "state"].map(|file| std::fs::metadata(directory.join(file)));
+        times.into_iter().flatten().flat_map(|file| file.modified()).max()
     }
 
     /// Opens a project, creates its directories where they are missing, and scans its tree.

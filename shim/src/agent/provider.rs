@@ -32,7 +32,7 @@ impl Provider {
     ) -> Self {
         match ServerAgent::of(directories, settings) {
             Some(server) => Self::Hetzner(server),
-            None => Self::Local(LocalAgent::new(directories, keep_alive)),
+            None => Self::Local(LocalAgent::new(directories, keep_alive, settings.local_disk_gb)),
         }
     }
 

@@ -27,11 +27,14 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The user's settings, without those of a project.
+    pub(super) fn settings(&self) -> Result<Settings, Error> {
+        Settings::load(&self.directories.config_home, None, environment::all())
+    }
+
     /// What the API is called with; `None` without a token.
     pub(super) fn credentials(&self) -> Result<Option<Credentials>, Error> {
-        let config_home = &self.directories.config_home;
-        let settings = Settings::load(config_home, None, environment::all())?;
-        Ok(Credentials::of(&settings))
+        Ok(Credentials::of(&self.settings()?))
     }
 
     /// Asks the keeper, or acts with the account itself where there is no keeper.

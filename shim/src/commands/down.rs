@@ -79,7 +79,7 @@ fn not_deleted(error: Error) -> Error {
 
 /// Ends the agent on this machine; whether there was one.
 fn end_local(context: &Context<'_>, with_volumes: bool) -> Result<bool, Error> {
-    let provider = LocalAgent::new(context.directories, KeepAlive::Seconds(0));
+    let provider = LocalAgent::new(context.directories, KeepAlive::Seconds(0), 0);
     let ended = match provider.reach_running(context.runtime) {
         Ok(Some(connection)) => {
             let asked = connection.ask(context.runtime, &FromShim::End { with_volumes });

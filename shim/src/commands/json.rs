@@ -13,10 +13,12 @@
 //!     "images": [{ "id", "description", "created", "gb", "monthly" }]
 //!   },
 //!   "local": { "version", "pid", "up_secs", "ends_in_secs",
-//!              "projects": [{ "path", "idle_secs", "runs": ["cargo build"] }] }
+//!              "projects": [{ "path", "idle_secs", "runs": ["cargo build"] }] },
+//!   "copies": { "projects", "bytes", "limit_gb" }
 //! }
 //! ```
 //!
+//! `copies` is what projects take on this machine's disk, as last measured.
 //! `hetzner` is `null` without a token, `local` where no agent runs on this machine.
 //! `deleted_at` is the time of deletion if no command uses it until then; `null` while one does.
 
@@ -24,11 +26,21 @@ use burst_hcloud::Timestamp;
 use burst_protocol::message::AgentStatus;
 use serde_json::{Value, json};
 
+use super::copies::Copies;
 use crate::hetzner::report::{ImageLine, Report, ServerLine, VolumeLine};
 
 /// The document of `status`.
-pub(super) fn status(report: Option<&Report>, local: Option<&AgentStatus>) -> Value {
-    json!({ "hetzner": report.map(hetzner), "local": local.map(agent) })
+pub(super) fn status(
+    report: Option<&Report>,
+    local: Option<&AgentStatus>,
+    copies: &Copies,
+) -> Value {
+    let Copies { projects, bytes, limit_gb } = copies;
+    json!({
+        "hetzner": report.map(hetzner),
+        "local": local.map(agent),
+        "copies": { "projects": projects, "bytes": bytes, "limit_gb": limit_gb },
+    })
 }
 
 fn hetzner(report: &Report) -> Value {
@@ -149,8 +161,9 @@ mod tests {
                 runs: vec!["cargo build".into()],
             }],
         };
+        let copies = Copies { projects: 2, bytes: 9, limit_gb: 100 };
         assert_eq!(
-            status(Some(&report), Some(&local)),
+            status(Some(&report), Some(&local), &copies),
             json!({
                 "hetzner": {
                     "now": "2001-09-09T01:46:40Z",
@@ -173,8 +186,14 @@ mod tests {
                         "path": "/home/me/app", "idle_secs": 8, "runs": ["cargo build"],
                     }],
                 },
+                "copies": { "projects": 2, "bytes": 9, "limit_gb": 100 },
             })
         );
-        assert_eq!(status(None, None), json!({ "hetzner": null, "local": null }));
+        let nothing = Copies { projects: 0, bytes: 0, limit_gb: 1 };
+        let none = json!({ "projects": 0, "bytes": 0, "limit_gb": 1 });
+        assert_eq!(
+            status(None, None, &nothing),
+            json!({ "hetzner": null, "local": null, "copies": none })
+        );
     }
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod config;
 mod context;
+mod copies;
 mod down;
 mod failure;
 mod init;

@@ -3,10 +3,11 @@
 
 use burst_protocol::message::AgentStatus;
 
+use super::copies::Copies;
 use crate::hetzner::audit::{Audit, Split};
 use crate::hetzner::reap::ReapReport;
 use crate::hetzner::report::{Report, ServerLine, VolumeLine};
-use crate::terminal::{amount, counted, span};
+use crate::terminal::{amount, bytes, counted, span};
 
 /// The resources of an account, one line each, and their cost.
 pub(super) fn resources(report: &Report) -> String {
@@ -115,6 +116,16 @@ pub(super) fn agent(status: &AgentStatus) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// The copies of projects on this machine.
+pub(super) fn copies(copies: &Copies) -> String {
+    format!(
+        "copies on this machine: {}, {} as last measured, at most {} GB\n",
+        counted(copies.projects, "project"),
+        bytes(copies.bytes),
+        copies.limit_gb
+    )
 }
 
 /// The deleted resources, one line each. Deletions that failed are the error of the command.

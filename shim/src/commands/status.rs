@@ -3,6 +3,7 @@
 use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
 
 use super::context::Context;
+use super::copies::Copies;
 use super::{json, render};
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
@@ -25,9 +26,13 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
             Some(context.with_account(&credentials, ask, taken, own)?)
         }
     };
-    let local = local_status(context)?;
+    let settings = context.settings()?;
+    let provider =
+        LocalAgent::new(context.directories, KeepAlive::Seconds(0), settings.local_disk_gb);
+    let local = local_status(context, &provider)?;
+    let copies = Copies::of(&provider.copies(), settings.local_disk_gb);
     if context.json {
-        return context.print_json(&json::status(report.as_ref(), local.as_ref()));
+        return context.print_json(&json::status(report.as_ref(), local.as_ref(), &copies));
     }
     let mut text = report.as_ref().map(render::resources).unwrap_or_default();
     match local {
@@ -37,11 +42,16 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
         }
         None => {}
     }
+    if copies.projects > 0 {
+        text.push_str(&render::copies(&copies));
+    }
     context.print(&text)
 }
 
-fn local_status(context: &Context<'_>) -> Result<Option<AgentStatus>, Error> {
-    let provider = LocalAgent::new(context.directories, KeepAlive::Seconds(0));
+fn local_status(
+    context: &Context<'_>,
+    provider: &LocalAgent,
+) -> Result<Option<AgentStatus>, Error> {
     let Some(connection) = provider.reach_running(context.runtime)? else { return Ok(None) };
     let answered = connection.ask(context.runtime, &FromShim::Status);
     context.runtime.block_on(connection.close());

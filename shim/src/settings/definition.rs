@@ -194,6 +194,15 @@ settings! {
         variable: "CARGO_BURST_UNEXCLUDE",
     }
 
+    /// GB that the copies of projects may take on this machine, where the agent here works
+    /// with them. Beyond, those that were not used for the longest time are deleted.
+    local_disk_gb: u64 {
+        default: 100,
+        kind: Whole::between(1, 1_000_000),
+        project: ProjectRule::Refused,
+        variable: "CARGO_BURST_LOCAL_DISK_GB",
+    }
+
     /// Whether large files are compressed on their way. "auto" compresses unless the agent
     /// is on this machine.
     compression: Compression {

@@ -61,8 +61,13 @@ const BEYOND: [(&str, &str, &str); 9] = [
 const RAISED: [(&str, &str); 1] = [("monthly_budget", "40.01")];
 
 /// Settings that no project file may hold.
-const REFUSED: [&str; 4] =
-    ["hetzner_token", "hetzner_endpoint", "dead_man_switch", "trusted_directories"];
+const REFUSED: [&str; 5] = [
+    "hetzner_token",
+    "hetzner_endpoint",
+    "dead_man_switch",
+    "local_disk_gb",
+    "trusted_directories",
+];
 
 /// [`OWN`] below a project file with these contents.
 fn with(project: &str, is_trusted: bool) -> Result<Settings, Error> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use burst_agent::host::passed_on;
 use burst_agent::identity::{self, Identity};
 use burst_agent::transport::IdleTimeout;
+use burst_agent::{ProjectCopy, project_copies};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::runtime::Handle;
@@ -40,18 +41,29 @@ const SHOWN_LOG_LINES: usize = 3;
 /// The provider's name, in paths of the cache.
 pub(crate) const NAME: &str = "local";
 
+/// Bytes of a GB.
+const GB: u64 = 1_000_000_000;
+
 /// The agent on this machine.
 #[derive(Debug)]
 pub(crate) struct LocalAgent {
     keys: PathBuf,
     disk: PathBuf,
     keep_alive: KeepAlive,
+    disk_gb: u64,
 }
 
 impl LocalAgent {
-    /// The agent with these directories. `keep_alive` applies if it is started.
-    pub(crate) fn new(directories: &Directories, keep_alive: KeepAlive) -> Self {
-        Self { keys: directories.state.join(NAME), disk: directories.cache.join(NAME), keep_alive }
+    /// The agent with these directories. `keep_alive`, and the GB that it may use on the disk,
+    /// apply if it is started.
+    pub(crate) fn new(directories: &Directories, keep_alive: KeepAlive, disk_gb: u64) -> Self {
+        let (keys, disk) = (directories.state.join(NAME), directories.cache.join(NAME));
+        Self { keys, disk, keep_alive, disk_gb }
+    }
+
+    /// The copies of projects on its disk.
+    pub(crate) fn copies(&self) -> Vec<ProjectCopy> {
+        project_copies(&self.disk)
     }
 
     /// Connects to the agent, which is started if none runs. Blocks: not for async code.
@@ -181,6 +193,8 @@ impl LocalAgent {
         command.arg("--keys").arg(&self.keys).arg("--log").arg(&log_path);
         command.args(["--keep-alive-secs", &self.keep_alive.as_secs().to_string()]);
         command.args(["--grace-secs", &grace_secs().to_string()]);
+        let disk_bytes = self.disk_gb.saturating_mul(GB);
+        command.args(["--disk-bytes", &disk_bytes.to_string()]);
         command.envs(passed_on());
         let ready =
             background::start(&mut command, stderr).map_err(|error| failed(error.to_string()))?;
