@@ -307,9 +307,9 @@ fn status_and_audit_show_resources_and_costs() {
         &format!(
             "1 server, 1 started hour, EUR 0.05; optimum with perfect foresight: 1 hour\n\
              cold              1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
-             warm              1 command, on average [..] s: server 0.0, sync [..], cargo [..]\n\
+             warm              1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
              build             1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
-             check             1 command, on average [..] s: server 0.0, sync [..], cargo [..]\n\
+             check             1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
              cost with other settings:\n{rules}"
         ),
     );

@@ -120,12 +120,12 @@ pub(super) fn agent(status: &AgentStatus) -> String {
 
 /// The copies of projects on this machine.
 pub(super) fn copies(copies: &Copies) -> String {
-    format!(
-        "copies on this machine: {}, {} as last measured, at most {} GB\n",
-        counted(copies.projects, "project"),
-        bytes(copies.bytes),
-        copies.limit_gb
-    )
+    let size = match copies.bytes {
+        0 => "not measured yet".to_owned(),
+        measured => format!("{} as last measured", bytes(measured)),
+    };
+    let projects = counted(copies.projects, "project");
+    format!("copies on this machine: {projects}, {size}, at most {} GB\n", copies.limit_gb)
 }
 
 /// The deleted resources, one line each. Deletions that failed are the error of the command.
