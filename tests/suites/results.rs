@@ -199,6 +199,29 @@ fn results_of_a_killed_command_come_with_the_next_one() {
 }
 
 #[test]
+fn a_directory_of_a_killed_run_in_place_of_an_edited_file_comes_beside_it() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("data", "sent");
+    waiter(
+        &project,
+        "std::fs::remove_file(\"data\").unwrap(); std::fs::create_dir(\"data\").unwrap(); std::fs::write(\"data/x\", \"run\").unwrap();",
+    );
+    let mut running = project.start("run -q");
+    wait_until("the run", || sandbox.path().join("pid").exists());
+    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
+    running.wait().unwrap();
+    project.write("data", "edit");
+    project.ok("check -q");
+    assert_eq!(project.read("data"), "edit");
+    assert_eq!(project.read("data.from-burst/x"), "run");
+    project.ok("check -q");
+    let there = sandbox.agent_tree(&project.root);
+    assert!(!there.join("data.from-burst").exists());
+    assert_eq!(project.read("data.from-burst/x"), "run");
+}
+
+#[test]
 fn a_run_whose_client_was_killed_ends_at_once() {
     // Only the end of the process tells: silence does not count within the hour.
     let sandbox = sandbox().with("CARGO_BURST_GRACE_SECS", "3600");

@@ -155,14 +155,14 @@ fn remove_agreed(
     }
 }
 
-/// Whether a run has made of a path what the client made of it, too: a directory of a file,
-/// or the reverse.
+/// Whether a run has made a directory of a file, or the reverse, and the client has, too. A
+/// client that has only removed the path was stopped while it took the change.
 fn is_taken(now: Option<&Node>, agreed: &Node, wanted: Option<&Node>) -> bool {
-    now != Some(agreed)
+    let is_directory = |node: &Node| matches!(node, Node::Directory(_));
+    now.is_some_and(|now| is_directory(now) != is_directory(agreed))
         && match (now, wanted) {
-            (Some(Node::Directory(_)), Some(Node::Directory(_))) => true,
-            (Some(now), Some(wanted)) => now == wanted,
-            _ => false,
+            (_, None) | (Some(Node::Directory(_)), Some(Node::Directory(_))) => true,
+            (now, wanted) => now == wanted,
         }
 }
 

@@ -124,6 +124,15 @@ fn what_both_ends_made_of_a_path_stays() {
 }
 
 #[test]
+fn a_change_of_kind_that_the_client_took_half_is_offered_again() {
+    let run = [("d/x", "run"), ("e", "run"), ("z", "1")];
+    let mut agreement = with_disk(&[("d", "file"), ("e/x", "1"), ("z", "1")], &run);
+    assert_eq!(sync(&mut agreement, &[("z", "1")]), []);
+    assert_eq!(*agreement.disk().as_ref(), tree(&run));
+    assert_eq!(agreement.offer().len(), 2);
+}
+
+#[test]
 fn a_cleaned_cache_is_restored_and_never_offered() {
     let mut agreement = Agreement::of(tree(&[("a", "1"), ("b", "2")]));
     agreement.disk_became(tree(&[("b", "2")]));

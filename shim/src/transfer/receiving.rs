@@ -260,9 +260,10 @@ impl Results {
     }
 }
 
-/// Whether a path is another version of a file.
+/// Whether a path is another version of a file, or is below one of a directory.
 pub(super) fn is_beside(path: &RelativePath) -> bool {
-    path.as_bytes().ends_with(CONFLICT_SUFFIX.as_bytes())
+    let mut names = path.as_bytes().split(|byte| *byte == b'/');
+    names.any(|name| name.ends_with(CONFLICT_SUFFIX.as_bytes()))
 }
 
 /// Replaces a source file. One that another command of this workspace has fetched since is
