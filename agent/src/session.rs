@@ -152,6 +152,10 @@ impl Session<'_> {
                 shared.close();
             }
         })?;
+        if self.request.fresh_target {
+            // Before other runs may join.
+            shared.with(|project| project.clear_built(self.request))?;
+        }
         admission.set_state(self.request.root);
         let Applied { written, removed, .. } = applied;
         self.outgoing.message(&FromAgent::Synced { written, removed })?;
@@ -160,9 +164,6 @@ impl Session<'_> {
             self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
             shared.with(Project::save)?;
             return self.finish(&shared, &ReturnSet::default(), incoming, None);
-        }
-        if self.request.fresh_target {
-            shared.with(|project| project.clear_built(self.request))?;
         }
         let layout =
             shared.with(|project| Layout::new(self.agent.host(), self.request, project))?;

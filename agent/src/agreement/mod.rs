@@ -12,7 +12,8 @@
 //! offered anew once a later run has changed the path.
 //!
 //! Invariant: `agreed` changes only by what the client says: a sync makes it the client's
-//! tree, an adoption adds the adopted version.
+//! tree, an adoption adds the adopted version. After a sync that was interrupted, its paths
+//! are agreed as the disk has them, until the client says what it holds.
 //!
 //! [`reconcile`] decides what a sync does to the disk.
 
@@ -21,8 +22,8 @@ mod reconcile;
 
 use std::sync::Arc;
 
+use burst_protocol::Digest;
 use burst_protocol::tree::{Change, Directory};
-use burst_protocol::{Digest, RelativePath};
 
 pub(crate) use self::declined::Declined;
 pub(crate) use self::reconcile::{Displaced, Plan, reconcile};
@@ -133,37 +134,43 @@ impl Agreement {
 
     /// Records a sync that was interrupted: its paths count as agreed in the state that the
     /// disk has them in, so that nothing of them is offered. The versions of runs that it
-    /// has renamed to `beside` are offered.
+    /// has renamed are offered. Before it has renamed all of them it has changed nothing.
     pub(crate) fn sync_stopped(
         &mut self,
         changes: &[Change],
-        beside: &[RelativePath],
+        displaced: &[Displaced],
         disk: &Directory,
     ) {
-        for path in changes.iter().map(Change::path) {
-            let now = disk.get(path);
-            reconcile::set(Arc::make_mut(&mut self.agreed), path, now);
-            reconcile::set(Arc::make_mut(&mut self.disk), path, now);
+        let is_in_place = |one: &Displaced| {
+            let recorded = self.disk.get(&one.path);
+            recorded.is_some() && disk.get(&one.path) == recorded
+        };
+        if !displaced.iter().any(is_in_place) {
+            for path in changes.iter().map(Change::path) {
+                let now = disk.get(path);
+                reconcile::set(Arc::make_mut(&mut self.agreed), path, now);
+                reconcile::set(Arc::make_mut(&mut self.disk), path, now);
+            }
         }
-        self.renamed(beside, disk);
+        self.renamed(displaced, disk);
     }
 
     /// Records a sync that was complete when its agent ended.
     pub(crate) fn sync_ended(
         &mut self,
         changes: &[Change],
-        beside: &[RelativePath],
+        displaced: &[Displaced],
         disk: &Directory,
     ) {
         for change in changes {
             reconcile::apply_change(Arc::make_mut(&mut self.agreed), change);
             reconcile::apply_change(Arc::make_mut(&mut self.disk), change);
         }
-        self.renamed(beside, disk);
+        self.renamed(displaced, disk);
     }
 
-    fn renamed(&mut self, beside: &[RelativePath], disk: &Directory) {
-        for path in beside {
+    fn renamed(&mut self, displaced: &[Displaced], disk: &Directory) {
+        for path in displaced.iter().flat_map(|one| [&one.path, &one.beside]) {
             reconcile::set(Arc::make_mut(&mut self.disk), path, disk.get(path));
         }
         self.settle();

@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use burst_protocol::tree::{Change, Directory, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use serde::{Deserialize, Serialize};
 
 use super::declined::Declined;
 
 /// A run's version that gives way to the client's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Displaced {
     /// The path that both have changed.
     pub(crate) path: RelativePath,

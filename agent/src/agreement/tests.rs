@@ -132,6 +132,32 @@ fn a_change_of_kind_that_the_client_took_half_is_offered_again() {
     assert_eq!(agreement.offer().len(), 2);
 }
 
+/// An agent that dies before it has renamed the run's version, after that, and after it has
+/// written the client's: the run's version is kept each time.
+#[test]
+fn a_sync_that_stops_anywhere_keeps_the_runs_version() {
+    let wanted = Arc::new(tree(&[("a", "edit"), ("b", "new")]));
+    let recorded = with_disk(&[("a", "1"), ("b", "1")], &[("a", "run"), ("b", "1")]);
+    let plan = recorded.reconcile(&wanted);
+    let moments = [
+        tree(&[("a", "run"), ("b", "1")]),
+        tree(&[("a.from-burst", "run"), ("b", "1")]),
+        tree(&[("a.from-burst", "run"), ("a", "edit"), ("b", "1")]),
+        plan.after.clone(),
+    ];
+    for disk in moments {
+        let mut agreement = recorded.clone();
+        agreement.sync_stopped(&plan.changes, &plan.displaced, &disk);
+        agreement.disk_is(disk.clone());
+        sync(&mut agreement, &[("a", "edit"), ("b", "new")]);
+        let expected = tree(&[("a", "edit"), ("a.from-burst", "run"), ("b", "new")]);
+        assert_eq!(**agreement.disk(), expected, "{disk:?}");
+        let offer = agreement.offer();
+        let paths: Vec<_> = offer.iter().map(Change::path).collect();
+        assert_eq!(paths, [&path("a.from-burst")], "{disk:?}");
+    }
+}
+
 #[test]
 fn a_cleaned_cache_is_restored_and_never_offered() {
     let mut agreement = Agreement::of(tree(&[("a", "1"), ("b", "2")]));

@@ -286,6 +286,7 @@ impl Project {
     ) {
         self.agreement.adopt(adopted);
         self.agreement.decline(declined);
+        self.unsaved = true;
     }
 
     /// Writes the state if it has changed, and removes the marks of what is complete.
@@ -388,6 +389,11 @@ impl Project {
     }
 
     fn begin_changing(&mut self, plan: &Plan) -> Result<(), AgentError> {
+        // The record of an earlier sync gives way only to the state that it led to.
+        if self.directory.join("changed").exists() {
+            self.unsaved = true;
+            self.save()?;
+        }
         self.syncs += 1;
         self.unsaved = true;
         let record = SyncRecord::new(self.syncs, plan);

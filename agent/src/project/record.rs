@@ -35,9 +35,9 @@ pub(super) struct ProjectRecord {
     name: RelativePath,
     /// The number of syncs that have changed the tree.
     pub(super) syncs: u64,
-    /// The files of the disk.
+    /// The files of the disk that the stat cache has.
     files: Vec<(RelativePath, Cached)>,
-    /// The links and empty directories of the disk.
+    /// The other files, the links and empty directories of the disk.
     others: Vec<(RelativePath, Entry)>,
     /// The changes that lead from the disk to the agreed state.
     to_agreed: Vec<Change>,
@@ -47,8 +47,7 @@ pub(super) struct ProjectRecord {
 }
 
 impl ProjectRecord {
-    /// The record of a project. Files of which the cache knows nothing are left out: the next
-    /// agent hashes them.
+    /// The record of a project.
     pub(super) fn new(
         name: &RelativePath,
         syncs: u64,
@@ -60,11 +59,10 @@ impl ProjectRecord {
         let mut files = Vec::with_capacity(cache.len());
         let mut others = Vec::new();
         agreement.disk().visit(&mut |path, node| match node {
-            Node::File(_) => {
-                if let Some(cached) = cache.get(path.as_bytes()) {
-                    files.push((path.clone(), *cached));
-                }
-            }
+            Node::File(file) => match cache.get(path.as_bytes()) {
+                Some(cached) => files.push((path.clone(), *cached)),
+                None => others.push((path.clone(), Entry::File(*file))),
+            },
             Node::Link(target) => others.push((path.clone(), Entry::Link(target.clone()))),
             Node::Directory(directory) if directory.is_empty() => {
                 others.push((path.clone(), Entry::Directory));
@@ -125,20 +123,15 @@ impl ProjectRecord {
 pub(super) struct SyncRecord {
     /// The number of this sync.
     number: u64,
-    /// The paths that versions of runs are renamed to.
-    beside: Vec<RelativePath>,
+    /// The versions of runs that are renamed, before anything changes.
+    displaced: Vec<Displaced>,
     changes: Vec<Change>,
 }
 
 impl SyncRecord {
     /// The record of a sync.
     pub(super) fn new(number: u64, plan: &Plan) -> Self {
-        let beside = |displaced: &Displaced| displaced.beside.clone();
-        Self {
-            number,
-            beside: plan.displaced.iter().map(beside).collect(),
-            changes: plan.changes.clone(),
-        }
+        Self { number, displaced: plan.displaced.clone(), changes: plan.changes.clone() }
     }
 }
 
@@ -192,10 +185,10 @@ pub(super) fn restore(
     match unfinished.sync {
         Some(InterruptedSync::Unknown) => return Agreement::of(disk),
         Some(InterruptedSync::Begun(sync)) if sync.number > syncs => {
-            agreement.sync_stopped(&sync.changes, &sync.beside, &disk);
+            agreement.sync_stopped(&sync.changes, &sync.displaced, &disk);
         }
         Some(InterruptedSync::Ended(sync)) if sync.number > syncs => {
-            agreement.sync_ended(&sync.changes, &sync.beside, &disk);
+            agreement.sync_ended(&sync.changes, &sync.displaced, &disk);
         }
         _ => {}
     }

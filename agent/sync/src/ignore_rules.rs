@@ -21,12 +21,14 @@
 //! would change the build.
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burst_protocol::RelativePath;
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use rustix::fs::{Mode, OFlags};
 
 use crate::scan::Filter;
 
@@ -203,7 +205,24 @@ pub fn cargo_reads() -> impl Iterator<Item = RelativePath> {
 
 /// Whether cargo has marked a directory as a target directory.
 fn is_cargo_target(directory: &Path) -> bool {
-    std::fs::read(directory.join("CACHEDIR.TAG")).is_ok_and(|tag| is_cargo_tag(&tag))
+    read_regular(&directory.join("CACHEDIR.TAG")).is_ok_and(|tag| is_cargo_tag(&tag))
+}
+
+/// The largest ignore file or tag that is read, in bytes.
+const RULES_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a regular file, as git reads its ignore files: a symbolic link, which a run may have
+/// made, is not followed, and a pipe is not waited for.
+fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > RULES_BYTES_MAX {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = Vec::new();
+    file.take(RULES_BYTES_MAX).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Whether the content of a `CACHEDIR.TAG` is that of cargo.
@@ -232,8 +251,11 @@ fn from_lines(root: &Path, lines: &[String], warnings: &mut Vec<RuleWarning>) ->
 
 fn with_file(directory: &Path, file: &Path, above: Option<Arc<Level>>) -> Option<Arc<Level>> {
     let mut builder = GitignoreBuilder::new(directory);
-    // Like git, skip invalid lines.
-    drop(builder.add(file));
+    let text = read_regular(file).unwrap_or_default();
+    for line in String::from_utf8_lossy(&text).trim_start_matches('\u{feff}').lines() {
+        // Like git, skip invalid lines.
+        drop(builder.add_line(Some(file.to_owned()), line));
+    }
     match builder.build() {
         Ok(matcher) if !matcher.is_empty() => Some(Arc::new(Level { above, matcher })),
         _ => above,
@@ -367,5 +389,22 @@ mod tests {
         assert_eq!(unexcluded, [".gitignore", "a.bak", "node_modules/x", "x.rs"]);
         let (_, warnings) = IgnoreRules::new(tree.path(), &["nope".into()], &[], HashSet::new());
         assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn rules_behind_links_and_pipes_are_not_read() {
+        let disk = tree(&[("a/x", ""), ("b/x", ""), ("rules", "x\n")]);
+        let tag = "Signature: 8a477f597d28d172789f06886806bc55 cargo";
+        fs::write(disk.path().join("tag"), tag).unwrap();
+        let link = |to: &str, at: &str| {
+            std::os::unix::fs::symlink(to, disk.path().join(at)).unwrap();
+        };
+        link("/dev/zero", "a/CACHEDIR.TAG");
+        link("../tag", "b/CACHEDIR.TAG");
+        link("../rules", "b/.gitignore");
+        fs::create_dir(disk.path().join(".git")).unwrap();
+        let expected =
+            ["a/CACHEDIR.TAG", "a/x", "b/.gitignore", "b/CACHEDIR.TAG", "b/x", "rules", "tag"];
+        assert_eq!(sent(disk.path(), &[], &[], &[]), expected);
     }
 }

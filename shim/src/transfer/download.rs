@@ -285,7 +285,7 @@ impl<'a> Download<'a> {
                     Replaced::Expected => {
                         self.results.returned.written += 1;
                         self.results.adopt(index, path, sent.is_none());
-                        self.results.note_code(path);
+                        self.results.note_code(path, true);
                     }
                     Replaced::Edited => {
                         drop(self.results.workspace.root().remove_file(&temporary));

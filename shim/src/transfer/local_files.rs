@@ -137,22 +137,18 @@ impl LocalFiles {
         Ok(temporary)
     }
 
-    /// Moves a temporary entry to `path` if the entry there is the expected one; otherwise
-    /// the temporary one stays.
+    /// Moves a temporary entry to `path` if the entry there is the expected one; otherwise,
+    /// and on an error, the temporary one stays.
     pub(super) fn replace(
         &self,
         temporary: &RelativePath,
         path: &RelativePath,
         expected: Option<&Node>,
     ) -> Result<Replaced, SyncError> {
-        let replaced = match expected {
+        match expected {
             None => self.move_to_free(temporary, path),
             Some(expected) => self.exchange(temporary, path, expected),
-        };
-        if replaced.is_err() {
-            drop(self.root.remove_file(temporary));
         }
-        replaced
     }
 
     /// Moves a temporary entry to `path`, whatever is there.
@@ -178,12 +174,12 @@ impl LocalFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replaced::Expected),
             moved => moved.map_err(|error| self.unwritable(path, error))?,
         }
-        if self.entry(&temporary)?.as_ref() == Some(expected) {
+        // One that cannot be read is not the expected one.
+        if matches!(self.entry(&temporary), Ok(found) if found.as_ref() == Some(expected)) {
             self.discard(&temporary)?;
             return Ok(Replaced::Expected);
         }
-        // If somebody has written the path anew meanwhile, the older edit stays beside it.
-        drop(self.root.rename_to_free(&temporary, path));
+        self.put_back(&temporary, path)?;
         Ok(Replaced::Edited)
     }
 
@@ -212,7 +208,10 @@ impl LocalFiles {
                 self.overwrite(temporary, path)?;
                 Ok(Replaced::Expected)
             }
-            Err(error) => Err(self.unwritable(path, error)),
+            Err(error) => {
+                drop(self.root.remove_file(temporary));
+                Err(self.unwritable(path, error))
+            }
         }
     }
 
@@ -235,12 +234,27 @@ impl LocalFiles {
             }
             Err(error) => return Err(self.unwritable(path, error)),
         }
-        if self.entry(temporary)?.as_ref() == Some(expected) {
+        // From here on the temporary path has what was at `path`: the user's.
+        if matches!(self.entry(temporary), Ok(found) if found.as_ref() == Some(expected)) {
             self.discard(temporary)?;
             return Ok(Replaced::Expected);
         }
-        self.root.exchange(temporary, path).map_err(|error| self.unwritable(path, error))?;
-        Ok(Replaced::Edited)
+        match self.root.exchange(temporary, path) {
+            Ok(()) => Ok(Replaced::Edited),
+            // The run's version was removed in this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.put_back(temporary, path)?;
+                Err(self.unwritable(path, error))
+            }
+            Err(error) => Err(self.unwritable(path, error)),
+        }
+    }
+
+    /// Moves what was at a path back there; if the path is taken, beside it.
+    fn put_back(&self, temporary: &RelativePath, path: &RelativePath) -> Result<(), SyncError> {
+        let Err(error) = self.root.rename_to_free(temporary, path) else { return Ok(()) };
+        let beside = beside(path).ok_or_else(|| self.unwritable(path, error))?;
+        self.root.rename(temporary, &beside).map_err(|error| self.unwritable(&beside, error))
     }
 
     fn discard(&self, temporary: &RelativePath) -> Result<(), SyncError> {
@@ -339,6 +353,24 @@ mod tests {
         assert_eq!(replaced, Replaced::Edited);
         files.overwrite(&appeared, &path("a.from-burst")).unwrap();
         assert_eq!(names(&disk), ["a.from-burst"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays_where_it_is() {
+        let (disk, files) = files();
+        let at = disk.path().join("a");
+        std::fs::write(&at, "sent").unwrap();
+        let expected = files.entry(&path("a")).unwrap();
+        let first = temporary(&files, "a", "run");
+        std::fs::remove_file(&at).unwrap();
+        let pipe = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &at, rustix::fs::FileType::Fifo, pipe, 0).unwrap();
+        assert_eq!(files.replace(&first, &path("a"), expected.as_ref()).unwrap(), Replaced::Edited);
+        assert_eq!(files.remove(&path("a"), &expected.unwrap()).unwrap(), Replaced::Edited);
+        use std::os::unix::fs::FileTypeExt;
+        assert!(std::fs::metadata(&at).unwrap().file_type().is_fifo());
+        files.overwrite(&first, &path("a.from-burst")).unwrap();
+        assert_eq!(names(&disk), ["a", "a.from-burst"]);
     }
 
     #[test]

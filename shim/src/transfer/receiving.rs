@@ -127,8 +127,8 @@ impl Results {
     }
 
     /// Records a file or link that was written, if it runs code here.
-    pub(super) fn note_code(&mut self, path: &RelativePath) {
-        if runs_code(path) {
+    pub(super) fn note_code(&mut self, path: &RelativePath, is_link: bool) {
+        if runs_code(path, is_link) {
             self.running_code.push(path.clone());
         }
     }
@@ -229,7 +229,7 @@ impl Results {
                 match replace(files, temporary, path, (expected.as_ref(), &version, known))? {
                     Replaced::Expected => {
                         self.adopt(*index, path, *is_new);
-                        self.note_code(path);
+                        self.note_code(path, false);
                         Ok(())
                     }
                     Replaced::Edited => self.write_beside(temporary, path, *index),

@@ -8,7 +8,7 @@
 use burst_protocol::RelativePath;
 
 /// Names of files, in any directory.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 17] = [
     // A build script, and the manifest, which may name another one or other dependencies.
     "build.rs",
     "Cargo.toml",
@@ -17,6 +17,13 @@ const NAMES: [&str; 12] = [
     "rust-toolchain.toml",
     // What a shell runs on entering the directory.
     ".envrc",
+    "mise.toml",
+    ".mise.toml",
+    "flake.nix",
+    // Scripts of packages, which their installation runs.
+    "package.json",
+    // What an editor runs when it opens the directory.
+    ".nvim.lua",
     // Commands that are called by a short name, unread.
     "Makefile",
     "GNUmakefile",
@@ -36,16 +43,25 @@ const PLACES: [&str; 3] = [".cargo/config.toml", ".cargo/config", ".config/nexte
 
 /// Everything below directories of these names: workflows of CI, tasks that editors run,
 /// hooks of git.
-const DIRECTORIES: [&str; 7] =
-    [".github", ".forgejo", ".gitea", ".vscode", ".idea", ".githooks", ".husky"];
+const DIRECTORIES: [&str; 9] = [
+    ".github",
+    ".forgejo",
+    ".gitea",
+    ".vscode",
+    ".idea",
+    ".zed",
+    ".devcontainer",
+    ".githooks",
+    ".husky",
+];
 
 /// The suffix of scripts.
 const SCRIPT: &[u8] = b".sh";
 
-/// Whether a file of this path, relative to the workspace root, runs code on this machine or
+/// Whether a file or link of this path, relative to the workspace root, runs code on this machine or
 /// in CI without being called as a program. Letters count in both cases, since some file
 /// systems do not tell them apart.
-pub(crate) fn runs_code(path: &RelativePath) -> bool {
+pub(crate) fn runs_code(path: &RelativePath, is_link: bool) -> bool {
     let is = |name: &[u8], known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     let name = path.file_name();
     let is_script = name.len() >= SCRIPT.len()
@@ -56,7 +72,11 @@ pub(crate) fn runs_code(path: &RelativePath) -> bool {
             && path.names().rev().zip(place.rsplit('/')).all(|(name, known)| is(name, known))
     };
     let above = || path.names().rev().skip(1);
+    // Behind a link of such a name anything can be.
+    let parts = PLACES.iter().flat_map(|place| place.split('/')).chain(DIRECTORIES);
+    let stands_for_one = is_link && parts.into_iter().any(|part| is(name, part));
     is_script
+        || stands_for_one
         || NAMES.iter().any(|known| is(name, known))
         || PLACES.iter().any(|place| is_at(place))
         || above().any(|name| DIRECTORIES.iter().any(|known| is(name, known)))
@@ -67,7 +87,15 @@ mod tests {
     use super::*;
 
     fn runs(path: &str) -> bool {
-        runs_code(&RelativePath::new(path.as_bytes()).unwrap())
+        runs_code(&RelativePath::new(path.as_bytes()).unwrap(), false)
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_directory_counts() {
+        for name in [".cargo", ".config", ".github", "a/.vscode", ".husky"] {
+            assert!(runs_code(&RelativePath::new(name.as_bytes()).unwrap(), true), "{name}");
+        }
+        assert!(!runs_code(&RelativePath::new(b"docs").unwrap(), true));
     }
 
     #[test]

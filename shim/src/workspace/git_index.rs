@@ -3,6 +3,9 @@
 //!
 //! To git, a tracked file that an ignore pattern matches is not ignored, and a build may need
 //! it.
+//!
+//! git is told which repository it works in, and runs nothing: files that a run has left in the
+//! workspace can look like a repository, with a configuration that names programs.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,9 +19,6 @@ pub(crate) struct Listing(Option<Child>);
 impl Listing {
     /// Starts git for the tracked files below `root` that an ignore pattern matches.
     pub(crate) fn of_tracked_ignored(root: &Path) -> Self {
-        if !root.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
-            return Self(None);
-        }
         Self::start(root, &["--ignored", "--exclude-standard"])
     }
 
@@ -28,7 +28,14 @@ impl Listing {
     }
 
     fn start(root: &Path, filters: &[&str]) -> Self {
+        // Nothing ever returns to a `.git`, so the one that is found is the user's.
+        let repository = root.ancestors().find(|ancestor| ancestor.join(".git").exists());
+        let Some(repository) = repository else { return Self(None) };
         let child = Command::new("git")
+            .args(["-c", "core.fsmonitor=false", "--git-dir"])
+            .arg(repository.join(".git"))
+            .arg("--work-tree")
+            .arg(repository)
             .args(["ls-files", "-z", "--cached"])
             .args(filters)
             .current_dir(root)
@@ -44,5 +51,50 @@ impl Listing {
         let output = self.0.and_then(|child| child.wait_with_output().ok());
         let listed = output.map(|output| output.stdout).unwrap_or_default();
         listed.split(|byte| *byte == 0).filter_map(|path| RelativePath::new(path).ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn git(directory: &Path, arguments: &[&str]) {
+        let status = Command::new("git")
+            .args(["-c", "user.name=a", "-c", "user.email=a@b"])
+            .args(arguments)
+            .current_dir(directory)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.unwrap().success(), "{arguments:?}");
+    }
+
+    /// A run has made a bare repository of the workspace, whose configuration names a program.
+    #[test]
+    fn a_repository_that_a_run_made_is_not_used() {
+        let disk = tempfile::tempdir().unwrap();
+        let root = disk.path().join("member");
+        std::fs::create_dir_all(root.join("src")).unwrap();
+        std::fs::write(root.join("src/lib.rs"), "").unwrap();
+        git(disk.path(), &["init", "-q"]);
+        git(disk.path(), &["add", "."]);
+        let inner = disk.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        git(&inner, &["init", "-q", "--bare"]);
+        let ran = disk.path().join("ran");
+        for name in ["HEAD", "objects", "refs"] {
+            std::fs::rename(inner.join(name), root.join(name)).unwrap();
+        }
+        let program = disk.path().join("program");
+        std::fs::write(&program, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let config =
+            format!("[core]\nbare = false\nworktree = .\nfsmonitor = {}\n", program.display());
+        std::fs::write(root.join("config"), config).unwrap();
+        let tracked = Listing::of_tracked(&root).answer();
+        assert_eq!(tracked, [RelativePath::new(b"src/lib.rs").unwrap()]);
+        Listing::of_tracked_ignored(&root).answer();
+        assert!(!ran.exists());
     }
 }
