@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use burst_protocol::message::{Artifact, Ending, FromAgent};
+use burst_protocol::message::{Artifact, Blob, Encoding, Ending, FromAgent};
 use burst_protocol::tree::{Change, Entry, File, FileMode, LinkTarget};
 use burst_protocol::{Digest, RelativePath};
 use burst_tests::{Project, assert_explained, assert_progress, ended, wait_until};
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use crate::histories::assert_same_tree;
 use crate::sandbox;
-use crate::scripted::{Says, Scripted, blob, message};
+use crate::scripted::{Says, Scripted, blob, message, raw};
 use crate::terminals::{alive, waiter};
 
 const RUN: &str = "this was made by a run";
@@ -48,8 +48,12 @@ fn returning(changes: Vec<Change>, artifacts: &[&str]) -> Vec<u8> {
     ];
     let mut bytes: Vec<u8> = messages.iter().flat_map(message).collect();
     bytes.extend(blob(RUN.as_bytes()));
-    bytes.extend([FromAgent::BlobsEnd, FromAgent::Done].iter().flat_map(message));
+    bytes.extend(after_blob());
     bytes
+}
+
+fn after_blob() -> Vec<u8> {
+    [FromAgent::BlobsEnd, FromAgent::Done].iter().flat_map(message).collect()
 }
 
 #[test]
@@ -72,6 +76,25 @@ fn a_returned_link_never_leads_artifacts_elsewhere() {
     assert_eq!(fs::read_to_string(outside.join("debug/hello")).unwrap(), "mine");
     assert_eq!(project.read("target/debug/hello"), RUN);
     assert!(!project.root.join("target").is_symlink());
+}
+
+/// Another command has replaced the artifact that a patch is based on: the whole file is fetched.
+#[test]
+fn a_patch_that_does_not_fit_is_replaced_by_the_whole_file() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("target/debug/hello", "another command's");
+    let bytes = returning(Vec::new(), &["debug/hello"]);
+    // The first answer is a patch on something else.
+    let whole = bytes.len() - blob(RUN.as_bytes()).len() - after_blob().len();
+    let base = Digest::of(b"something else");
+    let encoding = Encoding::Patch { base, length: 1 };
+    let announced = Blob { digest: Digest::of(RUN.as_bytes()), size: RUN.len() as u64, encoding };
+    let patch = [message(&FromAgent::Blob(announced)), raw(b"x"), message(&FromAgent::BlobsEnd)];
+    let bytes = [&bytes[..whole], &patch.concat(), &bytes[whole..]].concat();
+    let _agent = Scripted::start(&sandbox, Says::Bytes(bytes), true);
+    project.ok("build");
+    assert_eq!(project.read("target/debug/hello"), RUN);
 }
 
 #[test]
@@ -419,4 +442,19 @@ fn a_link_of_the_user_in_place_of_the_documentation_is_named() {
          the results\n",
     );
     assert_eq!(fs::read_dir(sandbox.path().join("pages")).unwrap().count(), 0);
+}
+
+/// As root a file can always be read, so the run is that of a user with a path that is too long.
+#[test]
+fn what_cannot_be_read_on_the_agent_is_passed_over() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "use std::fs;\nfn main() { fs::write(\"made\", \"run\").unwrap(); let mut depth = 0; while depth < 300 { fs::create_dir(\"d\").unwrap(); std::env::set_current_dir(\"d\").unwrap(); depth += 1; } fs::write(\"deep\", \"run\").unwrap(); }\n",
+    );
+    project.ok("run -q");
+    assert_eq!(project.read("made"), "run");
+    project.write("src/main.rs", "fn main() {}\n");
+    project.ok("run -q");
 }

@@ -117,6 +117,11 @@ pub(crate) fn message(message: &FromAgent) -> Vec<u8> {
 pub(crate) fn blob(content: &[u8]) -> Vec<u8> {
     let (digest, size) = (Digest::of(content), content.len() as u64);
     let blob = Blob { digest, size, encoding: Encoding::Whole };
+    [message(&FromAgent::Blob(blob)), raw(content)].concat()
+}
+
+/// A piece of a blob as it is sent.
+pub(crate) fn raw(content: &[u8]) -> Vec<u8> {
     let header = Header::new(Kind::Raw, content.len()).unwrap().to_bytes();
-    [message(&FromAgent::Blob(blob)).as_slice(), header.as_slice(), content].concat()
+    [header.as_slice(), content].concat()
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use burst_protocol::RelativePath;
-use burst_protocol::tree::Directory;
+use burst_protocol::tree::{Directory, Node};
+use burst_sync::SyncError;
 use burst_sync::ignore_rules::is_cargo_tag;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::Filter;
@@ -13,6 +14,8 @@ use burst_sync::scan::Filter;
 pub(super) struct SourceFilter<'a> {
     pub(super) root: &'a RootDirectory,
     pub(super) agreed: &'a Directory,
+    /// The tree as it was scanned before.
+    pub(super) disk: &'a Directory,
     pub(super) mount_points: &'a BTreeSet<RelativePath>,
 }
 
@@ -33,6 +36,17 @@ impl Filter for SourceFilter<'_> {
         };
         let excluded = names.contains(&b"CACHEDIR.TAG"[..]) && is_marked().is_some();
         (!excluded).then_some(())
+    }
+
+    /// A run may leave what cannot be read, and another run may change what is being read:
+    /// then the entry counts as it was, and nothing of it is offered.
+    fn unreadable(
+        &self,
+        path: Option<&RelativePath>,
+        error: SyncError,
+    ) -> Result<Option<Node>, SyncError> {
+        tracing::warn!("a file of the tree is passed over: {error}");
+        Ok(path.and_then(|path| self.disk.get(path)).cloned())
     }
 
     fn skips(&self, path: &RelativePath, _: bool, (): &()) -> bool {

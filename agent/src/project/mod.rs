@@ -321,6 +321,7 @@ impl Project {
         let filter = SourceFilter {
             root: &self.root_directory,
             agreed: self.agreement.agreed(),
+            disk: self.agreement.disk(),
             mount_points: &self.mount_points,
         };
         self.last_scan = Instant::now();
@@ -372,7 +373,7 @@ impl Project {
         outgoing: &Outgoing,
     ) -> Result<(), AgentError> {
         for _ in 0..WANT_ROUNDS_MAX {
-            let missing = apply::missing_blobs(renamed, changes, &self.store);
+            let missing = apply::missing_blobs(renamed, changes, &mut self.store);
             if missing.is_empty() {
                 return Ok(());
             }
@@ -381,7 +382,7 @@ impl Project {
                 self.receiver().blobs(changes, incoming)?;
             }
         }
-        let missing = apply::missing_blobs(renamed, changes, &self.store);
+        let missing = apply::missing_blobs(renamed, changes, &mut self.store);
         match missing.first() {
             Some(digest) => Err(SyncError::MissingBlob(*digest).into()),
             None => Ok(()),

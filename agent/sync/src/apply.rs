@@ -64,14 +64,18 @@ fn count_sources(tree: &Directory) -> usize {
 }
 
 /// The digests and sizes in bytes of the blobs that `changes` need and that the store lacks.
-fn absent_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> HashMap<Digest, u64> {
+fn absent_blobs(
+    old: &Directory,
+    changes: &[Change],
+    store: &mut BlobStore,
+) -> HashMap<Digest, u64> {
     let needed = changes.iter().filter_map(|change| content_needed(old, change));
-    let absent = needed.filter(|file| !store.contains(&file.digest));
+    let absent = needed.filter(|file| !store.holds(&file.digest));
     absent.map(|file| (file.digest, file.size)).collect()
 }
 
 /// The digests of the blobs that `changes` need and that neither the store nor the tree has.
-pub fn missing_blobs(old: &Directory, changes: &[Change], store: &BlobStore) -> Vec<Digest> {
+pub fn missing_blobs(old: &Directory, changes: &[Change], store: &mut BlobStore) -> Vec<Digest> {
     let mut missing = absent_blobs(old, changes, store);
     if !missing.is_empty() {
         old.visit(&mut |_, node| {

@@ -119,6 +119,11 @@ impl BlobStore {
         self.packs.contains(digest) || self.staged(digest).exists()
     }
 
+    /// Whether the store has a blob that can be used: a small one was verified.
+    pub fn holds(&mut self, digest: &Digest) -> bool {
+        self.packs.holds(digest) || self.staged(digest).exists()
+    }
+
     /// The path of a large blob, whether or not the store has it.
     pub fn staged(&self, digest: &Digest) -> PathBuf {
         self.staging.join(digest.to_hex())

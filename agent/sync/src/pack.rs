@@ -20,7 +20,7 @@
 //! |---|---|
 //! | 1 | The first version. |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -47,6 +47,8 @@ pub struct PackStore {
     index: HashMap<Digest, Place>,
     writer: Option<BufWriter<File>>,
     next_number: u64,
+    /// The blobs that were stored or read by this process.
+    verified: HashSet<Digest>,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl PackStore {
             index: HashMap::new(),
             writer: None,
             next_number: 0,
+            verified: HashSet::new(),
         };
         store.open_packs().map_err(|source| store.error(source))?;
         Ok(store)
@@ -83,6 +86,19 @@ impl PackStore {
     /// Whether the index has a blob.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.index.contains_key(digest)
+    }
+
+    /// Whether the store has a blob, verified: one that was damaged since it was stored counts
+    /// as missing from then on.
+    pub fn holds(&mut self, digest: &Digest) -> bool {
+        if self.verified.contains(digest) {
+            return true;
+        }
+        if self.get(digest).is_none() {
+            self.index.remove(digest);
+            return false;
+        }
+        self.verified.insert(*digest)
     }
 
     /// Reads and verifies a blob; `None` if it is missing, unreadable or damaged.
@@ -171,6 +187,8 @@ impl PackStore {
             std::fs::remove_file(pack.path)?;
         }
         self.index.retain(|_, place| place.pack >= packs);
+        let index = &self.index;
+        self.verified.retain(|digest| index.contains_key(digest));
         for place in self.index.values_mut() {
             place.pack -= packs;
         }
@@ -205,6 +223,7 @@ impl PackStore {
         let pack = self.packs.len() - 1;
         let compressed = packed.is_some();
         self.index.insert(digest, Place { pack, offset, stored, size, compressed });
+        self.verified.insert(digest);
         Ok(())
     }
 
@@ -356,7 +375,12 @@ mod tests {
         let mut bytes = std::fs::read(&pack).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&pack, bytes).unwrap();
-        assert_eq!(PackStore::open(directory.path()).unwrap().get(&Digest::of(b"abc")), None);
+        let mut store = PackStore::open(directory.path()).unwrap();
+        assert_eq!(store.get(&Digest::of(b"abc")), None);
+        assert!(store.contains(&Digest::of(b"abc")) && !store.holds(&Digest::of(b"abc")));
+        // It can be stored again.
+        store.put(Digest::of(b"abc"), b"abc", false).unwrap();
+        assert!(store.holds(&Digest::of(b"abc")));
     }
 
     #[test]

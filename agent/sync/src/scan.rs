@@ -53,6 +53,16 @@ pub trait Filter {
 
     /// Whether to exclude an entry of a directory with this context.
     fn skips(&self, path: &RelativePath, is_directory: bool, context: &Self::Context) -> bool;
+
+    /// What stands for an entry that cannot be read: a node, or nothing. There is no path if
+    /// it is not valid. By default the scan fails with the error.
+    fn unreadable(
+        &self,
+        _path: Option<&RelativePath>,
+        error: SyncError,
+    ) -> Result<Option<Node>, SyncError> {
+        Err(error)
+    }
 }
 
 /// A filter that excludes only the given paths.
@@ -112,7 +122,7 @@ pub fn scan<F: Filter>(
     let mut tree = walk.directory(root, None, &filter.root())?.unwrap_or_default();
     let Walk { unhashed, special, .. } = walk;
     let hashed = unhashed.len();
-    hash_all(handle, prefix, unhashed, cache, now, &mut tree)?;
+    hash_all((handle, filter), prefix, unhashed, cache, now, &mut tree)?;
     Ok(Scan { tree, hashed, special })
 }
 
@@ -205,18 +215,36 @@ impl<F: Filter> Walk<'_, F> {
         kind: FileType,
         context: &F::Context,
     ) -> Result<Option<Node>, SyncError> {
-        let path = RelativePath::new(self.below_root())
-            .and_then(|path| RelativePath::new(&self.path).map(|_| path))
-            .map_err(|source| SyncError::Path { path: self.absolute(), source })?;
+        let valid = RelativePath::new(self.below_root())
+            .and_then(|path| RelativePath::new(&self.path).map(|_| path));
+        let path = match valid {
+            Ok(path) => path,
+            Err(source) => {
+                let error = SyncError::Path { path: self.absolute(), source };
+                return self.filter.unreadable(None, error);
+            }
+        };
         let is_directory = kind == FileType::Directory;
         if self.filter.skips(&path, is_directory, context) {
             return Ok(None);
         }
+        let found = self.readable_entry(parent, name, &path, kind, context);
+        found.or_else(|error| self.filter.unreadable(Some(&path), error))
+    }
+
+    fn readable_entry(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &FileName,
+        path: &RelativePath,
+        kind: FileType,
+        context: &F::Context,
+    ) -> Result<Option<Node>, SyncError> {
         match kind {
             FileType::Directory => {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
                 match rustix::fs::openat(parent, name_of(name), flags, Mode::empty()) {
-                    Ok(fd) => Ok(self.directory(fd, Some(&path), context)?.map(Node::Directory)),
+                    Ok(fd) => Ok(self.directory(fd, Some(path), context)?.map(Node::Directory)),
                     Err(Errno::NOENT) => Ok(None),
                     Err(errno) => Err(self.unreadable(errno)),
                 }
@@ -229,9 +257,9 @@ impl<F: Filter> Walk<'_, F> {
                 Err(Errno::NOENT) => Ok(None),
                 Err(errno) => Err(self.unreadable(errno)),
             },
-            FileType::RegularFile => self.file(parent, name, path),
+            FileType::RegularFile => self.file(parent, name, path.clone()),
             _ => {
-                self.special.push(path);
+                self.special.push(path.clone());
                 Ok(None)
             }
         }
@@ -300,8 +328,8 @@ impl<F: Filter> Walk<'_, F> {
 }
 
 /// Hashes files on all cores and enters them into the tree and the cache.
-fn hash_all(
-    handle: &RootDirectory,
+fn hash_all<F: Filter>(
+    (handle, filter): (&RootDirectory, &F),
     prefix: Option<&RelativePath>,
     files: Vec<(RelativePath, Signature)>,
     cache: &mut StatCache,
@@ -315,7 +343,7 @@ fn hash_all(
         let mut buffer = vec![0; READ_BYTES];
         while let Some((path, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let key = full_path(&handle, prefix, path)?;
-            let cached = hash_with(&handle, path, now, &mut buffer)?;
+            let cached = hash_with(&handle, path, now, &mut buffer);
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             results.push((path, key, cached));
         }
@@ -335,15 +363,19 @@ fn hash_all(
     for (path, key, cached) in
         results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
     {
-        match cached {
-            Some(cached) => {
+        let found = match cached {
+            Ok(Some(cached)) => {
                 cache.insert(key.as_bytes(), cached);
                 tree.put(path, Node::File(file_of(&cached)))?;
+                continue;
             }
-            None => {
-                cache.remove(key.as_bytes());
-                tree.remove(path)?;
-            }
+            Ok(None) => None,
+            Err(error) => filter.unreadable(Some(path), error)?,
+        };
+        cache.remove(key.as_bytes());
+        tree.remove(path)?;
+        if let Some(node) = found {
+            tree.put(path, node)?;
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use crate::error::Error;
 use crate::terminal::{browser, bytes};
 use crate::transfer::Downloaded;
-use crate::transfer::download::{Download, Receiving, base_after};
+use crate::transfer::download::{Download, Receiving, answer, base_after};
 use crate::transfer::error::not_returned;
 use crate::transfer::leftovers::Writing;
 use crate::workspace::error::unreadable;
@@ -51,6 +51,7 @@ impl<'a> Ended<'a> {
         };
         let downloaded = self.download(state)?;
         self.settle(state, &downloaded)?;
+        answer(&downloaded, &self.outgoing)?;
         let target = &self.exchange.prepared.workspace.target_directory;
         state.note_target(target, target.is_dir())?;
         drop(lock);
@@ -114,7 +115,8 @@ impl<'a> Ended<'a> {
         Ok(downloaded)
     }
 
-    /// Remembers what the results have changed on both ends.
+    /// Remembers what the results have changed on both ends, before the agent is told: a file
+    /// that git ignores is only sent if it is remembered.
     fn settle(&self, state: &mut WorkspaceState, downloaded: &Downloaded) -> Result<(), Error> {
         let changes = &self.outcome.changes;
         if changes.is_empty() {

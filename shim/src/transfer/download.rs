@@ -31,6 +31,10 @@ use super::target::TargetDirectory;
 use crate::error::Error;
 use crate::workspace::sources::Sources;
 
+/// How often blobs are fetched. A patch may not fit, because another command has replaced the
+/// file that it is based on; then the whole file is fetched.
+const FETCH_ROUNDS_MAX: usize = 2;
+
 /// What the results of a run are compared with, and where they go.
 pub(crate) struct Receiving<'a> {
     /// The tree that was sent.
@@ -183,57 +187,58 @@ impl<'a> Download<'a> {
         self.results.wanted.values().map(|(size, _)| size).sum()
     }
 
-    /// Fetches the files that were decided for, writes them, and answers the changes.
-    /// Artifacts are entered into the cache.
+    /// Fetches the files that were decided for, and writes them. Artifacts are entered into
+    /// the cache.
     pub(crate) fn fetch(
         mut self,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
         cache: &mut StatCache,
     ) -> Result<Downloaded, Error> {
-        let base = |destinations: &[Destination]| destinations.first()?.base();
-        let wanted: Vec<Fetch> = self
-            .results
-            .wanted
-            .iter()
-            .map(|(digest, (_, destinations))| Fetch { digest: *digest, base: base(destinations) })
-            .collect();
-        let lost = |error| lost(&error, Phase::Results);
-        for batch in wanted.chunks(DIGESTS_PER_MESSAGE_MAX) {
-            outgoing.message(&FromShim::Fetch(batch.to_vec())).map_err(lost)?;
-            loop {
-                match incoming.message().map_err(lost)? {
-                    FromAgent::Blob(blob) => {
-                        let (digest, known) = (blob.digest, &self.receiving);
-                        let expected = |path: &RelativePath| known.base_at(path);
-                        match self.results.receive(blob, incoming, &expected) {
-                            // The agent could not send all of it, and says why.
-                            Err(SyncError::BlobInterrupted | SyncError::Damaged(_)) => {
-                                incomplete(digest, incoming)?;
-                            }
-                            received => received.map_err(not_returned)?,
-                        }
-                    }
-                    FromAgent::Unavailable(digest) => self.results.forget(&digest),
-                    FromAgent::BlobsEnd => break,
-                    FromAgent::Failed(failure) => {
-                        return Err(agent_failed(failure, Phase::Results));
-                    }
-                    FromAgent::InputCredit(_) => {}
-                    other => return Err(confused(&SyncError::out_of_turn(&other))),
-                }
+        for _ in 0..FETCH_ROUNDS_MAX {
+            let wanted = self.results.fetches();
+            for batch in wanted.chunks(DIGESTS_PER_MESSAGE_MAX) {
+                self.fetch_batch(batch, incoming, outgoing)?;
+            }
+            if !self.results.fetches_again() {
+                break;
             }
         }
         if let Some((digest, _)) = self.results.wanted.first_key_value() {
             return Err(confused(&SyncError::MissingBlob(*digest)));
         }
         self.remember_artifacts(cache);
-        let Downloaded { adopted, declined, .. } = &self.results.returned;
-        for answer in [FromShim::Adopted(adopted.clone()), FromShim::Declined(declined.clone())] {
-            outgoing.message(&answer).map_err(lost)?;
-        }
-        outgoing.message(&FromShim::Done).map_err(lost)?;
         Ok(self.results.into_downloaded())
+    }
+
+    fn fetch_batch(
+        &mut self,
+        batch: &[Fetch],
+        incoming: &mut Incoming,
+        outgoing: &Outgoing,
+    ) -> Result<(), Error> {
+        let lost = |error| lost(&error, Phase::Results);
+        outgoing.message(&FromShim::Fetch(batch.to_vec())).map_err(lost)?;
+        loop {
+            match incoming.message().map_err(lost)? {
+                FromAgent::Blob(blob) => {
+                    let (digest, known) = (blob.digest, &self.receiving);
+                    let expected = |path: &RelativePath| known.base_at(path);
+                    match self.results.receive(blob, incoming, &expected) {
+                        // The agent could not send all of it, and says why.
+                        Err(SyncError::BlobInterrupted | SyncError::Damaged(_)) => {
+                            incomplete(digest, incoming)?;
+                        }
+                        received => received.map_err(not_returned)?,
+                    }
+                }
+                FromAgent::Unavailable(digest) => self.results.forget(&digest),
+                FromAgent::BlobsEnd => return Ok(()),
+                FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Results)),
+                FromAgent::InputCredit(_) => {}
+                other => return Err(confused(&SyncError::out_of_turn(&other))),
+            }
+        }
     }
 
     /// Enters the artifacts that were written into the cache.
@@ -381,6 +386,17 @@ impl<'a> Download<'a> {
         let known = (here != sent).then(|| (self.receiving.base)()?.get(place).cloned()).flatten();
         known.filter(|known| Some(known) == here).or_else(|| sent.cloned())
     }
+}
+
+/// Answers the changes: the agent offers those that are neither adopted nor declined again. What
+/// was adopted must have been remembered.
+pub(crate) fn answer(downloaded: &Downloaded, outgoing: &Outgoing) -> Result<(), Error> {
+    let Downloaded { adopted, declined, .. } = downloaded;
+    let answers = [FromShim::Adopted(adopted.clone()), FromShim::Declined(declined.clone())];
+    for message in answers.iter().chain([&FromShim::Done]) {
+        outgoing.message(message).map_err(|error| lost(&error, Phase::Results))?;
+    }
+    Ok(())
 }
 
 /// Reads why a blob is incomplete. That its file has changed is no error.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use burst_protocol::message::{Blob, Encoding};
+use burst_protocol::message::{Blob, Encoding, Fetch};
 use burst_protocol::tree::{File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::blobs::{receive_bytes, receive_into};
@@ -69,6 +69,14 @@ pub(super) enum Place {
 }
 
 impl Destination {
+    /// The same place, for which the whole file is fetched.
+    fn without_base(mut self) -> Self {
+        if let Place::Artifact { base } = &mut self.place {
+            *base = None;
+        }
+        self
+    }
+
     /// The file here that a patch can be based on.
     pub(super) const fn base(&self) -> Option<Digest> {
         match self.place {
@@ -87,6 +95,8 @@ pub(super) struct Results {
     /// For each blob to be fetched: its size, and its places.
     pub(super) wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
     pub(super) returned: Downloaded,
+    /// Whether a patch did not fit.
+    misfit: bool,
     /// The artifacts that were written.
     pub(super) fetched: Vec<(RelativePath, Digest)>,
     /// The paths that were written and run code here.
@@ -97,7 +107,29 @@ impl Results {
     /// No results yet.
     pub(super) fn new(workspace: LocalFiles, target: Option<LocalFiles>) -> Self {
         let (wanted, returned) = (BTreeMap::new(), Downloaded::default());
-        Self { workspace, target, wanted, returned, fetched: Vec::new(), running_code: Vec::new() }
+        Self {
+            workspace,
+            target,
+            wanted,
+            returned,
+            misfit: false,
+            fetched: Vec::new(),
+            running_code: Vec::new(),
+        }
+    }
+
+    /// The blobs to fetch.
+    pub(super) fn fetches(&self) -> Vec<Fetch> {
+        let base = |destinations: &[Destination]| destinations.first()?.base();
+        let wanted = self.wanted.iter();
+        wanted
+            .map(|(digest, (_, destinations))| Fetch { digest: *digest, base: base(destinations) })
+            .collect()
+    }
+
+    /// Whether a patch did not fit, so that its blob is to be fetched once more, whole.
+    pub(super) const fn fetches_again(&mut self) -> bool {
+        std::mem::replace(&mut self.misfit, false)
     }
 
     /// Records that a blob cannot be fetched. Its changes are not answered, so they are
@@ -190,7 +222,13 @@ impl Results {
                 })
             })?,
             Encoding::Patch { base, length } => {
-                let content = patched(files, first, (base, length), content, incoming)?;
+                let patched = patched(files, first, (base, length), content, incoming)?;
+                let Some(content) = patched else {
+                    self.misfit = true;
+                    let whole = destinations.into_iter().map(Destination::without_base).collect();
+                    self.wanted.insert(digest, (size, whole));
+                    return Ok(());
+                };
                 files.write_temporary(&first.path, first.file.mode, |file| {
                     file.write_all(&content).map_err(unwritable)
                 })?
@@ -306,27 +344,28 @@ fn copy(
     })
 }
 
-/// Receives a patch and applies it to the file that is there.
+/// Receives a patch and applies it to the file that is there; `None` if that is no longer the
+/// one that the patch is based on.
 fn patched(
     files: &LocalFiles,
     destination: &Destination,
     (base, length): (Digest, u64),
     content: Blob,
     incoming: &mut Incoming,
-) -> Result<Vec<u8>, SyncError> {
+) -> Result<Option<Vec<u8>>, SyncError> {
     if length > 2 * BASE_BYTES_MAX || content.size > 2 * BASE_BYTES_MAX {
         return Err(SyncError::violation(format!("a patch of {length} bytes")));
     }
     let patch = receive_bytes(incoming, length)?;
     let (root, path) = (files.root(), &destination.path);
-    let held = root.read(path, BASE_BYTES_MAX).map_err(|source| root.unreadable(path, source))?;
-    if Digest::of(&held) != base {
-        return Err(SyncError::Changed(root.absolute(path)));
-    }
+    let held = match root.read(path, BASE_BYTES_MAX) {
+        Ok(held) if Digest::of(&held) == base => held,
+        _ => return Ok(None),
+    };
     let size = usize::try_from(content.size).unwrap_or(usize::MAX);
     let bytes = patch::apply(&held, &patch, size)?;
     if Digest::of(&bytes) == content.digest {
-        Ok(bytes)
+        Ok(Some(bytes))
     } else {
         Err(SyncError::Damaged(content.digest))
     }
