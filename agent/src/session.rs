@@ -215,6 +215,7 @@ impl Session<'_> {
             if self.request.offers_changes {
                 project.skip_offer(incoming)?;
             }
+            project.record_taken(&self.request.taken);
             Ok(Applied::default())
         })
     }

@@ -458,3 +458,72 @@ fn what_cannot_be_read_on_the_agent_is_passed_over() {
     project.write("src/main.rs", "fn main() {}\n");
     project.ok("run -q");
 }
+
+/// What took effect here before the results failed is not done again over the user's undo.
+#[test]
+fn an_undo_after_an_interrupted_fetch_stays() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(
+        "build.rs",
+        "fn main() { println!(\"cargo:rerun-if-changed=op\"); if std::path::Path::new(\"op\").exists() { std::fs::remove_file(\"data/x\").unwrap(); std::fs::write(\"made\", \"run\").unwrap(); } }\n",
+    );
+    for path in ["data/x", "data/y", "op"] {
+        project.write(path, "mine");
+    }
+    // The program cannot be written.
+    project.write("target/debug", "in the way");
+    assert_eq!(project.burst("build -q").code, Some(115));
+    assert!(!project.has("data/x"));
+    project.write("data/x", "mine");
+    for path in ["op", "target/debug"] {
+        fs::remove_file(project.root.join(path)).unwrap();
+    }
+    let found = project.ok("build -q");
+    assert_eq!(found.stderr, "");
+    assert_eq!(project.read("data/x"), "mine");
+    assert_same_tree(&project);
+}
+
+/// A clone at the path of an earlier workspace has nothing of it.
+#[test]
+fn what_runs_have_left_belongs_to_the_workspace_and_not_to_its_path() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("data", "sent");
+    waiter(
+        &project,
+        "for name in [\"data\", \"made\"] { std::fs::write(name, \"run\").unwrap(); }",
+    );
+    let mut running = project.start("run -q");
+    wait_until("the run", || sandbox.path().join("pid").exists());
+    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
+    running.wait().unwrap();
+    fs::rename(&project.root, sandbox.path().join("earlier")).unwrap();
+    let project = sandbox.hello("app");
+    project.write("data", "sent");
+    project.ok("check -q");
+    assert_eq!(project.read("data"), "sent");
+    assert!(!project.has("made"));
+    assert_same_tree(&project);
+}
+
+#[test]
+fn a_run_may_move_every_source() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let main = |directory: &str| {
+        let modules = ["a", "b", "c", "d", "e"].map(|name| format!("mod {name};\n")).concat();
+        format!(
+            "{modules}fn main() {{ for n in [\"a\", \"b\", \"c\", \"d\", \"e\"] {{ std::fs::create_dir_all(format!(\"src/{{n}}\")).unwrap(); std::fs::rename(format!(\"src/{{n}}.rs\"), format!(\"src/{{n}}/{directory}.rs\")).unwrap(); }} }}\n"
+        )
+    };
+    for name in ["a", "b", "c", "d", "e"] {
+        project.write(&format!("src/{name}.rs"), "");
+    }
+    project.write("src/main.rs", main("mod"));
+    project.ok("run -q");
+    assert!(project.has("src/a/mod.rs") && !project.has("src/a.rs"));
+    project.ok("check -q");
+    assert_same_tree(&project);
+}

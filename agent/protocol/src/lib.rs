@@ -72,7 +72,7 @@
 //! | 1 | Names only, same bytes: `Content` became `Blob`, `ContentsEnd` became `BlobsEnd`, `Listing` became [`DirectoryObject`](tree::DirectoryObject), `Step` became [`Invocation`](message::Invocation), `OutputTaken` and `InputTaken` became `OutputCredit` and `InputCredit`. |
 //! | 1 | New: [`Declined`](message::FromShim::Declined). Without it a change that was not adopted was forgotten. |
 //! | 1 | New: [`Unavailable`](message::FromAgent::Unavailable). Without it a file that changed after it was offered ended the run with an error. |
-//! | 1 | [`File`](tree::File) has permission bits in place of an execute bit, the digest of a directory too; [`RunRequest`](message::RunRequest) has an umask and `fresh_target`. |
+//! | 1 | [`File`](tree::File) has permission bits in place of an execute bit, the digest of a directory too; [`RunRequest`](message::RunRequest) has an umask, `fresh_target`, `taken` and `workspace`. |
 //! | 1 | [`RunRequest`](message::RunRequest) has a build directory and names the process of a client on the same machine. |
 //! | 1 | `Working` was added. |
 //!

@@ -193,6 +193,12 @@ pub struct RunRequest {
     /// Whether the target and build directories are to be empty: the client's target
     /// directory was removed since its last run.
     pub fresh_target: bool,
+    /// Changes of earlier runs that have taken effect at the client without its having said
+    /// so; it may have undone them since.
+    #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")]
+    pub taken: Vec<Change>,
+    /// A number that tells the workspace from another one at its path, if it is known.
+    pub workspace: Option<u64>,
     /// The permission bits that files and directories which the run creates do not get.
     pub umask: u32,
     /// The shim's process, if the agent is on the same machine.

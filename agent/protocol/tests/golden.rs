@@ -77,6 +77,8 @@ fn request() -> RunRequest {
         keep_alive_secs: Some(300),
         title: "cargo build".into(),
         fresh_target: true,
+        taken: changes(),
+        workspace: Some(7),
         umask: 0o027,
         client: Some(ClientProcess { pid: 4_000, namespace: 4_026_531_836 }),
     }

@@ -112,6 +112,27 @@ impl Agreement {
         self.settle();
     }
 
+    /// Records changes that the client has taken earlier without saying so. One that the disk no
+    /// longer has is of no account.
+    pub(crate) fn adopt_taken(&mut self, changes: &[Change]) {
+        let is_there = |change: &&Change| match change {
+            Change::Put { path, entry } => {
+                let version = entry.clone().into_node();
+                declined::is_same(self.disk.get(path), Some(&version))
+            }
+            Change::Remove { path } => self.disk.get(path).is_none(),
+        };
+        let taken: Vec<Change> = changes.iter().filter(is_there).cloned().collect();
+        self.adopt(&taken);
+    }
+
+    /// Records that the client has another workspace at this path: nothing that runs have done
+    /// to the earlier one is offered, or left for the next run.
+    pub(crate) fn forget_runs(&mut self) {
+        self.agreed = self.disk.clone();
+        self.settle();
+    }
+
     /// Records changes that the client does not want.
     pub(crate) fn decline<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) {
         for change in changes {

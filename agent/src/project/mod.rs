@@ -69,6 +69,8 @@ pub(crate) struct Project {
     agreement: Agreement,
     cache: StatCache,
     store: BlobStore,
+    /// The number of the workspace that the tree is of, if it is known.
+    workspace: Option<u64>,
     /// The number of syncs that have changed the tree.
     syncs: u64,
     /// The number of runs that may write to the tree.
@@ -114,6 +116,7 @@ impl Project {
             name: name.clone(),
             agreement: Agreement::default(),
             cache: cache.unwrap_or_default(),
+            workspace: record.as_ref().and_then(|record| record.workspace),
             syncs: record.as_ref().map_or(0, |record| record.syncs),
             runs: 0,
             last_run_ended: record.as_ref().map_or(now, |record| now.max(record.last_run_ended)),
@@ -202,6 +205,14 @@ impl Project {
         if wanted.digest() != request.root {
             return Err(SyncError::Damaged(request.root).into());
         }
+        self.record_taken(&request.taken);
+        if request.workspace.is_some() && request.workspace != self.workspace {
+            if self.workspace.is_some() {
+                self.agreement.forget_runs();
+            }
+            self.workspace = request.workspace;
+            self.unsaved = true;
+        }
         apply::check_not_emptied(self.agreement.agreed(), &wanted)?;
         let plan = self.agreement.reconcile(&wanted);
         let applied = match plan.changes.is_empty() && plan.displaced.is_empty() {
@@ -278,6 +289,14 @@ impl Project {
         Ok(())
     }
 
+    /// Records changes that the client has taken earlier without saying so.
+    pub(crate) fn record_taken(&mut self, changes: &[Change]) {
+        if !changes.is_empty() {
+            self.agreement.adopt_taken(changes);
+            self.unsaved = true;
+        }
+    }
+
     /// Records what the client has said about an offer.
     pub(crate) fn record_answer<'a>(
         &mut self,
@@ -301,7 +320,8 @@ impl Project {
             &self.cache,
             &self.mount_points,
             self.last_run_ended,
-        );
+        )
+        .of_workspace(self.workspace);
         record.write(&self.directory)?;
         let runs_ended: &[&str] = if self.runs == 0 { &["unfinished"] } else { &[] };
         for mark in ["changing", "changed"].iter().chain(runs_ended) {

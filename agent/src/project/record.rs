@@ -44,6 +44,8 @@ pub(super) struct ProjectRecord {
     declined: Declined,
     pub(super) mount_points: BTreeSet<RelativePath>,
     pub(super) last_run_ended: Moment,
+    /// The number of the workspace, if it is known.
+    pub(super) workspace: Option<u64>,
 }
 
 impl ProjectRecord {
@@ -78,7 +80,14 @@ impl ProjectRecord {
             declined: agreement.declined().clone(),
             mount_points: mount_points.clone(),
             last_run_ended,
+            workspace: None,
         }
+    }
+
+    /// The record with the number of the workspace.
+    pub(super) const fn of_workspace(mut self, workspace: Option<u64>) -> Self {
+        self.workspace = workspace;
+        self
     }
 
     /// Reads the record of a project; none if there is none, or one of another project.

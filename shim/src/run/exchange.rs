@@ -83,11 +83,10 @@ impl Exchange<'_> {
     }
 }
 
-/// Ends the stream once the agent has everything: its answer says so, and how the stream
-/// then ends does not matter.
-pub(super) fn finish(mut incoming: Incoming, outgoing: Outgoing) {
+/// Ends the stream once the agent has everything. Returns whether its answer says so.
+pub(super) fn finish(mut incoming: Incoming, outgoing: Outgoing) -> bool {
     drop(outgoing);
-    drop(incoming.message::<FromAgent>());
+    matches!(incoming.message(), Ok(FromAgent::Done))
 }
 
 /// The error of a message that the protocol does not allow in this state.

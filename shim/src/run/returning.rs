@@ -49,7 +49,7 @@ impl<'a> Ended<'a> {
             true => None,
             false => state.lock_results(OTHER_RESULTS_DEADLINE)?,
         };
-        let downloaded = self.download(state)?;
+        let mut downloaded = self.download(state)?;
         self.settle(state, &downloaded)?;
         answer(&downloaded, &self.outgoing)?;
         let target = &self.exchange.prepared.workspace.target_directory;
@@ -63,7 +63,11 @@ impl<'a> Ended<'a> {
             traffic.received()
         ));
         let exchanged = Exchanged { ending: self.outcome.ending, timing: self.timing };
-        finish(self.incoming, self.outgoing);
+        if finish(self.incoming, self.outgoing)
+            && let Some(taken) = downloaded.taken.take()
+        {
+            taken.confirm();
+        }
         Ok(exchanged)
     }
 
@@ -82,6 +86,7 @@ impl<'a> Ended<'a> {
             workspace: &workspace.root,
             target,
             built: workspace.built().collect(),
+            records: state.directory(),
             base: &|| state.base(),
             excluded: &excluded,
         };

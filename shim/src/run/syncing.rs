@@ -5,9 +5,11 @@
 //! it may have to wait for another run, or may refuse.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread::ScopedJoinHandle;
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
+use burst_protocol::Digest;
 use burst_protocol::hello::Preface;
 use burst_protocol::message::{
     ClientProcess, FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo, Want,
@@ -30,6 +32,7 @@ use crate::settings::Compression;
 use crate::terminal::signals::window_size;
 use crate::terminal::{bytes, seconds};
 use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
+use crate::transfer::taken::Unconfirmed;
 use crate::transfer::upload::Upload;
 use crate::workspace::error::unreadable;
 use crate::workspace::sources::below_root;
@@ -45,6 +48,7 @@ pub(super) struct Syncing<'a> {
     changes: Option<Vec<Change>>,
     contents: Option<Contents>,
     request: RunRequest,
+    taken: Unconfirmed,
 }
 
 /// Why a sync ended early.
@@ -77,15 +81,25 @@ impl<'a> Syncing<'a> {
         let contents = if base.is_current() { None } else { state.contents()? };
         let target = &exchange.prepared.workspace.target_directory;
         let fresh_target = !exchange.target.exists() && state.had_target(target);
-        let request = request(&exchange, &base, changes.is_some(), fresh_target)?;
+        let taken = Unconfirmed::read(state.directory());
+        let request = request(&exchange, &base, changes.is_some(), fresh_target, &taken)?;
         let Stream { incoming, outgoing, peer, .. } = stream;
-        Ok(Self { exchange, incoming, outgoing, peer, base, changes, contents, request })
+        Ok(Self { exchange, incoming, outgoing, peer, base, changes, contents, request, taken })
     }
 
     /// Sends the request, and serves the agent until its tree is as needed.
     pub(super) fn sync(self) -> Result<Synced<'a>, Error> {
-        let Self { exchange, mut incoming, outgoing, peer, base, changes, mut contents, request } =
-            self;
+        let Self {
+            exchange,
+            mut incoming,
+            outgoing,
+            peer,
+            base,
+            changes,
+            mut contents,
+            request,
+            taken,
+        } = self;
         let reached = exchange.reached;
         if !reached.is_remote() || reached.ready().is_some() {
             exchange.terminal.begin("syncing");
@@ -112,6 +126,7 @@ impl<'a> Syncing<'a> {
             Err(Stop::Connection(error) | Stop::Request(error)) => return Err(error),
         };
         let took = began.elapsed();
+        taken.confirm();
         exchange.terminal.detail(&format!(
             "synced in {}, {} sent",
             seconds(took),
@@ -244,6 +259,7 @@ fn request(
     base: &Base,
     offers_changes: bool,
     fresh_target: bool,
+    taken: &Unconfirmed,
 ) -> Result<RunRequest, Error> {
     let Prepared { workspace, settings, plan, environment: named, .. } = exchange.prepared;
     let sources = exchange.sources;
@@ -289,9 +305,21 @@ fn request(
         keep_alive_secs: Some(exchange.prepared.keep_alive.as_secs()),
         title: title(&plan.invocations),
         fresh_target,
+        taken: taken.changes.clone(),
+        workspace: identity(&workspace.root),
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },
     })
+}
+
+/// A number that another directory at the same path does not have: of the inode and the time
+/// at which it was made.
+fn identity(root: &Path) -> Option<u64> {
+    let found = std::fs::metadata(root).ok()?;
+    let made = found.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let bytes = [found.ino().to_le_bytes().as_slice(), &made.as_nanos().to_le_bytes()].concat();
+    let digest = Digest::of(&bytes);
+    Some(u64::from_le_bytes(*digest.as_bytes().first_chunk()?))
 }
 
 /// The umask of this process, which cannot be read without setting it but here.

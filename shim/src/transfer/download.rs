@@ -27,6 +27,7 @@ use super::error::{Phase, agent_failed, confused, lost, not_returned};
 use super::local_files::{LocalFiles, Replaced};
 use super::receiving::{BASE_BYTES_MAX, Destination, Downloaded, Place, Results, is_beside};
 use super::stale_pages::remove_stale;
+use super::taken::Taken;
 use super::target::TargetDirectory;
 use crate::error::Error;
 use crate::workspace::sources::Sources;
@@ -45,6 +46,8 @@ pub(crate) struct Receiving<'a> {
     pub(crate) target: &'a TargetDirectory,
     /// The directories that cargo builds in, absolute.
     pub(crate) built: Vec<&'a Path>,
+    /// The directory with the records of this workspace.
+    pub(crate) records: &'a Path,
     /// What the agent holds by now, if another command of this workspace knows better.
     pub(crate) base: &'a dyn Fn() -> Option<Directory>,
     /// Whether a path is excluded by default. Such files are never sources.
@@ -80,6 +83,7 @@ impl<'a> Download<'a> {
             results: Results::new(
                 LocalFiles::new(RootDirectory::open(receiving.workspace)?),
                 target,
+                Taken::new(receiving.records),
             ),
             receiving,
         })
@@ -89,6 +93,7 @@ impl<'a> Download<'a> {
     /// directories and removals take effect at once, files in [`Self::fetch`].
     pub(crate) fn changes(&mut self, changes: &[Change]) -> Result<(), SyncError> {
         let trusted = self.removals_are_plausible(changes);
+        self.results.changes = changes.to_vec();
         let mut removed = BTreeSet::new();
         for (index, change) in (0..).zip(changes) {
             let path = match self.boundary.judge(change) {
@@ -100,7 +105,12 @@ impl<'a> Download<'a> {
                 }
             };
             let is_removal = matches!(change, Change::Remove { .. });
-            if (self.receiving.excluded)(&path) && !is_beside(&path) || is_removal && !trusted {
+            // What is beside a removal that cannot be true is offered again, once the files
+            // are back.
+            if !trusted && !is_removal {
+                continue;
+            }
+            if !trusted || (self.receiving.excluded)(&path) && !is_beside(&path) {
                 self.results.returned.declined.push(index);
                 continue;
             }
@@ -137,22 +147,27 @@ impl<'a> Download<'a> {
     /// agent has more likely lost its disk: nothing is deleted here, and the next sync
     /// restores the files there.
     fn removals_are_plausible(&mut self, changes: &[Change]) -> bool {
-        let mut removed = 0;
+        let (mut removed, mut added) = (0, 0);
         let tree = &self.receiving.sources.tree;
         for change in changes {
-            if let Change::Remove { path } = change {
-                removed += match tree.get(path) {
-                    Some(Node::Directory(directory)) => directory.count_files(),
-                    Some(_) => 1,
-                    None => 0,
-                };
+            match change {
+                Change::Remove { path } => {
+                    removed += match tree.get(path) {
+                        Some(Node::Directory(directory)) => directory.count_files(),
+                        Some(_) => 1,
+                        None => 0,
+                    };
+                }
+                Change::Put { path, .. } => added += usize::from(tree.file(path).is_none()),
             }
         }
         let all = tree.count_files();
-        let plausible = removed <= 1 || removed * 2 <= all;
+        // A run may move everything.
+        let missing = removed.saturating_sub(added);
+        let plausible = missing <= 1 || missing * 2 <= all;
         if !plausible {
             self.results.returned.notes.push(format!(
-                "after this run {removed} of {all} files are missing on the agent: nothing was \
+                "after this run {missing} of {all} files are missing on the agent: nothing was \
                  deleted here"
             ));
         }

@@ -86,7 +86,8 @@ fn remove_files(directory: &Path, prefix: &str) {
     }
 }
 
-fn is_alive(process: u32) -> bool {
+/// Whether a process of this id exists.
+pub(super) fn is_alive(process: u32) -> bool {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
     // The permission may be missing for a process of another user that has this id now.
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))

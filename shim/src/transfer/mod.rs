@@ -9,6 +9,7 @@ mod local_files;
 mod receiving;
 mod runs_code;
 mod stale_pages;
+pub(crate) mod taken;
 pub(crate) mod target;
 pub(crate) mod upload;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use burst_protocol::message::{Blob, Encoding, Fetch};
-use burst_protocol::tree::{File, Node};
+use burst_protocol::tree::{Change, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::blobs::{receive_bytes, receive_into};
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
@@ -13,6 +13,7 @@ use burst_sync::{SyncError, patch};
 
 use super::local_files::{LocalFiles, Replaced, beside};
 use super::runs_code::runs_code;
+use super::taken::Taken;
 
 /// The largest file that is the base of a patch: base and result have to fit into memory.
 pub(super) const BASE_BYTES_MAX: u64 = 128 << 20;
@@ -33,6 +34,8 @@ pub(crate) struct Downloaded {
     pub(crate) made: Vec<RelativePath>,
     /// Warnings for the user.
     pub(crate) notes: Vec<String>,
+    /// The record of what has taken effect, until the agent knows.
+    pub(crate) taken: Option<Taken>,
 }
 
 /// A place that a blob is written to.
@@ -95,6 +98,10 @@ pub(super) struct Results {
     /// For each blob to be fetched: its size, and its places.
     pub(super) wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
     pub(super) returned: Downloaded,
+    /// The changes that were offered.
+    pub(super) changes: Vec<Change>,
+    /// The record of those that have taken effect.
+    taken: Taken,
     /// Whether a patch did not fit.
     misfit: bool,
     /// The artifacts that were written.
@@ -105,13 +112,15 @@ pub(super) struct Results {
 
 impl Results {
     /// No results yet.
-    pub(super) fn new(workspace: LocalFiles, target: Option<LocalFiles>) -> Self {
+    pub(super) fn new(workspace: LocalFiles, target: Option<LocalFiles>, taken: Taken) -> Self {
         let (wanted, returned) = (BTreeMap::new(), Downloaded::default());
         Self {
             workspace,
             target,
             wanted,
             returned,
+            changes: Vec::new(),
+            taken,
             misfit: false,
             fetched: Vec::new(),
             running_code: Vec::new(),
@@ -147,6 +156,10 @@ impl Results {
     /// Records a change whose version is here now.
     pub(super) fn adopt(&mut self, index: u32, path: &RelativePath, is_new: bool) {
         self.returned.adopted.push(index);
+        if let Some(change) = usize::try_from(index).ok().and_then(|index| self.changes.get(index))
+        {
+            self.taken.add(change);
+        }
         if is_new && !is_beside(path) {
             self.returned.made.push(path.clone());
         }
@@ -175,6 +188,7 @@ impl Results {
                 paths.join(", ")
             ));
         }
+        self.returned.taken = Some(self.taken);
         self.returned
     }
 

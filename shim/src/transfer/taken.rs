@@ -1,0 +1,141 @@
+//! What has been taken over here before the agent was told.
+//!
+//! A command that is stopped while it writes results has told the agent nothing of those that
+//! are here. The user may undo some of them before the next command; if the agent then offered
+//! them again, the undo would be undone. So each change that takes effect is recorded at once,
+//! and the next command sends the record with its request.
+//!
+//! A record is a file of one process: for each change its length (4 bytes, little endian) and
+//! the change as a message is encoded. What is cut off at its end does not count.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::codec;
+use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
+use burst_protocol::tree::Change;
+
+use super::leftovers::is_alive;
+
+/// The records begin with this name, and end with the id of the process.
+const RECORD: &str = "taken-";
+
+/// The record of this process.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Taken {
+    /// The record of this process, in the directory of records. It does not exist until a
+    /// change is added.
+    pub(crate) fn new(records: &Path) -> Self {
+        Self { path: records.join(format!("{RECORD}{}", std::process::id())), file: None }
+    }
+
+    /// Records that a change has taken effect. If that fails, the change is offered again, as
+    /// if it had not.
+    pub(super) fn add(&mut self, change: &Change) {
+        let Ok(body) = codec::encode(change) else { return };
+        let Ok(length) = u32::try_from(body.len()) else { return };
+        if self.file.is_none() {
+            let mut options = OpenOptions::new();
+            self.file = options.append(true).create(true).mode(0o600).open(&self.path).ok();
+        }
+        if let Some(file) = &mut self.file {
+            // In one write, so that a kill leaves all of it or nothing.
+            drop(file.write_all(&[length.to_le_bytes().as_slice(), &body].concat()));
+        }
+    }
+
+    /// Removes the record: the agent knows.
+    pub(crate) fn confirm(self) {
+        if self.file.is_some() {
+            drop(std::fs::remove_file(self.path));
+        }
+    }
+}
+
+/// The records of commands that have ended without telling the agent.
+#[derive(Debug, Default)]
+pub(crate) struct Unconfirmed {
+    /// What they have taken.
+    pub(crate) changes: Vec<Change>,
+    records: Vec<PathBuf>,
+}
+
+impl Unconfirmed {
+    /// Reads the records of a directory.
+    pub(crate) fn read(records: &Path) -> Self {
+        let mut unconfirmed = Self::default();
+        for entry in std::fs::read_dir(records).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let process = name.to_str().and_then(|name| name.strip_prefix(RECORD)?.parse().ok());
+            let is_own = |process| process == std::process::id();
+            let ended = |process: &u32| is_own(*process) || !is_alive(*process);
+            if process.filter(ended).is_some()
+                && let Ok(bytes) = std::fs::read(entry.path())
+            {
+                unconfirmed.changes.extend(parse(&bytes));
+                unconfirmed.records.push(entry.path());
+            }
+        }
+        // More are not sent; those beyond are offered again.
+        unconfirmed.changes.truncate(CHANGES_PER_MESSAGE_MAX);
+        unconfirmed
+    }
+
+    /// Removes the records: the agent knows.
+    pub(crate) fn confirm(&self) {
+        for record in &self.records {
+            drop(std::fs::remove_file(record));
+        }
+    }
+}
+
+fn parse(mut bytes: &[u8]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let Some(body) = rest.get(..length) else { break };
+        let Ok(change) = codec::decode(body) else { break };
+        changes.push(change);
+        bytes = &rest[length..];
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use burst_protocol::RelativePath;
+
+    use super::*;
+
+    #[test]
+    fn what_was_taken_is_read_until_it_is_confirmed() {
+        let disk = tempfile::tempdir().unwrap();
+        let change =
+            |name: &str| Change::Remove { path: RelativePath::new(name.as_bytes()).unwrap() };
+        let mut taken = Taken::new(disk.path());
+        assert!(Unconfirmed::read(disk.path()).records.is_empty());
+        for name in ["a", "b"] {
+            taken.add(&change(name));
+        }
+        assert_eq!(Unconfirmed::read(disk.path()).changes, [change("a"), change("b")]);
+        // A write that was cut off.
+        let path = taken.path.clone();
+        let length = std::fs::metadata(&path).unwrap().len();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+        let unconfirmed = Unconfirmed::read(disk.path());
+        assert_eq!(unconfirmed.changes, [change("a")]);
+        // Another process, which lives.
+        std::fs::write(disk.path().join(format!("{RECORD}1")), std::fs::read(&path).unwrap())
+            .unwrap();
+        assert_eq!(Unconfirmed::read(disk.path()).changes.len(), 1);
+        unconfirmed.confirm();
+        assert!(!path.exists());
+    }
+}
