@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 /// The mode of a directory that only its owner may use.
 const PRIVATE: u32 = 0o700;
 
-/// The directories of this program. None of them is inside a workspace.
+/// The directories of this program. Where one is inside a workspace, it holds no sources.
 #[derive(Clone, Debug)]
 pub(crate) struct Directories {
     /// `$XDG_CONFIG_HOME`, which other programs share.
@@ -43,6 +43,11 @@ impl Directories {
                 .unwrap_or_else(|| base.home_dir().join(".local/state"))
                 .join("cargo-burst"),
         })
+    }
+
+    /// The directories that are this program's alone, with the one in the configuration home.
+    pub(crate) fn own(&self) -> [PathBuf; 3] {
+        [self.config_home.join("cargo-burst"), self.cache.clone(), self.state.clone()]
     }
 
     /// Closes what exists of these directories to other users: those of an earlier version

@@ -95,3 +95,34 @@ fn tokens_of_the_workspace_stay_here() {
     project.ok("check -q");
     assert_eq!(fs::read_to_string(there.join(".cargo/config.toml")).unwrap(), sent);
 }
+
+/// The directories of the user, with token and keys, can lie in a workspace, such as a home.
+#[test]
+fn our_own_directories_are_no_sources() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let check = || {
+        let mut command = project.command("check -q");
+        for (name, directory) in [("CONFIG", "config"), ("CACHE", "cache"), ("STATE", "state")] {
+            command.env(format!("XDG_{name}_HOME"), project.root.join("own").join(directory));
+        }
+        let found = burst_tests::ended(command.output().unwrap());
+        assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""));
+    };
+    project.write("own/config/cargo-burst/config.toml", "keep_alive_secs = 0\n");
+    project.write("own/config/other", "sent");
+    check();
+    check();
+    let key = burst_agent::project_key(
+        &burst_protocol::RelativePath::below_root(project.root.as_os_str().as_encoded_bytes())
+            .unwrap(),
+    );
+    let copy = project.root.join("own/cache/cargo-burst/local/projects").join(key).join("tree");
+    let copy = copy.join(project.root.strip_prefix("/").unwrap());
+    assert!(copy.join("own/config/other").is_file());
+    for directory in ["config/cargo-burst", "cache", "state"] {
+        let directory = copy.join("own").join(directory);
+        let is_empty = fs::read_dir(&directory).map_or(0, Iterator::count) == 0;
+        assert!(is_empty, "{}", directory.display());
+    }
+}

@@ -144,9 +144,13 @@ fn mount_all(spec: &RunSpec, points: &mut MountPoints) -> io::Result<()> {
             preserved.push((path, file.into()));
         }
     }
-    for Mount { root, source, target } in &spec.mounts {
+    // Before anything is mounted: the agent's own directories can lie below a mount point.
+    let open = |mount: &Mount| {
+        mount_point::open_source(&spec::path(&mount.root), &spec::path(&mount.source))
+    };
+    let sources: Vec<_> = spec.mounts.iter().map(open).collect();
+    for (Mount { target, .. }, source) in spec.mounts.iter().zip(sources) {
         let target = spec::path(target);
-        let source = mount_point::open_source(&spec::path(root), &spec::path(source));
         source
             .and_then(|(source, kind)| bind(&source, &points.open(&target, kind)?))
             .map_err(|error| cannot_mount(&target, &error))?;

@@ -35,6 +35,7 @@ impl Prepared {
         terminal: &Terminal,
     ) -> Result<Self, Error> {
         let mut workspace = Workspace::find(directory, run.options())?;
+        workspace.leave_out(directories.own());
         let settings = load_settings(directories, &workspace.root, terminal)?;
         if settings.hetzner_token.is_some() {
             workspace.add_configuration_of_home();

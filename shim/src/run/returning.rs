@@ -85,7 +85,7 @@ impl<'a> Ended<'a> {
             sources,
             workspace: &workspace.root,
             target,
-            built: workspace.built().collect(),
+            built: workspace.without_sources().collect(),
             records: state.directory(),
             base: &|| state.base(),
             excluded: &excluded,

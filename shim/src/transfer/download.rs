@@ -44,7 +44,7 @@ pub(crate) struct Receiving<'a> {
     pub(crate) workspace: &'a Path,
     /// The target directory, as found before the run.
     pub(crate) target: &'a TargetDirectory,
-    /// The directories that cargo builds in, absolute.
+    /// The directories in which nothing is a source, absolute.
     pub(crate) built: Vec<&'a Path>,
     /// The directory with the records of this workspace.
     pub(crate) records: &'a Path,

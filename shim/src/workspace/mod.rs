@@ -41,6 +41,8 @@ pub(crate) struct Workspace {
     /// Single files outside of the root: workspace manifests that packages of
     /// `outside` inherit from, cargo's configuration, the toolchain file.
     pub(crate) files: BTreeSet<PathBuf>,
+    /// Directories of this program, which hold no sources wherever they are.
+    own: Vec<PathBuf>,
     packages: Vec<Package>,
     default_members: HashSet<String>,
 }
@@ -108,6 +110,7 @@ impl Workspace {
             target_by_variable,
             outside: BTreeSet::new(),
             files: BTreeSet::new(),
+            own: Vec::new(),
             packages: metadata.packages,
             default_members: default_members.into_iter().collect(),
             root,
@@ -160,6 +163,17 @@ impl Workspace {
             })
         };
         self.packages.iter().filter(|package| is_selected(package)).any(has_library)
+    }
+
+    /// Names the directories of this program, with keys and tokens: they are not sources.
+    pub(crate) fn leave_out(&mut self, own: impl IntoIterator<Item = PathBuf>) {
+        self.own.extend(own);
+    }
+
+    /// The directories in which nothing is a source: those that cargo builds in, and this
+    /// program's own.
+    pub(crate) fn without_sources(&self) -> impl Iterator<Item = &Path> {
+        self.built().chain(self.own.iter().map(PathBuf::as_path))
     }
 
     /// Adds the configuration in cargo's home, which another machine does not have.

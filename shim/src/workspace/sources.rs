@@ -138,7 +138,7 @@ impl Sources {
         now: Moment,
     ) -> Result<(), SyncError> {
         let prefix = below_root(root)?;
-        let built = workspace.built().filter_map(|built| built.strip_prefix(root).ok());
+        let built = workspace.without_sources().filter_map(|built| built.strip_prefix(root).ok());
         let never: HashSet<RelativePath> = built
             .filter_map(|built| RelativePath::new(built.as_os_str().as_bytes()).ok())
             .collect();
