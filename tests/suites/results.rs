@@ -527,3 +527,24 @@ fn a_run_may_move_every_source() {
     project.ok("check -q");
     assert_same_tree(&project);
 }
+
+/// A repository's configuration does not decide where a build writes here.
+#[test]
+fn a_configured_target_directory_with_other_files_is_refused() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    fs::create_dir_all(project.root.join(".git/hooks")).unwrap();
+    sandbox.hello("other");
+    for named in [".git", "../other"] {
+        project.write(".cargo/config.toml", format!("[build]\ntarget-dir = {named:?}\n"));
+        assert_explained(
+            &project.burst("build"),
+            112,
+            "error: the target directory `[..]` may hold other files than cargo's\n\
+             hint: a configuration file names it; if that is intended, name it with \
+             `--target-dir` or CARGO_TARGET_DIR, or run plain `cargo build` once, which marks it\n",
+        );
+    }
+    project.ok("build --target-dir ../other");
+    assert!(sandbox.path().join("other/debug/hello").is_file());
+}

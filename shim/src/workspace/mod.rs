@@ -10,6 +10,7 @@ pub(crate) mod git_index;
 pub(crate) mod large_files;
 pub(crate) mod sources;
 pub(crate) mod state;
+mod target_place;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -94,6 +95,7 @@ impl Workspace {
             Some(named) => (directory.join(named), false),
             None => (metadata.target_directory, environment::names_target_directory()),
         };
+        let is_configured = value_of(arguments, "--target-dir").is_none() && !target_by_variable;
         let target_directory = normalized(&target_directory);
         let build_directory = metadata
             .build_directory
@@ -116,6 +118,9 @@ impl Workspace {
             root,
         };
         workspace.check_directories()?;
+        if is_configured {
+            workspace.check_configured_target()?;
+        }
         workspace.find_outside(&configs)?;
         workspace.find_files();
         Ok(workspace)
@@ -139,6 +144,21 @@ impl Workspace {
             }
         }
         Ok(())
+    }
+
+    /// A target directory that a configuration file names must be one for certain.
+    fn check_configured_target(&self) -> Result<(), Error> {
+        let target = &self.target_directory;
+        if *target == self.root.join("target") || target_place::is_allowed(&self.root, target) {
+            return Ok(());
+        }
+        let shown = target.display();
+        Err(Error::new(
+            ErrorKind::Workspace,
+            format!("the target directory `{shown}` may hold other files than cargo's"),
+            "a configuration file names it; if that is intended, name it with `--target-dir` or \
+             CARGO_TARGET_DIR, or run plain `cargo build` once, which marks it",
+        ))
     }
 
     /// Whether a package that `arguments` select has a library with documentation tests.
