@@ -548,3 +548,12 @@ fn a_configured_target_directory_with_other_files_is_refused() {
     project.ok("build --target-dir ../other");
     assert!(sandbox.path().join("other/debug/hello").is_file());
 }
+
+#[test]
+fn rustdoc_brings_its_pages() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("src/lib.rs", "pub struct Page;\n");
+    project.ok("rustdoc --lib -q");
+    assert!(project.has("target/doc/hello/struct.Page.html"));
+}

@@ -309,6 +309,7 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
     }
     if let Some(similar) = similar_verb(name)
         && !leading.skips_own
+        && !route::is_built_in(name)
         && !is_installed(name)
     {
         return wrong(if similar == name {

@@ -27,6 +27,7 @@ use burst_protocol::message::AgentStatus;
 use serde_json::{Value, json};
 
 use super::copies::Copies;
+use super::render::ENDLESS_SECS;
 use crate::hetzner::report::{ImageLine, Report, ServerLine, VolumeLine};
 
 /// The document of `status`.
@@ -108,7 +109,7 @@ fn agent(status: &AgentStatus) -> Value {
         "version": status.version,
         "pid": status.pid,
         "up_secs": status.up_secs,
-        "ends_in_secs": status.ends_in_secs,
+        "ends_in_secs": status.ends_in_secs.filter(|left| *left < ENDLESS_SECS),
         "projects": projects.collect::<Vec<_>>(),
     })
 }

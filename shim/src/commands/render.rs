@@ -93,10 +93,14 @@ fn deletion(in_use: bool, at: Option<i64>, now: i64) -> String {
     }
 }
 
+/// Seconds of a century: an agent that stays so long does not exit by itself.
+pub(super) const ENDLESS_SECS: u64 = 100 * 365 * 24 * 60 * 60;
+
 /// The agent on this machine and its projects.
 pub(super) fn agent(status: &AgentStatus) -> String {
     let secs = |secs| span(i64::try_from(secs).unwrap_or(i64::MAX));
     let ends = match status.ends_in_secs {
+        Some(left) if left >= ENDLESS_SECS => "stays until `cargo burst down`".to_owned(),
         Some(left) => format!("exits in {} if it stays idle", secs(left)),
         None => "busy".to_owned(),
     };

@@ -69,8 +69,12 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         CargoVerb::Test => vec![NO_TESTS],
         _ => Vec::new(),
     };
-    let cleans =
-        run.verb == CargoVerb::Other && first_word(run.options()) == Some(OsStr::new("clean"));
+    let other = match run.verb {
+        CargoVerb::Other => first_word(run.options()).and_then(OsStr::to_str),
+        _ => None,
+    };
+    returns.docs |= fetches && other == Some("rustdoc");
+    let cleans = other == Some("clean");
     Plan { invocations, returns, sends_input, opens_docs, cleans, environment }
 }
 
