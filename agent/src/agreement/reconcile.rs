@@ -10,9 +10,9 @@
 
 use std::collections::BTreeMap;
 
+use burst_protocol::RelativePath;
 use burst_protocol::tree::{Change, Directory, Node};
-use burst_protocol::{Digest, RelativePath};
-use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use burst_sync::ignore_rules::conflict_path;
 use serde::{Deserialize, Serialize};
 
 use super::declined::Declined;
@@ -205,20 +205,7 @@ fn remove(tree: &mut Directory, path: &RelativePath) {
 /// The path beside `path`, or beside the directory above it that the client has replaced.
 fn free_path(path: &RelativePath, after: &Directory) -> Option<RelativePath> {
     match blocking_ancestor(after, path) {
-        None => beside(path),
-        Some(above) => beside(&above)?.join_path(&path.below(&above)?).ok(),
+        None => conflict_path(path),
+        Some(above) => conflict_path(&above)?.join_path(&path.below(&above)?).ok(),
     }
-}
-
-/// The path for a run's version of a path that the client has changed, too. A name that
-/// would become too long is replaced by its digest.
-fn beside(path: &RelativePath) -> Option<RelativePath> {
-    let suffix = CONFLICT_SUFFIX.as_bytes();
-    let long = RelativePath::new(&[path.as_bytes(), suffix].concat());
-    long.ok().or_else(|| {
-        let (parent, name) = path.split();
-        let parent = parent.map(|parent| [parent, b"/"].concat()).unwrap_or_default();
-        let name = Digest::of(name).to_hex();
-        RelativePath::new(&[parent.as_slice(), &name.as_bytes()[..16], suffix].concat()).ok()
-    })
 }

@@ -25,7 +25,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burst_protocol::RelativePath;
+use burst_protocol::{Digest, RelativePath};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rustix::fs::{Mode, OFlags};
@@ -40,6 +40,19 @@ pub const DEFAULT_EXCLUDES: [&str; 8] =
 /// Suffix of the agent's version of a file that was edited on both ends. Files with this
 /// suffix are never sent.
 pub const CONFLICT_SUFFIX: &str = ".from-burst";
+
+/// The path for a run's version of a path that was changed here, too. A name that would become
+/// too long is replaced by its digest.
+pub fn conflict_path(path: &RelativePath) -> Option<RelativePath> {
+    let suffix = CONFLICT_SUFFIX.as_bytes();
+    let long = RelativePath::new(&[path.as_bytes(), suffix].concat());
+    long.ok().or_else(|| {
+        let (parent, name) = path.split();
+        let parent = parent.map(|parent| [parent, b"/"].concat()).unwrap_or_default();
+        let name = Digest::of(name).to_hex();
+        RelativePath::new(&[parent.as_slice(), &name.as_bytes()[..16], suffix].concat()).ok()
+    })
+}
 
 /// The rules for one root directory.
 #[derive(Debug)]
@@ -406,5 +419,13 @@ mod tests {
         let expected =
             ["a/CACHEDIR.TAG", "a/x", "b/.gitignore", "b/CACHEDIR.TAG", "b/x", "rules", "tag"];
         assert_eq!(sent(disk.path(), &[], &[], &[]), expected);
+    }
+
+    #[test]
+    fn a_conflict_has_a_path_however_long_the_name_is() {
+        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
+        assert_eq!(conflict_path(&path("a/b")), Some(path("a/b.from-burst")));
+        let long = conflict_path(&path(&format!("a/{}", "x".repeat(250)))).unwrap();
+        assert!(long.as_bytes().len() < 40 && long.as_bytes().ends_with(b".from-burst"));
     }
 }

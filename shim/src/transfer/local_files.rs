@@ -15,7 +15,7 @@ use burst_protocol::RelativePath;
 use burst_protocol::tree::{Directory, FileMode, LinkTarget, Node};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use burst_sync::ignore_rules::conflict_path;
 use burst_sync::root_directory::{RootDirectory, is_directory};
 use burst_sync::scan::{file_of, hash_file};
 use rustix::fs::Mode;
@@ -253,7 +253,7 @@ impl LocalFiles {
     /// Moves what was at a path back there; if the path is taken, beside it.
     fn put_back(&self, temporary: &RelativePath, path: &RelativePath) -> Result<(), SyncError> {
         let Err(error) = self.root.rename_to_free(temporary, path) else { return Ok(()) };
-        let beside = beside(path).ok_or_else(|| self.unwritable(path, error))?;
+        let beside = conflict_path(path).ok_or_else(|| self.unwritable(path, error))?;
         self.root.rename(temporary, &beside).map_err(|error| self.unwritable(&beside, error))
     }
 
@@ -283,11 +283,6 @@ impl LocalFiles {
 /// Whether a file system cannot rename in this way.
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
-}
-
-/// The path for the run's version of a file that was edited here.
-pub(super) fn beside(path: &RelativePath) -> Option<RelativePath> {
-    RelativePath::new(&[path.as_bytes(), CONFLICT_SUFFIX.as_bytes()].concat()).ok()
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use burst_protocol::message::{Blob, Encoding, Fetch};
 use burst_protocol::tree::{Change, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::blobs::{receive_bytes, receive_into};
-use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use burst_sync::ignore_rules::{CONFLICT_SUFFIX, conflict_path};
 use burst_sync::wire::Incoming;
 use burst_sync::{SyncError, patch};
 
-use super::local_files::{LocalFiles, Replaced, beside};
+use super::local_files::{LocalFiles, Replaced};
 use super::runs_code::runs_code;
 use super::taken::Taken;
 
@@ -202,7 +202,7 @@ impl Results {
     /// Records a change whose version was written beside the path.
     fn note_beside(&mut self, index: u32, path: &RelativePath) {
         self.returned.declined.push(index);
-        if let Some(beside) = beside(path) {
+        if let Some(beside) = conflict_path(path) {
             self.returned.notes.push(format!(
                 "`{}` was changed here and by the run: the run's version is in `{}`",
                 path.display(),
@@ -296,7 +296,7 @@ impl Results {
         path: &RelativePath,
         index: u32,
     ) -> Result<(), SyncError> {
-        let beside = beside(path).ok_or_else(|| {
+        let beside = conflict_path(path).ok_or_else(|| {
             self.workspace.unwritable(path, std::io::ErrorKind::InvalidFilename.into())
         })?;
         self.workspace.overwrite(temporary, &beside)?;

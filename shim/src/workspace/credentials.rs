@@ -156,7 +156,9 @@ fn join(at: Option<&RelativePath>, name: &FileName) -> Option<RelativePath> {
 /// The text of a configuration without credentials, otherwise unchanged; `None` if it has
 /// none, or is no TOML, which cargo would not read either.
 pub(super) fn without_credentials(text: &[u8]) -> Option<Vec<u8>> {
-    let mut document: DocumentMut = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let Ok(mut document) = String::from_utf8_lossy(text).parse::<DocumentMut>() else {
+        return without_secret_lines(text);
+    };
     let mut removed = false;
     for (name, item) in document.iter_mut() {
         let Some(table) = item.as_table_like_mut() else { continue };
@@ -170,6 +172,19 @@ pub(super) fn without_credentials(text: &[u8]) -> Option<Vec<u8>> {
         };
     }
     removed.then(|| document.to_string().into_bytes())
+}
+
+/// A text that is not TOML without the lines that may hold a secret: cargo may not read the
+/// file, so that the mistake goes unnoticed.
+fn without_secret_lines(text: &[u8]) -> Option<Vec<u8>> {
+    let is_secret = |line: &&[u8]| {
+        let line = String::from_utf8_lossy(line).to_ascii_lowercase();
+        ["token", "secret", "credential", "password"].iter().any(|word| line.contains(word))
+    };
+    let kept: Vec<&[u8]> =
+        text.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_secret(line)).collect();
+    let kept = kept.concat();
+    (kept.len() < text.len()).then_some(kept)
 }
 
 fn clean_each(registries: &mut dyn TableLike) -> bool {
@@ -293,10 +308,16 @@ mod tests {
 
     #[test]
     fn a_text_without_secrets_is_left_alone() {
-        for text in ["# kept\n[build]\njobs = 2\n", "[registry\ntoken = 'a'", "token = 'a'\n"] {
+        for text in ["# kept\n[build]\njobs = 2\n", "[registry\nindex = 'a'", "token = 'a'\n"] {
             assert_eq!(cleaned(text), None);
         }
         assert_eq!(without_credentials(b"\xff"), None);
+    }
+
+    #[test]
+    fn a_text_that_is_not_toml_loses_the_lines_with_secrets() {
+        let text = "[registry\nTOKEN = 'a'\nindex = 'i'\n";
+        assert_eq!(cleaned(text), Some("[registry\nindex = 'i'\n".to_owned()));
     }
 
     #[test]
