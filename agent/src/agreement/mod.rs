@@ -15,7 +15,7 @@
 //! tree, an adoption adds the adopted version. After a sync that was interrupted, its paths
 //! are agreed as the disk has them, until the client says what it holds.
 //!
-//! [`reconcile`] decides what a sync does to the disk.
+//! [`reconcile()`] decides what a sync does to the disk.
 
 mod declined;
 mod reconcile;
