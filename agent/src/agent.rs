@@ -300,7 +300,6 @@ impl Agent {
         }
     }
 
-    /// The directories of all projects, of mounted ones where the agent has volumes.
     /// Measures the projects of a shared disk on a thread, and deletes those beyond the limit
     /// in bytes that no run uses.
     pub(crate) fn limit_copies(self: &Arc<Self>, limit: u64) {
@@ -343,6 +342,7 @@ impl Agent {
         Ok(true)
     }
 
+    /// The directories of all projects, of mounted ones where the agent has volumes.
     fn directories(&self) -> Vec<PathBuf> {
         match &self.disks {
             Disks::Shared(disk) => {

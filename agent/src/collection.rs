@@ -3,7 +3,7 @@
 //! It happens when an agent starts, before it listens: then no run uses a project, since the
 //! lock of the agent's keys excludes another agent. A project whose workspace is gone is kept
 //! for some days, because a disk that is not mounted looks the same, and a run may have left
-//! results there that nobody has fetched. Directories are moved aside at once and deleted on a
+//! results there that have not been fetched. Directories are moved aside at once and deleted on a
 //! thread.
 
 use std::fs;
@@ -27,7 +27,7 @@ pub fn is_collected(workspace_exists: bool, unused: Duration) -> bool {
     unused > if workspace_exists { KEPT } else { GONE_KEPT }
 }
 
-/// Deletes the projects below `disk` that nobody uses any more at the time `now`. A project
+/// Deletes the projects below `disk` that are no longer used at the time `now`. A project
 /// that cannot be deleted stays until the next start.
 pub(crate) fn collect(disk: &Path, now: SystemTime) {
     let trash = disk.join("deleted");

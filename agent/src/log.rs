@@ -2,7 +2,8 @@
 //!
 //! The agent, and the supervisor and init of each run, write to the same log; the two
 //! inherit the agent's standard error and its filter. On the user's machine the log is bounded
-//! ([`BoundedLog`]); what a run that began before writes then goes to the previous log. Lines of a run carry the spans `run`,
+//! ([`BoundedLog`]); what a run that began before writes then goes to the previous log. Lines of
+//! a run carry the spans `run`,
 //! `supervisor` or `init` with the number of the run. Keys, wills and command lines are
 //! never logged.
 

@@ -1,9 +1,9 @@
 //! The order of runs in one project.
 //!
 //! A run that needs another state of the tree than the active runs waits until they are
-//! over; one that needs the same state joins them, unless the client of one is gone. Waiting runs are admitted in the order
-//! of their arrival, and no run joins ahead of a waiting one. The decision is [`decide`], a
-//! pure function; [`RunQueue`] adds the lock and the wakeups.
+//! over; one that needs the same state joins them, unless the client of one is gone. Waiting
+//! runs are admitted in the order of their arrival, and no run joins ahead of a waiting one.
+//! The decision is [`decide`], a pure function; [`RunQueue`] adds the lock and the wakeups.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -59,10 +59,12 @@ pub(crate) struct Needs {
 pub(crate) fn decide(usage: &Usage, ticket: u64, needs: Needs) -> Decision {
     let first = usage.waiting.front().is_none_or(|first| *first == ticket);
     let holder = || usage.active.first().map_or_else(String::new, |first| first.title.clone());
-    let is_left = usage.active.iter().any(|active| active.leaving);
+    let a_client_is_gone = usage.active.iter().any(|active| active.leaving);
     match (usage.active.is_empty(), usage.syncing) {
         (true, false) if first => Decision::Exclusive,
-        (false, false) if first && !is_left && !needs.alone && usage.root == Some(needs.root) => {
+        (false, false)
+            if first && !a_client_is_gone && !needs.alone && usage.root == Some(needs.root) =>
+        {
             Decision::Joined
         }
         _ => Decision::Wait(holder()),

@@ -163,7 +163,10 @@ impl Session<'_> {
             drop(heartbeat);
             self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
             shared.with(Project::save)?;
-            return self.finish(&shared, &ReturnSet::default(), incoming, None);
+            self.finish(&shared, &ReturnSet::default(), incoming, None)?;
+            // The client's next command may come as soon as it knows.
+            drop(admission);
+            return Ok(self.outgoing.message(&FromAgent::Done)?);
         }
         let layout =
             shared.with(|project| Layout::new(self.agent.host(), self.request, project))?;
@@ -193,11 +196,12 @@ impl Session<'_> {
             let (incoming, message) = listener.join().map_err(|_| SyncError::Gone)?;
             self.finish(&shared, &return_set, incoming, message)
         });
-        shared.with(|project| {
-            admission.set_state(project.root());
-            project.save()
-        })?;
-        finished
+        let root = shared.with(|project| Ok(project.root()))?;
+        admission.set_state(root);
+        drop(admission);
+        let told = finished.and_then(|()| Ok(self.outgoing.message(&FromAgent::Done)?));
+        shared.with(Project::save)?;
+        told
     }
 
     fn sync(
@@ -329,7 +333,7 @@ impl Session<'_> {
         Ok(self.outgoing.message(&FromAgent::Finished(ending))?)
     }
 
-    /// Sends what the client fetches, until the client is done.
+    /// Sends what the client fetches, until the client is done, and records what it has said.
     fn finish(
         &self,
         shared: &SharedProject,
@@ -364,8 +368,7 @@ impl Session<'_> {
             let declined = return_set.select(&declined).chain(return_set.too_large());
             project.record_answer(return_set.select(&adopted), declined);
             Ok(())
-        })?;
-        Ok(self.outgoing.message(&FromAgent::Done)?)
+        })
     }
 
     fn send_fetched(

@@ -75,11 +75,14 @@ fn examples_come_back_and_tests_stay() {
         let examples = ["show", "show.d"].map(String::from).into();
         assert_eq!(names(&project, "target/debug/examples"), examples);
         project.ok("build --tests");
-        let all = names(&project, "target/debug");
-        assert!(!all.contains("build") && !all.contains("deps"), "{layout:?}: {all:?}");
+        let here = || names(&project, "target/debug");
+        let all = here();
+        assert!(
+            all.is_disjoint(&["build", "deps"].map(String::from).into()),
+            "{layout:?}: {all:?}"
+        );
         let tested = project.ok("test --test it --lib --bins --examples");
         assert!(tested.stderr.contains("1 test run: 1 passed"), "{tested:#?}");
-        let all = names(&project, "target/debug");
-        assert!(!all.contains("build") && !all.contains("deps"), "{layout:?}: {all:?}");
+        assert_eq!(here(), all, "{layout:?}");
     }
 }

@@ -119,7 +119,8 @@ fn follow(
                 artifacts.extend(more);
             }
             FromAgent::Withheld { path, size } => terminal.warn(&format!(
-                "`{}` was created by the run and is too large to fetch ({})",
+                "`{}` was changed by the run and is not fetched ({}): results of a run have at most 64 MiB \
+                 each and 256 MiB in all; it stays in the agent's copy",
                 path.absolute().display(),
                 bytes(size)
             )),

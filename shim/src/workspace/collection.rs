@@ -1,4 +1,4 @@
-//! The collection of what is remembered of workspaces that nobody uses any more.
+//! The collection of what is remembered of workspaces that are no longer used.
 //!
 //! Each directory of state has a file `root` with the path of its workspace. A command holds it
 //! locked, shared, for as long as it uses the state, and sets its time; a collection deletes a
@@ -60,7 +60,7 @@ fn claim_file(path: &Path, workspace: &Path, now: SystemTime) -> io::Result<Opti
     Ok(Some(file))
 }
 
-/// Deletes the states below `cache` that nobody uses any more at the time `now`. One that
+/// Deletes the states below `cache` that are no longer used at the time `now`. One that
 /// cannot be deleted stays until the next collection.
 pub(crate) fn collect(cache: &Path, now: SystemTime) {
     let states = cache.join("workspaces");
@@ -78,18 +78,18 @@ pub(crate) fn collect(cache: &Path, now: SystemTime) {
     }
 }
 
-/// Moves a state that nobody uses any more aside; returns where it is then.
+/// Moves a state that is no longer used aside; returns where it is then.
 fn move_aside(states: &Path, name: &OsString, now: SystemTime) -> io::Result<Option<PathBuf>> {
     let directory = states.join(name);
     // An earlier version made none; the next command in the workspace does.
     let mut file = File::open(directory.join(ROOT))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let unused = now.duration_since(file.metadata()?.modified()?).unwrap_or_default();
     let mut workspace = Vec::new();
     file.read_to_end(&mut workspace)?;
     if !is_collected(Path::new(&OsString::from_vec(workspace)).exists(), unused) {
         return Ok(None);
     }
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let mut aside = OsString::from(DELETED);
     aside.push(name);
     let aside = states.join(aside);

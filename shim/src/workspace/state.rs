@@ -98,15 +98,17 @@ impl WorkspaceState {
 
     /// Remembers whether a target directory is there.
     pub(crate) fn note_target(&self, target: &Path, is_there: bool) -> Result<(), Error> {
+        if self.targets().contains(target) == is_there {
+            return Ok(());
+        }
+        // Another command may note another one.
+        let _lock = lock::take(&self.directory.join("targets.lock"))?;
         let mut targets = self.targets();
-        let is_changed = match is_there {
+        match is_there {
             true => targets.insert(target.to_owned()),
             false => targets.remove(target),
         };
-        if is_changed {
-            write_record(&self.directory.join("targets"), &targets).map_err(unreadable)?;
-        }
-        Ok(())
+        write_record(&self.directory.join("targets"), &targets).map_err(unreadable)
     }
 
     fn targets(&self) -> BTreeSet<PathBuf> {
