@@ -7,10 +7,11 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::{Artifact, JsonMessages, Returns};
+use burst_protocol::path::normalized;
 use burst_protocol::tree::Node;
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
@@ -136,6 +137,7 @@ pub(crate) fn collect(
     if returns.artifacts {
         let paths: BTreeSet<RelativePath> = named
             .iter()
+            // cargo writes the target directory as the user named it.
             .map(|path| normalized(path))
             .filter_map(|path| Some(path.strip_prefix(seen_at).ok()?.to_owned()))
             .flat_map(|path| [path.with_extension("d"), path])
@@ -160,21 +162,6 @@ pub(crate) fn collect(
         }
     }
     Ok(artifacts)
-}
-
-/// The path without `.` and `..`: cargo writes the target directory as the user named it.
-fn normalized(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                normal.pop();
-            }
-            Component::CurDir => {}
-            part => normal.push(part),
-        }
-    }
-    normal
 }
 
 /// Opens a target directory, which is seen at another path. Builds write to it, and may have

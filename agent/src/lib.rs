@@ -21,6 +21,7 @@
 //! - `collection`, `copies`: delete projects that are no longer used, or beyond the limit of
 //!   their size
 //! - `heartbeat`: tells the client that a request is worked on
+//! - `boot_id`: tells a restart of the agent from one of the machine
 //! - `boot`, [`user_data`]: the start of the agent of a server
 //! - `last_will`: the deletion of a server whose lease has expired
 //! - [`identity`], [`transport`]: TLS with pinned certificates, and QUIC
@@ -34,6 +35,7 @@ mod agreement;
 mod artifacts;
 mod atomic_file;
 mod boot;
+mod boot_id;
 mod clean;
 mod client;
 mod client_process;

@@ -16,11 +16,10 @@ use burst_sync::root_directory::modified;
 use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
 use rustix::io::Errno;
 
+use crate::boot_id::{is_same_boot, this_boot};
+
 /// The mark's name.
 const NAME: &str = "running";
-
-/// Where the kernel tells the identity of this boot.
-const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Bytes of that identity at most.
 const BOOT_BYTES_MAX: u64 = 64;
@@ -106,11 +105,6 @@ impl Mark {
     }
 }
 
-/// Whether two boots are known and the same.
-fn is_same_boot(one: &[u8], other: &[u8]) -> bool {
-    !one.is_empty() && one == other
-}
-
 /// Writes everything that is still in memory to the disk of a path.
 pub(super) fn flush(place: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(place)?)?)
@@ -122,22 +116,4 @@ const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 fn open_project(project: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(project, flags, Mode::empty())?)
-}
-
-/// The identity of this boot; empty if the kernel does not tell it.
-fn this_boot() -> Vec<u8> {
-    std::fs::read(BOOT).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_same_boot;
-
-    #[test]
-    fn an_unknown_boot_is_another_one() {
-        assert!(is_same_boot(b"a", b"a"));
-        assert!(!is_same_boot(b"a", b"b"));
-        assert!(!is_same_boot(b"", b"b"));
-        assert!(!is_same_boot(b"", b""));
-    }
 }

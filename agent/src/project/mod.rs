@@ -18,7 +18,6 @@
 mod filter;
 mod record;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,9 +37,10 @@ use burst_sync::stat_cache::{StatCache, read_record, write_record};
 use burst_sync::wire::{Incoming, Outgoing};
 
 use self::filter::SourceFilter;
-use self::record::{ProjectRecord, SyncRecord, Unfinished};
+use self::record::{History, ProjectRecord, SyncRecord, Unfinished};
 use crate::agreement::{Agreement, Plan};
 use crate::atomic_file;
+use crate::boot_id::this_boot;
 use crate::error::{AgentError, FileOperation};
 use crate::receive::{self, Receiver};
 
@@ -69,16 +69,10 @@ pub(crate) struct Project {
     agreement: Agreement,
     cache: StatCache,
     store: BlobStore,
-    /// The number of the workspace that the tree is of, if it is known.
-    workspace: Option<u64>,
-    /// The number of syncs that have changed the tree.
-    syncs: u64,
+    history: History,
     /// The number of runs that may write to the tree.
     runs: usize,
-    last_run_ended: Moment,
     last_scan: Instant,
-    /// Mount points inside the tree, which scans leave out.
-    mount_points: BTreeSet<RelativePath>,
     unsaved: bool,
 }
 
@@ -103,11 +97,12 @@ impl Project {
                 .map_err(AgentError::file(FileOperation::CreateDirectory, path))?;
         }
         write_record(&directory.join("name"), name)?;
-        let unfinished = Unfinished::read(directory, &boot_id());
+        let unfinished = Unfinished::read(directory);
         let record = ProjectRecord::read(directory, name);
         let cache = record.as_ref().filter(|_| unfinished.keeps_cache()).map(ProjectRecord::cache);
+        let mut history = record.as_ref().map(|record| record.history.clone()).unwrap_or_default();
         // An interrupted run may have written until this moment.
-        let now = Moment::now();
+        history.last_run_ended = history.last_run_ended.max(Moment::now());
         let mut project = Self {
             // Errors show the client's paths, not those of this disk.
             root_directory: RootDirectory::open_as(&tree, Path::new("/"))?,
@@ -116,21 +111,15 @@ impl Project {
             name: name.clone(),
             agreement: Agreement::default(),
             cache: cache.unwrap_or_default(),
-            workspace: record.as_ref().and_then(|record| record.workspace),
-            syncs: record.as_ref().map_or(0, |record| record.syncs),
+            history,
             runs: 0,
-            last_run_ended: record.as_ref().map_or(now, |record| now.max(record.last_run_ended)),
             last_scan: Instant::now(),
-            mount_points: record
-                .as_ref()
-                .map(|record| record.mount_points.clone())
-                .unwrap_or_default(),
             unsaved: true,
         };
         let recorded = record.as_ref().map(ProjectRecord::agreement);
         project.agreement = recorded.clone().unwrap_or_default();
         let disk = project.scan_tree()?;
-        project.agreement = record::restore(recorded, project.syncs, unfinished, disk);
+        project.agreement = record::restore(recorded, project.history.syncs, unfinished, disk);
         project.save()?;
         Ok(project)
     }
@@ -185,7 +174,7 @@ impl Project {
     /// Excludes a mount point from scans, so that files below it do not count as the
     /// tree's.
     pub(crate) fn add_mount_point(&mut self, path: RelativePath) {
-        self.unsaved |= self.mount_points.insert(path);
+        self.unsaved |= self.history.mount_points.insert(path);
     }
 
     /// Brings the tree into the requested state, but for what runs have changed and the
@@ -206,11 +195,11 @@ impl Project {
             return Err(SyncError::Damaged(request.root).into());
         }
         self.record_taken(&request.taken);
-        if request.workspace.is_some() && request.workspace != self.workspace {
-            if self.workspace.is_some() {
+        if request.workspace.is_some() && request.workspace != self.history.workspace {
+            if self.history.workspace.is_some() {
                 self.agreement.forget_runs();
             }
-            self.workspace = request.workspace;
+            self.history.workspace = request.workspace;
             self.unsaved = true;
         }
         apply::check_not_emptied(self.agreement.agreed(), &wanted)?;
@@ -239,7 +228,7 @@ impl Project {
         }
         let (root, store) = (&self.root_directory, &mut self.store);
         apply::keep_moved_blobs(root, &plan.renamed, &plan.changes, store)?;
-        let stamp = stamp(Moment::coarse_now(), self.last_run_ended);
+        let stamp = stamp(Moment::coarse_now(), self.history.last_run_ended);
         let applied = apply::apply(
             &self.root_directory,
             &plan.renamed,
@@ -250,7 +239,8 @@ impl Project {
         )?;
         self.end_changing()?;
         self.store.clean(PACKED_BYTES_KEPT)?;
-        self.last_run_ended = self.last_run_ended.max(applied.latest.unwrap_or_default());
+        self.history.last_run_ended =
+            self.history.last_run_ended.max(applied.latest.unwrap_or_default());
         Ok(applied)
     }
 
@@ -272,7 +262,7 @@ impl Project {
     pub(crate) fn begin_run(&mut self) -> Result<(), AgentError> {
         if self.runs == 0 {
             let path = self.directory.join("unfinished");
-            atomic_file::replace(&path, atomic_file::SHARED, boot_id().as_bytes())
+            atomic_file::replace(&path, atomic_file::SHARED, &this_boot())
                 .map_err(AgentError::file(FileOperation::Write, &path))?;
         }
         self.runs += 1;
@@ -282,7 +272,7 @@ impl Project {
     /// Scans the tree after a run, which writes no more.
     pub(crate) fn end_run(&mut self) -> Result<(), AgentError> {
         self.runs = self.runs.saturating_sub(1);
-        self.last_run_ended = Moment::now();
+        self.history.last_run_ended = Moment::now();
         self.unsaved = true;
         let disk = self.scan_tree()?;
         self.agreement.disk_is(disk);
@@ -313,15 +303,7 @@ impl Project {
         if !self.unsaved && !self.cache.is_changed() {
             return Ok(());
         }
-        let record = ProjectRecord::new(
-            &self.name,
-            self.syncs,
-            &self.agreement,
-            &self.cache,
-            &self.mount_points,
-            self.last_run_ended,
-        )
-        .of_workspace(self.workspace);
+        let record = ProjectRecord::new(&self.name, &self.history, &self.agreement, &self.cache);
         record.write(&self.directory)?;
         let runs_ended: &[&str] = if self.runs == 0 { &["unfinished"] } else { &[] };
         for mark in ["changing", "changed"].iter().chain(runs_ended) {
@@ -342,7 +324,7 @@ impl Project {
             root: &self.root_directory,
             agreed: self.agreement.agreed(),
             disk: self.agreement.disk(),
-            mount_points: &self.mount_points,
+            mount_points: &self.history.mount_points,
         };
         self.last_scan = Instant::now();
         let found =
@@ -415,9 +397,9 @@ impl Project {
             self.unsaved = true;
             self.save()?;
         }
-        self.syncs += 1;
+        self.history.syncs += 1;
         self.unsaved = true;
-        let record = SyncRecord::new(self.syncs, plan);
+        let record = SyncRecord::new(self.history.syncs, plan);
         Ok(write_record(&self.directory.join("changing"), &record)?)
     }
 
@@ -426,9 +408,4 @@ impl Project {
         std::fs::rename(self.directory.join("changing"), &path)
             .map_err(AgentError::file(FileOperation::Write, &path))
     }
-}
-
-/// The id of this boot of the machine; empty if the kernel does not tell.
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }

@@ -28,13 +28,12 @@ use burst_sync::stat_cache::{Cached, StatCache, read_record, write_record};
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::{Agreement, Declined, Displaced, Plan};
+use crate::boot_id::{is_same_boot, this_boot};
 
 /// The file `state`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ProjectRecord {
     name: RelativePath,
-    /// The number of syncs that have changed the tree.
-    pub(super) syncs: u64,
     /// The files of the disk that the stat cache has.
     files: Vec<(RelativePath, Cached)>,
     /// The other files, the links and empty directories of the disk.
@@ -42,21 +41,28 @@ pub(super) struct ProjectRecord {
     /// The changes that lead from the disk to the agreed state.
     to_agreed: Vec<Change>,
     declined: Declined,
-    pub(super) mount_points: BTreeSet<RelativePath>,
-    pub(super) last_run_ended: Moment,
-    /// The number of the workspace, if it is known.
+    pub(super) history: History,
+}
+
+/// What has happened to a project, and is not seen on its disk.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct History {
+    /// The number of the workspace that the tree is of, if it is known.
     pub(super) workspace: Option<u64>,
+    /// The number of syncs that have changed the tree.
+    pub(super) syncs: u64,
+    pub(super) last_run_ended: Moment,
+    /// Mount points inside the tree, which scans leave out.
+    pub(super) mount_points: BTreeSet<RelativePath>,
 }
 
 impl ProjectRecord {
     /// The record of a project.
     pub(super) fn new(
         name: &RelativePath,
-        syncs: u64,
+        history: &History,
         agreement: &Agreement,
         cache: &StatCache,
-        mount_points: &BTreeSet<RelativePath>,
-        last_run_ended: Moment,
     ) -> Self {
         let mut files = Vec::with_capacity(cache.len());
         let mut others = Vec::new();
@@ -73,21 +79,12 @@ impl ProjectRecord {
         });
         Self {
             name: name.clone(),
-            syncs,
             files,
             others,
             to_agreed: agreement.disk().changes_to(agreement.agreed()),
             declined: agreement.declined().clone(),
-            mount_points: mount_points.clone(),
-            last_run_ended,
-            workspace: None,
+            history: history.clone(),
         }
-    }
-
-    /// The record with the number of the workspace.
-    pub(super) const fn of_workspace(mut self, workspace: Option<u64>) -> Self {
-        self.workspace = workspace;
-        self
     }
 
     /// Reads the record of a project; none if there is none, or one of another project.
@@ -165,15 +162,15 @@ enum InterruptedSync {
 
 impl Unfinished {
     /// Reads the marks of a project.
-    pub(super) fn read(directory: &Path, boot: &str) -> Self {
+    pub(super) fn read(directory: &Path) -> Self {
         let record = |name: &str, of: fn(SyncRecord) -> InterruptedSync| {
             let path = directory.join(name);
             path.exists().then(|| read_record(&path).map_or(InterruptedSync::Unknown, of))
         };
         let sync = record("changing", InterruptedSync::Begun)
             .or_else(|| record("changed", InterruptedSync::Ended));
-        let marked = std::fs::read_to_string(directory.join("unfinished"));
-        Self { sync, run: marked.is_ok_and(|marked| marked == boot) }
+        let marked = std::fs::read(directory.join("unfinished"));
+        Self { sync, run: marked.is_ok_and(|marked| is_same_boot(&marked, &this_boot())) }
     }
 
     /// Whether the stat cache of the record can be used: no sync has changed files since.

@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use burst_protocol::path::normalized;
 use serde::Deserialize;
 
 use crate::cargo_options::{value_of, values_of};
@@ -277,21 +278,6 @@ fn patched_paths(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The path without `.` and `..`; symbolic links are not resolved.
-fn normalized(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => {
-                normal.pop();
-            }
-            std::path::Component::CurDir => {}
-            part => normal.push(part),
-        }
-    }
-    normal
-}
-
 /// The options by which cargo colours its errors as it would without us: its standard error
 /// is a pipe here.
 fn color_arguments(named: Option<&OsString>) -> Vec<OsString> {
@@ -303,14 +289,32 @@ fn color_arguments(named: Option<&OsString>) -> Vec<OsString> {
     }
 }
 
+/// Runs a call of [`environment::cargo`] and returns what it writes to standard output. Errors
+/// of cargo are reported in its own words.
+pub(crate) fn run_cargo(command: &mut Command) -> Result<Vec<u8>, Error> {
+    let output = command.output().map_err(|source| {
+        Error::new(
+            ErrorKind::Workspace,
+            format!("cannot run `{}`", Path::new(command.get_program()).display()),
+            "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
+        )
+        .caused_by(&source)
+    })?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let code = output.status.code().and_then(|code| u8::try_from(code).ok());
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Error::cargo(words, code.unwrap_or(101).max(1)))
+}
+
 fn metadata(
     directory: &Path,
     manifest: Option<OsString>,
     configs: &[OsString],
     color: Option<&OsString>,
 ) -> Result<Metadata, Error> {
-    let program = environment::cargo();
-    let mut command = Command::new(&program);
+    let mut command = Command::new(environment::cargo());
     command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(directory);
     if let Some(manifest) = manifest {
         command.arg("--manifest-path").arg(manifest);
@@ -319,20 +323,8 @@ fn metadata(
         command.arg("--config").arg(config);
     }
     command.args(color_arguments(color));
-    let output = command.output().map_err(|source| {
-        Error::new(
-            ErrorKind::Workspace,
-            format!("cannot run `{}`", program.display()),
-            "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
-        )
-        .caused_by(&source)
-    })?;
-    if !output.status.success() {
-        let code = output.status.code().and_then(|code| u8::try_from(code).ok());
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(Error::cargo(words, code.unwrap_or(101).max(1)));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|error| {
+    let output = run_cargo(&mut command)?;
+    serde_json::from_slice(&output).map_err(|error| {
         Error::new(
             ErrorKind::Workspace,
             "cannot understand the output of `cargo metadata`",
