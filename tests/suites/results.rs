@@ -42,6 +42,14 @@ fn link(target: &Path) -> Entry {
     Entry::Link(LinkTarget::new(target.as_os_str().as_encoded_bytes()).unwrap())
 }
 
+/// Starts the program of [`waiter`], and kills the command once the program waits.
+fn run_and_kill(project: &Project<'_>) {
+    let mut running = project.start("run -q");
+    wait_until("the run", || project.sandbox.path().join("pid").exists());
+    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
+    running.wait().unwrap();
+}
+
 /// What an agent says in a run that returns these results; every file has the content [`RUN`].
 fn returning(changes: Vec<Change>, artifacts: &[&str]) -> Vec<u8> {
     let artifact = |path: &&str| Artifact { path: relative(path), file: file(RUN) };
@@ -201,10 +209,7 @@ fn results_of_a_killed_command_come_with_the_next_one() {
         &project,
         "for (name, text) in [(\"data/changed\", \"run\"), (\"data/edited\", \"run\"), (\"made\", \"run\"), (\"ignored\", \"run\")] { std::fs::write(name, text).unwrap(); } std::fs::remove_file(\"data/gone\").unwrap();",
     );
-    let mut running = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
-    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
-    running.wait().unwrap();
+    run_and_kill(&project);
     assert_eq!(project.read("data/changed"), "sent");
     project.write("data/edited", "edit");
     let found = project.ok("check -q");
@@ -236,10 +241,7 @@ fn a_directory_of_a_killed_run_in_place_of_an_edited_file_comes_beside_it() {
         &project,
         "std::fs::remove_file(\"data\").unwrap(); std::fs::create_dir(\"data\").unwrap(); std::fs::write(\"data/x\", \"run\").unwrap();",
     );
-    let mut running = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
-    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
-    running.wait().unwrap();
+    run_and_kill(&project);
     project.write("data", "edit");
     project.ok("check -q");
     assert_eq!(project.read("data"), "edit");
@@ -256,10 +258,7 @@ fn a_run_whose_client_was_killed_ends_at_once() {
     let sandbox = sandbox().with("CARGO_BURST_GRACE_SECS", "3600");
     let project = sandbox.hello("app");
     waiter(&project, "std::fs::write(\"made\", \"run\").unwrap();");
-    let mut running = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
-    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
-    running.wait().unwrap();
+    run_and_kill(&project);
     wait_until("the end of the run", || alive(&project) == 0);
 }
 
@@ -500,10 +499,7 @@ fn what_runs_have_left_belongs_to_the_workspace_and_not_to_its_path() {
         &project,
         "for name in [\"data\", \"made\"] { std::fs::write(name, \"run\").unwrap(); }",
     );
-    let mut running = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
-    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
-    running.wait().unwrap();
+    run_and_kill(&project);
     fs::rename(&project.root, sandbox.path().join("earlier")).unwrap();
     let project = sandbox.hello("app");
     project.write("data", "sent");

@@ -22,20 +22,24 @@ pub(super) struct SourceFilter<'a> {
 /// The longest tag that is read, in bytes; cargo's has 177.
 const TAG_BYTES_MAX: u64 = 4096;
 
+impl SourceFilter<'_> {
+    fn is_marked(&self, directory: &RelativePath) -> bool {
+        let tag = RelativePath::new(b"CACHEDIR.TAG").and_then(|tag| directory.join_path(&tag));
+        let tag = tag.ok().and_then(|tag| self.root.read(&tag, TAG_BYTES_MAX).ok());
+        tag.is_some_and(|tag| is_cargo_tag(&tag))
+    }
+}
+
 impl Filter for SourceFilter<'_> {
     type Context = ();
 
     fn root(&self) {}
 
     fn enter(&self, path: Option<&RelativePath>, names: &HashSet<&[u8]>, (): &()) -> Option<()> {
-        let is_marked = || {
-            let path = path?;
-            let tag = RelativePath::new(b"CACHEDIR.TAG").ok()?;
-            let tag = self.root.read(&path.join_path(&tag).ok()?, TAG_BYTES_MAX).ok()?;
-            (is_cargo_tag(&tag) && self.agreed.get(path).is_none()).then_some(())
-        };
-        let excluded = names.contains(&b"CACHEDIR.TAG"[..]) && is_marked().is_some();
-        (!excluded).then_some(())
+        let has_tag = names.contains(&b"CACHEDIR.TAG"[..]);
+        let is_excluded = has_tag
+            && path.is_some_and(|path| self.is_marked(path) && self.agreed.get(path).is_none());
+        (!is_excluded).then_some(())
     }
 
     /// A run may leave what cannot be read, and another run may change what is being read:

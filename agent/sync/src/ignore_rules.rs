@@ -217,7 +217,7 @@ pub fn cargo_reads() -> impl Iterator<Item = RelativePath> {
 }
 
 /// Whether cargo has marked a directory as a target directory.
-fn is_cargo_target(directory: &Path) -> bool {
+pub fn is_cargo_target(directory: &Path) -> bool {
     read_regular(&directory.join("CACHEDIR.TAG")).is_ok_and(|tag| is_cargo_tag(&tag))
 }
 

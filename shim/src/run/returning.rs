@@ -81,24 +81,31 @@ impl<'a> Ended<'a> {
         });
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
         let mut cache = StatCache::load(&state.returned_path());
+        // Read once and if it is needed: no other command writes results meanwhile.
+        let base = LazyCell::new(|| state.base());
         let receiving = Receiving {
             sources,
             workspace: &workspace.root,
             target,
-            built: workspace.without_sources().collect(),
+            without_sources: workspace.without_sources().collect(),
             records: state.directory(),
-            base: &|| state.base(),
+            base: &|| base.as_ref(),
             excluded: &excluded,
         };
-        let Outcome { changes, artifacts, .. } = &self.outcome;
-        let target = (workspace.target_directory.as_path(), artifacts.as_slice());
-        let _writing = Writing::begin(state.directory(), changes, target).map_err(unreadable)?;
-        let mut download =
-            Download::new(receiving, &self.outcome.artifacts).map_err(not_returned)?;
-        download.changes(&self.outcome.changes).map_err(not_returned)?;
-        download.artifacts(&self.outcome.artifacts, &mut cache);
-        if prepared.plan.returns.docs && self.outcome.ending == Ending::Exited(0) {
-            download.remove_stale_pages(&self.outcome.artifacts, &mut cache);
+        let Outcome { changes, artifacts, ending } = &self.outcome;
+        let mut download = Download::new(receiving, changes, artifacts).map_err(not_returned)?;
+        download.artifacts(artifacts, &mut cache);
+        // Most commands find everything here.
+        let _writing = match changes.is_empty() && download.wanted_bytes() == 0 {
+            true => None,
+            false => {
+                let target = (workspace.target_directory.as_path(), artifacts.as_slice());
+                Some(Writing::begin(state.directory(), changes, target).map_err(unreadable)?)
+            }
+        };
+        download.changes().map_err(not_returned)?;
+        if prepared.plan.returns.docs && *ending == Ending::Exited(0) {
+            download.remove_stale_pages(artifacts, &mut cache);
         }
         let wanted = download.wanted_bytes();
         tracing::debug!(bytes = wanted, "fetching results");

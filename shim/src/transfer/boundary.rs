@@ -17,7 +17,7 @@ pub(super) struct Boundary {
     /// The workspace root, below `/`.
     workspace: RelativePath,
     /// The directories that cargo builds in, below the workspace root.
-    built: Vec<RelativePath>,
+    without_sources: Vec<RelativePath>,
 }
 
 /// Whether a change may be taken.
@@ -32,17 +32,18 @@ pub(super) enum Verdict {
 }
 
 impl Boundary {
-    /// The boundary of a workspace; `built` are the target and build directories, absolute.
-    /// The directory that cargo uses by default is protected, too: a link in its place would
+    /// The boundary of a workspace; `without_sources` are the directories in it
+    /// that hold none, absolute. The directory that cargo uses by default is protected, too: a link in its place would
     /// be followed by the next command.
-    pub(super) fn new(workspace: RelativePath, root: &Path, built: &[&Path]) -> Self {
+    pub(super) fn new(workspace: RelativePath, root: &Path, without_sources: &[&Path]) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let below = |path: &&Path| {
             let path = path.strip_prefix(root).ok()?;
             RelativePath::new(path.as_os_str().as_bytes()).ok()
         };
         let default = RelativePath::new(b"target").ok();
-        Self { workspace, built: built.iter().filter_map(below).chain(default).collect() }
+        let without_sources = without_sources.iter().filter_map(below).chain(default).collect();
+        Self { workspace, without_sources }
     }
 
     /// Whether this change of a run may be taken.
@@ -51,7 +52,7 @@ impl Boundary {
         let is_git = path.as_bytes().split(|byte| *byte == b'/').any(is_git);
         let is_directory = matches!(change, Change::Put { entry: Entry::Directory, .. });
         let own = RelativePath::new(PROJECT_FILE.as_bytes()).ok();
-        let protected = self.built.iter().chain(own.as_ref());
+        let protected = self.without_sources.iter().chain(own.as_ref());
         let mut touched = protected.filter(|protected| {
             // A directory above a protected path takes nothing away from it.
             let is_above = protected.below(&path).is_some() && !is_directory;

@@ -45,11 +45,11 @@ pub(crate) struct Receiving<'a> {
     /// The target directory, as found before the run.
     pub(crate) target: &'a TargetDirectory,
     /// The directories in which nothing is a source, absolute.
-    pub(crate) built: Vec<&'a Path>,
+    pub(crate) without_sources: Vec<&'a Path>,
     /// The directory with the records of this workspace.
     pub(crate) records: &'a Path,
     /// What the agent holds by now, if another command of this workspace knows better.
-    pub(crate) base: &'a dyn Fn() -> Option<Directory>,
+    pub(crate) base: &'a dyn Fn() -> Option<&'a Directory>,
     /// Whether a path is excluded by default. Such files are never sources.
     pub(crate) excluded: &'a dyn Fn(&RelativePath) -> bool,
 }
@@ -66,23 +66,28 @@ impl Receiving<'_> {
 pub(crate) struct Download<'a> {
     receiving: Receiving<'a>,
     boundary: Boundary,
-    results: Results,
+    results: Results<'a>,
 }
 
 impl<'a> Download<'a> {
     /// Opens the workspace, and the target directory if there are `artifacts`: before
     /// anything is written.
-    pub(crate) fn new(receiving: Receiving<'a>, artifacts: &[Artifact]) -> Result<Self, SyncError> {
+    pub(crate) fn new(
+        receiving: Receiving<'a>,
+        changes: &'a [Change],
+        artifacts: &[Artifact],
+    ) -> Result<Self, SyncError> {
         let target = match artifacts.is_empty() {
             true => None,
             false => Some(LocalFiles::new(receiving.target.open()?)),
         };
         let project = receiving.sources.project.clone();
         Ok(Self {
-            boundary: Boundary::new(project, receiving.workspace, &receiving.built),
+            boundary: Boundary::new(project, receiving.workspace, &receiving.without_sources),
             results: Results::new(
                 LocalFiles::new(RootDirectory::open(receiving.workspace)?),
                 target,
+                changes,
                 Taken::new(receiving.records),
             ),
             receiving,
@@ -91,9 +96,9 @@ impl<'a> Download<'a> {
 
     /// Decides about the source files that the run changed, created or removed. Links,
     /// directories and removals take effect at once, files in [`Self::fetch`].
-    pub(crate) fn changes(&mut self, changes: &[Change]) -> Result<(), SyncError> {
+    pub(crate) fn changes(&mut self) -> Result<(), SyncError> {
+        let changes = self.results.changes;
         let trusted = self.removals_are_plausible(changes);
-        self.results.changes = changes.to_vec();
         let mut removed = BTreeSet::new();
         for (index, change) in (0..).zip(changes) {
             let path = match self.boundary.judge(change) {

@@ -12,7 +12,8 @@ use burst_protocol::tree::Change;
 use burst_sync::SyncError;
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
 use burst_sync::stat_cache::{read_record, write_record};
-use rustix::process::{Pid, test_kill_process};
+
+use super::process_record;
 
 /// The records begin with this name, and end with the id of the process.
 const RECORD: &str = "writing-";
@@ -45,7 +46,7 @@ impl Writing {
     }
 
     fn record(records: &Path, directories: &BTreeSet<PathBuf>) -> Result<Self, SyncError> {
-        let path = records.join(format!("{RECORD}{}", std::process::id()));
+        let path = process_record::own(records, RECORD);
         if !directories.is_empty() {
             write_record(&path, directories)?;
         }
@@ -62,16 +63,13 @@ impl Drop for Writing {
 
 /// Removes the temporary files of processes that are gone.
 pub(crate) fn remove_leftovers(records: &Path) {
-    for entry in std::fs::read_dir(records).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.strip_prefix(RECORD)?.parse::<u32>().ok());
-        let Some(process) = process.filter(|process| !is_alive(*process)) else { continue };
-        let directories: BTreeSet<PathBuf> = read_record(&entry.path()).unwrap_or_default();
+    for record in process_record::all(records, RECORD).filter(|record| !record.is_alive()) {
+        let directories: BTreeSet<PathBuf> = read_record(&record.path).unwrap_or_default();
         for directory in directories {
-            remove_files(&directory, &prefix(process));
+            remove_files(&directory, &prefix(record.process));
         }
         // If it stays, the next command tries again.
-        drop(std::fs::remove_file(entry.path()));
+        drop(std::fs::remove_file(record.path));
     }
 }
 
@@ -84,13 +82,6 @@ fn remove_files(directory: &Path, prefix: &str) {
             drop(std::fs::remove_file(entry.path()));
         }
     }
-}
-
-/// Whether a process of this id exists.
-pub(super) fn is_alive(process: u32) -> bool {
-    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-    // The permission may be missing for a process of another user that has this id now.
-    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }
 
 #[cfg(test)]

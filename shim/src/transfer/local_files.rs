@@ -174,9 +174,7 @@ impl LocalFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replaced::Expected),
             moved => moved.map_err(|error| self.unwritable(path, error))?,
         }
-        // One that cannot be read is not the expected one.
-        if matches!(self.entry(&temporary), Ok(found) if found.as_ref() == Some(expected)) {
-            self.discard(&temporary)?;
+        if self.discard_expected(&temporary, expected)? {
             return Ok(Replaced::Expected);
         }
         self.put_back(&temporary, path)?;
@@ -235,8 +233,7 @@ impl LocalFiles {
             Err(error) => return Err(self.unwritable(path, error)),
         }
         // From here on the temporary path has what was at `path`: the user's.
-        if matches!(self.entry(temporary), Ok(found) if found.as_ref() == Some(expected)) {
-            self.discard(temporary)?;
+        if self.discard_expected(temporary, expected)? {
             return Ok(Replaced::Expected);
         }
         match self.root.exchange(temporary, path) {
@@ -257,8 +254,18 @@ impl LocalFiles {
         self.root.rename(temporary, &beside).map_err(|error| self.unwritable(&beside, error))
     }
 
-    fn discard(&self, temporary: &RelativePath) -> Result<(), SyncError> {
-        self.root.remove_file(temporary).map_err(|error| self.unwritable(temporary, error))
+    /// Removes what has left its place if it is the expected entry. One that cannot be read is
+    /// not.
+    fn discard_expected(
+        &self,
+        temporary: &RelativePath,
+        expected: &Node,
+    ) -> Result<bool, SyncError> {
+        let is_expected = matches!(self.entry(temporary), Ok(Some(found)) if found == *expected);
+        if is_expected {
+            self.root.remove_file(temporary).map_err(|error| self.unwritable(temporary, error))?;
+        }
+        Ok(is_expected)
     }
 
     /// A free temporary path in the directory of a file, which is created. The length of its

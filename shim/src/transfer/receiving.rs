@@ -12,8 +12,8 @@ use burst_sync::wire::Incoming;
 use burst_sync::{SyncError, patch};
 
 use super::local_files::{LocalFiles, Replaced};
-use super::runs_code::runs_code;
 use super::taken::Taken;
+use crate::workspace::runs_code::runs_code;
 
 /// The largest file that is the base of a patch: base and result have to fit into memory.
 pub(super) const BASE_BYTES_MAX: u64 = 128 << 20;
@@ -91,7 +91,7 @@ impl Destination {
 
 /// The results of a run on their way to their places.
 #[derive(Debug)]
-pub(super) struct Results {
+pub(super) struct Results<'a> {
     pub(super) workspace: LocalFiles,
     /// The target directory, if there are artifacts.
     pub(super) target: Option<LocalFiles>,
@@ -99,7 +99,7 @@ pub(super) struct Results {
     pub(super) wanted: BTreeMap<Digest, (u64, Vec<Destination>)>,
     pub(super) returned: Downloaded,
     /// The changes that were offered.
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: &'a [Change],
     /// The record of those that have taken effect.
     taken: Taken,
     /// Whether a patch did not fit.
@@ -110,16 +110,21 @@ pub(super) struct Results {
     running_code: Vec<RelativePath>,
 }
 
-impl Results {
+impl<'a> Results<'a> {
     /// No results yet.
-    pub(super) fn new(workspace: LocalFiles, target: Option<LocalFiles>, taken: Taken) -> Self {
+    pub(super) fn new(
+        workspace: LocalFiles,
+        target: Option<LocalFiles>,
+        changes: &'a [Change],
+        taken: Taken,
+    ) -> Self {
         let (wanted, returned) = (BTreeMap::new(), Downloaded::default());
         Self {
             workspace,
             target,
             wanted,
             returned,
-            changes: Vec::new(),
+            changes,
             taken,
             misfit: false,
             fetched: Vec::new(),

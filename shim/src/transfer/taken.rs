@@ -17,7 +17,7 @@ use burst_protocol::codec;
 use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
 use burst_protocol::tree::Change;
 
-use super::leftovers::is_alive;
+use super::process_record::{self, ProcessRecord};
 
 /// The records begin with this name, and end with the id of the process.
 const RECORD: &str = "taken-";
@@ -33,7 +33,7 @@ impl Taken {
     /// The record of this process, in the directory of records. It does not exist until a
     /// change is added.
     pub(crate) fn new(records: &Path) -> Self {
-        Self { path: records.join(format!("{RECORD}{}", std::process::id())), file: None }
+        Self { path: process_record::own(records, RECORD), file: None }
     }
 
     /// Records that a change has taken effect. If that fails, the change is offered again, as
@@ -71,16 +71,12 @@ impl Unconfirmed {
     /// Reads the records of a directory.
     pub(crate) fn read(records: &Path) -> Self {
         let mut unconfirmed = Self::default();
-        for entry in std::fs::read_dir(records).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let process = name.to_str().and_then(|name| name.strip_prefix(RECORD)?.parse().ok());
-            let is_own = |process| process == std::process::id();
-            let ended = |process: &u32| is_own(*process) || !is_alive(*process);
-            if process.filter(ended).is_some()
-                && let Ok(bytes) = std::fs::read(entry.path())
-            {
+        let is_own = |record: &ProcessRecord| record.process == std::process::id();
+        let ended = |record: &ProcessRecord| is_own(record) || !record.is_alive();
+        for record in process_record::all(records, RECORD).filter(ended) {
+            if let Ok(bytes) = std::fs::read(&record.path) {
                 unconfirmed.changes.extend(parse(&bytes));
-                unconfirmed.records.push(entry.path());
+                unconfirmed.records.push(record.path);
             }
         }
         // More are not sent; those beyond are offered again.

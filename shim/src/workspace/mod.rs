@@ -8,6 +8,7 @@ mod credentials;
 pub(crate) mod error;
 pub(crate) mod git_index;
 pub(crate) mod large_files;
+pub(crate) mod runs_code;
 pub(crate) mod sources;
 pub(crate) mod state;
 mod target_place;

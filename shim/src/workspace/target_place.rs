@@ -6,24 +6,13 @@
 
 use std::path::{Component, Path};
 
-use burst_sync::ignore_rules::is_cargo_tag;
+use burst_sync::ignore_rules::is_cargo_target;
 
-/// Directories of a workspace whose files run code or are settings.
-const PROTECTED: [&str; 10] = [
-    ".git",
-    ".cargo",
-    ".config",
-    ".github",
-    ".forgejo",
-    ".gitea",
-    ".vscode",
-    ".idea",
-    ".zed",
-    ".devcontainer",
-];
+use super::runs_code::DIRECTORIES;
 
-/// The longest tag that is read, in bytes.
-const TAG_BYTES_MAX: u64 = 4096;
+/// Directories of git and of settings. With those whose files run code they are never target
+/// directories.
+const SETTINGS: [&str; 3] = [".git", ".cargo", ".config"];
 
 /// Whether a directory that a configuration file names can be the target directory of the
 /// workspace at `root`: below it, anything but a directory with a meaning of its own; elsewhere,
@@ -36,19 +25,12 @@ pub(super) fn is_allowed(root: &Path, directory: &Path) -> bool {
         })
     };
     match directory.strip_prefix(root) {
-        Ok(below) => !has(below, &|name| PROTECTED.contains(&name)),
+        Ok(below) => !has(below, &|name| SETTINGS.contains(&name) || DIRECTORIES.contains(&name)),
         Err(_) => {
-            is_marked(directory)
+            is_cargo_target(directory)
                 || is_unused(directory) && !has(directory, &|name| name.starts_with('.'))
         }
     }
-}
-
-fn is_marked(directory: &Path) -> bool {
-    let tag = directory.join("CACHEDIR.TAG");
-    let is_small =
-        std::fs::metadata(&tag).is_ok_and(|found| found.is_file() && found.len() <= TAG_BYTES_MAX);
-    is_small && std::fs::read(tag).is_ok_and(|tag| is_cargo_tag(&tag))
 }
 
 fn is_unused(directory: &Path) -> bool {

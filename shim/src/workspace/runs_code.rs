@@ -43,7 +43,7 @@ const PLACES: [&str; 3] = [".cargo/config.toml", ".cargo/config", ".config/nexte
 
 /// Everything below directories of these names: workflows of CI, tasks that editors run,
 /// hooks of git.
-const DIRECTORIES: [&str; 9] = [
+pub(super) const DIRECTORIES: [&str; 9] = [
     ".github",
     ".forgejo",
     ".gitea",
