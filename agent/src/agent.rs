@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::client::Client;
 use crate::clock_watch::ClockWatch;
+use crate::collection;
 use crate::copies::{self, project_copies};
 use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
@@ -203,7 +204,7 @@ impl Agent {
 
     /// Renews the lease of this server. A local agent has no lease and ignores it.
     pub(crate) fn renew_lease(&self, lease: Lease) -> Result<(), AgentError> {
-        if matches!(self.disks, Disks::Shared(_)) {
+        if self.is_local() {
             return Ok(());
         }
         self.last_will
@@ -310,7 +311,7 @@ impl Agent {
             copies.iter_mut().for_each(copies::measure);
             for copy in copies::excess(copies, limit) {
                 let workspace = copy.workspace.display();
-                match agent.delete_idle(&copy.directory) {
+                match agent.delete_idle(&disk, &copy.directory) {
                     Ok(true) => {
                         tracing::info!(bytes = copy.bytes, "deleted the copy of `{workspace}`")
                     }
@@ -324,9 +325,8 @@ impl Agent {
     }
 
     /// Deletes a project unless a session uses it. Returns whether it did.
-    fn delete_idle(&self, directory: &Path) -> std::io::Result<bool> {
-        let aside = directory.with_extension("deleted");
-        {
+    fn delete_idle(&self, disk: &Path, directory: &Path) -> std::io::Result<bool> {
+        let aside = {
             // Sessions get projects under this lock, so none begins to use it meanwhile.
             let mut projects = lock(&self.projects);
             let is_used = |project: &Arc<SharedProject>| {
@@ -336,8 +336,8 @@ impl Agent {
                 return Ok(false);
             }
             projects.retain(|_, project| project.directory() != directory);
-            std::fs::rename(directory, &aside)?;
-        }
+            collection::move_aside(disk, directory)?
+        };
         std::fs::remove_dir_all(&aside)?;
         Ok(true)
     }

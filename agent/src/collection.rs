@@ -7,11 +7,15 @@
 //! thread.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::copies::{ProjectCopy, project_copies};
 use crate::log;
-use crate::project::Project;
+
+/// The directory of a disk with projects that are being deleted.
+const TRASH: &str = "deleted";
 
 /// Seconds of a day.
 const DAY_SECS: u64 = 24 * 60 * 60;
@@ -23,19 +27,20 @@ const GONE_KEPT: Duration = Duration::from_secs(7 * DAY_SECS);
 const KEPT: Duration = Duration::from_secs(90 * DAY_SECS);
 
 /// Whether what is kept of a workspace is deleted if it was last used so long ago.
-pub fn is_collected(workspace_exists: bool, unused: Duration) -> bool {
-    unused > if workspace_exists { KEPT } else { GONE_KEPT }
+/// A workspace is looked for only where that decides: it may be on a disk that does not answer.
+pub fn is_collected(workspace: &Path, unused: Duration) -> bool {
+    unused > KEPT || unused > GONE_KEPT && !workspace.exists()
 }
 
 /// Deletes the projects below `disk` that are no longer used at the time `now`. A project
 /// that cannot be deleted stays until the next start.
 pub(crate) fn collect(disk: &Path, now: SystemTime) {
-    let trash = disk.join("deleted");
-    let moved = move_aside(&disk.join("projects"), &trash, now);
+    let moved = move_unused(disk, now);
     if !moved.is_empty() {
         tracing::info!("deleting {} projects that are no longer used: {moved:?}", moved.len());
     }
     // An earlier process may not have finished.
+    let trash = disk.join(TRASH);
     if trash.exists() {
         log::spawn(move || {
             if let Err(error) = fs::remove_dir_all(&trash) {
@@ -45,25 +50,30 @@ pub(crate) fn collect(disk: &Path, now: SystemTime) {
     }
 }
 
-/// Moves the projects to delete into `trash`. Returns their workspaces.
-fn move_aside(projects: &Path, trash: &Path, now: SystemTime) -> Vec<PathBuf> {
+/// Moves the projects to delete aside. Returns their workspaces.
+fn move_unused(disk: &Path, now: SystemTime) -> Vec<PathBuf> {
     let mut moved = Vec::new();
-    for entry in fs::read_dir(projects).into_iter().flatten().flatten() {
-        let directory = entry.path();
-        let Some(name) = Project::name_of(&directory) else { continue };
-        let used = Project::last_used(&directory);
+    for ProjectCopy { directory, workspace, used, .. } in project_copies(disk) {
         let unused = used.and_then(|used| now.duration_since(used).ok()).unwrap_or_default();
-        let workspace = name.absolute();
-        if !is_collected(workspace.exists(), unused) {
+        if !is_collected(&workspace, unused) {
             continue;
         }
-        let aside = trash.join(entry.file_name());
-        match fs::create_dir_all(trash).and_then(|()| fs::rename(&directory, aside)) {
-            Ok(()) => moved.push(workspace),
+        match move_aside(disk, &directory) {
+            Ok(_) => moved.push(workspace),
             Err(error) => tracing::warn!("cannot move `{}`: {error}", directory.display()),
         }
     }
     moved
+}
+
+/// Moves a project to where the next start of an agent deletes it, if this process cannot.
+/// Returns where it is then.
+pub(crate) fn move_aside(disk: &Path, project: &Path) -> io::Result<PathBuf> {
+    let trash = disk.join(TRASH);
+    let aside = trash.join(project.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+    fs::create_dir_all(trash)?;
+    fs::rename(project, &aside)?;
+    Ok(aside)
 }
 
 #[cfg(test)]
@@ -76,10 +86,11 @@ mod tests {
     #[test]
     fn a_project_is_kept_by_its_workspace_and_its_use() {
         let days = |days: u64| Duration::from_secs(days * DAY_SECS);
-        assert!(!is_collected(true, days(90)));
-        assert!(is_collected(true, days(91)));
-        assert!(!is_collected(false, days(7)));
-        assert!(is_collected(false, days(8)));
+        let (here, gone) = (Path::new("/"), Path::new("/no/such/workspace"));
+        assert!(!is_collected(here, days(90)));
+        assert!(is_collected(here, days(91)));
+        assert!(!is_collected(gone, days(7)));
+        assert!(is_collected(gone, days(8)));
     }
 
     #[test]
@@ -96,10 +107,10 @@ mod tests {
         fs::create_dir(projects.join("other")).unwrap();
         let trash = disk.path().join("deleted");
         let after = |days: u64| SystemTime::now() + Duration::from_secs(days * DAY_SECS);
-        assert!(move_aside(&projects, &trash, after(1)).is_empty());
-        assert_eq!(move_aside(&projects, &trash, after(10)), [gone.absolute()]);
+        assert!(move_unused(disk.path(), after(1)).is_empty());
+        assert_eq!(move_unused(disk.path(), after(10)), [gone.absolute()]);
         assert!(projects.join("here").exists() && trash.join("gone/tree").exists());
-        assert_eq!(move_aside(&projects, &trash, after(100)), [here.absolute()]);
+        assert_eq!(move_unused(disk.path(), after(100)), [here.absolute()]);
         assert!(projects.join("other").exists());
     }
 }

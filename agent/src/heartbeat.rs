@@ -5,37 +5,28 @@
 //! minutes in which there is nothing to say. Invariant: nothing is sent after the heartbeat was
 //! dropped, so that no message falls between the pieces of a blob.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use burst_protocol::message::FromAgent;
 use burst_sync::wire::Outgoing;
 
-use crate::lock::lock;
-
 /// Sends `Working` until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    stop: Arc<Stop>,
+    /// Dropped, it wakes and ends the thread.
+    running: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Stop {
-    is_over: Mutex<bool>,
-    changed: Condvar,
 }
 
 impl Heartbeat {
     /// Starts a thread that sends each `interval`.
     pub(crate) fn start(outgoing: Outgoing, interval: Duration) -> Self {
-        let stop = Arc::new(Stop::default());
-        let thread = std::thread::spawn({
-            let stop = stop.clone();
-            move || while stop.is_running_after(interval) && send(&outgoing) {}
-        });
-        Self { stop, thread: Some(thread) }
+        let (running, stopped) = mpsc::channel();
+        let is_due = move || stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout);
+        let thread = std::thread::spawn(move || while is_due() && send(&outgoing) {});
+        Self { running: Some(running), thread: Some(thread) }
     }
 }
 
@@ -44,21 +35,11 @@ fn send(outgoing: &Outgoing) -> bool {
     outgoing.message(&FromAgent::Working).is_ok()
 }
 
-impl Stop {
-    /// Waits for the interval, or until the heartbeat is dropped: then false.
-    fn is_running_after(&self, interval: Duration) -> bool {
-        let is_over = lock(&self.is_over);
-        let waited = self.changed.wait_timeout_while(is_over, interval, |is_over| !*is_over);
-        !*waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        *lock(&self.stop.is_over) = true;
-        self.stop.changed.notify_all();
+        drop(self.running.take());
         if let Some(thread) = self.thread.take() {
-            // It panics no more than its one statement.
+            // An error says that it has panicked: it sends nothing either.
             drop(thread.join());
         }
     }

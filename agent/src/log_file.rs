@@ -8,7 +8,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::lock::lock;
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -47,7 +49,7 @@ impl BoundedLog {
 
     /// Makes room for an event, and counts it; returns the new log if the old one is full.
     fn reserve(&self, event: &[u8]) -> Option<File> {
-        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = lock(&self.bytes);
         let added = u64::try_from(event.len()).unwrap_or(u64::MAX);
         *bytes = bytes.saturating_add(added);
         if *bytes <= self.bytes_max {

@@ -91,17 +91,13 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     let endpoint = transport::endpoint(listen, Some(config)).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
     let report_interval = deployment.idle_timeout().report_interval();
-    let disk_bytes = match &deployment {
-        Deployment::Local { disk_bytes, .. } => *disk_bytes,
-        Deployment::Server(_) => None,
-    };
-    let (disks, keep_alive) = match deployment {
-        Deployment::Local { disk, keep_alive, .. } => {
+    let (disks, keep_alive, disk_bytes) = match deployment {
+        Deployment::Local { disk, keep_alive, disk_bytes, .. } => {
             private_directory(&disk)?;
             collection::collect(&disk, SystemTime::now());
-            (Disks::Shared(disk), Some(keep_alive))
+            (Disks::Shared(disk), Some(keep_alive), disk_bytes)
         }
-        Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None),
+        Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None, None),
     };
     let agent = Arc::new(Agent::new(disks, keep_alive, report_interval)?);
     if local.is_none() {

@@ -12,6 +12,18 @@ use crate::error::{Error, ErrorKind};
 /// The mode of a directory that only its owner may use.
 const PRIVATE: u32 = 0o700;
 
+/// The working directory of this process.
+pub(crate) fn current_directory() -> Result<PathBuf, Error> {
+    std::env::current_dir().map_err(|source| {
+        Error::new(
+            ErrorKind::Workspace,
+            "cannot find the current directory",
+            "it may have been deleted: change to an existing directory",
+        )
+        .caused_by(&source)
+    })
+}
+
 /// The directories of this program. Where one is inside a workspace, it holds no sources.
 #[derive(Clone, Debug)]
 pub(crate) struct Directories {

@@ -64,11 +64,12 @@ use tokio::runtime::Handle;
 
 use crate::cli::{Command, Refusal};
 use crate::commands::Context;
-use crate::directories::Directories;
+use crate::directories::{Directories, current_directory};
 use crate::error::{Error, ErrorKind};
 use crate::run::Session;
 use crate::run::request::RunArguments;
 use crate::terminal::Terminal;
+use crate::workspace::cannot_run;
 
 /// The name under which this program is an agent.
 const AGENT: &str = "burst-agent";
@@ -196,14 +197,7 @@ fn run_remotely(
     directories: Directories,
     run: &RunArguments,
 ) -> Result<Ending, Error> {
-    let directory = std::env::current_dir().map_err(|source| {
-        Error::new(
-            ErrorKind::Workspace,
-            "cannot find the current directory",
-            "it may have been deleted: change to an existing directory",
-        )
-        .caused_by(&source)
-    })?;
+    let directory = current_directory()?;
     Session { directory, terminal, runtime, directories, run }.run()
 }
 
@@ -231,10 +225,5 @@ fn exec_cargo(arguments: Vec<OsString>) -> Error {
     use std::os::unix::process::CommandExt;
     let program = environment::cargo();
     let source = std::process::Command::new(&program).args(arguments).exec();
-    Error::new(
-        ErrorKind::Workspace,
-        format!("cannot run `{}`", program.display()),
-        "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
-    )
-    .caused_by(&source)
+    cannot_run(&program, &source)
 }

@@ -71,8 +71,7 @@ fn copies_beyond_the_limit_are_deleted_the_longest_unused_first() {
     assert!(line.starts_with("copies on this machine: 2 projects, "), "{status}");
     assert!(line.ends_with(", at most 1 GB"), "{status}");
     new.ok("down");
-    let copy = sandbox.agent_tree(&old.root);
-    let copy = copy.ancestors().find(|path| path.ends_with("tree")).unwrap().parent().unwrap();
+    let copy = sandbox.agent_project(&old.root);
     let large = fs::File::create(copy.join("large")).unwrap();
     let flags = rustix::fs::FallocateFlags::empty();
     rustix::fs::fallocate(&large, flags, 0, 1_100_000_000).unwrap();

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use burst_sync::clock::Moment;
-use burst_sync::root_directory::is_directory;
+use burst_sync::root_directory::{inode_changed, is_directory, modified};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -48,13 +48,7 @@ impl Entry {
     /// When its content or its inode changed last. The latter no program can set back, as
     /// archives do with the times of the files that are unpacked.
     pub(super) fn changed(&self) -> Moment {
-        let moment = |seconds, nanoseconds| Moment {
-            seconds,
-            nanoseconds: u32::try_from(nanoseconds).unwrap_or_default(),
-        };
-        let status = &self.status;
-        moment(status.st_mtime, status.st_mtime_nsec)
-            .max(moment(status.st_ctime, status.st_ctime_nsec))
+        modified(&self.status).max(inode_changed(&self.status))
     }
 }
 

@@ -114,11 +114,6 @@ impl BlobStore {
         Ok(Self { packs: PackStore::open(&directory.join("packs"))?, staging })
     }
 
-    /// Whether the store has a blob.
-    pub fn contains(&self, digest: &Digest) -> bool {
-        self.packs.contains(digest) || self.staged(digest).exists()
-    }
-
     /// Whether the store has a blob that can be used: a small one was verified.
     pub fn holds(&mut self, digest: &Digest) -> bool {
         self.packs.holds(digest) || self.staged(digest).exists()

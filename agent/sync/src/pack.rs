@@ -20,7 +20,7 @@
 //! |---|---|
 //! | 1 | The first version. |
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -47,8 +47,6 @@ pub struct PackStore {
     index: HashMap<Digest, Place>,
     writer: Option<BufWriter<File>>,
     next_number: u64,
-    /// The blobs that were stored or read by this process.
-    verified: HashSet<Digest>,
 }
 
 #[derive(Debug)]
@@ -65,6 +63,8 @@ struct Place {
     stored: u32,
     size: u32,
     compressed: bool,
+    /// Whether this process has stored or read it.
+    verified: bool,
 }
 
 impl PackStore {
@@ -77,7 +77,6 @@ impl PackStore {
             index: HashMap::new(),
             writer: None,
             next_number: 0,
-            verified: HashSet::new(),
         };
         store.open_packs().map_err(|source| store.error(source))?;
         Ok(store)
@@ -91,14 +90,15 @@ impl PackStore {
     /// Whether the store has a blob, verified: one that was damaged since it was stored counts
     /// as missing from then on.
     pub fn holds(&mut self, digest: &Digest) -> bool {
-        if self.verified.contains(digest) {
-            return true;
+        let is_good = match self.index.get(digest) {
+            None => false,
+            Some(place) => place.verified || self.get(digest).is_some(),
+        };
+        match self.index.get_mut(digest) {
+            Some(place) if is_good => place.verified = true,
+            _ => drop(self.index.remove(digest)),
         }
-        if self.get(digest).is_none() {
-            self.index.remove(digest);
-            return false;
-        }
-        self.verified.insert(*digest)
+        is_good
     }
 
     /// Reads and verifies a blob; `None` if it is missing, unreadable or damaged.
@@ -187,8 +187,6 @@ impl PackStore {
             std::fs::remove_file(pack.path)?;
         }
         self.index.retain(|_, place| place.pack >= packs);
-        let index = &self.index;
-        self.verified.retain(|digest| index.contains_key(digest));
         for place in self.index.values_mut() {
             place.pack -= packs;
         }
@@ -222,8 +220,7 @@ impl PackStore {
         pack.length = offset + u64::from(stored);
         let pack = self.packs.len() - 1;
         let compressed = packed.is_some();
-        self.index.insert(digest, Place { pack, offset, stored, size, compressed });
-        self.verified.insert(digest);
+        self.index.insert(digest, Place { pack, offset, stored, size, compressed, verified: true });
         Ok(())
     }
 
@@ -301,7 +298,8 @@ impl PackStore {
             }
             let mut digest = [0; 32];
             digest.copy_from_slice(&header[..32]);
-            let place = Place { pack, offset, stored, size, compressed: header[40] == 1 };
+            let place =
+                Place { pack, offset, stored, size, compressed: header[40] == 1, verified: false };
             self.index.insert(Digest::from_bytes(digest), place);
             at = offset + u64::from(stored);
         }

@@ -239,8 +239,7 @@ impl RootDirectory {
 
     /// Renames within the tree; replaces a file at `to`.
     pub fn rename(&self, from: &RelativePath, to: &RelativePath) -> io::Result<()> {
-        self.forget_recent();
-        self.take_in(self.parent(from)?.0.as_fd(), from.file_name(), to)
+        self.rename_with(from, to, RenameFlags::empty())
     }
 
     /// Renames within the tree. Fails with [`io::ErrorKind::AlreadyExists`] if there is an
@@ -316,6 +315,14 @@ impl RootDirectory {
 /// Whether a status describes a directory.
 pub fn is_directory(status: &Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Directory
+}
+
+/// The time of a status at which the inode changed last.
+pub fn inode_changed(status: &Stat) -> Moment {
+    Moment {
+        seconds: status.st_ctime,
+        nanoseconds: u32::try_from(status.st_ctime_nsec).unwrap_or_default(),
+    }
 }
 
 /// The modification time of a status.

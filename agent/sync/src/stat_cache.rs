@@ -58,10 +58,7 @@ impl Signature {
             inode: status.st_ino,
             size: u64::try_from(status.st_size).unwrap_or_default(),
             modified: crate::root_directory::modified(status),
-            changed: Moment {
-                seconds: status.st_ctime,
-                nanoseconds: u32::try_from(status.st_ctime_nsec).unwrap_or_default(),
-            },
+            changed: crate::root_directory::inode_changed(status),
             mode: status.st_mode,
         }
     }

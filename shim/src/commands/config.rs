@@ -38,11 +38,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::context::Context;
-use crate::environment;
 use crate::error::{Error, ErrorKind};
-use crate::settings::{
-    self, Effective, Origin, Project, Reason, Settings, Shown, TrustStore, Withheld,
-};
+use crate::settings::{self, Effective, Origin, Project, Reason, Shown, TrustStore, Withheld};
 use crate::terminal::Terminal;
 use crate::workspace::Workspace;
 
@@ -57,9 +54,7 @@ pub(crate) fn config(context: &Context<'_>, defaults: bool) -> Result<(), Error>
         let root = workspace_root(context.terminal);
         let trust = TrustStore::of(context.directories);
         let project = root.as_deref().map(|root| Project { root, trust: &trust });
-        let config_home = &context.directories.config_home;
-        let settings = Settings::load(config_home, project, environment::all())?;
-        settings.effective().to_vec()
+        context.settings(project)?.effective().to_vec()
     };
     if context.json {
         let all: Vec<Value> = effective.iter().map(as_json).collect();

@@ -11,7 +11,7 @@ use crate::hetzner::credentials::Credentials;
 use crate::keeper::client::{AccountAccess, Tries, converse};
 use crate::keeper::error::keeper;
 use crate::keeper::message::{Ask, Event};
-use crate::settings::Settings;
+use crate::settings::{Project, Settings};
 use crate::terminal::Terminal;
 
 /// What a command works with.
@@ -27,14 +27,14 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The user's settings, without those of a project.
-    pub(super) fn settings(&self) -> Result<Settings, Error> {
-        Settings::load(&self.directories.config_home, None, environment::all())
+    /// The settings of the user, and of a project.
+    pub(super) fn settings(&self, project: Option<Project<'_>>) -> Result<Settings, Error> {
+        Settings::load(&self.directories.config_home, project, environment::all())
     }
 
     /// What the API is called with; `None` without a token.
     pub(super) fn credentials(&self) -> Result<Option<Credentials>, Error> {
-        Ok(Credentials::of(&self.settings()?))
+        Ok(Credentials::of(&self.settings(None)?))
     }
 
     /// Asks the keeper, or acts with the account itself where there is no keeper.

@@ -10,11 +10,13 @@ use crate::agent::local::LocalAgent;
 use crate::connection::ConnectionError;
 use crate::error::Error;
 use crate::hetzner::account::Account;
+use crate::hetzner::credentials::Credentials;
 use crate::keeper::message::{Ask, Event};
 
 /// `cargo burst status`.
 pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
-    let report = match context.credentials()? {
+    let settings = context.settings(None)?;
+    let report = match Credentials::of(&settings) {
         None => None,
         Some(credentials) => {
             let ask = || Ask::Report { credentials: credentials.clone(), all };
@@ -26,7 +28,6 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
             Some(context.with_account(&credentials, ask, taken, own)?)
         }
     };
-    let settings = context.settings()?;
     let provider =
         LocalAgent::new(context.directories, KeepAlive::Seconds(0), settings.local_disk_gb);
     let local = local_status(context, &provider)?;

@@ -27,24 +27,17 @@ use serde_json::{Value, json};
 
 use super::config::value_as_json;
 use super::context::Context;
-use crate::environment;
+use crate::directories::current_directory;
 use crate::error::{Error, ErrorKind};
-use crate::settings::{
-    PROJECT_FILE, Project, ProjectFile, Request, Settings, Standing, TrustStore,
-};
+use crate::settings::{PROJECT_FILE, Project, ProjectFile, Request, Standing, TrustStore};
 use crate::workspace::Workspace;
 
 /// `cargo burst trust`.
 pub(crate) fn trust(context: &Context<'_>, revoke: bool) -> Result<(), Error> {
-    let directory = std::env::current_dir().map_err(|source| {
-        let hint = "it may have been deleted: change to an existing directory";
-        Error::new(ErrorKind::Workspace, "cannot find the current directory", hint)
-            .caused_by(&source)
-    })?;
-    let root = Workspace::find(&directory, &[])?.root;
+    let root = Workspace::find(&current_directory()?, &[])?.root;
     let store = TrustStore::of(context.directories);
     let was_trusted = revoke && store.revoke(&root)?;
-    let settings = load(context, &root, &store)?;
+    let settings = context.settings(Some(Project { root: &root, trust: &store }))?;
     let Some(file) = settings.project() else {
         let path = root.join(PROJECT_FILE);
         return match revoke {
@@ -67,11 +60,6 @@ pub(crate) fn trust(context: &Context<'_>, revoke: bool) -> Result<(), Error> {
     }
 }
 
-fn load(context: &Context<'_>, root: &Path, trust: &TrustStore) -> Result<Settings, Error> {
-    let project = Some(Project { root, trust });
-    Settings::load(&context.directories.config_home, project, environment::all())
-}
-
 fn missing(path: &Path) -> Error {
     let hint = "only a project file is trusted; your own settings need no trust";
     Error::new(ErrorKind::Settings, format!("there is no file `{}`", path.display()), hint)
@@ -83,14 +71,13 @@ fn as_text(file: &ProjectFile, requests: &[Request]) -> String {
     if requests.is_empty() {
         return format!("`{path}` asks for nothing beyond your own settings: it needs no trust\n");
     }
-    let lines: Vec<String> = requests.iter().map(|request| format!("  {request}\n")).collect();
     let trusted = match file.standing {
         Standing::InDirectory => "it is in one of your `trusted_directories`".to_owned(),
         Standing::Recorded | Standing::Changed | Standing::Unknown => {
             "this content of it is trusted; `cargo burst trust --revoke` ends that".to_owned()
         }
     };
-    format!("`{path}` asks for more than your own settings:\n{}{trusted}\n", lines.concat())
+    format!("{}{trusted}\n", file.asks_for(requests))
 }
 
 /// That a file is not trusted any more; `standing` is its standing now, if it exists.

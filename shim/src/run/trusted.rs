@@ -33,10 +33,5 @@ pub(super) fn load_settings(
 }
 
 fn question(file: &ProjectFile, requests: &[Request]) -> String {
-    let lines: Vec<String> = requests.iter().map(|request| format!("  {request}\n")).collect();
-    format!(
-        "`{}` asks for more than your own settings:\n{}Trust this content of it?",
-        file.path.display(),
-        lines.concat()
-    )
+    format!("{}Trust this content of it?", file.asks_for(requests))
 }

@@ -63,6 +63,12 @@ pub(crate) struct ProjectFile {
 }
 
 impl ProjectFile {
+    /// What the file asks for beyond the user's own settings, in lines.
+    pub(crate) fn asks_for(&self, requests: &[Request]) -> String {
+        let lines: String = requests.iter().map(|request| format!("  {request}\n")).collect();
+        format!("`{}` asks for more than your own settings:\n{lines}", self.path.display())
+    }
+
     /// The error of a file that asks for what needs trust, and has none.
     pub(super) fn untrusted(&self, requests: &[Request]) -> Error {
         let path = self.path.display();

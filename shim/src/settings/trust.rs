@@ -57,8 +57,8 @@ impl TrustStore {
         let home = self.home.as_deref();
         let directories = trusted_directories.iter().filter_map(|text| expanded(text, home));
         // A directory that does not exist has no files.
-        let directories = directories.filter_map(|directory| directory.canonicalize().ok());
-        if is_within(&content.path, &Vec::from_iter(directories)) {
+        let mut directories = directories.filter_map(|directory| directory.canonicalize().ok());
+        if directories.any(|directory| content.path.starts_with(directory)) {
             return Ok(Standing::InDirectory);
         }
         self.recorded(content)
@@ -126,10 +126,6 @@ fn standing_of(record: &[u8], content: &Content) -> Standing {
 }
 
 /// Whether a file lies below one of the directories.
-fn is_within(file: &Path, directories: &[PathBuf]) -> bool {
-    directories.iter().any(|directory| file.starts_with(directory))
-}
-
 /// A trusted directory as an absolute path; `None` without a home.
 fn expanded(text: &str, home: Option<&Path>) -> Option<PathBuf> {
     match text.strip_prefix('~') {

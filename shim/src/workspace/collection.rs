@@ -87,7 +87,7 @@ fn move_aside(states: &Path, name: &OsString, now: SystemTime) -> io::Result<Opt
     let unused = now.duration_since(file.metadata()?.modified()?).unwrap_or_default();
     let mut workspace = Vec::new();
     file.read_to_end(&mut workspace)?;
-    if !is_collected(Path::new(&OsString::from_vec(workspace)).exists(), unused) {
+    if !is_collected(Path::new(&OsString::from_vec(workspace)), unused) {
         return Ok(None);
     }
     let mut aside = OsString::from(DELETED);

@@ -14,7 +14,7 @@ pub(crate) mod state;
 mod target_place;
 
 use std::collections::{BTreeSet, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -92,16 +92,13 @@ impl Workspace {
         let color = value_of(arguments, "--color");
         let metadata = metadata(directory, manifest, &configs, color.as_ref())?;
         let root = metadata.workspace_root;
-        let metadata_target = metadata.target_directory.clone();
-        let (target_directory, target_by_variable) = match value_of(arguments, "--target-dir") {
-            Some(named) => (directory.join(named), false),
-            None => (metadata.target_directory, environment::names_target_directory()),
-        };
-        let is_configured = value_of(arguments, "--target-dir").is_none() && !target_by_variable;
-        let target_directory = normalized(&target_directory);
+        let named = value_of(arguments, "--target-dir").map(|named| directory.join(named));
+        let target_by_variable = named.is_none() && environment::names_target_directory();
+        let is_configured = named.is_none() && !target_by_variable;
+        let target_directory = normalized(named.as_deref().unwrap_or(&metadata.target_directory));
         let build_directory = metadata
             .build_directory
-            .filter(|build| *build != metadata_target)
+            .filter(|build| *build != metadata.target_directory)
             .map(|build| normalized(&build))
             .filter(|build| !build.starts_with(&target_directory));
         let default_members = match metadata.workspace_default_members {
@@ -151,7 +148,7 @@ impl Workspace {
     /// A target directory that a configuration file names must be one for certain.
     fn check_configured_target(&self) -> Result<(), Error> {
         let target = &self.target_directory;
-        if *target == self.root.join("target") || target_place::is_allowed(&self.root, target) {
+        if target_place::is_allowed(&self.root, target) {
             return Ok(());
         }
         let shown = target.display();
@@ -290,17 +287,20 @@ fn color_arguments(named: Option<&OsString>) -> Vec<OsString> {
     }
 }
 
+/// The error of a cargo that does not start.
+pub(crate) fn cannot_run(program: &OsStr, source: &std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::Workspace,
+        format!("cannot run `{}`", program.display()),
+        "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
+    )
+    .caused_by(source)
+}
+
 /// Runs a call of [`environment::cargo`] and returns what it writes to standard output. Errors
 /// of cargo are reported in its own words.
 pub(crate) fn run_cargo(command: &mut Command) -> Result<Vec<u8>, Error> {
-    let output = command.output().map_err(|source| {
-        Error::new(
-            ErrorKind::Workspace,
-            format!("cannot run `{}`", Path::new(command.get_program()).display()),
-            "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
-        )
-        .caused_by(&source)
-    })?;
+    let output = command.output().map_err(|source| cannot_run(command.get_program(), &source))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
