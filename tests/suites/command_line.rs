@@ -328,7 +328,7 @@ fn logs_show_the_last_lines() {
     assert_eq!((&line["log"], &line["line"]), (&"agent".into(), &"three".into()));
 }
 
-/// A wrong option of `test` is nextest's error, without an option that nobody typed.
+/// A wrong option of `test` is nextest's error, and shows only options that were typed.
 #[test]
 fn wrong_options_of_nextest_are_its_own() {
     let sandbox = sandbox();

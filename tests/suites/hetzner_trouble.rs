@@ -600,7 +600,7 @@ fn down_without_a_token_names_the_keeper() {
         serde_json::from_str::<serde_json::Value>(&down("down --json")).unwrap(),
         serde_json::json!({ "hetzner": null, "local_agent_ended": false, "keeper_pid": keeper })
     );
-    // While a command runs nobody knows when its server and its volume expire.
+    // While a command runs, the times at which its server and volume expire are not known.
     project.write(
         "src/main.rs",
         "fn main() { std::io::stdin().read_line(&mut String::new()).unwrap(); }\n",

@@ -1,5 +1,5 @@
-//! What is kept apart: builds on a server from each other and from the machine's last memory,
-//! background processes from the descriptors of whoever starts them.
+//! Isolation: of builds on a server from each other and from the memory that is kept for the
+//! agent, and of background processes from the open descriptors of the command.
 
 use std::fs::File;
 use std::io::Read;

@@ -2,8 +2,8 @@
 //!
 //! Each holds a [`lock`] for as long as it lives and writes a [log](log_file). Invariants:
 //! such a process gets no variable of the command's environment but those that its starter
-//! sets, and no open descriptor that the command has inherited: whoever waits for the end of
-//! a pipe, or for a lock, waits for the command and not for the process.
+//! sets, and no open descriptor that the command has inherited. A reader of the command's pipe
+//! sees its end, and a lock is free, when the command ends; the process holds neither.
 
 pub(crate) mod lock;
 

@@ -1,7 +1,7 @@
 //! Pages of the documentation that no longer exist.
 //!
-//! `cargo doc` removes a crate's old pages before it writes new ones, so a page that was
-//! fetched earlier and is not offered any more is gone on the agent.
+//! `cargo doc` removes a crate's old pages before it writes new ones. A page that was fetched
+//! earlier and is missing from the agent's offer no longer exists there.
 
 use std::collections::HashSet;
 
