@@ -102,17 +102,14 @@ impl Idle {
 }
 
 impl Agent {
-    /// An agent with these disks. It ends after it has been idle for `keep_alive`, or only
-    /// when asked to if that is none. Starts processes to find out how runs are contained.
+    /// An agent on this host, with these disks. It ends after it has been idle for
+    /// `keep_alive`, or only when asked to if that is none.
     pub(crate) fn new(
+        host: Host,
         disks: Disks,
         keep_alive: Option<Duration>,
         report_interval: Duration,
     ) -> Result<Self, AgentError> {
-        let host = Host::probe(match &disks {
-            Disks::Shared(_) => None,
-            Disks::Volumes(volumes) => Some(volumes.owner().clone()),
-        });
         Ok(Self {
             host,
             disks,

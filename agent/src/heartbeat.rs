@@ -5,42 +5,49 @@
 //! minutes in which there is nothing to say. Invariant: nothing is sent after the heartbeat was
 //! dropped, so that no message falls between the pieces of a blob.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use burst_protocol::message::FromAgent;
 use burst_sync::wire::Outgoing;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
-/// Sends `Working` until it is dropped.
+/// Sends `Working` until it is dropped. Not to be dropped by async code: that blocks.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    /// Dropped, it wakes and ends the thread.
-    running: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    runtime: Handle,
+    /// Dropped, it ends the task.
+    running: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<()>>,
 }
 
 impl Heartbeat {
-    /// Starts a thread that sends each `interval`.
-    pub(crate) fn start(outgoing: Outgoing, interval: Duration) -> Self {
-        let (running, stopped) = mpsc::channel();
-        let is_due = move || stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout);
-        let thread = std::thread::spawn(move || while is_due() && send(&outgoing) {});
-        Self { running: Some(running), thread: Some(thread) }
+    /// Starts a task that sends each `interval`, by the clock of the runtime.
+    pub(crate) fn start(runtime: Handle, outgoing: Outgoing, interval: Duration) -> Self {
+        let (running, stopped) = oneshot::channel();
+        let task = runtime.spawn(send(outgoing, interval, stopped));
+        Self { runtime, running: Some(running), task: Some(task) }
     }
 }
 
-/// Whether the client is still there.
-fn send(outgoing: &Outgoing) -> bool {
-    outgoing.message(&FromAgent::Working).is_ok()
+/// Sends until there is no sender of `stopped`, or no client.
+async fn send(outgoing: Outgoing, interval: Duration, mut stopped: oneshot::Receiver<()>) {
+    while tokio::time::timeout(interval, &mut stopped).await.is_err() {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => return,
+            sent = outgoing.queue(&FromAgent::Working) => if sent.is_err() { return },
+        }
+    }
 }
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
         drop(self.running.take());
-        if let Some(thread) = self.thread.take() {
-            // An error says that it has panicked: it sends nothing either.
-            drop(thread.join());
+        if let Some(task) = self.task.take() {
+            // An error says that the runtime has ended: nothing more is sent either.
+            drop(self.runtime.block_on(task));
         }
     }
 }
@@ -70,7 +77,8 @@ mod tests {
     fn it_sends_until_it_is_dropped_and_silence_is_an_error() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (mut incoming, outgoing) = ends(&runtime);
-        let heartbeat = Heartbeat::start(outgoing.clone(), Duration::from_millis(1));
+        let heartbeat =
+            Heartbeat::start(runtime.handle().clone(), outgoing.clone(), Duration::from_millis(1));
         for _ in 0..3 {
             assert_eq!(incoming.message::<FromAgent>().unwrap(), FromAgent::Working);
         }

@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::run;
+use crate::run::Supervision;
 use crate::run::containment::Containment;
 use crate::run::control_group::RunGroups;
 use crate::run::spec::os_bytes;
@@ -99,6 +100,7 @@ pub(crate) struct Host {
     /// On a server, the control groups of runs, or why there are none.
     run_groups: Option<Result<RunGroups, String>>,
     open_files: Option<u64>,
+    supervision: Supervision,
 }
 
 impl Host {
@@ -119,7 +121,26 @@ impl Host {
                 .collect(),
             build_user,
             open_files: raise_open_files(),
+            supervision: Supervision::Process,
         }
+    }
+
+    /// A host on which programs of a test take the place of cargo, without containment.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn simulated(program: crate::simulation::Simulated) -> Self {
+        Self {
+            run_groups: None,
+            containment: Containment::Plain,
+            environment: Vec::new(),
+            build_user: None,
+            open_files: None,
+            supervision: Supervision::Simulated(program),
+        }
+    }
+
+    /// What carries out the calls of cargo.
+    pub(crate) const fn supervision(&self) -> &Supervision {
+        &self.supervision
     }
 
     /// The soft limit of open files that this process was started with, for its runs; none

@@ -177,7 +177,8 @@ impl<'a> Invocations<'a> {
                 clean::remove_empty(directory);
             }
         }
-        let running = Running::start(assignment, self.spec(call, cleans), group, streams)?;
+        let spec = self.spec(call, cleans);
+        let running = Running::start(self.host.supervision(), assignment, spec, group, streams)?;
         self.connect_input(&running, our_input, terminals)?;
         let output = self.forward_output(Stream::Output, output.ours, call.json);
         let error = self.forward_output(Stream::Error, error.ours, JsonMessages::Absent);

@@ -26,6 +26,7 @@
 //! - `last_will`: the deletion of a server whose lease has expired
 //! - [`identity`], [`transport`]: TLS with pinned certificates, and QUIC
 //! - [`host`], `run`: the machine, and one contained cargo call
+//! - `simulation`: for tests, an agent on any transport that runs their programs
 //! - [`error`], `atomic_file`, `log`, [`log_file`], `lock`
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests write files"))]
@@ -62,6 +63,8 @@ mod run;
 mod server;
 mod session;
 mod shared_project;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod transport;
 pub mod user_data;
 mod volume;

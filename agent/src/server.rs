@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use burst_protocol::hello::{Preface, Reason};
 use burst_sync::wire::{self, Opening};
 use rustix::fs::FlockOperation;
+use tokio::runtime::Handle;
 
 use crate::agent::{Agent, Disks, VERSION};
 use crate::atomic_file;
@@ -24,6 +25,7 @@ use crate::boot::Boot;
 use crate::client::Client;
 use crate::collection;
 use crate::error::{AgentError, FileOperation};
+use crate::host::Host;
 use crate::identity::{self, Identity};
 use crate::session;
 use crate::transport::{self, IdleTimeout};
@@ -99,7 +101,11 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
         }
         Deployment::Server(boot) => (Disks::Volumes(Volumes::new(boot.build_user)), None, None),
     };
-    let agent = Arc::new(Agent::new(disks, keep_alive, report_interval)?);
+    let host = Host::probe(match &disks {
+        Disks::Shared(_) => None,
+        Disks::Volumes(volumes) => Some(volumes.owner().clone()),
+    });
+    let agent = Arc::new(Agent::new(host, disks, keep_alive, report_interval)?);
     if local.is_none() {
         agent.watch_lease();
     }
@@ -211,7 +217,8 @@ async fn termination_signal() {
     }
 }
 
-async fn accept(agent: &Arc<Agent>, endpoint: &quinn::Endpoint) {
+/// Serves every connection of an endpoint until that is closed.
+pub(crate) async fn accept(agent: &Arc<Agent>, endpoint: &quinn::Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
         let agent = agent.clone();
         tokio::spawn(async move {
@@ -268,10 +275,10 @@ async fn serve_stream(
     }
     let (incoming, outgoing, writing) =
         wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Read)?;
-    let agent = agent.clone();
+    let (agent, runtime) = (agent.clone(), Handle::current());
     std::thread::Builder::new().name("session".into()).stack_size(8 << 20).spawn(move || {
         if outgoing.preface(&answer).is_ok() {
-            session::serve(&agent, incoming, &outgoing, &client);
+            session::serve(runtime, &agent, incoming, &outgoing, &client);
         }
     })?;
     Ok(writing.await??)

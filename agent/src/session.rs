@@ -24,6 +24,7 @@ use burst_sync::clock::Moment;
 use burst_sync::flow_control::SendWindow;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::wire::{Incoming, Outgoing};
+use tokio::runtime::Handle;
 
 use crate::agent::Agent;
 use crate::artifacts;
@@ -45,8 +46,10 @@ const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of all changed source files that are returned. Files beyond are only named.
 const CHANGED_BYTES_MAX: u64 = 256 << 20;
 
-/// Serves the request of one stream. A run ends early if `client` leaves.
+/// Serves the request of one stream. A run ends early if `client` leaves. Blocks: not for the
+/// threads of the `runtime`, which moves the stream.
 pub(crate) fn serve(
+    runtime: Handle,
     agent: &Arc<Agent>,
     mut incoming: Incoming,
     outgoing: &Outgoing,
@@ -56,7 +59,7 @@ pub(crate) fn serve(
         result.and_then(|()| Ok(outgoing.message(&FromAgent::Done)?))
     };
     let request = incoming.message();
-    let heartbeat = Heartbeat::start(outgoing.clone(), agent.report_interval());
+    let heartbeat = Heartbeat::start(runtime, outgoing.clone(), agent.report_interval());
     let served = match request {
         Ok(FromShim::Run(request)) => {
             if let (Some(process), true) = (request.client, agent.is_local()) {

@@ -55,10 +55,41 @@ fn works(containment: Containment) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// What carries out a call of cargo, from the spec on its socket to the report.
+#[derive(Debug)]
+pub(crate) enum Supervision {
+    /// The supervisor, a process that this program starts.
+    Process,
+    /// A program of a test.
+    #[cfg(feature = "simulation")]
+    Simulated(crate::simulation::Simulated),
+}
+
+impl Supervision {
+    /// Starts to read the spec from a socket. Returns the supervisor if that is a process.
+    fn start(&self, assignment: Assignment, socket: UnixStream) -> std::io::Result<Option<Child>> {
+        match self {
+            Self::Process => assignment
+                .command(SUPERVISOR)
+                .current_dir("/")
+                .stdin(Stdio::from(OwnedFd::from(socket)))
+                .stdout(Stdio::null())
+                .stderr(Stdio::inherit())
+                .spawn()
+                .map(Some),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(program) => {
+                program.start(socket);
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// A started run.
 #[derive(Debug)]
 pub(crate) struct Running {
-    supervisor: Child,
+    supervisor: Option<Child>,
     socket: UnixStream,
     group: Option<RunGroup>,
 }
@@ -76,6 +107,7 @@ impl Running {
     /// Starts a run in a control group; `streams` are cargo's standard input, output and
     /// error.
     pub(crate) fn start(
+        supervision: &Supervision,
         assignment: Assignment,
         mut spec: RunSpec,
         group: Option<RunGroup>,
@@ -83,14 +115,7 @@ impl Running {
     ) -> Result<Self, AgentError> {
         let failed = |source| AgentError::Start { what: "the run's supervisor".into(), source };
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
-        let supervisor = assignment
-            .command(SUPERVISOR)
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(failed)?;
+        let supervisor = supervision.start(assignment, theirs).map_err(failed)?;
         spec.groups = group.as_ref().map(RunGroup::entrances).unwrap_or_default();
         let running = Self { supervisor, socket, group };
         spec::send(&running.socket, &spec, &streams).map_err(failed)?;
@@ -110,16 +135,16 @@ impl Running {
         let mut report = Vec::new();
         // After a read error the report is incomplete, which is handled below.
         drop(self.socket.read_to_end(&mut report));
-        let supervisor = self.supervisor.wait();
+        let succeeded = self
+            .supervisor
+            .is_none_or(|mut process| process.wait().is_ok_and(|status| status.success()));
         let ending = match spec::read_report(&report) {
             Some(Report::Exited(code)) => Ending::Exited(code),
             Some(Report::Signaled(signal)) => Ending::Signaled(signal),
             Some(Report::NoProgram) => return Err(AgentError::NoCargo),
             Some(Report::Failed(message)) => return Err(AgentError::Contain(message)),
             // The init was told to end the run.
-            None if supervisor.is_ok_and(|status| status.success()) => {
-                Ending::Signaled(nix::libc::SIGKILL)
-            }
+            None if succeeded => Ending::Signaled(nix::libc::SIGKILL),
             None => {
                 let text = "its supervisor or init failed; the agent's log has the cause";
                 return Err(AgentError::Contain(text.into()));

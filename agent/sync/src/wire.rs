@@ -98,6 +98,12 @@ impl Outgoing {
         self.push(Item::Message(codec::encode(message)?))
     }
 
+    /// Queues a message, for async code: it is queued once the result completes.
+    pub async fn queue<T: Serialize + Sync>(&self, message: &T) -> Result<(), SyncError> {
+        let item = Item::Message(codec::encode(message)?);
+        self.queue.send(item).await.map_err(|_| SyncError::Gone)
+    }
+
     /// Queues a piece of a blob, of at most
     /// [`RAW_BYTES_MAX`](burst_protocol::limit::RAW_BYTES_MAX).
     pub fn raw(&self, bytes: Vec<u8>, compress: bool) -> Result<(), SyncError> {
