@@ -7,7 +7,7 @@ use std::path::Path;
 use burst_protocol::message::{Artifact, Blob, Encoding, Ending, FromAgent};
 use burst_protocol::tree::{Change, Entry, File, FileMode, LinkTarget};
 use burst_protocol::{Digest, RelativePath};
-use burst_tests::{Project, assert_explained, assert_progress, ended, wait_until};
+use burst_tests::{Project, assert_explained, assert_lines, assert_progress, ended, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -557,4 +557,21 @@ fn rustdoc_brings_its_pages() {
     project.write("src/lib.rs", "pub struct Page;\n");
     project.ok("rustdoc --lib -q");
     assert!(project.has("target/doc/hello/struct.Page.html"));
+}
+
+#[test]
+fn a_directory_that_a_run_has_removed_and_made_again_is_no_conflict() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("shape/deep/file", "this was sent");
+    let removed =
+        RelativePath::below_root(project.root.join("shape").as_os_str().as_encoded_bytes());
+    let changes = vec![
+        Change::Remove { path: removed.unwrap() },
+        put(&project, "shape/deep/file", Entry::File(file(RUN))),
+    ];
+    let _agent = Scripted::start(&sandbox, Says::Bytes(returning(changes, &[])), true);
+    let done = project.ok("check");
+    assert_eq!(fs::read_to_string(project.root.join("shape/deep/file")).unwrap(), RUN);
+    assert_lines(&done.stderr, "burst: on this machine, [..]\n");
 }

@@ -119,7 +119,9 @@ impl<'a> Download<'a> {
                 self.results.returned.declined.push(index);
                 continue;
             }
-            let sent = match removed.contains(&path) {
+            // What was below a path that is removed is gone, too.
+            let mut at_and_above = std::iter::successors(Some(path.clone()), RelativePath::parent);
+            let sent = match at_and_above.any(|path| removed.contains(&path)) {
                 true => None,
                 false => self.receiving.sources.tree.get(change.path()),
             };
