@@ -128,15 +128,27 @@ impl Connection {
         idle_timeout: IdleTimeout,
         deadline: Duration,
     ) -> Result<Self, ConnectionError> {
-        let config = identity::client_config(own, pinned, idle_timeout);
-        let config = config.map_err(ConnectionError::Keys)?;
-        let silent = |source| ConnectionError::Silent { address, source };
         let local: SocketAddr = match address {
             SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        let endpoint =
-            transport::endpoint(local, None).map_err(|error| silent(Some(Box::new(error))))?;
+        let endpoint = transport::endpoint(local, None)
+            .map_err(|error| ConnectionError::Silent { address, source: Some(Box::new(error)) })?;
+        Self::over(endpoint, address, own, pinned, idle_timeout, deadline).await
+    }
+
+    /// Connects from an endpoint of its own.
+    pub(crate) async fn over(
+        endpoint: quinn::Endpoint,
+        address: SocketAddr,
+        own: &Identity,
+        pinned: CertificateDer<'static>,
+        idle_timeout: IdleTimeout,
+        deadline: Duration,
+    ) -> Result<Self, ConnectionError> {
+        let config = identity::client_config(own, pinned, idle_timeout);
+        let config = config.map_err(ConnectionError::Keys)?;
+        let silent = |source| ConnectionError::Silent { address, source };
         let connecting = endpoint
             .connect_with(config, address, identity::server_name())
             .map_err(|error: ConnectError| silent(Some(Box::new(error))))?;

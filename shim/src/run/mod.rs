@@ -21,11 +21,13 @@ mod prepare;
 pub(crate) mod request;
 mod returning;
 mod running;
+#[cfg(test)]
+mod simulation;
 mod summary;
 mod syncing;
 mod trusted;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -52,12 +54,14 @@ use crate::settings::{Settings, TrustStore};
 use crate::terminal::signals::Signals;
 use crate::terminal::{Answer, Terminal, can_ask, seconds};
 use crate::transfer::error::not_returned;
+use crate::transfer::is_beside;
 use crate::transfer::leftovers::remove_leftovers;
+use crate::transfer::taken::Unconfirmed;
 use crate::transfer::target::TargetDirectory;
 use crate::workspace::collection;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
-use crate::workspace::sources::Sources;
+use crate::workspace::sources::{Sources, below_root};
 use crate::workspace::state::WorkspaceState;
 
 /// How often the exchange is tried before its error ends the command.
@@ -228,6 +232,7 @@ impl Session<'_> {
         let root = &prepared.workspace.root;
         let mut state = WorkspaceState::load(&self.directories.cache, provider.name(), root)?;
         remove_leftovers(state.directory());
+        remember_taken(&mut state, root)?;
         let mut sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
         for warning in &sources.warnings {
             self.terminal.warn(&warning.0);
@@ -313,6 +318,17 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// Remembers the files that a command has taken over before it was stopped. Those that git
+/// ignores are only sent if they are remembered, and the agent, which is told of them with the
+/// next request, takes a file that is not sent for removed.
+fn remember_taken(state: &mut WorkspaceState, root: &Path) -> Result<(), Error> {
+    let root = below_root(root).map_err(unreadable)?;
+    let taken = Unconfirmed::read(state.directory());
+    let before = state.generated_files.len();
+    state.generated_files.extend(taken.written_below(&root).filter(|path| !is_beside(path)));
+    if state.generated_files.len() > before { state.save() } else { Ok(()) }
 }
 
 /// Whether the agent was shutting down, or the keeper's connection had been lost without

@@ -16,7 +16,7 @@ use crate::cargo_options::{before_dashes, has_option, is_option, takes_next, val
 const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
 
 /// The plan of a run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The cargo calls, in order.
     pub(crate) invocations: Vec<Invocation>,

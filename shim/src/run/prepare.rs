@@ -17,6 +17,7 @@ use crate::terminal::Terminal;
 use crate::workspace::Workspace;
 
 /// Workspace, settings and plan of one command. None of it changes while it runs.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Prepared {
     pub(super) workspace: Workspace,
     pub(super) settings: Settings,

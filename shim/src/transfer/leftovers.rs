@@ -20,7 +20,7 @@ const RECORD: &str = "writing-";
 
 /// The name of a temporary file: it depends on the process, and on a number.
 pub(super) fn temporary_name(number: u32) -> String {
-    format!("{}{number}{CONFLICT_SUFFIX}", prefix(std::process::id()))
+    format!("{}{number}{CONFLICT_SUFFIX}", prefix(process_record::this_process()))
 }
 
 fn prefix(process: u32) -> String {

@@ -14,9 +14,18 @@ pub(super) struct ProcessRecord {
     pub(super) path: PathBuf,
 }
 
+/// The id of this process; in a simulation, of the one that this thread counts as.
+pub(super) fn this_process() -> u32 {
+    #[cfg(test)]
+    if let Some(simulated) = simulated::this_process() {
+        return simulated;
+    }
+    std::process::id()
+}
+
 /// The record of this process, which need not exist; `kind` is the beginning of its name.
 pub(super) fn own(records: &Path, kind: &str) -> PathBuf {
-    records.join(format!("{kind}{}", std::process::id()))
+    records.join(format!("{kind}{}", this_process()))
 }
 
 /// All records of a kind.
@@ -31,8 +40,56 @@ pub(super) fn all(records: &Path, kind: &str) -> impl Iterator<Item = ProcessRec
 impl ProcessRecord {
     /// Whether a process of this id exists.
     pub(super) fn is_alive(&self) -> bool {
+        #[cfg(test)]
+        if simulated::is_alive(self.process) {
+            return true;
+        }
         let pid = i32::try_from(self.process).ok().and_then(Pid::from_raw);
         // The permission may be missing for a process of another user that has this id now.
         pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+    }
+}
+
+/// Several commands of a simulation in one process, each on a thread of its own.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
+
+    thread_local! {
+        static THIS: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    static ALIVE: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+    /// A process that lives until this is dropped. Its id is one that no process has.
+    #[derive(Debug)]
+    pub(crate) struct Process(u32);
+
+    impl Process {
+        /// From now on this thread counts as that process.
+        pub(crate) fn begin(number: u32) -> Self {
+            const FIRST: u32 = 1 << 23;
+            let id = FIRST + number;
+            THIS.set(Some(id));
+            ALIVE.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+            Self(id)
+        }
+    }
+
+    impl Drop for Process {
+        fn drop(&mut self) {
+            THIS.set(None);
+            ALIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        }
+    }
+
+    pub(super) fn this_process() -> Option<u32> {
+        THIS.get()
+    }
+
+    pub(super) fn is_alive(process: u32) -> bool {
+        ALIVE.lock().unwrap_or_else(PoisonError::into_inner).contains(&process)
     }
 }

@@ -318,7 +318,7 @@ impl<'a> Results<'a> {
 }
 
 /// Whether a path is another version of a file, or is below one of a directory.
-pub(super) fn is_beside(path: &RelativePath) -> bool {
+pub(crate) fn is_beside(path: &RelativePath) -> bool {
     let mut names = path.as_bytes().split(|byte| *byte == b'/');
     names.any(|name| name.ends_with(CONFLICT_SUFFIX.as_bytes()))
 }

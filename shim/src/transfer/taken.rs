@@ -13,9 +13,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use burst_protocol::RelativePath;
 use burst_protocol::codec;
 use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
-use burst_protocol::tree::Change;
+use burst_protocol::tree::{Change, Entry};
 
 use super::process_record::{self, ProcessRecord};
 
@@ -71,7 +72,7 @@ impl Unconfirmed {
     /// Reads the records of a directory.
     pub(crate) fn read(records: &Path) -> Self {
         let mut unconfirmed = Self::default();
-        let is_own = |record: &ProcessRecord| record.process == std::process::id();
+        let is_own = |record: &ProcessRecord| record.process == process_record::this_process();
         let ended = |record: &ProcessRecord| is_own(record) || !record.is_alive();
         for record in process_record::all(records, RECORD).filter(ended) {
             if let Ok(bytes) = std::fs::read(&record.path) {
@@ -82,6 +83,14 @@ impl Unconfirmed {
         // More are not sent; those beyond are offered again.
         unconfirmed.changes.truncate(CHANGES_PER_MESSAGE_MAX);
         unconfirmed
+    }
+
+    /// The files and links below a directory that were taken, relative to it.
+    pub(crate) fn written_below(&self, root: &RelativePath) -> impl Iterator<Item = RelativePath> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Put { entry: Entry::Directory, .. } | Change::Remove { .. } => None,
+            Change::Put { path, .. } => path.below(root),
+        })
     }
 
     /// Removes the records: the agent knows.
@@ -106,8 +115,6 @@ fn parse(mut bytes: &[u8]) -> Vec<Change> {
 
 #[cfg(test)]
 mod tests {
-    use burst_protocol::RelativePath;
-
     use super::*;
 
     #[test]
@@ -133,5 +140,23 @@ mod tests {
         assert_eq!(Unconfirmed::read(disk.path()).changes.len(), 1);
         unconfirmed.confirm();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn files_and_links_of_the_workspace_have_been_written() {
+        use burst_protocol::tree::LinkTarget;
+        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
+        let link = Entry::Link(LinkTarget::new(b"a").unwrap());
+        let put =
+            |text: &str, entry: &Entry| Change::Put { path: path(text), entry: entry.clone() };
+        let changes = vec![
+            put("work/app/link", &link),
+            put("work/app/directory", &Entry::Directory),
+            put("work/application/link", &link),
+            Change::Remove { path: path("work/app/gone") },
+        ];
+        let unconfirmed = Unconfirmed { changes, records: Vec::new() };
+        let written: Vec<_> = unconfirmed.written_below(&path("work/app")).collect();
+        assert_eq!(written, [path("link")]);
     }
 }

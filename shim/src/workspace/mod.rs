@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind};
 use crate::terminal::color;
 
 /// The workspace of one command.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Workspace {
     /// The root directory, absolute.
     pub(crate) root: PathBuf,
@@ -62,7 +62,7 @@ struct Metadata {
     build_directory: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Package {
     id: String,
     name: String,
@@ -71,14 +71,14 @@ struct Package {
     dependencies: Vec<Dependency>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Target {
     kind: Vec<String>,
     #[serde(default)]
     doctest: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Dependency {
     path: Option<PathBuf>,
 }

@@ -1,0 +1,266 @@
+//! A network in memory: sockets for QUIC, between which datagrams are late, lost, repeated and
+//! out of order, as a seed decides.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+/// The subnets of agents and, above it, of clients.
+const AGENTS: u8 = 1;
+const CLIENTS: u8 = 2;
+
+/// How the network treats datagrams.
+#[derive(Clone, Debug)]
+pub(super) struct Weather {
+    /// The time that a datagram takes, in milliseconds.
+    pub(super) delay: Range<u64>,
+    /// The share that is lost.
+    pub(super) loss: f64,
+    /// The share that arrives twice.
+    pub(super) repeated: f64,
+}
+
+impl Weather {
+    /// A good network.
+    pub(super) const GOOD: Self = Self { delay: 1..2, loss: 0.0, repeated: 0.0 };
+}
+
+/// What happens when a datagram with a certain number is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The two ends of this datagram never hear of each other again, as if the client had been
+    /// killed.
+    CutClient,
+    /// The client has another address from now on.
+    Rebind,
+    /// The agent is killed.
+    KillAgent,
+    /// The process is killed, and with it both ends.
+    KillAll,
+}
+
+/// The network.
+#[derive(Clone, Debug)]
+pub(super) struct Network(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    random: fastrand::Rng,
+    weather: Weather,
+    /// Until then everything is lost.
+    dark_until: Instant,
+    addresses: HashMap<u32, SocketAddr>,
+    inboxes: HashMap<SocketAddr, Inbox>,
+    cut: BTreeSet<SocketAddr>,
+    next: u32,
+    sent: u64,
+    events: BTreeMap<u64, Event>,
+    happened: UnboundedSender<Event>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
+    reader: Option<Waker>,
+}
+
+/// One socket.
+#[derive(Debug)]
+struct Socket {
+    network: Network,
+    number: u32,
+}
+
+impl Network {
+    /// A network in which these events happen. Those that others have to carry out are sent
+    /// to `happened`.
+    pub(super) fn new(
+        seed: u64,
+        weather: Weather,
+        events: BTreeMap<u64, Event>,
+        happened: UnboundedSender<Event>,
+    ) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            random: fastrand::Rng::with_seed(seed),
+            weather,
+            dark_until: Instant::now(),
+            addresses: HashMap::new(),
+            inboxes: HashMap::new(),
+            cut: BTreeSet::new(),
+            next: 0,
+            sent: 0,
+            events,
+            happened,
+        })))
+    }
+
+    /// Treats datagrams in this way from now on.
+    pub(super) fn set_weather(&self, weather: Weather) {
+        let mut state = self.lock();
+        state.weather = weather;
+        state.dark_until = Instant::now();
+    }
+
+    /// No more events.
+    pub(super) fn forget_events(&self) {
+        self.lock().events.clear();
+    }
+
+    /// Loses everything for a while.
+    pub(super) fn darken(&self, duration: Duration) {
+        self.lock().dark_until = Instant::now() + duration;
+    }
+
+    /// An endpoint with an address of its own, and the address.
+    pub(super) fn endpoint(
+        &self,
+        server: Option<quinn::ServerConfig>,
+    ) -> io::Result<(quinn::Endpoint, SocketAddr)> {
+        let mut state = self.lock();
+        let address = state.add_address(if server.is_some() { AGENTS } else { CLIENTS });
+        let number = state.next;
+        state.addresses.insert(number, address);
+        let mut config = quinn::EndpointConfig::default();
+        let mut seed = [0; 32];
+        state.random.fill(&mut seed);
+        config.rng_seed(Some(seed));
+        drop(state);
+        let socket = Arc::new(Socket { network: self.clone(), number });
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)?;
+        Ok((endpoint, address))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        let mut state = self.lock();
+        if state.is_lost(from, to) {
+            return;
+        }
+        if let Some(inbox) = state.inboxes.get_mut(&to) {
+            inbox.datagrams.push_back((from, bytes));
+            if let Some(reader) = inbox.reader.take() {
+                reader.wake();
+            }
+        }
+    }
+}
+
+impl State {
+    fn add_address(&mut self, subnet: u8) -> SocketAddr {
+        self.next += 1;
+        let [high, low] = u16::try_from(self.next).unwrap_or(u16::MAX).to_be_bytes();
+        let address = SocketAddr::from(([10, subnet, high, low], 7777));
+        self.inboxes.insert(address, Inbox::default());
+        address
+    }
+
+    fn is_lost(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        Instant::now() < self.dark_until || self.cut.contains(&from) || self.cut.contains(&to)
+    }
+
+    /// What happens with the datagram that is sent now, from the socket `number`.
+    fn happen(&mut self, event: Event, number: u32, to: SocketAddr) {
+        let from = self.addresses[&number];
+        let (agent, client) = (from.min(to), from.max(to));
+        match event {
+            Event::CutClient => {
+                self.cut.insert(client);
+            }
+            Event::Rebind => {
+                let Some(owner) = self.addresses.iter().find(|(_, own)| **own == client) else {
+                    return;
+                };
+                let owner = *owner.0;
+                let fresh = self.add_address(CLIENTS);
+                self.addresses.insert(owner, fresh);
+                let old = self.inboxes.remove(&client).unwrap_or_default();
+                self.inboxes.insert(fresh, old);
+            }
+            Event::KillAgent => {
+                self.cut.insert(agent);
+                self.happened.send(event).unwrap();
+            }
+            Event::KillAll => {
+                nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::SIGKILL).ok();
+            }
+        }
+    }
+}
+
+impl AsyncUdpSocket for Socket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Ready)
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let mut state = self.network.lock();
+        state.sent += 1;
+        let sent = state.sent;
+        if let Some(event) = state.events.remove(&sent) {
+            state.happen(event, self.number, transmit.destination);
+        }
+        let (from, to) = (state.addresses[&self.number], transmit.destination);
+        let weather = state.weather.clone();
+        if state.random.f64() < weather.loss || state.is_lost(from, to) {
+            return Ok(());
+        }
+        let copies = 1 + usize::from(state.random.f64() < weather.repeated);
+        for _ in 0..copies {
+            let delay = Duration::from_millis(state.random.u64(weather.delay.clone()));
+            let (network, bytes) = (self.network.clone(), transmit.contents.to_vec());
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                network.deliver(from, to, bytes);
+            });
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.network.lock();
+        let address = state.addresses[&self.number];
+        let inbox = state.inboxes.entry(address).or_default();
+        let (Some((from, bytes)), Some(buffer), Some(meta)) =
+            (inbox.datagrams.pop_front(), buffers.first_mut(), meta.first_mut())
+        else {
+            inbox.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        };
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        (meta.addr, meta.len, meta.stride) = (from, bytes.len(), bytes.len());
+        Poll::Ready(Ok(1))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.network.lock().addresses[&self.number])
+    }
+}
+
+/// A socket that always takes the next datagram.
+#[derive(Debug)]
+struct Ready;
+
+impl UdpPoller for Ready {
+    fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
