@@ -392,9 +392,10 @@ impl Project {
     }
 
     fn begin_changing(&mut self, plan: &Plan) -> Result<(), AgentError> {
-        // The record of an earlier sync gives way only to the state that it led to.
-        if self.directory.join("changed").exists() {
-            self.unsaved = true;
+        // The record of an earlier sync gives way only to the state that it led to, and only
+        // the saved state tells what runs have changed from what this sync changes.
+        self.unsaved |= self.directory.join("changed").exists();
+        if self.unsaved {
             self.save()?;
         }
         self.history.syncs += 1;
@@ -409,3 +410,6 @@ impl Project {
             .map_err(AgentError::file(FileOperation::Write, &path))
     }
 }
+
+#[cfg(test)]
+mod tests;
