@@ -205,3 +205,149 @@ pub(super) fn restore(
     }
     agreement
 }
+
+#[cfg(test)]
+mod tests {
+    use burst_protocol::Digest;
+    use burst_protocol::tree::{FileMode, LinkTarget};
+    use burst_sync::stat_cache::Signature;
+
+    use super::*;
+
+    const SYNCS: u64 = 3;
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn file(content: &str) -> burst_protocol::tree::File {
+        let (size, digest) = (content.len() as u64, Digest::of(content.as_bytes()));
+        burst_protocol::tree::File { size, digest, mode: FileMode::REGULAR }
+    }
+
+    fn tree(files: &[(&str, &str)]) -> Directory {
+        let mut tree = Directory::new();
+        for (name, content) in files {
+            tree.put(&path(name), Node::File(file(content))).unwrap();
+        }
+        tree
+    }
+
+    fn put(name: &str, content: &str) -> Change {
+        Change::Put { path: path(name), entry: Entry::File(file(content)) }
+    }
+
+    /// Restores an agreement on `a`, which a sync of this number changes to `edit`, while the
+    /// disk has it so and `b` besides.
+    fn restored(sync: Option<InterruptedSync>, run: bool) -> Agreement {
+        let recorded = Agreement::of(tree(&[("a", "1")]));
+        let disk = tree(&[("a", "edit"), ("b", "new")]);
+        restore(Some(recorded), SYNCS, Unfinished { sync, run }, disk)
+    }
+
+    fn sync(number: u64) -> SyncRecord {
+        SyncRecord { number, displaced: Vec::new(), changes: vec![put("a", "edit")] }
+    }
+
+    #[test]
+    fn what_runs_of_this_boot_have_changed_is_offered_and_nothing_else() {
+        let by_run = restored(None, true);
+        assert_eq!(by_run.offer(), [put("a", "edit"), put("b", "new")]);
+        let by_others = restored(None, false);
+        assert_eq!(by_others.offer(), []);
+        for agreement in [by_run, by_others] {
+            assert_eq!(**agreement.agreed(), tree(&[("a", "1")]));
+            assert_eq!(**agreement.disk(), tree(&[("a", "edit"), ("b", "new")]));
+        }
+    }
+
+    #[test]
+    fn the_paths_of_a_sync_that_the_record_does_not_have_are_agreed() {
+        for interrupted in [InterruptedSync::Begun, InterruptedSync::Ended] {
+            let agreement = restored(Some(interrupted(sync(SYNCS + 1))), true);
+            assert_eq!(agreement.offer(), [put("b", "new")]);
+            // The record was written after this sync.
+            let agreement = restored(Some(interrupted(sync(SYNCS))), true);
+            assert_eq!(agreement.offer(), [put("a", "edit"), put("b", "new")]);
+        }
+    }
+
+    #[test]
+    fn a_sync_that_stopped_is_agreed_as_far_as_it_came_and_one_that_ended_as_a_whole() {
+        for (interrupted, agreed) in [
+            (InterruptedSync::Begun(sync(SYNCS + 1)), "1"),
+            (InterruptedSync::Ended(sync(SYNCS + 1)), "edit"),
+        ] {
+            let (disk, recorded) = (tree(&[("a", "1")]), Agreement::of(tree(&[("a", "1")])));
+            let unfinished = Unfinished { sync: Some(interrupted), run: true };
+            let agreement = restore(Some(recorded), SYNCS, unfinished, disk);
+            assert_eq!(**agreement.agreed(), tree(&[("a", agreed)]));
+        }
+    }
+
+    #[test]
+    fn without_a_readable_record_the_disk_is_agreed() {
+        let disk = tree(&[("a", "edit"), ("b", "new")]);
+        let unknown = restored(Some(InterruptedSync::Unknown), true);
+        assert_eq!(**unknown.agreed(), disk);
+        let unfinished = Unfinished { sync: None, run: true };
+        assert_eq!(**restore(None, SYNCS, unfinished, disk.clone()).agreed(), disk);
+    }
+
+    #[test]
+    fn the_marks_of_a_project_say_what_is_unfinished() {
+        let directory = tempfile::tempdir().unwrap();
+        let marks = || Unfinished::read(directory.path());
+        let mark = |name: &str, content: &[u8]| {
+            std::fs::write(directory.path().join(name), content).unwrap();
+        };
+        assert!(marks().sync.is_none() && marks().keeps_cache() && !marks().run);
+        mark("unfinished", b"another boot");
+        assert!(!marks().run);
+        mark("unfinished", &this_boot());
+        assert!(marks().run && marks().keeps_cache());
+        write_record(&directory.path().join("changed"), &sync(1)).unwrap();
+        assert!(matches!(marks().sync, Some(InterruptedSync::Ended(SyncRecord { number: 1, .. }))));
+        write_record(&directory.path().join("changing"), &sync(2)).unwrap();
+        assert!(matches!(marks().sync, Some(InterruptedSync::Begun(SyncRecord { number: 2, .. }))));
+        assert!(!marks().keeps_cache());
+        mark("changing", b"damaged");
+        assert!(matches!(marks().sync, Some(InterruptedSync::Unknown)));
+    }
+
+    #[test]
+    fn a_record_gives_the_agreement_and_the_cache_back() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("cached"), "cached").unwrap();
+        let status = rustix::fs::stat(directory.path().join("cached")).unwrap();
+        let digest = Digest::of(b"cached");
+        let cached = Cached { signature: Signature::of(&status), digest, settled: true };
+        let mut cache = StatCache::default();
+        cache.insert(b"d/cached", cached);
+        let mut disk = tree(&[("d/other", "other")]);
+        let nodes = [
+            ("d/cached", Node::File(burst_sync::scan::file_of(&cached))),
+            ("link", Node::Link(LinkTarget::new(b"d").unwrap())),
+            ("empty", Node::Directory(Directory::new())),
+        ];
+        for (name, node) in nodes {
+            disk.put(&path(name), node).unwrap();
+        }
+        let mut agreement = Agreement::of(tree(&[("d/other", "1"), ("gone", "1")]));
+        agreement.disk_is(disk.clone());
+        agreement.decline(&[put("d/other", "other")]);
+        let (name, other) = (path("home/app"), path("home/other"));
+        let history = History { syncs: SYNCS, ..History::default() };
+        let record = ProjectRecord::new(&name, &history, &agreement, &cache);
+        record.write(directory.path()).unwrap();
+        assert!(ProjectRecord::read(directory.path(), &other).is_none());
+        let record = ProjectRecord::read(directory.path(), &name).unwrap();
+        assert_eq!(record.history.syncs, SYNCS);
+        assert_eq!((record.cache().len(), record.cache().get(b"d/cached")), (1, Some(&cached)));
+        let read = record.agreement();
+        assert_eq!(**read.agreed(), tree(&[("d/other", "1"), ("gone", "1")]));
+        assert_eq!(**read.disk(), disk);
+        assert_eq!(read.declined(), agreement.declined());
+        assert_eq!(read.offer(), agreement.offer());
+    }
+}
