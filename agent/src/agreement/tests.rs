@@ -162,9 +162,86 @@ fn a_sync_that_stops_anywhere_keeps_the_runs_version() {
 fn a_cleaned_cache_is_restored_and_never_offered() {
     let mut agreement = Agreement::of(tree(&[("a", "1"), ("b", "2")]));
     agreement.disk_became(tree(&[("b", "2")]));
+    assert_eq!(**agreement.disk(), tree(&[("b", "2")]));
     assert_eq!(agreement.offer(), []);
     sync(&mut agreement, &[("a", "1"), ("b", "2")]);
     assert_eq!(*agreement.disk().as_ref(), tree(&[("a", "1"), ("b", "2")]));
+}
+
+#[test]
+fn changes_that_were_taken_before_are_not_offered_unless_the_disk_has_lost_them() {
+    let run = [("a", "2"), ("new", "n")];
+    let mut agreement = with_disk(&[("a", "1"), ("gone", "1")], &run);
+    let offer = agreement.offer();
+    let paths: Vec<_> = offer.iter().map(Change::path).collect();
+    assert_eq!(paths, [&path("gone"), &path("a"), &path("new")]);
+    let mut later = agreement.clone();
+    agreement.adopt_taken(&offer);
+    assert_eq!(**agreement.agreed(), tree(&run));
+    assert_eq!(agreement.offer(), []);
+    // Other runs have changed each of the paths again.
+    later.disk_is(tree(&[("a", "3"), ("gone", "2")]));
+    later.adopt_taken(&offer);
+    assert_eq!(**later.agreed(), tree(&[("a", "1"), ("gone", "1")]));
+}
+
+#[test]
+fn what_runs_did_to_an_earlier_workspace_is_not_offered() {
+    let mut agreement = with_disk(&[("a", "1")], &[("a", "run"), ("b", "run")]);
+    agreement.forget_runs();
+    assert_eq!(agreement.offer(), []);
+    assert_eq!(**agreement.agreed(), tree(&[("a", "run"), ("b", "run")]));
+}
+
+#[test]
+fn a_declined_version_is_offered_once_another_was_in_its_place() {
+    let mut agreement = with_disk(&[("a", "1")], &[("a", "2")]);
+    let offer = agreement.offer();
+    agreement.decline(&offer);
+    agreement.disk_is(tree(&[("a", "3")]));
+    agreement.disk_is(tree(&[("a", "2")]));
+    assert_eq!(agreement.offer(), offer);
+}
+
+#[test]
+fn a_restored_agreement_still_declines() {
+    let mut declining = with_disk(&[("a", "1")], &[("a", "2"), ("b", "2")]);
+    let offer = declining.offer();
+    declining.decline(&offer[..1]);
+    let (agreed, disk) = (tree(&[("a", "1")]), tree(&[("a", "2"), ("b", "2")]));
+    let restored = Agreement::restored(agreed, disk, declining.declined().clone());
+    assert_eq!(restored.offer(), offer[1..]);
+}
+
+/// A sync that was complete, and a run that has begun before the agent died.
+#[test]
+fn a_sync_that_ended_is_agreed_and_the_run_after_it_is_offered() {
+    let mut agreement = with_disk(&[("a", "1"), ("b", "1")], &[("a", "run"), ("b", "1")]);
+    let wanted = [("a", "edit"), ("b", "new")];
+    let plan = agreement.reconcile(&Arc::new(tree(&wanted)));
+    let disk = tree(&[("a", "edit"), ("a.from-burst", "run"), ("b", "later")]);
+    agreement.sync_ended(&plan.changes, &plan.displaced, &disk);
+    agreement.disk_is(disk.clone());
+    assert_eq!(**agreement.agreed(), tree(&wanted));
+    assert_eq!(**agreement.disk(), disk);
+    let offer = agreement.offer();
+    let paths: Vec<_> = offer.iter().map(Change::path).collect();
+    assert_eq!(paths, [&path("a.from-burst"), &path("b")]);
+}
+
+/// As long as one version waits to be renamed, no change has begun: what differs otherwise
+/// was made by runs.
+#[test]
+fn a_sync_that_stops_between_its_renames_has_changed_nothing_else() {
+    let (agreed, run) = ([("a", "1"), ("b", "1"), ("c", "1")], [("a", "run"), ("b", "run")]);
+    let mut agreement = with_disk(&agreed, &[&run[..], &[("c", "1")]].concat());
+    let plan = agreement.reconcile(&Arc::new(tree(&[("a", "edit"), ("b", "edit"), ("c", "new")])));
+    assert_eq!(plan.displaced.len(), 2);
+    // The last version of `c` is not recorded yet.
+    let disk = tree(&[("a.from-burst", "run"), ("b", "run"), ("c", "later")]);
+    agreement.sync_stopped(&plan.changes, &plan.displaced, &disk);
+    agreement.disk_is(disk);
+    assert_eq!(**agreement.agreed(), tree(&agreed));
 }
 
 fn arbitrary_tree() -> impl Strategy<Value = Directory> {
