@@ -179,9 +179,8 @@ impl Drop for Admission<'_> {
     fn drop(&mut self) {
         let mut usage = self.queue.lock();
         usage.active.retain(|active| active.ticket != self.ticket);
-        if self.exclusive && usage.active.is_empty() {
-            usage.syncing = false;
-        }
+        // While a run changes the tree, it is the only active one: this one.
+        usage.syncing = false;
         self.queue.0.changed.notify_all();
     }
 }
@@ -256,5 +255,75 @@ mod tests {
         drop((first, second));
         assert!(!queue.is_busy());
         assert!(queue.enter(needs(3), "d", |_| {}, &present).unwrap().exclusive);
+    }
+    #[test]
+    fn a_queue_is_busy_while_a_run_is_active_or_waiting() {
+        let queue = RunQueue::default();
+        queue.lock().active.push(active(0, "build"));
+        assert!(queue.is_busy());
+        queue.lock().active.clear();
+        queue.lock().waiting.push_back(1);
+        assert!(queue.is_busy());
+        queue.lock().waiting.clear();
+        assert!(!queue.is_busy());
+    }
+
+    #[test]
+    fn an_admitted_run_leaves_alone_and_waits_no_more() {
+        let (queue, client) = (RunQueue::default(), Client::default());
+        let first = queue.enter(needs(1), "a", |_| {}, &client).unwrap();
+        assert!(queue.lock().waiting.is_empty());
+        first.set_state(digest(1));
+        let second = queue.enter(needs(1), "b", |_| {}, &client).unwrap();
+        drop(first);
+        assert_eq!(queue.titles(), ["b"]);
+        drop(second);
+        assert_eq!(queue.titles(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_run_behind_a_waiting_one_is_told_of_active_runs_only() {
+        let (queue, client) = (RunQueue::default(), Client::default());
+        queue.lock().waiting.push_back(99);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let mut told = Vec::new();
+                let tell = |holder: &str| told.push(holder.to_owned());
+                let admission = queue.enter(needs(1), "b", tell, &client);
+                (admission.is_some_and(|admission| admission.exclusive), told)
+            });
+            // It holds the lock from here until it waits, or tells of a run.
+            while queue.lock().waiting.len() < 2 {
+                std::thread::yield_now();
+            }
+            queue.lock().waiting.pop_front();
+            queue.0.changed.notify_all();
+            assert_eq!(second.join().unwrap(), (true, Vec::new()));
+        });
+    }
+
+    #[test]
+    fn a_run_that_fails_to_sync_gives_way_to_the_next() {
+        let (queue, client) = (RunQueue::default(), Client::default());
+        drop(queue.enter(needs(1), "a", |_| {}, &client).unwrap());
+        assert!(queue.enter(needs(1), "b", |_| {}, &client).unwrap().exclusive);
+    }
+
+    #[test]
+    fn no_run_joins_one_whose_client_leaves() {
+        let queue = RunQueue::default();
+        let (leaving, present) = (Client::default(), Client::default());
+        let first = queue.enter(needs(1), "a", |_| {}, &leaving).unwrap();
+        first.set_state(digest(1));
+        let second = queue.enter(needs(1), "b", |_| {}, &present).unwrap();
+        assert_eq!(decide(&queue.lock(), 3, needs(1)), Decision::Joined);
+        leaving.leave();
+        assert_eq!(decide(&queue.lock(), 3, needs(1)), Decision::Wait("a".into()));
+        drop(first);
+        assert_eq!(decide(&queue.lock(), 3, needs(1)), Decision::Joined);
+        // A client that was gone before its run was admitted.
+        let third = queue.enter(needs(1), "c", |_| {}, &leaving).unwrap();
+        assert_eq!(decide(&queue.lock(), 4, needs(1)), Decision::Wait("b".into()));
+        drop((second, third));
     }
 }
