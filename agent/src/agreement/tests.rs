@@ -204,6 +204,16 @@ fn a_declined_version_is_offered_once_another_was_in_its_place() {
 }
 
 #[test]
+fn a_declined_version_gives_way_to_an_edit_and_is_not_kept_beside_it() {
+    let mut agreement = with_disk(&[("a", "1")], &[("a", "run"), ("new", "run")]);
+    let offer = agreement.offer();
+    agreement.decline(&offer);
+    let edit = [("a", "edit"), ("new", "edit")];
+    assert_eq!(sync(&mut agreement, &edit), []);
+    assert_eq!(**agreement.disk(), tree(&edit));
+}
+
+#[test]
 fn a_restored_agreement_still_declines() {
     let mut declining = with_disk(&[("a", "1")], &[("a", "2"), ("b", "2")]);
     let offer = declining.offer();
