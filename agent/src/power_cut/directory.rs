@@ -127,3 +127,45 @@ fn found<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {
         Err(errno) => Err(errno.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn open(path: &Path) -> Directory {
+        Directory::open(path).unwrap().unwrap()
+    }
+
+    #[test]
+    fn directories_that_are_nested_too_deeply_are_an_error() {
+        let disk = tempfile::tempdir().unwrap();
+        let deepest = disk.path().join("d/".repeat(DEPTH_MAX));
+        fs::create_dir_all(&deepest).unwrap();
+        let directory = open(disk.path());
+        let top = directory.entry(b"d").unwrap().unwrap();
+        fs::create_dir(deepest.join("d")).unwrap();
+        let error = directory.remove(&top).unwrap_err();
+        assert_eq!(error.to_string(), "directories are nested too deeply");
+        fs::remove_dir(deepest.join("d")).unwrap();
+        directory.remove(&top).unwrap();
+        assert!(directory.entries().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_directory_is_not_opened() {
+        let disk = tempfile::tempdir().unwrap();
+        fs::write(disk.path().join("file"), "").unwrap();
+        symlink("/usr", disk.path().join("link")).unwrap();
+        let directory = open(disk.path());
+        for name in ["file", "link", "missing"] {
+            assert!(Directory::open(&disk.path().join(name)).unwrap().is_none(), "{name}");
+            assert!(directory.named(name).unwrap().is_none(), "{name}");
+        }
+        let long = "n".repeat(256);
+        assert!(Directory::open(&disk.path().join(&long)).is_err());
+        assert!(directory.named(&long).is_err());
+    }
+}

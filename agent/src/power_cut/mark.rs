@@ -21,7 +21,7 @@ use crate::boot_id::{is_same_boot, this_boot};
 /// The mark's name.
 const NAME: &str = "running";
 
-/// Bytes of that identity at most.
+/// Bytes of a boot's identity that are read.
 const BOOT_BYTES_MAX: u64 = 64;
 
 /// A mark that is set.
@@ -37,8 +37,7 @@ impl Mark {
     /// than `now`.
     pub(super) fn set(project: &Path, now: Moment) -> io::Result<Self> {
         let directory = open_project(project)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
-        match rustix::fs::openat(&directory, NAME, flags | FLAGS, Mode::from_raw_mode(0o600)) {
+        match rustix::fs::openat(&directory, NAME, CREATE_FLAGS, Mode::from_raw_mode(0o600)) {
             Ok(created) => {
                 File::from(created).write_all(&this_boot())?;
                 Self::open(directory)
@@ -61,8 +60,7 @@ impl Mark {
     }
 
     fn open(directory: OwnedFd) -> io::Result<Self> {
-        let flags = OFlags::RDWR | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(&directory, NAME, flags | FLAGS, Mode::empty())?;
+        let file = rustix::fs::openat(&directory, NAME, OPEN_FLAGS, Mode::empty())?;
         Ok(Self { directory, file: file.into() })
     }
 
@@ -110,10 +108,16 @@ pub(super) fn flush(place: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(place)?)?)
 }
 
-/// No link in the place of the mark is followed, and no device is waited for.
+/// No link in the place of the mark is followed.
 const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 
+const CREATE_FLAGS: OFlags = FLAGS.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::WRONLY);
+
+/// No device in the place of the mark is waited for.
+const OPEN_FLAGS: OFlags = FLAGS.union(OFlags::RDWR).union(OFlags::NONBLOCK);
+
+const PROJECT_FLAGS: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+
 fn open_project(project: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(project, flags, Mode::empty())?)
+    Ok(rustix::fs::open(project, PROJECT_FLAGS, Mode::empty())?)
 }

@@ -98,3 +98,14 @@ impl Suspects {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Repaired;
+
+    #[test]
+    fn a_repair_tells_what_it_has_removed() {
+        let expected = "removed 3 units of work and 4 files that it may have damaged";
+        assert_eq!(Repaired { wholes: 3, files: 4 }.to_string(), expected);
+    }
+}

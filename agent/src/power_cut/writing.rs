@@ -60,6 +60,14 @@ impl WritingRuns {
         self.settle_after(last);
     }
 
+    /// As [`settle_after`](Self::settle_after), after the time to wait; at once if a later run
+    /// begins. Blocks until then.
+    fn settle_later(&self, last: u64) {
+        let is_last = |state: &mut State| state.begun == last;
+        drop(self.begun.wait_timeout_while(lock(&self.state), self.flush_after, is_last));
+        self.settle_after(last);
+    }
+
     /// If the run of this number is the last one and has ended: writes everything to the
     /// disk and clears the mark. Does not hold the lock while it writes, which can take
     /// seconds.
@@ -99,8 +107,8 @@ impl WritingRuns {
     }
 }
 
-/// A run that writes until this is dropped. After the last one, a thread clears the mark
-/// unless another run begins meanwhile.
+/// A run that writes until this is dropped. A thread then clears the mark later, unless another
+/// run writes or begins meanwhile.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct WritingRun(Arc<WritingRuns>);
@@ -109,16 +117,97 @@ impl Drop for WritingRun {
     fn drop(&mut self) {
         let mut state = lock(&self.0.state);
         state.runs -= 1;
-        if state.runs > 0 {
-            return;
-        }
         let (runs, last) = (self.0.clone(), state.begun);
         drop(state);
-        log::spawn(move || {
-            let state = lock(&runs.state);
-            let is_last = |state: &mut State| state.begun == last;
-            drop(runs.begun.wait_timeout_while(state, runs.flush_after, is_last));
-            runs.settle_after(last);
+        log::spawn(move || runs.settle_later(last));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::ErrorKind;
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Longer than any test.
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// What a test waits for at most.
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    fn runs_in(project: &tempfile::TempDir, flush_after: Duration) -> Arc<WritingRuns> {
+        Arc::new(WritingRuns::new(project.path().to_owned(), flush_after))
+    }
+
+    fn begin(runs: &Arc<WritingRuns>) -> WritingRun {
+        runs.begin(Moment::coarse_now()).unwrap()
+    }
+
+    #[test]
+    fn only_the_end_of_the_last_run_clears_the_mark() {
+        let project = tempfile::tempdir().unwrap();
+        let (runs, mark) = (runs_in(&project, HOUR), project.path().join("running"));
+        drop(begin(&runs));
+        drop(begin(&runs));
+        runs.settle_after(1);
+        assert!(mark.exists());
+        runs.settle_after(2);
+        assert!(!mark.exists());
+    }
+
+    #[test]
+    fn the_mark_is_cleared_by_itself_after_all_runs() {
+        let project = tempfile::tempdir().unwrap();
+        let (runs, mark) = (runs_in(&project, Duration::ZERO), project.path().join("running"));
+        let (first, second) = (begin(&runs), begin(&runs));
+        drop(first);
+        drop(second);
+        let begun = Instant::now();
+        while mark.exists() {
+            assert!(begun.elapsed() < DEADLINE);
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn another_run_ends_the_wait_for_the_time_to_clear_the_mark() {
+        let project = tempfile::tempdir().unwrap();
+        let (runs, mark) = (runs_in(&project, HOUR), project.path().join("running"));
+        drop(begin(&runs));
+        drop(begin(&runs));
+        let (sender, ended) = mpsc::channel();
+        std::thread::spawn({
+            let runs = runs.clone();
+            move || {
+                runs.settle_later(1);
+                sender.send(()).unwrap();
+            }
         });
+        ended.recv_timeout(DEADLINE).unwrap();
+        assert!(mark.exists());
+    }
+
+    #[test]
+    fn failures_are_logged_unless_the_project_is_gone() {
+        let project = tempfile::tempdir().unwrap();
+        let path = project.path().join("log");
+        let log = tracing_subscriber::fmt()
+            .without_time()
+            .with_ansi(false)
+            .with_writer(Arc::new(File::create(&path).unwrap()))
+            .finish();
+        let runs = WritingRuns::new("/project".into(), HOUR);
+        tracing::subscriber::with_default(log, || {
+            runs.log_failure(Ok(()), "force");
+            runs.log_failure(Err(ErrorKind::NotFound.into()), "clear");
+            runs.log_failure(Err(ErrorKind::PermissionDenied.into()), "set back");
+        });
+        let logged = std::fs::read_to_string(path).unwrap();
+        let expected = " WARN burst_agent::power_cut::writing: \
+                        cannot set back the mark of the runs in `/project`: permission denied\n";
+        assert_eq!(logged, expected);
     }
 }
