@@ -140,15 +140,20 @@ fn a_sync_that_stops_anywhere_keeps_the_runs_version() {
     let recorded = with_disk(&[("a", "1"), ("b", "1")], &[("a", "run"), ("b", "1")]);
     let plan = recorded.reconcile(&wanted);
     let moments = [
-        tree(&[("a", "run"), ("b", "1")]),
-        tree(&[("a.from-burst", "run"), ("b", "1")]),
-        tree(&[("a.from-burst", "run"), ("a", "edit"), ("b", "1")]),
-        plan.after.clone(),
+        ("a", tree(&[("a", "run"), ("b", "1")])),
+        ("a.from-burst", tree(&[("a.from-burst", "run"), ("b", "1")])),
+        ("a.from-burst", tree(&[("a.from-burst", "run"), ("a", "edit"), ("b", "1")])),
+        ("a.from-burst", plan.after.clone()),
     ];
-    for disk in moments {
+    for (offered, disk) in moments {
         let mut agreement = recorded.clone();
         agreement.sync_stopped(&plan.changes, &plan.displaced, &disk);
-        agreement.disk_is(disk.clone());
+        // Nothing else has changed the disk since.
+        agreement.disk_became(disk.clone());
+        assert_eq!(
+            agreement.offer().iter().map(Change::path).collect::<Vec<_>>(),
+            [&path(offered)]
+        );
         sync(&mut agreement, &[("a", "edit"), ("b", "new")]);
         let expected = tree(&[("a", "edit"), ("a.from-burst", "run"), ("b", "new")]);
         assert_eq!(**agreement.disk(), expected, "{disk:?}");
