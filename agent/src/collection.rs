@@ -85,12 +85,13 @@ mod tests {
 
     #[test]
     fn a_project_is_kept_by_its_workspace_and_its_use() {
-        let days = |days: u64| Duration::from_secs(days * DAY_SECS);
+        let days = |days: u64| Duration::from_secs(days * 86_400);
         let (here, gone) = (Path::new("/"), Path::new("/no/such/workspace"));
+        let second = Duration::from_secs(1);
         assert!(!is_collected(here, days(90)));
-        assert!(is_collected(here, days(91)));
+        assert!(is_collected(here, days(90) + second));
         assert!(!is_collected(gone, days(7)));
-        assert!(is_collected(gone, days(8)));
+        assert!(is_collected(gone, days(7) + second));
     }
 
     #[test]
@@ -112,5 +113,29 @@ mod tests {
         assert!(projects.join("here").exists() && trash.join("gone/tree").exists());
         assert_eq!(move_unused(disk.path(), after(100)), [here.absolute()]);
         assert!(projects.join("other").exists());
+    }
+
+    #[test]
+    fn a_collection_moves_projects_aside_and_logs_their_workspaces() {
+        let disk = tempfile::tempdir().unwrap();
+        let project = disk.path().join("projects/gone");
+        fs::create_dir_all(&project).unwrap();
+        let name = RelativePath::new(b"no/such/workspace").unwrap();
+        write_record(&project.join("name"), &name).unwrap();
+        let path = disk.path().join("log");
+        let log = tracing_subscriber::fmt()
+            .without_time()
+            .with_ansi(false)
+            .with_writer(std::sync::Arc::new(fs::File::create(&path).unwrap()))
+            .finish();
+        tracing::subscriber::with_default(log, || {
+            collect(disk.path(), SystemTime::now());
+            assert!(project.exists());
+            collect(disk.path(), SystemTime::now() + 2 * GONE_KEPT);
+            assert!(!project.exists());
+        });
+        let expected = " INFO burst_agent::collection: \
+                        deleting 1 projects that are no longer used: [\"/no/such/workspace\"]\n";
+        assert_eq!(fs::read_to_string(path).unwrap(), expected);
     }
 }

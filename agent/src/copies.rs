@@ -129,4 +129,34 @@ mod tests {
         let bytes = project_copies(disk.path())[0].bytes;
         assert!((100_000..1_000_000).contains(&bytes), "{bytes}");
     }
+
+    #[test]
+    fn a_copy_is_measured_again_only_if_it_was_used_since() {
+        let disk = tempfile::tempdir().unwrap();
+        std::fs::write(disk.path().join("file"), vec![1; 10_000]).unwrap();
+        let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (measured, used, is_measured) in [(9, 10, true), (10, 10, true), (11, 10, false)] {
+            let size = std::fs::File::create(disk.path().join(SIZE)).unwrap();
+            size.set_modified(time(measured)).unwrap();
+            let directory = disk.path().to_owned();
+            let mut copy = ProjectCopy { directory, ..copy("", 7, used) };
+            measure(&mut copy);
+            assert_eq!(copy.bytes != 7, is_measured, "{measured}");
+        }
+    }
+
+    #[test]
+    fn the_blocks_of_files_and_directories_are_counted_and_links_are_not_followed() {
+        let disk = tempfile::tempdir().unwrap();
+        let entries = ["a", "a/b", "a/b/large", "a/small", "a/link"];
+        let [directory, below, large, small, link] = entries.map(|path| disk.path().join(path));
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::write(&large, vec![1; 100_000]).unwrap();
+        std::fs::write(&small, "1").unwrap();
+        std::os::unix::fs::symlink("/usr", &link).unwrap();
+        let blocks = |path: &PathBuf| path.symlink_metadata().unwrap().blocks();
+        let expected: u64 = [&directory, &below, &large, &small, &link].map(blocks).iter().sum();
+        assert!(expected * 512 >= 100_000);
+        assert_eq!(bytes_below(disk.path()), expected * 512);
+    }
 }
