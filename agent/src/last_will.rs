@@ -176,4 +176,54 @@ mod tests {
         let next = lock(&last_will.armed).as_ref().map(|armed| armed.due).unwrap();
         assert!(next > now(), "the next attempt is later");
     }
+
+    /// Whole seconds since the boot, as the kernel writes them.
+    fn uptime() -> u64 {
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        uptime.split('.').next().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_will_is_due_when_its_lease_has_expired_and_again_after_the_interval() {
+        let last_will = LastWill::new().unwrap();
+        let (url, due) = ("http://127.0.0.1/".to_owned(), || {
+            lock(&last_will.armed).as_ref().map(|armed| armed.due).unwrap()
+        });
+        let earliest = uptime();
+        last_will.renew(Lease { secs: 100, will: Some(will(url.clone())) }).unwrap();
+        assert!((earliest + 100..=uptime() + 100).contains(&due()));
+        assert_eq!(last_will.take_due().unwrap(), None);
+        last_will.renew(Lease { secs: 0, will: Some(will(url.clone())) }).unwrap();
+        let earliest = uptime();
+        assert_eq!(last_will.take_due().unwrap(), Some(will(url)));
+        assert!((earliest + 30..=uptime() + 30).contains(&due()));
+        assert_eq!(last_will.take_due().unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_request_gives_its_status_or_the_step_that_failed() {
+        crate::identity::install_crypto_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sent = will(format!("http://{}/", listener.local_addr().unwrap()));
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            stream
+        };
+        assert_eq!(tokio::join!(send(&sent), answer).0, Ok(204));
+        let no_answer = async { drop(listener.accept().await.unwrap()) };
+        let (result, ()) = tokio::join!(send(&sent), no_answer);
+        assert_eq!(result, Err("the request cannot be sent"));
+        drop(listener);
+        assert_eq!(send(&sent).await, Err("no connection"));
+        let spaced = Will { method: "DE LETE".into(), ..sent.clone() };
+        assert_eq!(send(&spaced).await, Err("invalid method"));
+        for (header, value, error) in
+            [("a b", "", "invalid header name"), ("a", "\n", "invalid header value")]
+        {
+            let headers = vec![(header.into(), value.into())];
+            assert_eq!(send(&Will { headers, ..sent.clone() }).await, Err(error));
+        }
+    }
 }
