@@ -118,6 +118,21 @@ struct ReturnSet {
 }
 
 impl ReturnSet {
+    /// Adds changes; withholds files that are too large, and those beyond the size of all.
+    fn add_changes(&mut self, changes: Vec<Change>) {
+        let mut bytes = 0;
+        for change in changes {
+            if let Change::Put { entry: Entry::File(file), .. } = &change {
+                if file.size > CHANGED_FILE_BYTES_MAX || bytes + file.size > CHANGED_BYTES_MAX {
+                    self.withheld.push(change);
+                    continue;
+                }
+                bytes += file.size;
+            }
+            self.changes.push(change);
+        }
+    }
+
     /// The offered changes with these indices; others do not exist.
     fn select(&self, indices: &BTreeSet<u32>) -> impl Iterator<Item = &Change> {
         indices.iter().filter_map(|index| self.changes.get(usize::try_from(*index).ok()?))
@@ -291,18 +306,7 @@ impl Session<'_> {
             target_seen: layout.target_seen.clone(),
             ..ReturnSet::default()
         };
-        let mut bytes = 0;
-        for change in shared.with(|project| Ok(project.offer()))? {
-            if let Change::Put { entry: Entry::File(file), .. } = &change {
-                let fits = bytes + file.size <= CHANGED_BYTES_MAX;
-                if file.size > CHANGED_FILE_BYTES_MAX || !fits {
-                    return_set.withheld.push(change);
-                    continue;
-                }
-                bytes += file.size;
-            }
-            return_set.changes.push(change);
-        }
+        return_set.add_changes(shared.with(|project| Ok(project.offer()))?);
         if let Some(named) = named {
             let mut cache = shared.artifact_cache();
             let cache = cache.entry(layout.target.clone()).or_default();
@@ -464,3 +468,6 @@ fn wait_for_tick_after(stamp: Option<Moment>) {
         std::thread::sleep(CLOCK_READ_INTERVAL);
     }
 }
+
+#[cfg(test)]
+mod tests;
