@@ -159,4 +159,24 @@ mod tests {
             prop_assert!(now <= paid_until(facts.created, now.min(idle_from.max(facts.created))).max(now.min(limit)));
         }
     }
+
+    #[test]
+    fn a_resource_in_use_is_kept_beyond_its_idle_time() {
+        let used = Facts { in_use: true, ..IDLE };
+        assert_eq!(server(used, 1100), Verdict::KeepUntil(1301));
+        assert_eq!(server(used, 9000), Verdict::KeepUntil(9001));
+        assert_eq!((used.last_use_at(9000), IDLE.last_use_at(9000)), (9000, 1000));
+    }
+
+    #[test]
+    fn the_paid_hour_is_the_one_that_contains_the_time() {
+        for (now, hours) in [(0, 1), (1000, 1), (4599, 1), (4600, 2), (8200, 3)] {
+            assert_eq!(paid_until(1000, now), 1000 + hours * 3600, "{now}");
+        }
+    }
+
+    #[test]
+    fn resources_of_others_are_kept_for_twenty_minutes_more() {
+        assert_eq!(of_others(IDLE), Facts { last_use: 1000 + 1200, ..IDLE });
+    }
 }

@@ -78,4 +78,26 @@ mod tests {
         assert_eq!(decide(Some(&Entry::Directory), Some(&directory), None), Decision::Held);
         assert_eq!(decide(Some(&link), Some(&directory), None), Decision::Keep);
     }
+
+    #[test]
+    fn links_are_compared_by_their_targets() {
+        let target = |target: &[u8]| LinkTarget::new(target).unwrap();
+        let version = Entry::Link(target(b"run"));
+        let (held, sent) = (Node::Link(target(b"run")), Node::Link(target(b"sent")));
+        assert_eq!(decide(Some(&version), Some(&held), Some(&sent)), Decision::Held);
+        assert_eq!(decide(Some(&version), Some(&sent), Some(&sent)), Decision::Take);
+        assert_eq!(decide(Some(&version), Some(&sent), None), Decision::Keep);
+        assert_eq!(decide(Some(&version), None, Some(&sent)), Decision::Keep);
+    }
+
+    #[test]
+    fn a_directory_is_never_replaced_and_a_missing_one_is_made() {
+        let directory = Node::Directory(Directory::new());
+        let here = Some(&directory);
+        assert_eq!(decide(None, here, here), Decision::Keep);
+        assert_eq!(decide(Some(&Entry::File(file("run"))), here, here), Decision::Beside);
+        let sent = Node::File(file("sent"));
+        assert_eq!(decide(Some(&Entry::Directory), None, Some(&sent)), Decision::Take);
+        assert_eq!(decide(Some(&Entry::Directory), Some(&sent), Some(&sent)), Decision::Take);
+    }
 }

@@ -159,4 +159,27 @@ mod tests {
         let written: Vec<_> = unconfirmed.written_below(&path("work/app")).collect();
         assert_eq!(written, [path("link")]);
     }
+
+    #[test]
+    fn a_command_that_has_told_the_agent_leaves_no_record() {
+        let disk = tempfile::tempdir().unwrap();
+        let mut taken = Taken::new(disk.path());
+        taken.add(&Change::Remove { path: RelativePath::new(b"a").unwrap() });
+        assert!(taken.path.exists());
+        taken.confirm();
+        assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_records_of_commands_that_have_ended_are_read() {
+        let disk = tempfile::tempdir().unwrap();
+        let change = Change::Remove { path: RelativePath::new(b"a").unwrap() };
+        let mut taken = Taken::new(disk.path());
+        taken.add(&change);
+        // No process has this id.
+        let ended = disk.path().join(format!("{RECORD}{}", u32::MAX));
+        std::fs::rename(&taken.path, &ended).unwrap();
+        let unconfirmed = Unconfirmed::read(disk.path());
+        assert_eq!((unconfirmed.changes, unconfirmed.records), (vec![change], vec![ended]));
+    }
 }
