@@ -168,4 +168,18 @@ mod tests {
         assert!(Directory::open(&disk.path().join(&long)).is_err());
         assert!(directory.named(&long).is_err());
     }
+
+    /// A repair that is cut off is repeated: it must not change the times of what stays.
+    #[test]
+    fn a_directory_with_all_rights_is_opened_as_it_is() {
+        let disk = tempfile::tempdir().unwrap();
+        fs::create_dir(disk.path().join("d")).unwrap();
+        let directory = open(disk.path());
+        let before = directory.entry(b"d").unwrap().unwrap();
+        while Moment::coarse_now() <= before.changed() {
+            std::thread::yield_now();
+        }
+        directory.below(&before).unwrap().unwrap();
+        assert_eq!(directory.entry(b"d").unwrap().unwrap().changed(), before.changed());
+    }
 }

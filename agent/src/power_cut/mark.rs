@@ -121,3 +121,16 @@ const PROJECT_FLAGS: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFla
 fn open_project(project: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(project, PROJECT_FLAGS, Mode::empty())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_missing_is_not_taken_for_written() {
+        let disk = tempfile::tempdir().unwrap();
+        flush(disk.path()).unwrap();
+        let error = flush(&disk.path().join("missing")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
