@@ -74,7 +74,7 @@ impl LastWill {
                 Err(errno) => return Err(errno.into()),
             }
             let Some(will) = self.take_due()? else { continue };
-            match runtime.block_on(send(&will)) {
+            match runtime.block_on(send(&will, REQUEST_DEADLINE)) {
                 Ok(status) => {
                     tracing::warn!("lease expired: self-delete request sent, HTTP status {status}");
                 }
@@ -116,7 +116,7 @@ fn now() -> u64 {
 
 /// Sends the request; returns the HTTP status, or the step that failed: the error itself
 /// could quote the request.
-async fn send(will: &Will) -> Result<u16, &'static str> {
+async fn send(will: &Will, deadline: Duration) -> Result<u16, &'static str> {
     let method = Method::from_bytes(will.method.as_bytes()).map_err(|_| "invalid method")?;
     let mut headers = HeaderMap::new();
     for (name, value) in &will.headers {
@@ -127,7 +127,7 @@ async fn send(will: &Will) -> Result<u16, &'static str> {
     }
     let client = Client::builder()
         .http1_only()
-        .timeout(REQUEST_DEADLINE)
+        .timeout(deadline)
         .build()
         .map_err(|_| "the HTTP client cannot be created")?;
     let sent = client.request(method, &will.url).headers(headers).send().await;
@@ -211,19 +211,21 @@ mod tests {
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
             stream
         };
-        assert_eq!(tokio::join!(send(&sent), answer).0, Ok(204));
+        assert_eq!(tokio::join!(send(&sent, REQUEST_DEADLINE), answer).0, Ok(204));
         let no_answer = async { drop(listener.accept().await.unwrap()) };
-        let (result, ()) = tokio::join!(send(&sent), no_answer);
+        let (result, ()) = tokio::join!(send(&sent, REQUEST_DEADLINE), no_answer);
         assert_eq!(result, Err("the request cannot be sent"));
+        let short = Duration::from_millis(50);
+        assert_eq!(send(&sent, short).await, Err("no answer in time"));
         drop(listener);
-        assert_eq!(send(&sent).await, Err("no connection"));
+        assert_eq!(send(&sent, REQUEST_DEADLINE).await, Err("no connection"));
         let spaced = Will { method: "DE LETE".into(), ..sent.clone() };
-        assert_eq!(send(&spaced).await, Err("invalid method"));
+        assert_eq!(send(&spaced, REQUEST_DEADLINE).await, Err("invalid method"));
         for (header, value, error) in
             [("a b", "", "invalid header name"), ("a", "\n", "invalid header value")]
         {
             let headers = vec![(header.into(), value.into())];
-            assert_eq!(send(&Will { headers, ..sent.clone() }).await, Err(error));
+            assert_eq!(send(&Will { headers, ..sent.clone() }, REQUEST_DEADLINE).await, Err(error));
         }
     }
 }
