@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burst_protocol::tree::{FileMode, LinkTarget};
 
@@ -284,4 +284,15 @@ fn a_renamed_entry_replaces_what_is_at_its_new_path() {
     assert_eq!(fs::read(disk.at("new/e/b")).unwrap(), b"a");
     let error = rename(&disk.handle, &path("d"), &path("f"), &mut disk.cache).unwrap_err();
     assert!(matches!(error, SyncError::Write { path, .. } if path == disk.at("f")));
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_is_an_error() {
+    // Nothing can be removed here, by no user.
+    let mut disk = Disk::new(&[]);
+    disk.handle = RootDirectory::open(Path::new("/proc/sys/kernel")).unwrap();
+    disk.old = tree(&["ostype"]);
+    let error = disk.apply(&[remove("ostype")]).unwrap_err();
+    let file = Path::new("/proc/sys/kernel/ostype");
+    assert!(matches!(error, SyncError::Write { path, .. } if path == file));
 }
