@@ -9,7 +9,7 @@
 //!   tree.
 //! - [`wire`] moves the protocol's frames over any `AsyncRead` and `AsyncWrite`.
 //!   [`write_coalescer`] limits the rate of small writes, [`flow_control`] the bytes of a
-//!   run's input and output in flight.
+//!   run's input and output in flight. `task` starts its tasks.
 //!
 //! The callers decide which state is needed, when to sync, and what to run.
 
@@ -26,6 +26,10 @@ pub mod patch;
 pub mod root_directory;
 pub mod scan;
 pub mod stat_cache;
+#[cfg(not(feature = "simulation"))]
+mod task;
+#[cfg(feature = "simulation")]
+pub mod task;
 pub mod wire;
 pub mod write_coalescer;
 

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::SyncError;
+use crate::task::spawn;
 use crate::write_coalescer::WriteCoalescer;
 
 /// Capacity of a queue in frames: with raw frames of 128 KiB, 2 MiB.
@@ -244,9 +245,9 @@ where
     let (to_write, written) = mpsc::channel(QUEUE_FRAMES);
     let (read, to_read) = mpsc::channel(QUEUE_FRAMES);
     let sender = Sender::new(writer, level, traffic.clone())?;
-    let writing = tokio::spawn(sender.run(written));
+    let writing = spawn(sender.run(written));
     let receiver = Receiver::new(reader, traffic.clone())?;
-    tokio::spawn(receiver.run(opening, read));
+    spawn(receiver.run(opening, read));
     let runtime = tokio::runtime::Handle::current();
     let incoming = Incoming {
         queue: to_read,

@@ -91,6 +91,7 @@ fn worker() {
     let directory = PathBuf::from(std::env::var(WORKER).unwrap());
     let place = Arc::new(Place::new(&directory, directory.join("output")));
     let keys = Arc::new(Keys::generate());
+    burst_sync::task::before_steps(stillness::wait);
     let mut seeds = Seeds::load(&directory);
     let reports = OpenOptions::new().create(true).append(true).open(directory.join("reports"));
     let mut reports = reports.unwrap();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, UdpPoller};
+use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, UdpPoller};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
@@ -55,7 +55,11 @@ pub(super) struct Network(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
+    seed: u64,
+    /// For the seeds of endpoints.
     random: fastrand::Rng,
+    /// How many datagrams were sent in each direction.
+    numbers: HashMap<(SocketAddr, SocketAddr), u64>,
     weather: Weather,
     /// Until then everything is lost.
     dark_until: Instant,
@@ -91,7 +95,9 @@ impl Network {
         happened: UnboundedSender<Event>,
     ) -> Self {
         Self(Arc::new(Mutex::new(State {
+            seed,
             random: fastrand::Rng::with_seed(seed),
+            numbers: HashMap::new(),
             weather,
             dark_until: Instant::now(),
             addresses: HashMap::new(),
@@ -136,7 +142,7 @@ impl Network {
         config.rng_seed(Some(seed));
         drop(state);
         let socket = Arc::new(Socket { network: self.clone(), number });
-        let runtime = Arc::new(quinn::TokioRuntime);
+        let runtime = Arc::new(StillRuntime(quinn::TokioRuntime));
         let endpoint = quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)?;
         Ok((endpoint, address))
     }
@@ -166,6 +172,19 @@ impl State {
         let address = SocketAddr::from(([10, subnet, high, low], 7777));
         self.inboxes.insert(address, Inbox::default());
         address
+    }
+
+    /// What decides about the next datagram of this direction: its number there, and nothing
+    /// that happens elsewhere.
+    fn fate(&mut self, from: SocketAddr, to: SocketAddr) -> fastrand::Rng {
+        let number = self.numbers.entry((from, to)).or_default();
+        *number += 1;
+        let bits = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(_) => 0,
+        };
+        let direction = bits(from).rotate_left(24) ^ bits(to).rotate_left(48);
+        fastrand::Rng::with_seed(self.seed ^ direction ^ *number)
     }
 
     fn is_lost(&self, from: SocketAddr, to: SocketAddr) -> bool {
@@ -215,12 +234,13 @@ impl AsyncUdpSocket for Socket {
         }
         let (from, to) = (state.addresses[&self.number], transmit.destination);
         let weather = state.weather.clone();
-        if state.random.f64() < weather.loss || state.is_lost(from, to) {
+        let mut random = state.fate(from, to);
+        if random.f64() < weather.loss || state.is_lost(from, to) {
             return Ok(());
         }
-        let copies = 1 + usize::from(state.random.f64() < weather.repeated);
+        let copies = 1 + usize::from(random.f64() < weather.repeated);
         for _ in 0..copies {
-            let delay = Duration::from_millis(state.random.u64(weather.delay.clone()));
+            let delay = Duration::from_millis(random.u64(weather.delay.clone()));
             let (network, bytes) = (self.network.clone(), transmit.contents.to_vec());
             tokio::spawn(async move {
                 tokio::time::sleep(delay).await;
@@ -252,6 +272,28 @@ impl AsyncUdpSocket for Socket {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.network.lock().addresses[&self.number])
+    }
+}
+
+/// The runtime, on which each step of QUIC waits until all other threads sleep.
+#[derive(Debug)]
+struct StillRuntime(quinn::TokioRuntime);
+
+impl Runtime for StillRuntime {
+    fn new_timer(&self, at: std::time::Instant) -> Pin<Box<dyn AsyncTimer>> {
+        self.0.new_timer(at)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        burst_sync::task::spawn(future);
+    }
+
+    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.0.wrap_udp_socket(socket)
+    }
+
+    fn now(&self) -> std::time::Instant {
+        self.0.now()
     }
 }
 

@@ -3,7 +3,8 @@
 //! The clock of a simulation may only move when nothing is left to do at the present time.
 //! The kernel knows: a thread that was woken is runnable from that moment on, even before it
 //! runs. Two looks that find every thread asleep, and find that none has run in between, prove
-//! that at the end of the first all of them slept.
+//! that from the end of the first to the beginning of the second all of them slept. The first
+//! may be one of long ago.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,25 +28,32 @@ thread_local! {
 pub(super) fn wait() {
     THREADS.with_borrow_mut(|threads| {
         let began = Instant::now();
-        let mut last = None;
         loop {
             let now = threads.asleep();
-            if now.is_some() && now == last {
+            if now.is_some() && now == threads.last {
                 return;
             }
             assert!(began.elapsed() < DEADLINE, "a thread is busy or waits for real time");
             if now.is_none() {
                 std::thread::yield_now();
             }
-            last = now;
+            threads.last = now;
         }
     });
 }
 
-/// The kernel's files of each thread of this process.
-#[derive(Debug, Default)]
-struct Threads(HashMap<u32, Thread>);
+/// Sleeping threads, and how often each has run.
+type Asleep = Vec<(u32, Vec<u8>)>;
 
+/// The threads of this process.
+#[derive(Debug, Default)]
+struct Threads {
+    files: HashMap<u32, Thread>,
+    /// What the last look has found.
+    last: Option<Asleep>,
+}
+
+/// The kernel's files of a thread.
 #[derive(Debug)]
 struct Thread {
     status: File,
@@ -54,9 +62,8 @@ struct Thread {
 }
 
 impl Threads {
-    /// Which threads there are beside this one, and how often each has run; none if one of them
-    /// is not asleep.
-    fn asleep(&mut self) -> Option<Vec<(u32, Vec<u8>)>> {
+    /// The threads beside this one; none if one of them is not asleep.
+    fn asleep(&mut self) -> Option<Asleep> {
         let own = nix::unistd::gettid().as_raw().unsigned_abs();
         let mut asleep = Vec::new();
         for entry in std::fs::read_dir("/proc/self/task").ok()? {
@@ -68,7 +75,7 @@ impl Threads {
                 Ok(runs) => asleep.push((id, runs?)),
                 Err(_) => {
                     // It has ended. Another one may have its id next.
-                    self.0.remove(&id);
+                    self.files.remove(&id);
                     return None;
                 }
             }
@@ -78,7 +85,7 @@ impl Threads {
 
     fn thread(&mut self, id: u32) -> Option<&Thread> {
         let open = |name: &str| File::open(format!("/proc/self/task/{id}/{name}")).ok();
-        match self.0.entry(id) {
+        match self.files.entry(id) {
             Occupied(known) => Some(known.into_mut()),
             Vacant(new) => {
                 let (status, times, place) = (open("stat")?, open("schedstat")?, open("wchan")?);
