@@ -398,6 +398,19 @@ fn clean_removes_what_is_here_and_on_the_agent() {
 }
 
 #[test]
+fn clean_is_as_quiet_as_it_is_told() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    for (options, said) in [("-q", 0), ("--quiet", 0), ("-v", 1), ("", 1)] {
+        project.ok("build -q");
+        let found = project.ok(&format!("clean {options}"));
+        let said_here = found.stderr.lines().filter(|line| line.starts_with("     Removed "));
+        assert_eq!(said_here.count(), said, "{found:#?}");
+        assert!(!project.has("target"));
+    }
+}
+
+#[test]
 fn a_target_directory_that_the_user_removed_is_built_from_nothing() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");

@@ -12,6 +12,6 @@ use crate::workspace::run_cargo;
 /// only an error of this call is reported.
 pub(super) fn clean_here(directory: &Path, arguments: &[OsString]) -> Result<(), Error> {
     let mut command = Command::new(environment::cargo());
-    command.args(arguments).arg("--quiet").current_dir(directory);
+    command.args(arguments).current_dir(directory);
     run_cargo(&mut command).map(drop)
 }
