@@ -35,7 +35,7 @@ use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
 use crate::log;
 use crate::project::Project;
-use crate::queue::Needs;
+use crate::queue::{Admission, Needs};
 use crate::returned_copies::{COPIED_BYTES_MAX, ReturnedCopies};
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
@@ -198,8 +198,10 @@ impl Session<'_> {
         drop(writing);
         shared.with(Project::end_run)?;
         let named = outcome.as_ref().ok().map(|(_, named)| named);
-        let return_set = match self.collect_return_set(&shared, &layout, named) {
-            Ok(return_set) => return_set,
+        let (_turn, return_set) = match self.take_turn(&shared).and_then(|(turn, changes)| {
+            Ok((turn, self.collect_return_set(&shared, &layout, named, changes)?))
+        }) {
+            Ok(found) => found,
             // The error of the run is the cause and comes first.
             Err(error) => return Err(outcome.err().unwrap_or(error)),
         };
@@ -294,19 +296,37 @@ impl Session<'_> {
         (ending.map(|ending| (ending, invocations.into_named())), listener)
     }
 
-    /// Finds the sources that the run has changed and the artifacts that it has named.
+    /// The changes of sources that are offered, and the turn to offer them if there are any.
+    fn take_turn<'a>(
+        &'a self,
+        shared: &'a SharedProject,
+    ) -> Result<(Option<Admission<'a>>, Vec<Change>), AgentError> {
+        let offer = || shared.with(|project| Ok(project.offer()));
+        if offer()?.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let needs = Needs { root: self.request.root, alone: true };
+        let turn = shared.offers.enter(needs, &self.request.title, |_| {}, self.client);
+        let turn = turn.ok_or(SyncError::Gone)?;
+        // What the run before has offered may be taken, and other runs may have ended.
+        Ok((Some(turn), offer()?))
+    }
+
+    /// Finds which of the changes fit into what is returned, and the artifacts that the run has
+    /// named.
     fn collect_return_set(
         &self,
         shared: &SharedProject,
         layout: &Layout,
         named: Option<&BTreeSet<PathBuf>>,
+        changes: Vec<Change>,
     ) -> Result<ReturnSet, AgentError> {
         let mut return_set = ReturnSet {
             target: layout.target.clone(),
             target_seen: layout.target_seen.clone(),
             ..ReturnSet::default()
         };
-        return_set.add_changes(shared.with(|project| Ok(project.offer()))?);
+        return_set.add_changes(changes);
         if let Some(named) = named {
             let mut cache = shared.artifact_cache();
             let cache = cache.entry(layout.target.clone()).or_default();

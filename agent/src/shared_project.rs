@@ -23,6 +23,9 @@ use crate::queue::RunQueue;
 pub(crate) struct SharedProject {
     /// Admits runs to the project.
     pub(crate) queue: RunQueue,
+    /// Gives the runs their turns to offer sources that were changed. What a run offers is then
+    /// the difference to what the client has taken from all runs before.
+    pub(crate) offers: RunQueue,
     name: RelativePath,
     directory: PathBuf,
     project: Mutex<Option<Project>>,
@@ -40,6 +43,7 @@ impl SharedProject {
         Self {
             writing: Arc::new(WritingRuns::new(directory.clone(), flush_after)),
             queue: RunQueue::default(),
+            offers: RunQueue::default(),
             name,
             directory,
             project: Mutex::default(),

@@ -14,18 +14,22 @@
 )]
 
 mod build_layout;
+mod moment;
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Debug;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use crate::build_layout::BuildLayout;
+pub use crate::moment::Moment;
 
 /// A home and what belongs to it.
 #[derive(Debug)]
@@ -320,6 +324,12 @@ pub fn ended(output: Output) -> Ended {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// The number in an environment variable, by which a test is made longer, or a default.
+#[track_caller]
+pub fn number_from_environment<T: FromStr<Err: Debug>>(name: &str, default: T) -> T {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
 /// Says that a test cannot run here. Where skips are not allowed it fails.

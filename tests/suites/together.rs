@@ -1,9 +1,13 @@
+mod rounds;
+
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use burst_tests::{Project, assert_lines, ended, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::sandbox;
 
@@ -168,21 +172,68 @@ fn a_burst_inside_of_a_run_is_plain_cargo() {
     assert!(project.ok("run -q").stdout.starts_with("cargo 1."));
 }
 
-/// An editor and a terminal: two commands start at the same moment after each edit.
+/// A program that adds to a count between two files: it writes the first one, and waits for
+/// the second one.
+fn counter(project: &Project<'_>, name: &str) {
+    held(project, name);
+    let held = project.read("src/main.rs");
+    let begin = "fn main() {\n    let count: u32 = std::fs::read_to_string(\"count\").unwrap().parse().unwrap();\n";
+    let end = "    std::fs::write(\"count\", (count + 1).to_string()).unwrap();\n}\n";
+    let held = held.strip_prefix("fn main() {\n").unwrap().strip_suffix("}\n").unwrap();
+    project.write("src/main.rs", format!("{begin}{held}{end}"));
+}
+
+/// As it would where cargo runs here: it waits there, too, and reads the sources after that.
 #[test]
-fn two_commands_at_once_after_an_edit_both_succeed() {
+fn a_run_that_has_waited_sees_the_results_of_the_one_before() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
+    project.write("count", "0");
+    counter(&project, "one");
+    let first = project.start("run -q");
+    wait_for(&sandbox.path().join("one-started"));
+    counter(&project, "two");
+    std::fs::write(sandbox.path().join("two-go"), "").unwrap();
+    let mut second = project.start("-v run -q");
+    let reading = heard_waiting(&mut second);
+    std::fs::write(sandbox.path().join("one-go"), "").unwrap();
+    assert_eq!(ended(first.wait_with_output().unwrap()).stdout, "one\n");
+    assert_eq!(ended(second.wait_with_output().unwrap()).stdout, "two\n");
+    let said = reading.join().unwrap().unwrap();
+    assert!(!said.contains("warning"), "{said}");
+    assert_eq!(project.read("count"), "2");
+    assert!(!project.has("count.from-burst"));
+    crate::histories::assert_same_tree(&project);
+}
+
+/// The command whose program has ended first is paused until the other program has ended.
+#[test]
+fn the_last_program_that_writes_a_file_decides_what_it_is_here() {
+    let sandbox = sandbox().with("CARGO_BURST_GRACE_SECS", "60");
+    let project = sandbox.hello("app");
     project.ok("build -q");
-    for round in 0..12 {
-        project.write("src/main.rs", format!("fn main() {{ println!(\"{round}\") }}\n"));
-        project.write(&format!("data/{round}"), "x".repeat(round * 100));
-        let both = ["check -q", "build -q"].map(|verb| project.start(verb));
-        for command in both {
-            let found = ended(command.wait_with_output().unwrap());
-            assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""), "round {round}");
-        }
-        assert_eq!(project.output_of("target/debug/hello"), format!("{round}\n"));
+    let place = sandbox.path().join("");
+    project.write(
+        "src/main.rs",
+        format!("use std::fs;\nfn main() {{\n    let name = std::env::args().nth(1).unwrap();\n    fs::write(format!(\"{{}}{{name}}-started\", {place:?}), \"\").unwrap();\n    while !fs::exists(format!(\"{{}}{{name}}-go\", {place:?})).unwrap() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n    if name == \"one\" {{ fs::write(\"made\", \"\").unwrap() }} else {{ fs::write(\"made\", name).unwrap() }}\n}}\n"),
+    );
+    let [one, two] = ["one", "two"].map(|name| {
+        let command = project.start(&format!("run -q {name}"));
+        wait_for(&sandbox.path().join(format!("{name}-started")));
+        command
+    });
+    let first = Pid::from_raw(one.id().cast_signed());
+    let go = |name: &str| std::fs::write(sandbox.path().join(format!("{name}-go")), "").unwrap();
+    kill(first, Signal::SIGSTOP).unwrap();
+    go("one");
+    wait_until("the end of a run", || sandbox.agent_log().matches("exited with code").count() == 2);
+    go("two");
+    wait_until("the end of both", || sandbox.agent_log().matches("exited with code").count() == 3);
+    kill(first, Signal::SIGCONT).unwrap();
+    for command in [one, two] {
+        let found = ended(command.wait_with_output().unwrap());
+        assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""));
     }
+    assert_eq!(project.read("made"), "two");
     crate::histories::assert_same_tree(&project);
 }

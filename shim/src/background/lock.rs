@@ -35,21 +35,6 @@ pub(crate) fn take(path: &Path) -> Result<File, Error> {
     take().map_err(|source| failed(path, &source))
 }
 
-/// Takes a lock, and waits for it until `deadline` has passed; `None` if it is held still.
-pub(crate) fn take_within(path: &Path, deadline: Duration) -> Result<Option<File>, Error> {
-    if let Some(file) = try_take(path)? {
-        return Ok(Some(file));
-    }
-    let (send, receive) = mpsc::channel();
-    let owned = path.to_owned();
-    // This thread cannot be cancelled. After the deadline there is no receiver, and the lock
-    // is released at once.
-    let waiting = std::thread::Builder::new().name("lock".into());
-    let waiting = waiting.spawn(move || drop(send.send(take(&owned))));
-    waiting.map_err(|source| failed(path, &source))?;
-    receive.recv_timeout(deadline).ok().transpose()
-}
-
 /// Whether a process holds the lock. A file that does not exist is not locked.
 pub(crate) fn is_held(path: &Path) -> Result<bool, Error> {
     let is_held = || match open(path)? {
@@ -135,13 +120,11 @@ mod tests {
         assert!(is_held(&path).unwrap());
         assert!(try_take(&path).unwrap().is_none());
         assert!(!wait_until_released(&path, Duration::from_millis(1)).unwrap());
-        assert!(take_within(&path, Duration::from_millis(1)).unwrap().is_none());
         let (send, receive) = mpsc::channel();
         on_release(&path, move |released| send.send(released.is_ok()).unwrap()).unwrap();
         assert_eq!(receive.try_recv(), Err(mpsc::TryRecvError::Empty));
         drop(held);
         assert!(receive.recv_timeout(Duration::from_secs(20)).unwrap());
         assert!(wait_until_released(&path, Duration::from_secs(20)).unwrap());
-        assert!(take_within(&path, Duration::from_secs(20)).unwrap().is_some());
     }
 }

@@ -8,8 +8,8 @@
 //! 6. and fetches the results ([returning]).
 //! 7. One line [sums up](summary) where cargo ran and what that cost.
 //!
-//! A file that changes while it is sent, an agent that is shutting down and a stale
-//! memory of the agent's state are handled by trying again, a bounded number of times.
+//! A file that changes while it is sent, results of another command that come before this one
+//! has its turn, an agent that is shutting down and a stale memory of the agent's state are handled by trying again, a bounded number of times.
 
 mod base;
 mod cleaning;
@@ -255,6 +255,7 @@ impl Session<'_> {
     ) -> Result<Sources, Error> {
         let began = Instant::now();
         let now = Moment::coarse_now();
+        state.begin_scan();
         let sources = Sources::scan(&prepared.workspace, settings, state, &self.directory, now)
             .map_err(unreadable)?;
         self.terminal.detail(&format!(
@@ -269,8 +270,8 @@ impl Session<'_> {
         Ok(sources)
     }
 
-    /// Exchanges with the agent. If a file changes while it is sent, the workspace is
-    /// scanned again; if the remembered base is stale, everything is compared.
+    /// Exchanges with the agent. If a file changes while it is sent, or another command brings
+    /// results before this one has its turn, the workspace is scanned again; if the remembered base is stale, everything is compared.
     fn exchange(
         &self,
         prepared: &Prepared,
@@ -294,7 +295,8 @@ impl Session<'_> {
                 target: &target,
             };
             let state = &mut scanned.state;
-            let exchanged = Syncing::new(exchange, state, stream)
+            let may_scan_again = attempt < ATTEMPTS_MAX;
+            let exchanged = Syncing::new(exchange, state, stream, may_scan_again)
                 .and_then(Syncing::sync)
                 .and_then(|synced| synced.follow(state))
                 .and_then(|ended| ended.fetch(state));
@@ -306,7 +308,7 @@ impl Session<'_> {
             tracing::info!(attempt, error = error.one_line(), "trying again");
             match error.kind() {
                 ErrorKind::WorkspaceChanged => {
-                    self.terminal.detail("a file changed while it was sent: scanning again");
+                    self.terminal.detail("the workspace has changed: scanning again");
                     let settings = &prepared.settings;
                     scanned.sources = self.scan_with(prepared, settings, &mut scanned.state)?;
                 }

@@ -2,7 +2,6 @@
 
 use std::cell::LazyCell;
 use std::collections::HashSet;
-use std::time::Duration;
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
@@ -19,9 +18,6 @@ use crate::transfer::error::not_returned;
 use crate::transfer::leftovers::Writing;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
-
-/// How long a command waits while another one of the workspace writes its results.
-const OTHER_RESULTS_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An exchange whose run is over.
 pub(super) struct Ended<'a> {
@@ -45,16 +41,11 @@ impl<'a> Ended<'a> {
 
     /// Fetches the results and remembers the state that both ends hold then.
     pub(super) fn fetch(mut self, state: &mut WorkspaceState) -> Result<Exchanged, Error> {
-        let lock = match self.outcome.changes.is_empty() {
-            true => None,
-            false => state.lock_results(OTHER_RESULTS_DEADLINE)?,
-        };
         let mut downloaded = self.download(state)?;
         self.settle(state, &downloaded)?;
         answer(&downloaded, &self.outgoing)?;
         let target = &self.exchange.prepared.workspace.target_directory;
         state.note_target(target, target.is_dir())?;
-        drop(lock);
         self.exchange.signals.stop_forwarding();
         let traffic = self.outgoing.traffic();
         self.exchange.terminal.detail(&format!(
@@ -81,7 +72,7 @@ impl<'a> Ended<'a> {
         });
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
         let mut cache = StatCache::load(&state.returned_path());
-        // Read once and if it is needed: no other command writes results meanwhile.
+        // Read once and if it is needed: the agent gives other commands no results meanwhile.
         let base = LazyCell::new(|| state.base());
         let receiving = Receiving {
             sources,
@@ -136,12 +127,9 @@ impl<'a> Ended<'a> {
         }
         state.generated_files.extend(downloaded.made.iter().cloned());
         // Another command may have fetched results since this one has sent its sources.
-        let held = state.base();
-        let held = held.as_ref().unwrap_or(&self.exchange.sources.tree);
-        match base_after(held, changes, &downloaded.adopted) {
-            Some(base) => state.save_base(&base)?,
-            None => state.forget_base(),
-        }
-        state.save()
+        let sent = &self.exchange.sources.tree;
+        state.save_results(|held| {
+            base_after(held.as_ref().unwrap_or(sent), changes, &downloaded.adopted)
+        })
     }
 }

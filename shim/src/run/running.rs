@@ -157,7 +157,7 @@ fn remember(
 ) -> Result<(), Error> {
     if let Some(News { changes, contents }) = news {
         let sources = exchange.sources;
-        state.save_base(&sources.tree)?;
+        state.save_sent(&sources.tree)?;
         if let Some(mut contents) = contents {
             let changes = changes.unwrap_or_else(|| Directory::new().changes_to(&sources.tree));
             upload::remember(sources, &changes, &mut contents.blobs).map_err(unreadable)?;

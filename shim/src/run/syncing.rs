@@ -27,7 +27,7 @@ use super::prepare::Prepared;
 use super::running::{News, Synced};
 use crate::connection::{Peer, Stream, VERSION};
 use crate::environment;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::settings::Compression;
 use crate::terminal::signals::window_size;
 use crate::terminal::{bytes, seconds};
@@ -36,7 +36,7 @@ use crate::transfer::taken::Unconfirmed;
 use crate::transfer::upload::Upload;
 use crate::workspace::error::unreadable;
 use crate::workspace::sources::below_root;
-use crate::workspace::state::{Contents, WorkspaceState};
+use crate::workspace::state::{Contents, ResultCount, WorkspaceState};
 
 /// An exchange whose request is still to be sent.
 pub(super) struct Syncing<'a> {
@@ -49,6 +49,8 @@ pub(super) struct Syncing<'a> {
     contents: Option<Contents>,
     request: RunRequest,
     taken: Unconfirmed,
+    /// The results that the scan has seen, if the workspace may be scanned again.
+    seen: Option<ResultCount>,
 }
 
 /// Why a sync ended early.
@@ -66,10 +68,15 @@ impl<'a> Syncing<'a> {
         exchange: Exchange<'a>,
         state: &WorkspaceState,
         stream: Stream,
+        may_scan_again: bool,
     ) -> Result<Self, Error> {
         let tree = &exchange.sources.tree;
         let is_new_server = exchange.reached.is_remote();
         let base = Base::decide(tree.digest(), state.base_root(), || state.base(), is_new_server);
+        let seen = may_scan_again.then(|| state.results().clone());
+        // After the base was read: one that results have made of another is never compared
+        // with a scan from before them.
+        is_current(seen.as_ref())?;
         let changes = base.tree().map(|base| base.changes_to(tree));
         tracing::debug!(
             base = ?base.digest(),
@@ -84,7 +91,18 @@ impl<'a> Syncing<'a> {
         let taken = Unconfirmed::read(state.directory());
         let request = request(&exchange, &base, changes.is_some(), fresh_target, &taken)?;
         let Stream { incoming, outgoing, peer, .. } = stream;
-        Ok(Self { exchange, incoming, outgoing, peer, base, changes, contents, request, taken })
+        Ok(Self {
+            exchange,
+            incoming,
+            outgoing,
+            peer,
+            base,
+            changes,
+            contents,
+            request,
+            taken,
+            seen,
+        })
     }
 
     /// Sends the request, and serves the agent until its tree is as needed.
@@ -99,6 +117,7 @@ impl<'a> Syncing<'a> {
             mut contents,
             request,
             taken,
+            seen,
         } = self;
         let reached = exchange.reached;
         if !reached.is_remote() || reached.ready().is_some() {
@@ -112,7 +131,7 @@ impl<'a> Syncing<'a> {
             let served = arrival(&exchange).and_then(|began| {
                 let welcomed = peer.welcome(&mut incoming);
                 welcomed.map_err(|error| Stop::Connection(error.into()))?;
-                serve(&exchange, Sending::Running(sending), &mut incoming)?;
+                serve(&exchange, Sending::Running(sending), &mut incoming, seen.as_ref())?;
                 Ok(began)
             });
             if let Err(Stop::Connection(_)) = &served {
@@ -134,6 +153,18 @@ impl<'a> Syncing<'a> {
         ));
         let news = (!base.is_current()).then_some(News { changes, contents });
         Ok(Synced::new(exchange, incoming, outgoing, news, took))
+    }
+}
+
+/// Fails if results of another command have come since the scan: cargo is to see them.
+fn is_current(seen: Option<&ResultCount>) -> Result<(), Error> {
+    match seen {
+        Some(seen) if seen.is_outdated() => Err(Error::new(
+            ErrorKind::WorkspaceChanged,
+            "another command has brought results since the workspace was read",
+            "run the command again",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -208,6 +239,7 @@ fn serve(
     exchange: &Exchange<'_>,
     mut sending: Sending<'_, '_>,
     incoming: &mut Incoming,
+    seen: Option<&ResultCount>,
 ) -> Result<(), Stop> {
     let terminal = exchange.terminal;
     loop {
@@ -222,6 +254,8 @@ fn serve(
                 tracing::debug!(want = want_name(&want), "the agent lacks something");
                 // The agent asks only when it has read the first flight to its end.
                 let mut upload = sending.complete()?;
+                // It asks if its tree is not the one that was remembered here.
+                is_current(seen).map_err(Stop::Request)?;
                 let answered = upload.answer(&want);
                 sending = Sending::Complete(upload);
                 match answered {

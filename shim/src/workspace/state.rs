@@ -7,12 +7,14 @@
 //!
 //! Several commands of one workspace can run at once. Records are replaced whole; of the
 //! generated files each command adds and removes only its own, under a lock; the blobs
-//! belong to one command at a time, and the others do without.
+//! belong to one command at a time, and the others do without. Results are counted: a scan from
+//! before the results of another command is repeated, and what it has sent is not remembered
+//! in place of what they have made of it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use burst_protocol::tree::Directory;
 use burst_protocol::{Digest, RelativePath};
@@ -32,6 +34,24 @@ pub(crate) struct Contents {
     _lock: File,
 }
 
+/// How often results had come to a workspace when its scan began.
+#[derive(Clone, Debug)]
+pub(crate) struct ResultCount {
+    path: PathBuf,
+    seen: u64,
+}
+
+impl ResultCount {
+    /// Whether more results have come since.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.now() != self.seen
+    }
+
+    fn now(&self) -> u64 {
+        read_record(&self.path).unwrap_or_default()
+    }
+}
+
 /// The remembered state of one workspace.
 #[derive(Debug)]
 pub(crate) struct WorkspaceState {
@@ -42,6 +62,7 @@ pub(crate) struct WorkspaceState {
     /// ignores them.
     pub(crate) generated_files: BTreeSet<RelativePath>,
     generated_files_loaded: BTreeSet<RelativePath>,
+    results: ResultCount,
     /// Keeps the directory from being collected.
     _in_use: File,
 }
@@ -53,15 +74,29 @@ impl WorkspaceState {
         let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
         let directory = cache.join("workspaces").join(format!("{}-{provider}", &key[..24]));
         let in_use = collection::claim(&directory, workspace, SystemTime::now())?;
-        let generated_files: BTreeSet<RelativePath> =
-            read_record(&directory.join("companions")).unwrap_or_default();
-        Ok(Self {
+        let mut state = Self {
             scanned: StatCache::load(&directory.join("scanned")),
-            generated_files_loaded: generated_files.clone(),
-            generated_files,
+            generated_files: BTreeSet::new(),
+            generated_files_loaded: BTreeSet::new(),
+            results: ResultCount { path: directory.join("results"), seen: 0 },
             directory,
             _in_use: in_use,
-        })
+        };
+        state.begin_scan();
+        Ok(state)
+    }
+
+    /// Takes in what other commands have remembered; to be called before a scan.
+    pub(crate) fn begin_scan(&mut self) {
+        // First, so that no results are missed.
+        self.results.seen = self.results.now();
+        self.generated_files = self.stored_generated_files();
+        self.generated_files_loaded.clone_from(&self.generated_files);
+    }
+
+    /// The results that had come when the last scan began.
+    pub(crate) const fn results(&self) -> &ResultCount {
+        &self.results
     }
 
     /// The root digest of the base, if one is remembered.
@@ -75,8 +110,42 @@ impl WorkspaceState {
         (Some(tree.digest()) == self.base_root()).then_some(tree)
     }
 
-    /// Stores the manifest that the agent holds now.
-    pub(crate) fn save_base(&self, tree: &Directory) -> Result<(), Error> {
+    /// Stores the manifest of the scan, which the agent holds now. If results have come since
+    /// the scan, what is stored is newer.
+    pub(crate) fn save_sent(&self, tree: &Directory) -> Result<(), Error> {
+        let _lock = self.lock_base()?;
+        if self.results.is_outdated() {
+            return Ok(());
+        }
+        self.save_base(tree)
+    }
+
+    /// Stores what results have made of the manifest that the agent held before: `after` is
+    /// given what is remembered of that. Stores the generated files, too, so that the next
+    /// scan has them.
+    pub(crate) fn save_results(
+        &mut self,
+        after: impl FnOnce(Option<Directory>) -> Option<Directory>,
+    ) -> Result<(), Error> {
+        self.save()?;
+        let _lock = self.lock_base()?;
+        // Before the base: a command that knows it knows that there are results.
+        let count = self.results.now() + 1;
+        write_record(&self.results.path, &count).map_err(unreadable)?;
+        match after(self.base()) {
+            Some(base) => self.save_base(&base),
+            None => {
+                self.forget_base();
+                Ok(())
+            }
+        }
+    }
+
+    fn lock_base(&self) -> Result<File, Error> {
+        lock::take(&self.directory.join("base.lock"))
+    }
+
+    fn save_base(&self, tree: &Directory) -> Result<(), Error> {
         // The root goes last: a base without its root is none.
         self.forget_base();
         write_record(&self.directory.join("base"), tree)
@@ -135,13 +204,6 @@ impl WorkspaceState {
         self.directory.join("returned")
     }
 
-    /// Keeps other commands of this workspace from writing results, until the lock is
-    /// dropped: what is here and what is remembered of it then agree. `None` if another one
-    /// still writes after `deadline`; an edit of it is then taken for the user's.
-    pub(crate) fn lock_results(&self, deadline: Duration) -> Result<Option<File>, Error> {
-        lock::take_within(&self.directory.join("results.lock"), deadline)
-    }
-
     /// Writes the parts that changed.
     pub(crate) fn save(&mut self) -> Result<(), Error> {
         if self.scanned.is_changed() {
@@ -156,21 +218,30 @@ impl WorkspaceState {
     /// Adds and removes what this command has added and removed; another command may have
     /// written its own since.
     fn save_generated_files(&mut self) -> Result<(), Error> {
-        let path = self.directory.join("companions");
         let _lock = lock::take(&self.directory.join("companions.lock"))?;
-        let mut files: BTreeSet<RelativePath> = read_record(&path).unwrap_or_default();
+        let mut files = self.stored_generated_files();
         files.extend(self.generated_files.difference(&self.generated_files_loaded).cloned());
         for gone in self.generated_files_loaded.difference(&self.generated_files) {
             files.remove(gone);
         }
-        write_record(&path, &files).map_err(unreadable)?;
+        write_record(&self.generated_files_path(), &files).map_err(unreadable)?;
         self.generated_files_loaded.clone_from(&self.generated_files);
         Ok(())
+    }
+
+    fn stored_generated_files(&self) -> BTreeSet<RelativePath> {
+        read_record(&self.generated_files_path()).unwrap_or_default()
+    }
+
+    fn generated_files_path(&self) -> PathBuf {
+        self.directory.join("companions")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use burst_protocol::tree::Node;
+
     use super::*;
 
     #[test]
@@ -193,5 +264,27 @@ mod tests {
         assert!(contents.is_some() && other.contents().unwrap().is_none());
         drop(contents);
         assert!(other.contents().unwrap().is_some());
+    }
+
+    #[test]
+    fn what_was_sent_does_not_replace_what_results_have_made_of_it() {
+        let cache = tempfile::tempdir().unwrap();
+        let load = || WorkspaceState::load(cache.path(), "local", Path::new("/w")).unwrap();
+        let path = RelativePath::new(b"made").unwrap();
+        let mut results = Directory::new();
+        results.put(&path, Node::Directory(Directory::new())).unwrap();
+        let (mut first, mut second) = (load(), load());
+        first.save_sent(&Directory::new()).unwrap();
+        first.generated_files.insert(path.clone());
+        let after = |before: Option<Directory>| before.map(|_| results.clone());
+        first.save_results(after).unwrap();
+        assert!(second.results().is_outdated());
+        second.save_sent(&Directory::new()).unwrap();
+        assert_eq!(load().base(), Some(results));
+        second.begin_scan();
+        assert!(!second.results().is_outdated());
+        assert_eq!(second.generated_files, BTreeSet::from([path]));
+        second.save_sent(&Directory::new()).unwrap();
+        assert_eq!(load().base(), Some(Directory::new()));
     }
 }
