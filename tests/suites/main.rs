@@ -13,9 +13,10 @@
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
 //! - `isolation`: what builds, servers and background processes are kept from.
-//! - `kills`: commands and agents that are killed at random moments.
+//! - `kills`: commands and agents that are killed in every stage.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
 //! - `hostile`: agents that hang, send too much or send escape sequences.
+//! - `paused`: agents that are paused in every stage of a command.
 //! - `power_cuts`: what a power cut leaves of target directories, and its repair.
 //! - `results`: what comes back, whatever happens, and where it may go.
 //! - `rooms`: the structure of the code.
@@ -48,6 +49,7 @@ mod hostile;
 mod isolation;
 mod kills;
 mod leaks;
+mod paused;
 mod power_cuts;
 mod results;
 mod rooms;
