@@ -222,7 +222,7 @@ fn a_change_of_the_mode_alone_needs_no_content() {
 
 #[test]
 fn blobs_are_missing_unless_the_store_or_the_tree_has_them() {
-    let mut disk = Disk::new(&[("moved", b"moved")]);
+    let mut disk = Disk::new(&[("moved", b"moved"), ("d", b"before")]);
     disk.store = BlobStore::open(&disk.directory.path().join("other")).unwrap();
     disk.keep(b"held");
     let staged = disk.stage(b"staged");
