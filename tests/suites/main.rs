@@ -7,6 +7,7 @@
 //! - `command_line`: cargo's rules for arguments, and wrong ones.
 //! - `completions`: the completion scripts, in their shells.
 //! - `descriptors`: the files that an agent holds open, and the limits of a run.
+//! - `edits`: files that the user edits while results come back.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
 //! - `help`: help and version, and what the README says of them.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
@@ -40,6 +41,7 @@ mod build_layouts;
 mod command_line;
 mod completions;
 mod descriptors;
+mod edits;
 mod faults;
 mod help;
 mod hetzner;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use burst_agent::identity::{self, Identity};
 use burst_agent::transport::IdleTimeout;
@@ -12,6 +12,7 @@ use burst_protocol::frame::{Header, Kind};
 use burst_protocol::hello::{Preface, Reason};
 use burst_protocol::message::{Blob, Encoding, FromAgent};
 use burst_tests::Sandbox;
+use tokio::sync::Notify;
 
 /// What a scripted agent says to every stream.
 #[derive(Clone, Debug)]
@@ -25,12 +26,19 @@ pub(crate) enum Says {
     Messages(fn() -> Vec<FromAgent>),
     /// All of this at once, behind the welcome.
     Bytes(Vec<u8>),
+    /// The first part, and once the shim has fetched a blob and the test goes on, the second.
+    Halves {
+        first: Vec<u8>,
+        fetched: Digest,
+        go_on: Arc<Notify>,
+        second: Vec<u8>,
+    },
     HugeFrame,
 }
 
 /// An agent that follows a script, in place of the local one.
 pub(crate) struct Scripted {
-    /// Tells each time that it has said everything to a stream.
+    /// Tells each time that it has said everything to a stream, or that a blob was fetched.
     pub(crate) said: mpsc::Receiver<()>,
     /// Tells how each connection ended.
     pub(crate) ended: mpsc::Receiver<quinn::ConnectionError>,
@@ -84,7 +92,7 @@ impl Scripted {
 async fn say(
     says: Says,
     mut send: quinn::SendStream,
-    receive: quinn::RecvStream,
+    mut receive: quinn::RecvStream,
     said: mpsc::Sender<()>,
 ) {
     let welcome = Preface::Welcome { chosen: 1, program: "scripted".into() }.to_bytes();
@@ -98,6 +106,13 @@ async fn say(
         Says::Messages(make) => [welcome, make().iter().flat_map(message).collect()].concat(),
         Says::Bytes(bytes) => [welcome, bytes].concat(),
         Says::HugeFrame => [welcome, vec![0, 0xff, 0xff, 0xff, 0xff]].concat(),
+        Says::Halves { first, fetched, go_on, second } => {
+            drop(send.write_all(&[welcome, first].concat()).await);
+            until_fetched(&mut receive, &fetched).await;
+            said.send(()).ok();
+            go_on.notified().await;
+            second
+        }
     };
     // The shim may have heard enough before the end.
     drop(send.write_all(&bytes).await);
@@ -106,6 +121,19 @@ async fn say(
     // The stream stays open: the shim decides when it has heard enough.
     let _receive = receive;
     drop(send.stopped().await);
+}
+
+/// Reads until the shim has named a blob. It holds none of this content, so that it names the
+/// digest only to fetch it.
+async fn until_fetched(receive: &mut quinn::RecvStream, digest: &Digest) {
+    let mut read = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(Some(length)) = receive.read(&mut piece).await {
+        read.extend_from_slice(&piece[..length]);
+        if read.windows(digest.as_bytes().len()).any(|window| window == digest.as_bytes()) {
+            return;
+        }
+    }
 }
 
 /// A message as it is sent.

@@ -86,7 +86,8 @@ fn tokens_of_the_workspace_stay_here() {
         "warning: `.cargo/config.toml` was changed here and by the run: the run's version is in \
          `.cargo/config.toml.from-burst`\n\
          warning: `.cargo/credentials.toml` was changed here and by the run: the run's version is \
-         in `.cargo/credentials.toml.from-burst`\n",
+         in `.cargo/credentials.toml.from-burst`; the one here is not sent, so until it changes \
+         further versions of runs stay on the agent\n",
     );
     assert_eq!(project.read(".cargo/config.toml"), config);
     assert_eq!(project.read(".cargo/config.toml.from-burst"), "[net]\n");

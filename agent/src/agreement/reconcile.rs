@@ -3,7 +3,7 @@
 //! | the client's path | on the disk | the sync |
 //! |---|---|---|
 //! | changed since the agreement | as agreed | takes the client's version |
-//! | changed since the agreement | changed by a run | takes the client's version; the run's is renamed to `NAME.from-burst`, which is offered |
+//! | changed since the agreement | changed by a run | takes the client's version; the run's is renamed to `NAME.from-burst` or, if that exists, `NAME.1.from-burst`, which is offered |
 //! | as agreed | changed by a run | leaves the run's version, which is offered again |
 //! | as agreed | a version that the client has declined | restores the client's version |
 //! | absent, as agreed | made by a run | leaves it, as a local build would |
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use burst_protocol::RelativePath;
 use burst_protocol::tree::{Change, Directory, Node};
-use burst_sync::ignore_rules::conflict_path;
+use burst_sync::ignore_rules::conflict_paths;
 use serde::{Deserialize, Serialize};
 
 use super::declined::Declined;
@@ -117,7 +117,8 @@ fn with_renames(
             }
             continue;
         }
-        let (Some(beside), Ok(whole)) = (free_path(&path, &after), renamed.remove(&path)) else {
+        let (Some(beside), Ok(whole)) = (free_path(&path, &renamed, &after), renamed.remove(&path))
+        else {
             continue;
         };
         put_over(&mut renamed, &beside, whole);
@@ -202,10 +203,20 @@ fn remove(tree: &mut Directory, path: &RelativePath) {
     drop(tree.remove(path));
 }
 
-/// The path beside `path`, or beside the directory above it that the client has replaced.
-fn free_path(path: &RelativePath, after: &Directory) -> Option<RelativePath> {
-    match blocking_ancestor(after, path) {
-        None => conflict_path(path),
-        Some(above) => conflict_path(&above)?.join_path(&path.below(&above)?).ok(),
+/// A free path beside `path`, or beside the directory above it that the client has replaced.
+fn free_path(path: &RelativePath, renamed: &Directory, after: &Directory) -> Option<RelativePath> {
+    let above = blocking_ancestor(after, path);
+    let mut besides = conflict_paths(above.as_ref().unwrap_or(path));
+    let is_free = |beside: &RelativePath| {
+        [renamed, after]
+            .iter()
+            .all(|tree| tree.get(beside).is_none() && blocking_ancestor(tree, beside).is_none())
+    };
+    match above {
+        None => besides.find(is_free),
+        Some(above) => {
+            let below = path.below(&above)?;
+            besides.filter_map(|beside| beside.join_path(&below).ok()).find(is_free)
+        }
     }
 }

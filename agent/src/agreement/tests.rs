@@ -104,6 +104,23 @@ fn an_edit_of_both_ends_keeps_both_versions() {
 }
 
 #[test]
+fn a_second_version_of_a_run_does_not_replace_the_first() {
+    let both = [("a", "2nd run"), ("a.from-burst", "1st run"), ("d.from-burst", "1st run")];
+    let mut agreement =
+        with_disk(&[("a", "1"), ("d/x", "1")], &[&both[..], &[("d/x", "run")]].concat());
+    sync(&mut agreement, &[("a", "edit"), ("d", "file")]);
+    let expected = tree(&[
+        ("a", "edit"),
+        ("a.from-burst", "1st run"),
+        ("a.1.from-burst", "2nd run"),
+        ("d", "file"),
+        ("d.from-burst", "1st run"),
+        ("d.1.from-burst/x", "run"),
+    ]);
+    assert_eq!(*agreement.disk().as_ref(), expected);
+}
+
+#[test]
 fn what_a_run_made_gives_way_to_a_file_of_the_client() {
     let mut agreement = with_disk(&[("z", "3")], &[("z", "3"), ("d/x", "run")]);
     let displaced = sync(&mut agreement, &[("z", "3"), ("d", "file")]);

@@ -41,16 +41,25 @@ pub const DEFAULT_EXCLUDES: [&str; 8] =
 /// suffix are never sent.
 pub const CONFLICT_SUFFIX: &str = ".from-burst";
 
-/// The path for a run's version of a path that was changed here, too. A name that would become
-/// too long is replaced by its digest.
-pub fn conflict_path(path: &RelativePath) -> Option<RelativePath> {
-    let suffix = CONFLICT_SUFFIX.as_bytes();
-    let long = RelativePath::new(&[path.as_bytes(), suffix].concat());
-    long.ok().or_else(|| {
-        let (parent, name) = path.split();
-        let parent = parent.map(|parent| [parent, b"/"].concat()).unwrap_or_default();
-        let name = Digest::of(name).to_hex();
-        RelativePath::new(&[parent.as_slice(), &name.as_bytes()[..16], suffix].concat()).ok()
+/// The number of versions that can lie beside one path.
+const CONFLICTS_MAX: u32 = 10_000;
+
+/// The paths for another version of a path, in the order in which they are tried:
+/// `NAME.from-burst`, `NAME.1.from-burst` and so on. A name that would become too long is
+/// replaced by its digest. The versions of a version are those of its path.
+pub fn conflict_paths(path: &RelativePath) -> impl Iterator<Item = RelativePath> + use<> {
+    let (parent, name) = path.split();
+    let parent = parent.map(|parent| [parent, b"/"].concat()).unwrap_or_default();
+    let name = name.strip_suffix(CONFLICT_SUFFIX.as_bytes()).unwrap_or(name).to_owned();
+    (0..CONFLICTS_MAX).filter_map(move |number| {
+        let suffix = match number {
+            0 => CONFLICT_SUFFIX.to_owned(),
+            number => format!(".{number}{CONFLICT_SUFFIX}"),
+        };
+        let with = |name: &[u8]| {
+            RelativePath::new(&[parent.as_slice(), name, suffix.as_bytes()].concat()).ok()
+        };
+        with(&name).or_else(|| with(&Digest::of(&name).to_hex().as_bytes()[..16]))
     })
 }
 
@@ -422,10 +431,14 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_has_a_path_however_long_the_name_is() {
+    fn a_conflict_has_paths_however_long_the_name_is() {
         let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
-        assert_eq!(conflict_path(&path("a/b")), Some(path("a/b.from-burst")));
-        let long = conflict_path(&path(&format!("a/{}", "x".repeat(250)))).unwrap();
-        assert!(long.as_bytes().len() < 40 && long.as_bytes().ends_with(b".from-burst"));
+        let first = |text: &str| conflict_paths(&path(text)).take(3).collect::<Vec<_>>();
+        let expected = ["a/b.from-burst", "a/b.1.from-burst", "a/b.2.from-burst"].map(path);
+        assert_eq!(first("a/b"), expected);
+        assert_eq!(first("a/b.from-burst"), expected);
+        for long in first(&format!("a/{}", "x".repeat(250))) {
+            assert!(long.as_bytes().len() < 40 && long.as_bytes().ends_with(b".from-burst"));
+        }
     }
 }

@@ -55,7 +55,7 @@ use crate::terminal::signals::Signals;
 use crate::terminal::{Answer, Terminal, can_ask, seconds};
 use crate::transfer::error::not_returned;
 use crate::transfer::is_beside;
-use crate::transfer::leftovers::remove_leftovers;
+use crate::transfer::leftovers::clear_leftovers;
 use crate::transfer::taken::Unconfirmed;
 use crate::transfer::target::TargetDirectory;
 use crate::workspace::collection;
@@ -231,7 +231,9 @@ impl Session<'_> {
     fn scan(&self, prepared: &Prepared, provider: &Provider) -> Result<Scanned, Error> {
         let root = &prepared.workspace.root;
         let mut state = WorkspaceState::load(&self.directories.cache, provider.name(), root)?;
-        remove_leftovers(state.directory());
+        for note in clear_leftovers(state.directory(), root)? {
+            self.terminal.warn(&note);
+        }
         remember_taken(&mut state, root)?;
         let mut sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
         for warning in &sources.warnings {

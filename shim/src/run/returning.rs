@@ -16,6 +16,7 @@ use crate::transfer::Downloaded;
 use crate::transfer::download::{Download, Receiving, answer, base_after};
 use crate::transfer::error::not_returned;
 use crate::transfer::leftovers::Writing;
+use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
 
@@ -80,6 +81,7 @@ impl<'a> Ended<'a> {
             target,
             without_sources: workspace.without_sources().collect(),
             records: state.directory(),
+            conflicts: Conflicts::read(state.directory()),
             base: &|| base.as_ref(),
             excluded: &excluded,
         };
@@ -87,7 +89,7 @@ impl<'a> Ended<'a> {
         let mut download = Download::new(receiving, changes, artifacts).map_err(not_returned)?;
         download.artifacts(artifacts, &mut cache);
         // Most commands find everything here.
-        let _writing = match changes.is_empty() && download.wanted_bytes() == 0 {
+        let writing = match changes.is_empty() && download.wanted_bytes() == 0 {
             true => None,
             false => {
                 let target = (workspace.target_directory.as_path(), artifacts.as_slice());
@@ -104,6 +106,9 @@ impl<'a> Ended<'a> {
             terminal.begin(format!("fetching results, {}", bytes(wanted)));
         }
         let downloaded = download.fetch(&mut self.incoming, &self.outgoing, &mut cache)?;
+        if let Some(writing) = writing {
+            writing.finish();
+        }
         terminal.quiet();
         for note in &downloaded.notes {
             terminal.warn(note);
@@ -125,6 +130,8 @@ impl<'a> Ended<'a> {
         if changes.is_empty() {
             return Ok(());
         }
+        let root = &self.exchange.prepared.workspace.root;
+        downloaded.conflicts.write(state.directory(), root).map_err(unreadable)?;
         state.generated_files.extend(downloaded.made.iter().cloned());
         // Another command may have fetched results since this one has sent its sources.
         let sent = &self.exchange.sources.tree;

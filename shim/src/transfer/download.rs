@@ -2,7 +2,8 @@
 //!
 //! A source file is replaced only if it is still in the state that was sent; if it was
 //! edited meanwhile, the run's version is written beside it (`NAME.from-burst`) and the user
-//! is told. Where results may be written is [`Boundary`]'s decision. Every change of a
+//! is told. A file that is not sent, since git ignores it, does not meet the version of a run
+//! again and again: until it has changed here, further versions are declined. Where results may be written is [`Boundary`]'s decision. Every change of a
 //! source is answered: adopted, or declined. One that is not, because an error ended the
 //! download, is offered again after the next run. Files that are here already are not
 //! fetched.
@@ -30,6 +31,7 @@ use super::stale_pages::remove_stale;
 use super::taken::Taken;
 use super::target::TargetDirectory;
 use crate::error::Error;
+use crate::workspace::conflicts::Conflicts;
 use crate::workspace::sources::Sources;
 
 /// How often blobs are fetched. A patch may not fit, because another command has replaced the
@@ -48,6 +50,8 @@ pub(crate) struct Receiving<'a> {
     pub(crate) without_sources: Vec<&'a Path>,
     /// The directory with the records of this workspace.
     pub(crate) records: &'a Path,
+    /// What is remembered of files that were changed here and by runs.
+    pub(crate) conflicts: Conflicts,
     /// What the agent holds by now, if another command of this workspace knows better.
     pub(crate) base: &'a dyn Fn() -> Option<&'a Directory>,
     /// Whether a path is excluded by default. Such files are never sources.
@@ -73,7 +77,7 @@ impl<'a> Download<'a> {
     /// Opens the workspace, and the target directory if there are `artifacts`: before
     /// anything is written.
     pub(crate) fn new(
-        receiving: Receiving<'a>,
+        mut receiving: Receiving<'a>,
         changes: &'a [Change],
         artifacts: &[Artifact],
     ) -> Result<Self, SyncError> {
@@ -85,10 +89,11 @@ impl<'a> Download<'a> {
         Ok(Self {
             boundary: Boundary::new(project, receiving.workspace, &receiving.without_sources),
             results: Results::new(
-                LocalFiles::new(RootDirectory::open(receiving.workspace)?),
+                LocalFiles::recorded(RootDirectory::open(receiving.workspace)?, receiving.records),
                 target,
                 changes,
                 Taken::new(receiving.records),
+                std::mem::take(&mut receiving.conflicts),
             ),
             receiving,
         })
@@ -308,7 +313,9 @@ impl<'a> Download<'a> {
             }
             (Decision::Take, Entry::Link(target)) => {
                 let temporary = self.results.workspace.temporary_link(path, target)?;
-                match self.results.workspace.replace(&temporary, path, expected.as_ref())? {
+                let version = Node::Link(target.clone());
+                let files = &self.results.workspace;
+                match files.replace(&temporary, path, expected.as_ref(), &version)? {
                     Replaced::Expected => {
                         self.results.returned.written += 1;
                         self.results.adopt(index, path, sent.is_none());
@@ -331,7 +338,15 @@ impl<'a> Download<'a> {
                 self.results.want(file, destination);
             }
             (Decision::Beside, Entry::File(file)) => {
-                let place = Place::Beside { index };
+                let unsent = match (&here, sent) {
+                    (Some(Node::File(here)), None) if !is_beside(path) => Some(*here),
+                    _ => None,
+                };
+                if unsent.is_some_and(|here| self.results.was_told(path, &here)) {
+                    self.results.returned.declined.push(index);
+                    return Ok(());
+                }
+                let place = Place::Beside { index, unsent };
                 let destination = Destination { path: path.clone(), file: *file, place };
                 self.results.want(file, destination);
             }

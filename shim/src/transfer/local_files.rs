@@ -4,23 +4,27 @@
 //!
 //! - No file is half-written: content goes into a temporary file, which is then renamed.
 //! - No edit is lost: what a result replaces is looked at *after* it has left its place. If
-//!   it is not what was expected, it returns there.
+//!   it is not what was expected, it returns there. A [`Displacement`] is recorded before, so
+//!   that what a killed command has left at a temporary path can be judged.
 //! - No symbolic link is followed below the root.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use burst_protocol::RelativePath;
-use burst_protocol::tree::{Directory, FileMode, LinkTarget, Node};
+use burst_protocol::tree::{Directory, Entry, FileMode, LinkTarget, Node};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::ignore_rules::conflict_path;
+use burst_sync::ignore_rules::conflict_paths;
 use burst_sync::root_directory::{RootDirectory, is_directory};
 use burst_sync::scan::{file_of, hash_file};
 use rustix::fs::Mode;
 
-use super::leftovers::temporary_name;
+use super::displacement::{DISPLACED, Displacement, entry_of};
+use super::journal::Journal;
+use super::temporary_name::temporary_name;
 
 /// Whether an entry was where and what it was expected to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +35,35 @@ pub(super) enum Replaced {
     Edited,
 }
 
+/// What became of a user's edit that a killed command had displaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Restored {
+    /// There was none.
+    Nothing,
+    /// It is in its place again.
+    InPlace,
+    /// Its place was taken: it is beside, at this path.
+    Beside(RelativePath),
+}
+
 /// The files below one root.
 #[derive(Debug)]
 pub(super) struct LocalFiles {
     root: RootDirectory,
     temporaries: Cell<u32>,
+    displaced: Option<RefCell<Journal<Displacement>>>,
 }
 
 impl LocalFiles {
-    /// The files below `root`.
+    /// The files below `root`, which are not the user's, or from which nothing new is displaced.
     pub(super) const fn new(root: RootDirectory) -> Self {
-        Self { root, temporaries: Cell::new(0) }
+        Self { root, temporaries: Cell::new(0), displaced: None }
+    }
+
+    /// The files of the user below `root`; displacements are recorded in this directory.
+    pub(super) fn recorded(root: RootDirectory, records: &Path) -> Self {
+        let displaced = Some(RefCell::new(Journal::own(records, DISPLACED)));
+        Self { root, temporaries: Cell::new(0), displaced }
     }
 
     /// The directory that they are below.
@@ -137,18 +159,52 @@ impl LocalFiles {
         Ok(temporary)
     }
 
-    /// Moves a temporary entry to `path` if the entry there is the expected one; otherwise,
-    /// and on an error, the temporary one stays.
+    /// Moves a temporary entry, which is this `version` of a run, to `path` if the entry there
+    /// is the expected one; otherwise the temporary one stays.
     pub(super) fn replace(
         &self,
         temporary: &RelativePath,
         path: &RelativePath,
         expected: Option<&Node>,
+        version: &Node,
     ) -> Result<Replaced, SyncError> {
         match expected {
-            None => self.move_to_free(temporary, path),
-            Some(expected) => self.exchange(temporary, path, expected),
+            None => self.move_to_free(temporary, path).inspect_err(|_| {
+                drop(self.root.remove_file(temporary));
+            }),
+            Some(expected) => {
+                self.record(temporary, path, expected, Some(version))?;
+                self.exchange(temporary, path, expected)
+            }
         }
+    }
+
+    /// Moves a temporary file, which is this `version` of a run, beside `path`: to the first
+    /// path that is free, or has a version of an earlier run, which `replaceable` tells. Nothing
+    /// is moved if the version is there already. Returns the path.
+    pub(super) fn place_beside(
+        &self,
+        temporary: &RelativePath,
+        path: &RelativePath,
+        version: &Node,
+        replaceable: impl Fn(&RelativePath) -> Option<Node>,
+    ) -> Result<RelativePath, SyncError> {
+        for beside in conflict_paths(path) {
+            // One that cannot be read is not ours.
+            let Ok(here) = self.entry(&beside) else { continue };
+            if here.as_ref() == Some(version) {
+                let removed = self.root.remove_file(temporary);
+                removed.map_err(|error| self.unwritable(path, error))?;
+                return Ok(beside);
+            }
+            if here.is_some() && here != replaceable(&beside) {
+                continue;
+            }
+            if self.replace(temporary, &beside, here.as_ref(), version)? == Replaced::Expected {
+                return Ok(beside);
+            }
+        }
+        Err(self.unwritable(path, io::ErrorKind::AlreadyExists.into()))
     }
 
     /// Moves a temporary entry to `path`, whatever is there.
@@ -170,6 +226,7 @@ impl LocalFiles {
         expected: &Node,
     ) -> Result<Replaced, SyncError> {
         let temporary = self.temporary(path)?;
+        self.record(&temporary, path, expected, None)?;
         match self.root.rename_to_free(path, &temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replaced::Expected),
             moved => moved.map_err(|error| self.unwritable(path, error))?,
@@ -206,10 +263,7 @@ impl LocalFiles {
                 self.overwrite(temporary, path)?;
                 Ok(Replaced::Expected)
             }
-            Err(error) => {
-                drop(self.root.remove_file(temporary));
-                Err(self.unwritable(path, error))
-            }
+            Err(error) => Err(self.unwritable(path, error)),
         }
     }
 
@@ -247,11 +301,62 @@ impl LocalFiles {
         }
     }
 
-    /// Moves what was at a path back there; if the path is taken, beside it.
-    fn put_back(&self, temporary: &RelativePath, path: &RelativePath) -> Result<(), SyncError> {
-        let Err(error) = self.root.rename_to_free(temporary, path) else { return Ok(()) };
-        let beside = conflict_path(path).ok_or_else(|| self.unwritable(path, error))?;
-        self.root.rename(temporary, &beside).map_err(|error| self.unwritable(&beside, error))
+    /// Gives back an edit that a killed command has displaced.
+    pub(super) fn restore(&self, displaced: &Displacement) -> Result<Restored, SyncError> {
+        let Displacement { temporary, path, version, .. } = displaced;
+        // What cannot be read is no version of ours.
+        match self.entry(temporary) {
+            Ok(None) if self.root.status(temporary).is_err() => return Ok(Restored::Nothing),
+            Ok(Some(left)) if !displaced.leaves_edit(&left) => {
+                self.root.remove_file(temporary).map_err(|error| self.unwritable(path, error))?;
+                return Ok(Restored::Nothing);
+            }
+            _ => {}
+        }
+        if let Some(version) = version.clone().map(Entry::into_node)
+            && self.exchange(temporary, path, &version)? == Replaced::Expected
+        {
+            return Ok(Restored::InPlace);
+        }
+        Ok(self.put_back(temporary, path)?.map_or(Restored::InPlace, Restored::Beside))
+    }
+
+    /// Moves what was at a path back there; if the path is taken, beside it, to the path that
+    /// is returned.
+    fn put_back(
+        &self,
+        temporary: &RelativePath,
+        path: &RelativePath,
+    ) -> Result<Option<RelativePath>, SyncError> {
+        if self.move_to_free(temporary, path)? == Replaced::Expected {
+            return Ok(None);
+        }
+        for beside in conflict_paths(path) {
+            if self.move_to_free(temporary, &beside)? == Replaced::Expected {
+                return Ok(Some(beside));
+            }
+        }
+        Err(self.unwritable(path, io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Records that the entry at `path` is about to leave its place.
+    fn record(
+        &self,
+        temporary: &RelativePath,
+        path: &RelativePath,
+        expected: &Node,
+        version: Option<&Node>,
+    ) -> Result<(), SyncError> {
+        let Some(journal) = &self.displaced else { return Ok(()) };
+        let displacement = Displacement {
+            temporary: temporary.clone(),
+            path: path.clone(),
+            expected: entry_of(expected),
+            version: version.map(entry_of),
+        };
+        let mut journal = journal.borrow_mut();
+        let recorded = journal.add(&displacement);
+        recorded.map_err(|source| SyncError::Store { path: journal.path().to_owned(), source })
     }
 
     /// Removes what has left its place if it is the expected entry. One that cannot be read is
@@ -274,16 +379,21 @@ impl LocalFiles {
         if let Some(parent) = path.parent() {
             self.create_directory(&parent)?;
         }
-        let number = self.temporaries.get();
-        self.temporaries.set(number.wrapping_add(1));
-        let name = temporary_name(number);
         let (parent, _) = path.split();
         let parent = parent.map(|parent| [parent, b"/"].concat()).unwrap_or_default();
-        let temporary = RelativePath::new(&[parent.as_slice(), name.as_bytes()].concat())
-            .map_err(|_| self.unwritable(path, io::ErrorKind::InvalidFilename.into()))?;
-        // One of an earlier process with this id.
-        self.root.remove_file(&temporary).map_err(|error| self.unwritable(path, error))?;
-        Ok(temporary)
+        loop {
+            let number = self.temporaries.get();
+            self.temporaries.set(number.wrapping_add(1));
+            let name = temporary_name(number);
+            let temporary = RelativePath::new(&[parent.as_slice(), name.as_bytes()].concat())
+                .map_err(|_| self.unwritable(path, io::ErrorKind::InvalidFilename.into()))?;
+            // An earlier process with this id may have left one.
+            match self.root.status(&temporary) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(temporary),
+                Err(error) => return Err(self.unwritable(path, error)),
+                Ok(_) => {}
+            }
+        }
     }
 }
 
@@ -293,99 +403,4 @@ fn is_unsupported(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn path(text: &str) -> RelativePath {
-        RelativePath::new(text.as_bytes()).unwrap()
-    }
-
-    fn files() -> (tempfile::TempDir, LocalFiles) {
-        let disk = tempfile::tempdir().unwrap();
-        let files = LocalFiles::new(RootDirectory::open(disk.path()).unwrap());
-        (disk, files)
-    }
-
-    fn temporary(files: &LocalFiles, name: &str, content: &str) -> RelativePath {
-        files
-            .write_temporary(&path(name), FileMode::REGULAR, |file| {
-                file.write_all(content.as_bytes()).unwrap();
-                Ok(())
-            })
-            .unwrap()
-    }
-
-    fn names(disk: &tempfile::TempDir) -> Vec<String> {
-        let entries = std::fs::read_dir(disk.path()).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn an_edit_after_the_decision_is_not_replaced() {
-        let (disk, files) = files();
-        let at = disk.path().join("a");
-        std::fs::write(&at, "sent").unwrap();
-        let expected = files.entry(&path("a")).unwrap();
-        let first = temporary(&files, "a", "run");
-        std::fs::write(&at, "edit").unwrap();
-        assert_eq!(files.replace(&first, &path("a"), expected.as_ref()).unwrap(), Replaced::Edited);
-        assert_eq!(std::fs::read_to_string(&at).unwrap(), "edit");
-        std::fs::write(&at, "sent").unwrap();
-        let replaced = files.replace(&first, &path("a"), expected.as_ref()).unwrap();
-        assert_eq!(replaced, Replaced::Expected);
-        assert_eq!(std::fs::read_to_string(&at).unwrap(), "run");
-        assert_eq!(names(&disk), ["a"]);
-    }
-
-    #[test]
-    fn a_file_that_appeared_or_vanished_was_edited() {
-        let (disk, files) = files();
-        let appeared = temporary(&files, "a", "run");
-        std::fs::write(disk.path().join("a"), "mine").unwrap();
-        assert_eq!(files.replace(&appeared, &path("a"), None).unwrap(), Replaced::Edited);
-        assert_eq!(std::fs::read_to_string(disk.path().join("a")).unwrap(), "mine");
-        let expected = files.entry(&path("a")).unwrap();
-        std::fs::remove_file(disk.path().join("a")).unwrap();
-        let replaced = files.replace(&appeared, &path("a"), expected.as_ref()).unwrap();
-        assert_eq!(replaced, Replaced::Edited);
-        files.overwrite(&appeared, &path("a.from-burst")).unwrap();
-        assert_eq!(names(&disk), ["a.from-burst"]);
-    }
-
-    #[test]
-    fn what_cannot_be_read_stays_where_it_is() {
-        let (disk, files) = files();
-        let at = disk.path().join("a");
-        std::fs::write(&at, "sent").unwrap();
-        let expected = files.entry(&path("a")).unwrap();
-        let first = temporary(&files, "a", "run");
-        std::fs::remove_file(&at).unwrap();
-        let pipe = Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(rustix::fs::CWD, &at, rustix::fs::FileType::Fifo, pipe, 0).unwrap();
-        assert_eq!(files.replace(&first, &path("a"), expected.as_ref()).unwrap(), Replaced::Edited);
-        assert_eq!(files.remove(&path("a"), &expected.unwrap()).unwrap(), Replaced::Edited);
-        use std::os::unix::fs::FileTypeExt;
-        assert!(std::fs::metadata(&at).unwrap().file_type().is_fifo());
-        files.overwrite(&first, &path("a.from-burst")).unwrap();
-        assert_eq!(names(&disk), ["a", "a.from-burst"]);
-    }
-
-    #[test]
-    fn only_the_expected_file_is_removed() {
-        let (disk, files) = files();
-        std::fs::write(disk.path().join("a"), "sent").unwrap();
-        let expected = files.entry(&path("a")).unwrap().unwrap();
-        std::fs::write(disk.path().join("a"), "edit").unwrap();
-        assert_eq!(files.remove(&path("a"), &expected).unwrap(), Replaced::Edited);
-        assert_eq!(std::fs::read_to_string(disk.path().join("a")).unwrap(), "edit");
-        std::fs::write(disk.path().join("a"), "sent").unwrap();
-        assert_eq!(files.remove(&path("a"), &expected).unwrap(), Replaced::Expected);
-        assert_eq!(files.remove(&path("a"), &expected).unwrap(), Replaced::Expected);
-        assert_eq!(names(&disk), [""; 0]);
-    }
-}
+mod tests;

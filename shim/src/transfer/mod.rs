@@ -2,8 +2,10 @@
 
 mod boundary;
 mod decision;
+mod displacement;
 pub(crate) mod download;
 pub(crate) mod error;
+mod journal;
 pub(crate) mod leftovers;
 mod local_files;
 #[cfg(not(test))]
@@ -14,6 +16,7 @@ mod receiving;
 mod stale_pages;
 pub(crate) mod taken;
 pub(crate) mod target;
+mod temporary_name;
 pub(crate) mod upload;
 
 pub(crate) use self::receiving::{Downloaded, is_beside};

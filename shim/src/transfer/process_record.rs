@@ -38,8 +38,13 @@ pub(super) fn all(records: &Path, kind: &str) -> impl Iterator<Item = ProcessRec
 }
 
 impl ProcessRecord {
-    /// Whether a process of this id exists.
-    pub(super) fn is_alive(&self) -> bool {
+    /// Whether its process adds nothing to it: there is none of this id, or it is this very
+    /// process, which begins anew.
+    pub(super) fn is_finished(&self) -> bool {
+        self.process == this_process() || !self.is_alive()
+    }
+
+    fn is_alive(&self) -> bool {
         #[cfg(test)]
         if simulated::is_alive(self.process) {
             return true;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use burst_protocol::message::{Blob, Encoding, Fetch};
-use burst_protocol::tree::{Change, File, Node};
+use burst_protocol::tree::{Change, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::blobs::{receive_bytes, receive_into};
-use burst_sync::ignore_rules::{CONFLICT_SUFFIX, conflict_path};
+use burst_sync::ignore_rules::CONFLICT_SUFFIX;
 use burst_sync::wire::Incoming;
 use burst_sync::{SyncError, patch};
 
 use super::local_files::{LocalFiles, Replaced};
 use super::taken::Taken;
+use crate::workspace::conflicts::Conflicts;
 use crate::workspace::runs_code::runs_code;
 
 /// The largest file that is the base of a patch: base and result have to fit into memory.
@@ -34,6 +35,8 @@ pub(crate) struct Downloaded {
     pub(crate) made: Vec<RelativePath>,
     /// Warnings for the user.
     pub(crate) notes: Vec<String>,
+    /// What is to be remembered of files that were changed here, too.
+    pub(crate) conflicts: Conflicts,
     /// The record of what has taken effect, until the agent knows.
     pub(crate) taken: Option<Taken>,
 }
@@ -63,6 +66,8 @@ pub(super) enum Place {
     Beside {
         /// The index of the change.
         index: u32,
+        /// The file here, if it was not sent.
+        unsent: Option<File>,
     },
     /// A file of the target directory.
     Artifact {
@@ -117,8 +122,10 @@ impl<'a> Results<'a> {
         target: Option<LocalFiles>,
         changes: &'a [Change],
         taken: Taken,
+        conflicts: Conflicts,
     ) -> Self {
-        let (wanted, returned) = (BTreeMap::new(), Downloaded::default());
+        let returned = Downloaded { conflicts, ..Downloaded::default() };
+        let wanted = BTreeMap::new();
         Self {
             workspace,
             target,
@@ -164,6 +171,10 @@ impl<'a> Results<'a> {
         if let Some(change) = usize::try_from(index).ok().and_then(|index| self.changes.get(index))
         {
             self.taken.add(change);
+            if let (true, Change::Put { entry: Entry::File(file), .. }) = (is_beside(path), change)
+            {
+                self.returned.conflicts.besides.insert(path.clone(), *file);
+            }
         }
         if is_new && !is_beside(path) {
             self.returned.made.push(path.clone());
@@ -204,16 +215,32 @@ impl<'a> Results<'a> {
         self.returned.declined.push(index);
     }
 
+    /// Whether the user was told that a run has a version of its own of a file that is not
+    /// sent, and the file here has not changed since.
+    pub(super) fn was_told(&self, path: &RelativePath, here: &File) -> bool {
+        self.returned.conflicts.unsent.get(path) == Some(here)
+    }
+
     /// Records a change whose version was written beside the path.
-    fn note_beside(&mut self, index: u32, path: &RelativePath) {
+    fn note_beside(
+        &mut self,
+        index: u32,
+        path: &RelativePath,
+        unsent: Option<File>,
+        beside: &RelativePath,
+    ) {
         self.returned.declined.push(index);
-        if let Some(beside) = conflict_path(path) {
-            self.returned.notes.push(format!(
-                "`{}` was changed here and by the run: the run's version is in `{}`",
-                path.display(),
-                beside.display()
-            ));
+        let mut text = format!(
+            "`{}` was changed here and by the run: the run's version is in `{}`",
+            path.display(),
+            beside.display()
+        );
+        if let Some(file) = unsent {
+            self.returned.conflicts.unsent.insert(path.clone(), file);
+            text += "; the one here is not sent, so until it changes further versions of runs \
+                     stay on the agent";
         }
+        self.returned.notes.push(text);
     }
 
     /// Receives an announced blob, and writes it to all its places. `known` tells what another
@@ -280,7 +307,9 @@ impl<'a> Results<'a> {
                 self.fetched.push((path.clone(), destination.file.digest));
                 Ok(())
             }
-            Place::Beside { index } => self.write_beside(temporary, path, *index),
+            Place::Beside { index, unsent } => {
+                self.write_beside(temporary, destination, (*index, *unsent))
+            }
             Place::Source { index, expected, is_new } => {
                 let version = Node::File(destination.file);
                 match replace(files, temporary, path, (expected.as_ref(), &version, known))? {
@@ -289,7 +318,7 @@ impl<'a> Results<'a> {
                         self.note_code(path, false);
                         Ok(())
                     }
-                    Replaced::Edited => self.write_beside(temporary, path, *index),
+                    Replaced::Edited => self.write_beside(temporary, destination, (*index, None)),
                 }
             }
         }
@@ -298,14 +327,15 @@ impl<'a> Results<'a> {
     fn write_beside(
         &mut self,
         temporary: &RelativePath,
-        path: &RelativePath,
-        index: u32,
+        Destination { path, file, .. }: &Destination,
+        (index, unsent): (u32, Option<File>),
     ) -> Result<(), SyncError> {
-        let beside = conflict_path(path).ok_or_else(|| {
-            self.workspace.unwritable(path, std::io::ErrorKind::InvalidFilename.into())
-        })?;
-        self.workspace.overwrite(temporary, &beside)?;
-        self.note_beside(index, path);
+        let besides = &self.returned.conflicts.besides;
+        let known = |beside: &RelativePath| besides.get(beside).copied().map(Node::File);
+        let version = Node::File(*file);
+        let beside = self.workspace.place_beside(temporary, path, &version, known)?;
+        self.returned.conflicts.besides.insert(beside.clone(), *file);
+        self.note_beside(index, path, unsent, &beside);
         Ok(())
     }
 
@@ -331,7 +361,7 @@ fn replace(
     path: &RelativePath,
     (expected, version, known): (Option<&Node>, &Node, Known<'_>),
 ) -> Result<Replaced, SyncError> {
-    if files.replace(temporary, path, expected)? == Replaced::Expected {
+    if files.replace(temporary, path, expected, version)? == Replaced::Expected {
         return Ok(Replaced::Expected);
     }
     let here = files.entry(path)?;
@@ -341,7 +371,7 @@ fn replace(
     }
     match here {
         Some(here) if known(path).as_ref() == Some(&here) => {
-            files.replace(temporary, path, Some(&here))
+            files.replace(temporary, path, Some(&here), version)
         }
         _ => Ok(Replaced::Edited),
     }

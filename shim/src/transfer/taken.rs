@@ -4,20 +4,14 @@
 //! are here. The user may undo some of them before the next command; if the agent then offered
 //! them again, the undo would be undone. So each change that takes effect is recorded at once,
 //! and the next command sends the record with its request.
-//!
-//! A record is a file of one process: for each change its length (4 bytes, little endian) and
-//! the change as a message is encoded. What is cut off at its end does not count.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
-use burst_protocol::codec;
 use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
 use burst_protocol::tree::{Change, Entry};
 
+use super::journal::Journal;
 use super::process_record::{self, ProcessRecord};
 
 /// The records begin with this name, and end with the id of the process.
@@ -25,38 +19,24 @@ const RECORD: &str = "taken-";
 
 /// The record of this process.
 #[derive(Debug)]
-pub(crate) struct Taken {
-    path: PathBuf,
-    file: Option<File>,
-}
+pub(crate) struct Taken(Journal<Change>);
 
 impl Taken {
     /// The record of this process, in the directory of records. It does not exist until a
     /// change is added.
     pub(crate) fn new(records: &Path) -> Self {
-        Self { path: process_record::own(records, RECORD), file: None }
+        Self(Journal::own(records, RECORD))
     }
 
     /// Records that a change has taken effect. If that fails, the change is offered again, as
     /// if it had not.
     pub(super) fn add(&mut self, change: &Change) {
-        let Ok(body) = codec::encode(change) else { return };
-        let Ok(length) = u32::try_from(body.len()) else { return };
-        if self.file.is_none() {
-            let mut options = OpenOptions::new();
-            self.file = options.append(true).create(true).mode(0o600).open(&self.path).ok();
-        }
-        if let Some(file) = &mut self.file {
-            // In one write, so that a kill leaves all of it or nothing.
-            drop(file.write_all(&[length.to_le_bytes().as_slice(), &body].concat()));
-        }
+        drop(self.0.add(change));
     }
 
     /// Removes the record: the agent knows.
     pub(crate) fn confirm(self) {
-        if self.file.is_some() {
-            drop(std::fs::remove_file(self.path));
-        }
+        self.0.remove();
     }
 }
 
@@ -72,11 +52,9 @@ impl Unconfirmed {
     /// Reads the records of a directory.
     pub(crate) fn read(records: &Path) -> Self {
         let mut unconfirmed = Self::default();
-        let is_own = |record: &ProcessRecord| record.process == process_record::this_process();
-        let ended = |record: &ProcessRecord| is_own(record) || !record.is_alive();
-        for record in process_record::all(records, RECORD).filter(ended) {
-            if let Ok(bytes) = std::fs::read(&record.path) {
-                unconfirmed.changes.extend(parse(&bytes));
+        for record in process_record::all(records, RECORD).filter(ProcessRecord::is_finished) {
+            if let Ok(changes) = Journal::read(&record.path) {
+                unconfirmed.changes.extend(changes);
                 unconfirmed.records.push(record.path);
             }
         }
@@ -101,18 +79,6 @@ impl Unconfirmed {
     }
 }
 
-fn parse(mut bytes: &[u8]) -> Vec<Change> {
-    let mut changes = Vec::new();
-    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
-        let length = u32::from_le_bytes(*length) as usize;
-        let Some(body) = rest.get(..length) else { break };
-        let Ok(change) = codec::decode(body) else { break };
-        changes.push(change);
-        bytes = &rest[length..];
-    }
-    changes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,9 +95,9 @@ mod tests {
         }
         assert_eq!(Unconfirmed::read(disk.path()).changes, [change("a"), change("b")]);
         // A write that was cut off.
-        let path = taken.path.clone();
+        let path = taken.0.path().to_owned();
         let length = std::fs::metadata(&path).unwrap().len();
-        OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
         let unconfirmed = Unconfirmed::read(disk.path());
         assert_eq!(unconfirmed.changes, [change("a")]);
         // Another process, which lives.
@@ -165,7 +131,7 @@ mod tests {
         let disk = tempfile::tempdir().unwrap();
         let mut taken = Taken::new(disk.path());
         taken.add(&Change::Remove { path: RelativePath::new(b"a").unwrap() });
-        assert!(taken.path.exists());
+        assert!(taken.0.path().exists());
         taken.confirm();
         assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0);
     }
@@ -178,7 +144,7 @@ mod tests {
         taken.add(&change);
         // No process has this id.
         let ended = disk.path().join(format!("{RECORD}{}", u32::MAX));
-        std::fs::rename(&taken.path, &ended).unwrap();
+        std::fs::rename(taken.0.path(), &ended).unwrap();
         let unconfirmed = Unconfirmed::read(disk.path());
         assert_eq!((unconfirmed.changes, unconfirmed.records), (vec![change], vec![ended]));
     }

@@ -4,6 +4,7 @@
 //! This module asks `cargo metadata`; it neither scans nor reads sources.
 
 pub(crate) mod collection;
+pub(crate) mod conflicts;
 mod credentials;
 pub(crate) mod error;
 pub(crate) mod git_index;
