@@ -97,6 +97,32 @@ fn tokens_of_the_workspace_stay_here() {
     assert_eq!(fs::read_to_string(there.join(".cargo/config.toml")).unwrap(), sent);
 }
 
+#[test]
+fn passwords_in_urls_of_a_configuration_stay_here() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let config = |user: &str, ssh: &str| {
+        format!(
+            "[http]\nproxy = \"\" # none\n\
+             [registries.x]\nindex = \"sparse+https://{user}x.invalid/\"\n\
+             [source.mirror]\nregistry = \"https://{user}mirror.invalid/index\"\n\
+             [patch.\"https://{user}git.invalid/r\"]\nunused = {{ git = \"ssh://git{ssh}@git.invalid/r\" }}\n"
+        )
+    };
+    // Of no use to this package, so that nothing is fetched.
+    project.write("sub/.cargo/config.toml", config("me:secret@", ":secret"));
+    project.write(
+        ".cargo/config.toml",
+        "[source.mirror]\nregistry = 'https://me:secret@x.invalid/'\n",
+    );
+    project.ok("check -q");
+    let there = sandbox.agent_tree(&project.root);
+    let sent = |path: &str| fs::read_to_string(there.join(path)).unwrap();
+    assert_eq!(sent("sub/.cargo/config.toml"), config("", ""));
+    assert_eq!(sent(".cargo/config.toml"), "[source.mirror]\nregistry = \"https://x.invalid/\"\n");
+    assert!(project.read(".cargo/config.toml").contains("secret"));
+}
+
 /// The directories of the user, with token and keys, can lie in a workspace, such as a home.
 #[test]
 fn our_own_directories_are_no_sources() {

@@ -3,8 +3,8 @@
 //! cargo reads `.cargo/config.toml` in every directory above the one it runs in, so such files
 //! are cleaned wherever they are in a tree; `.cargo/credentials.toml` is left out. `[env]` of a
 //! configuration is what a project gives to its builds and is sent, but for the tokens of
-//! registries. A symbolic link is followed inside the tree, since its target is what cargo
-//! reads.
+//! registries. In all other values, and in keys, URLs lose their passwords. A symbolic link is
+//! followed inside the tree, since its target is what cargo reads.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,6 +13,8 @@ use burst_protocol::tree::{Directory, File, Node};
 use burst_protocol::{Digest, FileName, RelativePath};
 use burst_sync::SyncError;
 use toml_edit::{Array, DocumentMut, Item, TableLike, Value};
+
+use super::url_password::without_password;
 
 /// The directory of cargo's configuration in each directory.
 const CARGO: &[u8] = b".cargo";
@@ -171,6 +173,10 @@ pub(super) fn without_credentials(text: &[u8]) -> Option<Vec<u8>> {
             _ => false,
         };
     }
+    for (name, item) in document.iter_mut() {
+        // A build may need the password of a database.
+        removed |= name.get() != "env" && clean_urls(item);
+    }
     removed.then(|| document.to_string().into_bytes())
 }
 
@@ -179,7 +185,9 @@ pub(super) fn without_credentials(text: &[u8]) -> Option<Vec<u8>> {
 fn without_secret_lines(text: &[u8]) -> Option<Vec<u8>> {
     let is_secret = |line: &&[u8]| {
         let line = String::from_utf8_lossy(line).to_ascii_lowercase();
-        ["token", "secret", "credential", "password"].iter().any(|word| line.contains(word))
+        let has_word = |word: &&str| line.contains(*word);
+        ["token", "secret", "credential", "password"].iter().any(has_word)
+            || without_password(&line).is_some()
     };
     let kept: Vec<&[u8]> =
         text.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_secret(line)).collect();
@@ -234,7 +242,7 @@ fn is_command_line(provider: &str) -> bool {
     provider.trim().contains(char::is_whitespace)
 }
 
-/// Removes user name and password from the proxy's URL.
+/// Removes user name and password from the proxy's URL, which may be a host alone.
 fn clean_proxy(http: &mut dyn TableLike) -> bool {
     let Some(proxy) = http.get("proxy").and_then(Item::as_str) else { return false };
     let (scheme, rest) = match proxy.split_once("://") {
@@ -245,6 +253,52 @@ fn clean_proxy(http: &mut dyn TableLike) -> bool {
     let cleaned = format!("{scheme}{host}");
     http.insert("proxy", toml_edit::value(cleaned));
     true
+}
+
+/// Removes the passwords from all URLs in an item and below it.
+fn clean_urls(item: &mut Item) -> bool {
+    match item {
+        Item::None => false,
+        Item::Value(value) => clean_value(value),
+        Item::Table(table) => clean_table(table),
+        Item::ArrayOfTables(tables) => {
+            tables.iter_mut().fold(false, |removed, table| clean_table(table) | removed)
+        }
+    }
+}
+
+fn clean_value(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let Some(cleaned) = without_password(text.value()) else { return false };
+            let decor = text.decor().clone();
+            *value = Value::from(cleaned);
+            *value.decor_mut() = decor;
+            true
+        }
+        Value::Array(values) => {
+            values.iter_mut().fold(false, |removed, value| clean_value(value) | removed)
+        }
+        Value::InlineTable(table) => clean_table(table),
+        _ => false,
+    }
+}
+
+/// `[patch]` has URLs as keys.
+fn clean_table(table: &mut dyn TableLike) -> bool {
+    let keys: Vec<(String, Option<String>)> =
+        table.iter().map(|(key, _)| (key.to_owned(), without_password(key))).collect();
+    let mut removed = false;
+    for (key, cleaned) in keys {
+        removed |= table.get_mut(&key).is_some_and(clean_urls);
+        if let Some(cleaned) = cleaned
+            && let Some(item) = table.remove(&key)
+        {
+            table.insert(&cleaned, item);
+            removed = true;
+        }
+    }
+    removed
 }
 
 /// Whether an environment variable is the token of a registry.
@@ -297,13 +351,33 @@ mod tests {
              [credential-alias]\nplain = ['prog']\n"
         );
         let proxy = |url: &str| cleaned(&format!("[http]\nproxy = '{url}'\n"));
-        let sent = Some("[http]\nproxy = \"https://host:80\"\n".to_owned());
-        assert_eq!(proxy("https://me:pa@ss@host:80"), sent);
+        let sent = Some("[http]\nproxy = \"host:80\"\n".to_owned());
+        assert_eq!(proxy("me:pa@ss@host:80"), sent);
         assert_eq!(proxy("host:80"), None);
         assert_eq!(
             cleaned("[env]\nCARGO_REGISTRIES_X_TOKEN = 's'\nAPI = 'kept'\n").unwrap(),
             "[env]\nAPI = 'kept'\n"
         );
+    }
+
+    #[test]
+    fn urls_lose_their_passwords_wherever_they_are() {
+        let text = "[http]\nproxy = 'https://me:pa@ss@host:80'\ncainfo = 'https://me:s@h' # ours\n\
+             [registries]\nx = { index = 'sparse+https://me:s@h/', y = ['https://me:s@h'] }\n\
+             [source.mirror]\nregistry = \"https://me:\\u0073@h/i\"\n\
+             [[tables]]\ngit = 'ssh://git:s@h/r'\n\
+             [patch.'https://me:s@h/r']\nz = { git = 'https://h/z' }\n\
+             [env]\nDATABASE_URL = 'postgres://me:kept@h/d'\n";
+        let sent = "[http]\nproxy = \"https://host:80\"\ncainfo = \"https://h\" # ours\n\
+             [registries]\nx = { index = \"sparse+https://h/\", y = [\"https://h\"] }\n\
+             [source.mirror]\nregistry = \"https://h/i\"\n\
+             [[tables]]\ngit = \"ssh://git@h/r\"\n\
+             [patch.\"https://h/r\"]\nz = { git = 'https://h/z' }\n\
+             [env]\nDATABASE_URL = 'postgres://me:kept@h/d'\n";
+        assert_eq!(cleaned(text).as_deref(), Some(sent));
+        // No TOML.
+        let text = "[source\nregistry = 'https://me:s@h'\nreplace-with = 'x'\n";
+        assert_eq!(cleaned(text).unwrap(), "[source\nreplace-with = 'x'\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod runs_code;
 pub(crate) mod sources;
 pub(crate) mod state;
 mod target_place;
+mod url_password;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
