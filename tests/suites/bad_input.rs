@@ -168,6 +168,38 @@ fn without_namespaces_it_runs_elsewhere_and_says_so_once() {
 }
 
 #[test]
+fn a_target_directory_with_sources_is_refused_before_anything_is_sent() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let refused = |directory: &str, source: &str| {
+        assert_explained(
+            &project.burst(&format!("build --target-dir {directory}")),
+            112,
+            &format!(
+                "error: the target directory `[..]/app/{directory}` holds sources of the \
+                 workspace\n\
+                 caused by: `[..]/app/{source}` is one of them\n\
+                 hint: choose a target directory without sources, such as \
+                 `[..]/app/{directory}/target`: nothing in it is sent\n"
+            ),
+        );
+    };
+    refused("src", "src/main.rs");
+    // A file that is no package's, but git has it.
+    project.write("data/text", "text");
+    for arguments in ["init -q", "add ."] {
+        let mut git = Command::new("git");
+        let status = git.args(arguments.split(' ')).current_dir(&project.root).status();
+        assert!(status.unwrap().success());
+    }
+    refused("data", "data/text");
+    assert!(!sandbox.agent_project(&project.root).exists());
+    fs::create_dir(project.root.join("out")).unwrap();
+    project.ok("build --target-dir out");
+    project.ok("build --target-dir out");
+}
+
+#[test]
 fn a_path_of_4000_bytes_arrives_or_is_named() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");

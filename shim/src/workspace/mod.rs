@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use burst_protocol::path::normalized;
+use burst_sync::ignore_rules::is_cargo_target;
 use serde::Deserialize;
 
+use self::git_index::Listing;
 use crate::cargo_options::{value_of, values_of};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
@@ -76,6 +78,7 @@ struct Package {
 #[derive(Clone, Debug, Deserialize)]
 struct Target {
     kind: Vec<String>,
+    src_path: PathBuf,
     #[serde(default)]
     doctest: bool,
 }
@@ -143,8 +146,38 @@ impl Workspace {
                     format!("choose a {name} directory beside or below the workspace"),
                 ));
             }
+            if let Some(source) = self.source_below(directory) {
+                let (shown, source) = (directory.display(), source.display());
+                return Err(Error::new(
+                    ErrorKind::Workspace,
+                    format!("the {name} directory `{shown}` holds sources of the workspace"),
+                    format!(
+                        "choose a {name} directory without sources, such as `{shown}/target`: \
+                         nothing in it is sent"
+                    ),
+                )
+                .cause(format!("`{source}` is one of them")));
+            }
         }
         Ok(())
+    }
+
+    /// A source in a directory that cargo is to build in: of a package, or, where that is
+    /// neither the usual directory nor marked by cargo, a file that git tracks.
+    fn source_below(&self, directory: &Path) -> Option<PathBuf> {
+        let sources = self.packages.iter().flat_map(|package| {
+            let targets = package.targets.iter().map(|target| &target.src_path);
+            std::iter::once(&package.manifest_path).chain(targets)
+        });
+        if let Some(source) = sources.into_iter().find(|source| source.starts_with(directory)) {
+            return Some(source.clone());
+        }
+        let can_have_others = directory.starts_with(&self.root)
+            && directory != self.root.join("target")
+            && directory.is_dir()
+            && !is_cargo_target(directory);
+        let tracked = can_have_others.then(|| Listing::of_tracked(directory).answer());
+        Some(tracked?.first()?.in_directory(directory))
     }
 
     /// A target directory that a configuration file names must be one for certain.
