@@ -443,22 +443,36 @@ fn pages_of_removed_items_go() {
 }
 
 #[test]
-fn a_link_of_the_user_in_place_of_the_documentation_is_named() {
+fn a_link_of_the_user_where_results_go_is_named_before_the_run() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     fs::create_dir_all(project.root.join("target")).unwrap();
     fs::create_dir(sandbox.path().join("pages")).unwrap();
     symlink(sandbox.path().join("pages"), project.root.join("target/doc")).unwrap();
-    assert_explained(
-        &project.burst("doc -q"),
-        115,
-        "error: cargo has finished, but not all of its results are here\n\
-         caused by: cannot write `[..]/app/target/doc`\n\
-         caused by: it is a symbolic link, which is not followed\n\
-         hint: move away `[..]/app/target/doc`, then run the command again: the agent has kept \
-         the results\n",
-    );
+    let refused = |found, path: &str| {
+        assert_explained(
+            &found,
+            115,
+            &format!(
+                "error: the results of this run could not be written\n\
+                 caused by: cannot write `[..]/app/target/{path}`\n\
+                 caused by: it is a symbolic link, which is not followed\n\
+                 hint: move away `[..]/app/target/{path}`, or name another directory with \
+                 `--target-dir`: the target directory itself may be a link, and what is in it may \
+                 not\n"
+            ),
+        );
+    };
+    refused(project.burst("doc -q"), "doc");
+    // Nothing has run.
+    assert!(!sandbox.agent_project(&project.root).exists());
     assert_eq!(fs::read_dir(sandbox.path().join("pages")).unwrap().count(), 0);
+    // What brings nothing there is not affected.
+    project.ok("build -q");
+    fs::rename(project.root.join("target/debug"), sandbox.path().join("programs")).unwrap();
+    symlink(sandbox.path().join("programs"), project.root.join("target/debug")).unwrap();
+    refused(project.burst("build -q"), "debug");
+    project.ok("check -q");
 }
 
 /// As root a file can always be read, so the run is that of a user with a path that is too long.
@@ -489,13 +503,12 @@ fn an_undo_after_an_interrupted_fetch_stays() {
         project.write(path, "mine");
     }
     // The program cannot be written.
-    project.write("target/debug", "in the way");
+    project.write("target/debug/hello/x", "in the way");
     assert_eq!(project.burst("build -q").code, Some(115));
     assert!(!project.has("data/x"));
     project.write("data/x", "mine");
-    for path in ["op", "target/debug"] {
-        fs::remove_file(project.root.join(path)).unwrap();
-    }
+    fs::remove_file(project.root.join("op")).unwrap();
+    fs::remove_dir_all(project.root.join("target/debug/hello")).unwrap();
     let found = project.ok("build -q");
     assert_eq!(found.stderr, "");
     assert_eq!(project.read("data/x"), "mine");

@@ -23,7 +23,6 @@ use crate::error::Error;
 use crate::terminal::Terminal;
 use crate::terminal::signals::Signals;
 use crate::transfer::error::confused;
-use crate::transfer::target::TargetDirectory;
 use crate::workspace::sources::Sources;
 
 /// What an exchange works with. It stays the same while the states change.
@@ -43,8 +42,6 @@ pub(super) struct Exchange<'a> {
     pub(super) reached: &'a ReachedAgent,
     /// The state of the workspace that cargo is to see.
     pub(super) sources: &'a Sources,
-    /// The target directory, as found before anything was sent.
-    pub(super) target: &'a TargetDirectory,
 }
 
 /// What came of an exchange.

@@ -19,6 +19,7 @@ mod forwarding;
 mod plan;
 mod prepare;
 pub(crate) mod request;
+mod result_directories;
 mod returning;
 mod running;
 #[cfg(test)]
@@ -53,11 +54,9 @@ use crate::hetzner::request::ServerRequest;
 use crate::settings::{Settings, TrustStore};
 use crate::terminal::signals::Signals;
 use crate::terminal::{Answer, Terminal, can_ask, seconds};
-use crate::transfer::error::not_returned;
 use crate::transfer::is_beside;
 use crate::transfer::leftovers::clear_leftovers;
 use crate::transfer::taken::Unconfirmed;
-use crate::transfer::target::TargetDirectory;
 use crate::workspace::collection;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
@@ -281,8 +280,6 @@ impl Session<'_> {
         reached: &ReachedAgent,
         signals: &Signals,
     ) -> Result<Exchanged, Error> {
-        let target = TargetDirectory::find(&prepared.workspace.target_directory);
-        let target = target.map_err(not_returned)?;
         let mut attempt = 1;
         loop {
             let stream = self.runtime.block_on(reached.connection.stream())?;
@@ -294,7 +291,6 @@ impl Session<'_> {
                 prepared,
                 reached,
                 sources: &scanned.sources,
-                target: &target,
             };
             let state = &mut scanned.state;
             let may_scan_again = attempt < ATTEMPTS_MAX;

@@ -7,6 +7,7 @@ use burst_protocol::ByteBuf;
 use super::forwarding;
 use super::plan::{self, Plan};
 use super::request::RunArguments;
+use super::result_directories::result_directories;
 use super::trusted::load_settings;
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::provider::Provider;
@@ -14,10 +15,11 @@ use crate::directories::Directories;
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
+use crate::transfer::error::no_place;
+use crate::transfer::target::TargetDirectory;
 use crate::workspace::Workspace;
 
 /// Workspace, settings and plan of one command. None of it changes while it runs.
-#[cfg_attr(test, derive(Clone))]
 pub(super) struct Prepared {
     pub(super) workspace: Workspace,
     pub(super) settings: Settings,
@@ -25,10 +27,13 @@ pub(super) struct Prepared {
     /// The variables that cargo is to see beside the agent's own.
     pub(super) environment: Vec<(ByteBuf, ByteBuf)>,
     pub(super) keep_alive: KeepAlive,
+    /// The target directory, as found before the run.
+    pub(super) target: TargetDirectory,
 }
 
 impl Prepared {
-    /// Asks cargo about the workspace, resolves the settings and plans the cargo calls.
+    /// Asks cargo about the workspace, resolves the settings and plans the cargo calls. Fails
+    /// if the results could not be written.
     pub(super) fn new(
         run: &RunArguments,
         directory: &Path,
@@ -42,6 +47,8 @@ impl Prepared {
             workspace.add_configuration_of_home();
         }
         let plan = plan::plan(run, workspace.has_library(run.options()));
+        let target = TargetDirectory::find(&workspace.target_directory).map_err(no_place)?;
+        target.check(&result_directories(run, plan.returns)).map_err(no_place)?;
         let bytes = |text: &str| ByteBuf::from(text.as_bytes());
         let mut environment: Vec<_> =
             plan.environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
@@ -51,7 +58,7 @@ impl Prepared {
             true => KeepAlive::UntilDown,
             false => KeepAlive::Seconds(run.flags.keep_alive.unwrap_or(settings.keep_alive_secs)),
         };
-        Ok(Self { workspace, settings, plan, environment, keep_alive })
+        Ok(Self { workspace, settings, plan, environment, keep_alive, target })
     }
 
     /// Where the agent comes from: a server if there is a token, else this machine.

@@ -64,7 +64,7 @@ impl<'a> Ended<'a> {
     }
 
     fn download(&mut self, state: &WorkspaceState) -> Result<Downloaded, Error> {
-        let Exchange { terminal, prepared, sources, target, .. } = self.exchange;
+        let Exchange { terminal, prepared, sources, .. } = self.exchange;
         let workspace = &prepared.workspace;
         // Most runs change no source file, and need no rules.
         let rules = LazyCell::new(|| {
@@ -78,7 +78,7 @@ impl<'a> Ended<'a> {
         let receiving = Receiving {
             sources,
             workspace: &workspace.root,
-            target,
+            target: &prepared.target,
             without_sources: workspace.without_sources().collect(),
             records: state.directory(),
             conflicts: Conflicts::read(state.directory()),

@@ -87,7 +87,7 @@ impl<'a> Syncing<'a> {
         // Only a difference needs the contents of last time, or changes them.
         let contents = if base.is_current() { None } else { state.contents()? };
         let target = &exchange.prepared.workspace.target_directory;
-        let fresh_target = !exchange.target.exists() && state.had_target(target);
+        let fresh_target = !exchange.prepared.target.exists() && state.had_target(target);
         let taken = Unconfirmed::read(state.directory());
         let request = request(&exchange, &base, changes.is_some(), fresh_target, &taken)?;
         let Stream { incoming, outgoing, peer, .. } = stream;

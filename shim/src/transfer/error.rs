@@ -87,6 +87,24 @@ pub(crate) fn not_returned(error: SyncError) -> Error {
     }
 }
 
+/// The target directory cannot take the results of a run, which has not begun.
+pub(crate) fn no_place(error: SyncError) -> Error {
+    let (SyncError::Write { path, source } | SyncError::Root { path, source }) = &error else {
+        return not_sent(error);
+    };
+    let shown = path.display();
+    let hint = match source.kind() {
+        io::ErrorKind::NotADirectory => format!(
+            "move away `{shown}`, or name another directory with `--target-dir`: the target \
+             directory itself may be a link, and what is in it may not"
+        ),
+        io::ErrorKind::PermissionDenied => format!("let your user read and write `{shown}`"),
+        _ => format!("check the file system of `{shown}`"),
+    };
+    Error::new(ErrorKind::Results, "the results of this run could not be written", hint)
+        .caused_by(&error)
+}
+
 /// What helps where a result cannot be written.
 fn unwritable_hint(shown: &str, source: &io::Error) -> String {
     const KEPT: &str = "then run the command again: the agent has kept the results";

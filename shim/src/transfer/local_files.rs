@@ -24,6 +24,7 @@ use rustix::fs::Mode;
 
 use super::displacement::{DISPLACED, Displacement, entry_of};
 use super::journal::Journal;
+use super::target::obstacle;
 use super::temporary_name::temporary_name;
 
 /// Whether an entry was where and what it was expected to be.
@@ -101,26 +102,10 @@ impl LocalFiles {
     /// Creates a directory and those above it.
     pub(super) fn create_directory(&self, path: &RelativePath) -> Result<(), SyncError> {
         let created = self.root.create_directories(path, false);
-        created.map_err(|error| match self.obstacle(path) {
+        created.map_err(|error| match obstacle(&self.root, path) {
             Some((obstacle, error)) => self.unwritable(&obstacle, error),
             None => self.unwritable(path, error),
         })
-    }
-
-    /// What is at or above a path and is no directory.
-    fn obstacle(&self, path: &RelativePath) -> Option<(RelativePath, io::Error)> {
-        let mut above = Some(path.clone());
-        while let Some(path) = above {
-            above = path.parent();
-            let Ok(status) = self.root.status(&path) else { continue };
-            let what = match self.root.read_link(&path) {
-                _ if is_directory(&status) => return None,
-                Ok(_) => "it is a symbolic link, which is not followed",
-                Err(_) => "it is not a directory",
-            };
-            return Some((path, io::Error::new(io::ErrorKind::NotADirectory, what)));
-        }
-        None
     }
 
     /// Writes a temporary file in the directory of `path`, which is created. Until it is

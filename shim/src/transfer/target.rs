@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
 use burst_sync::SyncError;
-use burst_sync::root_directory::RootDirectory;
+use burst_sync::root_directory::{RootDirectory, is_directory};
 
 /// The tag that excludes the directory from backups and from our scan, as cargo writes it.
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -64,6 +64,16 @@ impl TargetDirectory {
         self.missing.is_none()
     }
 
+    /// Fails if results could not be written to these directories in it, because a link or a
+    /// file stands in the way: below the target directory no link is followed.
+    pub(crate) fn check(&self, directories: &[RelativePath]) -> Result<(), SyncError> {
+        if !self.exists() {
+            return Ok(());
+        }
+        let obstacle = directories.iter().find_map(|path| obstacle(&self.existing, path));
+        obstacle.map_or(Ok(()), |(path, source)| Err(self.existing.unwritable(&path, source)))
+    }
+
     /// Opens the directory; creates it, with its tag, if it does not exist.
     pub(super) fn open(&self) -> Result<RootDirectory, SyncError> {
         let Some(missing) = &self.missing else { return RootDirectory::share(&self.existing) };
@@ -76,6 +86,25 @@ impl TargetDirectory {
         }
         Ok(directory)
     }
+}
+
+/// What is at or above a path and is no directory.
+pub(super) fn obstacle(
+    root: &RootDirectory,
+    path: &RelativePath,
+) -> Option<(RelativePath, io::Error)> {
+    let mut above = Some(path.clone());
+    while let Some(path) = above {
+        above = path.parent();
+        let Ok(status) = root.status(&path) else { continue };
+        let what = match root.read_link(&path) {
+            _ if is_directory(&status) => return None,
+            Ok(_) => "it is a symbolic link, which is not followed",
+            Err(_) => "it is not a directory",
+        };
+        return Some((path, io::Error::new(io::ErrorKind::NotADirectory, what)));
+    }
+    None
 }
 
 fn tag(directory: &RootDirectory) -> io::Result<()> {

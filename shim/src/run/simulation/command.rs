@@ -28,6 +28,7 @@ use crate::run::request::{CargoVerb, Flags, RunArguments};
 use crate::terminal::signals::Signals;
 use crate::terminal::{Terminal, Verbosity};
 use crate::transfer::process_record::simulated::Process;
+use crate::transfer::target::TargetDirectory;
 
 /// The directories of a world. They are the same for all worlds of a process, one after the
 /// other, so that cargo is asked about the workspace once.
@@ -137,11 +138,19 @@ impl Place {
 
     /// What is prepared for a command of the workspace, which exists. Asks cargo the first time:
     /// not while the clock can move.
-    pub(super) fn prepared(&self) -> &Prepared {
-        self.prepared.get_or_init(|| {
+    pub(super) fn prepared(&self) -> Prepared {
+        let known = self.prepared.get_or_init(|| {
             let terminal = Terminal::new(Verbosity::Quiet);
             Prepared::new(&build(), &self.workspace(), &self.directories(), &terminal).unwrap()
-        })
+        });
+        Prepared {
+            workspace: known.workspace.clone(),
+            settings: known.settings.clone(),
+            plan: known.plan.clone(),
+            environment: Vec::new(),
+            keep_alive: known.keep_alive,
+            target: TargetDirectory::find(&known.workspace.target_directory).unwrap(),
+        }
     }
 
     fn directories(&self) -> Directories {
@@ -182,7 +191,7 @@ impl Command {
         }
         let workspace = self.place.workspace();
         let run = build();
-        let mut prepared = self.place.prepared().clone();
+        let mut prepared = self.place.prepared();
         let bytes = |text: &str| ByteBuf::from(text.as_bytes());
         prepared.environment = vec![(bytes(COMMAND), bytes(&self.number.to_string()))];
         let provider = prepared.provider(&directories);
