@@ -299,14 +299,14 @@ impl Agent {
     }
 
     /// Measures the projects of a shared disk on a thread, and deletes those beyond the limit
-    /// in bytes that no run uses.
+    /// in bytes that no run uses and that have no results for their clients.
     pub(crate) fn limit_copies(self: &Arc<Self>, limit: u64) {
         let Disks::Shared(disk) = &self.disks else { return };
         let (agent, disk) = (self.clone(), disk.clone());
         log::spawn(move || {
             let mut copies = project_copies(&disk);
             copies.iter_mut().for_each(copies::measure);
-            for copy in copies::excess(copies, limit) {
+            for copy in copies::excess(copies, limit, copies::has_results) {
                 let workspace = copy.workspace.display();
                 match agent.delete_idle(&disk, &copy.directory) {
                     Ok(true) => {

@@ -2,8 +2,8 @@
 //!
 //! It happens when an agent starts, before it listens: then no run uses a project, since the
 //! lock of the agent's keys excludes another agent. A project whose workspace is gone is kept
-//! for some days, because a disk that is not mounted looks the same, and a run may have left
-//! results there that have not been fetched. Directories are moved aside at once and deleted on a
+//! for some days, because a disk that is not mounted looks the same. While the workspace exists, a
+//! project stays for as long as it has results of runs that were not fetched. Directories are moved aside at once and deleted on a
 //! thread.
 
 use std::fs;
@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::copies::{ProjectCopy, project_copies};
+use crate::copies::{ProjectCopy, has_results, project_copies};
 use crate::log;
 
 /// The directory of a disk with projects that are being deleted.
@@ -53,11 +53,12 @@ pub(crate) fn collect(disk: &Path, now: SystemTime) {
 /// Moves the projects to delete aside. Returns their workspaces.
 fn move_unused(disk: &Path, now: SystemTime) -> Vec<PathBuf> {
     let mut moved = Vec::new();
-    for ProjectCopy { directory, workspace, used, .. } in project_copies(disk) {
-        let unused = used.and_then(|used| now.duration_since(used).ok()).unwrap_or_default();
-        if !is_collected(&workspace, unused) {
+    for copy in project_copies(disk) {
+        let unused = copy.used.and_then(|used| now.duration_since(used).ok()).unwrap_or_default();
+        if !is_collected(&copy.workspace, unused) || has_results(&copy) {
             continue;
         }
+        let ProjectCopy { directory, workspace, .. } = copy;
         match move_aside(disk, &directory) {
             Ok(_) => moved.push(workspace),
             Err(error) => tracing::warn!("cannot move `{}`: {error}", directory.display()),

@@ -3,7 +3,8 @@
 //! Sizes are measured on a thread after an agent has started, and recorded in each project's
 //! directory, so that a status need not walk the files. If the sum exceeds the limit, the
 //! projects that were not used for the longest time are deleted, but never the one that was
-//! used last and never one in use.
+//! used last, never one in use, and never one with results that its client has not taken,
+//! while its workspace exists.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -57,20 +58,29 @@ pub(crate) fn measure(copy: &mut ProjectCopy) {
 }
 
 /// The copies to delete so that the others fit into `limit` bytes, the longest unused first.
-pub(crate) fn excess(mut copies: Vec<ProjectCopy>, limit: u64) -> Vec<ProjectCopy> {
-    copies.sort_by_key(|copy| std::cmp::Reverse(copy.used));
-    let mut total = 0_u64;
-    let mut kept = 0;
-    for copy in &copies {
-        total = total.saturating_add(copy.bytes);
-        if total > limit && kept > 0 {
-            break;
+/// `is_needed` tells which copies nothing can replace; it is asked only where that decides.
+pub(crate) fn excess(
+    mut copies: Vec<ProjectCopy>,
+    limit: u64,
+    is_needed: impl Fn(&ProjectCopy) -> bool,
+) -> Vec<ProjectCopy> {
+    copies.sort_by_key(|copy| copy.used);
+    let last = copies.pop();
+    let bytes = copies.iter().chain(&last).map(|copy| copy.bytes);
+    let mut total = bytes.fold(0_u64, u64::saturating_add);
+    copies.retain(|copy| {
+        let is_excess = total > limit && !is_needed(copy);
+        if is_excess {
+            total = total.saturating_sub(copy.bytes);
         }
-        kept += 1;
-    }
-    let mut excess = copies.split_off(kept);
-    excess.reverse();
-    excess
+        is_excess
+    });
+    copies
+}
+
+/// Whether a copy has results of runs that can still be fetched.
+pub(crate) fn has_results(copy: &ProjectCopy) -> bool {
+    copy.workspace.exists() && Project::may_have_results(&copy.directory)
 }
 
 /// The bytes that the files below a directory take on the disk. Follows no link.
@@ -105,13 +115,20 @@ mod tests {
     fn the_longest_unused_copies_are_deleted_and_the_last_one_never() {
         let copies = || vec![copy("old", 5, 1), copy("new", 20, 3), copy("middle", 10, 2)];
         let names = |limit| {
-            let excess = excess(copies(), limit);
+            let excess = excess(copies(), limit, |_| false);
             excess.into_iter().map(|copy| copy.directory).collect::<Vec<_>>()
         };
         assert_eq!(names(35), Vec::<PathBuf>::new());
         assert_eq!(names(34), [PathBuf::from("old")]);
         assert_eq!(names(29), [PathBuf::from("old"), PathBuf::from("middle")]);
         assert_eq!(names(0), [PathBuf::from("old"), PathBuf::from("middle")]);
+    }
+
+    #[test]
+    fn copies_with_results_are_not_deleted_for_their_size() {
+        let copies = vec![copy("old", 5, 1), copy("new", 20, 3), copy("middle", 10, 2)];
+        let excess = excess(copies, 25, |copy| copy.directory == Path::new("old"));
+        assert_eq!(excess, [copy("middle", 10, 2)]);
     }
 
     #[test]

@@ -232,6 +232,28 @@ fn results_of_a_killed_command_come_with_the_next_one() {
     assert_same_tree(&project);
 }
 
+/// However long ago a project was used, what a run has left for it is not deleted.
+#[test]
+fn results_that_were_never_fetched_outlive_the_age_of_their_copy() {
+    let sandbox = sandbox();
+    let (kept, deleted) = (sandbox.hello("kept"), sandbox.hello("deleted"));
+    deleted.ok("check -q");
+    waiter(&kept, "std::fs::write(\"made\", \"run\").unwrap();");
+    run_and_kill(&kept);
+    sandbox.end_agent(Signal::SIGTERM);
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(100 * 86_400);
+    for (project, name) in
+        [(&kept, "name"), (&kept, "state"), (&deleted, "name"), (&deleted, "state")]
+    {
+        let record = sandbox.agent_project(&project.root).join(name);
+        fs::File::options().write(true).open(record).unwrap().set_modified(long_ago).unwrap();
+    }
+    sandbox.hello("other").ok("check -q");
+    assert!(!sandbox.agent_project(&deleted.root).exists());
+    kept.ok("check -q");
+    assert_eq!(kept.read("made"), "run");
+}
+
 #[test]
 fn a_directory_of_a_killed_run_in_place_of_an_edited_file_comes_beside_it() {
     let sandbox = sandbox();

@@ -89,6 +89,12 @@ impl Project {
         times.into_iter().flatten().flat_map(|file| file.modified()).max()
     }
 
+    /// Whether the project in a directory may have results of runs that its client has neither
+    /// taken nor declined. Reads the record of the whole tree.
+    pub(crate) fn may_have_results(directory: &Path) -> bool {
+        Self::name_of(directory).is_some_and(|name| record::may_have_results(directory, &name))
+    }
+
     /// Opens a project, creates its directories where they are missing, and scans its tree.
     pub(crate) fn open(directory: &Path, name: &RelativePath) -> Result<Self, AgentError> {
         let tree = directory.join("tree");

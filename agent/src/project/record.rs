@@ -179,6 +179,14 @@ impl Unfinished {
     }
 }
 
+/// Whether runs have left results in a project, as far as its records tell, that the client
+/// has neither adopted nor declined: the records name some, or runs may have written since.
+pub(super) fn may_have_results(directory: &Path, name: &RelativePath) -> bool {
+    Unfinished::read(directory).run
+        || ProjectRecord::read(directory, name)
+            .is_some_and(|record| !record.agreement().offer().is_empty())
+}
+
 /// The agreement of a project that is opened, from the one that was recorded after so many
 /// `syncs`, and what is on `disk`.
 pub(super) fn restore(
