@@ -197,11 +197,13 @@ impl AgentError {
 
     /// The text of the error and of each of its causes.
     pub(crate) fn messages(&self) -> Vec<String> {
-        let first: &dyn std::error::Error = self;
-        std::iter::successors(Some(first), |error| error.source())
-            .map(ToString::to_string)
-            .collect()
+        messages_of(self)
     }
+}
+
+/// The text of an error and of each of its causes.
+pub(crate) fn messages_of(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }
 
 fn is_disk_full(error: &io::Error) -> bool {

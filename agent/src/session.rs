@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use burst_protocol::budget::Budget;
-use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, OUTPUT_WINDOW_BYTES};
+use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, OUTPUT_WINDOW_BYTES, UNREADABLE_NAMED_MAX};
 use burst_protocol::message::{Artifact, Blob, Ending, Fetch, FromAgent, FromShim, RunRequest};
 use burst_protocol::tree::{Change, Entry};
 use burst_protocol::{Digest, RelativePath};
@@ -111,6 +111,8 @@ struct ReturnSet {
     artifacts: Vec<Artifact>,
     /// Changed files that are too large to be offered.
     withheld: Vec<Change>,
+    /// The errors of what cannot be read.
+    unreadable: Vec<String>,
     /// The target directory with the artifacts, on the agent's disk.
     target: PathBuf,
     /// The target directory as the client knows it.
@@ -324,6 +326,7 @@ impl Session<'_> {
         let mut return_set = ReturnSet {
             target: layout.target.clone(),
             target_seen: layout.target_seen.clone(),
+            unreadable: shared.with(|project| Ok(project.tell_unreadable()))?,
             ..ReturnSet::default()
         };
         return_set.add_changes(changes);
@@ -356,6 +359,13 @@ impl Session<'_> {
                 let (path, size) = (path.clone(), file.size);
                 self.outgoing.message(&FromAgent::Withheld { path, size })?;
             }
+        }
+        if !return_set.unreadable.is_empty() {
+            let (named, others) = return_set
+                .unreadable
+                .split_at(return_set.unreadable.len().min(UNREADABLE_NAMED_MAX));
+            let (errors, others) = (named.to_vec(), others.len() as u64);
+            self.outgoing.message(&FromAgent::Unreadable { errors, others })?;
         }
         Ok(self.outgoing.message(&FromAgent::Finished(ending))?)
     }

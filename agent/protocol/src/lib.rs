@@ -36,7 +36,7 @@
 //!    `InputEnd`, `Signal`, `Resize` and `Kill`. `OutputCredit` and `InputCredit` bound the
 //!    bytes in flight: each end returns credit for the messages that it has processed.
 //! 6. The agent sends `Changed` for everything that runs have changed and the shim does not
-//!    hold, `Artifacts` and `Withheld`, then `Finished` with cargo's exit status. The shim
+//!    hold, `Artifacts`, `Withheld` and `Unreadable`, then `Finished` with cargo's exit status. The shim
 //!    requests blobs with `Fetch`, answers the changes with `Adopted` and `Declined`, and
 //!    sends `Done`. The agent replies `Done`. A change that is not answered is offered
 //!    again after the next run.
@@ -75,6 +75,7 @@
 //! | 1 | [`File`](tree::File) has permission bits in place of an execute bit, the digest of a directory too; [`RunRequest`](message::RunRequest) has an umask, `fresh_target`, `taken` and `workspace`. |
 //! | 1 | [`RunRequest`](message::RunRequest) has a build directory and names the process of a client on the same machine. |
 //! | 1 | `Working` was added. |
+//! | 1 | New: [`Unreadable`](message::FromAgent::Unreadable). Without it what a run had left and the agent could not read was only logged. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

@@ -34,6 +34,9 @@ pub const CHANGES_PER_MESSAGE_MAX: usize = 4096;
 /// Most digests in one request; a longer list is split into several messages.
 pub const DIGESTS_PER_MESSAGE_MAX: usize = 8192;
 
+/// Most unreadable entries that are named after a run; the others are counted.
+pub const UNREADABLE_NAMED_MAX: usize = 20;
+
 /// Largest cost of a tree or of a list of files that a peer describes, in the units of
 /// [`Budget`](crate::budget::Budget): 1 for a file or link, [`DIRECTORY_COST`] for a
 /// directory. A unit is about 100 bytes of memory. A tree of a million files in a hundred

@@ -6,7 +6,7 @@ use serde_bytes::ByteBuf;
 
 use crate::budget::capped_list;
 use crate::digest::Digest;
-use crate::limit::{CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX};
+use crate::limit::{CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, UNREADABLE_NAMED_MAX};
 use crate::path::{FileName, RelativePath};
 use crate::tree::{Change, DirectoryObject, File};
 
@@ -139,6 +139,15 @@ pub enum FromAgent {
     /// seconds, but not after `Changed`, `Artifacts`, `Withheld`, `Finished` or another
     /// answer: a shim that hears nothing for longer gives the agent up.
     Working,
+    /// Entries of the tree that runs have left and that the agent cannot read, so that it does
+    /// not offer them. Each is named once; the message comes with `Changed`.
+    Unreadable {
+        /// The errors, which name the paths.
+        #[serde(deserialize_with = "capped_list::<_, _, UNREADABLE_NAMED_MAX>")]
+        errors: Vec<String>,
+        /// The number of further ones.
+        others: u64,
+    },
 }
 
 /// A sync, with the cargo invocations that follow it.

@@ -153,6 +153,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::InputCredit(4096),
         FromAgent::Unavailable(digest),
         FromAgent::Working,
+        FromAgent::Unreadable { errors: vec!["e".into()], others: 3 },
     ]
 }
 

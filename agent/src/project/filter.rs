@@ -1,6 +1,7 @@
 //! The files of a project's tree that are not sources.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Mutex;
 
 use burst_protocol::RelativePath;
 use burst_protocol::tree::{Directory, Node};
@@ -8,6 +9,9 @@ use burst_sync::SyncError;
 use burst_sync::ignore_rules::is_cargo_tag;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::Filter;
+
+use crate::error::messages_of;
+use crate::lock::lock;
 
 /// Excludes mount points, and directories that cargo has marked as target directories unless
 /// the client has sent them: those of a test that calls cargo, for example.
@@ -17,6 +21,8 @@ pub(super) struct SourceFilter<'a> {
     /// The tree as it was scanned before.
     pub(super) disk: &'a Directory,
     pub(super) mount_points: &'a BTreeSet<RelativePath>,
+    /// The errors of entries that cannot be read.
+    pub(super) unreadable: Mutex<BTreeSet<String>>,
 }
 
 /// The longest tag that is read, in bytes; cargo's has 177.
@@ -43,13 +49,15 @@ impl Filter for SourceFilter<'_> {
     }
 
     /// A run may leave what cannot be read, and another run may change what is being read:
-    /// then the entry counts as it was, and nothing of it is offered.
+    /// then the entry counts as it was, nothing of it is offered, and the client is told.
     fn unreadable(
         &self,
         path: Option<&RelativePath>,
         error: SyncError,
     ) -> Result<Option<Node>, SyncError> {
-        tracing::warn!("a file of the tree is passed over: {error}");
+        let error = messages_of(&error).join(": ");
+        tracing::warn!("an entry of the tree is passed over: {error}");
+        lock(&self.unreadable).insert(error);
         Ok(path.and_then(|path| self.disk.get(path)).cloned())
     }
 

@@ -18,9 +18,10 @@
 mod filter;
 mod record;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use burst_protocol::RelativePath;
@@ -70,6 +71,8 @@ pub(crate) struct Project {
     cache: StatCache,
     store: BlobStore,
     history: History,
+    /// What the last scan could not read, and whether the client was told of it.
+    unreadable: BTreeMap<String, bool>,
     /// The number of runs that may write to the tree.
     runs: usize,
     last_scan: Instant,
@@ -118,6 +121,7 @@ impl Project {
             agreement: Agreement::default(),
             cache: cache.unwrap_or_default(),
             history,
+            unreadable: BTreeMap::new(),
             runs: 0,
             last_scan: Instant::now(),
             unsaved: true,
@@ -156,6 +160,17 @@ impl Project {
     /// What runs have changed and the client has neither adopted nor declined.
     pub(crate) fn offer(&self) -> Vec<Change> {
         self.agreement.offer()
+    }
+
+    /// What the last scan could not read and the client was not told of; from now on it was.
+    pub(crate) fn tell_unreadable(&mut self) -> Vec<String> {
+        let untold = self.unreadable.iter_mut().filter(|(_, is_told)| !**is_told);
+        untold
+            .map(|(error, is_told)| {
+                *is_told = true;
+                error.clone()
+            })
+            .collect()
     }
 
     /// The directory that stands for a target directory of the client; created if missing.
@@ -331,10 +346,19 @@ impl Project {
             agreed: self.agreement.agreed(),
             disk: self.agreement.disk(),
             mount_points: &self.history.mount_points,
+            unreadable: Mutex::default(),
         };
         self.last_scan = Instant::now();
         let found =
             scan(&self.root_directory, None, &filter, &mut self.cache, Moment::coarse_now())?;
+        let unreadable = filter.unreadable.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.unreadable = unreadable
+            .into_iter()
+            .map(|error| {
+                let is_told = self.unreadable.get(&error).copied().unwrap_or_default();
+                (error, is_told)
+            })
+            .collect();
         self.cache.forget_unseen(None);
         Ok(found.tree)
     }

@@ -16,7 +16,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::returning::Ended;
 use crate::error::Error;
-use crate::terminal::{bytes, stdin, unwritable};
+use crate::terminal::{Terminal, bytes, stdin, unwritable};
 use crate::transfer::error::{Phase, agent_failed, confused, lost};
 use crate::transfer::upload;
 use crate::workspace::error::unreadable;
@@ -124,11 +124,22 @@ fn follow(
                 path.absolute().display(),
                 bytes(size)
             )),
+            FromAgent::Unreadable { errors, others } => warn_unreadable(terminal, &errors, others),
             FromAgent::Finished(ending) => return Ok(Outcome { changes, artifacts, ending }),
             FromAgent::Working => {}
             FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Run)),
             other => return Err(out_of_turn(&other)),
         }
+    }
+}
+
+/// Names what a run has left and the agent cannot read.
+fn warn_unreadable(terminal: &Terminal, errors: &[String], others: u64) {
+    for error in errors {
+        terminal.warn(&format!("the agent passes over what a run has left: {error}"));
+    }
+    if others > 0 {
+        terminal.warn(&format!("the agent passes over {others} more"));
     }
 }
 
