@@ -16,7 +16,7 @@ pub(crate) fn is_same_boot(one: &[u8], other: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_same_boot;
+    use super::{is_same_boot, this_boot};
 
     #[test]
     fn an_unknown_boot_is_another_one() {
@@ -24,5 +24,13 @@ mod tests {
         assert!(!is_same_boot(b"a", b"b"));
         assert!(!is_same_boot(b"", b"b"));
         assert!(!is_same_boot(b"", b""));
+    }
+
+    #[test]
+    fn this_boot_is_known_by_the_uuid_of_the_kernel() {
+        let boot = String::from_utf8(this_boot()).unwrap();
+        let digits: Vec<_> = boot.trim_end().split('-').map(str::len).collect();
+        assert_eq!(digits, [8, 4, 4, 4, 12]);
+        assert_eq!(this_boot(), boot.as_bytes());
     }
 }
