@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Sends `Working` until it is dropped. Not to be dropped by async code: that blocks.
+/// Sends `Working` until it is dropped. Must not be dropped by async code: that waits for the task.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     runtime: Handle,

@@ -46,8 +46,8 @@ const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of all changed source files that are returned. Files beyond are only named.
 const CHANGED_BYTES_MAX: u64 = 256 << 20;
 
-/// Serves the request of one stream. A run ends early if `client` leaves. Blocks: not for the
-/// threads of the `runtime`, which moves the stream.
+/// Serves the request of one stream. A run ends early if `client` leaves. Blocks: must not
+/// run on a thread of the `runtime`, which moves the stream.
 pub(crate) fn serve(
     runtime: Handle,
     agent: &Arc<Agent>,
@@ -401,10 +401,12 @@ impl Session<'_> {
                 other => return Err(SyncError::out_of_turn(&other).into()),
             }
         }
+        let is_answered = !adopted.is_empty() || !declined.is_empty();
         shared.with(|project| {
             let declined = return_set.select(&declined).chain(return_set.too_large());
             project.record_answer(return_set.select(&adopted), declined);
-            Ok(())
+            // The client forgets what it has taken once it knows that this is known here.
+            if is_answered { project.save() } else { Ok(()) }
         })
     }
 

@@ -99,7 +99,7 @@ impl Outgoing {
         self.push(Item::Message(codec::encode(message)?))
     }
 
-    /// Queues a message, for async code: it is queued once the result completes.
+    /// Queues a message, for async code: it is queued once the returned future completes.
     pub async fn queue<T: Serialize + Sync>(&self, message: &T) -> Result<(), SyncError> {
         let item = Item::Message(codec::encode(message)?);
         self.queue.send(item).await.map_err(|_| SyncError::Gone)
