@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::terminal::Terminal;
 use crate::terminal::signals::Signals;
 use crate::transfer::error::confused;
+use crate::transfer::taken::Unconfirmed;
 use crate::workspace::sources::Sources;
 
 /// What an exchange works with. It stays the same while the states change.
@@ -42,6 +43,8 @@ pub(super) struct Exchange<'a> {
     pub(super) reached: &'a ReachedAgent,
     /// The state of the workspace that cargo is to see.
     pub(super) sources: &'a Sources,
+    /// What stopped commands have taken.
+    pub(super) taken: &'a Unconfirmed,
 }
 
 /// What came of an exchange.

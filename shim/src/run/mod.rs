@@ -9,7 +9,8 @@
 //! 7. One line [sums up](summary) where cargo ran and what that cost.
 //!
 //! A file that changes while it is sent, results of another command that come before this one
-//! has its turn, an agent that is shutting down and a stale memory of the agent's state are handled by trying again, a bounded number of times.
+//! has its turn, an agent that is shutting down and a stale memory of the agent's state are
+//! handled by trying again, a bounded number of times.
 
 mod base;
 mod cleaning;
@@ -28,10 +29,11 @@ mod summary;
 mod syncing;
 mod trusted;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
 use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
@@ -60,7 +62,7 @@ use crate::transfer::taken::Unconfirmed;
 use crate::workspace::collection;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
-use crate::workspace::sources::{Sources, below_root};
+use crate::workspace::sources::Sources;
 use crate::workspace::state::WorkspaceState;
 
 /// How often the exchange is tried before its error ends the command.
@@ -84,6 +86,8 @@ pub(crate) struct Session<'a> {
 struct Scanned {
     state: WorkspaceState,
     sources: Sources,
+    /// What stopped commands have taken, read before the scan.
+    taken: Unconfirmed,
 }
 
 impl Session<'_> {
@@ -233,8 +237,11 @@ impl Session<'_> {
         for note in clear_leftovers(state.directory(), root)? {
             self.terminal.warn(&note);
         }
-        remember_taken(&mut state, root)?;
+        let taken = Unconfirmed::read(state.directory());
         let mut sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
+        if remember_taken(&mut state, &sources, &taken)? {
+            sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
+        }
         for warning in &sources.warnings {
             self.terminal.warn(&warning.0);
         }
@@ -245,7 +252,7 @@ impl Session<'_> {
             let settings = load_settings(&self.directories, root, self.terminal)?;
             sources = self.scan_with(prepared, &settings, &mut state)?;
         }
-        Ok(Scanned { state, sources })
+        Ok(Scanned { state, sources, taken })
     }
 
     fn scan_with(
@@ -272,7 +279,8 @@ impl Session<'_> {
     }
 
     /// Exchanges with the agent. If a file changes while it is sent, or another command brings
-    /// results before this one has its turn, the workspace is scanned again; if the remembered base is stale, everything is compared.
+    /// results before this one has its turn, the workspace is scanned again; if the remembered
+    /// base is stale, everything is compared.
     fn exchange(
         &self,
         prepared: &Prepared,
@@ -291,6 +299,7 @@ impl Session<'_> {
                 prepared,
                 reached,
                 sources: &scanned.sources,
+                taken: &scanned.taken,
             };
             let state = &mut scanned.state;
             let may_scan_again = attempt < ATTEMPTS_MAX;
@@ -320,15 +329,26 @@ impl Session<'_> {
     }
 }
 
-/// Remembers the files that a command has taken over before it was stopped. Those that git
-/// ignores are only sent if they are remembered, and the agent, which is told of them with the
-/// next request, takes a file that is not sent for removed.
-fn remember_taken(state: &mut WorkspaceState, root: &Path) -> Result<(), Error> {
-    let root = below_root(root).map_err(unreadable)?;
-    let taken = Unconfirmed::read(state.directory());
-    let before = state.generated_files.len();
-    state.generated_files.extend(taken.written_below(&root).filter(|path| !is_beside(path)));
-    if state.generated_files.len() > before { state.save() } else { Ok(()) }
+/// Adds the files that stopped commands have taken, and that the scan left out, to the generated
+/// files; returns whether there are any. The agent is told that they are here: it would delete
+/// an ignored file that is not sent.
+fn remember_taken(
+    state: &mut WorkspaceState,
+    sources: &Sources,
+    taken: &Unconfirmed,
+) -> Result<bool, Error> {
+    let is_left_out = |path: &RelativePath| {
+        let place = sources.project.join_path(path);
+        !is_beside(path) && place.is_ok_and(|place| sources.tree.get(&place).is_none())
+    };
+    let left_out: Vec<RelativePath> =
+        taken.written_below(&sources.project).filter(is_left_out).collect();
+    if left_out.is_empty() {
+        return Ok(false);
+    }
+    state.generated_files.extend(left_out);
+    state.save()?;
+    Ok(true)
 }
 
 /// Whether the agent was shutting down, or the keeper's connection had been lost without

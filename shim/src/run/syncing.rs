@@ -32,7 +32,6 @@ use crate::settings::Compression;
 use crate::terminal::signals::window_size;
 use crate::terminal::{bytes, seconds};
 use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
-use crate::transfer::taken::Unconfirmed;
 use crate::transfer::upload::Upload;
 use crate::workspace::error::unreadable;
 use crate::workspace::sources::below_root;
@@ -48,7 +47,6 @@ pub(super) struct Syncing<'a> {
     changes: Option<Vec<Change>>,
     contents: Option<Contents>,
     request: RunRequest,
-    taken: Unconfirmed,
     /// The results that the scan has seen, if the workspace may be scanned again.
     seen: Option<ResultCount>,
 }
@@ -88,21 +86,9 @@ impl<'a> Syncing<'a> {
         let contents = if base.is_current() { None } else { state.contents()? };
         let target = &exchange.prepared.workspace.target_directory;
         let fresh_target = !exchange.prepared.target.exists() && state.had_target(target);
-        let taken = Unconfirmed::read(state.directory());
-        let request = request(&exchange, &base, changes.is_some(), fresh_target, &taken)?;
+        let request = request(&exchange, &base, changes.is_some(), fresh_target)?;
         let Stream { incoming, outgoing, peer, .. } = stream;
-        Ok(Self {
-            exchange,
-            incoming,
-            outgoing,
-            peer,
-            base,
-            changes,
-            contents,
-            request,
-            taken,
-            seen,
-        })
+        Ok(Self { exchange, incoming, outgoing, peer, base, changes, contents, request, seen })
     }
 
     /// Sends the request, and serves the agent until its tree is as needed.
@@ -116,7 +102,6 @@ impl<'a> Syncing<'a> {
             changes,
             mut contents,
             request,
-            taken,
             seen,
         } = self;
         let reached = exchange.reached;
@@ -145,7 +130,7 @@ impl<'a> Syncing<'a> {
             Err(Stop::Connection(error) | Stop::Request(error)) => return Err(error),
         };
         let took = began.elapsed();
-        taken.confirm();
+        exchange.taken.confirm();
         exchange.terminal.detail(&format!(
             "synced in {}, {} sent",
             seconds(took),
@@ -293,7 +278,6 @@ fn request(
     base: &Base,
     offers_changes: bool,
     fresh_target: bool,
-    taken: &Unconfirmed,
 ) -> Result<RunRequest, Error> {
     let Prepared { workspace, settings, plan, environment: named, .. } = exchange.prepared;
     let sources = exchange.sources;
@@ -339,7 +323,7 @@ fn request(
         keep_alive_secs: Some(exchange.prepared.keep_alive.as_secs()),
         title: title(&plan.invocations),
         fresh_target,
-        taken: taken.changes.clone(),
+        taken: exchange.taken.changes.clone(),
         workspace: identity(&workspace.root),
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },

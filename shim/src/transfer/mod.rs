@@ -8,9 +8,6 @@ pub(crate) mod error;
 mod journal;
 pub(crate) mod leftovers;
 mod local_files;
-#[cfg(not(test))]
-mod process_record;
-#[cfg(test)]
 pub(crate) mod process_record;
 mod receiving;
 mod stale_pages;

@@ -19,7 +19,12 @@ impl Disk {
         mount(Some("disk"), path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
     }
 
-    /// The disk that is mounted here; none if there is none.
+    /// Unmounts the disk, on which nothing is open.
+    pub(super) fn unmount(path: &Path) -> nix::Result<()> {
+        nix::mount::umount(path)
+    }
+
+    /// The disk that is mounted here; `None` if nothing is.
     pub(super) fn at(path: &Path) -> Option<Self> {
         let space = rustix::fs::statvfs(path).ok()?;
         (space.f_blocks * space.f_frsize == DISK_BYTES).then(|| Self(path.to_owned()))

@@ -38,12 +38,12 @@ impl Weather {
 /// What happens when a datagram with a certain number is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The two ends of this datagram never hear of each other again, as if the client had been
-    /// killed.
+    /// The two ends of this datagram never hear of each other again. To the agent it is as if the
+    /// client had been killed; the client finds that the line is lost.
     CutClient,
     /// The client has another address from now on.
     Rebind,
-    /// The agent is killed.
+    /// The agent is cut off, and killed as soon as all threads sleep: another one gets its disk.
     KillAgent,
     /// The process is killed, and with it both ends.
     KillAll,
@@ -65,8 +65,12 @@ struct State {
     dark_until: Instant,
     addresses: HashMap<u32, SocketAddr>,
     inboxes: HashMap<SocketAddr, Inbox>,
-    cut: BTreeSet<SocketAddr>,
-    next: u32,
+    /// The sockets that have had each address.
+    owners: HashMap<SocketAddr, u32>,
+    /// Sockets that are cut off.
+    cut: BTreeSet<u32>,
+    next_socket: u32,
+    next_address: u32,
     sent: u64,
     events: BTreeMap<u64, Event>,
     happened: UnboundedSender<Event>,
@@ -102,8 +106,10 @@ impl Network {
             dark_until: Instant::now(),
             addresses: HashMap::new(),
             inboxes: HashMap::new(),
+            owners: HashMap::new(),
             cut: BTreeSet::new(),
-            next: 0,
+            next_socket: 0,
+            next_address: 0,
             sent: 0,
             events,
             happened,
@@ -133,9 +139,9 @@ impl Network {
         server: Option<quinn::ServerConfig>,
     ) -> io::Result<(quinn::Endpoint, SocketAddr)> {
         let mut state = self.lock();
-        let address = state.add_address(if server.is_some() { AGENTS } else { CLIENTS });
-        let number = state.next;
-        state.addresses.insert(number, address);
+        let number = state.next_socket;
+        state.next_socket += 1;
+        let address = state.add_address(if server.is_some() { AGENTS } else { CLIENTS }, number);
         let mut config = quinn::EndpointConfig::default();
         let mut seed = [0; 32];
         state.random.fill(&mut seed);
@@ -166,11 +172,14 @@ impl Network {
 }
 
 impl State {
-    fn add_address(&mut self, subnet: u8) -> SocketAddr {
-        self.next += 1;
-        let [high, low] = u16::try_from(self.next).unwrap_or(u16::MAX).to_be_bytes();
+    /// Gives a socket a new address.
+    fn add_address(&mut self, subnet: u8, number: u32) -> SocketAddr {
+        self.next_address += 1;
+        let [high, low] = u16::try_from(self.next_address).unwrap_or(u16::MAX).to_be_bytes();
         let address = SocketAddr::from(([10, subnet, high, low], 7777));
         self.inboxes.insert(address, Inbox::default());
+        self.owners.insert(address, number);
+        self.addresses.insert(number, address);
         address
     }
 
@@ -188,26 +197,27 @@ impl State {
     }
 
     fn is_lost(&self, from: SocketAddr, to: SocketAddr) -> bool {
-        Instant::now() < self.dark_until || self.cut.contains(&from) || self.cut.contains(&to)
+        let is_cut = |address| self.owners.get(&address).is_some_and(|it| self.cut.contains(it));
+        Instant::now() < self.dark_until || is_cut(from) || is_cut(to)
     }
 
-    /// What happens with the datagram that is sent now, from the socket `number`.
-    fn happen(&mut self, event: Event, number: u32, to: SocketAddr) {
-        let from = self.addresses[&number];
-        let (agent, client) = (from.min(to), from.max(to));
+    /// Has an event happen to the ends of the datagram that is sent now. Nothing happens to one
+    /// that is cut off.
+    fn happen(&mut self, event: Event, from: SocketAddr, to: SocketAddr) {
+        let owner = |address| self.owners.get(&address).copied();
+        let (Some(agent), Some(client)) = (owner(from.min(to)), owner(from.max(to))) else {
+            return;
+        };
         match event {
+            _ if self.cut.contains(&agent) || self.cut.contains(&client) => {}
             Event::CutClient => {
                 self.cut.insert(client);
             }
             Event::Rebind => {
-                let Some(owner) = self.addresses.iter().find(|(_, own)| **own == client) else {
-                    return;
-                };
-                let owner = *owner.0;
-                let fresh = self.add_address(CLIENTS);
-                self.addresses.insert(owner, fresh);
-                let old = self.inboxes.remove(&client).unwrap_or_default();
-                self.inboxes.insert(fresh, old);
+                let old = self.addresses[&client];
+                let waiting = self.inboxes.remove(&old).unwrap_or_default();
+                let fresh = self.add_address(CLIENTS, client);
+                self.inboxes.insert(fresh, waiting);
             }
             Event::KillAgent => {
                 self.cut.insert(agent);
@@ -229,10 +239,11 @@ impl AsyncUdpSocket for Socket {
         let mut state = self.network.lock();
         state.sent += 1;
         let sent = state.sent;
-        if let Some(event) = state.events.remove(&sent) {
-            state.happen(event, self.number, transmit.destination);
-        }
         let (from, to) = (state.addresses[&self.number], transmit.destination);
+        if let Some(event) = state.events.remove(&sent) {
+            state.happen(event, from, to);
+        }
+        let from = state.addresses[&self.number];
         let weather = state.weather.clone();
         let mut random = state.fate(from, to);
         if random.f64() < weather.loss || state.is_lost(from, to) {

@@ -45,17 +45,18 @@ impl Program {
     pub(super) async fn run(self, call: Call) -> i32 {
         let command = number(&call);
         let fails = fastrand::Rng::with_seed(self.seed ^ u64::from(command)).u8(0..5) == 0;
-        let code = match self.work(command, call).await {
+        let mut lines = 0;
+        let code = match self.work(command, call, &mut lines).await {
             // Of the output: then the run has been ended; or of a full disk, as of cargo's.
             Err(_) => 1,
             Ok(()) if fails && command < self.succeeds_from.load(Ordering::Relaxed) => 101,
             Ok(()) => 0,
         };
-        self.note(Entry::Exited { command, code });
+        self.note(Entry::Exited { command, code, lines });
         code
     }
 
-    async fn work(&self, command: u32, mut call: Call) -> std::io::Result<()> {
+    async fn work(&self, command: u32, mut call: Call, lines: &mut u32) -> std::io::Result<()> {
         let target = PathBuf::from(variable(&call, "CARGO_TARGET_DIR"));
         let mut random = fastrand::Rng::with_seed(self.seed ^ u64::from(command) << 32);
         let sources = sources(&call.directory);
@@ -63,6 +64,7 @@ impl Program {
         for line in 0..random.u32(1..5) {
             let padding = "x".repeat(random.usize(0..40_000));
             writeln!(call.output, "<{command}:{line}>{padding}")?;
+            *lines += 1;
             let pause = if random.u8(0..4) == 0 { 12_000 } else { 300 };
             tokio::time::sleep(Duration::from_millis(random.u64(0..pause))).await;
         }

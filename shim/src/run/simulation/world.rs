@@ -61,7 +61,7 @@ impl Fate {
             repeated: [0.0, 0.02, 0.1][random.usize(0..3)],
         };
         for _ in 0..random.u8(0..4) {
-            // As often among the first ten as among the next hundred.
+            // As often among the first ten datagrams as among the next ninety.
             let number = 10_f64.powf(random.f64() * 2.7) as u64;
             let event = match random.u8(0..8) {
                 0 if !was_killed => Event::KillAll,
@@ -152,7 +152,7 @@ impl World {
             let count = if self.random.u8(0..5) == 0 { 2 } else { 1 };
             let mut begun = vec![self.begin()];
             while begun.len() < count {
-                // At one moment the kernel would decide which is first.
+                // Two commands that start at the same instant would be ordered by the kernel.
                 let later = Duration::from_millis(self.random.u64(1..2000));
                 tokio::time::sleep(later).await;
                 begun.push(self.begin());
@@ -186,7 +186,8 @@ impl World {
             assert_eq!(entries.iter().find(failed), None, "nothing was wrong");
         }
         if let Some(agent) = self.agent.take() {
-            agent.end().await;
+            let ended = tokio::time::timeout(COMMAND_DEADLINE, agent.end()).await;
+            assert!(ended.is_ok(), "a session of the agent hangs");
         }
         let root = self.place.workspace();
         let name = crate::workspace::sources::below_root(&root).unwrap();
@@ -230,6 +231,8 @@ impl World {
     fn replace_agent(&mut self) {
         // No thread is in the middle of a write now, and none can go on before this returns.
         stillness::wait();
+        // The copy needs room.
+        self.place.disks().iter().for_each(Disk::empty);
         let number = self.alive.fetch_add(1, Ordering::Relaxed);
         self.place.copy_agent(number);
         if let Some(dead) = self.agent.take() {
