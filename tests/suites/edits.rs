@@ -143,3 +143,21 @@ fn a_version_beside_is_replaced_only_while_it_is_as_it_was_written() {
     assert_eq!(project.read("notes.from-burst"), "merged by hand");
     assert_eq!(project.read("notes.1.from-burst"), "four");
 }
+
+#[test]
+fn files_where_a_target_or_build_directory_was_stay() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build --target-dir out");
+    project.ok("check --config build.build-dir=\"built\"");
+    fs::remove_dir_all(project.root.join("out")).unwrap();
+    for name in ["out", "built"] {
+        project.write(&format!("{name}/deep/file"), "never seen by a run");
+    }
+    for command in ["check", "run -q", "check"] {
+        project.ok(command);
+        for name in ["out", "built"] {
+            assert_eq!(project.read(&format!("{name}/deep/file")), "never seen by a run");
+        }
+    }
+}

@@ -13,8 +13,8 @@ use burst_sync::scan::Filter;
 use crate::error::messages_of;
 use crate::lock::lock;
 
-/// Excludes mount points, and directories that cargo has marked as target directories unless
-/// the client has sent them: those of a test that calls cargo, for example.
+/// Excludes mount points, and directories that cargo has marked as target directories, those of a
+/// test that calls cargo for example; both only where the client has sent nothing.
 pub(super) struct SourceFilter<'a> {
     pub(super) root: &'a RootDirectory,
     pub(super) agreed: &'a Directory,
@@ -61,7 +61,9 @@ impl Filter for SourceFilter<'_> {
         Ok(path.and_then(|path| self.disk.get(path)).cloned())
     }
 
+    /// A mount point at which the client has sources now is one of earlier runs: what it has
+    /// sent is on the disk, and would otherwise count as removed by the run.
     fn skips(&self, path: &RelativePath, _: bool, (): &()) -> bool {
-        self.mount_points.contains(path)
+        self.mount_points.contains(path) && self.agreed.get(path).is_none()
     }
 }
