@@ -205,3 +205,16 @@ fn an_agent_that_is_paused_while_it_sends_results() {
         assert!(is_made(&project));
     }
 }
+
+#[test]
+fn down_ends_an_agent_that_is_paused() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("check");
+    pause(&sandbox);
+    project.ok("down");
+    let status = project.ok("status").stdout;
+    let not_running = "agent on this machine: not running; the next command starts it";
+    assert_eq!(status.lines().next(), Some(not_running));
+    project.ok("check");
+}

@@ -116,15 +116,26 @@ impl LocalAgent {
         }
     }
 
-    /// Stops an agent that cannot be connected to, by a signal. Returns its process id;
-    /// `None` if none runs. Blocks: not for async code.
+    /// Stops an agent that cannot be connected to, by a signal, and kills one that does not
+    /// follow. Returns its process id; `None` if none runs. Blocks: not for async code.
     pub(crate) fn stop(&self) -> Result<Option<u32>, Error> {
         let Some(pid) = Presence::read(&self.keys)?.pid() else { return Ok(None) };
-        if let Ok(raw) = i32::try_from(pid) {
-            // It may have exited since.
-            kill(Pid::from_raw(raw), Signal::SIGTERM).ok();
+        let signal = |signal| {
+            if let Ok(raw) = i32::try_from(pid) {
+                // It may have exited since.
+                kill(Pid::from_raw(raw), signal).ok();
+            }
+        };
+        signal(Signal::SIGTERM);
+        match self.wait_until_ended() {
+            Err(error) if error.kind() == ErrorKind::AgentEnding => {
+                // It holds its lock, so the id is still its own. A paused process takes no other
+                // signal.
+                signal(Signal::SIGKILL);
+                self.wait_until_ended()?;
+            }
+            ended => ended?,
         }
-        self.wait_until_ended()?;
         Ok(Some(pid))
     }
 
