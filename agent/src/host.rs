@@ -127,7 +127,7 @@ impl Host {
 
     /// A host on which programs of a test take the place of cargo, without containment.
     #[cfg(feature = "simulation")]
-    pub(crate) const fn simulated(program: crate::simulation::Simulated) -> Self {
+    pub(crate) const fn simulated(program: run::simulated::Simulated) -> Self {
         Self {
             run_groups: None,
             containment: Containment::Plain,

@@ -19,6 +19,8 @@ mod file_rights;
 pub(crate) mod helper;
 pub(crate) mod init;
 mod mount_point;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated;
 pub(crate) mod spec;
 pub(crate) mod stdio;
 pub(crate) mod supervisor;
@@ -62,7 +64,7 @@ pub(crate) enum Supervision {
     Process,
     /// A program of a test.
     #[cfg(feature = "simulation")]
-    Simulated(crate::simulation::Simulated),
+    Simulated(simulated::Simulated),
 }
 
 impl Supervision {
