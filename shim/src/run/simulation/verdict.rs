@@ -88,9 +88,12 @@ fn check_results(here: &BTreeMap<String, (Vec<u8>, u32)>, entries: &[Entry]) {
             _ => false,
         };
         let done = entries.iter().position(is_done).unwrap_or(entries.len());
+        // What is removed was here.
+        let is_removal = |entry: &Entry| matches!(entry, Entry::Edited { path: other, content: None, .. } if other == path);
         let is_edit =
             |entry: &Entry| matches!(entry, Entry::Edited { path: other, .. } if other == path);
-        if entries[done.max(index)..].iter().any(is_edit) {
+        if entries[index..].iter().any(is_removal) || entries[done.max(index)..].iter().any(is_edit)
+        {
             continue;
         }
         let versions = here.iter().filter(|(name, _)| name.starts_with(path.as_str()));

@@ -24,7 +24,7 @@ use super::disk::Disk;
 use super::journal::{Entry, Journal};
 use super::keys::Keys;
 use super::network::{Event, Network, Weather};
-use super::program::{Program, SHARED, sources};
+use super::program::{Program, SHARED, UNIQUE, sources};
 use super::{stillness, verdict};
 
 /// How long a command may take, in simulated time, until it counts as hanging.
@@ -326,7 +326,21 @@ impl World {
         match self.random.u8(0..6) {
             0 => self.edit(SHARED, Some(format!("edit {}\n", self.next_edit))),
             1 if number > 0 => self.edit(&format!("src/m{number}.rs"), None),
+            2 => self.undo_something(),
             _ => self.edit(&format!("src/m{number}.rs"), content),
+        }
+    }
+
+    /// Removes a file that a run has made and that is here.
+    fn undo_something(&mut self) {
+        let directory = UNIQUE[self.random.usize(0..UNIQUE.len())];
+        let entries = fs::read_dir(self.place.workspace().join(directory)).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+        names.sort();
+        if !names.is_empty() {
+            let name = &names[self.random.usize(0..names.len())];
+            self.edit(&format!("{directory}/{name}"), None);
         }
     }
 
