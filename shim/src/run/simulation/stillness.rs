@@ -4,7 +4,8 @@
 //! The kernel knows: a thread that was woken is runnable from that moment on, even before it
 //! runs. If two looks find every thread asleep, and none has run in between, all of them slept
 //! from the end of the first look to the beginning of the second. The first may be an earlier
-//! one. Needs a kernel that counts how often a thread runs (`CONFIG_SCHED_INFO`).
+//! one. Needs a kernel that counts how often a thread runs (`CONFIG_SCHED_INFO`) and tells where
+//! it sleeps (`CONFIG_KALLSYMS`).
 //!
 //! Processes that a thread waits for do not count: commands of a simulation start none.
 
@@ -109,16 +110,18 @@ impl Thread {
         // The name stands in parentheses, and may have some.
         let name_end = status.iter().rposition(|byte| *byte == b')').unwrap_or(0);
         let (name, rest) = status.split_at(name_end);
-        if !rest.starts_with(b") S ") || name.ends_with(b"(session") && self.is_in_pause()? {
+        if !rest.starts_with(b") S ") {
             return Ok(None);
         }
-        read(&self.times).map(Some)
-    }
-
-    /// Whether it sleeps until a moment of real time. A session does so for the tick of the
-    /// clock that stamps files, and goes on by itself.
-    fn is_in_pause(&self) -> std::io::Result<bool> {
-        Ok(read(&self.place)? == b"hrtimer_nanosleep")
+        let is_asleep = match read(&self.place)?.as_slice() {
+            // It is about to sleep, and still has its processor or waits for one.
+            b"0" => false,
+            // It waits for a moment of real time. A session does so for the tick of the clock
+            // that stamps files, and goes on by itself.
+            b"hrtimer_nanosleep" => !name.ends_with(b"(session"),
+            _ => true,
+        };
+        if is_asleep { read(&self.times).map(Some) } else { Ok(None) }
     }
 }
 
