@@ -20,7 +20,7 @@ use crate::sandbox;
 const KILLS: usize = SYNC_STAGES.len() + RUN_STAGES.len() + RESULT_STAGES.len();
 
 /// Files of the workspace.
-const FILES: usize = 1_000;
+const FILES: usize = 3_000;
 
 /// Files that the program changes.
 const CHANGED: usize = 40;
@@ -240,7 +240,7 @@ impl<'a> Kills<'a> {
             write(&format!("data/{}/{n}", n % 7), format!("edit {round}\n"));
         }
         write("data/0/gone", format!("edit {round}\n"));
-        write("data/large", format!("{}\n", round.to_string().repeat(10_000)).repeat(400));
+        write("data/large", format!("{}\n", format!("{round:03}").repeat(2_000)).repeat(400));
     }
 
     /// Starts the command of a plan and kills at its moment.

@@ -123,10 +123,10 @@ impl Session<'_> {
         });
         self.terminal.quiet();
         signals.stop_forwarding();
-        let (insisted, started) = (signals.insisted(), reached.started);
+        let (ends_by, started) = (signals.ends_by(), reached.started);
         let summary = Summary::of(&reached);
         match &exchanged {
-            Ok(exchanged) if insisted.is_none() => {
+            Ok(exchanged) if ends_by.is_none() => {
                 summary::record(&self.directories, self.run, &reached, exchanged.timing, began);
                 tracing::info!(ending = ?exchanged.ending, timing = ?exchanged.timing, "ended");
             }
@@ -135,7 +135,7 @@ impl Session<'_> {
         // On every way out: an agent that is not told waits for the end of the idle timeout,
         // and so does the next command.
         self.runtime.block_on(reached.connection.close());
-        if let Some(signal) = insisted {
+        if let Some(signal) = ends_by {
             return Ok(Ending::Signaled(signal));
         }
         let exchanged = exchanged?;

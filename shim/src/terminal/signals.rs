@@ -33,7 +33,7 @@ pub(crate) struct Signals {
     outgoing: Arc<Mutex<Option<Outgoing>>>,
     before_death: Arc<Mutex<Option<Goodbye>>>,
     once: Arc<AtomicBool>,
-    /// The signal that came as the second one; 0 for none.
+    /// The signal by which this program ends; 0 for none.
     last: Arc<AtomicI32>,
 }
 
@@ -97,9 +97,9 @@ impl Signals {
         *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The second signal, if there was one: this program ends by it, whatever else
-    /// happens.
-    pub(crate) fn insisted(&self) -> Option<i32> {
+    /// The signal by which this program ends, whatever else happens: the first one while it is
+    /// not forwarded, else the second; none if there was no such signal.
+    pub(crate) fn ends_by(&self) -> Option<i32> {
         Some(self.last.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
 
@@ -109,9 +109,13 @@ impl Signals {
 
     fn received(&self, kind: Signal) {
         let again = self.once.swap(true, Ordering::Relaxed);
-        let Some(outgoing) = self.target() else { self.die_by(kind as i32) };
-        if again {
+        let target = self.target();
+        if again || target.is_none() {
+            // Before the connection is closed, which the command would report as an error.
             self.last.store(kind as i32, Ordering::Relaxed);
+        }
+        let Some(outgoing) = target else { self.die_by(kind as i32) };
+        if again {
             // If the connection is lost, the agent ends the run by itself.
             drop(outgoing.message(&FromShim::Kill));
             #[expect(
