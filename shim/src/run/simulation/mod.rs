@@ -143,6 +143,22 @@ fn start_worker(directory: &Path) -> Child {
         .unwrap()
 }
 
+/// Runs a worker to its end, and starts it again when it has killed itself. Fails with what it
+/// has said of the seed that it was at.
+fn supervise(directory: &Path) -> Result<(), String> {
+    loop {
+        let status = start_worker(directory).wait().unwrap();
+        if status.success() {
+            return Ok(());
+        }
+        if status.signal() != Some(nix::libc::SIGKILL) {
+            let seed = Seeds::load(directory).next;
+            let errors = fs::read_to_string(directory.join("errors")).unwrap();
+            return Err(format!("seed {seed}: {status}\n{errors}"));
+        }
+    }
+}
+
 /// From now on mounts of this thread, and of the processes that it starts, are theirs alone.
 fn own_mounts() -> nix::Result<()> {
     use nix::mount::{MsFlags, mount};
@@ -170,8 +186,7 @@ fn what_comes_back_is_right_in_every_world() {
     let base = tempfile::tempdir().unwrap();
     // Mounts are this thread's and its children's, and end with them.
     let own = own_mounts();
-    let mut workers = Vec::new();
-    for index in 0..WORKERS {
+    let directories = (0..WORKERS).map(|index| {
         let directory = base.path().join(index.to_string());
         let seeds = Seeds { next: first + index, end: first + count, step: WORKERS };
         let mounted = own.and_then(|()| prepare(&directory, &seeds));
@@ -182,23 +197,16 @@ fn what_comes_back_is_right_in_every_world() {
             assert!(std::env::var_os("BURST_NO_SKIP").is_none(), "{skipped}");
             drop(io::stderr().write_all(skipped.as_bytes()));
         }
-        workers.push((start_worker(&directory), directory));
-    }
-    let mut failures = Vec::new();
-    for (mut worker, directory) in workers {
-        loop {
-            let status = worker.wait().unwrap();
-            if status.success() {
-                break;
-            }
-            if status.signal() != Some(nix::libc::SIGKILL) {
-                let seed = Seeds::load(&directory).next;
-                let errors = fs::read_to_string(directory.join("errors")).unwrap();
-                failures.push(format!("seed {seed}: {status}\n{errors}"));
-                break;
-            }
-            worker = start_worker(&directory);
-        }
+        directory
+    });
+    let directories: Vec<PathBuf> = directories.collect();
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        // Threads of this one have its mounts.
+        let workers = directories.iter().map(|directory| scope.spawn(|| supervise(directory)));
+        let workers: Vec<_> = workers.collect();
+        workers.into_iter().filter_map(|worker| worker.join().unwrap().err()).collect()
+    });
+    for directory in &directories {
         print!("{}", fs::read_to_string(directory.join("reports")).unwrap_or_default());
         if own.is_ok() {
             for disk in ["here", "there"] {
