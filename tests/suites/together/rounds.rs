@@ -283,8 +283,12 @@ impl<'a> Rounds<'a> {
     fn note_made(&mut self, name: &str, versions: &[u64]) {
         let text = |version: &u64| format!("{version}\n").repeat(300);
         let last = self.project.read(&format!("made/{name}"));
-        let last = versions.iter().find(|version| last == text(version));
-        let last = last.unwrap_or_else(|| panic!("made/{name} is of none of {versions:?}"));
+        let version = versions.iter().find(|version| last == text(version));
+        let last = version.unwrap_or_else(|| {
+            let (length, begin) = (last.len(), last.lines().next());
+            let log = self.project.sandbox.agent_log();
+            panic!("made/{name}, {length} bytes of {begin:?}, is of none of {versions:?}\n{log}")
+        });
         for directory in ["made", "ignored"] {
             self.files.insert(format!("{directory}/{name}"), text(last));
         }
