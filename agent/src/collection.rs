@@ -3,8 +3,8 @@
 //! It happens when an agent starts, before it listens: then no run uses a project, since the
 //! lock of the agent's keys excludes another agent. A project whose workspace is gone is kept
 //! for some days, because a disk that is not mounted looks the same. While the workspace exists, a
-//! project stays for as long as it has results of runs that were not fetched. Directories are moved aside at once and deleted on a
-//! thread.
+//! project stays for as long as it has results of runs that were not fetched. Directories are
+//! moved aside at once and deleted on a thread.
 
 use std::fs;
 use std::io;

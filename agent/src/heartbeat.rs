@@ -13,7 +13,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Sends `Working` until it is dropped. Must not be dropped by async code: that waits for the task.
+/// Sends `Working` until it is dropped. Must not be dropped by async code: dropping
+/// it blocks until the task has ended.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     runtime: Handle,

@@ -149,7 +149,7 @@ fn is_made(project: &Project<'_>) -> bool {
     project.read("made") == "0123456789abcdef".repeat(2_500_000)
 }
 
-/// The program ends during the pause: the agent has its results, and nobody was told.
+/// The program ends during the pause: the agent has results that the client does not know of.
 #[test]
 fn an_agent_that_is_paused_when_a_program_ends() {
     for end in ENDS {

@@ -2,11 +2,11 @@
 //!
 //! A source file is replaced only if it is still in the state that was sent; if it was
 //! edited meanwhile, the run's version is written beside it (`NAME.from-burst`) and the user
-//! is told. A file that is not sent, since git ignores it, does not meet the version of a run
-//! again and again: until it has changed here, further versions are declined. Where results may be written is [`Boundary`]'s decision. Every change of a
-//! source is answered: adopted, or declined. One that is not, because an error ended the
-//! download, is offered again after the next run. Files that are here already are not
-//! fetched.
+//! is told. A file that is not sent, since git ignores it, meets the version of one run only:
+//! until it has changed here, further versions are declined. Where results may be written is
+//! [`Boundary`]'s decision. Every change of a source is answered: adopted, or declined. One that
+//! is not, because an error ended the download, is offered again after the next run. Files that
+//! are here already are not fetched.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Simulations: commands and agents in one process, with a network in memory and a clock that
-//! only moves when nobody has anything left to do.
+//! only moves while all threads sleep.
 //!
 //! A seed decides a world: what the user edits and when, how late, lost and repeated datagrams
 //! are, when the network goes dark, whose address changes, whose disk is full, and at which

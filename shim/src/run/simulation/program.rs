@@ -74,7 +74,8 @@ impl Program {
         Ok(())
     }
 
-    /// Records what has happened, unless the agent is dead: then nobody can see it.
+    /// Records what has happened, unless the agent was killed: the next one has its disk from
+    /// before that.
     fn note(&self, entry: Entry) {
         if self.alive.load(Ordering::Relaxed) == self.agent {
             self.journal.add(entry);

@@ -219,8 +219,7 @@ impl World {
         (self.agent, self.agent_address) = (Some(agent.unwrap()), address);
     }
 
-    /// Where the network has killed the agent, another one goes on with its disk as it was
-    /// at that moment.
+    /// Replaces the agent that the network has cut off by another one, with a copy of its disk.
     fn replace_killed_agents(&mut self) {
         while let Ok(event) = self.happened.try_recv() {
             assert_eq!(event, Event::KillAgent);
