@@ -298,20 +298,24 @@ impl Session<'_> {
         (ending.map(|ending| (ending, invocations.into_named())), listener)
     }
 
-    /// The changes of sources that are offered, and the turn to offer them if there are any.
+    /// The changes of sources that are offered, and the turn to offer them if there are any. Waits
+    /// while another run has its turn: what the client takes from that run may be older than what
+    /// this run has made of it since.
     fn take_turn<'a>(
         &'a self,
         shared: &'a SharedProject,
     ) -> Result<(Option<Admission<'a>>, Vec<Change>), AgentError> {
         let offer = || shared.with(|project| Ok(project.offer()));
-        if offer()?.is_empty() {
+        // In this order: a turn that begins later offers the tree as it is after this run.
+        if offer()?.is_empty() && !shared.offers.is_busy() {
             return Ok((None, Vec::new()));
         }
         let needs = Needs { root: self.request.root, alone: true };
         let turn = shared.offers.enter(needs, &self.request.title, |_| {}, self.client);
         let turn = turn.ok_or(SyncError::Gone)?;
         // What the run before has offered may be taken, and other runs may have ended.
-        Ok((Some(turn), offer()?))
+        let changes = offer()?;
+        Ok(((!changes.is_empty()).then_some(turn), changes))
     }
 
     /// Finds which of the changes fit into what is returned, and the artifacts that the run has

@@ -206,34 +206,43 @@ fn a_run_that_has_waited_sees_the_results_of_the_one_before() {
     crate::histories::assert_same_tree(&project);
 }
 
-/// The command whose program has ended first is paused until the other program has ended.
+/// The command whose program has ended first is paused until the other program has ended. What
+/// that one writes is new, or what the file contained before both.
 #[test]
 fn the_last_program_that_writes_a_file_decides_what_it_is_here() {
-    let sandbox = sandbox().with("CARGO_BURST_GRACE_SECS", "60");
-    let project = sandbox.hello("app");
-    project.ok("build -q");
-    let place = sandbox.path().join("");
-    project.write(
-        "src/main.rs",
-        format!("use std::fs;\nfn main() {{\n    let name = std::env::args().nth(1).unwrap();\n    fs::write(format!(\"{{}}{{name}}-started\", {place:?}), \"\").unwrap();\n    while !fs::exists(format!(\"{{}}{{name}}-go\", {place:?})).unwrap() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n    if name == \"one\" {{ fs::write(\"made\", \"\").unwrap() }} else {{ fs::write(\"made\", name).unwrap() }}\n}}\n"),
-    );
-    let [one, two] = ["one", "two"].map(|name| {
-        let command = project.start(&format!("run -q {name}"));
-        wait_for(&sandbox.path().join(format!("{name}-started")));
-        command
-    });
-    let first = Pid::from_raw(one.id().cast_signed());
-    let go = |name: &str| std::fs::write(sandbox.path().join(format!("{name}-go")), "").unwrap();
-    kill(first, Signal::SIGSTOP).unwrap();
-    go("one");
-    wait_until("the end of a run", || sandbox.agent_log().matches("exited with code").count() == 2);
-    go("two");
-    wait_until("the end of both", || sandbox.agent_log().matches("exited with code").count() == 3);
-    kill(first, Signal::SIGCONT).unwrap();
-    for command in [one, two] {
-        let found = ended(command.wait_with_output().unwrap());
-        assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""));
+    for before in ["zero", "two"] {
+        let sandbox = sandbox().with("CARGO_BURST_GRACE_SECS", "60");
+        let project = sandbox.hello("app");
+        project.write("made", before);
+        project.ok("build -q");
+        let place = sandbox.path().join("");
+        project.write(
+            "src/main.rs",
+            format!("use std::fs;\nfn main() {{\n    let name = std::env::args().nth(1).unwrap();\n    fs::write(format!(\"{{}}{{name}}-started\", {place:?}), \"\").unwrap();\n    while !fs::exists(format!(\"{{}}{{name}}-go\", {place:?})).unwrap() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n    if name == \"one\" {{ fs::write(\"made\", \"\").unwrap() }} else {{ fs::write(\"made\", name).unwrap() }}\n}}\n"),
+        );
+        let [one, two] = ["one", "two"].map(|name| {
+            let command = project.start(&format!("run -q {name}"));
+            wait_for(&sandbox.path().join(format!("{name}-started")));
+            command
+        });
+        let first = Pid::from_raw(one.id().cast_signed());
+        let go =
+            |name: &str| std::fs::write(sandbox.path().join(format!("{name}-go")), "").unwrap();
+        let exited = |count| {
+            let log = || sandbox.agent_log().matches("exited with code").count();
+            wait_until("the end of a run", || log() == count);
+        };
+        kill(first, Signal::SIGSTOP).unwrap();
+        go("one");
+        exited(2);
+        go("two");
+        exited(3);
+        kill(first, Signal::SIGCONT).unwrap();
+        for command in [one, two] {
+            let found = ended(command.wait_with_output().unwrap());
+            assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""));
+        }
+        assert_eq!(project.read("made"), "two");
+        crate::histories::assert_same_tree(&project);
     }
-    assert_eq!(project.read("made"), "two");
-    crate::histories::assert_same_tree(&project);
 }
