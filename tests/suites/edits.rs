@@ -1,6 +1,7 @@
 //! Files that the user edits while results come back.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use burst_protocol::Digest;
@@ -104,6 +105,101 @@ fn an_ignored_file_that_was_here_before_meets_a_run_once() {
     sandbox.settings("extra_excludes = ['!/log']\n");
     assert_progress(&project.ok("run -q"), "");
     assert_eq!(project.read("log"), "mine again\nrun\n");
+}
+
+/// git ignores `log`. Its deletion here is one there, whatever runs have made of it since.
+#[test]
+fn an_ignored_file_that_the_user_deletes_begins_anew() {
+    for runs in [1, 3] {
+        let sandbox = sandbox();
+        let project = appending(&sandbox);
+        project.write("log", "mine\n");
+        for _ in 0..runs {
+            project.ok("run -q");
+        }
+        assert_eq!(project.read("log"), "mine\n");
+        fs::remove_file(project.root.join("log")).unwrap();
+        project.ok("sync");
+        assert!(!sandbox.agent_tree(&project.root).join("log").exists());
+        for expected in ["run\n", "run\nrun\n"] {
+            assert_progress(&project.ok("run -q"), "");
+            assert_eq!(project.read("log"), expected);
+        }
+        fs::remove_file(project.root.join("log")).unwrap();
+        assert_progress(&project.ok("run -q"), "");
+        assert_eq!(project.read("log"), "run\n");
+    }
+}
+
+#[test]
+fn the_version_beside_a_secret_is_as_secret() {
+    let sandbox = sandbox();
+    let project = appending(&sandbox);
+    project.write("log", "mine\n");
+    let set_mode = |mode| fs::set_permissions(project.root.join("log"), mode).unwrap();
+    set_mode(fs::Permissions::from_mode(0o600));
+    project.ok("run -q");
+    let beside = fs::metadata(project.root.join("log.from-burst")).unwrap();
+    assert_eq!(beside.permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_to_string(project.root.join("log.from-burst")).unwrap(), "run\n");
+}
+
+/// git does not ignore `notes`: the next command sends the one here.
+#[test]
+fn a_file_that_the_user_and_a_run_create_is_sent_next_time() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let (started, go_on) = (sandbox.path().join("started"), sandbox.path().join("go-on"));
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{ if let Ok(notes) = std::fs::read_to_string(\"notes\") {{ print!(\"{{notes}}\"); return }} std::fs::write({started:?}, \"\").unwrap(); while !std::path::Path::new({go_on:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }} std::fs::write(\"notes\", \"run\").unwrap(); }}\n"),
+    );
+    let running = project.start("run -q");
+    wait_until("the run", || started.exists());
+    project.write("notes", "mine");
+    fs::write(&go_on, "").unwrap();
+    let found = burst_tests::ended(running.wait_with_output().unwrap());
+    assert_eq!(
+        found.stderr,
+        "warning: `notes` was changed here and by the run: the run's version is in \
+         `notes.from-burst`\n"
+    );
+    let next = project.ok("run -q");
+    assert_eq!(next.stdout, "mine");
+    assert_progress(&next, "");
+}
+
+#[test]
+fn a_target_directory_that_is_removed_during_a_build_is_told() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build -q");
+    let (started, go_on) = (sandbox.path().join("started"), sandbox.path().join("go-on"));
+    project.write(
+        "build.rs",
+        format!("fn main() {{ std::fs::write({started:?}, \"\").unwrap(); while !std::path::Path::new({go_on:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }} }}\n"),
+    );
+    project.write("src/main.rs", "fn main() { println!(\"new\") }\n");
+    let building = project.start("build -q");
+    wait_until("the build", || started.exists());
+    fs::remove_dir_all(project.root.join("target")).unwrap();
+    fs::write(&go_on, "").unwrap();
+    let found = burst_tests::ended(building.wait_with_output().unwrap());
+    let shown = project.root.join("target/debug");
+    let shown = shown.display();
+    burst_tests::assert_explained(
+        &found,
+        115,
+        &format!(
+            "error: cargo has finished, but not all of its results are here\n\
+             caused by: cannot write `{shown}`\n\
+             caused by: No such file or directory (os error 2)\n\
+             hint: a directory above `{shown}` was removed meanwhile: run the command again\n"
+        ),
+    );
+    project.ok("build -q");
+    let program = std::process::Command::new(project.root.join("target/debug/hello"));
+    assert_eq!({ program }.output().unwrap().stdout, b"new\n");
 }
 
 /// Each run waits with its version of `notes`, which is edited meanwhile.

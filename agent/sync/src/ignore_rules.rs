@@ -21,7 +21,9 @@
 //! would change the build.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +42,9 @@ pub const DEFAULT_EXCLUDES: [&str; 8] =
 /// Suffix of the agent's version of a file that was edited on both ends. Files with this
 /// suffix are never sent.
 pub const CONFLICT_SUFFIX: &str = ".from-burst";
+
+/// The names in a directory that change what a scan sends of it.
+const NAMES_WITH_RULES: [&[u8]; 3] = [b"CACHEDIR.TAG", b".git", b".gitignore"];
 
 /// The number of versions that can lie beside one path.
 const CONFLICTS_MAX: u32 = 10_000;
@@ -145,6 +150,30 @@ impl IgnoreRules {
                 Match::Whitelist(_) => false,
                 Match::None => self.is_default_excluded(path),
             }
+    }
+
+    /// Whether a scan passes over a file, or a directory above it, that git does not track.
+    pub fn leaves_out(&self, path: &RelativePath) -> bool {
+        let mut above: Vec<RelativePath> =
+            std::iter::successors(path.parent(), RelativePath::parent).collect();
+        above.reverse();
+        let mut context = self.root();
+        let directories = std::iter::once(None).chain(above.iter().map(Some));
+        for directory in directories {
+            if directory.is_some_and(|directory| self.skips(directory, true, &context)) {
+                return true;
+            }
+            let is_here = |name: &&[u8]| {
+                let name = Path::new(OsStr::from_bytes(name));
+                self.absolute(directory).join(name).symlink_metadata().is_ok()
+            };
+            let names = NAMES_WITH_RULES.into_iter().filter(is_here).collect();
+            match self.enter(directory, &names, &context) {
+                Some(inner) => context = inner,
+                None => return true,
+            }
+        }
+        self.skips(path, false, &context)
     }
 
     fn decide(&self, path: &Path, is_directory: bool, level: Option<&Arc<Level>>) -> bool {
@@ -316,6 +345,8 @@ mod tests {
     use crate::scan::scan;
     use crate::stat_cache::StatCache;
 
+    const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# created by cargo.\n";
+
     fn sent(root: &Path, unexclude: &[&str], extra: &[&str], never: &[&str]) -> Vec<String> {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let never = never.iter().map(|path| RelativePath::new(path.as_bytes()).unwrap()).collect();
@@ -358,10 +389,23 @@ mod tests {
             ("docs/.gitignore", "!*\n"),
             ("docs/x", ""),
             (".hidden", ""),
+            ("built/CACHEDIR.TAG", TAG),
+            ("built/x", ""),
         ]);
         let expected =
             [".gitignore", ".hidden", "keep.log", "src/.gitignore", "src/a.log", "src/build/x"];
         assert_eq!(sent(tree.path(), &[], &[], &[]), expected);
+        // The same by path, whether or not the file exists.
+        let (rules, _) = IgnoreRules::new(tree.path(), &[], &["new".into()], HashSet::new());
+        let leaves_out =
+            |path: &str| rules.leaves_out(&RelativePath::new(path.as_bytes()).unwrap());
+        for path in expected.into_iter().chain(["not/there", "src/not-there"]) {
+            assert!(!leaves_out(path), "{path}");
+        }
+        let ignored = ["a.log", "private", "build/x", "src/a.tmp", "docs/x", "built/x"];
+        for path in ignored.into_iter().chain(["not/there.log", "build/not/there", "src/new"]) {
+            assert!(leaves_out(path), "{path}");
+        }
     }
 
     #[test]
@@ -380,12 +424,11 @@ mod tests {
 
     #[test]
     fn only_real_target_directories_are_skipped() {
-        let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# created by cargo.\n";
         let tree = tree(&[
             ("src/target/mod.rs", ""),
             ("target/debug/x", ""),
             ("out/debug/x", ""),
-            ("old/CACHEDIR.TAG", tag),
+            ("old/CACHEDIR.TAG", TAG),
             ("old/debug/x", ""),
         ]);
         assert_eq!(sent(tree.path(), &[], &[], &["target", "out"]), ["src/target/mod.rs"]);

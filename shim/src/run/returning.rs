@@ -17,6 +17,7 @@ use crate::transfer::download::{Download, Receiving, answer, base_after};
 use crate::transfer::error::not_returned;
 use crate::transfer::leftovers::Writing;
 use crate::workspace::conflicts::Conflicts;
+use crate::workspace::credentials::is_credentials;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
 
@@ -68,10 +69,12 @@ impl<'a> Ended<'a> {
         let workspace = &prepared.workspace;
         // Most runs change no source file, and need no rules.
         let rules = LazyCell::new(|| {
-            let unexclude = &prepared.settings.unexclude;
-            IgnoreRules::new(&workspace.root, unexclude, &[], HashSet::new()).0
+            let settings = &prepared.settings;
+            let (unexclude, extra) = (&settings.unexclude, &settings.extra_excludes);
+            IgnoreRules::new(&workspace.root, unexclude, extra, HashSet::new()).0
         });
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
+        let left_out = |path: &RelativePath| is_credentials(path) || rules.leaves_out(path);
         let mut cache = StatCache::load(&state.returned_path());
         // Read once and if it is needed: the agent gives other commands no results meanwhile.
         let base = LazyCell::new(|| state.base());
@@ -84,6 +87,7 @@ impl<'a> Ended<'a> {
             conflicts: Conflicts::read(state.directory()),
             base: &|| base.as_ref(),
             excluded: &excluded,
+            left_out: &left_out,
         };
         let Outcome { changes, artifacts, ending } = &self.outcome;
         let mut download = Download::new(receiving, changes, artifacts).map_err(not_returned)?;

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
 use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim};
-use burst_protocol::tree::{Change, Directory, Entry, File, Node};
+use burst_protocol::tree::{Change, Directory, Entry, File, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
@@ -31,7 +31,7 @@ use super::stale_pages::remove_stale;
 use super::taken::Taken;
 use super::target::TargetDirectory;
 use crate::error::Error;
-use crate::workspace::conflicts::Conflicts;
+use crate::workspace::conflicts::{Conflicts, Unsent};
 use crate::workspace::sources::Sources;
 
 /// How often blobs are fetched. A patch may not fit, because another command has replaced the
@@ -56,6 +56,8 @@ pub(crate) struct Receiving<'a> {
     pub(crate) base: &'a dyn Fn() -> Option<&'a Directory>,
     /// Whether a path is excluded by default. Such files are never sources.
     pub(crate) excluded: &'a dyn Fn(&RelativePath) -> bool,
+    /// Whether a file that is not in the tree that was sent will be in no later one either.
+    pub(crate) left_out: &'a dyn Fn(&RelativePath) -> bool,
 }
 
 impl Receiving<'_> {
@@ -339,16 +341,10 @@ impl<'a> Download<'a> {
             }
             (Decision::Beside, Entry::File(file)) => {
                 let unsent = match (&here, sent) {
-                    (Some(Node::File(here)), None) if !is_beside(path) => Some(*here),
+                    (Some(Node::File(here)), None) => self.unsent(path, here, file),
                     _ => None,
                 };
-                if unsent.is_some_and(|here| self.results.was_told(path, &here)) {
-                    self.results.returned.declined.push(index);
-                    return Ok(());
-                }
-                let place = Place::Beside { index, unsent };
-                let destination = Destination { path: path.clone(), file: *file, place };
-                self.results.want(file, destination);
+                self.put_beside(index, path, file, unsent);
             }
             (_, Entry::Link(_)) => {
                 self.results.keep(index, path, "was made a link to another path by the run");
@@ -356,6 +352,26 @@ impl<'a> Download<'a> {
             (_, _) => self.results.keep(index, path, "was made a directory by the run"),
         }
         Ok(())
+    }
+
+    /// The run's version and the file here, if the one here is not sent.
+    fn unsent(&self, path: &RelativePath, here: &File, version: &File) -> Option<Unsent> {
+        let is_unsent = !is_beside(path) && (self.receiving.left_out)(path);
+        is_unsent.then_some(Unsent { here: *here, version: *version })
+    }
+
+    /// Lets the run's version be written beside the file here, unless the user knows of it.
+    fn put_beside(&mut self, index: u32, path: &RelativePath, file: &File, unsent: Option<Unsent>) {
+        if unsent.is_some_and(|unsent| self.results.was_told(path, unsent)) {
+            self.results.returned.declined.push(index);
+            return;
+        }
+        // Others may read no more of it than of the file here.
+        let readable = unsent.map_or(0o777, |unsent| unsent.here.mode.bits() | 0o700);
+        let mode = FileMode::of(file.mode.bits() & readable);
+        let place = Place::Beside { index, unsent };
+        let beside = File { mode, ..*file };
+        self.results.want(file, Destination { path: path.clone(), file: beside, place });
     }
 
     /// Decides about a removal. Returns whether the path is free now.

@@ -13,7 +13,7 @@ use burst_sync::{SyncError, patch};
 
 use super::local_files::{LocalFiles, Replaced};
 use super::taken::Taken;
-use crate::workspace::conflicts::Conflicts;
+use crate::workspace::conflicts::{Conflicts, Unsent};
 use crate::workspace::runs_code::runs_code;
 
 /// The largest file that is the base of a patch: base and result have to fit into memory.
@@ -66,8 +66,8 @@ pub(super) enum Place {
     Beside {
         /// The index of the change.
         index: u32,
-        /// The file here, if it was not sent.
-        unsent: Option<File>,
+        /// The file here and the run's version of it, if it is not sent.
+        unsent: Option<Unsent>,
     },
     /// A file of the target directory.
     Artifact {
@@ -215,10 +215,16 @@ impl<'a> Results<'a> {
         self.returned.declined.push(index);
     }
 
-    /// Whether the user was told that a run has a version of its own of a file that is not
-    /// sent, and the file here has not changed since.
-    pub(super) fn was_told(&self, path: &RelativePath, here: &File) -> bool {
-        self.returned.conflicts.unsent.get(path) == Some(here)
+    /// Whether the user was told that runs have a version of their own of a file that is not
+    /// sent, and the file here has not changed since. Then the new version is recorded.
+    pub(super) fn was_told(&mut self, path: &RelativePath, unsent: Unsent) -> bool {
+        match self.returned.conflicts.unsent.get_mut(path) {
+            Some(known) if known.here == unsent.here => {
+                *known = unsent;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Records a change whose version was written beside the path.
@@ -226,7 +232,7 @@ impl<'a> Results<'a> {
         &mut self,
         index: u32,
         path: &RelativePath,
-        unsent: Option<File>,
+        unsent: Option<Unsent>,
         beside: &RelativePath,
     ) {
         self.returned.declined.push(index);
@@ -235,8 +241,8 @@ impl<'a> Results<'a> {
             path.display(),
             beside.display()
         );
-        if let Some(file) = unsent {
-            self.returned.conflicts.unsent.insert(path.clone(), file);
+        if let Some(unsent) = unsent {
+            self.returned.conflicts.unsent.insert(path.clone(), unsent);
             text += "; the one here is not sent, so until it changes further versions of runs \
                      stay on the agent";
         }
@@ -328,7 +334,7 @@ impl<'a> Results<'a> {
         &mut self,
         temporary: &RelativePath,
         Destination { path, file, .. }: &Destination,
-        (index, unsent): (u32, Option<File>),
+        (index, unsent): (u32, Option<Unsent>),
     ) -> Result<(), SyncError> {
         let besides = &self.returned.conflicts.besides;
         let known = |beside: &RelativePath| besides.get(beside).copied().map(Node::File);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burst_protocol::RelativePath;
-use burst_protocol::tree::File;
+use burst_protocol::tree::{Entry, File};
 use burst_sync::SyncError;
 use burst_sync::stat_cache::{read_record, write_record};
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,18 @@ pub(crate) struct Conflicts {
     /// Versions of runs that were written beside files. One that is still the same may be
     /// replaced by the version of a later run.
     pub(crate) besides: BTreeMap<RelativePath, File>,
-    /// Files that were not sent while a run made its own version. The user was told, and is
+    /// Files that are not sent while runs make versions of their own. The user was told, and is
     /// not told again until the file here has changed.
-    pub(crate) unsent: BTreeMap<RelativePath, File>,
+    pub(crate) unsent: BTreeMap<RelativePath, Unsent>,
+}
+
+/// A file that is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unsent {
+    /// The file here.
+    pub(crate) here: File,
+    /// The version of the last run, which is on the agent.
+    pub(crate) version: File,
 }
 
 impl Conflicts {
@@ -29,20 +38,25 @@ impl Conflicts {
         read_record(&state.join(RECORD)).unwrap_or_default()
     }
 
+    /// The runs' versions of files that were not sent, and that the user has deleted since. They
+    /// are on the agent, and no scan here tells it that their paths are free.
+    pub(crate) fn deleted(&self, workspace: &Path) -> impl Iterator<Item = (&RelativePath, Entry)> {
+        let deleted = self.unsent.iter().filter(move |(path, _)| !exists(workspace, path));
+        deleted.map(|(path, unsent)| (path, Entry::File(unsent.version)))
+    }
+
     /// Writes the record, if it has changed. Files that are gone from `workspace` are left out.
     pub(crate) fn write(&self, state: &Path, workspace: &Path) -> Result<(), SyncError> {
-        let is_there = |(path, _): &(&RelativePath, &File)| {
-            path.in_directory(workspace).symlink_metadata().is_ok()
-        };
-        let still_there = |files: &BTreeMap<RelativePath, File>| {
-            let kept = files.iter().filter(is_there);
-            kept.map(|(path, file)| (path.clone(), *file)).collect()
-        };
-        let (besides, unsent) = (still_there(&self.besides), still_there(&self.unsent));
-        let kept = Self { besides, unsent };
+        let mut kept = self.clone();
+        kept.besides.retain(|path, _| exists(workspace, path));
+        kept.unsent.retain(|path, _| exists(workspace, path));
         if kept == Self::read(state) {
             return Ok(());
         }
         write_record(&state.join(RECORD), &kept)
     }
+}
+
+fn exists(workspace: &Path, path: &RelativePath) -> bool {
+    path.in_directory(workspace).symlink_metadata().is_ok()
 }

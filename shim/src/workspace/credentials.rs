@@ -19,6 +19,9 @@ use super::url_password::without_password;
 /// The directory of cargo's configuration in each directory.
 const CARGO: &[u8] = b".cargo";
 
+/// The names of files in it that hold nothing but credentials.
+const CREDENTIALS: [&[u8]; 2] = [b"credentials", b"credentials.toml"];
+
 /// The keys of a registry that are secrets.
 const SECRETS: [&str; 2] = ["token", "secret-key"];
 
@@ -32,6 +35,12 @@ struct Found {
     configurations: BTreeSet<RelativePath>,
     /// Files and links that hold nothing else.
     credentials: BTreeSet<RelativePath>,
+}
+
+/// Whether a file is one of cargo's that holds nothing but credentials.
+pub(crate) fn is_credentials(path: &RelativePath) -> bool {
+    let in_cargo = path.parent().is_some_and(|parent| parent.split().1 == CARGO);
+    in_cargo && CREDENTIALS.contains(&path.split().1)
 }
 
 /// Removes credentials from a tree: files of credentials leave it, configurations get the
@@ -110,7 +119,7 @@ impl Search<'_> {
     fn cargos(&mut self, directory: &Directory, at: &RelativePath) {
         for (name, node) in directory.entries() {
             let Some(path) = join(Some(at), name) else { continue };
-            let is_credentials = matches!(name.as_bytes(), b"credentials" | b"credentials.toml");
+            let is_credentials = CREDENTIALS.contains(&name.as_bytes());
             let is_configuration =
                 name.as_bytes() == b"config" || name.as_bytes().ends_with(b".toml");
             if matches!(node, Node::Directory(_)) || !(is_credentials || is_configuration) {

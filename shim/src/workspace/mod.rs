@@ -5,7 +5,7 @@
 
 pub(crate) mod collection;
 pub(crate) mod conflicts;
-mod credentials;
+pub(crate) mod credentials;
 pub(crate) mod error;
 pub(crate) mod git_index;
 pub(crate) mod large_files;
