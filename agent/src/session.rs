@@ -24,6 +24,7 @@ use burst_sync::clock::Moment;
 use burst_sync::flow_control::SendWindow;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::wire::{Incoming, Outgoing};
+use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use crate::agent::Agent;
@@ -460,12 +461,9 @@ impl Session<'_> {
     ) -> Result<(), AgentError> {
         let announce = |content: Blob| self.outgoing.message(&FromAgent::Blob(content));
         let (digest, shown) = (fetch.digest, root.absolute(path));
-        let unreadable = |source: io::Error| match source.kind() {
-            // Removed, replaced, or longer than it was when it was offered.
-            io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput => {
-                AgentError::from(SyncError::Changed(root.absolute(path)))
-            }
-            _ => root.unreadable(path, source).into(),
+        let unreadable = |source: io::Error| match is_replaced(&source) {
+            true => AgentError::from(SyncError::Changed(root.absolute(path))),
+            false => root.unreadable(path, source).into(),
         };
         if self.request.compress_large && size <= COPIED_BYTES_MAX {
             let content = root.read(path, size).map_err(unreadable)?;
@@ -488,6 +486,15 @@ impl Session<'_> {
         let source = BlobSource { path: &shown, digest, size, reader: &mut file };
         Ok(blobs::send_whole(self.outgoing, &announce, source, self.request.compress_large)?)
     }
+}
+
+/// Whether a file cannot be read because it is no longer what was offered: it, or a directory
+/// above it, was removed or replaced, or it has grown.
+fn is_replaced(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, InvalidInput, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | FileTooLarge | InvalidInput)
+        // A link in its place, or a socket.
+        || matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::NXIO))
 }
 
 /// Waits until the kernel's coarse clock, which stamps files, is later than `stamp`: 10 ms

@@ -206,8 +206,50 @@ fn a_run_that_has_waited_sees_the_results_of_the_one_before() {
     crate::histories::assert_same_tree(&project);
 }
 
-/// The command whose program has ended first is paused until the other program has ended. What
-/// that one writes is new, or what the file contained before both.
+/// Two programs run with the same sources; `work` is what each does, knowing its `name`. `one` ends
+/// first. If it `is_paused`, its command is, until the other program has ended; else its results
+/// are here by then.
+fn one_after_the_other(project: &Project<'_>, work: &str, is_paused: bool) {
+    let sandbox = project.sandbox;
+    let place = sandbox.path().join("");
+    project.write(
+        "src/main.rs",
+        format!("use std::fs;\nfn main() {{\n    let name = std::env::args().nth(1).unwrap();\n    fs::write(format!(\"{{}}{{name}}-started\", {place:?}), \"\").unwrap();\n    while !fs::exists(format!(\"{{}}{{name}}-go\", {place:?})).unwrap() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n    {work}\n}}\n"),
+    );
+    let [one, two] = ["one", "two"].map(|name| {
+        let command = project.start(&format!("run -q {name}"));
+        wait_for(&sandbox.path().join(format!("{name}-started")));
+        command
+    });
+    let first = Pid::from_raw(one.id().cast_signed());
+    let end = |command: Child| {
+        let found = ended(command.wait_with_output().unwrap());
+        assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""));
+    };
+    let go = |name: &str| std::fs::write(sandbox.path().join(format!("{name}-go")), "").unwrap();
+    let before = sandbox.agent_log().matches("exited with code").count();
+    let exited = |count| {
+        let log = || sandbox.agent_log().matches("exited with code").count() - before;
+        wait_until("the end of a run", || log() == count);
+    };
+    if !is_paused {
+        go("one");
+        end(one);
+        go("two");
+        end(two);
+        return;
+    }
+    kill(first, Signal::SIGSTOP).unwrap();
+    go("one");
+    exited(1);
+    go("two");
+    exited(2);
+    kill(first, Signal::SIGCONT).unwrap();
+    end(one);
+    end(two);
+}
+
+/// What the second program writes is new, or what the file contained before both.
 #[test]
 fn the_last_program_that_writes_a_file_decides_what_it_is_here() {
     for before in ["zero", "two"] {
@@ -215,34 +257,34 @@ fn the_last_program_that_writes_a_file_decides_what_it_is_here() {
         let project = sandbox.hello("app");
         project.write("made", before);
         project.ok("build -q");
-        let place = sandbox.path().join("");
-        project.write(
-            "src/main.rs",
-            format!("use std::fs;\nfn main() {{\n    let name = std::env::args().nth(1).unwrap();\n    fs::write(format!(\"{{}}{{name}}-started\", {place:?}), \"\").unwrap();\n    while !fs::exists(format!(\"{{}}{{name}}-go\", {place:?})).unwrap() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }}\n    if name == \"one\" {{ fs::write(\"made\", \"\").unwrap() }} else {{ fs::write(\"made\", name).unwrap() }}\n}}\n"),
-        );
-        let [one, two] = ["one", "two"].map(|name| {
-            let command = project.start(&format!("run -q {name}"));
-            wait_for(&sandbox.path().join(format!("{name}-started")));
-            command
-        });
-        let first = Pid::from_raw(one.id().cast_signed());
-        let go =
-            |name: &str| std::fs::write(sandbox.path().join(format!("{name}-go")), "").unwrap();
-        let exited = |count| {
-            let log = || sandbox.agent_log().matches("exited with code").count();
-            wait_until("the end of a run", || log() == count);
-        };
-        kill(first, Signal::SIGSTOP).unwrap();
-        go("one");
-        exited(2);
-        go("two");
-        exited(3);
-        kill(first, Signal::SIGCONT).unwrap();
-        for command in [one, two] {
-            let found = ended(command.wait_with_output().unwrap());
-            assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""));
-        }
+        let work =
+            "fs::write(\"made\", if name == \"one\" { \"\" } else { name.as_str() }).unwrap();";
+        one_after_the_other(&project, work, true);
         assert_eq!(project.read("made"), "two");
         crate::histories::assert_same_tree(&project);
+    }
+}
+
+/// The first program makes a directory of a file, or a file of a directory, and the second one
+/// undoes it.
+#[test]
+fn the_last_program_decides_what_is_a_directory_here() {
+    const WORK: &str = "if fs::metadata(\"shape\").unwrap().is_dir() { fs::remove_dir_all(\"shape\").unwrap(); fs::write(\"shape\", name).unwrap(); } else { fs::remove_file(\"shape\").unwrap(); fs::create_dir_all(\"shape/deep\").unwrap(); fs::write(\"shape/deep/file\", name).unwrap(); }";
+    for is_paused in [true, false] {
+        let sandbox = sandbox().with("CARGO_BURST_GRACE_SECS", "60");
+        for before in ["shape", "shape/deep/file"] {
+            let project = sandbox.hello(if before == "shape" { "file" } else { "directory" });
+            project.write(before, "zero");
+            project.ok("build -q");
+            one_after_the_other(&project, WORK, is_paused);
+            assert_eq!(project.read(before), "two");
+            assert!(!project.has("shape.from-burst"));
+            crate::histories::assert_same_tree(&project);
+            for name in ["one", "two"] {
+                for what in ["started", "go"] {
+                    std::fs::remove_file(sandbox.path().join(format!("{name}-{what}"))).unwrap();
+                }
+            }
+        }
     }
 }

@@ -47,3 +47,21 @@ fn a_run_begins_in_a_later_tick_than_the_sync() {
     // The clock was set back far: the wait has a deadline.
     wait_for_tick_after(Some(stamp.plus_seconds(3600)));
 }
+
+#[test]
+fn whatever_takes_the_place_of_an_offered_file_replaces_it() {
+    let disk = tempfile::tempdir().unwrap();
+    let root = RootDirectory::open(disk.path()).unwrap();
+    let at = |name: &str| disk.path().join(name);
+    std::fs::write(at("file"), "12345").unwrap();
+    std::fs::create_dir(at("directory")).unwrap();
+    std::os::unix::fs::symlink("file", at("link")).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(at("socket")).unwrap());
+    for name in ["gone", "gone/file", "file/below", "directory", "link", "link/below", "socket"] {
+        let error = root.open_file(&path(name)).unwrap_err();
+        assert!(is_replaced(&error), "{name}: {error}");
+    }
+    assert!(is_replaced(&root.read(&path("file"), 4).unwrap_err()));
+    assert!(!is_replaced(&io::ErrorKind::PermissionDenied.into()));
+    assert!(!is_replaced(&Errno::IO.into()));
+}

@@ -386,7 +386,12 @@ impl<'a> Download<'a> {
             true => self.results.workspace.entry(path)?,
             false => None,
         };
-        if let (Some(Node::Directory(_)), Some(Node::Directory(directory))) = (&here, sent) {
+        let fetched = (self.receiving.base)().and_then(|base| base.get(place));
+        let directory = [fetched, sent].into_iter().flatten().find_map(|node| match node {
+            Node::Directory(directory) => Some(directory),
+            _ => None,
+        });
+        if let (Some(Node::Directory(_)), Some(directory)) = (&here, directory) {
             self.remove_below(path, directory)?;
             self.results.adopt(index, path, false);
             return Ok(self.results.workspace.root().status(path).is_err());
@@ -436,8 +441,11 @@ impl<'a> Download<'a> {
         sent: Option<&Node>,
         here: Option<&Node>,
     ) -> Option<Node> {
-        let known = (here != sent).then(|| (self.receiving.base)()?.get(place).cloned()).flatten();
-        known.filter(|known| Some(known) == here).or_else(|| sent.cloned())
+        match (self.receiving.base)() {
+            // Another command may have removed the path, too.
+            Some(base) if here != sent && base.get(place) == here => here.cloned(),
+            _ => sent.cloned(),
+        }
     }
 }
 
