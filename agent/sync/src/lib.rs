@@ -6,7 +6,7 @@
 //!   hold. [`pack`] stores small blobs in large files.
 //! - [`apply`] changes a directory from one state to another. [`clock`] determines the
 //!   modification times of changed files. [`root_directory`] confines every access to the
-//!   tree.
+//!   tree. `disk_change` lets tests disturb them.
 //! - [`wire`] moves the protocol's frames over any `AsyncRead` and `AsyncWrite`.
 //!   [`write_coalescer`] limits the rate of small writes, [`flow_control`] the bytes of a
 //!   run's input and output in flight. `task` starts its tasks.
@@ -18,6 +18,10 @@
 pub mod apply;
 pub mod blobs;
 pub mod clock;
+#[cfg(not(feature = "simulation"))]
+mod disk_change;
+#[cfg(feature = "simulation")]
+pub mod disk_change;
 mod error;
 pub mod flow_control;
 pub mod ignore_rules;

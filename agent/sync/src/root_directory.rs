@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::clock::Moment;
+use crate::disk_change;
 use crate::error::SyncError;
 
 /// The root of a tree.
@@ -157,12 +158,14 @@ impl RootDirectory {
         let (parent, name) = self.parent(path)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        disk_change::begin()?;
         Ok(rustix::fs::openat(&*parent, name, flags, Mode::from_raw_mode(mode))?.into())
     }
 
     /// Creates a symbolic link. Fails if the path exists.
     pub fn create_link(&self, path: &RelativePath, target: &[u8]) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
+        disk_change::begin()?;
         Ok(rustix::fs::symlinkat(OsStr::from_bytes(target), &*parent, name)?)
     }
 
@@ -176,6 +179,7 @@ impl RootDirectory {
             self.create_directories(&parent, replace)?;
         }
         let (parent, name) = self.parent(path)?;
+        disk_change::begin()?;
         match rustix::fs::mkdirat(&*parent, name, Mode::from_raw_mode(0o777)) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => match self.status(path) {
@@ -196,6 +200,7 @@ impl RootDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
+        disk_change::begin()?;
         match rustix::fs::unlinkat(&*parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -210,6 +215,7 @@ impl RootDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
+        disk_change::begin()?;
         match rustix::fs::unlinkat(&*parent, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -264,6 +270,7 @@ impl RootDirectory {
         let (to_parent, to_name) = self.parent(to)?;
         // A directory that moves is no longer the parent of what its old path names.
         self.forget_recent();
+        disk_change::begin()?;
         Ok(rustix::fs::renameat_with(&*from_parent, from_name, &*to_parent, to_name, flags)?)
     }
 
@@ -276,12 +283,14 @@ impl RootDirectory {
         to: &RelativePath,
     ) -> io::Result<()> {
         let (parent, name) = self.parent(to)?;
+        disk_change::begin()?;
         Ok(rustix::fs::renameat(from, OsStr::from_bytes(from_name), &*parent, name)?)
     }
 
     /// Sets the permission bits of a regular file.
     pub fn set_mode(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
         let file = self.open_file(path)?;
+        disk_change::begin()?;
         Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
     }
 

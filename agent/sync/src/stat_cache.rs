@@ -35,6 +35,7 @@ use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
+use crate::disk_change;
 use crate::error::SyncError;
 
 /// Seconds by which the times of a file must precede a scan for its entry to be settled:
@@ -214,11 +215,13 @@ pub fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), SyncErr
     let body = encode_record(record)?;
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
     let write = || {
+        disk_change::begin()?;
         let mut file = std::fs::File::create(&temporary)?;
         file.write_all(RECORD_MAGIC)?;
         file.write_all(Digest::of(&body).as_bytes())?;
         file.write_all(&body)?;
         drop(file);
+        disk_change::begin()?;
         std::fs::rename(&temporary, path)
     };
     write().map_err(|error| {

@@ -1,6 +1,7 @@
 //! What is remembered of files that were changed here and by runs.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::Path;
 
 use burst_protocol::RelativePath;
@@ -41,15 +42,15 @@ impl Conflicts {
     /// The runs' versions of files that were not sent, and that the user has deleted since. They
     /// are on the agent, and no scan here tells it that their paths are free.
     pub(crate) fn deleted(&self, workspace: &Path) -> impl Iterator<Item = (&RelativePath, Entry)> {
-        let deleted = self.unsent.iter().filter(move |(path, _)| !exists(workspace, path));
+        let deleted = self.unsent.iter().filter(move |(path, _)| is_gone(workspace, path));
         deleted.map(|(path, unsent)| (path, Entry::File(unsent.version)))
     }
 
     /// Writes the record, if it has changed. Files that are gone from `workspace` are left out.
     pub(crate) fn write(&self, state: &Path, workspace: &Path) -> Result<(), SyncError> {
         let mut kept = self.clone();
-        kept.besides.retain(|path, _| exists(workspace, path));
-        kept.unsent.retain(|path, _| exists(workspace, path));
+        kept.besides.retain(|path, _| !is_gone(workspace, path));
+        kept.unsent.retain(|path, _| !is_gone(workspace, path));
         if kept == Self::read(state) {
             return Ok(());
         }
@@ -57,6 +58,7 @@ impl Conflicts {
     }
 }
 
-fn exists(workspace: &Path, path: &RelativePath) -> bool {
-    path.in_directory(workspace).symlink_metadata().is_ok()
+fn is_gone(workspace: &Path, path: &RelativePath) -> bool {
+    let found = path.in_directory(workspace).symlink_metadata();
+    found.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }

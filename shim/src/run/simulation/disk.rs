@@ -1,7 +1,10 @@
-//! A disk that can be full: a file system in memory, where the user may mount one.
+//! Disks that are full, or break: a file system in memory, where the user may mount one, and the
+//! changes of all disks of the process, one of which may go wrong.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of one disk.
 const DISK_BYTES: u64 = 64 << 20;
@@ -48,5 +51,42 @@ impl Disk {
 
     fn filler(&self) -> PathBuf {
         self.0.join("filler")
+    }
+}
+
+/// What happens instead of a change of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It fails, as a broken disk lets it fail.
+    Fails,
+    /// The process is killed, and with it both ends.
+    Kills,
+}
+
+/// How many changes go well until the next fault, and the fault; none if there is none.
+static NEXT: Mutex<Option<(u64, Fault)>> = Mutex::new(None);
+
+/// From now on a fault happens after so many changes, once.
+pub(super) fn break_after(changes: Option<(u64, Fault)>) {
+    *NEXT.lock().unwrap_or_else(PoisonError::into_inner) = changes;
+}
+
+/// Counts a change of a disk, and fails if it is to go wrong.
+pub(super) fn change() -> io::Result<()> {
+    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut *next {
+        None => Ok(()),
+        Some((left @ 1.., _)) => {
+            *left -= 1;
+            Ok(())
+        }
+        Some((0, fault)) => {
+            let fault = *fault;
+            *next = None;
+            if fault == Fault::Kills {
+                nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::SIGKILL).ok();
+            }
+            Err(io::Error::from_raw_os_error(nix::libc::EIO))
+        }
     }
 }

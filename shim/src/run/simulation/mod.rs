@@ -3,8 +3,9 @@
 //!
 //! A seed decides a world: what the user edits and when, how late, lost and repeated datagrams
 //! are, when the network goes dark, whose address changes, whose disk is full, and at which
-//! datagram a client is cut off, the agent killed, or both. At the end one command runs
-//! undisturbed, and [`verdict`] checks what must hold whatever has happened:
+//! datagram a client is cut off, the agent killed, or both. A change of a disk may fail, or both
+//! ends are killed before it. At the end one command runs undisturbed, and [`verdict`] checks what
+//! must hold whatever has happened:
 //!
 //! - the workspace and the agent's copy of it are the same, and the artifact is of these sources;
 //! - no edit is lost, and nothing that a run has written;
@@ -109,6 +110,7 @@ fn worker() {
     let place = Arc::new(Place::new(&directory, directory.join("output")));
     let keys = Arc::new(Keys::generate());
     burst_sync::task::before_steps(stillness::wait);
+    burst_sync::disk_change::before_changes(disk::change);
     let mut seeds = Seeds::load(&directory);
     let reports = OpenOptions::new().create(true).append(true).open(directory.join("reports"));
     let mut reports = reports.unwrap();

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::command::{Command, Place};
-use super::disk::Disk;
+use super::disk::{self, Disk, Fault};
 use super::journal::{Entry, Journal};
 use super::keys::Keys;
 use super::network::{Event, Network, Weather};
@@ -35,6 +35,8 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(1800);
 struct Fate {
     weather: Weather,
     events: BTreeMap<u64, Event>,
+    /// After how many changes of a disk one goes wrong.
+    fault: Option<(u64, Fault)>,
     /// How many rounds of edits and commands there are.
     rounds: u32,
     /// Whether anything goes wrong at all.
@@ -48,6 +50,7 @@ impl Fate {
         let mut fate = Self {
             weather: Weather::GOOD,
             events: BTreeMap::new(),
+            fault: None,
             rounds: random.u32(1..5),
             is_calm,
         };
@@ -71,6 +74,13 @@ impl Fate {
             };
             fate.events.insert(number, event);
         }
+        // A round changes disks a few hundred times.
+        let changes = 10_f64.powf(random.f64() * 3.2) as u64;
+        fate.fault = match random.u8(0..6) {
+            0 if !was_killed => Some((changes, Fault::Kills)),
+            1 | 2 => Some((changes, Fault::Fails)),
+            _ => None,
+        };
         fate
     }
 }
@@ -134,6 +144,7 @@ impl World {
             world.edit("src/lib.rs", Some("// edited\n".to_owned()));
         }
         world.place.prepared();
+        disk::break_after(world.fate.fault);
         world.start_agent();
         world
     }
@@ -170,6 +181,7 @@ impl World {
     /// One last command without any trouble, and the verdict.
     async fn end(&mut self) {
         self.network.forget_events();
+        disk::break_after(None);
         self.network.set_weather(Weather::GOOD);
         self.place.disks().iter().for_each(Disk::empty);
         // An agent may have been killed by the last datagram.
