@@ -256,6 +256,7 @@ mod tests {
         assert!(!queue.is_busy());
         assert!(queue.enter(needs(3), "d", |_| {}, &present).unwrap().exclusive);
     }
+
     #[test]
     fn a_queue_is_busy_while_a_run_is_active_or_waiting() {
         let queue = RunQueue::default();

@@ -105,6 +105,9 @@ struct Session<'a> {
     client: &'a Client,
 }
 
+/// The thread that receives the client's messages during a run.
+type Listener = JoinHandle<(Incoming, Option<FromShim>)>;
+
 /// The files that a run offers to its client.
 #[derive(Default)]
 struct ReturnSet {
@@ -163,7 +166,9 @@ impl Session<'_> {
             // If this fails, the client is gone, and its departure ends the wait.
             drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
         };
-        let needs = Needs { root: self.request.root, alone: self.request.fresh_target };
+        // A run that joins others finds the tree as it is.
+        let frees = shared.with(|project| Ok(project.has_declined(&self.request.freed)))?;
+        let needs = Needs { root: self.request.root, alone: self.request.fresh_target || frees };
         let admission = shared
             .queue
             .enter(needs, &self.request.title, waiting, self.client)
@@ -197,17 +202,19 @@ impl Session<'_> {
         tracing::info!(
             "the tree is in sync, {written} files written, {removed} removed; starting cargo"
         );
-        let (outcome, listener) = self.run_cargo(&shared, &layout, incoming);
+        let output = Arc::new(SendWindow::new(OUTPUT_WINDOW_BYTES));
+        let (outcome, listener) = self.run_cargo(&shared, &layout, incoming, &output);
         drop(writing);
         shared.with(Project::end_run)?;
         let named = outcome.as_ref().ok().map(|(_, named)| named);
-        let (_turn, return_set) = match self.take_turn(&shared).and_then(|(turn, changes)| {
-            Ok((turn, self.collect_return_set(&shared, &layout, named, changes)?))
-        }) {
-            Ok(found) => found,
-            // The error of the run is the cause and comes first.
-            Err(error) => return Err(outcome.err().unwrap_or(error)),
-        };
+        let (_turn, return_set) =
+            match self.take_turn(&shared, &output).and_then(|(turn, changes)| {
+                Ok((turn, self.collect_return_set(&shared, &layout, named, changes)?))
+            }) {
+                Ok(found) => found,
+                // The error of the run is the cause and comes first.
+                Err(error) => return Err(outcome.err().unwrap_or(error)),
+            };
         let ending = match outcome {
             _ if self.client.is_gone() => Err(SyncError::Gone.into()),
             Err(error) => Err(error),
@@ -250,17 +257,15 @@ impl Session<'_> {
     /// Runs cargo, and receives the client's messages on another thread. That thread ends
     /// with the first message that is not for the run, which the client sends after it was
     /// told how the run ended, or with the end of the stream.
-    #[expect(clippy::type_complexity, reason = "the parts of one outcome")]
     fn run_cargo(
         &self,
         shared: &SharedProject,
         layout: &Layout,
         incoming: Incoming,
-    ) -> (Result<(Ending, BTreeSet<PathBuf>), AgentError>, JoinHandle<(Incoming, Option<FromShim>)>)
-    {
+        output: &Arc<SendWindow>,
+    ) -> (Result<(Ending, BTreeSet<PathBuf>), AgentError>, Listener) {
         let input = Arc::new(Mutex::new(RunInput::default()));
         self.agent.register_run(&input);
-        let output = Arc::new(SendWindow::new(OUTPUT_WINDOW_BYTES));
         let listener = log::spawn({
             let (input, output) = (input.clone(), output.clone());
             move || handle_messages(incoming, &input, &output)
@@ -272,7 +277,7 @@ impl Session<'_> {
             layout,
             self.outgoing,
             input,
-            output,
+            output.clone(),
         );
         let mut run = || {
             let mut ending = Ending::Exited(0);
@@ -301,18 +306,27 @@ impl Session<'_> {
 
     /// The changes of sources that are offered, and the turn to offer them if there are any. Waits
     /// while another run has its turn: what the client takes from that run may be older than what
-    /// this run has made of it since.
+    /// this run has made of it since. The turn begins when the client has passed on all `output`:
+    /// nobody waits for a pager.
     fn take_turn<'a>(
         &'a self,
         shared: &'a SharedProject,
+        output: &SendWindow,
     ) -> Result<(Option<Admission<'a>>, Vec<Change>), AgentError> {
         let offer = || shared.with(|project| Ok(project.offer()));
         // In this order: a turn that begins later offers the tree as it is after this run.
         if offer()?.is_empty() && !shared.offers.is_busy() {
             return Ok((None, Vec::new()));
         }
+        if !output.is_empty() {
+            self.outgoing.message(&FromAgent::OutputEnd)?;
+            output.wait_until_empty();
+        }
         let needs = Needs { root: self.request.root, alone: true };
-        let turn = shared.offers.enter(needs, &self.request.title, |_| {}, self.client);
+        let waiting = |holder: &str| {
+            drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
+        };
+        let turn = shared.offers.enter(needs, &self.request.title, waiting, self.client);
         let turn = turn.ok_or(SyncError::Gone)?;
         // What the run before has offered may be taken, and other runs may have ended.
         let changes = offer()?;

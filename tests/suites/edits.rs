@@ -1,12 +1,11 @@
 //! Files that the user edits while results come back.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use burst_protocol::Digest;
 use burst_protocol::tree::Entry;
-use burst_tests::{Project, assert_progress, wait_until};
+use burst_tests::{assert_progress, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::Notify;
@@ -52,121 +51,6 @@ fn an_edit_in_the_moment_of_its_replacement_survives_a_kill() {
     assert_eq!(found.stderr.lines().next(), Some(expected), "{found:#?}");
     assert_eq!(project.read("data"), "edit");
     assert!(!left.exists());
-}
-
-/// A run that appends to `log`, which git ignores.
-fn appending<'a>(sandbox: &'a burst_tests::Sandbox) -> Project<'a> {
-    let project = sandbox.hello("app");
-    project.write(".gitignore", "/target\n/log\n");
-    project.write(
-        "src/main.rs",
-        "use std::io::Write;\nfn main() { let log = std::fs::OpenOptions::new().append(true).create(true).open(\"log\"); writeln!(log.unwrap(), \"run\").unwrap(); }\n",
-    );
-    project
-}
-
-#[test]
-fn an_ignored_file_that_a_run_made_grows_as_with_cargo() {
-    let sandbox = sandbox();
-    let project = appending(&sandbox);
-    for expected in ["run\n", "run\nrun\n", "run\nrun\nrun\n"] {
-        assert_progress(&project.ok("run -q"), "");
-        assert_eq!(project.read("log"), expected);
-    }
-    project.write("log", "mine\n");
-    assert_progress(&project.ok("run -q"), "");
-    assert_eq!(project.read("log"), "mine\nrun\n");
-    assert!(!project.has("log.from-burst"));
-}
-
-#[test]
-fn an_ignored_file_that_was_here_before_meets_a_run_once() {
-    let sandbox = sandbox();
-    let project = appending(&sandbox);
-    project.write("log", "mine\n");
-    let told = "warning: `log` was changed here and by the run: the run's version is in \
-                `log.from-burst`; the one here is not sent, so until it changes further versions \
-                of runs stay on the agent\n";
-    assert_progress(&project.ok("run -q"), told);
-    assert_eq!(
-        (project.read("log"), project.read("log.from-burst")),
-        ("mine\n".into(), "run\n".into())
-    );
-    assert_progress(&project.ok("run -q"), "");
-    assert_eq!(project.read("log.from-burst"), "run\n");
-    fs::remove_file(project.root.join("log.from-burst")).unwrap();
-    assert_progress(&project.ok("run -q"), "");
-    assert!(!project.has("log.from-burst"));
-    // The file has changed: it meets the run anew.
-    project.write("log", "mine again\n");
-    assert_progress(&project.ok("run -q"), told);
-    assert_eq!(project.read("log.from-burst"), "run\nrun\nrun\nrun\n");
-    // Once it is sent, it grows as with cargo.
-    sandbox.settings("extra_excludes = ['!/log']\n");
-    assert_progress(&project.ok("run -q"), "");
-    assert_eq!(project.read("log"), "mine again\nrun\n");
-}
-
-/// git ignores `log`. Its deletion here is one there, whatever runs have made of it since.
-#[test]
-fn an_ignored_file_that_the_user_deletes_begins_anew() {
-    for runs in [1, 3] {
-        let sandbox = sandbox();
-        let project = appending(&sandbox);
-        project.write("log", "mine\n");
-        for _ in 0..runs {
-            project.ok("run -q");
-        }
-        assert_eq!(project.read("log"), "mine\n");
-        fs::remove_file(project.root.join("log")).unwrap();
-        project.ok("sync");
-        assert!(!sandbox.agent_tree(&project.root).join("log").exists());
-        for expected in ["run\n", "run\nrun\n"] {
-            assert_progress(&project.ok("run -q"), "");
-            assert_eq!(project.read("log"), expected);
-        }
-        fs::remove_file(project.root.join("log")).unwrap();
-        assert_progress(&project.ok("run -q"), "");
-        assert_eq!(project.read("log"), "run\n");
-    }
-}
-
-#[test]
-fn the_version_beside_a_secret_is_as_secret() {
-    let sandbox = sandbox();
-    let project = appending(&sandbox);
-    project.write("log", "mine\n");
-    let set_mode = |mode| fs::set_permissions(project.root.join("log"), mode).unwrap();
-    set_mode(fs::Permissions::from_mode(0o600));
-    project.ok("run -q");
-    let beside = fs::metadata(project.root.join("log.from-burst")).unwrap();
-    assert_eq!(beside.permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_to_string(project.root.join("log.from-burst")).unwrap(), "run\n");
-}
-
-/// git does not ignore `notes`: the next command sends the one here.
-#[test]
-fn a_file_that_the_user_and_a_run_create_is_sent_next_time() {
-    let sandbox = sandbox();
-    let project = sandbox.hello("app");
-    let (started, go_on) = (sandbox.path().join("started"), sandbox.path().join("go-on"));
-    project.write(
-        "src/main.rs",
-        format!("fn main() {{ if let Ok(notes) = std::fs::read_to_string(\"notes\") {{ print!(\"{{notes}}\"); return }} std::fs::write({started:?}, \"\").unwrap(); while !std::path::Path::new({go_on:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(5)); }} std::fs::write(\"notes\", \"run\").unwrap(); }}\n"),
-    );
-    let running = project.start("run -q");
-    wait_until("the run", || started.exists());
-    project.write("notes", "mine");
-    fs::write(&go_on, "").unwrap();
-    let found = burst_tests::ended(running.wait_with_output().unwrap());
-    assert_eq!(
-        found.stderr,
-        "warning: `notes` was changed here and by the run: the run's version is in \
-         `notes.from-burst`\n"
-    );
-    let next = project.ok("run -q");
-    assert_eq!(next.stdout, "mine");
-    assert_progress(&next, "");
 }
 
 #[test]

@@ -61,6 +61,7 @@ mod settings;
 mod terminals;
 mod together;
 mod trust;
+mod unsent;
 mod verbs;
 
 use burst_tests::Sandbox;

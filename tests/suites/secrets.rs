@@ -85,9 +85,9 @@ fn tokens_of_the_workspace_stay_here() {
         &ran,
         "warning: `.cargo/config.toml` was changed here and by the run: the run's version is in \
          `.cargo/config.toml.from-burst`\n\
-         warning: `.cargo/credentials.toml` was changed here and by the run: the run's version is \
-         in `.cargo/credentials.toml.from-burst`; the one here is not sent, so until it changes \
-         further versions of runs stay on the agent\n",
+         warning: `.cargo/credentials.toml` is here and not sent, so the run has made its own: it \
+         is in `.cargo/credentials.toml.from-burst`; until the one here changes or is deleted, \
+         further versions stay on the agent\n",
     );
     assert_eq!(project.read(".cargo/config.toml"), config);
     assert_eq!(project.read(".cargo/config.toml.from-burst"), "[net]\n");

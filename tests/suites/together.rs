@@ -5,7 +5,7 @@ use std::process::Child;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use burst_tests::{Project, assert_lines, ended, wait_until};
+use burst_tests::{Project, assert_lines, assert_progress, ended, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -29,10 +29,10 @@ fn wait_for(path: &std::path::Path) {
 
 /// Reads what a run says until it says that it waits for `cargo run -q`; the rest
 /// is read by the thread that is returned.
-fn heard_waiting(run: &mut Child) -> JoinHandle<std::io::Result<String>> {
+pub(crate) fn heard_waiting(run: &mut Child) -> JoinHandle<std::io::Result<String>> {
     let mut said = String::new();
     let mut stderr = BufReader::new(run.stderr.take().unwrap());
-    while !said.contains("waiting for `cargo run -q`") {
+    while !said.contains("waiting for `cargo run -q") {
         assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
     }
     std::thread::spawn(move || std::io::read_to_string(stderr))
@@ -102,6 +102,27 @@ fn waiting_is_visible_however_much_is_to_be_sent() {
     assert!(std::fs::read(sandbox.agent_tree(&project.root).join("data")).unwrap() == noise);
 }
 
+/// The output of `run` waits in a pipe, as for a pager; it has changed a source.
+#[test]
+fn results_of_a_command_do_not_wait_for_the_reader_of_another_one() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "fn main() { std::fs::write(\"made\", \"run\").unwrap(); print!(\"{}\", \"line\\n\".repeat(40_000)); }\n",
+    );
+    project.ok("build -q");
+    let paged = project.start("run -q");
+    wait_until("the end of the run", || {
+        sandbox.agent_log().matches("exited with code").count() == 2
+    });
+    assert_progress(&project.ok("check -q"), "");
+    assert_eq!(project.read("made"), "run");
+    let found = ended(paged.wait_with_output().unwrap());
+    assert_eq!((found.code, found.stdout.len()), (Some(0), 200_000));
+    crate::histories::assert_same_tree(&project);
+}
+
 #[test]
 fn commands_that_start_at_once_share_one_agent() {
     let sandbox = sandbox();
@@ -138,7 +159,7 @@ fn the_agent_ends_when_idle_and_when_told() {
     assert_eq!(project.ok("down").stdout, "no agent is running on this machine\n");
     // What it kept is still there: nothing is compiled again.
     let ended = project.ok("check");
-    burst_tests::assert_progress(
+    assert_progress(
         &ended,
         "burst: cargo runs through an agent on this machine, since no Hetzner token is set; \
          `cargo burst init` sets one\n\

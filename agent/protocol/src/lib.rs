@@ -76,6 +76,8 @@
 //! | 1 | [`RunRequest`](message::RunRequest) has a build directory and names the process of a client on the same machine. |
 //! | 1 | `Working` was added. |
 //! | 1 | New: [`Unreadable`](message::FromAgent::Unreadable). Without it what a run had left and the agent could not read was only logged. |
+//! | 1 | [`RunRequest`](message::RunRequest) has `freed`. Without it what a client had declined stayed on the agent for ever. |
+//! | 1 | New: [`OutputEnd`](message::FromAgent::OutputEnd). Without it a client whose output nobody read kept the results of other runs away. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

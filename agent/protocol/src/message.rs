@@ -148,6 +148,9 @@ pub enum FromAgent {
         /// The number of further ones.
         others: u64,
     },
+    /// The output is complete. The shim returns all credit once it has passed it on: it is
+    /// offered results then, for which other runs wait.
+    OutputEnd,
 }
 
 /// A sync, with the cargo invocations that follow it.
@@ -206,6 +209,10 @@ pub struct RunRequest {
     /// so; it may have undone them since.
     #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")]
     pub taken: Vec<Change>,
+    /// Paths that are free at the client, and at which it has declined versions of runs: these
+    /// are to go.
+    #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")]
+    pub freed: Vec<RelativePath>,
     /// A number that tells the workspace from another one at its path, if it is known.
     pub workspace: Option<u64>,
     /// The permission bits that files and directories which the run creates do not get.

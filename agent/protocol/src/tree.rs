@@ -383,6 +383,17 @@ impl Directory {
     }
 }
 
+impl Node {
+    /// The entry of the node in its directory: of a directory that it is one.
+    pub fn entry(&self) -> Entry {
+        match self {
+            Self::File(file) => Entry::File(*file),
+            Self::Link(target) => Entry::Link(target.clone()),
+            Self::Directory(_) => Entry::Directory,
+        }
+    }
+}
+
 impl Entry {
     /// Converts the entry to a node; a directory becomes an empty one.
     pub fn into_node(self) -> Node {

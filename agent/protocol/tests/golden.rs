@@ -78,6 +78,7 @@ fn request() -> RunRequest {
         title: "cargo build".into(),
         fresh_target: true,
         taken: changes(),
+        freed: vec![path("freed")],
         workspace: Some(7),
         umask: 0o027,
         client: Some(ClientProcess { pid: 4_000, namespace: 4_026_531_836 }),
@@ -154,6 +155,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Unavailable(digest),
         FromAgent::Working,
         FromAgent::Unreadable { errors: vec!["e".into()], others: 3 },
+        FromAgent::OutputEnd,
     ]
 }
 

@@ -12,7 +12,8 @@
 //! offered anew once a later run has changed the path.
 //!
 //! Invariant: `agreed` changes only by what the client says: a sync makes it the client's
-//! tree, an adoption adds the adopted version. After a sync that was interrupted, its paths
+//! tree, an adoption adds the adopted version, and a path that is free at the client counts as
+//! if it had adopted and removed what it has declined there. After a sync that was interrupted, its paths
 //! are agreed as the disk has them, until the client says what it holds.
 //!
 //! [`reconcile()`] decides what a sync does to the disk.
@@ -22,8 +23,8 @@ mod reconcile;
 
 use std::sync::Arc;
 
-use burst_protocol::Digest;
 use burst_protocol::tree::{Change, Directory};
+use burst_protocol::{Digest, RelativePath};
 
 pub(crate) use self::declined::Declined;
 pub(crate) use self::reconcile::{Displaced, Plan, reconcile};
@@ -124,6 +125,22 @@ impl Agreement {
         };
         let taken: Vec<Change> = changes.iter().filter(is_there).cloned().collect();
         self.adopt(&taken);
+    }
+
+    /// Whether a version that the client has declined is at one of these paths.
+    pub(crate) fn has_declined(&self, paths: &[RelativePath]) -> bool {
+        paths.iter().any(|path| self.declined.is_at(path, &self.disk))
+    }
+
+    /// Records that paths are free at the client: what it has declined there is agreed, so that
+    /// the next sync removes it. A version that it has not declined is another one and stays.
+    pub(crate) fn free(&mut self, paths: &[RelativePath]) {
+        for path in paths.iter().filter(|path| self.declined.is_at(path, &self.disk)) {
+            // What is below a directory was declined by itself, or is another result.
+            let version = self.disk.get(path).map(|node| node.entry().into_node());
+            reconcile::set(Arc::make_mut(&mut self.agreed), path, version.as_ref());
+        }
+        self.settle();
     }
 
     /// Records that the client has another workspace at this path: nothing that runs have done

@@ -43,6 +43,31 @@ fn sync(agreement: &mut Agreement, wanted: &[(&str, &str)]) -> Vec<Displaced> {
     displaced
 }
 
+/// What the client has declined goes when the client's own file is gone. What a run makes anew
+/// there, even if it is the same, is a result.
+#[test]
+fn declined_versions_of_free_paths_are_removed_once() {
+    let (log, made) = (("log", "run"), ("dir/made", "run"));
+    let mut agreement = with_disk(&[("src", "a")], &[log, made, ("new", "run"), ("src", "a")]);
+    let offer = agreement.offer();
+    agreement.decline(offer.iter().filter(|change| *change.path() != path("new")));
+    agreement.disk_is(tree(&[log, made, ("dir/other", "run"), ("new", "run"), ("src", "a")]));
+    let freed = ["log", "dir/made", "new", "none"].map(path);
+    assert!(agreement.has_declined(&freed) && !agreement.has_declined(&freed[2..]));
+    agreement.free(&freed);
+    assert!(!agreement.has_declined(&freed));
+    sync(&mut agreement, &[("src", "a")]);
+    let left = [("dir/other", "run"), ("new", "run"), ("src", "a")];
+    assert_eq!(*agreement.disk().as_ref(), tree(&left));
+    // The client has not heard that it is known, and says it again.
+    let anew = [("dir/other", "run"), log, ("new", "run"), ("src", "a")];
+    agreement.disk_is(tree(&anew));
+    agreement.free(&freed);
+    sync(&mut agreement, &[("src", "a")]);
+    assert_eq!(*agreement.disk().as_ref(), tree(&anew));
+    assert_eq!(agreement.offer().len(), 3);
+}
+
 #[test]
 fn a_change_is_offered_until_it_is_adopted_or_declined() {
     let mut agreement = with_disk(&[("lock", "1"), ("src", "a")], &[("lock", "2"), ("src", "a")]);

@@ -216,6 +216,10 @@ impl Project {
             return Err(SyncError::Damaged(request.root).into());
         }
         self.record_taken(&request.taken);
+        if self.has_declined(&request.freed) {
+            self.agreement.free(&request.freed);
+            self.unsaved = true;
+        }
         if request.workspace.is_some() && request.workspace != self.history.workspace {
             if self.history.workspace.is_some() {
                 self.agreement.forget_runs();
@@ -298,6 +302,12 @@ impl Project {
         let disk = self.scan_tree()?;
         self.agreement.disk_is(disk);
         Ok(())
+    }
+
+    /// Whether a version that the client has declined is at one of these paths, which a sync that
+    /// names them removes.
+    pub(crate) fn has_declined(&self, paths: &[RelativePath]) -> bool {
+        self.agreement.has_declined(paths)
     }
 
     /// Records changes that the client has taken earlier without saying so.

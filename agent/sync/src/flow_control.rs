@@ -51,6 +51,17 @@ impl SendWindow {
         drop(self.moved.wait_while(self.state(), full));
     }
 
+    /// Blocks until the receiver has returned credit for all that was sent, or the window is
+    /// closed.
+    pub fn wait_until_empty(&self) {
+        drop(self.moved.wait_while(self.state(), |state| !state.closed && state.in_flight > 0));
+    }
+
+    /// Whether the receiver has returned credit for all that was sent.
+    pub fn is_empty(&self) -> bool {
+        self.state().in_flight == 0
+    }
+
     /// Counts a message of `bytes` as in flight.
     pub fn sent(&self, bytes: usize) {
         self.state().in_flight += cost(bytes) as usize;
@@ -93,6 +104,11 @@ impl ReceivedCredit {
         self.unreturned += cost(bytes);
         let due = self.unreturned as usize >= self.return_from;
         due.then(|| std::mem::take(&mut self.unreturned))
+    }
+
+    /// Returns the credit that is left, once no further message comes.
+    pub fn rest(&mut self) -> u32 {
+        std::mem::take(&mut self.unreturned)
     }
 }
 
@@ -137,7 +153,27 @@ mod tests {
         window.sent(10);
         std::thread::scope(|scope| {
             scope.spawn(|| window.wait_for_room(10));
+            scope.spawn(|| window.wait_until_empty());
             window.close();
         });
+    }
+
+    #[test]
+    fn a_window_is_empty_once_the_rest_of_the_credit_is_back() {
+        let window = SendWindow::new(1 << 20);
+        let mut received = ReceivedCredit::of(1 << 20);
+        assert!(window.is_empty());
+        for bytes in [10, 2_000] {
+            window.sent(bytes);
+            assert_eq!(received.add(bytes), None);
+        }
+        assert!(!window.is_empty());
+        let rest = received.rest();
+        assert_eq!((rest, received.rest()), (3_024, 0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| window.wait_until_empty());
+            window.credit(rest);
+        });
+        assert!(window.is_empty());
     }
 }

@@ -35,7 +35,6 @@ use std::time::{Instant, SystemTime};
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
-use burst_protocol::tree::Change;
 use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
 
@@ -61,7 +60,6 @@ use crate::transfer::is_beside;
 use crate::transfer::leftovers::clear_leftovers;
 use crate::transfer::taken::Unconfirmed;
 use crate::workspace::collection;
-use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
 use crate::workspace::sources::Sources;
@@ -239,7 +237,7 @@ impl Session<'_> {
         for note in clear_leftovers(state.directory(), root)? {
             self.terminal.warn(&note);
         }
-        let mut taken = Unconfirmed::read(state.directory());
+        let taken = Unconfirmed::read(state.directory());
         let mut sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
         if remember_taken(&mut state, &sources, &taken)? {
             sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
@@ -254,11 +252,6 @@ impl Session<'_> {
             let settings = load_settings(&self.directories, root, self.terminal)?;
             sources = self.scan_with(prepared, &settings, &mut state)?;
         }
-        let conflicts = Conflicts::read(state.directory());
-        taken.add_undone(conflicts.deleted(root).filter_map(|(path, entry)| {
-            let path = sources.project.join_path(path).ok()?;
-            Some(Change::Put { path, entry })
-        }));
         Ok(Scanned { state, sources, taken })
     }
 

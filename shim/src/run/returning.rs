@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
-use burst_sync::ignore_rules::IgnoreRules;
+use burst_sync::ignore_rules::{IgnoreRules, cargo_reads};
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 
@@ -44,8 +44,13 @@ impl<'a> Ended<'a> {
     /// Fetches the results and remembers the state that both ends hold then.
     pub(super) fn fetch(mut self, state: &mut WorkspaceState) -> Result<Exchanged, Error> {
         let mut downloaded = self.download(state)?;
-        self.settle(state, &downloaded)?;
-        answer(&downloaded, &self.outgoing)?;
+        let answered =
+            self.settle(state, &downloaded).and_then(|()| answer(&downloaded, &self.outgoing));
+        // Not before: other runs wait for the answer, and nobody may read what is written here.
+        for note in &downloaded.notes {
+            self.exchange.terminal.warn(note);
+        }
+        answered?;
         let target = &self.exchange.prepared.workspace.target_directory;
         state.note_target(target, target.is_dir())?;
         self.exchange.signals.stop_forwarding();
@@ -74,7 +79,10 @@ impl<'a> Ended<'a> {
             IgnoreRules::new(&workspace.root, unexclude, extra, HashSet::new()).0
         });
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
-        let left_out = |path: &RelativePath| is_credentials(path) || rules.leaves_out(path);
+        let left_out = |path: &RelativePath| {
+            let is_read = cargo_reads().any(|read| read == *path);
+            is_credentials(path) || !is_read && rules.leaves_out(path)
+        };
         let mut cache = StatCache::load(&state.returned_path());
         // Read once and if it is needed: the agent gives other commands no results meanwhile.
         let base = LazyCell::new(|| state.base());
@@ -114,9 +122,6 @@ impl<'a> Ended<'a> {
             writing.finish();
         }
         terminal.quiet();
-        for note in &downloaded.notes {
-            terminal.warn(note);
-        }
         terminal.detail(&format!("{} files fetched", downloaded.written));
         if cache.is_changed() {
             cache.save(&state.returned_path()).map_err(unreadable)?;
@@ -135,7 +140,7 @@ impl<'a> Ended<'a> {
             return Ok(());
         }
         let root = &self.exchange.prepared.workspace.root;
-        downloaded.conflicts.write(state.directory(), root).map_err(unreadable)?;
+        downloaded.conflicts.write(state.directory(), root)?;
         state.generated_files.extend(downloaded.made.iter().cloned());
         // Another command may have fetched results since this one has sent its sources.
         let sent = &self.exchange.sources.tree;

@@ -103,6 +103,12 @@ fn follow(
                     drop(outgoing.message(&FromShim::OutputCredit(cost)));
                 }
             }
+            FromAgent::OutputEnd => {
+                drop(outgoing.message(&FromShim::OutputCredit(credit.rest())));
+            }
+            FromAgent::Waiting { holder } => {
+                terminal.begin(format!("waiting for the results of `{holder}`"));
+            }
             FromAgent::InputCredit(cost) => {
                 if let Some(input) = &input {
                     input.credit(cost);

@@ -5,16 +5,17 @@
 //! it may have to wait for another run, or may refuse.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 use std::time::{Instant, UNIX_EPOCH};
 
-use burst_protocol::Digest;
 use burst_protocol::hello::Preface;
+use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
 use burst_protocol::message::{
     ClientProcess, FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo, Want,
 };
 use burst_protocol::tree::{Change, Directory};
+use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::pack::PackStore;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -33,6 +34,7 @@ use crate::terminal::signals::window_size;
 use crate::terminal::{bytes, seconds};
 use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
+use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
 use crate::workspace::sources::below_root;
 use crate::workspace::state::{Contents, ResultCount, WorkspaceState};
@@ -47,6 +49,8 @@ pub(super) struct Syncing<'a> {
     changes: Option<Vec<Change>>,
     contents: Option<Contents>,
     request: RunRequest,
+    /// The directory of the workspace's records, and the paths in them that are free now.
+    freed: (PathBuf, Vec<RelativePath>),
     /// The results that the scan has seen, if the workspace may be scanned again.
     seen: Option<ResultCount>,
 }
@@ -86,9 +90,26 @@ impl<'a> Syncing<'a> {
         let contents = if base.is_current() { None } else { state.contents()? };
         let target = &exchange.prepared.workspace.target_directory;
         let fresh_target = !exchange.prepared.target.exists() && state.had_target(target);
-        let request = request(&exchange, &base, changes.is_some(), fresh_target)?;
+        let root = &exchange.prepared.workspace.root;
+        let mut freed = Conflicts::read(state.directory()).freed(root);
+        freed.truncate(CHANGES_PER_MESSAGE_MAX);
+        let mut request = request(&exchange, &base, changes.is_some(), fresh_target)?;
+        let place = |path| exchange.sources.project.join_path(path).ok();
+        request.freed = freed.iter().filter_map(place).collect();
+        let freed = (state.directory().to_owned(), freed);
         let Stream { incoming, outgoing, peer, .. } = stream;
-        Ok(Self { exchange, incoming, outgoing, peer, base, changes, contents, request, seen })
+        Ok(Self {
+            exchange,
+            incoming,
+            outgoing,
+            peer,
+            base,
+            changes,
+            contents,
+            request,
+            freed,
+            seen,
+        })
     }
 
     /// Sends the request, and serves the agent until its tree is as needed.
@@ -102,6 +123,7 @@ impl<'a> Syncing<'a> {
             changes,
             mut contents,
             request,
+            freed: (records, freed),
             seen,
         } = self;
         let reached = exchange.reached;
@@ -131,6 +153,8 @@ impl<'a> Syncing<'a> {
         };
         let took = began.elapsed();
         exchange.taken.confirm();
+        // If this fails, the agent is told once more.
+        drop(Conflicts::forget(&records, &freed));
         exchange.terminal.detail(&format!(
             "synced in {}, {} sent",
             seconds(took),
@@ -324,6 +348,7 @@ fn request(
         title: title(&plan.invocations),
         fresh_target,
         taken: exchange.taken.changes.clone(),
+        freed: Vec::new(),
         workspace: identity(&workspace.root),
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },

@@ -3,7 +3,7 @@
 //! A source file is replaced only if it is still in the state that was sent; if it was
 //! edited meanwhile, the run's version is written beside it (`NAME.from-burst`) and the user
 //! is told. A file that is not sent, since git ignores it, meets the version of one run only:
-//! until it has changed here, further versions are declined. Where results may be written is
+//! until it changes or is deleted here, further versions are declined. Where results may be written is
 //! [`Boundary`]'s decision. Every change of a source is answered: adopted, or declined. One that
 //! is not, because an error ended the download, is offered again after the next run. Files that
 //! are here already are not fetched.
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
 use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim};
-use burst_protocol::tree::{Change, Directory, Entry, File, FileMode, Node};
+use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
@@ -26,17 +26,22 @@ use super::boundary::{Boundary, Verdict};
 use super::decision::{Decision, decide};
 use super::error::{Phase, agent_failed, confused, lost, not_returned};
 use super::local_files::{LocalFiles, Replaced};
-use super::receiving::{BASE_BYTES_MAX, Destination, Downloaded, Place, Results, is_beside};
+use super::receiving::{
+    BASE_BYTES_MAX, Conflict, Destination, Downloaded, Place, Results, is_beside,
+};
 use super::stale_pages::remove_stale;
 use super::taken::Taken;
 use super::target::TargetDirectory;
 use crate::error::Error;
-use crate::workspace::conflicts::{Conflicts, Unsent};
+use crate::workspace::conflicts::Conflicts;
 use crate::workspace::sources::Sources;
 
 /// How often blobs are fetched. A patch may not fit, because another command has replaced the
 /// file that it is based on; then the whole file is fetched.
 const FETCH_ROUNDS_MAX: usize = 2;
+
+/// What a run has done that has no place here.
+const MADE_A_LINK: &str = "was made a link to another path by the run";
 
 /// What the results of a run are compared with, and where they go.
 pub(crate) struct Receiving<'a> {
@@ -56,7 +61,8 @@ pub(crate) struct Receiving<'a> {
     pub(crate) base: &'a dyn Fn() -> Option<&'a Directory>,
     /// Whether a path is excluded by default. Such files are never sources.
     pub(crate) excluded: &'a dyn Fn(&RelativePath) -> bool,
-    /// Whether a file that is not in the tree that was sent will be in no later one either.
+    /// Whether a file that is not in the tree that was sent is in no later one either, unless git
+    /// tracks it.
     pub(crate) left_out: &'a dyn Fn(&RelativePath) -> bool,
 }
 
@@ -293,11 +299,9 @@ impl<'a> Download<'a> {
         sent: Option<&Node>,
     ) -> Result<(), SyncError> {
         if !self.results.workspace.is_reachable(path) {
-            self.results.keep(
-                index,
-                path,
-                "was made by the run below a path that is no directory here",
-            );
+            let conflict = self.conflict(path, None, sent);
+            let what = "was made by the run below a path that is no directory here";
+            self.results.keep(index, path, conflict, what);
             return Ok(());
         }
         let here = self.results.workspace.entry(path)?;
@@ -325,11 +329,8 @@ impl<'a> Download<'a> {
                     }
                     Replaced::Edited => {
                         drop(self.results.workspace.root().remove_file(&temporary));
-                        self.results.keep(
-                            index,
-                            path,
-                            "was made a link to another path by the run",
-                        );
+                        let conflict = self.conflict(path, here.as_ref(), sent);
+                        self.results.keep(index, path, conflict, MADE_A_LINK);
                     }
                 }
             }
@@ -340,38 +341,48 @@ impl<'a> Download<'a> {
                 self.results.want(file, destination);
             }
             (Decision::Beside, Entry::File(file)) => {
-                let unsent = match (&here, sent) {
-                    (Some(Node::File(here)), None) => self.unsent(path, here, file),
-                    _ => None,
+                let conflict = self.conflict(path, here.as_ref(), sent);
+                self.put_beside(index, path, file, conflict);
+            }
+            (_, other) => {
+                let conflict = self.conflict(path, here.as_ref(), sent);
+                let what = match other {
+                    Entry::Link(_) => MADE_A_LINK,
+                    _ => "was made a directory by the run",
                 };
-                self.put_beside(index, path, file, unsent);
+                self.results.keep(index, path, conflict, what);
             }
-            (_, Entry::Link(_)) => {
-                self.results.keep(index, path, "was made a link to another path by the run");
-            }
-            (_, _) => self.results.keep(index, path, "was made a directory by the run"),
         }
         Ok(())
     }
 
-    /// The run's version and the file here, if the one here is not sent.
-    fn unsent(&self, path: &RelativePath, here: &File, version: &File) -> Option<Unsent> {
-        let is_unsent = !is_beside(path) && (self.receiving.left_out)(path);
-        is_unsent.then_some(Unsent { here: *here, version: *version })
+    /// Why the run's version of a path has no place here. What was not sent is remembered: once it
+    /// is deleted here, the agent is to know.
+    fn conflict(
+        &mut self,
+        path: &RelativePath,
+        here: Option<&Node>,
+        sent: Option<&Node>,
+    ) -> Conflict {
+        if sent.is_some() || is_beside(path) {
+            return Conflict::Edited;
+        }
+        let was_told = self.results.returned.conflicts.add_unsent(path, here.map(Node::entry));
+        match (self.receiving.left_out)(path) {
+            false => Conflict::Edited,
+            true if was_told => Conflict::Known,
+            true => Conflict::Unsent,
+        }
     }
 
     /// Lets the run's version be written beside the file here, unless the user knows of it.
-    fn put_beside(&mut self, index: u32, path: &RelativePath, file: &File, unsent: Option<Unsent>) {
-        if unsent.is_some_and(|unsent| self.results.was_told(path, unsent)) {
+    fn put_beside(&mut self, index: u32, path: &RelativePath, file: &File, conflict: Conflict) {
+        if conflict == Conflict::Known {
             self.results.returned.declined.push(index);
             return;
         }
-        // Others may read no more of it than of the file here.
-        let readable = unsent.map_or(0o777, |unsent| unsent.here.mode.bits() | 0o700);
-        let mode = FileMode::of(file.mode.bits() & readable);
-        let place = Place::Beside { index, unsent };
-        let beside = File { mode, ..*file };
-        self.results.want(file, Destination { path: path.clone(), file: beside, place });
+        let place = Place::Beside { index, conflict };
+        self.results.want(file, Destination { path: path.clone(), file: *file, place });
     }
 
     /// Decides about a removal. Returns whether the path is free now.
@@ -406,7 +417,7 @@ impl<'a> Download<'a> {
         };
         match is_removed {
             true => self.results.adopt(index, path, false),
-            false => self.results.keep(index, path, "was removed by the run"),
+            false => self.results.keep(index, path, Conflict::Edited, "was removed by the run"),
         }
         Ok(is_removed)
     }

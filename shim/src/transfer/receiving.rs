@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use burst_protocol::message::{Blob, Encoding, Fetch};
-use burst_protocol::tree::{Change, Entry, File, Node};
+use burst_protocol::tree::{Change, Entry, File, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::blobs::{receive_bytes, receive_into};
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
@@ -13,7 +13,7 @@ use burst_sync::{SyncError, patch};
 
 use super::local_files::{LocalFiles, Replaced};
 use super::taken::Taken;
-use crate::workspace::conflicts::{Conflicts, Unsent};
+use crate::workspace::conflicts::Conflicts;
 use crate::workspace::runs_code::runs_code;
 
 /// The largest file that is the base of a patch: base and result have to fit into memory.
@@ -66,14 +66,25 @@ pub(super) enum Place {
     Beside {
         /// The index of the change.
         index: u32,
-        /// The file here and the run's version of it, if it is not sent.
-        unsent: Option<Unsent>,
+        /// Why the run's version is not in its place.
+        conflict: Conflict,
     },
     /// A file of the target directory.
     Artifact {
         /// The digest of the file that is there, as the base of a patch.
         base: Option<Digest>,
     },
+}
+
+/// Why the version of a run does not take its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conflict {
+    /// The path was edited here.
+    Edited,
+    /// What is here is not sent.
+    Unsent,
+    /// What is here is not sent, and the user was told so.
+    Known,
 }
 
 impl Destination {
@@ -173,7 +184,7 @@ impl<'a> Results<'a> {
             self.taken.add(change);
             if let (true, Change::Put { entry: Entry::File(file), .. }) = (is_beside(path), change)
             {
-                self.returned.conflicts.besides.insert(path.clone(), *file);
+                self.returned.conflicts.add_beside(path.clone(), *file);
             }
         }
         if is_new && !is_beside(path) {
@@ -208,23 +219,18 @@ impl<'a> Results<'a> {
         self.returned
     }
 
-    /// Records a change that is not wanted, because the path was edited here.
-    pub(super) fn keep(&mut self, index: u32, path: &RelativePath, what: &str) {
-        let text = format!("`{}` {what}, but was changed here: left as it is here", path.display());
-        self.returned.notes.push(text);
+    /// Records a change whose version has no place here.
+    pub(super) fn keep(&mut self, index: u32, path: &RelativePath, conflict: Conflict, what: &str) {
         self.returned.declined.push(index);
-    }
-
-    /// Whether the user was told that runs have a version of their own of a file that is not
-    /// sent, and the file here has not changed since. Then the new version is recorded.
-    pub(super) fn was_told(&mut self, path: &RelativePath, unsent: Unsent) -> bool {
-        match self.returned.conflicts.unsent.get_mut(path) {
-            Some(known) if known.here == unsent.here => {
-                *known = unsent;
-                true
+        let why = match conflict {
+            Conflict::Known => return,
+            Conflict::Edited => "but was changed here: left as it is here",
+            Conflict::Unsent => {
+                "but the one here is not sent: it is left as it is, and the run's stays on the \
+                 agent until it changes or is deleted here"
             }
-            _ => false,
-        }
+        };
+        self.returned.notes.push(format!("`{}` {what}, {why}", path.display()));
     }
 
     /// Records a change whose version was written beside the path.
@@ -232,21 +238,20 @@ impl<'a> Results<'a> {
         &mut self,
         index: u32,
         path: &RelativePath,
-        unsent: Option<Unsent>,
+        conflict: Conflict,
         beside: &RelativePath,
     ) {
         self.returned.declined.push(index);
-        let mut text = format!(
-            "`{}` was changed here and by the run: the run's version is in `{}`",
-            path.display(),
-            beside.display()
-        );
-        if let Some(unsent) = unsent {
-            self.returned.conflicts.unsent.insert(path.clone(), unsent);
-            text += "; the one here is not sent, so until it changes further versions of runs \
-                     stay on the agent";
-        }
-        self.returned.notes.push(text);
+        let (path, beside) = (path.display(), beside.display());
+        self.returned.notes.push(match conflict {
+            Conflict::Unsent | Conflict::Known => format!(
+                "`{path}` is here and not sent, so the run has made its own: it is in `{beside}`; \
+                 until the one here changes or is deleted, further versions stay on the agent"
+            ),
+            Conflict::Edited => format!(
+                "`{path}` was changed here and by the run: the run's version is in `{beside}`"
+            ),
+        });
     }
 
     /// Receives an announced blob, and writes it to all its places. `known` tells what another
@@ -313,8 +318,8 @@ impl<'a> Results<'a> {
                 self.fetched.push((path.clone(), destination.file.digest));
                 Ok(())
             }
-            Place::Beside { index, unsent } => {
-                self.write_beside(temporary, destination, (*index, *unsent))
+            Place::Beside { index, conflict } => {
+                self.write_beside(temporary, destination, (*index, *conflict))
             }
             Place::Source { index, expected, is_new } => {
                 let version = Node::File(destination.file);
@@ -324,7 +329,13 @@ impl<'a> Results<'a> {
                         self.note_code(path, false);
                         Ok(())
                     }
-                    Replaced::Edited => self.write_beside(temporary, destination, (*index, None)),
+                    Replaced::Edited => {
+                        if *is_new {
+                            let here = files.entry(path)?.map(|node| node.entry());
+                            self.returned.conflicts.add_unsent(path, here);
+                        }
+                        self.write_beside(temporary, destination, (*index, Conflict::Edited))
+                    }
                 }
             }
         }
@@ -334,15 +345,31 @@ impl<'a> Results<'a> {
         &mut self,
         temporary: &RelativePath,
         Destination { path, file, .. }: &Destination,
-        (index, unsent): (u32, Option<Unsent>),
+        (index, conflict): (u32, Conflict),
     ) -> Result<(), SyncError> {
-        let besides = &self.returned.conflicts.besides;
-        let known = |beside: &RelativePath| besides.get(beside).copied().map(Node::File);
-        let version = Node::File(*file);
+        let file = File { mode: self.mode_beside(path, file.mode), ..*file };
+        let root = self.workspace.root();
+        let restricted = root.set_mode(temporary, file.mode.bits());
+        restricted.map_err(|error| root.unwritable(path, error))?;
+        let conflicts = &self.returned.conflicts;
+        let known = |beside: &RelativePath| conflicts.beside(beside).map(Node::File);
+        let version = Node::File(file);
         let beside = self.workspace.place_beside(temporary, path, &version, known)?;
-        self.returned.conflicts.besides.insert(beside.clone(), *file);
-        self.note_beside(index, path, unsent, &beside);
+        self.returned.conflicts.add_beside(beside.clone(), file);
+        self.note_beside(index, path, conflict, &beside);
         Ok(())
+    }
+
+    /// The permission bits of a version beside a path: others may read no more of it than of the
+    /// file here.
+    fn mode_beside(&self, path: &RelativePath, mode: FileMode) -> FileMode {
+        let root = self.workspace.root();
+        let readable = match (root.status(path), root.read_link(path)) {
+            (Err(_), _) => 0o777,
+            (Ok(_), Ok(_)) => 0o700,
+            (Ok(status), Err(_)) => status.st_mode | 0o700,
+        };
+        FileMode::of(mode.bits() & readable)
     }
 
     fn files(&self, destination: &Destination) -> Result<&LocalFiles, SyncError> {

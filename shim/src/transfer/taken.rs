@@ -63,12 +63,6 @@ impl Unconfirmed {
         unconfirmed
     }
 
-    /// Adds changes that the user has taken and undone: the agent removes what it holds of them.
-    pub(crate) fn add_undone(&mut self, changes: impl Iterator<Item = Change>) {
-        let room = CHANGES_PER_MESSAGE_MAX.saturating_sub(self.changes.len());
-        self.changes.extend(changes.take(room));
-    }
-
     /// The files and links below a directory that were taken, relative to it.
     pub(crate) fn written_below(&self, root: &RelativePath) -> impl Iterator<Item = RelativePath> {
         self.changes.iter().filter_map(|change| match change {
