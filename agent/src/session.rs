@@ -105,6 +105,13 @@ struct Session<'a> {
     client: &'a Client,
 }
 
+/// What a client has done with the offered changes, by their indices.
+#[derive(Default)]
+struct Answer {
+    adopted: BTreeSet<u32>,
+    declined: BTreeSet<u32>,
+}
+
 /// The thread that receives the client's messages during a run.
 type Listener = JoinHandle<(Incoming, Option<FromShim>)>;
 
@@ -394,10 +401,33 @@ impl Session<'_> {
         &self,
         shared: &SharedProject,
         return_set: &ReturnSet,
-        mut incoming: Incoming,
+        incoming: Incoming,
         first: Option<FromShim>,
     ) -> Result<(), AgentError> {
-        let (mut adopted, mut declined) = (BTreeSet::new(), BTreeSet::new());
+        let answer = self.receive_answer(shared, return_set, incoming, first);
+        shared.with(|project| {
+            let Ok(Answer { adopted, declined }) = &answer else {
+                project.note_unanswered(&return_set.changes);
+                return Ok(());
+            };
+            let is_answered = !adopted.is_empty() || !declined.is_empty();
+            let declined = return_set.select(declined).chain(return_set.too_large());
+            project.record_answer(return_set.select(adopted), declined);
+            // The client forgets what it has taken once it knows that this is known here.
+            if is_answered { project.save() } else { Ok(()) }
+        })?;
+        answer.map(drop)
+    }
+
+    /// Sends what the client fetches until it has answered.
+    fn receive_answer(
+        &self,
+        shared: &SharedProject,
+        return_set: &ReturnSet,
+        mut incoming: Incoming,
+        first: Option<FromShim>,
+    ) -> Result<Answer, AgentError> {
+        let mut answer = Answer::default();
         let mut next = first;
         loop {
             let message = match next.take() {
@@ -406,8 +436,8 @@ impl Session<'_> {
             };
             match message {
                 FromShim::Fetch(wanted) => self.send_fetched(shared, return_set, &wanted)?,
-                FromShim::Adopted(indices) => adopted.extend(indices),
-                FromShim::Declined(indices) => declined.extend(indices),
+                FromShim::Adopted(indices) => answer.adopted.extend(indices),
+                FromShim::Declined(indices) => answer.declined.extend(indices),
                 // Sent before the client was told that the run has ended.
                 FromShim::Input(_)
                 | FromShim::InputEnd
@@ -416,17 +446,10 @@ impl Session<'_> {
                 | FromShim::OutputCredit(_) => {}
                 // The client is about to end and takes nothing more.
                 FromShim::Kill => return Err(SyncError::Gone.into()),
-                FromShim::Done => break,
+                FromShim::Done => return Ok(answer),
                 other => return Err(SyncError::out_of_turn(&other).into()),
             }
         }
-        let is_answered = !adopted.is_empty() || !declined.is_empty();
-        shared.with(|project| {
-            let declined = return_set.select(&declined).chain(return_set.too_large());
-            project.record_answer(return_set.select(&adopted), declined);
-            // The client forgets what it has taken once it knows that this is known here.
-            if is_answered { project.save() } else { Ok(()) }
-        })
     }
 
     fn send_fetched(

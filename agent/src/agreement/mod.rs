@@ -21,6 +21,7 @@
 mod declined;
 mod reconcile;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burst_protocol::tree::{Change, Directory};
@@ -36,18 +37,22 @@ pub(crate) struct Agreement {
     /// Shared with `agreed` where the two are equal, which is usual.
     disk: Arc<Directory>,
     declined: Declined,
+    /// Changes that were offered to clients which did not answer. They may have taken them, though
+    /// the disk has other versions by now.
+    unanswered: BTreeMap<RelativePath, Change>,
 }
 
 impl Agreement {
     /// The agreement of a tree that no run has changed.
     pub(crate) fn of(disk: Directory) -> Self {
         let disk = Arc::new(disk);
-        Self { agreed: disk.clone(), disk, declined: Declined::default() }
+        Self { agreed: disk.clone(), disk, ..Self::default() }
     }
 
     /// The agreement that a record describes.
     pub(crate) fn restored(agreed: Directory, disk: Directory, declined: Declined) -> Self {
-        let mut agreement = Self { agreed: Arc::new(agreed), disk: Arc::new(disk), declined };
+        let (agreed, disk) = (Arc::new(agreed), Arc::new(disk));
+        let mut agreement = Self { agreed, disk, declined, ..Self::default() };
         agreement.settle();
         agreement
     }
@@ -113,10 +118,18 @@ impl Agreement {
         self.settle();
     }
 
-    /// Records changes that the client has taken earlier without saying so. One that the disk no
-    /// longer has is of no account.
+    /// Records an offer that the client has not answered.
+    pub(crate) fn note_unanswered(&mut self, offered: &[Change]) {
+        self.unanswered
+            .extend(offered.iter().map(|change| (change.path().clone(), change.clone())));
+    }
+
+    /// Records changes that the client has taken earlier without saying so. One that the disk does
+    /// not have, and that was not offered lately, is of no account.
     pub(crate) fn adopt_taken(&mut self, changes: &[Change]) {
+        let unanswered = std::mem::take(&mut self.unanswered);
         let is_there = |change: &&Change| match change {
+            change if unanswered.get(change.path()) == Some(change) => true,
             Change::Put { path, entry } => {
                 let version = entry.clone().into_node();
                 declined::is_same(self.disk.get(path), Some(&version))

@@ -43,6 +43,24 @@ fn sync(agreement: &mut Agreement, wanted: &[(&str, &str)]) -> Vec<Displaced> {
     displaced
 }
 
+/// The client was killed before it could say what it has taken, and a run has undone it since.
+#[test]
+fn a_version_that_a_killed_client_has_taken_is_agreed_although_it_is_gone() {
+    let mut agreement = with_disk(&[("made", "zero")], &[("made", "one")]);
+    let offered = agreement.offer();
+    agreement.note_unanswered(&offered);
+    agreement.disk_is(tree(&[("made", "zero")]));
+    assert_eq!(agreement.offer(), []);
+    agreement.adopt_taken(&offered);
+    sync(&mut agreement, &[("made", "one")]);
+    assert_eq!(agreement.offer().len(), 1);
+    assert_eq!(*agreement.disk().as_ref(), tree(&[("made", "zero")]));
+    // A record of long ago changes nothing.
+    agreement.adopt(&agreement.offer());
+    agreement.adopt_taken(&offered);
+    assert_eq!(agreement.root(), tree(&[("made", "zero")]).digest());
+}
+
 /// What the client has declined goes when the client's own file is gone. What a run makes anew
 /// there, even if it is the same, is a result.
 #[test]

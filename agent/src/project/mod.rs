@@ -329,6 +329,11 @@ impl Project {
         self.unsaved = true;
     }
 
+    /// Records an offer that the client has not answered.
+    pub(crate) fn note_unanswered(&mut self, offered: &[Change]) {
+        self.agreement.note_unanswered(offered);
+    }
+
     /// Writes the state if it has changed, and removes the marks of what is complete.
     pub(crate) fn save(&mut self) -> Result<(), AgentError> {
         if !self.unsaved && !self.cache.is_changed() {
