@@ -193,6 +193,22 @@ fn an_ignored_file_that_is_deleted_and_written_again_is_told_anew() {
     }
 }
 
+/// From then on the file is one that a run has made.
+#[test]
+fn a_version_of_a_run_that_the_user_puts_in_its_place_grows_as_with_cargo() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    project.write("log", "mine\n");
+    assert_progress(&project.ok("run -q append:log"), &told("log.from-burst"));
+    assert_progress(&project.ok("run -q append:log"), "");
+    fs::rename(project.root.join("log.from-burst"), project.root.join("log")).unwrap();
+    for expected in ["run\nrun\n", "run\nrun\nrun\n"] {
+        assert_progress(&project.ok("run -q append:log"), "");
+        assert_eq!(project.read("log"), expected);
+    }
+    assert_same_tree(&project);
+}
+
 /// The run makes the same file again, and its command is killed.
 #[test]
 fn what_a_killed_run_makes_where_a_file_was_deleted_comes() {

@@ -60,6 +60,7 @@ use crate::transfer::is_beside;
 use crate::transfer::leftovers::clear_leftovers;
 use crate::transfer::taken::Unconfirmed;
 use crate::workspace::collection;
+use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
 use crate::workspace::sources::Sources;
@@ -236,6 +237,12 @@ impl Session<'_> {
         let mut state = WorkspaceState::load(&self.directories.cache, provider.name(), root)?;
         for note in clear_leftovers(state.directory(), root)? {
             self.terminal.warn(&note);
+        }
+        let accepted = Conflicts::read(state.directory()).accepted(root);
+        if !accepted.is_empty() {
+            state.generated_files.extend(accepted.iter().cloned());
+            state.save()?;
+            Conflicts::forget(state.directory(), &accepted)?;
         }
         let taken = Unconfirmed::read(state.directory());
         let mut sources = self.scan_with(prepared, &prepared.settings, &mut state)?;

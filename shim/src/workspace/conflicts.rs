@@ -3,13 +3,16 @@
 //! The record belongs to all commands of a workspace: each reads it whole, and adds and removes
 //! its own entries under a lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 
 use burst_protocol::RelativePath;
 use burst_protocol::tree::{Entry, File};
+use burst_sync::clock::Moment;
+use burst_sync::ignore_rules::conflict_paths;
 use burst_sync::root_directory::RootDirectory;
+use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::{read_record, write_record};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,9 @@ use crate::error::Error;
 
 /// The name of the record.
 const RECORD: &str = "conflicts";
+
+/// How many versions beside one path are looked at.
+const VERSIONS_MAX: usize = 8;
 
 /// Paths below the workspace root, as they were after the last command that met them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,27 +81,62 @@ impl Conflicts {
         self.known.unsent.keys().filter(is_free).cloned().collect()
     }
 
-    /// Writes what this command has added. Versions that are gone from `workspace` are left out;
-    /// paths that are free stay until the agent knows.
+    /// The paths that were not sent and at which the user has put the version of a run since: it
+    /// belongs to the workspace like one that came to its place.
+    pub(crate) fn accepted(&self, workspace: &Path) -> Vec<RelativePath> {
+        if self.known.unsent.is_empty() {
+            return Vec::new();
+        }
+        let Ok(root) = RootDirectory::open(workspace) else { return Vec::new() };
+        let is_accepted = |path: &&RelativePath| {
+            let versions = || versions(path, &self.known.besides);
+            let size = root.status(path).map_or(-1, |status| status.st_size);
+            versions().any(|version| i64::try_from(version.size) == Ok(size))
+                && matches!(hash_file(&root, path, Moment::coarse_now()), Ok(Some(here))
+                    if versions().any(|version| version.digest == here.digest))
+        };
+        self.known.unsent.keys().filter(is_accepted).cloned().collect()
+    }
+
+    /// Writes what this command has added. Versions that are gone from `workspace` are left out,
+    /// unless they may be in the place of a file that is not sent; paths that are free stay until
+    /// the agent knows.
     pub(crate) fn write(&self, state: &Path, workspace: &Path) -> Result<(), Error> {
         let is_there = |path: &RelativePath| {
             let found = path.in_directory(workspace).symlink_metadata();
             !found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
         };
         update(state, |record| {
-            record.besides.extend(self.new.besides.clone());
-            record.besides.retain(|path, _| is_there(path));
             record.unsent.extend(self.new.unsent.clone());
+            record.besides.extend(self.new.besides.clone());
+            let of_unsent: BTreeSet<RelativePath> =
+                record.unsent.keys().flat_map(|path| numbered(path, &record.besides)).collect();
+            record.besides.retain(|path, _| is_there(path) || of_unsent.contains(path));
         })
     }
 
-    /// Forgets paths of which the agent knows that they are free.
-    pub(crate) fn forget(state: &Path, freed: &[RelativePath]) -> Result<(), Error> {
-        if freed.is_empty() {
+    /// Forgets paths: the agent knows that they are free, or they are sent from now on.
+    pub(crate) fn forget(state: &Path, paths: &[RelativePath]) -> Result<(), Error> {
+        if paths.is_empty() {
             return Ok(());
         }
-        update(state, |record| record.unsent.retain(|path, _| !freed.contains(path)))
+        update(state, |record| record.unsent.retain(|path, _| !paths.contains(path)))
     }
+}
+
+/// The paths of the recorded versions beside a path, of the first few that are possible.
+fn numbered(
+    path: &RelativePath,
+    besides: &BTreeMap<RelativePath, File>,
+) -> impl Iterator<Item = RelativePath> {
+    conflict_paths(path).take(VERSIONS_MAX).filter(|beside| besides.contains_key(beside))
+}
+
+fn versions(
+    path: &RelativePath,
+    besides: &BTreeMap<RelativePath, File>,
+) -> impl Iterator<Item = File> {
+    numbered(path, besides).filter_map(|beside| besides.get(&beside).copied())
 }
 
 fn update(state: &Path, change: impl FnOnce(&mut Record)) -> Result<(), Error> {
