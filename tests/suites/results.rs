@@ -194,6 +194,9 @@ fn a_target_directory_beside_the_working_directory_is_filled() {
     project.write(".cargo/config.toml", "[build]\ntarget-dir = \"../p\"\n");
     project.ok("build");
     assert!(sandbox.path().join("p/debug/hello").is_file());
+    for target in ["o", "p"] {
+        assert!(sandbox.path().join(target).join("CACHEDIR.TAG").is_file(), "{target}");
+    }
     assert!(!project.has("target"));
 }
 

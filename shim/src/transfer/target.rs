@@ -78,12 +78,10 @@ impl TargetDirectory {
     pub(super) fn open(&self) -> Result<RootDirectory, SyncError> {
         let Some(missing) = &self.missing else { return RootDirectory::share(&self.existing) };
         let unwritable = |source| SyncError::Write { path: self.path.clone(), source };
-        let is_new = self.existing.status(missing).is_err();
         self.existing.create_directories(missing, false).map_err(unwritable)?;
         let directory = self.existing.subdirectory(missing).map_err(unwritable)?;
-        if is_new {
-            tag(&directory).map_err(unwritable)?;
-        }
+        // The agent of this machine may have made it to mount its own there.
+        tag(&directory).map_err(unwritable)?;
         Ok(directory)
     }
 }
