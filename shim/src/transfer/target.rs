@@ -2,7 +2,8 @@
 //!
 //! Invariant: once found, its place does not depend on what the run, or a file that comes
 //! back, makes of the path: it is opened, or created, below the directories that existed
-//! before, and no symbolic link that appeared since is followed.
+//! before, and no symbolic link that appeared since is followed. A directory that another
+//! command has removed meanwhile, `cargo clean` for example, is created again in its place.
 
 use std::ffi::OsStr;
 use std::io;
@@ -27,6 +28,8 @@ pub(crate) struct TargetDirectory {
     existing: RootDirectory,
     /// The way from there to the directory; none if it exists.
     missing: Option<RelativePath>,
+    /// The directory above it, and its name there; none if it does not exist, or has none above.
+    entry: Option<(RootDirectory, RelativePath)>,
 }
 
 impl TargetDirectory {
@@ -56,7 +59,8 @@ impl TargetDirectory {
                     .map_err(|source| SyncError::Path { path: path.to_owned(), source })?,
             ),
         };
-        Ok(Self { path: path.to_owned(), existing, missing })
+        let entry = if missing.is_none() { entry_of(path, &existing) } else { None };
+        Ok(Self { path: path.to_owned(), existing, missing, entry })
     }
 
     /// Whether the directory existed before the run.
@@ -76,14 +80,44 @@ impl TargetDirectory {
 
     /// Opens the directory; creates it, with its tag, if it does not exist.
     pub(super) fn open(&self) -> Result<RootDirectory, SyncError> {
-        let Some(missing) = &self.missing else { return RootDirectory::share(&self.existing) };
+        let (above, way) = match (&self.missing, &self.entry) {
+            (Some(missing), _) => (&self.existing, missing),
+            (None, Some((above, name))) if is_gone(above, name, &self.existing) => (above, name),
+            (None, _) => return RootDirectory::share(&self.existing),
+        };
         let unwritable = |source| SyncError::Write { path: self.path.clone(), source };
-        self.existing.create_directories(missing, false).map_err(unwritable)?;
-        let directory = self.existing.subdirectory(missing).map_err(unwritable)?;
         // The agent of this machine may have made it to mount its own there.
-        tag(&directory).map_err(unwritable)?;
+        let is_new = self.missing.is_some() || above.status(way).is_err();
+        above.create_directories(way, false).map_err(unwritable)?;
+        let directory = above.subdirectory_as(way, &self.path).map_err(unwritable)?;
+        if is_new {
+            tag(&directory).map_err(unwritable)?;
+        }
         Ok(directory)
     }
+}
+
+/// The directory above an opened one, and its name there, links followed; none for the root of
+/// the file system, or if the path leads to another directory by now.
+fn entry_of(path: &Path, opened: &RootDirectory) -> Option<(RootDirectory, RelativePath)> {
+    let path = path.canonicalize().ok()?;
+    let above = RootDirectory::open(path.parent()?).ok()?;
+    let name = RelativePath::new(path.file_name()?.as_bytes()).ok()?;
+    is_at(&above, &name, opened).then_some((above, name))
+}
+
+/// Whether a directory has left its place, and nothing or another directory is there.
+fn is_gone(above: &RootDirectory, name: &RelativePath, opened: &RootDirectory) -> bool {
+    match above.status(name) {
+        Ok(status) => is_directory(&status) && !is_at(above, name, opened),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+fn is_at(above: &RootDirectory, name: &RelativePath, opened: &RootDirectory) -> bool {
+    let (there, opened) = (above.status(name), rustix::fs::fstat(opened.root()));
+    matches!((there, opened), (Ok(there), Ok(opened))
+        if (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino))
 }
 
 /// What is at or above a path and is no directory.
@@ -144,6 +178,33 @@ mod tests {
         for refused in [missing, direct] {
             assert!(refused.open().is_err());
         }
+        assert_eq!(std::fs::read_dir(path("outside")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_meanwhile_is_created_again() {
+        let disk = tempfile::tempdir().unwrap();
+        let path = |name: &str| disk.path().join(name);
+        for name in ["fast", "replaced", "linked", "outside"] {
+            std::fs::create_dir(path(name)).unwrap();
+        }
+        symlink(path("fast"), path("link")).unwrap();
+        let found =
+            ["link", "replaced", "linked"].map(|name| TargetDirectory::find(&path(name)).unwrap());
+        for name in ["fast", "replaced", "linked"] {
+            std::fs::remove_dir(path(name)).unwrap();
+        }
+        std::fs::create_dir(path("replaced")).unwrap();
+        symlink(path("outside"), path("linked")).unwrap();
+        let [link, replaced, linked] = found;
+        let name = RelativePath::new(b"debug").unwrap();
+        for target in [link, replaced] {
+            target.open().unwrap().create_directories(&name, false).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path("fast/CACHEDIR.TAG")).unwrap(), TAG);
+        assert!(path("fast/debug").is_dir() && path("replaced/debug").is_dir());
+        assert!(!path("replaced/CACHEDIR.TAG").exists());
+        assert!(linked.open().unwrap().create_directories(&name, false).is_err());
         assert_eq!(std::fs::read_dir(path("outside")).unwrap().count(), 0);
     }
 
