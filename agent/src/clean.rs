@@ -3,16 +3,27 @@
 //! cargo removes the directory itself last, and the kernel refuses to remove a mount point.
 //! For such a call the target directory is therefore one level below the mount point: at its
 //! place is the directory that has it. Only the paths that `cargo clean -v` lists show that.
+//!
+//! What is removed may be mounted in another run of the project, and cargo takes no lock while
+//! it cleans. So a run that cleans is the only active run of its project ([`crate::queue`]),
+//! until its client has removed its own files too.
 
 use std::io;
 use std::path::Path;
 
 use burst_protocol::ByteBuf;
+use burst_protocol::message::Invocation;
 
 use crate::run::spec::{self, RunSpec};
 
 /// cargo's options in front of the verb that have a value of their own.
 const WITH_VALUE: [&[u8]; 4] = [b"--color", b"--config", b"-C", b"-Z"];
+
+/// Whether a run with these invocations may call `cargo clean`.
+pub(crate) fn cleans(invocations: &[Invocation]) -> bool {
+    let mut calls = invocations.iter().flat_map(|invocation| &invocation.alternatives);
+    calls.any(|call| is_clean(&call.arguments))
+}
 
 /// Whether the arguments behind `cargo` are those of `cargo clean`.
 pub(crate) fn is_clean(arguments: &[ByteBuf]) -> bool {
@@ -60,6 +71,8 @@ pub(crate) fn restore(target: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use burst_protocol::message::{Call, JsonMessages};
+
     use super::*;
 
     #[test]
@@ -79,9 +92,23 @@ mod tests {
         assert!(!target.exists());
     }
 
+    fn words(line: &str) -> Vec<ByteBuf> {
+        line.split(' ').map(|word| ByteBuf::from(word.as_bytes())).collect()
+    }
+
     fn is_clean_line(line: &str) -> bool {
-        let words = line.split(' ').map(|word| ByteBuf::from(word.as_bytes()));
-        is_clean(&words.collect::<Vec<_>>())
+        is_clean(&words(line))
+    }
+
+    #[test]
+    fn a_run_cleans_if_one_of_its_calls_may() {
+        let invocation = |line| {
+            let call = Call { needs: None, arguments: words(line), json: JsonMessages::Absent };
+            Invocation { alternatives: vec![call], optional: false }
+        };
+        assert!(cleans(&["build", "-q clean"].map(invocation)));
+        assert!(!cleans(&["build", "run clean"].map(invocation)));
+        assert!(!cleans(&[]));
     }
 
     #[test]

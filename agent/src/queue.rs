@@ -1,7 +1,8 @@
 //! The order of runs in one project.
 //!
 //! A run that needs another state of the tree than the active runs waits until they are
-//! over; one that needs the same state joins them, unless the client of one is gone. Waiting
+//! over; one that needs the same state joins them, unless the client of one is gone. A run that
+//! empties the target directory does not join, and one that cleans is joined by none. Waiting
 //! runs are admitted in the order of their arrival, and no run joins ahead of a waiting one.
 //! The decision is [`decide`], a pure function; [`RunQueue`] adds the lock and the wakeups.
 
@@ -18,8 +19,8 @@ use crate::lock::lock;
 pub(crate) struct Usage {
     /// The state of the tree as of the last sync or run.
     root: Option<Digest>,
-    /// Whether a run is changing the tree.
-    syncing: bool,
+    /// Whether no run may join the active one, which is changing the tree or cleans.
+    closed: bool,
     active: Vec<Active>,
     /// Tickets in the order of arrival.
     waiting: VecDeque<u64>,
@@ -51,7 +52,8 @@ pub(crate) enum Decision {
 pub(crate) struct Needs {
     /// The state of the tree.
     pub(crate) root: Digest,
-    /// Whether no other run may be active when it begins: it empties the target directory.
+    /// Whether no other run may be active when it begins: it empties the target directory, or
+    /// cleans.
     pub(crate) alone: bool,
 }
 
@@ -60,7 +62,7 @@ pub(crate) fn decide(usage: &Usage, ticket: u64, needs: Needs) -> Decision {
     let first = usage.waiting.front().is_none_or(|first| *first == ticket);
     let holder = || usage.active.first().map_or_else(String::new, |first| first.title.clone());
     let a_client_is_gone = usage.active.iter().any(|active| active.leaving);
-    match (usage.active.is_empty(), usage.syncing) {
+    match (usage.active.is_empty(), usage.closed) {
         (true, false) if first => Decision::Exclusive,
         (false, false)
             if first && !a_client_is_gone && !needs.alone && usage.root == Some(needs.root) =>
@@ -127,7 +129,7 @@ impl RunQueue {
                 let leaving = client.is_gone();
                 usage.active.push(Active { ticket, title: title.to_owned(), leaving });
                 let exclusive = decision == Decision::Exclusive;
-                usage.syncing = exclusive;
+                usage.closed = exclusive;
                 self.0.changed.notify_all();
                 return Some(Admission { queue: self, ticket, _registration, exclusive });
             };
@@ -165,12 +167,12 @@ impl RunQueue {
 }
 
 impl Admission<'_> {
-    /// Records the state of the tree, which this run no longer changes: runs that need the
-    /// same state may join.
-    pub(crate) fn set_state(&self, root: Digest) {
+    /// Records the state of the tree, which this run no longer changes: from now on runs that
+    /// need the same state may join.
+    pub(crate) fn open_to_others(&self, root: Digest) {
         let mut usage = self.queue.lock();
         usage.root = Some(root);
-        usage.syncing = false;
+        usage.closed = false;
         self.queue.0.changed.notify_all();
     }
 }
@@ -179,8 +181,8 @@ impl Drop for Admission<'_> {
     fn drop(&mut self) {
         let mut usage = self.queue.lock();
         usage.active.retain(|active| active.ticket != self.ticket);
-        // While a run changes the tree, it is the only active one: this one.
-        usage.syncing = false;
+        // While none may join, there is one active run: this one.
+        usage.closed = false;
         self.queue.0.changed.notify_all();
     }
 }
@@ -207,9 +209,9 @@ mod tests {
         let mut usage = Usage::default();
         assert_eq!(decide(&usage, 0, needs(1)), Decision::Exclusive);
         usage.active.push(active(0, "build"));
-        usage.syncing = true;
+        usage.closed = true;
         assert_eq!(decide(&usage, 1, needs(1)), Decision::Wait("build".into()));
-        usage.syncing = false;
+        usage.closed = false;
         usage.root = Some(digest(1));
         assert_eq!(decide(&usage, 1, needs(1)), Decision::Joined);
         assert_eq!(decide(&usage, 1, needs(2)), Decision::Wait("build".into()));
@@ -248,13 +250,27 @@ mod tests {
             leaving.leave();
             assert!(waiting.join().unwrap());
         });
-        first.set_state(digest(1));
+        first.open_to_others(digest(1));
         let second = queue.enter(needs(1), "c", |_| {}, &present).unwrap();
         assert!(!second.exclusive);
         assert_eq!(queue.titles(), ["a", "c"]);
         drop((first, second));
         assert!(!queue.is_busy());
         assert!(queue.enter(needs(3), "d", |_| {}, &present).unwrap().exclusive);
+    }
+
+    /// As a run that cleans, which is not opened to others until it ends.
+    #[test]
+    fn a_run_that_is_not_opened_is_joined_by_none() {
+        let (queue, client) = (RunQueue::default(), Client::default());
+        let first = queue.enter(needs(1), "build", |_| {}, &client).unwrap();
+        first.open_to_others(digest(1));
+        drop(first);
+        let clean = queue.enter(Needs { alone: true, ..needs(1) }, "clean", |_| {}, &client);
+        let clean = clean.unwrap();
+        assert_eq!(decide(&queue.lock(), 9, needs(1)), Decision::Wait("clean".into()));
+        clean.open_to_others(digest(1));
+        assert_eq!(decide(&queue.lock(), 9, needs(1)), Decision::Joined);
     }
 
     #[test]
@@ -274,7 +290,7 @@ mod tests {
         let (queue, client) = (RunQueue::default(), Client::default());
         let first = queue.enter(needs(1), "a", |_| {}, &client).unwrap();
         assert!(queue.lock().waiting.is_empty());
-        first.set_state(digest(1));
+        first.open_to_others(digest(1));
         let second = queue.enter(needs(1), "b", |_| {}, &client).unwrap();
         drop(first);
         assert_eq!(queue.titles(), ["b"]);
@@ -315,7 +331,7 @@ mod tests {
         let queue = RunQueue::default();
         let (leaving, present) = (Client::default(), Client::default());
         let first = queue.enter(needs(1), "a", |_| {}, &leaving).unwrap();
-        first.set_state(digest(1));
+        first.open_to_others(digest(1));
         let second = queue.enter(needs(1), "b", |_| {}, &present).unwrap();
         assert_eq!(decide(&queue.lock(), 3, needs(1)), Decision::Joined);
         leaving.leave();

@@ -29,6 +29,7 @@ use tokio::runtime::Handle;
 
 use crate::agent::Agent;
 use crate::artifacts;
+use crate::clean;
 use crate::client::Client;
 use crate::error::AgentError;
 use crate::heartbeat::Heartbeat;
@@ -169,17 +170,10 @@ impl Session<'_> {
             // build user, so a link that a build has placed gains it nothing.
             user.assume_file_access();
         }
-        let waiting = |holder: &str| {
-            // If this fails, the client is gone, and its departure ends the wait.
-            drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
-        };
         // A run that joins others finds the tree as it is.
         let frees = shared.with(|project| Ok(project.has_declined(&self.request.freed)))?;
-        let needs = Needs { root: self.request.root, alone: self.request.fresh_target || frees };
-        let admission = shared
-            .queue
-            .enter(needs, &self.request.title, waiting, self.client)
-            .ok_or(SyncError::Gone)?;
+        let cleans = clean::cleans(&self.request.invocations);
+        let admission = self.enter(&shared, self.request.fresh_target || frees || cleans)?;
         let applied = self.sync(&shared, admission.exclusive, &mut incoming).inspect_err(|_| {
             if admission.exclusive {
                 shared.close();
@@ -189,7 +183,10 @@ impl Session<'_> {
             // Before other runs may join.
             shared.with(|project| project.clear_built(self.request))?;
         }
-        admission.set_state(self.request.root);
+        // Beside cargo clean no other cargo may use the target directory.
+        if !cleans {
+            admission.open_to_others(self.request.root);
+        }
         let Applied { written, removed, .. } = applied;
         self.outgoing.message(&FromAgent::Synced { written, removed })?;
         if self.request.invocations.is_empty() {
@@ -234,11 +231,26 @@ impl Session<'_> {
             self.finish(&shared, &return_set, incoming, message)
         });
         let root = shared.with(|project| Ok(project.root()))?;
-        admission.set_state(root);
+        admission.open_to_others(root);
         drop(admission);
         let told = finished.and_then(|()| Ok(self.outgoing.message(&FromAgent::Done)?));
         shared.with(Project::save)?;
         told
+    }
+
+    /// Waits until the run is admitted. If it is to be `alone`, no other run is active then.
+    fn enter<'a>(
+        &'a self,
+        shared: &'a SharedProject,
+        alone: bool,
+    ) -> Result<Admission<'a>, AgentError> {
+        let waiting = |holder: &str| {
+            // If this fails, the client is gone, and its departure ends the wait.
+            drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
+        };
+        let needs = Needs { root: self.request.root, alone };
+        let admission = shared.queue.enter(needs, &self.request.title, waiting, self.client);
+        Ok(admission.ok_or(SyncError::Gone)?)
     }
 
     fn sync(

@@ -1,7 +1,9 @@
 mod rounds;
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,10 +31,18 @@ fn wait_for(path: &std::path::Path) {
 
 /// Reads what a run says until it says that it waits for `cargo run -q`; the rest
 /// is read by the thread that is returned.
-pub(crate) fn heard_waiting(run: &mut Child) -> JoinHandle<std::io::Result<String>> {
+fn heard_waiting(run: &mut Child) -> JoinHandle<std::io::Result<String>> {
+    heard_waiting_for("run -q", run)
+}
+
+pub(crate) fn heard_waiting_for(
+    arguments: &str,
+    run: &mut Child,
+) -> JoinHandle<std::io::Result<String>> {
+    let waiting = format!("waiting for `cargo {arguments}`");
     let mut said = String::new();
     let mut stderr = BufReader::new(run.stderr.take().unwrap());
-    while !said.contains("waiting for `cargo run -q") {
+    while !said.contains(&waiting) {
         assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
     }
     std::thread::spawn(move || std::io::read_to_string(stderr))
@@ -80,6 +90,60 @@ fn a_run_that_needs_another_state_waits_visibly() {
     assert_eq!(ended(first.wait_with_output().unwrap()).stdout, "one\n");
     assert_eq!(ended(second.wait_with_output().unwrap()).stdout, "two\n");
     reading.join().unwrap().unwrap();
+}
+
+/// The run calls cargo once more, which builds in the target directory.
+#[test]
+fn a_clean_waits_for_an_active_run() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    held(&project, "one");
+    let program = project.read("src/main.rs").replace(
+        "println!",
+        "let cargo = std::process::Command::new(\"cargo\").args([\"build\", \"-q\", \"--release\"]).status();\n    assert!(cargo.unwrap().success());\n    println!",
+    );
+    project.write("src/main.rs", program);
+    let first = project.start("run -q");
+    wait_for(&sandbox.path().join("one-started"));
+    let mut clean = project.start("-v clean -q");
+    let reading = heard_waiting(&mut clean);
+    std::fs::write(sandbox.path().join("one-go"), "").unwrap();
+    let first = ended(first.wait_with_output().unwrap());
+    assert_eq!((first.code, first.stdout.as_str()), (Some(0), "one\n"), "{first:?}");
+    assert_eq!(ended(clean.wait_with_output().unwrap()).code, Some(0));
+    reading.join().unwrap().unwrap();
+    let again = project.ok("build --release");
+    assert!(again.stderr.contains("Compiling hello"), "{again:#?}");
+}
+
+/// The clean has ended on the agent, and here cargo is about to begin.
+#[test]
+fn a_build_waits_until_a_clean_has_removed_what_is_here() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build -q");
+    let place = |name: &str| sandbox.path().join(name);
+    let (started, go) = (place("started"), place("go"));
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = clean ]; then : >'{}'; while ! [ -e '{}' ]; do sleep 0.01; done; fi\nexec cargo \"$@\"\n",
+        started.display(),
+        go.display()
+    );
+    std::fs::write(place("cargo-here"), script).unwrap();
+    std::fs::set_permissions(place("cargo-here"), Permissions::from_mode(0o755)).unwrap();
+    let mut clean = project.command("clean -q");
+    let clean = clean.env("CARGO", place("cargo-here")).stdout(Stdio::piped());
+    let clean = clean.stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&started);
+    let mut build = project.start("-v build -q");
+    let reading = heard_waiting_for("clean -q", &mut build);
+    std::fs::write(go, "").unwrap();
+    for command in [clean, build] {
+        let found = ended(command.wait_with_output().unwrap());
+        assert_eq!(found.code, Some(0), "{found:?}");
+    }
+    reading.join().unwrap().unwrap();
+    assert_eq!(project.output_of("target/debug/hello"), "hello\n");
 }
 
 #[test]

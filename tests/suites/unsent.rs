@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::histories::assert_same_tree;
 use crate::sandbox;
-use crate::together::heard_waiting;
+use crate::together::heard_waiting_for;
 
 /// Does what its arguments say, one after the other.
 const PROGRAM: &str = r#"use std::fs;
@@ -242,7 +242,7 @@ fn a_command_after_a_deletion_waits_for_an_active_run() {
     let active = hold(&project, "");
     remove(&project, "log");
     let mut second = project.start("-v run -q append:log");
-    let reading = heard_waiting(&mut second);
+    let reading = heard_waiting_for("run -q hold:one", &mut second);
     assert_progress(&release(&project, active), "");
     assert_eq!(ended(second.wait_with_output().unwrap()).code, Some(0));
     reading.join().unwrap().unwrap();

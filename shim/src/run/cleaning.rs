@@ -1,4 +1,5 @@
-//! `cargo clean` on this machine, after the one on the agent.
+//! `cargo clean` on this machine, after the one on the agent and before the agent admits
+//! another command of the project.
 
 use std::ffi::OsString;
 use std::path::Path;

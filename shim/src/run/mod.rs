@@ -38,7 +38,6 @@ use burst_protocol::message::Ending;
 use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
 
-use self::cleaning::clean_here;
 use self::cost_limit::cost_limit;
 use self::exchange::{Exchange, Exchanged};
 use self::prepare::Prepared;
@@ -140,9 +139,6 @@ impl Session<'_> {
             return Ok(Ending::Signaled(signal));
         }
         let exchanged = exchanged?;
-        if prepared.plan.cleans && exchanged.ending == Ending::Exited(0) {
-            clean_here(&self.directory, &self.run.arguments)?;
-        }
         if started {
             // About as often as the agent here collects its projects.
             collection::collect(&self.directories.cache, SystemTime::now());

@@ -26,8 +26,8 @@ pub(crate) struct Plan {
     pub(crate) sends_input: bool,
     /// Whether the documentation is opened here afterwards.
     pub(crate) opens_docs: bool,
-    /// Whether the verb is `clean`, which is to remove what is here, too.
-    pub(crate) cleans: bool,
+    /// The arguments of `cargo clean`, which is to remove what is here, too.
+    pub(crate) cleans: Option<Vec<OsString>>,
     /// Environment variables that the calls need, names and values.
     pub(crate) environment: Vec<(&'static str, &'static str)>,
 }
@@ -74,7 +74,7 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         _ => None,
     };
     returns.docs |= fetches && other == Some("rustdoc");
-    let cleans = other == Some("clean");
+    let cleans = (other == Some("clean")).then(|| run.arguments.clone());
     Plan { invocations, returns, sends_input, opens_docs, cleans, environment }
 }
 

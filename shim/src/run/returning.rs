@@ -9,6 +9,7 @@ use burst_sync::ignore_rules::{IgnoreRules, cargo_reads};
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 
+use super::cleaning::clean_here;
 use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use crate::error::Error;
 use crate::terminal::{browser, bytes};
@@ -44,15 +45,18 @@ impl<'a> Ended<'a> {
     /// Fetches the results and remembers the state that both ends hold then.
     pub(super) fn fetch(mut self, state: &mut WorkspaceState) -> Result<Exchanged, Error> {
         let mut downloaded = self.download(state)?;
-        let answered =
-            self.settle(state, &downloaded).and_then(|()| answer(&downloaded, &self.outgoing));
+        let answered = self.settle(state, &downloaded).and_then(|()| {
+            // The agent admits no other command beside a clean until it has the answer.
+            let cleaned = self.clean();
+            let target = &self.exchange.prepared.workspace.target_directory;
+            state.note_target(target, target.is_dir())?;
+            answer(&downloaded, &self.outgoing).map(|()| cleaned)
+        });
         // Not before: other runs wait for the answer, and nobody may read what is written here.
         for note in &downloaded.notes {
             self.exchange.terminal.warn(note);
         }
-        answered?;
-        let target = &self.exchange.prepared.workspace.target_directory;
-        state.note_target(target, target.is_dir())?;
+        let cleaned = answered?;
         self.exchange.signals.stop_forwarding();
         let traffic = self.outgoing.traffic();
         self.exchange.terminal.detail(&format!(
@@ -66,7 +70,7 @@ impl<'a> Ended<'a> {
         {
             taken.confirm();
         }
-        Ok(exchanged)
+        cleaned.map(|()| exchanged)
     }
 
     fn download(&mut self, state: &WorkspaceState) -> Result<Downloaded, Error> {
@@ -130,6 +134,14 @@ impl<'a> Ended<'a> {
             browser::open(&workspace.target_directory.join("doc"), &self.outcome.artifacts);
         }
         Ok(downloaded)
+    }
+
+    /// Removes here what a successful `cargo clean` has removed on the agent.
+    fn clean(&self) -> Result<(), Error> {
+        match (&self.exchange.prepared.plan.cleans, self.outcome.ending) {
+            (Some(arguments), Ending::Exited(0)) => clean_here(self.exchange.directory, arguments),
+            _ => Ok(()),
+        }
     }
 
     /// Remembers what the results have changed on both ends, before the agent is told: a file
