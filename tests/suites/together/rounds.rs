@@ -21,10 +21,9 @@ use crate::sandbox;
 /// Rounds of one test run, unless the environment says otherwise.
 const ROUNDS: u64 = 12;
 
-/// What starts at once. `run` and `test` run a program that writes sources. cargo does not
-/// let another cargo wait while it cleans, and the formatter replaces a file in two steps:
-/// beside these only a command runs that compiles nothing.
-const PAIRS: [[&str; 2]; 16] = [
+/// What starts at once. `run` and `test` run a program that writes sources. The formatter
+/// replaces a file in two steps: beside it only a command runs that compiles nothing.
+const PAIRS: [[&str; 2]; 20] = [
     ["check -q", "build -q"],
     ["check -q", "run -q"],
     ["check -q", "test -q --cargo-test"],
@@ -41,6 +40,10 @@ const PAIRS: [[&str; 2]; 16] = [
     ["build -q", "sync"],
     [FORMAT, "sync"],
     ["clean -q", "sync"],
+    ["clean -q", "build -q"],
+    ["clean -q", "run -q"],
+    ["clean -q", "test -q --cargo-test"],
+    ["clean -q", "clean -q"],
 ];
 
 /// Formats the sources on this machine.
