@@ -119,9 +119,11 @@ fn unwritable_hint(shown: &str, source: &io::Error) -> String {
             format!("`{shown}` is on a read-only file system: choose another --target-dir")
         }
         io::ErrorKind::NotADirectory => format!("move away `{shown}`, {KEPT}"),
-        // Missing directories are made: only the workspace or the target directory is gone.
+        // Missing directories are made: something was removed between two steps.
         io::ErrorKind::NotFound => {
-            format!("a directory above `{shown}` was removed meanwhile: run the command again")
+            format!(
+                "`{shown}` or a directory above it was removed meanwhile: run the command again"
+            )
         }
         io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
             format!("move away the file or directory in the way of `{shown}`, {KEPT}")
