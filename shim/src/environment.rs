@@ -44,6 +44,21 @@ pub(crate) fn home() -> Option<PathBuf> {
     variable("HOME").map(PathBuf::from)
 }
 
+/// The directory of git's configuration of the user: `XDG_CONFIG_HOME/git`, else
+/// `~/.config/git`.
+pub(crate) fn git_home() -> Option<PathBuf> {
+    let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+    Some(config.or_else(|| Some(home()?.join(".config")))?.join("git"))
+}
+
+/// The directory that git is installed below, such as `/usr/local`: that of the first git in
+/// `PATH`.
+pub(crate) fn git_prefix() -> Option<PathBuf> {
+    let path = variable("PATH")?;
+    let bin = std::env::split_paths(&path).find(|directory| directory.join("git").is_file())?;
+    bin.parent().map(PathBuf::from)
+}
+
 /// `RUSTUP_TOOLCHAIN`, which rustup sets for `cargo +toolchain`.
 pub(crate) fn toolchain() -> Option<String> {
     text("RUSTUP_TOOLCHAIN")

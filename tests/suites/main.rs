@@ -21,7 +21,7 @@
 //! - `power_cuts`: what a power cut leaves of target directories, and its repair.
 //! - `results`: what comes back, whatever happens, and where it may go.
 //! - `rooms`: the structure of the code.
-//! - `secrets`: tokens stay here, and other users see nothing.
+//! - `secrets`: tokens and what git ignores stay here, and other users see nothing.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `together`: several projects and several runs at once.

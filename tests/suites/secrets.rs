@@ -1,3 +1,7 @@
+//! What stays here: tokens, our own files, and what git ignores.
+
+mod ignored;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;

@@ -7,8 +7,9 @@
 //!    negation with `!`.
 //! 3. The default excludes, except those in `unexclude`.
 //! 4. git's rules for untracked files: `.gitignore` files from the deepest directory up to
-//!    the root of the repository, then `.git/info/exclude`, then the user's global excludes.
-//!    As in git, a nested repository is not subject to the rules of the outer one.
+//!    the root of the repository, then `info/exclude` of its git directory, then its excludes
+//!    file (`core.excludesFile`), whose name the caller finds. As in git, a nested repository
+//!    is not subject to the rules of the outer one, but to its own.
 //!
 //! A file that git tracks is not ignored, whatever the patterns in 4 say. Only git knows
 //! the tracked files, so the caller asks git and adds those that
@@ -29,9 +30,10 @@ use std::sync::Arc;
 
 use burst_protocol::{Digest, RelativePath};
 use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ignore::gitignore::{Gitignore, GitignoreBuilder, gitconfig_excludes_path};
 use rustix::fs::{Mode, OFlags};
 
+use crate::git_directory::Repository;
 use crate::scan::Filter;
 
 /// The default excludes, as patterns of a `.gitignore`. Each can be disabled with
@@ -68,6 +70,16 @@ pub fn conflict_paths(path: &RelativePath) -> impl Iterator<Item = RelativePath>
     })
 }
 
+/// Finds the excludes file (`core.excludesFile`) of a repository, or, outside of one, that of
+/// the user. It need not exist.
+pub type FindExcludes = fn(Option<&Repository>) -> Option<PathBuf>;
+
+/// The excludes file of the user, as far as it can be found without git: other files that the
+/// configuration includes are not read.
+pub fn excludes_without_git() -> Option<PathBuf> {
+    gitconfig_excludes_path()
+}
+
 /// The rules for one root directory.
 #[derive(Debug)]
 pub struct IgnoreRules {
@@ -77,10 +89,10 @@ pub struct IgnoreRules {
     marked_targets: bool,
     never: HashSet<RelativePath>,
     outer: Option<Arc<Level>>,
-    global: Arc<Gitignore>,
+    find_excludes: FindExcludes,
 }
 
-/// The ignore file of one directory, linked to those above it.
+/// One file of patterns, linked to those that it takes precedence over.
 #[derive(Debug)]
 pub struct Level {
     above: Option<Arc<Self>>,
@@ -94,13 +106,16 @@ pub struct RuleWarning(pub String);
 impl IgnoreRules {
     /// Makes the rules for `root` from the settings and from the ignore files above it.
     /// `never` contains paths below the root that are excluded unconditionally, such as
-    /// the target directory.
+    /// the target directory. `find_excludes` is called for each repository that is met.
     pub fn new(
         root: &Path,
         unexclude: &[String],
         extra_excludes: &[String],
         never: HashSet<RelativePath>,
+        find_excludes: FindExcludes,
     ) -> (Self, Vec<RuleWarning>) {
+        // git follows links in the path, too.
+        let root = &root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let mut warnings = Vec::new();
         for entry in unexclude {
             if !DEFAULT_EXCLUDES.iter().any(|default| same_exclude(default, entry)) {
@@ -126,8 +141,8 @@ impl IgnoreRules {
             defaults: from_lines(root, &defaults, &mut warnings),
             marked_targets: kept("target/"),
             never,
-            outer: outer_levels(root),
-            global: Arc::new(GitignoreBuilder::new(root).build_global().0),
+            outer: outer_levels(root, find_excludes),
+            find_excludes,
             root: root.to_owned(),
         };
         (rules, warnings)
@@ -192,7 +207,7 @@ impl IgnoreRules {
                 Match::None => level = here.above.as_ref(),
             }
         }
-        self.global.matched(path, is_directory).is_ignore()
+        false
     }
 
     fn absolute(&self, path: Option<&RelativePath>) -> PathBuf {
@@ -221,12 +236,15 @@ impl Filter for IgnoreRules {
             return None;
         }
         let mut level = context.clone();
-        if names.contains(&b".git"[..]) {
-            level = repository_excludes(&self.absolute(path));
+        // The repository of the root is among the outer levels.
+        if path.is_some()
+            && names.contains(&b".git"[..])
+            && let Some(repository) = Repository::at(&self.absolute(path))
+        {
+            level = repository_levels(&repository, self.find_excludes);
         }
         if names.contains(&b".gitignore"[..]) {
-            let directory = self.absolute(path);
-            level = with_file(&directory, &directory.join(".gitignore"), level);
+            level = with_gitignore(&self.absolute(path), level);
         }
         Some(level)
     }
@@ -262,10 +280,14 @@ pub fn is_cargo_target(directory: &Path) -> bool {
 /// The largest ignore file or tag that is read, in bytes.
 const RULES_BYTES_MAX: u64 = 1 << 20;
 
-/// Reads a regular file, as git reads its ignore files: a symbolic link, which a run may have
-/// made, is not followed, and a pipe is not waited for.
+/// Reads a regular file of a working tree, as git reads its ignore files: a symbolic link, which
+/// a run may have made, is not followed, and a pipe is not waited for.
 fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    read(path, OFlags::NOFOLLOW)
+}
+
+fn read(path: &Path, flags: OFlags) -> std::io::Result<Vec<u8>> {
+    let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let found = file.metadata()?;
     if !found.is_file() || found.len() > RULES_BYTES_MAX {
@@ -300,12 +322,23 @@ fn from_lines(root: &Path, lines: &[String], warnings: &mut Vec<RuleWarning>) ->
     })
 }
 
-fn with_file(directory: &Path, file: &Path, above: Option<Arc<Level>>) -> Option<Arc<Level>> {
+/// Adds the `.gitignore` of a directory.
+fn with_gitignore(directory: &Path, above: Option<Arc<Level>>) -> Option<Arc<Level>> {
+    let text = read_regular(&directory.join(".gitignore"));
+    with_patterns(directory, &text.unwrap_or_default(), above)
+}
+
+/// Adds a file of patterns that lies outside of the working tree, and may be a link.
+fn with_file(work_tree: &Path, file: &Path, above: Option<Arc<Level>>) -> Option<Arc<Level>> {
+    with_patterns(work_tree, &read(file, OFlags::empty()).unwrap_or_default(), above)
+}
+
+/// Adds patterns that are relative to a directory.
+fn with_patterns(directory: &Path, text: &[u8], above: Option<Arc<Level>>) -> Option<Arc<Level>> {
     let mut builder = GitignoreBuilder::new(directory);
-    let text = read_regular(file).unwrap_or_default();
-    for line in String::from_utf8_lossy(&text).trim_start_matches('\u{feff}').lines() {
+    for line in String::from_utf8_lossy(text).trim_start_matches('\u{feff}').lines() {
         // Like git, skip invalid lines.
-        drop(builder.add_line(Some(file.to_owned()), line));
+        drop(builder.add_line(None, line));
     }
     match builder.build() {
         Ok(matcher) if !matcher.is_empty() => Some(Arc::new(Level { above, matcher })),
@@ -313,24 +346,29 @@ fn with_file(directory: &Path, file: &Path, above: Option<Arc<Level>>) -> Option
     }
 }
 
-fn repository_excludes(repository: &Path) -> Option<Arc<Level>> {
-    let exclude = repository.join(".git/info/exclude");
-    if exclude.is_file() { with_file(repository, &exclude, None) } else { None }
+/// The patterns of a repository that lie outside of its working tree.
+fn repository_levels(repository: &Repository, find_excludes: FindExcludes) -> Option<Arc<Level>> {
+    let work_tree = &repository.work_tree;
+    let excludes = find_excludes(Some(repository));
+    let level = excludes.and_then(|excludes| with_file(work_tree, &excludes, None));
+    with_file(work_tree, &repository.common.join("info/exclude"), level)
 }
 
-/// The ignore files from the root of the repository down to the parent of `root`. Outside
-/// a repository there are none.
-fn outer_levels(root: &Path) -> Option<Arc<Level>> {
-    let repository = root.ancestors().find(|ancestor| ancestor.join(".git").exists())?;
-    let mut level = repository_excludes(repository);
-    let mut between: Vec<&Path> =
-        root.ancestors().skip(1).take_while(|above| above.starts_with(repository)).collect();
+/// The patterns that apply to `root` from outside of it. Outside of a repository they are those
+/// of the user's excludes file.
+fn outer_levels(root: &Path, find_excludes: FindExcludes) -> Option<Arc<Level>> {
+    let Some(repository) = Repository::around(root) else {
+        return with_file(root, &find_excludes(None)?, None);
+    };
+    let mut level = repository_levels(&repository, find_excludes);
+    let mut between: Vec<&Path> = root
+        .ancestors()
+        .skip(1)
+        .take_while(|above| above.starts_with(&repository.work_tree))
+        .collect();
     between.reverse();
     for directory in between {
-        let file = directory.join(".gitignore");
-        if file.is_file() {
-            level = with_file(directory, &file, level);
-        }
+        level = with_gitignore(directory, level);
     }
     level
 }
@@ -350,7 +388,7 @@ mod tests {
     fn sent(root: &Path, unexclude: &[&str], extra: &[&str], never: &[&str]) -> Vec<String> {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let never = never.iter().map(|path| RelativePath::new(path.as_bytes()).unwrap()).collect();
-        let (rules, _) = IgnoreRules::new(root, &owned(unexclude), &owned(extra), never);
+        let (rules, _) = IgnoreRules::new(root, &owned(unexclude), &owned(extra), never, |_| None);
         let handle = RootDirectory::open(root).unwrap();
         let found = scan(&handle, None, &rules, &mut StatCache::default(), Moment::now()).unwrap();
         let mut paths = Vec::new();
@@ -396,7 +434,8 @@ mod tests {
             [".gitignore", ".hidden", "keep.log", "src/.gitignore", "src/a.log", "src/build/x"];
         assert_eq!(sent(tree.path(), &[], &[], &[]), expected);
         // The same by path, whether or not the file exists.
-        let (rules, _) = IgnoreRules::new(tree.path(), &[], &["new".into()], HashSet::new());
+        let (rules, _) =
+            IgnoreRules::new(tree.path(), &[], &["new".into()], HashSet::new(), |_| None);
         let leaves_out =
             |path: &str| rules.leaves_out(&RelativePath::new(path.as_bytes()).unwrap());
         for path in expected.into_iter().chain(["not/there", "src/not-there"]) {
@@ -452,7 +491,8 @@ mod tests {
         );
         let unexcluded = sent(tree.path(), &["node_modules/"], &[], &[]);
         assert_eq!(unexcluded, [".gitignore", "a.bak", "node_modules/x", "x.rs"]);
-        let (_, warnings) = IgnoreRules::new(tree.path(), &["nope".into()], &[], HashSet::new());
+        let (_, warnings) =
+            IgnoreRules::new(tree.path(), &["nope".into()], &[], HashSet::new(), |_| None);
         assert_eq!(warnings.len(), 1);
     }
 

@@ -1,7 +1,8 @@
 //! Synchronisation of file trees: scanning, transfer and application of changes.
 //!
 //! - [`scan`] reads a directory into a manifest. With a [`stat_cache`] it reads only files
-//!   that may have changed; [`ignore_rules`] select the files that belong to the tree.
+//!   that may have changed; [`ignore_rules`] select the files that belong to the tree,
+//!   by the rules of the repositories that [`git_directory`] finds.
 //! - [`blobs`] transfers file contents, whole or as a [`patch`] on a blob that both ends
 //!   hold. [`pack`] stores small blobs in large files.
 //! - [`apply`] changes a directory from one state to another. [`clock`] determines the
@@ -24,6 +25,7 @@ mod disk_change;
 pub mod disk_change;
 mod error;
 pub mod flow_control;
+pub mod git_directory;
 pub mod ignore_rules;
 pub mod pack;
 pub mod patch;

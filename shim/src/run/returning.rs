@@ -20,6 +20,7 @@ use crate::transfer::leftovers::Writing;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::credentials::is_credentials;
 use crate::workspace::error::unreadable;
+use crate::workspace::git_excludes;
 use crate::workspace::state::WorkspaceState;
 
 /// An exchange whose run is over.
@@ -80,7 +81,8 @@ impl<'a> Ended<'a> {
         let rules = LazyCell::new(|| {
             let settings = &prepared.settings;
             let (unexclude, extra) = (&settings.unexclude, &settings.extra_excludes);
-            IgnoreRules::new(&workspace.root, unexclude, extra, HashSet::new()).0
+            let never = HashSet::new();
+            IgnoreRules::new(&workspace.root, unexclude, extra, never, git_excludes::find).0
         });
         let excluded = |path: &RelativePath| rules.is_default_excluded(path);
         let left_out = |path: &RelativePath| {

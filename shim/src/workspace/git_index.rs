@@ -11,6 +11,20 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use burst_protocol::RelativePath;
+use burst_sync::git_directory::Repository;
+
+/// A call of git in a directory of a repository.
+pub(super) fn command(repository: &Repository, directory: &Path) -> Command {
+    let mut command = Command::new("git");
+    // Nothing ever returns to a `.git`, so the one that is found is the user's.
+    command
+        .args(["-c", "core.fsmonitor=false", "--git-dir"])
+        .arg(repository.work_tree.join(".git"))
+        .arg("--work-tree")
+        .arg(&repository.work_tree)
+        .current_dir(directory);
+    command
+}
 
 /// A running `git ls-files`.
 #[derive(Debug)]
@@ -28,17 +42,10 @@ impl Listing {
     }
 
     fn start(root: &Path, filters: &[&str]) -> Self {
-        // Nothing ever returns to a `.git`, so the one that is found is the user's.
-        let repository = root.ancestors().find(|ancestor| ancestor.join(".git").exists());
-        let Some(repository) = repository else { return Self(None) };
-        let child = Command::new("git")
-            .args(["-c", "core.fsmonitor=false", "--git-dir"])
-            .arg(repository.join(".git"))
-            .arg("--work-tree")
-            .arg(repository)
+        let Some(repository) = Repository::around(root) else { return Self(None) };
+        let child = command(&repository, root)
             .args(["ls-files", "-z", "--cached"])
             .args(filters)
-            .current_dir(root)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

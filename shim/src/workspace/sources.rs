@@ -23,6 +23,7 @@ use crate::environment;
 use crate::settings::Settings;
 use crate::workspace::Workspace;
 use crate::workspace::credentials;
+use crate::workspace::git_excludes;
 use crate::workspace::git_index::Listing;
 use crate::workspace::state::WorkspaceState;
 
@@ -142,8 +143,9 @@ impl Sources {
         let never: HashSet<RelativePath> = built
             .filter_map(|built| RelativePath::new(built.as_os_str().as_bytes()).ok())
             .collect();
+        let Settings { unexclude, extra_excludes, .. } = settings;
         let (rules, warnings) =
-            IgnoreRules::new(root, &settings.unexclude, &settings.extra_excludes, never);
+            IgnoreRules::new(root, unexclude, extra_excludes, never, git_excludes::find);
         let is_workspace = root == workspace.root;
         let handle = RootDirectory::open(root)?;
         let tracked = Listing::of_tracked_ignored(root);

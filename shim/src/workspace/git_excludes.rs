@@ -1,0 +1,89 @@
+//! The excludes file of a git repository, which `core.excludesFile` names on any level of git's
+//! configuration.
+//!
+//! git alone knows its configuration. It is asked only where a file of it, or a variable, can
+//! name an excludes file; otherwise the file is git's default, and no process is started. A
+//! repository is asked about as in [`git_index`](super::git_index).
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use burst_sync::git_directory::Repository;
+use burst_sync::ignore_rules::excludes_without_git;
+
+use super::git_index;
+use crate::environment;
+
+/// The variables that add to git's configuration.
+const ADDING: [&str; 2] = ["GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"];
+
+/// The variables that name files of git's configuration.
+const NAMING: [&str; 2] = ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"];
+
+/// What a file must contain, in small letters, to name an excludes file or another file of the
+/// configuration.
+const TELLING: [&[u8]; 2] = [b"excludesfile", b"include"];
+
+/// The excludes file of a repository, or, outside of one, that of the user. It need not exist.
+pub(crate) fn find(repository: Option<&Repository>) -> Option<PathBuf> {
+    let is_named = ADDING.iter().any(|name| environment::variable(name).is_some())
+        || configurations(repository).iter().any(|file| can_name_excludes(file));
+    match is_named {
+        true => ask(repository),
+        false => default(),
+    }
+}
+
+/// git's default.
+fn default() -> Option<PathBuf> {
+    Some(environment::git_home()?.join("ignore"))
+}
+
+/// Every file that can belong to the configuration. git may read fewer.
+fn configurations(repository: Option<&Repository>) -> Vec<PathBuf> {
+    let system = environment::git_prefix().map(|prefix| prefix.join("etc/gitconfig"));
+    let home = environment::home().map(|home| home.join(".gitconfig"));
+    let user = environment::git_home().map(|home| home.join("config"));
+    let mut files = vec![PathBuf::from("/etc/gitconfig")];
+    files.extend([system, home, user].into_iter().flatten());
+    files.extend(NAMING.into_iter().filter_map(environment::variable).map(PathBuf::from));
+    if let Some(Repository { directory, common, .. }) = repository {
+        files.extend([common.join("config"), directory.join("config.worktree")]);
+    }
+    files
+}
+
+fn can_name_excludes(file: &Path) -> bool {
+    let text = std::fs::read(file).unwrap_or_default().to_ascii_lowercase();
+    TELLING.iter().any(|word| text.windows(word.len()).any(|part| part == *word))
+}
+
+/// Asks git.
+fn ask(repository: Option<&Repository>) -> Option<PathBuf> {
+    // Outside of a repository, where none is, since none is around the workspace.
+    let directory = repository.map_or_else(|| Path::new("/"), |found| &found.work_tree);
+    let mut command = match repository {
+        Some(repository) => git_index::command(repository, directory),
+        None => Command::new("git"),
+    };
+    let output = command
+        .args(["config", "-z", "--type=path", "--get", "core.excludesFile"])
+        .current_dir(directory)
+        // It would be the only file that is read.
+        .env_remove("GIT_CONFIG")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            let path = output.stdout.strip_suffix(b"\0").unwrap_or(&output.stdout);
+            // An empty one turns the default off.
+            (!path.is_empty()).then(|| directory.join(OsStr::from_bytes(path)))
+        }
+        // It is set nowhere.
+        Ok(output) if output.status.code() == Some(1) => default(),
+        _ => excludes_without_git(),
+    }
+}
