@@ -8,7 +8,7 @@
 use burst_protocol::RelativePath;
 
 /// Names of files, in any directory.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     // A build script, and the manifest, which may name another one or other dependencies.
     "build.rs",
     "Cargo.toml",
@@ -31,6 +31,8 @@ const NAMES: [&str; 17] = [
     ".justfile",
     // Commands that an editor runs in place of cargo.
     "rust-analyzer.toml",
+    // A configuration that the repository's may include, with the programs that git runs.
+    ".gitconfig",
     // Hooks that run when git commits.
     ".pre-commit-config.yaml",
     // Jobs of CI, with its secrets.
@@ -120,6 +122,7 @@ mod tests {
             ".github/workflows/ci.yml",
             ".github/actions/x/action.yml",
             ".gitlab-ci.yml",
+            ".gitconfig",
             ".pre-commit-config.yaml",
             "rust-analyzer.toml",
             ".vscode/tasks.json",
