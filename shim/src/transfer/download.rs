@@ -326,6 +326,7 @@ impl<'a> Download<'a> {
                         self.results.returned.written += 1;
                         self.results.adopt(index, path, sent.is_none());
                         self.results.note_code(path, true);
+                        self.results.note_ignore_file(path);
                     }
                     Replaced::Edited => {
                         drop(self.results.workspace.root().remove_file(&temporary));
@@ -415,6 +416,9 @@ impl<'a> Download<'a> {
             }
             _ => false,
         };
+        if is_removed && here.is_some() {
+            self.results.note_ignore_file(path);
+        }
         match is_removed {
             true => self.results.adopt(index, path, false),
             false => self.results.keep(index, path, Conflict::Edited, "was removed by the run"),
@@ -424,7 +428,11 @@ impl<'a> Download<'a> {
 
     /// Removes the files that were sent and are unchanged, and directories that are empty
     /// then.
-    fn remove_below(&self, path: &RelativePath, directory: &Directory) -> Result<(), SyncError> {
+    fn remove_below(
+        &mut self,
+        path: &RelativePath,
+        directory: &Directory,
+    ) -> Result<(), SyncError> {
         let mut below = Vec::new();
         directory.visit(&mut |inner, node| {
             if let Ok(inner) = path.join_path(inner) {
@@ -437,8 +445,10 @@ impl<'a> Download<'a> {
             }
             if matches!(node, Node::Directory(_)) {
                 self.results.workspace.remove_directory(inner)?;
-            } else if self.results.workspace.entry(inner)?.as_ref() == Some(*node) {
-                self.results.workspace.remove(inner, node)?;
+            } else if self.results.workspace.entry(inner)?.as_ref() == Some(*node)
+                && self.results.workspace.remove(inner, node)? == Replaced::Expected
+            {
+                self.results.note_ignore_file(inner);
             }
         }
         self.results.workspace.remove_directory(path)

@@ -1,6 +1,6 @@
 //! The fetched blobs of a download, and how each gets to its places.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use burst_protocol::message::{Blob, Encoding, Fetch};
@@ -14,6 +14,7 @@ use burst_sync::{SyncError, patch};
 use super::local_files::{LocalFiles, Replaced};
 use super::taken::Taken;
 use crate::workspace::conflicts::Conflicts;
+use crate::workspace::git_excludes::is_ignore_file;
 use crate::workspace::runs_code::runs_code;
 
 /// The largest file that is the base of a patch: base and result have to fit into memory.
@@ -124,6 +125,8 @@ pub(super) struct Results<'a> {
     pub(super) fetched: Vec<(RelativePath, Digest)>,
     /// The paths that were written and run code here.
     running_code: Vec<RelativePath>,
+    /// The paths that were written or removed and tell git what to ignore.
+    ignore_files: BTreeSet<RelativePath>,
 }
 
 impl<'a> Results<'a> {
@@ -147,6 +150,7 @@ impl<'a> Results<'a> {
             misfit: false,
             fetched: Vec::new(),
             running_code: Vec::new(),
+            ignore_files: BTreeSet::new(),
         }
     }
 
@@ -205,14 +209,30 @@ impl<'a> Results<'a> {
         }
     }
 
+    /// Records a file or link that was written or removed, if it tells git what to ignore.
+    pub(super) fn note_ignore_file(&mut self, path: &RelativePath) {
+        if is_ignore_file(path) {
+            self.ignore_files.insert(path.clone());
+        }
+    }
+
     /// What was done with the results.
     pub(super) fn into_downloaded(mut self) -> Downloaded {
         if !self.running_code.is_empty() {
-            let shown = |path: &RelativePath| format!("`{}`", path.display());
-            let paths: Vec<String> = self.running_code.iter().map(shown).collect();
             self.returned.notes.push(format!(
                 "the run changed files that run code here: {}; read them before you go on",
-                paths.join(", ")
+                shown(&self.running_code)
+            ));
+        }
+        // In a directory that is gone nothing is left to be sent.
+        let root = self.workspace.root();
+        self.ignore_files
+            .retain(|path| path.parent().is_none_or(|above| root.status(&above).is_ok()));
+        if !self.ignore_files.is_empty() {
+            self.returned.notes.push(format!(
+                "the run changed what git ignores: {}; the next command may send files that were \
+                 ignored: check that before you go on",
+                shown(&self.ignore_files)
             ));
         }
         self.returned.taken = Some(self.taken);
@@ -327,6 +347,7 @@ impl<'a> Results<'a> {
                     Replaced::Expected => {
                         self.adopt(*index, path, *is_new);
                         self.note_code(path, false);
+                        self.note_ignore_file(path);
                         Ok(())
                     }
                     Replaced::Edited => {
@@ -378,6 +399,12 @@ impl<'a> Results<'a> {
             _ => Ok(&self.workspace),
         }
     }
+}
+
+/// Paths as they are shown in a sentence.
+fn shown<'a>(paths: impl IntoIterator<Item = &'a RelativePath>) -> String {
+    let shown = paths.into_iter().map(|path| format!("`{}`", path.display()));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a path is another version of a file, or is below one of a directory.

@@ -1,5 +1,5 @@
-//! The excludes file of a git repository, which `core.excludesFile` names on any level of git's
-//! configuration.
+//! The files that tell git what to ignore: the excludes file of a repository, which
+//! `core.excludesFile` names on any level of git's configuration, and those in its working tree.
 //!
 //! git alone knows its configuration. It is asked only where a file of it, or a variable, can
 //! name an excludes file; otherwise the file is git's default, and no process is started. A
@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use burst_protocol::RelativePath;
 use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::excludes_without_git;
 
@@ -34,6 +35,12 @@ pub(crate) fn find(repository: Option<&Repository>) -> Option<PathBuf> {
         true => ask(repository),
         false => default(),
     }
+}
+
+/// Whether a file of the working tree tells git what to ignore. Letters count in both cases,
+/// since some file systems do not tell them apart.
+pub(crate) fn is_ignore_file(path: &RelativePath) -> bool {
+    path.file_name().eq_ignore_ascii_case(b".gitignore")
 }
 
 /// git's default.

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use burst_tests::{Sandbox, ended};
+use burst_tests::{Sandbox, assert_progress, ended};
 
 use crate::sandbox;
 
@@ -209,4 +209,37 @@ fn git_is_asked_for_its_excludes_file_only_if_one_can_be_named() {
     assert_eq!(asked(), 0);
     project.write(".git/config", "[core]\n\tExcludesFile = x\n");
     assert_eq!(asked(), 1);
+}
+
+#[test]
+fn a_run_that_changes_what_git_ignores_is_told() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let told = |paths: &str| {
+        format!(
+            "warning: the run changed what git ignores: {paths}; the next command may send files \
+             that were ignored: check that before you go on\n"
+        )
+    };
+    let run = |program: &str| {
+        project.write(
+            "src/main.rs",
+            format!("#[allow(unused)]\nuse std::fs::*;\nfn main() {{ {program} }}\n"),
+        );
+        project.ok("run -q")
+    };
+    project.write(".gitignore", "/target\n.env\n");
+    project.write("gone/.gitignore", ".key\n");
+    project.write("gone/.key", "here");
+    project.write("whole/.gitignore", ".key\n");
+    let found =
+        run("write(\".gitignore\", \"/target\\n\").unwrap(); create_dir(\"new\").unwrap(); \
+         write(\"new/.gitignore\", \"!.env\\n\").unwrap(); remove_dir_all(\"gone\").unwrap(); \
+         remove_dir_all(\"whole\").unwrap();");
+    assert_progress(&found, &told("`.gitignore`, `gone/.gitignore`, `new/.gitignore`"));
+    assert_eq!(project.read("gone/.key"), "here");
+    assert!(!project.has("whole"));
+    assert_progress(&run("remove_file(\"new/.gitignore\").unwrap();"), &told("`new/.gitignore`"));
+    let link = "std::os::unix::fs::symlink(\"gone\", \"new/.gitignore\").unwrap();";
+    assert_progress(&run(link), &told("`new/.gitignore`"));
 }
