@@ -5,9 +5,9 @@
 //! it may have to wait for another run, or may refuse.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::ScopedJoinHandle;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 use burst_protocol::hello::Preface;
 use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
@@ -36,6 +36,7 @@ use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
+use crate::workspace::identity::identity;
 use crate::workspace::sources::below_root;
 use crate::workspace::state::{Contents, ResultCount, WorkspaceState};
 
@@ -353,16 +354,6 @@ fn request(
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },
     })
-}
-
-/// A number that another directory at the same path does not have: of the inode and the time
-/// at which it was made.
-fn identity(root: &Path) -> Option<u64> {
-    let found = std::fs::metadata(root).ok()?;
-    let made = found.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let bytes = [found.ino().to_le_bytes().as_slice(), &made.as_nanos().to_le_bytes()].concat();
-    let digest = Digest::of(&bytes);
-    Some(u64::from_le_bytes(*digest.as_bytes().first_chunk()?))
 }
 
 /// The umask of this process, which cannot be read without setting it but here.

@@ -13,9 +13,7 @@ use burst_protocol::tree::{Change, Entry};
 
 use super::journal::Journal;
 use super::process_record::{self, ProcessRecord};
-
-/// The records begin with this name, and end with the id of the process.
-const RECORD: &str = "taken-";
+use crate::workspace::state::TAKEN;
 
 /// The record of this process.
 #[derive(Debug)]
@@ -25,7 +23,7 @@ impl Taken {
     /// The record of this process, in the directory of records. It does not exist until a
     /// change is added.
     pub(crate) fn new(records: &Path) -> Self {
-        Self(Journal::own(records, RECORD))
+        Self(Journal::own(records, TAKEN))
     }
 
     /// Records that a change has taken effect. If that fails, the change is offered again, as
@@ -52,7 +50,7 @@ impl Unconfirmed {
     /// Reads the records of a directory.
     pub(crate) fn read(records: &Path) -> Self {
         let mut unconfirmed = Self::default();
-        for record in process_record::all(records, RECORD).filter(ProcessRecord::is_finished) {
+        for record in process_record::all(records, TAKEN).filter(ProcessRecord::is_finished) {
             if let Ok(changes) = Journal::read(&record.path) {
                 unconfirmed.changes.extend(changes);
                 unconfirmed.records.push(record.path);
@@ -101,7 +99,7 @@ mod tests {
         let unconfirmed = Unconfirmed::read(disk.path());
         assert_eq!(unconfirmed.changes, [change("a")]);
         // Another process, which lives.
-        std::fs::write(disk.path().join(format!("{RECORD}1")), std::fs::read(&path).unwrap())
+        std::fs::write(disk.path().join(format!("{TAKEN}1")), std::fs::read(&path).unwrap())
             .unwrap();
         assert_eq!(Unconfirmed::read(disk.path()).changes.len(), 1);
         unconfirmed.confirm();
@@ -143,7 +141,7 @@ mod tests {
         let mut taken = Taken::new(disk.path());
         taken.add(&change);
         // No process has this id.
-        let ended = disk.path().join(format!("{RECORD}{}", u32::MAX));
+        let ended = disk.path().join(format!("{TAKEN}{}", u32::MAX));
         std::fs::rename(taken.0.path(), &ended).unwrap();
         let unconfirmed = Unconfirmed::read(disk.path());
         assert_eq!((unconfirmed.changes, unconfirmed.records), (vec![change], vec![ended]));

@@ -21,7 +21,7 @@ use crate::background::lock;
 use crate::error::Error;
 
 /// The name of the record.
-const RECORD: &str = "conflicts";
+pub(super) const RECORD: &str = "conflicts";
 
 /// How many versions beside one path are looked at.
 const VERSIONS_MAX: usize = 8;

@@ -9,6 +9,7 @@ pub(crate) mod credentials;
 pub(crate) mod error;
 pub(crate) mod git_excludes;
 pub(crate) mod git_index;
+pub(crate) mod identity;
 pub(crate) mod large_files;
 pub(crate) mod runs_code;
 pub(crate) mod sources;

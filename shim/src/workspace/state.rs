@@ -3,7 +3,8 @@
 //!
 //! Per workspace and provider: the stat cache; the *base*, the manifest that the agent held
 //! when it last answered; the blobs of its small files, as bases of patches. All of it is a
-//! cache: without it a command takes longer and sends more.
+//! cache: without it a command takes longer and sends more. What is remembered of runs is
+//! forgotten when another workspace is at the path.
 //!
 //! Several commands of one workspace can run at once. Records are replaced whole; of the
 //! generated files each command adds and removes only its own, under a lock; the blobs
@@ -13,6 +14,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -21,10 +24,19 @@ use burst_protocol::{Digest, RelativePath};
 use burst_sync::pack::PackStore;
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
 
-use super::collection;
 use super::error::unreadable;
+use super::identity::identity;
+use super::{collection, conflicts};
 use crate::background::lock;
+use crate::directories::unusable;
 use crate::error::Error;
+
+/// The name with which the records of what commands have taken begin. They end with the id of
+/// the process.
+pub(crate) const TAKEN: &str = "taken-";
+
+/// The name of the record of generated files.
+const GENERATED_FILES: &str = "companions";
 
 /// The blobs of a workspace, which no other command uses meanwhile.
 #[derive(Debug)]
@@ -70,10 +82,10 @@ pub(crate) struct WorkspaceState {
 impl WorkspaceState {
     /// Loads the state; parts that are missing or damaged are empty.
     pub(crate) fn load(cache: &Path, provider: &str, workspace: &Path) -> Result<Self, Error> {
-        use std::os::unix::ffi::OsStrExt;
         let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
         let directory = cache.join("workspaces").join(format!("{}-{provider}", &key[..24]));
         let in_use = collection::claim(&directory, workspace, SystemTime::now())?;
+        forget_other_workspace(&directory, identity(workspace))?;
         let mut state = Self {
             scanned: StatCache::load(&directory.join("scanned")),
             generated_files: BTreeSet::new(),
@@ -234,8 +246,37 @@ impl WorkspaceState {
     }
 
     fn generated_files_path(&self) -> PathBuf {
-        self.directory.join("companions")
+        self.directory.join(GENERATED_FILES)
     }
+}
+
+/// Removes what is remembered of runs, unless it is known to be of the workspace with this
+/// identity. The rest is a cache of the path.
+fn forget_other_workspace(directory: &Path, identity: Option<u64>) -> Result<(), Error> {
+    let record = directory.join("identity");
+    let is_known = || read_record::<Option<u64>>(&record) == Some(identity);
+    if is_known() {
+        return Ok(());
+    }
+    let _lock = lock::take(&directory.join("identity.lock"))?;
+    if is_known() {
+        return Ok(());
+    }
+    let failed = |source| unusable("use", directory, &source);
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let is_of_runs = [GENERATED_FILES, conflicts::RECORD].iter().any(|one| name == *one);
+        if is_of_runs || name.as_bytes().starts_with(TAKEN.as_bytes()) {
+            match std::fs::remove_file(entry.path()) {
+                // Another command has removed its own.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.map_err(failed)?,
+            }
+        }
+    }
+    // Last: a command that is stopped before has not removed all.
+    write_record(&record, &identity).map_err(unreadable)
 }
 
 #[cfg(test)]
@@ -264,6 +305,32 @@ mod tests {
         assert!(contents.is_some() && other.contents().unwrap().is_none());
         drop(contents);
         assert!(other.contents().unwrap().is_some());
+    }
+
+    #[test]
+    fn what_runs_have_made_is_forgotten_with_the_workspace() {
+        let disk = tempfile::tempdir().unwrap();
+        let workspace = disk.path().join("workspace");
+        let load = || WorkspaceState::load(disk.path(), "local", &workspace).unwrap();
+        let of_runs = [GENERATED_FILES, conflicts::RECORD, "taken-1"];
+        std::fs::create_dir(&workspace).unwrap();
+        let state = load();
+        for name in of_runs.iter().chain(&["base"]) {
+            std::fs::write(state.directory().join(name), "").unwrap();
+        }
+        let found = || {
+            [of_runs.as_slice(), &["base"]]
+                .concat()
+                .into_iter()
+                .filter(|name| state.directory().join(name).exists())
+                .collect::<Vec<_>>()
+        };
+        load();
+        assert_eq!(found(), [GENERATED_FILES, conflicts::RECORD, "taken-1", "base"]);
+        std::fs::rename(&workspace, disk.path().join("earlier")).unwrap();
+        std::fs::create_dir(&workspace).unwrap();
+        load();
+        assert_eq!(found(), ["base"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use burst_tests::{Sandbox, assert_progress, ended};
+use burst_tests::{Project, Sandbox, assert_progress, ended};
 
 use crate::sandbox;
 
@@ -242,4 +242,27 @@ fn a_run_that_changes_what_git_ignores_is_told() {
     assert_progress(&run("remove_file(\"new/.gitignore\").unwrap();"), &told("`new/.gitignore`"));
     let link = "std::os::unix::fs::symlink(\"gone\", \"new/.gitignore\").unwrap();";
     assert_progress(&run(link), &told("`new/.gitignore`"));
+}
+
+/// A run makes a `.env`, which git ignores.
+fn run_that_makes_a_secret<'a>(sandbox: &'a Sandbox, name: &str) -> Project<'a> {
+    let project = sandbox.hello(name);
+    project.write(".gitignore", "/target\n.env\n");
+    let main = "fn main() { if !std::path::Path::new(\".env\").exists() { std::fs::write(\".env\", \"template\").unwrap(); } }\n";
+    project.write("src/main.rs", main);
+    assert_progress(&project.ok("run -q"), "");
+    assert_eq!(project.read(".env"), "template");
+    project
+}
+
+#[test]
+fn what_a_run_has_made_says_nothing_of_another_workspace_at_the_path() {
+    let sandbox = sandbox();
+    let project = run_that_makes_a_secret(&sandbox, "app");
+    fs::rename(&project.root, sandbox.path().join("earlier")).unwrap();
+    let project = sandbox.hello("app");
+    project.write(".gitignore", "/target\n.env\n");
+    project.write(".env", "secret");
+    project.ok("sync");
+    assert!(!sandbox.agent_tree(&project.root).join(".env").exists());
 }
