@@ -1,5 +1,5 @@
 //! The machine on which the agent runs: how it contains runs, which environment they
-//! inherit, which user runs builds, and which cargo subcommands are installed.
+//! inherit, and which user runs builds.
 //!
 //! Only this module reads environment variables, apart from the filter of the log. What it
 //! finds is determined once, when the agent starts, and does not change afterwards.
@@ -173,15 +173,6 @@ impl Host {
     pub(crate) fn notice(&self) -> Option<String> {
         let error = self.run_groups.as_ref()?.as_ref().err()?;
         Some(format!("memory and processes of runs are not limited on this server: {error}"))
-    }
-
-    /// Whether the program `cargo-NAME` is on the PATH or in cargo's `bin` directory.
-    pub(crate) fn has_subcommand(&self, name: &str) -> bool {
-        let program = format!("cargo-{name}");
-        let path = variable("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .chain([cargo_home().join("bin")])
-            .any(|directory| directory.join(&program).is_file())
     }
 }
 

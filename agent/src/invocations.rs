@@ -33,6 +33,7 @@ use crate::run::helper::Assignment;
 use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Direction, StreamPair};
 use crate::run::{Ended, Running};
+use crate::subcommands;
 
 /// The size of a terminal whose size the client does not know.
 const DEFAULT_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
@@ -213,7 +214,7 @@ impl<'a> Invocations<'a> {
 
     fn choose<'s>(&self, invocation: &'s Invocation) -> Result<Option<&'s Call>, AgentError> {
         let usable = |call: &&Call| match &call.needs {
-            Some(subcommand) => self.host.has_subcommand(subcommand),
+            Some(subcommand) => subcommands::is_installed(&self.layout.spec, subcommand),
             None => true,
         };
         match invocation.alternatives.iter().find(usable) {

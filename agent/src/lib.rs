@@ -9,7 +9,7 @@
 //! - `session`: one request, from its first message to its end
 //! - `agent`: the projects and runs of the process, and when it ends
 //! - `invocations`: the cargo calls of a run; `clean`, `layout`: their mounts, directories
-//!   and environment
+//!   and environment; `subcommands`: the plugins that cargo finds there
 //! - `shared_project`, `project`, `receive`: a project among sessions, its state on disk,
 //!   and the receiving half of its sync
 //! - `returned_copies`, `artifacts`: what a run returns
@@ -65,6 +65,7 @@ mod session;
 mod shared_project;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+mod subcommands;
 pub mod transport;
 pub mod user_data;
 mod volume;
