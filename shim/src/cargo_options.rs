@@ -36,35 +36,67 @@ const VALUED: [&str; 24] = [
 ];
 
 /// The options of `cargo nextest run` that take a value in the next argument, beside
-/// cargo's.
-const NEXTEST_VALUED: [&str; 16] = [
+/// cargo's. From `cargo nextest run --help` of nextest 0.9.143.
+const NEXTEST_VALUED: [&str; 38] = [
     "-E",
     "--filterset",
     "--filter-expr",
     "-P",
-    "--profile",
-    "-j",
+    "-R",
+    "--rerun",
     "--cargo-profile",
+    "--cargo-message-format",
+    "--build-jobs",
     "--test-threads",
     "--retries",
+    "--flaky-result",
+    "--max-fail",
+    "--debugger",
+    "--tracer",
+    "--no-tests",
+    "--run-ignored",
     "--partition",
+    "--platform-filter",
+    "--stress-count",
+    "--stress-duration",
     "--failure-output",
     "--success-output",
     "--status-level",
     "--final-status-level",
-    "--build-jobs",
-    "--no-tests",
+    "--show-progress",
+    "--max-progress-running",
+    "--message-format-version",
+    "--archive-file",
+    "--archive-format",
+    "--extract-to",
+    "--cargo-metadata",
+    "--workspace-remap",
+    "--binaries-metadata",
+    "--target-dir-remap",
+    "--build-dir-remap",
+    "--config-file",
+    "--user-config-file",
 ];
+
+/// Whether an option takes a value and only nextest has it.
+pub(crate) fn is_valued_by_nextest(option: &OsStr) -> bool {
+    NEXTEST_VALUED.iter().any(|known| option == *known)
+}
 
 /// Whether an argument is an option whose value is the next argument.
 pub(crate) fn takes_next(argument: &OsStr) -> bool {
-    VALUED.iter().chain(&NEXTEST_VALUED).any(|option| argument == *option)
+    VALUED.iter().any(|option| argument == *option) || is_valued_by_nextest(argument)
 }
 
 /// The words before the first `--`.
 pub(crate) fn before_dashes(arguments: &[OsString]) -> &[OsString] {
     let end = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
     &arguments[..end]
+}
+
+/// The words behind the first `--`.
+pub(crate) fn behind_dashes(arguments: &[OsString]) -> &[OsString] {
+    arguments.get(before_dashes(arguments).len() + 1..).unwrap_or_default()
 }
 
 /// Whether an argument is this option, alone or as `NAME=VALUE`.

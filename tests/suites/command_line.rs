@@ -61,6 +61,12 @@ fn refused_command_lines_look_as_cargo_prints_them() {
         "test --release --profile dev",
         "test --features",
         "test --no-run --bogus",
+        "test --releas",
+        "test -q --profile dev --bogus",
+        "test --release --release",
+        "test --message-format=wrong",
+        "test -j 0",
+        "test --bin",
         // cargo's usage texts name an aliased verb differently.
         "b --bogus",
         "b --releas",
@@ -326,32 +332,4 @@ fn logs_show_the_last_lines() {
     assert_eq!(run("logs -n 1"), "agent: three\n");
     let line: serde_json::Value = serde_json::from_str(&run("logs -n 1 --json")).unwrap();
     assert_eq!((&line["log"], &line["line"]), (&"agent".into(), &"three".into()));
-}
-
-/// A wrong option of `test` is nextest's error, and shows only options that were typed.
-#[test]
-fn wrong_options_of_nextest_are_its_own() {
-    let sandbox = sandbox();
-    let project = echo(&sandbox);
-    let tip = "  tip: to pass '--releas' as a value, use '-- --releas'";
-    let (found, expected) =
-        (project.burst("-q test -q --releas"), cargo(&project, "nextest run --releas"));
-    assert_eq!((found.code, &found.stderr), (expected.code, &expected.stderr));
-    assert_eq!(found.stderr.lines().nth(3), Some(tip));
-}
-
-/// nextest spells some options of cargo test otherwise and lacks some of the test harness.
-#[test]
-fn options_of_cargo_test_have_cargos_meaning() {
-    let sandbox = sandbox();
-    let project = echo(&sandbox);
-    for arguments in [
-        "test -q",
-        "test --profile dev",
-        "test --message-format=short",
-        "test -- --test-threads=1",
-        "test passes -- --exact",
-    ] {
-        assert_eq!(project.burst(arguments).code, Some(0), "{arguments}");
-    }
 }

@@ -16,6 +16,7 @@
 //! - `isolation`: what builds, servers and background processes are kept from.
 //! - `kills`: commands and agents that are killed in every stage.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
+//! - `nextest`: `test` by way of nextest.
 //! - `hostile`: agents that hang, send too much or send escape sequences.
 //! - `paused`: agents that are paused in every stage of a command.
 //! - `power_cuts`: what a power cut leaves of target directories, and its repair.
@@ -51,6 +52,7 @@ mod hostile;
 mod isolation;
 mod kills;
 mod leaks;
+mod nextest;
 mod paused;
 mod power_cuts;
 mod results;

@@ -17,6 +17,7 @@ mod cleaning;
 mod cost_limit;
 mod exchange;
 mod forwarding;
+mod nextest;
 mod plan;
 mod prepare;
 pub(crate) mod request;

@@ -9,6 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use burst_protocol::ByteBuf;
 use burst_protocol::message::{Call, Invocation, JsonMessages, Returns};
 
+use super::nextest::{TestRunner, test_runner};
 use super::request::{CargoVerb, RunArguments};
 use crate::cargo_options::{before_dashes, has_option, is_option, takes_next, value_of};
 
@@ -29,7 +30,9 @@ pub(crate) struct Plan {
     /// The arguments of `cargo clean`, which is to remove what is here, too.
     pub(crate) cleans: Option<Vec<OsString>>,
     /// Environment variables that the calls need, names and values.
-    pub(crate) environment: Vec<(&'static str, &'static str)>,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// What the user is told of it.
+    pub(crate) note: Option<String>,
 }
 
 /// Plans a run. `has_library`: whether a selected package has a library whose documentation
@@ -42,13 +45,18 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         ..Returns::default()
     };
     let mut opens_docs = false;
+    let (mut environment, mut note) = (Vec::new(), None);
     let invocations = match run.verb {
         CargoVerb::Build | CargoVerb::Rustc if fetches => {
             returns.artifacts = true;
             with_artifacts(run.name(), arguments)
         }
         CargoVerb::Sync => Vec::new(),
-        CargoVerb::Test => test_invocations(run, arguments, has_library),
+        CargoVerb::Test => {
+            let tests = test_plan(run, arguments, has_library);
+            (environment, note) = (tests.environment, tests.note);
+            tests.invocations
+        }
         CargoVerb::Doc => {
             returns.docs = fetches;
             let kept: Vec<OsString> =
@@ -65,17 +73,13 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         run.verb,
         CargoVerb::Run | CargoVerb::Test | CargoVerb::Bench | CargoVerb::Nextest | CargoVerb::Other
     );
-    let environment = match run.verb {
-        CargoVerb::Test => vec![NO_TESTS],
-        _ => Vec::new(),
-    };
     let other = match run.verb {
         CargoVerb::Other => first_word(run.options()).and_then(OsStr::to_str),
         _ => None,
     };
     returns.docs |= fetches && other == Some("rustdoc");
     let cleans = (other == Some("clean")).then(|| run.arguments.clone());
-    Plan { invocations, returns, sends_input, opens_docs, cleans, environment }
+    Plan { invocations, returns, sends_input, opens_docs, cleans, environment, note }
 }
 
 /// The first word that is neither an option nor the value of one.
@@ -157,34 +161,47 @@ fn without_option(arguments: &[OsString], name: &str) -> Vec<OsString> {
     kept
 }
 
-fn test_invocations(
-    run: &RunArguments,
-    arguments: &[OsString],
-    has_library: bool,
-) -> Vec<Invocation> {
+/// How the tests run: the calls, the variables for nextest, and a note for the user.
+struct TestPlan {
+    invocations: Vec<Invocation>,
+    environment: Vec<(&'static str, String)>,
+    note: Option<String>,
+}
+
+fn test_plan(run: &RunArguments, arguments: &[OsString], has_library: bool) -> TestPlan {
     // cargo test has no flag for this but to name all other targets.
     let without_docs = run.flags.no_doctests && !names_targets(arguments) && !is_refused(arguments);
     let targets: &[&str] = if without_docs { &["--all-targets"] } else { &[] };
     let plain = call(run.name(), &with_options(arguments, targets), JsonMessages::Absent);
-    let is_for_cargo = has_option(arguments, &["--doc", "--no-run"]);
-    let nextest_fits = nextest_knows(arguments) && !is_refused(arguments);
-    if run.flags.cargo_test || is_for_cargo || !nextest_fits {
-        return vec![invocation(plain)];
-    }
-    let translated = nextest_arguments(arguments);
-    let mut nextest = call(CargoVerb::Nextest.name(), &translated, JsonMessages::Absent);
+    let by_cargo_test = |plain, note| TestPlan {
+        invocations: vec![invocation(plain)],
+        environment: Vec::new(),
+        note,
+    };
+    let words = match test_runner(arguments) {
+        _ if run.flags.cargo_test => return by_cargo_test(plain, None),
+        TestRunner::CargoTest { lacking } => {
+            let note = lacking.map(|lacking| {
+                format!("`cargo test` runs the tests, since nextest does not have `{lacking}`")
+            });
+            return by_cargo_test(plain, note);
+        }
+        TestRunner::Nextest(words) => words,
+    };
+    let mut nextest = call(CargoVerb::Nextest.name(), &words.arguments, JsonMessages::Absent);
     nextest.needs = Some("nextest".into());
     nextest.arguments.insert(1, ByteBuf::from(b"run"));
-    let docs = has_library && !run.flags.no_doctests && !names_targets(arguments);
     let mut invocations = vec![Invocation { alternatives: vec![nextest, plain], optional: false }];
-    if docs {
-        let mut doc = call(run.name(), &doc_arguments(arguments), JsonMessages::Absent);
+    if has_library && !run.flags.no_doctests && !names_targets(arguments) {
+        let mut doc = call(run.name(), &words.documentation, JsonMessages::Absent);
         // Without nextest the first call was cargo test, documentation included:
         // an invocation that no alternative fits is left out if it may be.
         doc.needs = Some("nextest".into());
         invocations.push(Invocation { alternatives: vec![doc], optional: true });
     }
-    invocations
+    let mut environment = vec![(NO_TESTS.0, NO_TESTS.1.to_owned())];
+    environment.extend(words.variables);
+    TestPlan { invocations, environment, note: None }
 }
 
 /// Whether targets are named that leave no room for documentation tests.
@@ -205,148 +222,12 @@ fn names_targets(arguments: &[OsString]) -> bool {
     has_option(arguments, &NAMES)
 }
 
-/// The words behind the first `--`.
-fn behind_dashes(arguments: &[OsString]) -> &[OsString] {
-    arguments.get(before_dashes(arguments).len() + 1..).unwrap_or_default()
-}
-
-/// Whether nextest accepts the arguments behind `--`: names of tests, and a few options of
-/// the standard test harness. From nextest's "cargo test compatibility".
-fn nextest_knows(arguments: &[OsString]) -> bool {
-    const KNOWN: [&[u8]; 5] =
-        [b"--ignored", b"--include-ignored", b"--exact", b"--nocapture", b"--no-capture"];
-    let mut words = behind_dashes(arguments).iter().map(|word| word.as_bytes());
-    while let Some(word) = words.next() {
-        if word == b"--skip" {
-            words.next();
-        } else if word.starts_with(b"-") && !word.starts_with(b"--skip=") && !KNOWN.contains(&word)
-        {
-            return false;
-        }
-    }
-    true
-}
-
-/// The arguments of cargo test in nextest's spelling.
-fn nextest_arguments(arguments: &[OsString]) -> Vec<OsString> {
-    const SPELLINGS: [(&[u8], &[u8]); 4] = [
-        (b"-q", b"--cargo-quiet"),
-        (b"--quiet", b"--cargo-quiet"),
-        (b"--profile", b"--cargo-profile"),
-        (b"--message-format", b"--cargo-message-format"),
-    ];
-    // Behind the others, so that nextest's usage texts do not show them.
-    let mut renamed = Vec::new();
-    let mut translated = Vec::new();
-    let mut words = before_dashes(arguments).iter();
-    while let Some(word) = words.next() {
-        let (name, value) = split_value(word);
-        let next = if takes_next(word) { words.next() } else { None };
-        let value = value.or_else(|| next.map(|next| next.as_bytes()));
-        let spelling = SPELLINGS
-            .iter()
-            .find(|(from, _)| *from == name && !is_libtest_format(name, value))
-            .map(|(_, spelling)| *spelling);
-        let rest = &word.as_bytes()[name.len()..];
-        let into = if spelling.is_some() { &mut renamed } else { &mut translated };
-        into.push(OsString::from_vec([spelling.unwrap_or(name), rest].concat()));
-        into.extend(next.cloned());
-    }
-    translated.append(&mut renamed);
-    translated.extend_from_slice(&arguments[translated.len()..]);
-    translated
-}
-
-/// Whether this is `--message-format` with a format that nextest alone has.
-fn is_libtest_format(name: &[u8], value: Option<&[u8]>) -> bool {
-    name == b"--message-format" && value.is_some_and(|value| value.starts_with(b"libtest"))
-}
-
-/// `--NAME=VALUE` as name and value.
-fn split_value(word: &OsStr) -> (&[u8], Option<&[u8]>) {
-    let word = word.as_bytes();
-    match word.iter().position(|byte| *byte == b'=') {
-        Some(at) if word.starts_with(b"--") => (&word[..at], Some(&word[at + 1..])),
-        _ => (word, None),
-    }
-}
-
-/// The arguments of `cargo test --doc` that belong to those of nextest: its options in its
-/// spelling, and the filters.
-fn doc_arguments(arguments: &[OsString]) -> Vec<OsString> {
-    const ALONE: [&[u8]; 13] = [
-        b"--release",
-        b"-r",
-        b"--all-features",
-        b"--no-default-features",
-        b"--workspace",
-        b"--all",
-        b"--locked",
-        b"--offline",
-        b"--frozen",
-        b"--quiet",
-        b"-q",
-        b"--verbose",
-        b"-v",
-    ];
-    const VALUED: [&[u8]; 15] = [
-        b"-p",
-        b"--package",
-        b"--exclude",
-        b"-F",
-        b"--features",
-        b"--target",
-        b"--target-dir",
-        b"--manifest-path",
-        b"--config",
-        b"--color",
-        b"--cargo-profile",
-        b"--profile",
-        b"--message-format",
-        b"--lockfile-path",
-        b"-Z",
-    ];
-    let renamed = |name: &[u8]| match name {
-        b"--cargo-profile" => OsString::from("--profile"),
-        other => OsStr::from_bytes(other).to_owned(),
-    };
-    let mut kept = Vec::new();
-    let mut filters = Vec::new();
-    let mut words = before_dashes(arguments).iter();
-    while let Some(word) = words.next() {
-        let (name, value) = split_value(word);
-        if ALONE.contains(&name) {
-            kept.push(word.clone());
-        } else if VALUED.contains(&name) {
-            let next = || words.next().map(|next| next.as_bytes());
-            let value = value.or_else(next).unwrap_or_default();
-            if !is_libtest_format(name, Some(value)) {
-                kept.extend([renamed(name), OsStr::from_bytes(value).to_owned()]);
-            }
-        } else if [b"-p".as_slice(), b"-F", b"-Z"].iter().any(|short| name.starts_with(short)) {
-            kept.push(word.clone());
-        } else if takes_next(word) {
-            words.next();
-        } else if !name.starts_with(b"-") {
-            filters.push(word.clone());
-        }
-    }
-    kept.push("--doc".into());
-    // cargo test takes one filter among its options, and any number behind them.
-    filters.extend_from_slice(behind_dashes(arguments));
-    if !filters.is_empty() {
-        kept.push("--".into());
-        kept.append(&mut filters);
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::run::request::Flags;
 
-    fn calls(line: &str, has_library: bool) -> Vec<Vec<String>> {
+    fn planned(line: &str, has_library: bool) -> Plan {
         let mut words = line.split_whitespace();
         let verb = match words.next() {
             Some("build") => CargoVerb::Build,
@@ -365,13 +246,16 @@ mod tests {
             }
         }
         let options = arguments.len();
-        let run = RunArguments { verb, alias: None, arguments, options, flags };
+        plan(&RunArguments { verb, alias: None, arguments, options, flags }, has_library)
+    }
+
+    fn calls(line: &str, has_library: bool) -> Vec<Vec<String>> {
         let text = |call: &Call| {
             let words: Vec<_> =
                 call.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
             words.join(" ")
         };
-        let invocations = plan(&run, has_library).invocations;
+        let invocations = planned(line, has_library).invocations;
         invocations
             .iter()
             .map(|invocation| invocation.alternatives.iter().map(text).collect())
@@ -411,42 +295,41 @@ mod tests {
                 vec!["test --release -p a --profile x --doc -- foo"]
             ]
         );
-        assert_eq!(
-            calls("test -q --profile x --message-format=short -j 4 foo -- --skip y", true),
-            [
-                vec![
-                    "nextest run -j 4 foo --cargo-quiet --cargo-profile x \
-                     --cargo-message-format=short -- --skip y",
-                    "test -q --profile x --message-format=short -j 4 foo -- --skip y"
-                ],
-                vec!["test -q --profile x --message-format short --doc -- foo --skip y"]
-            ]
-        );
-        assert_eq!(
-            calls("test --message-format libtest-json", false)[0][0],
-            "nextest run --message-format libtest-json"
-        );
-        // The first is an option of the test harness alone; cargo test reports the others.
-        for line in [
-            "test -- --test-threads=1",
-            "test x -- --test",
-            "test -r --profile x",
-            "test --features",
-        ] {
+        for line in ["test -- --list", "test x -- --test", "test -r --profile x"] {
             assert_eq!(calls(line, true), [[line]]);
         }
         for line in ["test --test x", "test --bins", "test --no-doctests", "test --bench=b"] {
             assert_eq!(calls(line, true).len(), 1, "{line}");
         }
         assert_eq!(calls("test", false).len(), 1);
-        assert_eq!(calls("test --cargo-test", true), [["test"]]);
-        // Nothing is run, so that nextest is not needed.
-        assert_eq!(calls("test --no-run", true), [["test --no-run"]]);
+        assert_eq!(calls("test --cargo-test -- --list", true), [["test -- --list"]]);
         assert_eq!(
             calls("test --cargo-test --no-doctests -p a -- x", true),
             [["test -p a --all-targets -- x"]]
         );
-        assert_eq!(calls("test --doc", true), [["test --doc"]]);
         assert_eq!(calls("test x -- y", true).len(), 2);
+    }
+
+    #[test]
+    fn the_user_is_told_why_cargo_test_runs() {
+        for (line, expected) in [
+            (
+                "test -- --list",
+                Some("`cargo test` runs the tests, since nextest does not have `--list`"),
+            ),
+            ("test --cargo-test -- --list", None),
+            ("test --bogus", None),
+            ("test", None),
+        ] {
+            assert_eq!(planned(line, true).note.as_deref(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn nextest_accepts_packages_without_tests() {
+        let environment = planned("test -- --test-threads=1", true).environment;
+        let expected = [("NEXTEST_NO_TESTS", "pass"), ("NEXTEST_TEST_THREADS", "1")];
+        assert_eq!(environment, expected.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(planned("test --cargo-test", true).environment, []);
     }
 }
