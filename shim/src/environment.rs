@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What HTTPS needs of the environment: proxies and trusted certificates. None is secret.
 pub(crate) const HTTPS: [&str; 6] =
@@ -27,9 +27,11 @@ pub(crate) fn all() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
 }
 
-/// The cargo to call: `CARGO`, which cargo sets for its subcommands, else `cargo`.
+/// The cargo to call: `CARGO`, which cargo sets for its subcommands, else `cargo`. Some other
+/// program in that variable, by its name, is not called.
 pub(crate) fn cargo() -> OsString {
-    variable("CARGO").unwrap_or_else(|| "cargo".into())
+    let is_cargo = |path: &OsString| Path::new(path).file_stem() == Some(OsStr::new("cargo"));
+    variable("CARGO").filter(is_cargo).unwrap_or_else(|| "cargo".into())
 }
 
 /// cargo's home: `CARGO_HOME`, else `~/.cargo`.
