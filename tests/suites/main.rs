@@ -8,6 +8,7 @@
 //! - `completions`: the completion scripts, in their shells.
 //! - `descriptors`: the files that an agent holds open, and the limits of a run.
 //! - `edits`: files that the user edits while results come back.
+//! - `environment`: which variables cargo sees there, and what is told of the others.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
 //! - `help`: help and version, and what the README says of them.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
@@ -43,6 +44,7 @@ mod command_line;
 mod completions;
 mod descriptors;
 mod edits;
+mod environment;
 mod faults;
 mod help;
 mod hetzner;

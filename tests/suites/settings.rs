@@ -25,6 +25,7 @@ volume_gb = 200  # default
 dead_man_switch = false  # default
 # monthly_budget is not set
 forward_env = []  # default
+report_env = []  # default
 extra_excludes = []  # default
 unexclude = []  # default
 local_disk_gb = 100  # default
@@ -69,6 +70,7 @@ fn config_shows_each_value_with_its_origins() {
              dead_man_switch = false  # default\n\
              monthly_budget = 40.0  # {user}; 99.0 of {file} does not hold: it raises a limit\n\
              forward_env = {forward_env}\n\
+             report_env = []  # default\n\
              extra_excludes = []  # default\n\
              unexclude = []  # default\n\
              local_disk_gb = 100  # default\n\

@@ -14,6 +14,7 @@
 
 mod base;
 mod cleaning;
+mod compiler;
 mod cost_limit;
 mod exchange;
 mod forwarding;
@@ -29,6 +30,7 @@ mod simulation;
 mod summary;
 mod syncing;
 mod trusted;
+mod unsent;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -232,6 +234,9 @@ impl Session<'_> {
     fn scan(&self, prepared: &Prepared, provider: &Provider) -> Result<Scanned, Error> {
         let root = &prepared.workspace.root;
         let mut state = WorkspaceState::load(&self.directories.cache, provider.name(), root)?;
+        if let Some(unsent) = &prepared.unsent {
+            unsent::tell(self.terminal, &state, unsent)?;
+        }
         for note in clear_leftovers(state.directory(), root)? {
             self.terminal.warn(&note);
         }

@@ -1,17 +1,21 @@
 //! What one command needs to know before anything is reached or scanned.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use burst_protocol::ByteBuf;
 
-use super::forwarding;
+use super::compiler;
+use super::forwarding::{Forwarded, forwarded, variables};
 use super::plan::{self, Plan};
-use super::request::RunArguments;
+use super::request::{CargoVerb, RunArguments};
 use super::result_directories::result_directories;
 use super::trusted::load_settings;
+use super::unsent::unsent;
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::provider::Provider;
 use crate::directories::Directories;
+use crate::environment;
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
@@ -26,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) plan: Plan,
     /// The variables that cargo is to see beside the agent's own.
     pub(super) environment: Vec<(ByteBuf, ByteBuf)>,
+    /// The variables that matter, are set here and are not sent; `None` if no cargo runs.
+    pub(super) unsent: Option<BTreeSet<String>>,
     pub(super) keep_alive: KeepAlive,
     /// The target directory, as found before the run.
     pub(super) target: TargetDirectory,
@@ -40,6 +46,8 @@ impl Prepared {
         directories: &Directories,
         terminal: &Terminal,
     ) -> Result<Self, Error> {
+        let here = variables(environment::all());
+        compiler::check(run.verb, &here)?;
         let mut workspace = Workspace::find(directory, run.options())?;
         workspace.leave_out(directories.own());
         let settings = load_settings(directories, &workspace.root, terminal)?;
@@ -56,12 +64,20 @@ impl Prepared {
         let mut environment: Vec<_> =
             plan.environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
         // What the user names comes last and wins.
-        environment.extend(forwarding::forwarded(terminal, &settings.forward_env, &run.flags.env));
+        let forwarded = forwarded(&here, &settings.forward_env, &run.flags.env);
+        let Forwarded { variables, warnings } = forwarded;
+        environment.extend(variables);
+        for warning in &warnings {
+            terminal.warn(warning);
+        }
+        let sent: Vec<&[u8]> = environment.iter().map(|(name, _)| name.as_slice()).collect();
+        let unsent =
+            (run.verb != CargoVerb::Sync).then(|| unsent(&here, &sent, &settings.report_env));
         let keep_alive = match run.flags.no_reap {
             true => KeepAlive::UntilDown,
             false => KeepAlive::Seconds(run.flags.keep_alive.unwrap_or(settings.keep_alive_secs)),
         };
-        Ok(Self { workspace, settings, plan, environment, keep_alive, target })
+        Ok(Self { workspace, settings, plan, environment, unsent, keep_alive, target })
     }
 
     /// Where the agent comes from: a server if there is a token, else this machine.

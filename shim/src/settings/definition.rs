@@ -167,13 +167,23 @@ settings! {
         variable: "CARGO_BURST_MONTHLY_BUDGET",
     }
 
-    /// Names of environment variables to pass to cargo on the server. Names that are not
-    /// set here are skipped. `--env` adds to them.
+    /// Names and patterns, such as `CARGO_PROFILE_*`, of environment variables to pass to
+    /// cargo on the server. What is not set here is skipped. `--env` adds to them.
     forward_env: Vec<String> {
         default: Vec::new(),
         kind: List::variables(),
         project: ProjectRule::VARIABLES,
         variable: "CARGO_BURST_FORWARD_ENV",
+    }
+
+    /// Names and patterns of environment variables of which you are told if they are set here
+    /// and not passed on, beside the usual ones such as RUSTFLAGS. One that begins with `!`
+    /// takes variables from these.
+    report_env: Vec<String> {
+        default: Vec::new(),
+        kind: List::variables(),
+        project: ProjectRule::Free,
+        variable: "CARGO_BURST_REPORT_ENV",
     }
 
     /// Patterns of files that are not sent, as in a .gitignore at the workspace root. A

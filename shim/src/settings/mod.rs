@@ -24,6 +24,7 @@ mod error;
 mod key;
 mod kind;
 mod layer;
+pub(crate) mod name_pattern;
 mod origin;
 mod project_file;
 mod project_rule;
@@ -78,6 +79,15 @@ const NOT_FORWARDABLE: [&str; 17] = [
 /// Whether the variable of this name may be passed to cargo on the server.
 pub(crate) fn is_forwardable(name: &str) -> bool {
     !NOT_FORWARDABLE.contains(&name)
+}
+
+/// Whether a pattern may stand for the variable of this name: no pattern sends our own
+/// variables, or the credentials of registries.
+pub(crate) fn is_forwardable_by_pattern(name: &str) -> bool {
+    const CREDENTIALS: [&str; 3] = ["_TOKEN", "_SECRET_KEY", "_CREDENTIAL_PROVIDER"];
+    let is_credential = name.starts_with("CARGO_REGISTR")
+        && CREDENTIALS.iter().any(|ending| name.ends_with(ending));
+    is_forwardable(name) && !name.starts_with("CARGO_BURST") && !is_credential
 }
 
 /// The user config: `$XDG_CONFIG_HOME/cargo-burst/config.toml`.

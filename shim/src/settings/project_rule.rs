@@ -7,6 +7,8 @@
 //! Prices are not known here, so only an equal value or a part of the user's own counts as
 //! no dearer.
 
+use super::name_pattern::is_pattern;
+
 /// The rule of a setting whose values are of type `T`.
 pub(super) enum ProjectRule<T> {
     /// With any value: none costs or sends more than another.
@@ -131,13 +133,17 @@ fn additions(own: &[String], with: &[String], counts: fn(&str) -> bool) -> Optio
 }
 
 /// Whether a variable configures cargo, rustc or a program of a build, and holds no
-/// credential. Registries and proxies are left out: their URLs may contain a password.
+/// credential; a pattern, whether each variable does that it can stand for. Registries and proxies are left out: their URLs may contain a password.
 fn is_of_build(name: &str) -> bool {
     const PREFIXES: [&str; 2] = ["RUST", "CARGO_"];
+    // All that a pattern with such a beginning can stand for is harmless.
+    const PATTERNS: [&str; 5] =
+        ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_UNSTABLE_", "RUST_TEST_"];
     const CREDENTIALS: [&str; 8] =
         ["TOKEN", "SECRET", "PASS", "AUTH", "CREDENTIAL", "KEY", "REGISTR", "PROXY"];
     let upper = name.to_ascii_uppercase();
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    let prefixes = if is_pattern(name) { PATTERNS.as_slice() } else { &PREFIXES };
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
         && !CREDENTIALS.iter().any(|word| upper.contains(word))
 }
 
@@ -204,7 +210,7 @@ mod tests {
     #[test]
     fn only_variables_of_a_build_need_no_trust() {
         let asked = |names: &[&str]| asked(&ProjectRule::VARIABLES, &["MINE"], names);
-        let of_build = ["RUSTFLAGS", "RUST_LOG", "RUSTC_WRAPPER", "CARGO_PROFILE_DEV_DEBUG"];
+        let of_build = ["RUSTFLAGS", "RUST_LOG", "RUSTC_WRAPPER", "CARGO_PROFILE_*", "RUST_TEST_*"];
         assert_eq!(asked(&of_build), [""; 0]);
         assert_eq!(asked(&["MINE", "RUST_LOG"]), [""; 0]);
         let others = [
@@ -220,6 +226,9 @@ mod tests {
             "CARGO_HTTP_PROXY",
             "RUST_token",
             "RUSTFS_PASS",
+            "RUST*",
+            "CARGO_*",
+            "*",
         ];
         assert_eq!(asked(&others), others);
         assert_eq!(asked(&["RUST_LOG", "DATABASE_URL"]), ["DATABASE_URL"]);

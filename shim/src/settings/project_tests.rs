@@ -21,7 +21,7 @@ unexclude = ['.vscode/']
 ";
 
 /// Values of a project file that do not go beyond [`OWN`].
-const WITHIN: [(&str, &str); 12] = [
+const WITHIN: [(&str, &str); 13] = [
     ("region", "['fsn1']"),
     ("server_type", "['cx53']"),
     ("keep_alive_secs", "0"),
@@ -31,6 +31,7 @@ const WITHIN: [(&str, &str); 12] = [
     ("volume_gb", "10"),
     ("monthly_budget", "20"),
     ("forward_env", "['RUSTFLAGS', 'CARGO_TERM_COLOR', 'MINE']"),
+    ("report_env", "['MY_MODE', '!RUST_LOG']"),
     ("extra_excludes", "['/data', '!/mine']"),
     ("unexclude", "['.vscode/']"),
     ("compression", "'always'"),
@@ -105,12 +106,12 @@ fn every_setting_is_decided_about() {
     let missing: Vec<&str> =
         keys().iter().map(|key| key.name).filter(|name| !known.contains(name)).collect();
     assert_eq!(missing, [""; 0]);
-    // Of those, only the compression may have any value.
+    // Of those, only these may have any value: they cost and send nothing.
     let limited = BEYOND.iter().map(|(key, ..)| *key).chain(RAISED.map(|(key, _)| key));
     let limited: Vec<&str> = limited.chain(REFUSED).collect();
     let free: Vec<&str> =
         keys().iter().map(|key| key.name).filter(|name| !limited.contains(name)).collect();
-    assert_eq!(free, ["compression"]);
+    assert_eq!(free, ["report_env", "compression"]);
 }
 
 #[test]

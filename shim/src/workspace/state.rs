@@ -196,6 +196,18 @@ impl WorkspaceState {
         read_record(&self.directory.join("targets")).unwrap_or_default()
     }
 
+    /// Remembers the variables that are set here and not sent; returns whether they are others
+    /// than those that were remembered.
+    pub(crate) fn note_unsent_variables(&self, names: &BTreeSet<String>) -> Result<bool, Error> {
+        let path = self.directory.join("unsent-variables");
+        let known: BTreeSet<String> = read_record(&path).unwrap_or_default();
+        if known == *names {
+            return Ok(false);
+        }
+        write_record(&path, names).map_err(unreadable)?;
+        Ok(true)
+    }
+
     /// Opens the store of blobs that patches can be based on; none while another command
     /// uses it.
     pub(crate) fn contents(&self) -> Result<Option<Contents>, Error> {

@@ -148,6 +148,7 @@ impl Place {
             settings: known.settings.clone(),
             plan: known.plan.clone(),
             environment: Vec::new(),
+            unsent: None,
             keep_alive: known.keep_alive,
             target: TargetDirectory::find(&known.workspace.target_directory).unwrap(),
         }
