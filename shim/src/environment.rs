@@ -71,9 +71,22 @@ pub(crate) fn terminal_name() -> Option<String> {
     text("TERM")
 }
 
-/// Whether `NO_COLOR` asks for plain text.
-pub(crate) fn no_color() -> bool {
-    variable("NO_COLOR").is_some()
+/// Whether cargo draws progress bars on a terminal: `CARGO_TERM_PROGRESS_WHEN`, else whether
+/// the terminal can, and nothing says that a CI service runs this.
+pub(crate) fn allows_progress_bars() -> bool {
+    match text("CARGO_TERM_PROGRESS_WHEN").as_deref() {
+        Some("never") => false,
+        Some("always") => true,
+        _ => {
+            let is_dumb = terminal_name().is_some_and(|name| name == "dumb");
+            !is_dumb && !["CI", "TF_BUILD"].iter().any(|name| variable(name).is_some())
+        }
+    }
+}
+
+/// Whether `CARGO_TERM_QUIET` quietens cargo, and so us.
+pub(crate) fn is_quiet() -> bool {
+    text("CARGO_TERM_QUIET").is_some_and(|value| value == "true")
 }
 
 /// Whether only a variable names the target directory.

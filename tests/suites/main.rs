@@ -4,6 +4,7 @@
 //! - `verbs`: what comes out of each verb, and what comes back.
 //! - `bad_input`: errors, their hints and exit codes.
 //! - `build_layouts`: builds in both layouts of cargo's build directory.
+//! - `colors`: colours and progress, held against cargo.
 //! - `command_line`: cargo's rules for arguments, and wrong ones.
 //! - `completions`: the completion scripts, in their shells.
 //! - `descriptors`: the files that an agent holds open, and the limits of a run.
@@ -40,6 +41,7 @@
 mod api;
 mod bad_input;
 mod build_layouts;
+mod colors;
 mod command_line;
 mod completions;
 mod descriptors;

@@ -92,7 +92,7 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Parsed {
         let command = parse_verb(leading, rest, &mut verbosity)?;
         if let Command::Run(run) = &command
             && verbosity == Verbosity::Normal
-            && is_quiet(run)
+            && (is_quiet(run) || environment::is_quiet())
         {
             verbosity = Verbosity::Quiet;
         }

@@ -4,6 +4,8 @@
 //! An agent on this machine may have been started by another shell. It is also told the
 //! few variables that every agent has of its own (`PATH`, `HOME`, language, proxies),
 //! since those of the calling shell are the right ones.
+//!
+//! What says how cargo uses the terminal, which is the one here, is sent to every agent.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -30,6 +32,21 @@ pub(super) struct Forwarded {
 pub(super) fn of_this_shell() -> Vec<(ByteBuf, ByteBuf)> {
     let bytes = |text: OsString| ByteBuf::from(text.into_vec());
     burst_agent::host::passed_on().map(|(name, value)| (bytes(name), bytes(value))).collect()
+}
+
+/// The variables that say whether cargo and programs use colours and draw progress.
+const OF_TERMINAL: [&str; 6] =
+    ["CARGO_TERM_*", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "COLORTERM"];
+
+/// The variables of the terminal that are set here.
+pub(super) fn of_terminal(here: &Variables) -> Vec<(ByteBuf, ByteBuf)> {
+    let is_meant = |name: &str| OF_TERMINAL.iter().any(|pattern| matches(pattern, name));
+    here.iter()
+        .filter(|(name, _)| is_meant(name))
+        .map(|(name, value)| {
+            (ByteBuf::from(name.as_bytes()), ByteBuf::from(value.clone().into_vec()))
+        })
+        .collect()
 }
 
 /// The variables of this process.

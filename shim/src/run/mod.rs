@@ -32,6 +32,7 @@ mod syncing;
 mod trusted;
 mod unsent;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -51,11 +52,13 @@ use self::trusted::load_settings;
 use crate::agent::provider::Provider;
 use crate::agent::reached::ReachedAgent;
 use crate::agent::remote::server_request;
+use crate::cargo_options::value_of;
 use crate::connection::ConnectionError;
 use crate::directories::Directories;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::request::ServerRequest;
 use crate::settings::{Settings, TrustStore};
+use crate::terminal::color::{self, When};
 use crate::terminal::signals::Signals;
 use crate::terminal::{Answer, Terminal, can_ask, seconds};
 use crate::transfer::is_beside;
@@ -97,6 +100,9 @@ impl Session<'_> {
     /// Runs the command. Blocks: not for async code.
     pub(crate) fn run(&self) -> Result<Ending, Error> {
         let began = Instant::now();
+        if let Some(when) = color_option(self.run.options()) {
+            color::choose(when);
+        }
         let directory = self.directory.display();
         let _span = tracing::info_span!("run", verb = self.run.verb.name(), %directory).entered();
         let signals = Signals::listen(&self.runtime);
@@ -336,6 +342,11 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// What `--color` among cargo's options says.
+fn color_option(options: &[OsString]) -> Option<When> {
+    When::parse(value_of(options, "--color")?.to_str()?)
 }
 
 /// Adds the files that stopped commands have taken, and that the scan left out, to the generated

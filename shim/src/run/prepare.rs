@@ -6,7 +6,7 @@ use std::path::Path;
 use burst_protocol::ByteBuf;
 
 use super::compiler;
-use super::forwarding::{Forwarded, forwarded, variables};
+use super::forwarding::{Forwarded, forwarded, of_terminal, variables};
 use super::plan::{self, Plan};
 use super::request::{CargoVerb, RunArguments};
 use super::result_directories::result_directories;
@@ -61,8 +61,9 @@ impl Prepared {
         let target = TargetDirectory::find(&workspace.target_directory).map_err(no_place)?;
         target.check(&result_directories(run, plan.returns)).map_err(no_place)?;
         let bytes = |text: &str| ByteBuf::from(text.as_bytes());
-        let mut environment: Vec<_> =
-            plan.environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
+        let mut environment = of_terminal(&here);
+        environment
+            .extend(plan.environment.iter().map(|(name, value)| (bytes(name), bytes(value))));
         // What the user names comes last and wins.
         let forwarded = forwarded(&here, &settings.forward_env, &run.flags.env);
         let Forwarded { variables, warnings } = forwarded;

@@ -1,5 +1,6 @@
 //! The progress of a step that takes longer than half a second: a spinner on a terminal,
-//! elsewhere a line of text, repeated with the time it has taken.
+//! elsewhere, and where cargo would draw no progress bar, a line of text, repeated with the time
+//! it has taken.
 //!
 //! A thread shows it. The thread wakes only when a step starts or ends and when something is
 //! due to be shown; it ends when the [`Progress`] is dropped.
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::line;
+use crate::environment;
 
 /// How long a step takes before its progress is shown.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);
@@ -103,7 +105,7 @@ impl Shared {
     }
 
     fn show_until_over(&self) {
-        let is_terminal = stderr().is_terminal();
+        let draws = stderr().is_terminal() && environment::allows_progress_bars();
         let mut state = self.lock();
         while !state.is_over {
             let Some(step) = state.step.as_mut() else {
@@ -112,7 +114,7 @@ impl Shared {
             };
             let now = Instant::now();
             if step.due() <= now {
-                step.show(now, is_terminal);
+                step.show(now, draws);
             }
             let pause = step.due().saturating_duration_since(now);
             let woken = self.changed.wait_timeout(state, pause);
@@ -131,13 +133,13 @@ impl Step {
         }
     }
 
-    fn show(&mut self, now: Instant, is_terminal: bool) {
+    fn show(&mut self, now: Instant, draws: bool) {
         match &mut self.shown {
             Shown::Spinner { bar, at } => {
                 bar.tick();
                 *at = now;
             }
-            Shown::Nothing if is_terminal => {
+            Shown::Nothing if draws => {
                 let bar = spinner(self.text.clone(), now.saturating_duration_since(self.began));
                 bar.tick();
                 self.shown = Shown::Spinner { bar, at: now };

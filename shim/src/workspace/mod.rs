@@ -316,12 +316,15 @@ fn patched_paths(root: &Path) -> Vec<PathBuf> {
 /// The options by which cargo colours its errors as it would without us: its standard error
 /// is a pipe here.
 fn color_arguments(named: Option<&OsString>) -> Vec<OsString> {
-    let set = environment::text("CARGO_TERM_COLOR").filter(|value| value != "auto");
-    match named {
-        Some(color) if color != "auto" => vec!["--color".into(), color.clone()],
-        _ if set.is_none() && color::on_stderr() => vec!["--color".into(), "always".into()],
-        _ => Vec::new(),
-    }
+    // cargo follows that by itself, and reports a wrong one.
+    let is_set = environment::text("CARGO_TERM_COLOR").is_some_and(|value| value != "auto");
+    let color = match named {
+        Some(color) if color != "auto" => color.clone(),
+        None if is_set || !color::on_stderr() => return Vec::new(),
+        _ if color::on_stderr() => "always".into(),
+        _ => "never".into(),
+    };
+    vec!["--color".into(), color]
 }
 
 /// The error of a cargo that does not start.
