@@ -96,6 +96,14 @@ pub enum AgentError {
     /// There is no program `cargo`.
     #[error("cargo is not on the agent's PATH")]
     NoCargo,
+    /// The toolchain of a run is neither there nor may be installed.
+    #[error("the toolchain `{wanted}` is not installed on the agent")]
+    NoToolchain {
+        /// Its name.
+        wanted: String,
+        /// Why it is not installed now, and the toolchains that are.
+        source: io::Error,
+    },
 }
 
 /// An operation on one of the agent's own files.
@@ -189,7 +197,7 @@ impl AgentError {
                 | SyncError::Tree(_)
                 | SyncError::Codec(_),
             ) => FailureKind::Corrupt,
-            Self::NoCargo => FailureKind::NoCargo,
+            Self::NoCargo | Self::NoToolchain { .. } => FailureKind::NoCargo,
             _ => FailureKind::Other,
         };
         Failure { kind, messages: self.messages() }

@@ -34,6 +34,7 @@ use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Direction, StreamPair};
 use crate::run::{Ended, Running};
 use crate::subcommands;
+use crate::toolchain;
 
 /// The size of a terminal whose size the client does not know.
 const DEFAULT_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
@@ -143,6 +144,7 @@ impl<'a> Invocations<'a> {
     }
 
     fn start_call(&mut self, call: &Call) -> Result<StartedCall, AgentError> {
+        toolchain::check(&self.layout.spec)?;
         let terminal = &self.request.terminal;
         let size = terminal.size.unwrap_or(DEFAULT_SIZE);
         let hides = call.json == JsonMessages::Hidden;

@@ -9,7 +9,8 @@
 //! - `session`: one request, from its first message to its end
 //! - `agent`: the projects and runs of the process, and when it ends
 //! - `invocations`: the cargo calls of a run; `clean`, `layout`: their mounts, directories
-//!   and environment; `subcommands`: the plugins that cargo finds there
+//!   and environment; `subcommands`, `toolchain`: the plugins
+//!   that cargo finds there, and its toolchain
 //! - `shared_project`, `project`, `receive`: a project among sessions, its state on disk,
 //!   and the receiving half of its sync
 //! - `returned_copies`, `artifacts`: what a run returns
@@ -66,6 +67,7 @@ mod shared_project;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod subcommands;
+mod toolchain;
 pub mod transport;
 pub mod user_data;
 mod volume;

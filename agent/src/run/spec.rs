@@ -56,6 +56,65 @@ impl RunSpec {
         self.environment.retain(|(other, _)| other.as_slice() != name.as_bytes());
         self.environment.push((ByteBuf::from(name.as_bytes()), os_bytes(value)));
     }
+
+    /// The value of an environment variable of cargo; none if it is empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
+        let found = self.environment.iter().rev().find(|(other, _)| other == name.as_bytes());
+        found.map(|(_, value)| os_string(value)).filter(|value| !value.is_empty())
+    }
+
+    /// The place on the agent's disk of a path that the run sees.
+    pub(crate) fn on_disk(&self, seen: &Path) -> PathBuf {
+        self.mounted(seen).map_or_else(|| seen.to_owned(), |(root, place)| root.join(place))
+    }
+
+    /// The directory of the agent that has what the run sees at a path, and the place below it;
+    /// none if that is the machine's own. The last mount over the path counts, unless a
+    /// directory that stays visible there contains it.
+    pub(crate) fn mounted(&self, seen: &Path) -> Option<(PathBuf, PathBuf)> {
+        let mut place = None;
+        for mount in &self.mounts {
+            let target = path(&mount.target);
+            let Ok(below) = seen.strip_prefix(&target) else { continue };
+            let is_preserved = self.preserve.iter().map(path).any(|directory| {
+                let is_there = directory != target && directory.starts_with(&target);
+                is_there && seen.starts_with(&directory)
+            });
+            place = (!is_preserved).then(|| (path(&mount.root), path(&mount.source).join(below)));
+        }
+        place
+    }
+}
+
+#[cfg(test)]
+impl RunSpec {
+    /// A spec of a run in `/work` with these variables, mounts (root, source and target) and
+    /// preserved directories.
+    pub(crate) fn example(
+        environment: &[(&str, &str)],
+        mounts: &[[&str; 3]],
+        preserve: &[&str],
+    ) -> Self {
+        let bytes = |text: &&str| ByteBuf::from(text.as_bytes());
+        let mount = |[root, source, target]: &[&str; 3]| Mount {
+            root: bytes(root),
+            source: bytes(source),
+            target: bytes(target),
+        };
+        let variable = |(name, value): &(&str, &str)| (bytes(name), bytes(value));
+        Self {
+            mounts: mounts.iter().map(mount).collect(),
+            preserve: preserve.iter().map(bytes).collect(),
+            hide: Vec::new(),
+            user: None,
+            groups: Vec::new(),
+            open_files: None,
+            working_directory: bytes(&"/work"),
+            command: Vec::new(),
+            environment: environment.iter().map(variable).collect(),
+            umask: 0o022,
+        }
+    }
 }
 
 /// One bind mount.
@@ -161,4 +220,28 @@ pub(crate) fn write_report(mut socket: &UnixStream, report: &Report) {
 /// Decodes a report; none if it is missing or incomplete.
 pub(crate) fn read_report(bytes: &[u8]) -> Option<Report> {
     codec::decode(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_on_the_disk_are_found_through_mounts() {
+        let mounts = [
+            ["/volume/cargo-home", "", "/home/me/.cargo"],
+            ["/tree", "home/me", "/home/me"],
+            ["/tree", "home/me/work", "/home/me/work"],
+        ];
+        let spec = RunSpec::example(&[], &mounts, &["/home/me/.rustup", "/home/me/work"]);
+        for (seen, place) in [
+            ("/usr/bin/x", "/usr/bin/x"),
+            ("/home/me/bin/x", "/tree/home/me/bin/x"),
+            ("/home/me/.cargo/bin/x", "/tree/home/me/.cargo/bin/x"),
+            ("/home/me/.rustup/x", "/home/me/.rustup/x"),
+            ("/home/me/work/x", "/tree/home/me/work/x"),
+        ] {
+            assert_eq!(spec.on_disk(Path::new(seen)), Path::new(place), "{seen}");
+        }
+    }
 }
