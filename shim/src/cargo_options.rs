@@ -116,6 +116,12 @@ pub(crate) fn value_of(arguments: &[OsString], name: &str) -> Option<OsString> {
     values_of(arguments, name, name).into_iter().next()
 }
 
+/// All values of a repeatable option that has only a short name, such as `-Z`.
+pub(crate) fn short_values_of(arguments: &[OsString], short: &str) -> Vec<OsString> {
+    // No word begins like that.
+    values_of(arguments, "\0", short)
+}
+
 /// All values of a repeatable option, under its long or its short name.
 pub(crate) fn values_of(arguments: &[OsString], long: &str, short: &str) -> Vec<OsString> {
     let mut values = Vec::new();
@@ -152,6 +158,10 @@ mod tests {
         assert_eq!(
             values_of(&words("-p a -pb --package=c --package d"), "--package", "-p"),
             ["a", "b", "c", "d"]
+        );
+        assert_eq!(
+            short_values_of(&words("-Z a -Zb=c --Z d -Z=e -- -Zf"), "-Z"),
+            ["a", "b=c", "e"]
         );
     }
 

@@ -1,16 +1,27 @@
 //! The environment of this process. No other module of the shim reads it, so that this
 //! page lists every variable that has an effect beside the settings.
 //!
-//! A variable that is set to nothing counts as not set, as with cargo.
+//! A variable that is set to nothing counts as not set, as with cargo. A toolchain that the
+//! command line chooses replaces those that `CARGO` and `RUSTUP_TOOLCHAIN` name.
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// What HTTPS needs of the environment: proxies and trusted certificates. None is secret.
 pub(crate) const HTTPS: [&str; 6] =
     ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
+
+/// The toolchain of the command line.
+static TOOLCHAIN: OnceLock<String> = OnceLock::new();
+
+/// Takes the toolchain that `+TOOLCHAIN` names on the command line, for the rest of the process.
+pub(crate) fn choose_toolchain(name: String) {
+    TOOLCHAIN.get_or_init(|| name);
+}
 
 /// The value of a variable.
 pub(crate) fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
@@ -29,9 +40,22 @@ pub(crate) fn all() -> impl Iterator<Item = (OsString, OsString)> {
 
 /// The cargo to call: `CARGO`, which cargo sets for its subcommands, else `cargo`. Some other
 /// program in that variable, by its name, is not called.
-pub(crate) fn cargo() -> OsString {
+fn cargo() -> OsString {
     let is_cargo = |path: &OsString| Path::new(path).file_stem() == Some(OsStr::new("cargo"));
     variable("CARGO").filter(is_cargo).unwrap_or_else(|| "cargo".into())
+}
+
+/// A call of cargo, with the toolchain of the command line. Only rustup's `cargo` knows
+/// toolchains, so that one is called then.
+pub(crate) fn cargo_command() -> Command {
+    match TOOLCHAIN.get() {
+        None => Command::new(cargo()),
+        Some(toolchain) => {
+            let mut command = Command::new("cargo");
+            command.arg(format!("+{toolchain}"));
+            command
+        }
+    }
 }
 
 /// cargo's home: `CARGO_HOME`, else `~/.cargo`.
@@ -61,9 +85,14 @@ pub(crate) fn git_prefix() -> Option<PathBuf> {
     bin.parent().map(PathBuf::from)
 }
 
-/// `RUSTUP_TOOLCHAIN`, which rustup sets for `cargo +toolchain`.
+/// The toolchain of the command line, else `RUSTUP_TOOLCHAIN`, which rustup sets. One that rustup
+/// has taken from a file is left to the rustup of the agent, which installs the components and
+/// targets of that file, too.
 pub(crate) fn toolchain() -> Option<String> {
-    text("RUSTUP_TOOLCHAIN")
+    let is_of_file =
+        text("RUSTUP_TOOLCHAIN_SOURCE").is_some_and(|source| source == "toolchain-file");
+    let of_variable = || text("RUSTUP_TOOLCHAIN").filter(|_| !is_of_file);
+    TOOLCHAIN.get().cloned().or_else(of_variable)
 }
 
 /// `TERM`.

@@ -86,6 +86,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         return keeper::service::main(&texts.collect::<Vec<_>>());
     }
     let parsed = cli::parse(arguments.into_iter().skip(1).collect());
+    if let Some(toolchain) = parsed.toolchain {
+        environment::choose_toolchain(toolchain);
+    }
     let terminal = Arc::new(Terminal::new(parsed.verbosity));
     let done = match parsed.command {
         Ok(command) => perform(&terminal, command),
@@ -223,7 +226,7 @@ fn run_here(terminal: &Terminal, command: Command) -> Result<Ending, Error> {
 /// Becomes cargo. Returns only if that fails.
 fn exec_cargo(arguments: Vec<OsString>) -> Error {
     use std::os::unix::process::CommandExt;
-    let program = environment::cargo();
-    let source = std::process::Command::new(&program).args(arguments).exec();
-    cannot_run(&program, &source)
+    let mut command = environment::cargo_command();
+    let source = command.args(arguments).exec();
+    cannot_run(command.get_program(), &source)
 }

@@ -217,11 +217,12 @@ fn wrong_words_are_explained() {
             "error: `sync` does not take `--bogus`\nhint: it takes --manifest-path, --config, \
              --target-dir, --color\n",
         ),
+        ("+", 2, "error: `+` is not a command\nhint: `cargo burst help` lists the verbs\n"),
         (
-            "+nightly build",
+            "+nightly status",
             2,
-            "error: `+nightly` is not a command\nhint: put the toolchain before `burst`: `cargo \
-             +nightly burst …`\n",
+            "error: `status` takes none of the options of cargo verbs\nhint: `cargo burst help \
+             status` shows its options\n",
         ),
         (
             "down --with-volume",

@@ -28,6 +28,7 @@
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `together`: several projects and several runs at once.
+//! - `toolchains`: toolchains of the command line, of variables and of files.
 //! - `trust`: what a project file may set, and whom the user trusts.
 
 #![allow(
@@ -66,6 +67,7 @@ mod secrets;
 mod settings;
 mod terminals;
 mod together;
+mod toolchains;
 mod trust;
 mod unsent;
 mod verbs;

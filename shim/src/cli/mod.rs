@@ -45,6 +45,8 @@ pub(crate) struct Parsed {
     pub(crate) verbosity: Verbosity,
     /// Whether a failure is printed as JSON.
     pub(crate) json: bool,
+    /// The toolchain that `+TOOLCHAIN` in front of the verb names.
+    pub(crate) toolchain: Option<String>,
     /// The command.
     pub(crate) command: Result<Command, Refusal>,
 }
@@ -77,6 +79,8 @@ struct Leading {
     given: Vec<&'static str>,
     /// Options of cargo, such as `--config`, which cargo accepts there.
     cargos: Vec<OsString>,
+    /// The toolchain that is named by `+TOOLCHAIN`.
+    toolchain: Option<String>,
     /// Whether `--` skips our own verbs.
     skips_own: bool,
 }
@@ -87,8 +91,10 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Parsed {
         words.remove(0);
     }
     let mut verbosity = Verbosity::Normal;
+    let mut toolchain = None;
     let command = parse_leading(Leading::default(), &words, &mut verbosity).and_then(|parts| {
         let (leading, rest) = parts;
+        toolchain.clone_from(&leading.toolchain);
         let command = parse_verb(leading, rest, &mut verbosity)?;
         if let Command::Run(run) = &command
             && verbosity == Verbosity::Normal
@@ -102,7 +108,7 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Parsed {
         Ok(command) => command.is_json(),
         Err(_) => asks_for_json(&words),
     };
-    Parsed { verbosity, json, command }
+    Parsed { verbosity, json, toolchain, command }
 }
 
 /// Whether a command line that is refused asks for JSON: `--json` behind a verb of ours.
@@ -154,6 +160,9 @@ fn parse_leading<'w>(
                 return Ok((leading, more));
             }
             Some(option) if option.starts_with('-') => return Err(rendered(rest)),
+            Some(word) if word.len() > 1 && word.starts_with('+') => {
+                leading.toolchain = Some(word[1..].to_owned());
+            }
             _ => break,
         }
         rest = more;
@@ -228,7 +237,8 @@ fn parse_own(
     leading: &Leading,
     rest: &[OsString],
 ) -> Result<Command, Refusal> {
-    if !leading.given.is_empty() || !leading.cargos.is_empty() {
+    let is_given = !leading.given.is_empty() || leading.toolchain.is_some();
+    if is_given || !leading.cargos.is_empty() {
         return Err(Refusal::Error(no_options(verb.name)));
     }
     let command = read(&help::alone(verb).try_get_matches_from(rest).map_err(|error| {
@@ -290,13 +300,6 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
     }
     if name == "help" {
         return Ok(Command::Local(words));
-    }
-    if let Some(toolchain) = name.strip_prefix('+') {
-        return wrong(Error::new(
-            ErrorKind::Usage,
-            format!("`{name}` is not a command"),
-            format!("put the toolchain before `burst`: `cargo +{toolchain} burst …`"),
-        ));
     }
     if !route::is_name(name) {
         return wrong(not_a_command(name));

@@ -53,6 +53,24 @@ fn verbosity_stands_before_the_verb_or_is_cargos_quiet() {
 }
 
 #[test]
+fn a_toolchain_stands_before_the_verb() {
+    for (line, toolchain) in [
+        ("+nightly build", Some("nightly")),
+        ("burst +1.95.0 -v check", Some("1.95.0")),
+        ("--no-fetch +nightly -- b", Some("nightly")),
+        ("+nightly fmt", Some("nightly")),
+        ("build", None),
+        ("run +nightly", None),
+    ] {
+        let parsed = parsed(line);
+        assert_eq!(parsed.toolchain.as_deref(), toolchain, "{line}");
+        assert!(parsed.command.is_ok(), "{line}");
+    }
+    assert_eq!(run("+nightly build --release"), run("build --release"));
+    assert_eq!(run("run +nightly").1, "+nightly");
+}
+
+#[test]
 fn verbs_that_compile_nothing_run_here() {
     for line in ["fmt --check", "-- fmt --check"] {
         let Ok(Command::Local(words)) = parsed(line).command else { panic!("{line}") };

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::Command;
 
 use crate::environment;
 use crate::error::Error;
@@ -12,7 +11,7 @@ use crate::workspace::run_cargo;
 /// Removes here what the same call has removed on the agent. cargo's output is the agent's;
 /// only an error of this call is reported.
 pub(super) fn clean_here(directory: &Path, arguments: &[OsString]) -> Result<(), Error> {
-    let mut command = Command::new(environment::cargo());
+    let mut command = environment::cargo_command();
     command.args(arguments).current_dir(directory);
     run_cargo(&mut command).map(drop)
 }

@@ -27,7 +27,7 @@ use burst_sync::ignore_rules::is_cargo_target;
 use serde::Deserialize;
 
 use self::git_index::Listing;
-use crate::cargo_options::{value_of, values_of};
+use crate::cargo_options::{short_values_of, value_of, values_of};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::terminal::color;
@@ -91,13 +91,19 @@ struct Dependency {
 }
 
 impl Workspace {
-    /// Asks cargo. `arguments` are those of the run: `--manifest-path`, `--config` and
+    /// Asks cargo. `arguments` are those of the run: `--manifest-path`, `--config`, `-Z` and
     /// `--target-dir` count. Errors of cargo are reported in its own words.
     pub(crate) fn find(directory: &Path, arguments: &[OsString]) -> Result<Self, Error> {
         let manifest = value_of(arguments, "--manifest-path");
-        let configs = values_of(arguments, "--config", "--config");
+        let mut options = Vec::new();
+        for config in values_of(arguments, "--config", "--config") {
+            options.extend(["--config".into(), config]);
+        }
+        for unstable in short_values_of(arguments, "-Z") {
+            options.extend(["-Z".into(), unstable]);
+        }
         let color = value_of(arguments, "--color");
-        let metadata = metadata(directory, manifest, &configs, color.as_ref())?;
+        let metadata = metadata(directory, manifest, &options, color.as_ref())?;
         let root = metadata.workspace_root;
         let named = value_of(arguments, "--target-dir").map(|named| directory.join(named));
         let target_by_variable = named.is_none() && environment::names_target_directory();
@@ -127,7 +133,7 @@ impl Workspace {
         if is_configured {
             workspace.check_configured_target()?;
         }
-        workspace.find_outside(&configs)?;
+        workspace.find_outside(&options)?;
         workspace.find_files();
         Ok(workspace)
     }
@@ -241,7 +247,7 @@ impl Workspace {
     }
 
     /// Finds path dependencies outside of the root, transitively.
-    fn find_outside(&mut self, configs: &[OsString]) -> Result<(), Error> {
+    fn find_outside(&mut self, options: &[OsString]) -> Result<(), Error> {
         let mut found: Vec<PathBuf> = self.packages.iter().flat_map(Package::paths).collect();
         found.extend(patched_paths(&self.root));
         let mut seen = HashSet::new();
@@ -255,7 +261,7 @@ impl Workspace {
                 continue;
             }
             // The remote cargo reports a manifest that cannot be read.
-            if let Ok(other) = metadata(&directory, Some(manifest.clone().into()), configs, None) {
+            if let Ok(other) = metadata(&directory, Some(manifest.clone().into()), options, None) {
                 if other.workspace_root != directory {
                     self.files.insert(other.workspace_root.join("Cargo.toml"));
                 }
@@ -337,7 +343,7 @@ pub(crate) fn cannot_run(program: &OsStr, source: &std::io::Error) -> Error {
     .caused_by(source)
 }
 
-/// Runs a call of [`environment::cargo`] and returns what it writes to standard output. Errors
+/// Runs a call of [`environment::cargo_command`] and returns what it writes to standard output. Errors
 /// of cargo are reported in its own words.
 pub(crate) fn run_cargo(command: &mut Command) -> Result<Vec<u8>, Error> {
     let output = command.output().map_err(|source| cannot_run(command.get_program(), &source))?;
@@ -352,18 +358,15 @@ pub(crate) fn run_cargo(command: &mut Command) -> Result<Vec<u8>, Error> {
 fn metadata(
     directory: &Path,
     manifest: Option<OsString>,
-    configs: &[OsString],
+    options: &[OsString],
     color: Option<&OsString>,
 ) -> Result<Metadata, Error> {
-    let mut command = Command::new(environment::cargo());
+    let mut command = environment::cargo_command();
     command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(directory);
     if let Some(manifest) = manifest {
         command.arg("--manifest-path").arg(manifest);
     }
-    for config in configs {
-        command.arg("--config").arg(config);
-    }
-    command.args(color_arguments(color));
+    command.args(options).args(color_arguments(color));
     let output = run_cargo(&mut command)?;
     serde_json::from_slice(&output).map_err(|error| {
         Error::new(
