@@ -127,7 +127,14 @@ fn with_artifacts(name: Option<&str>, arguments: &[OsString]) -> Vec<Invocation>
             vec![invocation(call(name, arguments, JsonMessages::Shown))]
         }
         Some(_) => {
-            let rest = without_option(arguments, "--message-format");
+            let mut rest = without_option(arguments, "--message-format");
+            // cargo refuses it beside `-q`.
+            let options = before_dashes(&rest).len();
+            let is_verbose =
+                |word: &OsString| ["-v", "-vv", "--verbose"].iter().any(|verbose| word == *verbose);
+            let behind = rest.split_off(options);
+            rest.retain(|word| !is_verbose(word));
+            rest.extend(behind);
             let again = with_options(&rest, &["--message-format=json", "-q"]);
             vec![single(name, arguments), invocation(call(name, &again, JsonMessages::Hidden))]
         }
@@ -278,6 +285,10 @@ mod tests {
         assert_eq!(
             calls("build --message-format=short -p a", true),
             [["build --message-format=short -p a"], ["build -p a --message-format=json -q"]]
+        );
+        assert_eq!(
+            calls("build -v --message-format short -- -v", true),
+            [["build -v --message-format short -- -v"], ["build --message-format=json -q -- -v"]]
         );
         assert_eq!(calls("build --no-fetch", true), [["build"]]);
         assert_eq!(calls("check -p a", true), [["check -p a"]]);
