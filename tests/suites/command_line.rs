@@ -217,6 +217,24 @@ fn wrong_words_are_explained() {
             "error: `sync` does not take `--bogus`\nhint: it takes --manifest-path, --config, \
              --target-dir, --color\n",
         ),
+        (
+            "build --no-fecth",
+            2,
+            "error: unexpected argument `--no-fecth`\nhint: did you mean `--no-fetch`?\n",
+        ),
+        (
+            "--no-fecth b",
+            2,
+            "error: unexpected argument `--no-fecth` before the verb\nhint: did you mean \
+             `--no-fetch`?\n",
+        ),
+        (
+            "--release build",
+            2,
+            "error: unexpected argument `--release` before the verb\nhint: options of cargo stand \
+             behind the verb: `cargo burst build --release`; `cargo burst help` shows those that \
+             stand before it\n",
+        ),
         ("+", 2, "error: `+` is not a command\nhint: `cargo burst help` lists the verbs\n"),
         (
             "+nightly status",

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, ArgAction, Command};
 
+use super::route::similar;
 use crate::error::{Error, ErrorKind};
 use crate::run::request::{CargoVerb, Flags};
 
@@ -206,6 +207,19 @@ pub(super) fn check(given: &[&'static str], verb: CargoVerb, name: &str) -> Resu
     }
 }
 
+/// The flag that a word seems to mean, if it is none and is similar to one. `verb` as for
+/// [`take`].
+pub(super) fn misspelt(word: &OsStr, verb: Option<CargoVerb>) -> Option<&'static str> {
+    let name = word.to_str()?.split('=').next()?;
+    if !name.starts_with("--") {
+        return None;
+    }
+    // Short names are similar to options of cargo: `--yes` to `--test`.
+    let is_long = |name: &&str| name.len() > "--12345".len();
+    let fitting = FLAGS.iter().filter(|flag| verb.is_none_or(flag.fits)).map(|flag| flag.name);
+    similar(name, fitting.filter(is_long))
+}
+
 fn invalid(name: &str, value: &str, expected: &str) -> Error {
     Error::new(
         ErrorKind::Usage,
@@ -233,6 +247,59 @@ mod tests {
         assert!(amount("-0").unwrap().is_sign_positive());
         for wrong in ["nan", "inf", "-1", "", "1,50"] {
             assert_eq!(amount(wrong), Err("expected an amount in euros such as 0.50"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn misspelt_flags_are_recognised_and_options_of_cargo_are_not() {
+        let misspelt = |word: &str, verb| misspelt(OsStr::new(word), verb);
+        for (word, flag) in [
+            ("--no-fecth", Some("--no-fetch")),
+            ("--no-reep", Some("--no-reap")),
+            ("--keep-alvie=3", Some("--keep-alive")),
+            ("--max-csot", Some("--max-cost")),
+            ("no-fecth", None),
+        ] {
+            assert_eq!(misspelt(word, Some(CargoVerb::Build)), flag, "{word}");
+            assert_eq!(misspelt(word, None), flag, "{word}");
+        }
+        assert_eq!(misspelt("--no-doctest", Some(CargoVerb::Build)), None);
+        assert_eq!(misspelt("--no-doctest", Some(CargoVerb::Test)), Some("--no-doctests"));
+        let of_cargo = [
+            "--no-run",
+            "--no-deps",
+            "--test",
+            "--tests",
+            "--bench",
+            "--bins",
+            "--lib",
+            "--all",
+            "--release",
+            "--quiet",
+            "--verbose",
+            "--locked",
+            "--offline",
+            "--frozen",
+            "--fix",
+            "--no-fail-fast",
+            "--open",
+            "--doc",
+            "--timings",
+            "--no-default-features",
+            "--no-capture",
+            "--no-pager",
+            "--no-tests",
+            "--unit-graph",
+            "--keep-going",
+            "--ff",
+            "--nff",
+            "--fail-fast",
+            "--max-fail",
+            "--ignore-rust-version",
+            "--allow-dirty",
+        ];
+        for word in of_cargo {
+            assert_eq!(misspelt(word, Some(CargoVerb::Test)), None, "{word}");
         }
     }
 

@@ -159,7 +159,9 @@ fn parse_leading<'w>(
                 leading.skips_own = true;
                 return Ok((leading, more));
             }
-            Some(option) if option.starts_with('-') => return Err(rendered(rest)),
+            Some(option) if option.starts_with('-') => {
+                return Err(misplaced(option, more).unwrap_or_else(|| rendered(rest)));
+            }
             Some(word) if word.len() > 1 && word.starts_with('+') => {
                 leading.toolchain = Some(word[1..].to_owned());
             }
@@ -373,6 +375,26 @@ fn version() -> String {
 /// A text for standard output.
 const fn text(text: String) -> Refusal {
     Refusal::Text { text, code: 0 }
+}
+
+/// The error of an option that is not ours, where a verb follows it: a misspelt one of ours, or
+/// one of cargo's.
+fn misplaced(option: &str, behind: &[OsString]) -> Option<Refusal> {
+    let verb = behind.iter().find(|word| !is_option(word))?.to_str()?;
+    let is_verb = matches!(
+        verb::find(alias::built_in(verb).unwrap_or(verb)),
+        Some(Verb { kind: VerbKind::Cargo(_), .. })
+    );
+    let hint = match flag::misspelt(option.as_ref(), None) {
+        Some(flag) => format!("did you mean `{flag}`?"),
+        None if is_verb => format!(
+            "options of cargo stand behind the verb: `cargo burst {verb} {option}`; `cargo burst \
+             help` shows those that stand before it"
+        ),
+        None => return None,
+    };
+    let message = format!("unexpected argument `{option}` before the verb");
+    Some(Error::new(ErrorKind::Usage, message, hint).into())
 }
 
 /// What `clap` says of options before the verb that are not ours.

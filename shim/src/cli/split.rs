@@ -37,6 +37,13 @@ pub(super) fn split(
         match word.to_str() {
             Some("--") => break,
             Some("-h" | "--help") => return Ok(Split::Help),
+            Some(text) if let Some(flag) = flag::misspelt(word, Some(verb)) => {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("unexpected argument `{text}`"),
+                    format!("did you mean `{flag}`?"),
+                ));
+            }
             Some(text) if !text.starts_with('-') && verb == CargoVerb::Run => break,
             _ => {}
         }
