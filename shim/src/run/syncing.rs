@@ -15,7 +15,7 @@ use burst_protocol::message::{
     ClientProcess, FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo, Want,
 };
 use burst_protocol::tree::{Change, Directory};
-use burst_protocol::{Digest, RelativePath};
+use burst_protocol::RelativePath;
 use burst_sync::SyncError;
 use burst_sync::pack::PackStore;
 use burst_sync::wire::{Incoming, Outgoing};
