@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
 
 use burst_protocol::message::{Artifact, Blob, Encoding, Ending, FromAgent};
 use burst_protocol::tree::{Change, Entry, File, FileMode, LinkTarget};
@@ -448,6 +449,34 @@ fn a_target_directory_that_the_user_removed_is_built_from_nothing() {
     assert!(project.ok("check").stderr.contains("Checking"));
     assert_progress(&project.ok("check"), FRESH);
     assert!(project.ok("build").stderr.contains("Compiling"));
+}
+
+/// The second build has looked for the target directory before the first one creates it.
+#[test]
+fn a_target_directory_that_another_command_creates_is_not_built_from_nothing() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    fs::create_dir(project.root.join(".git")).unwrap();
+    project.ok("sync");
+    let [started, go, programs] = ["started", "go", "programs"].map(|it| sandbox.path().join(it));
+    let git = programs.join("git");
+    fs::create_dir(&programs).unwrap();
+    let script = format!(
+        "#!/bin/sh\n: >'{}'\nwhile ! [ -e '{}' ]; do sleep 0.01; done\n",
+        started.display(),
+        go.display()
+    );
+    fs::write(&git, script).unwrap();
+    fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut second = project.command("-q build");
+    let second = second.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    wait_until("the scan", || started.exists());
+    project.ok("build -q");
+    fs::write(go, "").unwrap();
+    let found = ended(second.unwrap().wait_with_output().unwrap());
+    assert_eq!(found.code, Some(0), "{found:?}");
+    assert_progress(&found, FRESH.lines().next().unwrap());
 }
 
 #[test]

@@ -90,7 +90,8 @@ impl<'a> Syncing<'a> {
         // Only a difference needs the contents of last time, or changes them.
         let contents = if base.is_current() { None } else { state.contents()? };
         let target = &exchange.prepared.workspace.target_directory;
-        let fresh_target = !exchange.prepared.target.exists() && state.had_target(target);
+        // In this order: another command notes a directory after it has created it.
+        let fresh_target = state.had_target(target) && !target.exists();
         let root = &exchange.prepared.workspace.root;
         let mut freed = Conflicts::read(state.directory()).freed(root);
         freed.truncate(CHANGES_PER_MESSAGE_MAX);

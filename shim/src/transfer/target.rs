@@ -64,7 +64,7 @@ impl TargetDirectory {
     }
 
     /// Whether the directory existed before the run.
-    pub(crate) const fn exists(&self) -> bool {
+    const fn exists(&self) -> bool {
         self.missing.is_none()
     }
 
