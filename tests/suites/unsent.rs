@@ -92,8 +92,18 @@ fn an_ignored_file_that_a_run_made_grows_as_with_cargo() {
         assert_eq!(project.read("log"), expected);
     }
     project.write("log", "mine\n");
-    assert_progress(&project.ok("run -q append:log"), "");
+    let told = "warning: `log` is ignored by git, but a run has made it, so the one here is sent \
+                too; `extra_excludes = [\"/log\"]` keeps it here\n";
+    assert_progress(&project.ok("run -q append:log"), told);
     assert_eq!(project.read("log"), "mine\nrun\n");
+    project.write("log", "mine again\n");
+    assert_progress(&project.ok("run -q append:log"), "");
+    assert_eq!(project.read("log"), "mine again\nrun\n");
+    // Another file of this name.
+    remove(&project, "log");
+    assert_progress(&project.ok("run -q append:log"), "");
+    project.write("log", "mine\n");
+    assert_progress(&project.ok("run -q append:log"), told);
     assert!(!project.has("log.from-burst"));
 }
 

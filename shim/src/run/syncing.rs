@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
+use burst_protocol::RelativePath;
 use burst_protocol::hello::Preface;
 use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
 use burst_protocol::message::{
@@ -36,6 +37,7 @@ use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
+use crate::workspace::generated_files;
 use crate::workspace::identity::identity;
 use crate::workspace::sources::below_root;
 use crate::workspace::state::{Contents, ResultCount, WorkspaceState};
@@ -80,6 +82,11 @@ impl<'a> Syncing<'a> {
         // After the base was read: one that results have made of another is never compared
         // with a scan from before them.
         is_current(seen.as_ref())?;
+        if !base.is_current() {
+            let held = |place: &RelativePath| base.tree()?.get(place).cloned();
+            let left = |place: &RelativePath| exchange.taken.at(place).or_else(|| held(place));
+            generated_files::tell(exchange.terminal, exchange.sources, state, left)?;
+        }
         let changes = base.tree().map(|base| base.changes_to(tree));
         tracing::debug!(
             base = ?base.digest(),

@@ -256,6 +256,26 @@ fn run_that_makes_a_secret<'a>(sandbox: &'a Sandbox, name: &str) -> Project<'a> 
 }
 
 #[test]
+fn a_secret_in_a_file_that_a_run_has_made_is_told_and_can_be_excluded() {
+    let sandbox = sandbox();
+    let project = run_that_makes_a_secret(&sandbox, "app");
+    let there = sandbox.agent_tree(&project.root).join(".env");
+    project.write(".env", "secret");
+    let told = "warning: `.env` is ignored by git, but a run has made it, so the one here is sent \
+                too; `extra_excludes = [\"/.env\"]` keeps it here\n";
+    assert_progress(&project.ok("run -q"), told);
+    assert_eq!(fs::read_to_string(&there).unwrap(), "secret");
+    sandbox.settings("extra_excludes = ['/.env']\n");
+    project.ok("sync");
+    assert!(!there.exists());
+    // It has become a file of the user's.
+    sandbox.settings("");
+    project.ok("sync");
+    assert!(!there.exists());
+    assert_eq!(project.read(".env"), "secret");
+}
+
+#[test]
 fn what_a_run_has_made_says_nothing_of_another_workspace_at_the_path() {
     let sandbox = sandbox();
     let project = run_that_makes_a_secret(&sandbox, "app");
