@@ -16,7 +16,6 @@ use burst_protocol::message::{
     ClientProcess, FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo, Want,
 };
 use burst_protocol::tree::{Change, Directory};
-use burst_protocol::RelativePath;
 use burst_sync::SyncError;
 use burst_sync::pack::PackStore;
 use burst_sync::wire::{Incoming, Outgoing};
