@@ -1,12 +1,11 @@
 //! The cargo calls of one run, and the messages of the client to them.
 //!
-//! Calls run one after the other. Each has a thread for standard output, one for standard
-//! error and, if it reads input, one for that. One more thread ([`handle_messages`])
+//! Calls run one after the other. Each has a thread for each output and, if it reads input,
+//! one for that. One more thread ([`handle_messages`])
 //! receives the client's messages during all calls of the run.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -15,7 +14,7 @@ use std::thread::JoinHandle;
 use burst_protocol::ByteBuf;
 use burst_protocol::limit::OUTPUT_BYTES_MAX;
 use burst_protocol::message::{
-    Call, Ending, FromAgent, FromShim, Invocation, JsonMessages, RunRequest, Stream, WindowSize,
+    Call, Ending, FromAgent, FromShim, Invocation, JsonMessages, RunRequest, Stream,
 };
 use burst_sync::flow_control::{self, SendWindow};
 use burst_sync::wire::{Incoming, Outgoing};
@@ -31,13 +30,10 @@ use crate::run::control::RunInput;
 use crate::run::control_group::RunGroups;
 use crate::run::helper::Assignment;
 use crate::run::spec::RunSpec;
-use crate::run::stdio::{self, Direction, StreamPair};
+use crate::run::stdio::{self, Input, Streams};
 use crate::run::{Ended, Running};
 use crate::subcommands;
 use crate::toolchain;
-
-/// The size of a terminal whose size the client does not know.
-const DEFAULT_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
 /// Handles the client's messages during a run. Returns with the first message that is not
 /// for the run, or with none if the stream ends, in which case the run is killed. `output`
@@ -91,8 +87,7 @@ pub(crate) struct Invocations<'a> {
 /// A started call, with the threads that forward its output.
 pub(crate) struct StartedCall {
     running: Running,
-    output: JoinHandle<JsonLines>,
-    error: JoinHandle<JsonLines>,
+    outputs: Vec<JoinHandle<JsonLines>>,
     /// Whether it may remove the target directory.
     cleans: bool,
 }
@@ -145,30 +140,11 @@ impl<'a> Invocations<'a> {
 
     fn start_call(&mut self, call: &Call) -> Result<StartedCall, AgentError> {
         toolchain::check(&self.layout.spec)?;
-        let terminal = &self.request.terminal;
-        let size = terminal.size.unwrap_or(DEFAULT_SIZE);
-        let hides = call.json == JsonMessages::Hidden;
-        let failed = |source| AgentError::Start { what: "cargo".into(), source };
-        let output_size = (terminal.output && !hides).then_some(size);
-        let output = StreamPair::open(Direction::Output, output_size).map_err(failed)?;
-        let error =
-            StreamPair::open(Direction::Output, terminal.error.then_some(size)).map_err(failed)?;
         let reads = self.request.sends_input && std::mem::take(&mut self.first);
-        let (their_input, our_input) = if reads {
-            let pair = StreamPair::open(Direction::Input, terminal.input.then_some(size));
-            let pair = pair.map_err(failed)?;
-            (pair.theirs, Some((pair.ours, pair.terminal)))
-        } else {
-            (StreamPair::null().map_err(failed)?, None)
-        };
-        let mut terminals = Vec::new();
-        for pair in [&output, &error] {
-            if pair.terminal {
-                terminals.push(pair.ours.try_clone().map_err(failed)?);
-            }
-        }
+        let Streams { theirs, input, outputs, terminals, has_control } =
+            Streams::open(&self.request.terminal, reads, call.json)
+                .map_err(|source| AgentError::Start { what: "cargo".into(), source })?;
         let assignment = Assignment { containment: self.host.containment(), run: Some(self.run) };
-        let streams = [their_input, output.theirs, error.theirs];
         let group = self.host.run_groups().map(RunGroups::add).transpose();
         let group = group.map_err(|source| AgentError::Start {
             what: "the control group of the run".into(),
@@ -180,23 +156,32 @@ impl<'a> Invocations<'a> {
                 clean::remove_empty(directory);
             }
         }
-        let spec = self.spec(call, cleans);
-        let running = Running::start(self.host.supervision(), assignment, spec, group, streams)?;
-        self.connect_input(&running, our_input, terminals)?;
-        let output = self.forward_output(Stream::Output, output.ours, call.json);
-        let error = self.forward_output(Stream::Error, error.ours, JsonMessages::Absent);
-        Ok(StartedCall { running, output, error, cleans })
+        let spec = RunSpec { has_control, ..self.spec(call, cleans) };
+        let running = Running::start(self.host.supervision(), assignment, spec, group, theirs)?;
+        lock(&self.input).attach(running.control()?, terminals, has_control);
+        if let Some(input) = input {
+            self.forward_input(input);
+        }
+        let outputs = outputs.into_iter().map(|(stream, from)| {
+            let json = match stream {
+                Stream::Output => call.json,
+                Stream::Error => JsonMessages::Absent,
+            };
+            self.forward_output(stream, from, json)
+        });
+        Ok(StartedCall { running, outputs: outputs.collect(), cleans })
     }
 
     /// Waits until a call has ended and all of its output has been sent.
     pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
         let ended = started.running.wait();
         lock(&self.input).detach();
-        if let Ok(lines) = started.output.join() {
-            self.named.extend(lines.named);
+        for output in started.outputs {
+            // Waits for the last output.
+            if let Ok(lines) = output.join() {
+                self.named.extend(lines.named);
+            }
         }
-        // Standard error has no messages of cargo; the join waits for the last output.
-        drop(started.error.join());
         if started.cleans {
             for (directory, _, _) in self.layout.built() {
                 clean::restore(directory)
@@ -260,32 +245,24 @@ impl<'a> Invocations<'a> {
         spec
     }
 
-    fn connect_input(
-        &self,
-        running: &Running,
-        stream: Option<(File, bool)>,
-        terminals: Vec<File>,
-    ) -> Result<(), AgentError> {
-        let control = running.control()?;
-        let mut input = lock(&self.input);
-        input.attach(control, terminals);
-        let Some((mut stream, terminal)) = stream else { return Ok(()) };
-        let (received, waiting) = input.open_queue();
-        drop(input);
+    /// Forwards the client's input to the attached call, on a thread of its own.
+    fn forward_input(&self, mut input: Input) {
+        let (received, waiting) = lock(&self.input).open_queue();
         let outgoing = self.outgoing.clone();
         log::spawn(move || {
+            let mut in_line = false;
             for bytes in received {
                 let size = bytes.len();
-                let result = stream.write_all(&bytes);
+                let result = input.write(&bytes);
+                in_line = bytes.last().is_some_and(|last| *last != b'\n');
                 waiting.fetch_sub(size, Ordering::Relaxed);
                 let cost = flow_control::cost(size);
                 if result.is_err() || outgoing.message(&FromAgent::InputCredit(cost)).is_err() {
                     return;
                 }
             }
-            stdio::end_input(stream, terminal);
+            input.end(in_line);
         });
-        Ok(())
     }
 
     /// Forwards an output stream of the run to the client, on a thread of its own.

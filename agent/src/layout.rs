@@ -81,6 +81,7 @@ impl Layout {
                 command: Vec::new(),
                 environment: environment(host, request),
                 umask: request.umask,
+                has_control: false,
             },
             target_seen: request.target_directory.absolute(),
             drops_target_argument: false,

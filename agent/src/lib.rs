@@ -67,6 +67,7 @@ mod shared_project;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod subcommands;
+pub mod terminal_modes;
 mod toolchain;
 pub mod transport;
 pub mod user_data;

@@ -1,3 +1,6 @@
+mod keyboard;
+mod shared_streams;
+
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

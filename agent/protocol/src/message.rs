@@ -273,10 +273,32 @@ pub struct Terminal {
     pub output: bool,
     /// Whether standard error is a terminal.
     pub error: bool,
+    /// Whether standard output and standard error are one file: then they are one on the
+    /// agent, too, and arrive as `Stream::Output` in the order in which they were written.
+    pub one_output: bool,
+    /// The modes of the controlling terminal that the run gets: its standard input, and its
+    /// standard output and standard error as far as these are terminals. With `None` it has
+    /// none.
+    pub control: Option<TerminalModes>,
     /// The value of `TERM`.
     pub name: Option<String>,
     /// The size, if any stream is a terminal.
     pub size: Option<WindowSize>,
+}
+
+/// The modes with which a controlling terminal begins: those of the client's terminal. The
+/// flags are Linux's, as in `struct termios`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalModes {
+    /// How input is translated.
+    pub input: u32,
+    /// How output is translated.
+    pub output: u32,
+    /// How input is edited, shown and interpreted.
+    pub local: u32,
+    /// The characters VINTR, VQUIT, VERASE, VKILL, VEOF, VSTART, VSTOP, VSUSP, VEOL,
+    /// VREPRINT, VDISCARD, VWERASE, VLNEXT and VEOL2.
+    pub characters: [u8; 14],
 }
 
 /// The size of a terminal in characters.

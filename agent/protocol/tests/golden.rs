@@ -68,6 +68,13 @@ fn request() -> RunRequest {
             input: true,
             output: false,
             error: true,
+            one_output: false,
+            control: Some(TerminalModes {
+                input: 0x4500,
+                output: 5,
+                local: 0x8a3b,
+                characters: [3, 28, 127, 21, 4, 17, 19, 26, 0, 18, 15, 23, 22, 255],
+            }),
             name: Some("xterm".into()),
             size: Some(WindowSize { columns: 80, rows: 24 }),
         },

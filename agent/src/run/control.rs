@@ -49,6 +49,8 @@ pub(crate) struct RunInput {
     /// Bytes of input that cargo has not read yet.
     waiting: Arc<AtomicUsize>,
     terminals: Vec<File>,
+    /// Whether a terminal is the call's controlling one, which tells it of a new size.
+    has_control: bool,
     interrupted: bool,
     killed: bool,
     /// Input that arrived before the first call was started.
@@ -58,12 +60,14 @@ pub(crate) struct RunInput {
 
 impl RunInput {
     /// Connects a started call with its terminals. Kills it if the run was killed already.
-    pub(crate) fn attach(&mut self, mut control: Control, terminals: Vec<File>) {
+    /// `has_control`: whether one of the terminals controls it.
+    pub(crate) fn attach(&mut self, mut control: Control, terminals: Vec<File>, has_control: bool) {
         if self.killed {
             control.kill();
         }
         self.control = Some(control);
         self.terminals = terminals;
+        self.has_control = has_control;
     }
 
     /// The input for the attached call, beginning with what has arrived already, and the
@@ -112,7 +116,7 @@ impl RunInput {
             // An error says that the terminal is closed.
             drop(stdio::resize(terminal, size));
         }
-        if let Some(control) = &mut self.control {
+        if let (Some(control), false) = (&mut self.control, self.has_control) {
             control.signal(nix::libc::SIGWINCH);
         }
     }

@@ -95,8 +95,17 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
 
 /// Resets signals that the agent inherited as ignored, so that cargo does not ignore them.
 fn reset_signals() -> io::Result<()> {
-    for reset in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGPIPE]
-    {
+    const RESET: [Signal; 8] = [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGHUP,
+        Signal::SIGTERM,
+        Signal::SIGPIPE,
+        Signal::SIGTSTP,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+    ];
+    for reset in RESET {
         // SAFETY: the default action installs no handler.
         #[expect(
             unsafe_code,
@@ -227,6 +236,10 @@ fn start(
     groups: Vec<OwnedFd>,
 ) -> io::Result<Pid> {
     let [input, output, error] = streams;
+    if let (Some((user, _)), true) = (spec.user, spec.has_control) {
+        // Programs open their terminal by its name, too.
+        rustix::fs::fchown(&input, Some(rustix::fs::Uid::from_raw(user)), None)?;
+    }
     let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(spec::os_string(program));
     command.args(arguments.iter().map(spec::os_string)).env_clear();
@@ -249,12 +262,16 @@ fn start(
         rustix::thread::set_no_new_privs(true)?;
     }
     enter_before_start(&mut command, groups);
+    if spec.has_control {
+        lead_session(&mut command);
+    } else {
+        command.process_group(0);
+    }
     let child = command
         .current_dir(directory)
         .stdin(Stdio::from(input))
         .stdout(Stdio::from(output))
         .stderr(Stdio::from(error))
-        .process_group(0)
         .spawn()?;
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
 }
@@ -271,6 +288,18 @@ fn enter_before_start(command: &mut Command, groups: Vec<OwnedFd>) {
     };
     // SAFETY: the closure only writes to open descriptors, which is allowed after a fork.
     unsafe { command.pre_exec(enter) };
+}
+
+/// Has the new process lead a session, with standard input as its controlling terminal, before
+/// it becomes cargo. It then leads a process group, too.
+#[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
+fn lead_session(command: &mut Command) {
+    let lead = || {
+        rustix::process::setsid()?;
+        Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
+    };
+    // SAFETY: the closure only makes two system calls, which is allowed after a fork.
+    unsafe { command.pre_exec(lead) };
 }
 
 /// Handles the agent's commands. Ends this process when the agent asks for it or ends.

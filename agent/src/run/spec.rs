@@ -48,6 +48,8 @@ pub(crate) struct RunSpec {
     pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
     /// The umask of cargo.
     pub(crate) umask: u32,
+    /// Whether cargo leads a session whose controlling terminal is its standard input.
+    pub(crate) has_control: bool,
 }
 
 impl RunSpec {
@@ -113,6 +115,7 @@ impl RunSpec {
             command: Vec::new(),
             environment: environment.iter().map(variable).collect(),
             umask: 0o022,
+            has_control: false,
         }
     }
 }

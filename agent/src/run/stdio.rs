@@ -1,30 +1,169 @@
-//! cargo's three streams: pipes, or pseudo-terminals where the client has terminals. Each
-//! stream is separate, so standard output and standard error are never mixed.
+//! cargo's three streams: pipes, or pseudo-terminals where the client has terminals.
+//!
+//! Standard output and standard error are never mixed unless they are one file at the client:
+//! then they are one file here. A run that has the client's keyboard gets one *controlling
+//! terminal*, whose line discipline does all the work: it echoes, edits lines, makes signals of
+//! Ctrl-C and translates line ends, with the modes that the client's terminal had. The
+//! client's own terminal then passes every byte unchanged. Any other terminal here translates
+//! nothing, since the client's terminal does.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use burst_protocol::limit::OUTPUT_BYTES_MAX;
-use burst_protocol::message::WindowSize;
+use burst_protocol::message::{JsonMessages, Stream, Terminal, TerminalModes, WindowSize};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
-use rustix::termios::{LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Winsize};
+use rustix::termios::{
+    LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, Winsize,
+};
+
+use crate::terminal_modes;
+
+/// The size of a terminal whose size the client does not know.
+const DEFAULT_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
+
+/// The control character that ends the input of a terminal.
+const END_OF_INPUT: u8 = 4;
+
+/// Both ends of the streams of one call of cargo.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    /// cargo's standard input, output and error.
+    pub(crate) theirs: [OwnedFd; 3],
+    /// The agent's end of standard input; none if that is empty.
+    pub(crate) input: Option<Input>,
+    /// The agent's ends of the outputs.
+    pub(crate) outputs: Vec<(Stream, File)>,
+    /// The agent's ends of all terminals.
+    pub(crate) terminals: Vec<File>,
+    /// Whether standard input is the controlling terminal of the call.
+    pub(crate) has_control: bool,
+}
+
+impl Streams {
+    /// Opens the streams of a call: the same as the client's, as far as the client says.
+    /// `reads`: whether the client sends input.
+    pub(crate) fn open(client: &Terminal, reads: bool, json: JsonMessages) -> io::Result<Self> {
+        let size = client.size.unwrap_or(DEFAULT_SIZE);
+        match client.control {
+            Some(modes) if reads => Self::with_control(client, size, &modes),
+            _ => Self::without_control(client, size, reads, json),
+        }
+    }
+
+    fn with_control(
+        client: &Terminal,
+        size: WindowSize,
+        modes: &TerminalModes,
+    ) -> io::Result<Self> {
+        let control = StreamPair::terminal(size, |its| terminal_modes::apply(modes, its))?;
+        let shown_on = if client.output { Stream::Output } else { Stream::Error };
+        let mut outputs = vec![(shown_on, control.ours.try_clone()?)];
+        let mut theirs = |is_terminal: bool, stream: Stream| {
+            if is_terminal {
+                return control.theirs.try_clone();
+            }
+            let StreamPair { ours, theirs, .. } = StreamPair::pipe(Direction::Output)?;
+            outputs.push((stream, ours));
+            Ok(theirs)
+        };
+        let output = theirs(client.output, Stream::Output)?;
+        let error = theirs(client.error, Stream::Error)?;
+        Ok(Self {
+            theirs: [control.theirs, output, error],
+            terminals: vec![control.ours.try_clone()?],
+            input: Some(Input { stream: control.ours, is_terminal: true }),
+            outputs,
+            has_control: true,
+        })
+    }
+
+    fn without_control(
+        client: &Terminal,
+        size: WindowSize,
+        reads: bool,
+        json: JsonMessages,
+    ) -> io::Result<Self> {
+        let open = |direction, is_terminal| match is_terminal {
+            true => StreamPair::terminal(size, pass_unchanged),
+            false => StreamPair::pipe(direction),
+        };
+        // Of a stream with messages that the agent reads, only whole lines are passed on.
+        let is_read_here = json != JsonMessages::Absent;
+        let output = open(Direction::Output, client.output && json != JsonMessages::Hidden)?;
+        let mut pairs = Vec::new();
+        let their_error = if client.one_output && !is_read_here {
+            output.theirs.try_clone()?
+        } else {
+            let error = open(Direction::Output, client.error)?;
+            let theirs = error.theirs.try_clone()?;
+            pairs.push((Stream::Error, error));
+            theirs
+        };
+        let their_output = output.theirs.try_clone()?;
+        pairs.push((Stream::Output, output));
+        let mut terminals = Vec::new();
+        for (_, pair) in &pairs {
+            if pair.is_terminal {
+                terminals.push(pair.ours.try_clone()?);
+            }
+        }
+        let (their_input, input) = if reads {
+            let pair = open(Direction::Input, client.input)?;
+            if pair.is_terminal {
+                // Open until the end of the call: without it the terminal would hang up.
+                terminals.push(pair.ours.try_clone()?);
+            }
+            (pair.theirs, Some(Input { stream: pair.ours, is_terminal: pair.is_terminal }))
+        } else {
+            (File::open("/dev/null")?.into(), None)
+        };
+        let outputs = pairs.into_iter().map(|(stream, pair)| (stream, pair.ours)).collect();
+        let theirs = [their_input, their_output, their_error];
+        Ok(Self { theirs, input, outputs, terminals, has_control: false })
+    }
+}
+
+/// The agent's end of cargo's standard input.
+#[derive(Debug)]
+pub(crate) struct Input {
+    stream: File,
+    is_terminal: bool,
+}
+
+impl Input {
+    /// Writes input. Blocks while cargo does not read it.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Ends the input: by its control character on a terminal, by closing a pipe. `in_line`:
+    /// whether the last line is not complete; the first control character then only ends that
+    /// line.
+    pub(crate) fn end(mut self, in_line: bool) {
+        if self.is_terminal {
+            let characters: &[u8] = if in_line { &[END_OF_INPUT; 2] } else { &[END_OF_INPUT] };
+            // An error says that the run has ended.
+            drop(self.stream.write_all(characters));
+        }
+    }
+}
 
 /// Both ends of one stream.
 #[derive(Debug)]
-pub(crate) struct StreamPair {
+struct StreamPair {
     /// The agent's end.
-    pub(crate) ours: File,
+    ours: File,
     /// cargo's end.
-    pub(crate) theirs: OwnedFd,
-    /// Whether it is a terminal.
-    pub(crate) terminal: bool,
+    theirs: OwnedFd,
+    is_terminal: bool,
 }
 
-/// The direction of a stream.
+/// The direction of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
+enum Direction {
     /// From the agent to cargo.
     Input,
     /// From cargo to the agent.
@@ -32,29 +171,16 @@ pub(crate) enum Direction {
 }
 
 impl StreamPair {
-    /// Opens a pseudo-terminal of this size, or a pipe if there is none.
-    pub(crate) fn open(direction: Direction, terminal: Option<WindowSize>) -> io::Result<Self> {
-        match terminal {
-            Some(size) => Self::terminal(size),
-            None => Self::pipe(direction),
-        }
-    }
-
-    /// An input that is at its end.
-    pub(crate) fn null() -> io::Result<OwnedFd> {
-        Ok(File::open("/dev/null")?.into())
-    }
-
     fn pipe(direction: Direction) -> io::Result<Self> {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (ours, theirs) = match direction {
             Direction::Input => (writer, reader),
             Direction::Output => (reader, writer),
         };
-        Ok(Self { ours: ours.into(), theirs, terminal: false })
+        Ok(Self { ours: ours.into(), theirs, is_terminal: false })
     }
 
-    fn terminal(size: WindowSize) -> io::Result<Self> {
+    fn terminal(size: WindowSize, set: impl FnOnce(&mut Termios)) -> io::Result<Self> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let ours = rustix::pty::openpt(flags)?;
         rustix::pty::grantpt(&ours)?;
@@ -62,27 +188,20 @@ impl StreamPair {
         let name = rustix::pty::ptsname(&ours, Vec::new())?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let theirs = rustix::fs::open(name, flags, Mode::empty())?;
-        // The client's own terminal translates line ends and echoes input; both must not
-        // happen twice.
         let mut modes = rustix::termios::tcgetattr(&theirs)?;
-        modes.output_modes.remove(OutputModes::OPOST);
-        modes.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
-        modes.special_codes[SpecialCodeIndex::VEOF] = END_OF_INPUT;
+        set(&mut modes);
         rustix::termios::tcsetattr(&theirs, OptionalActions::Now, &modes)?;
         resize(ours.as_fd(), size)?;
-        Ok(Self { ours: ours.into(), theirs, terminal: true })
+        Ok(Self { ours: ours.into(), theirs, is_terminal: true })
     }
 }
 
-/// The control character that ends the input of a terminal.
-const END_OF_INPUT: u8 = 4;
-
-/// Ends the input of cargo: by its control character on a terminal, by closing a pipe.
-pub(crate) fn end_input(mut stream: File, terminal: bool) {
-    if terminal {
-        // An error says that the run has ended.
-        drop(stream.write_all(&[END_OF_INPUT]));
-    }
+/// Sets the modes of a terminal whose work the client's terminal does: line ends are not
+/// translated and input is not echoed twice.
+fn pass_unchanged(modes: &mut Termios) {
+    modes.output_modes.remove(OutputModes::OPOST);
+    modes.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+    modes.special_codes[SpecialCodeIndex::VEOF] = END_OF_INPUT;
 }
 
 /// Sets the size of a terminal.

@@ -26,6 +26,12 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    fn has_room(&self, bytes: usize, size: usize) -> bool {
+        self.closed || self.in_flight == 0 || self.in_flight + cost(bytes) as usize <= size
+    }
+}
+
 /// The sender's count of bytes in flight.
 #[derive(Debug)]
 pub struct SendWindow {
@@ -43,12 +49,12 @@ impl SendWindow {
     /// Blocks until a message of `bytes` fits into the window, the window is empty, or it is
     /// closed.
     pub fn wait_for_room(&self, bytes: usize) {
-        let full = |state: &mut State| {
-            !state.closed
-                && state.in_flight > 0
-                && state.in_flight + cost(bytes) as usize > self.size
-        };
-        drop(self.moved.wait_while(self.state(), full));
+        drop(self.moved.wait_while(self.state(), |state| !state.has_room(bytes, self.size)));
+    }
+
+    /// Whether [`wait_for_room`](Self::wait_for_room) would return at once.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.state().has_room(bytes, self.size)
     }
 
     /// Blocks until the receiver has returned credit for all that was sent, or the window is
@@ -120,10 +126,12 @@ mod tests {
     fn fitting(window: &SendWindow, bytes: usize) -> usize {
         let mut messages = 0;
         while window.state().in_flight + cost(bytes) as usize <= window.size {
+            assert!(window.has_room(bytes));
             window.wait_for_room(bytes);
             window.sent(bytes);
             messages += 1;
         }
+        assert!(!window.has_room(bytes));
         messages
     }
 

@@ -16,6 +16,9 @@ use crate::cargo_options::{before_dashes, has_option, is_option, takes_next, val
 /// The variable by which nextest accepts a package without tests, as cargo test does.
 const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
 
+/// Verbs of cargo that are not in our table and start no program of the user.
+const READ_NOTHING: [&str; 3] = ["clean", "fix", "rustdoc"];
+
 /// The plan of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -23,7 +26,8 @@ pub(crate) struct Plan {
     pub(crate) invocations: Vec<Invocation>,
     /// The results to fetch.
     pub(crate) returns: Returns,
-    /// Whether cargo or a program that it starts may read standard input.
+    /// Whether the user's program or a plugin may read standard input. Tests read none, so a
+    /// script that reads its own text from there keeps it.
     pub(crate) sends_input: bool,
     /// Whether the documentation is opened here afterwards.
     pub(crate) opens_docs: bool,
@@ -69,16 +73,17 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
             vec![single(run.name(), arguments)]
         }
     };
-    let sends_input = matches!(
-        run.verb,
-        CargoVerb::Run | CargoVerb::Test | CargoVerb::Bench | CargoVerb::Nextest | CargoVerb::Other
-    );
     let other = match run.verb {
         CargoVerb::Other => first_word(run.options()).and_then(OsStr::to_str),
         _ => None,
     };
     returns.docs |= fetches && other == Some("rustdoc");
     let cleans = (other == Some("clean")).then(|| run.arguments.clone());
+    let sends_input = match run.verb {
+        CargoVerb::Run => true,
+        CargoVerb::Other => !other.is_some_and(|verb| READ_NOTHING.contains(&verb)),
+        _ => false,
+    };
     Plan { invocations, returns, sends_input, opens_docs, cleans, environment, note }
 }
 

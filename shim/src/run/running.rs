@@ -16,7 +16,8 @@ use burst_sync::wire::{Incoming, Outgoing};
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::returning::Ended;
 use crate::error::Error;
-use crate::terminal::{Terminal, bytes, stdin, unwritable};
+use crate::terminal::stdin::Forwarding;
+use crate::terminal::{Terminal, bytes, unwritable};
 use crate::transfer::error::{Phase, agent_failed, confused, lost};
 use crate::transfer::upload;
 use crate::workspace::error::unreadable;
@@ -35,8 +36,17 @@ pub(super) struct Synced<'a> {
     exchange: Exchange<'a>,
     incoming: Incoming,
     outgoing: Outgoing,
-    news: Option<News>,
-    sync: Duration,
+    begun: Begun,
+}
+
+/// What the sync has led to.
+pub(super) struct Begun {
+    /// What the agent did not hold before; none if it held everything.
+    pub(super) news: Option<News>,
+    /// Whether the run has a controlling terminal.
+    pub(super) has_control: bool,
+    /// How long the sync took.
+    pub(super) sync: Duration,
 }
 
 impl<'a> Synced<'a> {
@@ -44,20 +54,20 @@ impl<'a> Synced<'a> {
         exchange: Exchange<'a>,
         incoming: Incoming,
         outgoing: Outgoing,
-        news: Option<News>,
-        sync: Duration,
+        begun: Begun,
     ) -> Self {
-        Self { exchange, incoming, outgoing, news, sync }
+        Self { exchange, incoming, outgoing, begun }
     }
 
     /// Passes on output, input and signals until cargo has ended.
     pub(super) fn follow(self, state: &mut WorkspaceState) -> Result<Ended<'a>, Error> {
-        let Self { exchange, mut incoming, outgoing, news, sync } = self;
+        let Self { exchange, mut incoming, outgoing, begun } = self;
+        let Begun { news, has_control, sync } = begun;
         let began = Instant::now();
         exchange.signals.forward_to(outgoing.clone());
         let outcome = std::thread::scope(|scope| {
             let remembering = scope.spawn(|| remember(&exchange, state, news));
-            let outcome = follow(&exchange, &mut incoming, &outgoing);
+            let outcome = follow(&exchange, &mut incoming, &outgoing, has_control);
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
         let timing = Timing { sync, run: began.elapsed() };
@@ -75,11 +85,12 @@ fn follow(
     exchange: &Exchange<'_>,
     incoming: &mut Incoming,
     outgoing: &Outgoing,
+    has_control: bool,
 ) -> Result<Outcome, Error> {
     let terminal = exchange.terminal;
     let (mut changes, mut artifacts) = (Vec::new(), Vec::new());
     let mut listed = Budget::default();
-    let mut input = None;
+    let mut input: Option<Forwarding> = None;
     let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
     loop {
         let message = incoming.message();
@@ -89,10 +100,14 @@ fn follow(
                     notify_once(exchange, &notice);
                 }
                 if exchange.prepared.plan.sends_input {
-                    input = Some(stdin::forward(outgoing.clone()));
+                    let signals = exchange.signals;
+                    input = Some(Forwarding::start(outgoing.clone(), signals, has_control));
                 }
             }
             FromAgent::Output { stream, bytes } => {
+                if let Some(input) = &input {
+                    input.answered(&bytes);
+                }
                 if let Err(error) = terminal.pass_on(stream, &bytes) {
                     // SIGPIPE or a write error would end cargo here, too.
                     drop(outgoing.message(&FromShim::Kill));

@@ -12,26 +12,22 @@ use std::time::Instant;
 use burst_protocol::RelativePath;
 use burst_protocol::hello::Preface;
 use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
-use burst_protocol::message::{
-    ClientProcess, FromAgent, FromShim, Invocation, RunRequest, Terminal as TerminalInfo, Want,
-};
+use burst_protocol::message::{ClientProcess, FromAgent, FromShim, Invocation, RunRequest, Want};
 use burst_protocol::tree::{Change, Directory};
 use burst_sync::SyncError;
 use burst_sync::pack::PackStore;
 use burst_sync::wire::{Incoming, Outgoing};
-use rustix::termios::isatty;
 
 use super::base::Base;
 use super::exchange::{Exchange, out_of_turn};
 use super::forwarding;
 use super::prepare::Prepared;
-use super::running::{News, Synced};
+use super::running::{Begun, News, Synced};
 use crate::connection::{Peer, Stream, VERSION};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::settings::Compression;
-use crate::terminal::signals::window_size;
-use crate::terminal::{bytes, seconds};
+use crate::terminal::{bytes, seconds, streams};
 use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
 use crate::workspace::conflicts::Conflicts;
@@ -135,6 +131,7 @@ impl<'a> Syncing<'a> {
             seen,
         } = self;
         let reached = exchange.reached;
+        let has_control = request.terminal.control.is_some();
         if !reached.is_remote() || reached.ready().is_some() {
             exchange.terminal.begin("syncing");
         }
@@ -169,7 +166,7 @@ impl<'a> Syncing<'a> {
             bytes(outgoing.traffic().sent())
         ));
         let news = (!base.is_current()).then_some(News { changes, contents });
-        Ok(Synced::new(exchange, incoming, outgoing, news, took))
+        Ok(Synced::new(exchange, incoming, outgoing, Begun { news, has_control, sync: took }))
     }
 }
 
@@ -313,13 +310,6 @@ fn request(
 ) -> Result<RunRequest, Error> {
     let Prepared { workspace, settings, plan, environment: named, .. } = exchange.prepared;
     let sources = exchange.sources;
-    let terminal = TerminalInfo {
-        input: isatty(rustix::stdio::stdin()),
-        output: isatty(rustix::stdio::stdout()),
-        error: isatty(rustix::stdio::stderr()),
-        name: environment::terminal_name(),
-        size: window_size(),
-    };
     let is_local = exchange.is_local();
     let mut variables = if is_local { forwarding::of_this_shell() } else { Vec::new() };
     variables.extend(named.iter().cloned());
@@ -348,7 +338,7 @@ fn request(
         invocations: plan.invocations.clone(),
         environment: variables,
         toolchain: environment::toolchain(),
-        terminal,
+        terminal: streams::describe(plan.sends_input),
         sends_input: plan.sends_input,
         returns: plan.returns,
         compress_large,

@@ -4,10 +4,17 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{Write, stderr};
 
+use super::raw_mode;
+
 /// Writes one line; the newline is added.
 pub(super) fn write(line: &str) {
+    let mut stderr = stderr().lock();
+    let written = match raw_mode::is_raw() {
+        true => write!(stderr, "{}\r\n", line.replace('\n', "\r\n")),
+        false => writeln!(stderr, "{line}"),
+    };
     // Without standard error there is no place to report that.
-    drop(writeln!(stderr().lock(), "{line}"));
+    drop(written);
 }
 
 /// Text from a peer, a file or the environment, made safe: control characters but newline and

@@ -12,11 +12,17 @@
 pub(crate) mod browser;
 pub(crate) mod color;
 mod figure;
+mod foreground;
+mod keyboard;
+mod keys;
 mod line;
 mod progress;
 mod question;
+mod raw_mode;
 pub(crate) mod signals;
 pub(crate) mod stdin;
+pub(crate) mod streams;
+mod suspend;
 
 use std::io::{self, Write};
 

@@ -3,10 +3,13 @@
 //! The first one is forwarded to cargo's process group on the other end; cargo ends as it
 //! would here, and this program with it. The second one kills the run and ends this program
 //! at once. Before cargo runs, the first one ends this program: nothing has happened yet.
+//!
+//! While a run has the keyboard, Ctrl-C and Ctrl-\ are bytes and no signals here. SIGTERM and
+//! SIGHUP then end the run also if it does not listen: it has ten seconds.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use burst_protocol::message::{FromShim, WindowSize};
@@ -15,8 +18,14 @@ use nix::sys::signal::{SigHandler, Signal, raise, signal};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
+use super::raw_mode;
+use super::suspend::{Scope, suspend};
+
 /// How long this program waits for its last message to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a run that has the keyboard may take to end after SIGTERM or SIGHUP.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What is called before a signal ends the program.
 struct Goodbye(Box<dyn FnOnce() + Send>);
@@ -27,9 +36,25 @@ impl fmt::Debug for Goodbye {
     }
 }
 
+/// What is called when this process has been resumed.
+#[derive(Clone)]
+struct Resumed(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Resumed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Resumed")
+    }
+}
+
 /// Receives signals, and forwards them while cargo runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signals {
+    /// Receives the signals; none in a simulation, which has none.
+    runtime: Option<Handle>,
+    /// Present while a run has the keyboard.
+    resumed: Arc<Mutex<Option<Resumed>>>,
+    /// Whether the signals of job control are received.
+    controls_jobs: Arc<AtomicBool>,
     outgoing: Arc<Mutex<Option<Outgoing>>>,
     before_death: Arc<Mutex<Option<Goodbye>>>,
     once: Arc<AtomicBool>,
@@ -40,52 +65,86 @@ pub(crate) struct Signals {
 impl Signals {
     /// Installs the handlers. Signals end the program until [`Self::forward_to`].
     pub(crate) fn listen(runtime: &Handle) -> Self {
-        let signals = Self::default();
+        let signals = Self { runtime: Some(runtime.clone()), ..Self::default() };
         for kind in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
-            let signals = signals.clone();
-            runtime.spawn(async move {
-                let Ok(mut received) =
-                    tokio::signal::unix::signal(SignalKind::from_raw(kind as i32))
-                else {
-                    return;
-                };
-                while received.recv().await.is_some() {
-                    let signals = signals.clone();
-                    tokio::task::spawn_blocking(move || signals.received(kind));
-                }
-            });
+            signals.on(kind, move |signals| signals.received(kind));
         }
-        let resized = signals.clone();
-        runtime.spawn(async move {
-            let Ok(mut received) = tokio::signal::unix::signal(SignalKind::window_change()) else {
-                return;
-            };
-            while received.recv().await.is_some() {
-                let resized = resized.clone();
-                tokio::task::spawn_blocking(move || {
-                    if let (Some(outgoing), Some(size)) = (resized.target(), window_size()) {
-                        // After the end of the run it is not needed.
-                        drop(outgoing.message(&FromShim::Resize(size)));
-                    }
-                });
+        signals.on(Signal::SIGWINCH, |signals| {
+            if let (Some(outgoing), Some(size)) = (signals.target(), window_size()) {
+                // After the end of the run it is not needed.
+                drop(outgoing.message(&FromShim::Resize(size)));
             }
         });
         signals
     }
 
+    /// Calls this on a thread of its own whenever the signal is received.
+    fn on(&self, kind: Signal, act: impl Fn(&Self) + Clone + Send + 'static) {
+        let Some(runtime) = &self.runtime else { return };
+        let signals = self.clone();
+        runtime.spawn(async move {
+            let Ok(mut received) = tokio::signal::unix::signal(SignalKind::from_raw(kind as i32))
+            else {
+                return;
+            };
+            while received.recv().await.is_some() {
+                let (signals, act) = (signals.clone(), act.clone());
+                tokio::task::spawn_blocking(move || act(&signals));
+            }
+        });
+    }
+
+    /// Notes that a run has the keyboard, and calls `resumed` whenever this process has been
+    /// stopped and resumed meanwhile.
+    pub(super) fn give_keyboard(&self, resumed: impl Fn() + Send + Sync + 'static) {
+        *lock(&self.resumed) = Some(Resumed(Arc::new(resumed)));
+        if !self.controls_jobs.swap(true, Ordering::Relaxed) {
+            self.on(Signal::SIGTSTP, |_| suspend(Scope::Process));
+            self.on(Signal::SIGCONT, |signals| {
+                let resumed = lock(&signals.resumed).clone();
+                if let Some(Resumed(act)) = resumed {
+                    act();
+                }
+            });
+        }
+    }
+
+    /// Notes that no run has the keyboard any more.
+    pub(super) fn take_keyboard(&self) {
+        *lock(&self.resumed) = None;
+    }
+
+    /// Suspends this process and those in its process group, until they are resumed.
+    pub(super) fn suspend_group(&self) {
+        suspend(Scope::Group);
+    }
+
+    /// Ends the run, and this program as by Ctrl-C.
+    pub(super) fn end_run(&self) {
+        match self.target() {
+            Some(outgoing) => self.kill(Signal::SIGINT, &outgoing),
+            None => self.die_by(Signal::SIGINT as i32),
+        }
+    }
+
+    /// Acts as on SIGHUP: the terminal is closed.
+    pub(super) fn hung_up(&self) {
+        self.received(Signal::SIGHUP);
+    }
+
     /// Forwards signals to this run from now on.
     pub(crate) fn forward_to(&self, outgoing: Outgoing) {
-        *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(outgoing);
+        *lock(&self.outgoing) = Some(outgoing);
     }
 
     /// Calls this, which may block for a moment, before a signal ends the program.
     pub(crate) fn before_death(&self, act: impl FnOnce() + Send + 'static) {
-        let mut goodbye = self.before_death.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut goodbye = lock(&self.before_death);
         *goodbye = Some(Goodbye(Box::new(act)));
     }
 
     fn die_by(&self, number: i32) -> ! {
-        let goodbye = self.before_death.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let goodbye = lock(&self.before_death).take();
         if let Some(Goodbye(act)) = goodbye {
             act();
         }
@@ -94,7 +153,7 @@ impl Signals {
 
     /// Stops forwarding: the run is over.
     pub(crate) fn stop_forwarding(&self) {
-        *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.outgoing) = None;
     }
 
     /// The signal by which this program ends, whatever else happens: the first one while it is
@@ -104,29 +163,61 @@ impl Signals {
     }
 
     fn target(&self) -> Option<Outgoing> {
-        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.outgoing).clone()
     }
 
     fn received(&self, kind: Signal) {
         let again = self.once.swap(true, Ordering::Relaxed);
-        let target = self.target();
-        if again || target.is_none() {
+        let Some(outgoing) = self.target() else {
             // Before the connection is closed, which the command would report as an error.
             self.last.store(kind as i32, Ordering::Relaxed);
+            self.die_by(kind as i32)
+        };
+        let has_keyboard = lock(&self.resumed).is_some();
+        // A terminal that closes is told twice: by the signal and to the reader of keys.
+        let is_known = has_keyboard && kind == Signal::SIGHUP;
+        match again {
+            true if is_known => {}
+            true => self.kill(kind, &outgoing),
+            false => {
+                drop(outgoing.message(&FromShim::Signal(kind as i32)));
+                if has_keyboard && matches!(kind, Signal::SIGTERM | Signal::SIGHUP) {
+                    self.kill_after_grace(kind);
+                }
+            }
         }
-        let Some(outgoing) = target else { self.die_by(kind as i32) };
-        if again {
-            // If the connection is lost, the agent ends the run by itself.
-            drop(outgoing.message(&FromShim::Kill));
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "no event tells that the last datagram has left this machine"
-            )]
-            std::thread::sleep(LAST_WORDS);
-            self.die_by(kind as i32);
-        }
-        drop(outgoing.message(&FromShim::Signal(kind as i32)));
     }
+
+    /// Kills the run, and ends this program by a signal.
+    fn kill(&self, kind: Signal, outgoing: &Outgoing) -> ! {
+        self.last.store(kind as i32, Ordering::Relaxed);
+        // If the connection is lost, the agent ends the run by itself.
+        drop(outgoing.message(&FromShim::Kill));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "no event tells that the last datagram has left this machine"
+        )]
+        std::thread::sleep(LAST_WORDS);
+        self.die_by(kind as i32)
+    }
+
+    /// Kills the run if it still has the keyboard after [`GRACE`].
+    fn kill_after_grace(&self, kind: Signal) {
+        let (Some(runtime), signals) = (&self.runtime, self.clone()) else { return };
+        runtime.spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            tokio::task::spawn_blocking(move || {
+                let target = signals.target();
+                if let (Some(outgoing), true) = (target, lock(&signals.resumed).is_some()) {
+                    signals.kill(kind, &outgoing);
+                }
+            });
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The size of the terminal, if one of the standard streams is one.
@@ -140,6 +231,7 @@ pub(crate) fn window_size() -> Option<WindowSize> {
 
 /// Ends this program by a signal, so that its parent sees that signal.
 pub(crate) fn die_by(number: i32) -> ! {
+    raw_mode::restore_for_good();
     if let Ok(kind) = Signal::try_from(number) {
         // SAFETY: the default action runs no code of ours.
         #[expect(

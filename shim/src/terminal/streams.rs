@@ -1,0 +1,61 @@
+//! What the standard streams are here, so that they are the same on the agent.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use burst_agent::terminal_modes;
+use burst_protocol::message::{Terminal, TerminalModes};
+use rustix::fs::{FileType, fstat};
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::{isatty, tcgetattr};
+
+use super::foreground::is_foreground;
+use super::signals::window_size;
+use crate::environment;
+
+/// The terminal of this command, and which streams are connected to it. `reads`: whether the
+/// run may read standard input.
+pub(crate) fn describe(reads: bool) -> Terminal {
+    Terminal {
+        input: isatty(stdin()),
+        output: isatty(stdout()),
+        error: isatty(stderr()),
+        one_output: is_one_file(stdout(), stderr()),
+        control: (reads && may_take_keyboard()).then(modes),
+        name: environment::terminal_name(),
+        size: window_size(),
+    }
+}
+
+/// Whether two streams are one file: written to both, the order is visible.
+fn is_one_file(one: impl AsFd, other: impl AsFd) -> bool {
+    let (Ok(one), Ok(other)) = (fstat(one), fstat(other)) else { return false };
+    let is_device = |mode| FileType::from_raw_mode(mode) == FileType::CharacterDevice;
+    match (is_device(one.st_mode), is_device(other.st_mode)) {
+        // A device can have several names.
+        (true, true) => one.st_rdev == other.st_rdev,
+        (false, false) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
+}
+
+/// Whether a run can have the keyboard: standard input is a terminal, what the run shows is
+/// seen, and no pager reads keys. A process behind a pipe may be a pager.
+fn may_take_keyboard() -> bool {
+    isatty(stdin()) && (isatty(stdout()) || isatty(stderr()) && !is_pipe(stdout()))
+}
+
+/// Whether another process may read what is written to this stream.
+pub(super) fn is_pipe(stream: BorrowedFd<'_>) -> bool {
+    fstat(stream).is_ok_and(|found| {
+        matches!(FileType::from_raw_mode(found.st_mode), FileType::Fifo | FileType::Socket)
+    })
+}
+
+/// The modes of the terminal. In the background they are those of the shell that reads a
+/// command line, which no program is started with.
+fn modes() -> TerminalModes {
+    match tcgetattr(stdin()) {
+        Ok(modes) if is_foreground(stdin()) => terminal_modes::of(&modes),
+        _ => terminal_modes::USUAL,
+    }
+}

@@ -1,0 +1,339 @@
+//! Runs that have the keyboard: a terminal on each end, and what is typed into the one here.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use burst_tests::{Project, Sandbox, carry_over, wait_until};
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use super::{alive, send, terminal};
+use crate::sandbox;
+
+/// A program that becomes the one that its arguments name.
+const BECOMES: &str = "use std::os::unix::process::CommandExt;\nfn main() {\n    let mut words = std::env::args_os().skip(1);\n    let error = std::process::Command::new(words.next().unwrap()).args(words).exec();\n    panic!(\"{error}\");\n}\n";
+
+fn project(sandbox: &Sandbox) -> Project<'_> {
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", BECOMES);
+    project.ok("run -q -- true");
+    project
+}
+
+/// `cargo burst run` of these words.
+fn run(project: &Project<'_>, words: &[&str]) -> Command {
+    let mut command = project.command("-q run -q --");
+    command.args(words);
+    command
+}
+
+/// A terminal, and the session in it.
+struct Desk {
+    ours: std::fs::File,
+    theirs: OwnedFd,
+    child: Child,
+    /// The modes before the session.
+    before: Termios,
+    shown: Vec<u8>,
+    /// How much of it was expected already.
+    seen: usize,
+}
+
+impl Desk {
+    /// Starts a command that leads a session with this terminal.
+    fn start(command: &Command) -> Self {
+        let mut session = Command::new("setsid");
+        session.arg("-c").arg(command.get_program());
+        carry_over(&mut session, command);
+        let (ours, theirs) = terminal();
+        let before = tcgetattr(&theirs).unwrap();
+        for set in [Command::stdin::<OwnedFd>, Command::stdout, Command::stderr] {
+            set(&mut session, theirs.try_clone().unwrap());
+        }
+        let child = session.spawn().unwrap();
+        Self { ours, theirs, child, before, shown: Vec::new(), seen: 0 }
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.ours.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Reads what is shown. Returns whether there was something before the deadline.
+    fn read_until(&mut self, deadline: Instant) -> bool {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).unwrap();
+        let mut events = [PollFd::new(&self.ours, PollFlags::IN)];
+        if poll(&mut events, Some(&left)).unwrap() == 0 {
+            return false;
+        }
+        let mut buffer = [0; 4096];
+        let read = rustix::io::read(&self.ours, &mut buffer).unwrap_or_default();
+        self.shown.extend_from_slice(&buffer[..read]);
+        read > 0
+    }
+
+    fn rest(&self) -> String {
+        String::from_utf8_lossy(&self.shown[self.seen..]).into_owned()
+    }
+
+    /// Waits until exactly this is shown next.
+    #[track_caller]
+    fn expect(&mut self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.rest().len() < text.len() && self.read_until(deadline) {}
+        assert!(self.rest().starts_with(text), "expected {text:?}, found {:?}", self.rest());
+        self.seen += text.len();
+    }
+
+    /// Waits until this is shown, whatever is shown before it.
+    #[track_caller]
+    fn find(&mut self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let found = loop {
+            match self.rest().find(text) {
+                Some(found) => break found,
+                None => assert!(self.read_until(deadline), "no {text:?}: {:?}", self.rest()),
+            }
+        };
+        self.seen += found + text.len();
+    }
+
+    /// Waits until the local terminal passes every key unchanged.
+    #[track_caller]
+    fn wait_until_raw(&self) {
+        wait_until("a raw terminal", || {
+            !tcgetattr(&self.theirs).unwrap().local_modes.contains(LocalModes::ICANON)
+        });
+    }
+
+    /// Waits for the end: nothing more is shown, and the terminal is as it was.
+    #[track_caller]
+    fn end(mut self) -> ExitStatus {
+        let status = self.leave();
+        assert_eq!(self.rest(), "");
+        status
+    }
+
+    /// Waits for the end: the terminal is as it was.
+    #[track_caller]
+    fn leave(&mut self) -> ExitStatus {
+        wait_until("the end", || {
+            // A session does not end while nobody reads what it shows.
+            self.read_until(Instant::now());
+            self.child.try_wait().unwrap().is_some()
+        });
+        while self.read_until(Instant::now()) {}
+        let (after, before) = (tcgetattr(&self.theirs).unwrap(), &self.before);
+        assert_eq!(after.input_modes, before.input_modes);
+        assert_eq!(after.output_modes, before.output_modes);
+        assert_eq!(after.local_modes, before.local_modes);
+        self.child.wait().unwrap()
+    }
+}
+
+#[test]
+fn a_hidden_password_is_not_shown() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "stty -echo; printf 'password: '; read x; stty echo; echo; echo \"got $x\"";
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("password: ");
+    desk.type_in("secret\r");
+    desk.expect("\r\ngot secret\r\n");
+    assert!(desk.end().success());
+}
+
+#[test]
+fn ctrl_d_ends_the_input() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let mut desk = Desk::start(&run(&project, &["cat"]));
+    desk.wait_until_raw();
+    desk.type_in("one\r");
+    desk.expect("one\r\none\r\n");
+    desk.type_in("two\u{4}");
+    desk.expect("twotwo");
+    desk.type_in("\u{4}");
+    assert!(desk.end().success());
+}
+
+#[test]
+fn ctrl_c_reaches_a_program_that_survives_it() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "trap 'echo caught' INT; echo ready; while ! read x; do :; done; echo \"got $x\"";
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("ready\r\n");
+    desk.type_in("\u{3}");
+    desk.expect("^Ccaught\r\n");
+    desk.type_in("\u{3}");
+    desk.expect("^Ccaught\r\n");
+    desk.type_in("x\r");
+    desk.expect("x\r\ngot x\r\n");
+    assert!(desk.end().success());
+}
+
+#[test]
+fn ctrl_c_ends_a_program_and_a_compilation() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", "echo ready; exec sleep 1000"]));
+    desk.expect("ready\r\n");
+    desk.type_in("\u{3}");
+    desk.expect("^C");
+    assert_eq!(desk.end().signal(), Some(2));
+
+    let compiles = sandbox.path().join("compiles");
+    project.write(
+        "build.rs",
+        format!("fn main() {{\n    std::fs::write({compiles:?}, \"\").unwrap();\n    std::thread::sleep(std::time::Duration::from_secs(1000));\n}}\n"),
+    );
+    let mut desk = Desk::start(&run(&project, &["true"]));
+    wait_until("the build script", || compiles.exists());
+    desk.type_in("\u{3}");
+    assert_eq!(desk.leave().signal(), Some(2));
+}
+
+#[test]
+fn a_remote_shell_controls_its_jobs() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let shell = ["env", "PS1=% ", "bash", "--norc", "--noediting", "-i"];
+    let mut desk = Desk::start(&run(&project, &shell));
+    desk.expect("% ");
+    desk.type_in("sh -c 'echo on; sleep 1000'\r");
+    desk.expect("sh -c 'echo on; sleep 1000'\r\non\r\n");
+    desk.type_in("\u{1a}");
+    desk.expect("^Z\r\n[1]+  Stopped                 sh -c 'echo on; sleep 1000'\r\n% ");
+    desk.type_in("fg\r");
+    desk.expect("fg\r\nsh -c 'echo on; sleep 1000'\r\n");
+    desk.type_in("\u{3}");
+    desk.expect("^C\r\n% ");
+    desk.type_in("sh -c 'echo on; sleep 1000'\r");
+    desk.expect("sh -c 'echo on; sleep 1000'\r\non\r\n");
+    desk.type_in("\u{1c}");
+    desk.expect("^\\Quit\r\n% ");
+    desk.type_in("exit 7\r");
+    desk.expect("exit 7\r\nexit\r\n");
+    assert_eq!(desk.end().code(), Some(7));
+}
+
+#[test]
+fn a_new_size_reaches_the_program() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "trap 'stty size' WINCH; stty size; while ! read x; do :; done";
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("30 100\r\n");
+    let size = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&desk.ours, size).unwrap();
+    desk.expect("40 120\r\n");
+    desk.type_in("x\r");
+    desk.expect("x\r\n");
+    assert!(desk.end().success());
+}
+
+#[test]
+fn an_escape_ends_a_run_that_does_not_listen() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "trap '' INT; stty -echo; echo ready; while :; do read x; done";
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("ready\r\n");
+    desk.type_in("\u{3}");
+    desk.type_in("\u{3}");
+    desk.expect("\r\nburst: Ctrl-C goes to the program; Enter, then `~.` ends the run\r\n");
+    desk.type_in("\u{3}\r~?");
+    desk.expect(
+        "\r\nburst: escapes at the beginning of a line:\r\n\
+         \x20 ~.   end the run and this command\r\n\
+         \x20 ~^Z  suspend this command\r\n\
+         \x20 ~~   send a tilde\r\n\
+         \x20 ~?   list these escapes\r\n",
+    );
+    desk.type_in("~.");
+    desk.expect("\r\nburst: the run is ended\r\n");
+    assert_eq!(desk.end().signal(), Some(2));
+    wait_until("the end of the run", || alive(&project) == 0);
+}
+
+#[test]
+fn the_terminal_is_restored_when_the_agent_is_killed() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", "echo ready; exec sleep 1000"]));
+    desk.expect("ready\r\n");
+    sandbox.end_agent(Signal::SIGKILL);
+    desk.find("error:");
+    assert_ne!(desk.leave().code(), Some(0));
+    // Printed when line ends are translated again.
+    assert!(desk.rest().ends_with("\r\n") && !desk.rest().contains("\r\r\n"), "{}", desk.rest());
+}
+
+#[test]
+fn the_terminal_is_restored_when_this_command_is_terminated() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        let mut desk = Desk::start(&run(&project, &["sh", "-c", "echo ready; exec sleep 1000"]));
+        desk.expect("ready\r\n");
+        send(&desk.child, signal);
+        let status = desk.end();
+        assert_eq!(status.signal(), Some(signal as i32), "{status:?}");
+    }
+}
+
+#[test]
+fn a_run_in_the_background_goes_on_and_is_interactive_in_the_foreground() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let mut shell = project.command("");
+    let program = shell.get_program().to_owned();
+    shell = {
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "--noediting", "-i"]);
+        bash.env_clear().current_dir(&project.root);
+        bash.envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        bash.env("PS1", "% ").env("burst", program);
+        bash
+    };
+    let begun = sandbox.path().join("begun");
+    let script = format!("touch {}; read x; echo \"got $x\"", begun.display());
+    let mut desk = Desk::start(&shell);
+    desk.expect("% ");
+    let line = format!("\"$burst\" burst -q run -q -- sh -c '{script}' &");
+    desk.type_in(&format!("{line}\r"));
+    desk.find("% ");
+    wait_until("the run", || begun.exists());
+    desk.type_in("jobs\r");
+    desk.expect(&format!("jobs\r\n[1]+  Running                 {line}\r\n% "));
+    desk.type_in("fg\r");
+    desk.expect("fg\r\n");
+    desk.find("\r\n");
+    desk.wait_until_raw();
+    desk.type_in("x\r");
+    desk.expect("x\r\ngot x\r\n% ");
+    // Suspended and resumed by the user.
+    desk.type_in("\"$burst\" burst -q run -q -- cat\r");
+    desk.find("\r\n");
+    desk.wait_until_raw();
+    desk.type_in("one\r");
+    desk.expect("one\r\none\r\n");
+    desk.type_in("~\u{1a}");
+    desk.find("Stopped");
+    desk.find("% ");
+    desk.type_in("fg\r");
+    desk.find("fg\r\n");
+    desk.find("\r\n");
+    desk.wait_until_raw();
+    desk.type_in("two\r");
+    desk.expect("two\r\ntwo\r\n");
+    desk.type_in("\u{4}");
+    desk.expect("% ");
+    desk.type_in("exit\r");
+    desk.expect("exit\r\nexit\r\n");
+    assert!(desk.end().success());
+}
