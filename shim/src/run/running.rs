@@ -146,7 +146,12 @@ fn follow(
                 bytes(size)
             )),
             FromAgent::Unreadable { errors, others } => warn_unreadable(terminal, &errors, others),
-            FromAgent::Finished(ending) => return Ok(Outcome { changes, artifacts, ending }),
+            FromAgent::Finished(ending) => {
+                if let Some(input) = &input {
+                    input.ended(ending);
+                }
+                return Ok(Outcome { changes, artifacts, ending });
+            }
             FromAgent::Working => {}
             FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Run)),
             other => return Err(out_of_turn(&other)),

@@ -21,7 +21,10 @@ pub(super) enum Event {
 }
 
 /// Ctrl-C.
-const INTERRUPT: u8 = 3;
+pub(super) const INTERRUPT: u8 = 3;
+
+/// Ctrl-\.
+pub(super) const QUIT: u8 = 28;
 
 /// Ctrl-Z.
 const SUSPEND: u8 = 26;

@@ -7,17 +7,19 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use burst_protocol::message::FromShim;
+use burst_protocol::message::{Ending, FromShim};
 use burst_sync::flow_control::SendWindow;
 use burst_sync::wire::Outgoing;
+use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::foreground::{FOREGROUND_CHECK_INTERVAL, fail_instead_of_stop, is_foreground};
-use super::keyboard::{Event, Keyboard, is_answer};
+use super::job::{Scope, signal_others, suspend};
+use super::keyboard::{Event, INTERRUPT, Keyboard, QUIT, is_answer};
 use super::signals::{Signals, window_size};
 use super::{line, raw_mode};
 
@@ -54,6 +56,8 @@ struct Shared {
     answered: AtomicBool,
     /// Whether keys wait for credit of the agent.
     waits: AtomicBool,
+    /// The last key.
+    last: AtomicU8,
     is_over: AtomicBool,
     wake: OwnedFd,
 }
@@ -76,6 +80,7 @@ impl Keys {
         let shared = Arc::new(Shared {
             answered: AtomicBool::new(false),
             waits: AtomicBool::new(false),
+            last: AtomicU8::new(0),
             is_over: AtomicBool::new(false),
             wake,
         });
@@ -94,6 +99,19 @@ impl Keys {
         };
         std::thread::spawn(move || reader.read_keys());
         Ok(Self { shared, signals: signals.clone() })
+    }
+
+    /// Learns how the run has ended. If a key has ended it, the signal of that key reaches the
+    /// job of this process, as a terminal that is not raw has it: a script ends with its command.
+    pub(super) fn ended(&self, ending: Ending) {
+        let signal = match self.shared.last.load(Ordering::Relaxed) {
+            INTERRUPT => Signal::SIGINT,
+            QUIT => Signal::SIGQUIT,
+            _ => return,
+        };
+        if ending == Ending::Signaled(signal as i32) && is_foreground(rustix::stdio::stdin()) {
+            signal_others(signal);
+        }
     }
 
     /// Learns that the agent has returned credit.
@@ -215,6 +233,9 @@ impl Reader {
     fn act(&mut self, event: Event) -> Result<(), Gone> {
         match event {
             Event::Input(bytes) => {
+                if let Some(last) = bytes.last() {
+                    self.shared.last.store(*last, Ordering::Relaxed);
+                }
                 let room = WAITING_BYTES_MAX.saturating_sub(self.waiting.len());
                 self.waiting.extend(bytes.into_iter().take(room));
                 return self.send_waiting();
@@ -223,7 +244,7 @@ impl Reader {
                 self.say("the run is ended");
                 self.signals.end_run();
             }
-            Event::Suspend => self.signals.suspend_group(),
+            Event::Suspend => suspend(Scope::Group),
             Event::List => self.say(ESCAPES),
             Event::InVain => self.say(IN_VAIN),
         }

@@ -13,6 +13,7 @@ pub(crate) mod browser;
 pub(crate) mod color;
 mod figure;
 mod foreground;
+mod job;
 mod keyboard;
 mod keys;
 mod line;
@@ -22,7 +23,6 @@ mod raw_mode;
 pub(crate) mod signals;
 pub(crate) mod stdin;
 pub(crate) mod streams;
-mod suspend;
 
 use std::io::{self, Write};
 

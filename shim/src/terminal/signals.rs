@@ -18,8 +18,8 @@ use nix::sys::signal::{SigHandler, Signal, raise, signal};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
+use super::job::{Scope, suspend};
 use super::raw_mode;
-use super::suspend::{Scope, suspend};
 
 /// How long this program waits for its last message to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -58,6 +58,8 @@ pub(crate) struct Signals {
     outgoing: Arc<Mutex<Option<Outgoing>>>,
     before_death: Arc<Mutex<Option<Goodbye>>>,
     once: Arc<AtomicBool>,
+    /// Whether the terminal of a run that has the keyboard is closed.
+    hung_up: Arc<AtomicBool>,
     /// The signal by which this program ends; 0 for none.
     last: Arc<AtomicI32>,
 }
@@ -114,11 +116,6 @@ impl Signals {
         *lock(&self.resumed) = None;
     }
 
-    /// Suspends this process and those in its process group, until they are resumed.
-    pub(super) fn suspend_group(&self) {
-        suspend(Scope::Group);
-    }
-
     /// Ends the run, and this program as by Ctrl-C.
     pub(super) fn end_run(&self) {
         match self.target() {
@@ -167,24 +164,24 @@ impl Signals {
     }
 
     fn received(&self, kind: Signal) {
-        let again = self.once.swap(true, Ordering::Relaxed);
         let Some(outgoing) = self.target() else {
             // Before the connection is closed, which the command would report as an error.
             self.last.store(kind as i32, Ordering::Relaxed);
             self.die_by(kind as i32)
         };
-        let has_keyboard = lock(&self.resumed).is_some();
+        let ends_listening = matches!(kind, Signal::SIGTERM | Signal::SIGHUP);
+        let has_grace = ends_listening && lock(&self.resumed).is_some();
+        let closes = has_grace && kind == Signal::SIGHUP;
         // A terminal that closes is told twice: by the signal and to the reader of keys.
-        let is_known = has_keyboard && kind == Signal::SIGHUP;
-        match again {
-            true if is_known => {}
-            true => self.kill(kind, &outgoing),
-            false => {
-                drop(outgoing.message(&FromShim::Signal(kind as i32)));
-                if has_keyboard && matches!(kind, Signal::SIGTERM | Signal::SIGHUP) {
-                    self.kill_after_grace(kind);
-                }
-            }
+        if closes && self.hung_up.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if self.once.swap(true, Ordering::Relaxed) && !closes {
+            self.kill(kind, &outgoing);
+        }
+        drop(outgoing.message(&FromShim::Signal(kind as i32)));
+        if has_grace {
+            self.kill_after_grace(kind);
         }
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burst_protocol::limit::INPUT_WINDOW_BYTES;
-use burst_protocol::message::FromShim;
+use burst_protocol::message::{Ending, FromShim};
 use burst_sync::flow_control::SendWindow;
 use burst_sync::wire::Outgoing;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -55,6 +55,13 @@ impl Forwarding {
         self.window.credit(cost);
         if let Some(keys) = &self.keys {
             keys.credited();
+        }
+    }
+
+    /// Learns how the run has ended.
+    pub(crate) fn ended(&self, ending: Ending) {
+        if let Some(keys) = &self.keys {
+            keys.ended(ending);
         }
     }
 

@@ -31,6 +31,14 @@ fn run(project: &Project<'_>, words: &[&str]) -> Command {
     command
 }
 
+/// bash with these arguments, in which `$burst` is the program under test.
+fn shell(project: &Project<'_>, arguments: &[&str]) -> Command {
+    let burst = project.command("");
+    let mut shell = project.sandbox.command("bash", &project.root);
+    shell.args(arguments).env("PS1", "% ").env("burst", burst.get_program());
+    shell
+}
+
 /// A terminal, and the session in it.
 struct Desk {
     ours: std::fs::File,
@@ -198,22 +206,51 @@ fn ctrl_c_ends_a_program_and_a_compilation() {
 }
 
 #[test]
+fn ctrl_c_ends_the_script_that_has_started_the_run() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let line = "\"$burst\" burst -q run -q -- sh -c 'echo ready; exec sleep 1000'; echo survived";
+    let mut desk = Desk::start(&shell(&project, &["-c", line]));
+    desk.expect("ready\r\n");
+    desk.type_in("\u{3}");
+    desk.expect("^C");
+    assert_eq!(desk.end().signal(), Some(2));
+}
+
+#[test]
+fn ctrl_d_ends_the_input_of_a_program_in_front_of_a_pipe() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let line = "\"$burst\" burst -q run -q -- cat | sed 's/^/got /'";
+    let mut desk = Desk::start(&shell(&project, &["-c", line]));
+    desk.type_in("one\n");
+    desk.expect("one\r\ngot one\r\n");
+    // The first ends the line, the second the input.
+    desk.type_in("two\u{4}\u{4}");
+    desk.expect("twogot two");
+    assert!(desk.end().success());
+}
+
+#[test]
 fn a_remote_shell_controls_its_jobs() {
     let sandbox = sandbox();
     let project = project(&sandbox);
+    // It says when it is in the foreground.
+    let job = "ulimit -c 0\ntrap 'echo on' CONT\necho on\nwhile ! read x; do :; done\n";
+    project.write("job.sh", job);
     let shell = ["env", "PS1=% ", "bash", "--norc", "--noediting", "-i"];
     let mut desk = Desk::start(&run(&project, &shell));
     desk.expect("% ");
-    desk.type_in("sh -c 'echo on; sleep 1000'\r");
-    desk.expect("sh -c 'echo on; sleep 1000'\r\non\r\n");
+    desk.type_in("sh job.sh\r");
+    desk.expect("sh job.sh\r\non\r\n");
     desk.type_in("\u{1a}");
-    desk.expect("^Z\r\n[1]+  Stopped                 sh -c 'echo on; sleep 1000'\r\n% ");
+    desk.expect("^Z\r\n[1]+  Stopped                 sh job.sh\r\n% ");
     desk.type_in("fg\r");
-    desk.expect("fg\r\nsh -c 'echo on; sleep 1000'\r\n");
+    desk.expect("fg\r\nsh job.sh\r\non\r\n");
     desk.type_in("\u{3}");
     desk.expect("^C\r\n% ");
-    desk.type_in("sh -c 'echo on; sleep 1000'\r");
-    desk.expect("sh -c 'echo on; sleep 1000'\r\non\r\n");
+    desk.type_in("sh job.sh\r");
+    desk.expect("sh job.sh\r\non\r\n");
     desk.type_in("\u{1c}");
     desk.expect("^\\Quit\r\n% ");
     desk.type_in("exit 7\r");
@@ -290,16 +327,7 @@ fn the_terminal_is_restored_when_this_command_is_terminated() {
 fn a_run_in_the_background_goes_on_and_is_interactive_in_the_foreground() {
     let sandbox = sandbox();
     let project = project(&sandbox);
-    let mut shell = project.command("");
-    let program = shell.get_program().to_owned();
-    shell = {
-        let mut bash = Command::new("bash");
-        bash.args(["--norc", "--noediting", "-i"]);
-        bash.env_clear().current_dir(&project.root);
-        bash.envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        bash.env("PS1", "% ").env("burst", program);
-        bash
-    };
+    let shell = shell(&project, &["--norc", "--noediting", "-i"]);
     let begun = sandbox.path().join("begun");
     let script = format!("touch {}; read x; echo \"got $x\"", begun.display());
     let mut desk = Desk::start(&shell);
