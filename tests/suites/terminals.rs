@@ -1,3 +1,4 @@
+mod desk;
 mod keyboard;
 mod shared_streams;
 
@@ -22,13 +23,15 @@ const ASKS: &str = "use std::io::IsTerminal;\nfn main() {\n    println!(\"out {}
 
 /// A terminal of 100 columns: our side, and the side that a program gets.
 pub(crate) fn terminal() -> (std::fs::File, OwnedFd) {
-    let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    // No other program may hold a copy: the terminal closes with the last one of our side.
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = rustix::pty::openpt(flags).unwrap();
     rustix::pty::grantpt(&ours).unwrap();
     rustix::pty::unlockpt(&ours).unwrap();
     let name = rustix::pty::ptsname(&ours, Vec::new()).unwrap();
     let theirs = rustix::fs::open(
         name,
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY,
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC,
         rustix::fs::Mode::empty(),
     )
     .unwrap();

@@ -1,17 +1,16 @@
 //! Runs that have the keyboard: a terminal on each end, and what is typed into the one here.
 
-use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use burst_tests::{Project, Sandbox, carry_over, wait_until};
+use burst_tests::{Project, Sandbox, wait_until};
+use hetzner_sim::Scenario;
 use nix::sys::signal::Signal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::{alive, send, terminal};
+use super::desk::Desk;
+use super::{alive, send};
+use crate::hetzner::{cloud, logs, sandbox_on};
 use crate::sandbox;
 
 /// A program that becomes the one that its arguments name.
@@ -37,109 +36,6 @@ fn shell(project: &Project<'_>, arguments: &[&str]) -> Command {
     let mut shell = project.sandbox.command("bash", &project.root);
     shell.args(arguments).env("PS1", "% ").env("burst", burst.get_program());
     shell
-}
-
-/// A terminal, and the session in it.
-struct Desk {
-    ours: std::fs::File,
-    theirs: OwnedFd,
-    child: Child,
-    /// The modes before the session.
-    before: Termios,
-    shown: Vec<u8>,
-    /// How much of it was expected already.
-    seen: usize,
-}
-
-impl Desk {
-    /// Starts a command that leads a session with this terminal.
-    fn start(command: &Command) -> Self {
-        let mut session = Command::new("setsid");
-        session.arg("-c").arg(command.get_program());
-        carry_over(&mut session, command);
-        let (ours, theirs) = terminal();
-        let before = tcgetattr(&theirs).unwrap();
-        for set in [Command::stdin::<OwnedFd>, Command::stdout, Command::stderr] {
-            set(&mut session, theirs.try_clone().unwrap());
-        }
-        let child = session.spawn().unwrap();
-        Self { ours, theirs, child, before, shown: Vec::new(), seen: 0 }
-    }
-
-    fn type_in(&mut self, keys: &str) {
-        self.ours.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Reads what is shown. Returns whether there was something before the deadline.
-    fn read_until(&mut self, deadline: Instant) -> bool {
-        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).unwrap();
-        let mut events = [PollFd::new(&self.ours, PollFlags::IN)];
-        if poll(&mut events, Some(&left)).unwrap() == 0 {
-            return false;
-        }
-        let mut buffer = [0; 4096];
-        let read = rustix::io::read(&self.ours, &mut buffer).unwrap_or_default();
-        self.shown.extend_from_slice(&buffer[..read]);
-        read > 0
-    }
-
-    fn rest(&self) -> String {
-        String::from_utf8_lossy(&self.shown[self.seen..]).into_owned()
-    }
-
-    /// Waits until exactly this is shown next.
-    #[track_caller]
-    fn expect(&mut self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.rest().len() < text.len() && self.read_until(deadline) {}
-        assert!(self.rest().starts_with(text), "expected {text:?}, found {:?}", self.rest());
-        self.seen += text.len();
-    }
-
-    /// Waits until this is shown, whatever is shown before it.
-    #[track_caller]
-    fn find(&mut self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let found = loop {
-            match self.rest().find(text) {
-                Some(found) => break found,
-                None => assert!(self.read_until(deadline), "no {text:?}: {:?}", self.rest()),
-            }
-        };
-        self.seen += found + text.len();
-    }
-
-    /// Waits until the local terminal passes every key unchanged.
-    #[track_caller]
-    fn wait_until_raw(&self) {
-        wait_until("a raw terminal", || {
-            !tcgetattr(&self.theirs).unwrap().local_modes.contains(LocalModes::ICANON)
-        });
-    }
-
-    /// Waits for the end: nothing more is shown, and the terminal is as it was.
-    #[track_caller]
-    fn end(mut self) -> ExitStatus {
-        let status = self.leave();
-        assert_eq!(self.rest(), "");
-        status
-    }
-
-    /// Waits for the end: the terminal is as it was.
-    #[track_caller]
-    fn leave(&mut self) -> ExitStatus {
-        wait_until("the end", || {
-            // A session does not end while nobody reads what it shows.
-            self.read_until(Instant::now());
-            self.child.try_wait().unwrap().is_some()
-        });
-        while self.read_until(Instant::now()) {}
-        let (after, before) = (tcgetattr(&self.theirs).unwrap(), &self.before);
-        assert_eq!(after.input_modes, before.input_modes);
-        assert_eq!(after.output_modes, before.output_modes);
-        assert_eq!(after.local_modes, before.local_modes);
-        self.child.wait().unwrap()
-    }
 }
 
 #[test]
@@ -295,6 +191,50 @@ fn an_escape_ends_a_run_that_does_not_listen() {
     desk.expect("\r\nburst: the run is ended\r\n");
     assert_eq!(desk.end().signal(), Some(2));
     wait_until("the end of the run", || alive(&project) == 0);
+}
+
+#[test]
+fn an_escape_is_heard_behind_keys_that_nobody_reads() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "stty raw -echo; echo ready; exec sleep 1000";
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("ready\n");
+    // More than any window and buffer holds.
+    desk.type_in(&"x".repeat(800_000));
+    desk.type_in("\r~.");
+    desk.expect("\r\nburst: the run is ended\r\n");
+    assert_eq!(desk.end().signal(), Some(2));
+}
+
+#[test]
+fn a_closed_terminal_ends_a_run_that_does_not_listen() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "trap '' HUP; echo ready; exec sleep 98764";
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("ready\r\n");
+    let Desk { ours, theirs, mut child, .. } = desk;
+    drop((ours, theirs));
+    wait_until("the end", || child.try_wait().unwrap().is_some());
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(1), "{status:?}");
+}
+
+#[test]
+fn a_program_on_a_server_can_open_its_terminal_by_name() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", BECOMES);
+    let ready = project.burst("run -q -- true");
+    assert_eq!(ready.code, Some(0), "{ready:#?}\n{}", logs(&simulator, &sandbox));
+    let script = "stty size <\"$(tty)\"; read x; echo \"got $x\" >\"$(tty)\"";
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("30 100\r\n");
+    desk.type_in("x\r");
+    desk.expect("x\r\ngot x\r\n");
+    assert!(desk.end().success());
 }
 
 #[test]
