@@ -131,7 +131,7 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.shared.is_over.store(true, Ordering::Release);
         self.shared.wake(OVER);
         self.signals.take_keyboard();
         raw_mode::restore();
@@ -170,8 +170,9 @@ impl Reader {
         let mut keyboard = Keyboard::new();
         let mut buffer = vec![0; PIECE_BYTES];
         let (mut has_keyboard, mut anew) = (false, false);
-        while !self.shared.is_over.load(Ordering::Relaxed) {
-            let had = std::mem::replace(&mut has_keyboard, raw_mode::enter(anew));
+        loop {
+            let entered = raw_mode::enter(&self.shared.is_over, anew);
+            let had = std::mem::replace(&mut has_keyboard, entered);
             if has_keyboard && (anew || !had) {
                 self.tell_size();
             }
@@ -215,7 +216,12 @@ impl Reader {
         };
         let stdin = rustix::stdio::stdin();
         let mut events = [PollFd::new(&self.woken, PollFlags::IN), PollFd::new(&stdin, keys)];
-        match poll(&mut events, deadline) {
+        let polled = poll(&mut events, deadline);
+        if self.shared.is_over.load(Ordering::Acquire) {
+            // What is typed now is not the run's any more.
+            return Next::Over;
+        }
+        match polled {
             Err(Errno::INTR) => return Next::Look,
             Err(_) => return Next::Over,
             Ok(_) => {}

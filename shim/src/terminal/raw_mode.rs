@@ -39,10 +39,12 @@ pub(super) fn is_raw() -> bool {
 }
 
 /// Makes the terminal raw if this process has it; otherwise forgets that it was. Returns
-/// whether it is raw now. `anew`: another process may have changed the mode.
-pub(super) fn enter(anew: bool) -> bool {
+/// whether it is raw now. `anew`: another process may have changed the mode. Once the run is
+/// over the terminal stays as it is: `run_is_over` is read under the lock of [`restore`], so
+/// that no thread undoes that.
+pub(super) fn enter(run_is_over: &AtomicBool, anew: bool) -> bool {
     let mut state = state();
-    if state.is_over || state.suspends {
+    if run_is_over.load(Ordering::Acquire) || state.is_over || state.suspends {
         return false;
     }
     if !is_foreground(terminal()) {

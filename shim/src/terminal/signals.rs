@@ -101,13 +101,18 @@ impl Signals {
     pub(super) fn give_keyboard(&self, resumed: impl Fn() + Send + Sync + 'static) {
         *lock(&self.resumed) = Some(Resumed(Arc::new(resumed)));
         if !self.controls_jobs.swap(true, Ordering::Relaxed) {
-            self.on(Signal::SIGTSTP, |_| suspend(Scope::Process));
-            self.on(Signal::SIGCONT, |signals| {
-                let resumed = lock(&signals.resumed).clone();
-                if let Some(Resumed(act)) = resumed {
-                    act();
-                }
+            self.on(Signal::SIGTSTP, |signals| {
+                suspend(Scope::Process);
+                signals.tell_resumed();
             });
+            self.on(Signal::SIGCONT, Self::tell_resumed);
+        }
+    }
+
+    fn tell_resumed(&self) {
+        let resumed = lock(&self.resumed).clone();
+        if let Some(Resumed(act)) = resumed {
+            act();
         }
     }
 
