@@ -128,6 +128,20 @@ fn ctrl_d_ends_the_input_of_a_program_in_front_of_a_pipe() {
 }
 
 #[test]
+fn a_program_whose_output_is_a_file_has_the_keyboard() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "stty -echo; printf \"password: \" >&2; read x; echo \"$x\"; echo >/dev/tty";
+    let line = format!("\"$burst\" burst -q run -q -- sh -c '{script}' >output");
+    let mut desk = Desk::start(&shell(&project, &["-c", &line]));
+    desk.expect("password: ");
+    desk.type_in("secret\r");
+    desk.expect("\r\n");
+    assert!(desk.end().success());
+    assert_eq!(project.read("output"), "secret\n");
+}
+
+#[test]
 fn a_remote_shell_controls_its_jobs() {
     let sandbox = sandbox();
     let project = project(&sandbox);
