@@ -338,12 +338,61 @@ fn with_patterns(directory: &Path, text: &[u8], above: Option<Arc<Level>>) -> Op
     let mut builder = GitignoreBuilder::new(directory);
     for line in String::from_utf8_lossy(text).trim_start_matches('\u{feff}').lines() {
         // Like git, skip invalid lines.
-        drop(builder.add_line(None, line));
+        drop(builder.add_line(None, &as_glob(line)));
     }
     match builder.build() {
         Ok(matcher) if !matcher.is_empty() => Some(Arc::new(Level { above, matcher })),
         _ => above,
     }
+}
+
+/// The classes of characters that git has by name, each as characters and ranges.
+const CLASSES: [(&str, &str); 8] = [
+    ("[:alnum:]", "a-zA-Z0-9"),
+    ("[:alpha:]", "a-zA-Z"),
+    ("[:blank:]", " \t"),
+    ("[:digit:]", "0-9"),
+    ("[:lower:]", "a-z"),
+    ("[:space:]", " \t\n\r\x0b\x0c"),
+    ("[:upper:]", "A-Z"),
+    ("[:xdigit:]", "0-9a-fA-F"),
+];
+
+/// A pattern of git in the language of the matcher, where braces are alternatives and classes of
+/// characters have no names.
+fn as_glob(pattern: &str) -> String {
+    let mut glob = String::new();
+    let mut rest = pattern;
+    let mut is_in_class = false;
+    while let Some(next) = rest.chars().next() {
+        let class = CLASSES.iter().find(|(name, _)| is_in_class && rest.starts_with(name));
+        let length = match (next, class) {
+            (_, Some((name, ranges))) => {
+                glob.push_str(ranges);
+                rest = &rest[name.len()..];
+                continue;
+            }
+            ('\\', _) if !is_in_class => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            ('[', _) if !is_in_class => {
+                is_in_class = true;
+                // A bracket at the beginning is one of the characters.
+                let negated = 1 + usize::from(rest[1..].starts_with(['!', '^']));
+                negated + usize::from(rest[negated..].starts_with(']'))
+            }
+            (']', _) => {
+                is_in_class = false;
+                1
+            }
+            ('{' | '}', _) if !is_in_class => {
+                glob.push('\\');
+                1
+            }
+            _ => next.len_utf8(),
+        };
+        glob.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    glob
 }
 
 /// The patterns of a repository that lie outside of its working tree.
@@ -473,6 +522,26 @@ mod tests {
         assert_eq!(sent(tree.path(), &[], &[], &["target", "out"]), ["src/target/mod.rs"]);
         let unexcluded = sent(tree.path(), &["target"], &[], &["target", "out"]);
         assert_eq!(unexcluded, ["old/CACHEDIR.TAG", "old/debug/x", "src/target/mod.rs"]);
+    }
+
+    #[test]
+    fn braces_are_characters_and_classes_have_names() {
+        let tree = tree(&[
+            (".git/HEAD", ""),
+            (".gitignore", "{{name}}/.env\n*.{a,b}\n}\nkey[[:digit:]_]\n[]{]x\n\\{y}\n"),
+            ("{{name}}/.env", ""),
+            ("name/.env", ""),
+            ("x.a", ""),
+            ("x.{a,b}", ""),
+            ("}", ""),
+            ("key1", ""),
+            ("key_", ""),
+            ("keys", ""),
+            ("{x", ""),
+            ("]x", ""),
+            ("{y}", ""),
+        ]);
+        assert_eq!(sent(tree.path(), &[], &[], &[]), [".gitignore", "keys", "name/.env", "x.a"]);
     }
 
     #[test]
