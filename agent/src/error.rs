@@ -197,7 +197,8 @@ impl AgentError {
                 | SyncError::Tree(_)
                 | SyncError::Codec(_),
             ) => FailureKind::Corrupt,
-            Self::NoCargo | Self::NoToolchain { .. } => FailureKind::NoCargo,
+            Self::NoCargo => FailureKind::NoCargo,
+            Self::NoToolchain { .. } => FailureKind::NoToolchain,
             _ => FailureKind::Other,
         };
         Failure { kind, messages: self.messages() }

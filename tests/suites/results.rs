@@ -456,7 +456,9 @@ fn a_target_directory_that_the_user_removed_is_built_from_nothing() {
 fn a_target_directory_that_another_command_creates_is_not_built_from_nothing() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
-    fs::create_dir(project.root.join(".git")).unwrap();
+    let root = project.root.to_str().unwrap();
+    let init = std::process::Command::new("git").args(["init", "-q", root]).status();
+    assert!(init.unwrap().success());
     project.ok("sync");
     let [started, go, programs] = ["started", "go", "programs"].map(|it| sandbox.path().join(it));
     let git = programs.join("git");

@@ -129,10 +129,11 @@ fn a_build_waits_until_a_clean_has_removed_what_is_here() {
         started.display(),
         go.display()
     );
-    std::fs::write(place("cargo-here"), script).unwrap();
-    std::fs::set_permissions(place("cargo-here"), Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir(place("here")).unwrap();
+    std::fs::write(place("here/cargo"), script).unwrap();
+    std::fs::set_permissions(place("here/cargo"), Permissions::from_mode(0o755)).unwrap();
     let mut clean = project.command("clean -q");
-    let clean = clean.env("CARGO", place("cargo-here")).stdout(Stdio::piped());
+    let clean = clean.env("CARGO", place("here/cargo")).stdout(Stdio::piped());
     let clean = clean.stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&started);
     let mut build = project.start("-v build -q");

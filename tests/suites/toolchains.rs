@@ -59,7 +59,8 @@ fn a_toolchain_that_the_agent_lacks_is_named_with_those_that_are_there() {
         format!(
             "error: the toolchain `{wanted}` is not installed on the agent\n\
              caused by: RUSTUP_AUTO_INSTALL=0 forbids to install it; installed there: {}\n\
-             hint: install Rust on the agent's machine, or correct its PATH\n",
+             hint: name one that is there, with `+TOOLCHAIN` or in `rust-toolchain.toml`, or \
+             install this one on the agent's machine\n",
             names.join(", ")
         )
     };

@@ -421,6 +421,8 @@ pub enum FailureKind {
     Ending,
     /// Any other failure.
     Other,
+    /// The toolchain of the run is neither there nor may be installed.
+    NoToolchain,
 }
 
 /// The lease of a server: until it expires, a keeper is responsible for deleting the

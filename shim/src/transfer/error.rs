@@ -178,6 +178,11 @@ pub(crate) fn agent_failed(failure: message::Failure, phase: Phase) -> Error {
         FailureKind::NoCargo => {
             (ErrorKind::RunLost, "install Rust on the agent's machine, or correct its PATH")
         }
+        FailureKind::NoToolchain => (
+            ErrorKind::RunLost,
+            "name one that is there, with `+TOOLCHAIN` or in `rust-toolchain.toml`, or install \
+             this one on the agent's machine",
+        ),
         FailureKind::Corrupt => (ErrorKind::AgentCorrupt, "run the command again"),
         FailureKind::Ending => (ErrorKind::AgentEnding, "run the command again"),
         FailureKind::Other => (
