@@ -3,7 +3,7 @@
 //!
 //! git alone knows its configuration. It is asked only where a file of it, or a variable, can
 //! name an excludes file; otherwise the file is git's default, and no process is started. A
-//! repository is asked about as in [`git_index`](super::git_index).
+//! repository is asked about as in [`super::git_index`].
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
