@@ -32,7 +32,6 @@ use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
-use crate::workspace::generated_files;
 use crate::workspace::identity::identity;
 use crate::workspace::sources::below_root;
 use crate::workspace::state::{Contents, ResultCount, WorkspaceState};
@@ -77,11 +76,6 @@ impl<'a> Syncing<'a> {
         // After the base was read: one that results have made of another is never compared
         // with a scan from before them.
         is_current(seen.as_ref())?;
-        if !base.is_current() {
-            let held = |place: &RelativePath| base.tree()?.get(place).cloned();
-            let left = |place: &RelativePath| exchange.taken.at(place).or_else(|| held(place));
-            generated_files::tell(exchange.terminal, exchange.sources, state, left)?;
-        }
         let changes = base.tree().map(|base| base.changes_to(tree));
         tracing::debug!(
             base = ?base.digest(),

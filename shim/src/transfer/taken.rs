@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
 use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
-use burst_protocol::tree::{Change, Entry, Node};
+use burst_protocol::tree::{Change, Entry};
 
 use super::journal::Journal;
 use super::process_record::{self, ProcessRecord};
@@ -59,14 +59,6 @@ impl Unconfirmed {
         // More are not sent; those beyond are offered again.
         unconfirmed.changes.truncate(CHANGES_PER_MESSAGE_MAX);
         unconfirmed
-    }
-
-    /// What was taken at a path.
-    pub(crate) fn at(&self, place: &RelativePath) -> Option<Node> {
-        self.changes.iter().rev().find_map(|change| match change {
-            Change::Put { path, entry } if path == place => Some(entry.clone().into_node()),
-            _ => None,
-        })
     }
 
     /// The files and links below a directory that were taken, relative to it.

@@ -150,7 +150,7 @@ fn with_excludes(text: &str, large: &[Large]) -> Result<String, TomlError> {
 }
 
 /// A pattern that matches exactly this path.
-pub(super) fn pattern(path: &RelativePath) -> String {
+fn pattern(path: &RelativePath) -> String {
     let text = String::from_utf8_lossy(path.as_bytes()).into_owned();
     let mut pattern = String::from("/");
     for character in text.chars() {

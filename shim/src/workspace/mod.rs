@@ -7,7 +7,6 @@ pub(crate) mod collection;
 pub(crate) mod conflicts;
 pub(crate) mod credentials;
 pub(crate) mod error;
-pub(crate) mod generated_files;
 pub(crate) mod git_excludes;
 pub(crate) mod git_index;
 pub(crate) mod identity;

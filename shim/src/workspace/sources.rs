@@ -36,8 +36,6 @@ pub(crate) struct Sources {
     pub(crate) mounts: Vec<RelativePath>,
     /// The workspace root, below `/`.
     pub(crate) project: RelativePath,
-    /// Paths below the workspace root that are sent only because runs have made them.
-    pub(crate) ignored: Vec<RelativePath>,
     /// Warnings of the ignore rules, such as a pattern that matches nothing.
     pub(crate) warnings: Vec<RuleWarning>,
     /// The number of sockets, pipes and devices, which are not sent.
@@ -77,7 +75,6 @@ impl Sources {
             tree: Directory::new(),
             mounts: Vec::new(),
             project: project.clone(),
-            ignored: Vec::new(),
             warnings: Vec::new(),
             special: 0,
             roots: Vec::new(),
@@ -161,12 +158,9 @@ impl Sources {
         add_paths(&handle, Some(&prefix), tracked, scanned, now, &mut found.tree)?;
         if is_workspace {
             self.warnings = warnings;
-            let generated_files = state
-                .generated_files
-                .iter()
-                .filter(|path| found.tree.get(path).is_none() && !rules.excludes_tracked(path));
-            self.ignored = generated_files.cloned().collect();
-            add_paths(&handle, Some(&prefix), &self.ignored, scanned, now, &mut found.tree)?;
+            let generated_files = state.generated_files.iter();
+            let generated_files = generated_files.filter(|path| !rules.excludes_tracked(path));
+            add_paths(&handle, Some(&prefix), generated_files, scanned, now, &mut found.tree)?;
             state.generated_files.retain(|path| found.tree.get(path).is_some());
         }
         scanned.forget_unseen(Some(&prefix));

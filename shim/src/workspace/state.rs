@@ -35,9 +35,6 @@ use crate::error::Error;
 /// the process.
 pub(crate) const TAKEN: &str = "taken-";
 
-/// The name of the record of the generated files that the user was told of.
-pub(super) const TOLD: &str = "told";
-
 /// The name of the record of generated files.
 const GENERATED_FILES: &str = "companions";
 
@@ -281,7 +278,7 @@ fn forget_other_workspace(directory: &Path, identity: Option<u64>) -> Result<(),
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        let is_of_runs = [GENERATED_FILES, conflicts::RECORD, TOLD].iter().any(|one| name == *one);
+        let is_of_runs = [GENERATED_FILES, conflicts::RECORD].iter().any(|one| name == *one);
         if is_of_runs || name.as_bytes().starts_with(TAKEN.as_bytes()) {
             match std::fs::remove_file(entry.path()) {
                 // Another command has removed its own.
@@ -327,7 +324,7 @@ mod tests {
         let disk = tempfile::tempdir().unwrap();
         let workspace = disk.path().join("workspace");
         let load = || WorkspaceState::load(disk.path(), "local", &workspace).unwrap();
-        let of_runs = [GENERATED_FILES, TOLD, conflicts::RECORD, "taken-1"];
+        let of_runs = [GENERATED_FILES, conflicts::RECORD, "taken-1"];
         std::fs::create_dir(&workspace).unwrap();
         let state = load();
         for name in of_runs.iter().chain(&["base"]) {
@@ -341,7 +338,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         load();
-        assert_eq!(found(), [GENERATED_FILES, TOLD, conflicts::RECORD, "taken-1", "base"]);
+        assert_eq!(found(), [GENERATED_FILES, conflicts::RECORD, "taken-1", "base"]);
         std::fs::rename(&workspace, disk.path().join("earlier")).unwrap();
         std::fs::create_dir(&workspace).unwrap();
         load();
