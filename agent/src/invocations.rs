@@ -33,7 +33,6 @@ use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Input, Streams};
 use crate::run::{Ended, Running};
 use crate::subcommands;
-use crate::toolchain;
 
 /// Handles the client's messages during a run. Returns with the first message that is not
 /// for the run, or with none if the stream ends, in which case the run is killed. `output`
@@ -139,7 +138,6 @@ impl<'a> Invocations<'a> {
     }
 
     fn start_call(&mut self, call: &Call) -> Result<StartedCall, AgentError> {
-        toolchain::check(&self.layout.spec)?;
         let reads = self.request.sends_input && std::mem::take(&mut self.first);
         let Streams { theirs, input, outputs, terminals, has_control } =
             Streams::open(&self.request.terminal, reads, call.json)

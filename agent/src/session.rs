@@ -37,10 +37,11 @@ use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
 use crate::log;
 use crate::project::Project;
-use crate::queue::{Admission, Needs};
+use crate::queue::{Admission, Needs, RunQueue};
 use crate::returned_copies::{COPIED_BYTES_MAX, ReturnedCopies};
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
+use crate::toolchain;
 
 /// Bytes of the largest changed source file that is returned. Larger ones are only named.
 const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
@@ -173,7 +174,7 @@ impl Session<'_> {
         // A run that joins others finds the tree as it is.
         let frees = shared.with(|project| Ok(project.has_declined(&self.request.freed)))?;
         let cleans = clean::cleans(&self.request.invocations);
-        let admission = self.enter(&shared, self.request.fresh_target || frees || cleans)?;
+        let admission = self.enter(&shared.queue, self.request.fresh_target || frees || cleans)?;
         let applied = self.sync(&shared, admission.exclusive, &mut incoming).inspect_err(|_| {
             if admission.exclusive {
                 shared.close();
@@ -238,18 +239,15 @@ impl Session<'_> {
         told
     }
 
-    /// Waits until the run is admitted. If it is to be `alone`, no other run is active then.
-    fn enter<'a>(
-        &'a self,
-        shared: &'a SharedProject,
-        alone: bool,
-    ) -> Result<Admission<'a>, AgentError> {
+    /// Waits until a queue admits the run. If it is to be `alone`, no other run is active there
+    /// then.
+    fn enter<'a>(&'a self, queue: &'a RunQueue, alone: bool) -> Result<Admission<'a>, AgentError> {
         let waiting = |holder: &str| {
             // If this fails, the client is gone, and its departure ends the wait.
             drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
         };
         let needs = Needs { root: self.request.root, alone };
-        let admission = shared.queue.enter(needs, &self.request.title, waiting, self.client);
+        let admission = queue.enter(needs, &self.request.title, waiting, self.client);
         Ok(admission.ok_or(SyncError::Gone)?)
     }
 
@@ -299,6 +297,7 @@ impl Session<'_> {
             output.clone(),
         );
         let mut run = || {
+            toolchain::check(&layout.spec)?;
             let mut ending = Ending::Exited(0);
             for (index, invocation) in self.request.invocations.iter().enumerate() {
                 if ending != Ending::Exited(0) || invocations.is_interrupted() {
@@ -325,8 +324,8 @@ impl Session<'_> {
 
     /// The changes of sources that are offered, and the turn to offer them if there are any. Waits
     /// while another run has its turn: what the client takes from that run may be older than what
-    /// this run has made of it since. The turn begins when the client has passed on all `output`:
-    /// nobody waits for a pager.
+    /// this run has made of it since. The turn begins when the client has passed on all `output`,
+    /// so that no run waits until a pager ends.
     fn take_turn<'a>(
         &'a self,
         shared: &'a SharedProject,
@@ -341,12 +340,7 @@ impl Session<'_> {
             self.outgoing.message(&FromAgent::OutputEnd)?;
             output.wait_until_empty();
         }
-        let needs = Needs { root: self.request.root, alone: true };
-        let waiting = |holder: &str| {
-            drop(self.outgoing.message(&FromAgent::Waiting { holder: holder.to_owned() }));
-        };
-        let turn = shared.offers.enter(needs, &self.request.title, waiting, self.client);
-        let turn = turn.ok_or(SyncError::Gone)?;
+        let turn = self.enter(&shared.offers, true)?;
         // What the run before has offered may be taken, and other runs may have ended.
         let changes = offer()?;
         Ok(((!changes.is_empty()).then_some(turn), changes))

@@ -77,7 +77,7 @@
 //! | 1 | `Working` was added. |
 //! | 1 | New: [`Unreadable`](message::FromAgent::Unreadable). Without it what a run had left and the agent could not read was only logged. |
 //! | 1 | [`RunRequest`](message::RunRequest) has `freed`. Without it what a client had declined stayed on the agent for ever. |
-//! | 1 | New: [`OutputEnd`](message::FromAgent::OutputEnd). Without it a client whose output nobody read kept the results of other runs away. |
+//! | 1 | New: [`OutputEnd`](message::FromAgent::OutputEnd). Without it a client that waited for the reader of its output blocked the results of other runs. |
 //! | 1 | New: [`NoToolchain`](message::FailureKind::NoToolchain). |
 //! | 1 | [`Terminal`](message::Terminal) names the modes of a controlling terminal, and whether both outputs are one file. |
 //!

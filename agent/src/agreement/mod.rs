@@ -13,8 +13,8 @@
 //!
 //! Invariant: `agreed` changes only by what the client says: a sync makes it the client's
 //! tree, an adoption adds the adopted version, and a path that is free at the client counts as
-//! if it had adopted and removed what it has declined there. After a sync that was interrupted, its paths
-//! are agreed as the disk has them, until the client says what it holds.
+//! if it had adopted and removed what it has declined there. After a sync that was interrupted,
+//! its paths are agreed as the disk has them, until the client says what it holds.
 //!
 //! [`reconcile()`] decides what a sync does to the disk.
 

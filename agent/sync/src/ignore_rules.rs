@@ -46,7 +46,10 @@ pub const DEFAULT_EXCLUDES: [&str; 8] =
 pub const CONFLICT_SUFFIX: &str = ".from-burst";
 
 /// The names in a directory that change what a scan sends of it.
-const NAMES_WITH_RULES: [&[u8]; 3] = [b"CACHEDIR.TAG", b".git", b".gitignore"];
+const NAMES_WITH_RULES: [&[u8]; 3] = [TAG_FILE, GIT, GITIGNORE];
+const TAG_FILE: &[u8] = b"CACHEDIR.TAG";
+const GIT: &[u8] = b".git";
+const GITIGNORE: &[u8] = b".gitignore";
 
 /// The number of versions that can lie beside one path.
 const CONFLICTS_MAX: u32 = 10_000;
@@ -231,19 +234,19 @@ impl Filter for IgnoreRules {
         names: &HashSet<&[u8]>,
         context: &Self::Context,
     ) -> Option<Self::Context> {
-        let marked = self.marked_targets && path.is_some() && names.contains(&b"CACHEDIR.TAG"[..]);
+        let marked = self.marked_targets && path.is_some() && names.contains(TAG_FILE);
         if marked && is_cargo_target(&self.absolute(path)) {
             return None;
         }
         let mut level = context.clone();
         // The repository of the root is among the outer levels.
         if path.is_some()
-            && names.contains(&b".git"[..])
+            && names.contains(GIT)
             && let Some(repository) = Repository::at(&self.absolute(path))
         {
             level = repository_levels(&repository, self.find_excludes);
         }
-        if names.contains(&b".gitignore"[..]) {
+        if names.contains(GITIGNORE) {
             level = with_gitignore(&self.absolute(path), level);
         }
         Some(level)

@@ -91,9 +91,7 @@ impl<'a> Syncing<'a> {
         let root = &exchange.prepared.workspace.root;
         let mut freed = Conflicts::read(state.directory()).freed(root);
         freed.truncate(CHANGES_PER_MESSAGE_MAX);
-        let mut request = request(&exchange, &base, changes.is_some(), fresh_target)?;
-        let place = |path| exchange.sources.project.join_path(path).ok();
-        request.freed = freed.iter().filter_map(place).collect();
+        let request = request(&exchange, &base, changes.is_some(), fresh_target, &freed)?;
         let freed = (state.directory().to_owned(), freed);
         let Stream { incoming, outgoing, peer, .. } = stream;
         Ok(Self {
@@ -301,6 +299,7 @@ fn request(
     base: &Base,
     offers_changes: bool,
     fresh_target: bool,
+    freed: &[RelativePath],
 ) -> Result<RunRequest, Error> {
     let Prepared { workspace, settings, plan, environment: named, .. } = exchange.prepared;
     let sources = exchange.sources;
@@ -340,7 +339,7 @@ fn request(
         title: title(&plan.invocations),
         fresh_target,
         taken: exchange.taken.changes.clone(),
-        freed: Vec::new(),
+        freed: freed.iter().filter_map(|path| sources.project.join_path(path).ok()).collect(),
         workspace: identity(&workspace.root),
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },

@@ -133,7 +133,8 @@ fn additions(own: &[String], with: &[String], counts: fn(&str) -> bool) -> Optio
 }
 
 /// Whether a variable configures cargo, rustc or a program of a build, and holds no
-/// credential; a pattern, whether each variable does that it can stand for. Registries and proxies are left out: their URLs may contain a password.
+/// credential; for a pattern, whether each variable does that it can stand for. Registries and
+/// proxies are left out: their URLs may contain a password.
 fn is_of_build(name: &str) -> bool {
     const PREFIXES: [&str; 2] = ["RUST", "CARGO_"];
     // All that a pattern with such a beginning can stand for is harmless.

@@ -25,7 +25,8 @@ pub(super) fn signal_others(kind: Signal) {
     }
 }
 
-/// Suspends as a shell expects it: stopped by SIGTSTP, with the terminal in its own mode. Returns when the shell has resumed this process, or at once if nobody could.
+/// Suspends as a shell expects it: stopped by SIGTSTP, with the terminal in its own mode. Returns
+/// when the shell has resumed this process, or at once if there is no shell.
 pub(super) fn suspend(scope: Scope) {
     raw_mode::restore_while(|| {
         if scope == Scope::Group {

@@ -2,8 +2,8 @@
 //! the user reaches this program, the same as in ssh. Pure.
 //!
 //! An escape is `~` and one more key at the beginning of a line. The `~` is held back until
-//! that key is known. Every other byte is the run's, Ctrl-C too; whoever types it in vain is
-//! told once of the escape that ends the run.
+//! that key is known. Every other byte is sent to the run, Ctrl-C too. A user whose Ctrl-C has
+//! no effect is told once of the escape that ends the run.
 
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -48,7 +48,7 @@ const CREDIT: u8 = b'c';
 const OVER: u8 = b'o';
 
 /// The most bytes of keys that wait until the run has read earlier ones. What is typed beyond
-/// is lost, as it is on a terminal that nobody reads.
+/// is lost, as on a terminal whose program reads nothing.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
 struct Shared {

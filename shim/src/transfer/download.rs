@@ -3,8 +3,8 @@
 //! A source file is replaced only if it is still in the state that was sent; if it was
 //! edited meanwhile, the run's version is written beside it (`NAME.from-burst`) and the user
 //! is told. A file that is not sent, since git ignores it, meets the version of one run only:
-//! until it changes or is deleted here, further versions are declined. Where results may be written is
-//! [`Boundary`]'s decision. Every change of a source is answered: adopted, or declined. One that
+//! until it changes or is deleted here, further versions are declined. [`Boundary`] decides where
+//! results may be written. Every change of a source is answered: adopted, or declined. One that
 //! is not, because an error ended the download, is offered again after the next run. Files that
 //! are here already are not fetched.
 

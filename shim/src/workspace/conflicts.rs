@@ -70,32 +70,35 @@ impl Conflicts {
     /// The paths at which a run's version was declined and that are free now. No scan tells the
     /// agent so: what it has there was never agreed.
     pub(crate) fn freed(&self, workspace: &Path) -> Vec<RelativePath> {
-        if self.known.unsent.is_empty() {
-            return Vec::new();
-        }
-        let Ok(root) = RootDirectory::open(workspace) else { return Vec::new() };
         // Below a file or a link no path is free.
-        let is_free = |path: &&RelativePath| {
+        self.unsent_that(workspace, |root, path| {
             root.status(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
-        };
-        self.known.unsent.keys().filter(is_free).cloned().collect()
+        })
     }
 
     /// The paths that were not sent and at which the user has put the version of a run since: it
     /// belongs to the workspace like one that came to its place.
     pub(crate) fn accepted(&self, workspace: &Path) -> Vec<RelativePath> {
+        self.unsent_that(workspace, |root, path| {
+            let versions = || versions(path, &self.known.besides).map(|(_, version)| version);
+            let size = root.status(path).map_or(-1, |status| status.st_size);
+            versions().any(|version| i64::try_from(version.size) == Ok(size))
+                && matches!(hash_file(root, path, Moment::coarse_now()), Ok(Some(here))
+                    if versions().any(|version| version.digest == here.digest))
+        })
+    }
+
+    /// The known paths that were not sent and are so now. Most workspaces have none.
+    fn unsent_that(
+        &self,
+        workspace: &Path,
+        is_so: impl Fn(&RootDirectory, &RelativePath) -> bool,
+    ) -> Vec<RelativePath> {
         if self.known.unsent.is_empty() {
             return Vec::new();
         }
         let Ok(root) = RootDirectory::open(workspace) else { return Vec::new() };
-        let is_accepted = |path: &&RelativePath| {
-            let versions = || versions(path, &self.known.besides);
-            let size = root.status(path).map_or(-1, |status| status.st_size);
-            versions().any(|version| i64::try_from(version.size) == Ok(size))
-                && matches!(hash_file(&root, path, Moment::coarse_now()), Ok(Some(here))
-                    if versions().any(|version| version.digest == here.digest))
-        };
-        self.known.unsent.keys().filter(is_accepted).cloned().collect()
+        self.known.unsent.keys().filter(|path| is_so(&root, path)).cloned().collect()
     }
 
     /// Writes what this command has added. Versions that are gone from `workspace` are left out,
@@ -109,8 +112,8 @@ impl Conflicts {
         update(state, |record| {
             record.unsent.extend(self.new.unsent.clone());
             record.besides.extend(self.new.besides.clone());
-            let of_unsent: BTreeSet<RelativePath> =
-                record.unsent.keys().flat_map(|path| numbered(path, &record.besides)).collect();
+            let of_unsent = record.unsent.keys().flat_map(|path| versions(path, &record.besides));
+            let of_unsent: BTreeSet<RelativePath> = of_unsent.map(|(beside, _)| beside).collect();
             record.besides.retain(|path, _| is_there(path) || of_unsent.contains(path));
         })
     }
@@ -124,19 +127,16 @@ impl Conflicts {
     }
 }
 
-/// The paths of the recorded versions beside a path, of the first few that are possible.
-fn numbered(
-    path: &RelativePath,
-    besides: &BTreeMap<RelativePath, File>,
-) -> impl Iterator<Item = RelativePath> {
-    conflict_paths(path).take(VERSIONS_MAX).filter(|beside| besides.contains_key(beside))
-}
-
+/// The recorded versions beside a path and their paths, of the first few that are possible.
 fn versions(
     path: &RelativePath,
     besides: &BTreeMap<RelativePath, File>,
-) -> impl Iterator<Item = File> {
-    numbered(path, besides).filter_map(|beside| besides.get(&beside).copied())
+) -> impl Iterator<Item = (RelativePath, File)> {
+    let possible = conflict_paths(path).take(VERSIONS_MAX);
+    possible.filter_map(|beside| {
+        let version = *besides.get(&beside)?;
+        Some((beside, version))
+    })
 }
 
 fn update(state: &Path, change: impl FnOnce(&mut Record)) -> Result<(), Error> {

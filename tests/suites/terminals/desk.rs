@@ -1,4 +1,4 @@
-//! A terminal with a session in it, and somebody who types and reads.
+//! A pseudo-terminal with a session in it; tests type keys and read what is shown.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
