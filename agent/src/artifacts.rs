@@ -18,6 +18,7 @@ use burst_sync::clock::Moment;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{AllBut, add_paths, scan};
 use burst_sync::stat_cache::StatCache;
+use burst_sync::tally::Tally;
 use serde::Deserialize;
 
 use crate::error::AgentError;
@@ -192,7 +193,8 @@ fn add_directories(
     for place in std::iter::once(name.clone()).chain(below) {
         // There is none, or a link in its place.
         let Ok(directory) = target.subdirectory(&place) else { continue };
-        let found = scan(&directory, Some(&place), &AllBut::default(), cache, now)?;
+        let found =
+            scan(&directory, Some(&place), &AllBut::default(), cache, now, &Tally::default())?;
         found.tree.visit(&mut |path, node| {
             if let (Node::File(file), Ok(path)) = (node, place.join_path(path)) {
                 artifacts.push(Artifact { path, file: *file });

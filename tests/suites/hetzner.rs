@@ -90,6 +90,10 @@ fn cold_and_warm_builds_of_a_workspace() {
     assert_eq!(cold.code, Some(0), "{cold:#?}\n{}", logs(&simulator, &sandbox));
     assert_eq!(project.output_of("target/debug/app"), "42\n");
     assert!(cold.stderr.contains("Compiling itoa"), "{}", cold.stderr);
+    // Said before it costs anything: what, where, the price, and until when it stays.
+    let announced = "burst: creating a cx53 server in hel1 for EUR 0.05 per started hour and a \
+                     volume of 10 GB for EUR 0.57 per month; it is deleted when idle for 5 min\n";
+    assert_eq!(cold.stderr.matches(announced).count(), 1, "{}", cold.stderr);
     assert!(cold.stderr.contains("on cx53 in hel1 (EUR 0.05 so far"), "{}", cold.stderr);
     let calls = simulator.shared().calls();
     assert!(sequential_waits(&calls) <= 4, "{:#?}", names(&calls));
@@ -101,6 +105,7 @@ fn cold_and_warm_builds_of_a_workspace() {
     let compiled = warm.stderr.lines().filter_map(|line| line.trim().strip_prefix("Compiling "));
     let compiled: Vec<&str> = compiled.filter_map(|unit| unit.split(' ').next()).collect();
     assert_eq!(compiled, ["lib", "app"]);
+    assert!(!warm.stderr.contains("creating"), "{}", warm.stderr);
     assert_eq!(simulator.shared().calls().len(), calls.len());
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
 }

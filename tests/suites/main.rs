@@ -60,6 +60,7 @@ mod leaks;
 mod nextest;
 mod paused;
 mod power_cuts;
+mod progress;
 mod results;
 mod rooms;
 mod scripted;

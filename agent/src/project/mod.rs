@@ -35,6 +35,7 @@ use burst_sync::clock::{Moment, stamp};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::scan;
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
+use burst_sync::tally::Tally;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use self::filter::SourceFilter;
@@ -364,8 +365,14 @@ impl Project {
             unreadable: Mutex::default(),
         };
         self.last_scan = Instant::now();
-        let found =
-            scan(&self.root_directory, None, &filter, &mut self.cache, Moment::coarse_now())?;
+        let found = scan(
+            &self.root_directory,
+            None,
+            &filter,
+            &mut self.cache,
+            Moment::coarse_now(),
+            &Tally::default(),
+        )?;
         let unreadable = filter.unreadable.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.unreadable = unreadable
             .into_iter()

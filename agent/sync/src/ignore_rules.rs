@@ -434,6 +434,7 @@ mod tests {
     use crate::root_directory::RootDirectory;
     use crate::scan::scan;
     use crate::stat_cache::StatCache;
+    use crate::tally::Tally;
 
     const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# created by cargo.\n";
 
@@ -442,7 +443,15 @@ mod tests {
         let never = never.iter().map(|path| RelativePath::new(path.as_bytes()).unwrap()).collect();
         let (rules, _) = IgnoreRules::new(root, &owned(unexclude), &owned(extra), never, |_| None);
         let handle = RootDirectory::open(root).unwrap();
-        let found = scan(&handle, None, &rules, &mut StatCache::default(), Moment::now()).unwrap();
+        let found = scan(
+            &handle,
+            None,
+            &rules,
+            &mut StatCache::default(),
+            Moment::now(),
+            &Tally::default(),
+        )
+        .unwrap();
         let mut paths = Vec::new();
         found.tree.visit(&mut |path, node| {
             if !matches!(node, burst_protocol::tree::Node::Directory(_)) {

@@ -27,6 +27,7 @@ use crate::clock::Moment;
 use crate::error::SyncError;
 use crate::root_directory::RootDirectory;
 use crate::stat_cache::{Cached, Signature, StatCache};
+use crate::tally::Tally;
 
 /// Number of times that a changing file is read before its last digest is accepted.
 const READS_MAX: u32 = 3;
@@ -97,13 +98,15 @@ pub struct Scan {
 /// Scans the tree below `handle`. `now` is the time at which the scan begins, by
 /// the clock of the file system. `prefix` stands before each path in the cache. The
 /// cache is brought up to date; [`StatCache::forget_unseen`] then removes the files
-/// that the scan did not find.
+/// that the scan did not find. `tally` counts the files that are found, and the bytes that
+/// are hashed.
 pub fn scan<F: Filter>(
     handle: &RootDirectory,
     prefix: Option<&RelativePath>,
     filter: &F,
     cache: &mut StatCache,
     now: Moment,
+    tally: &Tally,
 ) -> Result<Scan, SyncError> {
     let root = rustix::io::dup(handle.root()).map_err(|errno| SyncError::Root {
         path: handle.absolute_of_bytes(b""),
@@ -113,6 +116,7 @@ pub fn scan<F: Filter>(
         handle,
         filter,
         cache,
+        tally,
         path: prefix.map(|prefix| prefix.as_bytes().to_vec()).unwrap_or_default(),
         prefix_length: prefix.map_or(0, |prefix| prefix.as_bytes().len() + 1),
         unhashed: Vec::new(),
@@ -122,7 +126,7 @@ pub fn scan<F: Filter>(
     let mut tree = walk.directory(root, None, &filter.root())?.unwrap_or_default();
     let Walk { unhashed, special, .. } = walk;
     let hashed = unhashed.len();
-    hash_all((handle, filter), prefix, unhashed, cache, now, &mut tree)?;
+    hash_all((handle, filter, tally), prefix, unhashed, cache, now, &mut tree)?;
     Ok(Scan { tree, hashed, special })
 }
 
@@ -170,6 +174,7 @@ struct Walk<'a, F: Filter> {
     handle: &'a RootDirectory,
     filter: &'a F,
     cache: &'a mut StatCache,
+    tally: &'a Tally,
     /// The current path, including the prefix.
     path: Vec<u8>,
     prefix_length: usize,
@@ -278,7 +283,9 @@ impl<F: Filter> Walk<'_, F> {
         };
         let signature = Signature::of(&status);
         let known = self.cache.see(&self.path, &signature);
+        self.tally.file();
         if known.is_none() {
+            self.tally.expect(0, signature.size());
             self.unhashed.push((path, signature));
         }
         Ok(Some(Node::File(File {
@@ -329,7 +336,7 @@ impl<F: Filter> Walk<'_, F> {
 
 /// Hashes files on all cores and enters them into the tree and the cache.
 fn hash_all<F: Filter>(
-    (handle, filter): (&RootDirectory, &F),
+    (handle, filter, tally): (&RootDirectory, &F, &Tally),
     prefix: Option<&RelativePath>,
     files: Vec<(RelativePath, Signature)>,
     cache: &mut StatCache,
@@ -341,9 +348,10 @@ fn hash_all<F: Filter>(
     let work = || -> Result<(), SyncError> {
         let handle = RootDirectory::share(handle)?;
         let mut buffer = vec![0; READ_BYTES];
-        while let Some((path, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((path, seen)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let key = full_path(&handle, prefix, path)?;
             let cached = hash_with(&handle, path, now, &mut buffer);
+            tally.bytes(seen.size());
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             results.push((path, key, cached));
         }
@@ -469,7 +477,7 @@ mod tests {
 
     fn scan_all(at: &std::path::Path, cache: &mut StatCache, now: Moment) -> Scan {
         let handle = RootDirectory::open(at).unwrap();
-        scan(&handle, None, &AllBut::default(), cache, now).unwrap()
+        scan(&handle, None, &AllBut::default(), cache, now, &Tally::default()).unwrap()
     }
 
     #[test]
@@ -512,7 +520,9 @@ mod tests {
         let deep = std::ffi::OsStr::new(std::str::from_utf8(&deep).unwrap());
         fs::create_dir_all(tree.path().join(deep).join("y")).unwrap();
         let all = AllBut::default();
-        let error = scan(&handle, Some(&prefix), &all, &mut cache, Moment::now()).unwrap_err();
+        let error =
+            scan(&handle, Some(&prefix), &all, &mut cache, Moment::now(), &Tally::default())
+                .unwrap_err();
         assert!(matches!(&error, SyncError::Path { path, .. } if path.starts_with("/home/me/x/x")));
         let directory = RelativePath::new(b"x").unwrap();
         let error = hash_file(&handle, &directory, Moment::now()).unwrap_err();

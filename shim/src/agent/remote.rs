@@ -116,6 +116,10 @@ impl Progress for Relay {
         self.terminal.begin(text);
     }
 
+    fn say(&self, text: &str) {
+        self.terminal.say(text);
+    }
+
     fn warn(&self, text: &str) {
         self.terminal.warn(text);
     }

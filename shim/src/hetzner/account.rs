@@ -122,7 +122,7 @@ impl Account {
             return Ok(self.reached(found, volume, (false, false), project_use));
         }
         progress.step("listing servers and volumes at Hetzner");
-        let stock = Stock::ask(&self.client, request.spend_at_most.is_some())
+        let stock = Stock::ask(&self.client)
             .await
             .map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
         let mut volumes = volume::attached(&stock.inventory, &self.owner);

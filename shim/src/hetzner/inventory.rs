@@ -4,11 +4,13 @@
 
 use burst_hcloud::firewall::Firewall;
 use burst_hcloud::image::{Image, ImageStatus};
+use burst_hcloud::pricing::Pricing;
 use burst_hcloud::server::Server;
 use burst_hcloud::server_type::ServerType;
 use burst_hcloud::volume::Volume;
 use burst_hcloud::{Client, Error, Labels};
 
+use super::announcement::Prices;
 use super::lease::Facts;
 use super::naming::{self, FIREWALL, IMAGE, OWNER, Owner, ProjectKey, SERVER, VOLUME};
 
@@ -33,8 +35,10 @@ pub(super) struct Stock {
     pub(super) firewall: Option<Firewall>,
     /// Available images, newest first.
     pub(super) images: Vec<Image>,
-    /// Server types with their prices; empty unless they were requested.
+    /// Server types with their prices.
     pub(super) types: Vec<ServerType>,
+    /// Prices of volumes.
+    pub(super) pricing: Pricing,
 }
 
 impl Inventory {
@@ -73,23 +77,23 @@ impl Inventory {
 }
 
 impl Stock {
-    /// Lists everything in four concurrent requests, and a fifth for prices.
-    pub(super) async fn ask(client: &Client, with_prices: bool) -> Result<Self, Error> {
+    /// Lists everything in six concurrent requests.
+    pub(super) async fn ask(client: &Client) -> Result<Self, Error> {
         let (firewalls, images) = (naming::ours(Some(FIREWALL)), naming::ours(Some(IMAGE)));
-        let types = async {
-            match with_prices {
-                true => client.server_types().await,
-                false => Ok(Vec::new()),
-            }
-        };
-        let (inventory, firewalls, mut images, types) = tokio::try_join!(
+        let (inventory, firewalls, mut images, types, pricing) = tokio::try_join!(
             Inventory::ask(client),
             client.firewalls(&firewalls),
             client.snapshots(&images),
-            types
+            client.server_types(),
+            client.pricing()
         )?;
         images.retain(|image| image.status == ImageStatus::Available);
-        Ok(Self { inventory, firewall: firewalls.into_iter().next(), images, types })
+        Ok(Self { inventory, firewall: firewalls.into_iter().next(), images, types, pricing })
+    }
+
+    /// The price lists.
+    pub(super) fn prices(&self) -> Prices<'_> {
+        Prices { types: &self.types, pricing: &self.pricing }
     }
 }
 

@@ -11,6 +11,7 @@
 //! `progress::Progress`, and errors (`error`) carry their hints.
 
 pub(crate) mod account;
+mod announcement;
 pub(crate) mod audit;
 pub mod cost_model;
 pub(crate) mod credentials;

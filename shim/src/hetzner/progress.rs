@@ -8,6 +8,8 @@ use crate::terminal::Terminal;
 pub(crate) trait Progress: Send + Sync {
     /// A step begins, which may take minutes. `text` completes "burst: ".
     fn step(&self, text: &str);
+    /// Something that the user is to know before it happens, such as what it costs.
+    fn say(&self, text: &str);
     /// A warning for the user.
     fn warn(&self, text: &str);
     /// The project's disk is known by its name below `/dev/disk/by-id`, long before the
@@ -18,6 +20,10 @@ pub(crate) trait Progress: Send + Sync {
 impl Progress for Terminal {
     fn step(&self, text: &str) {
         self.begin(text);
+    }
+
+    fn say(&self, text: &str) {
+        Self::say(self, text);
     }
 
     fn warn(&self, text: &str) {

@@ -17,6 +17,7 @@ use burst_hcloud::server::{NewServer, Server, ServerStatus};
 use burst_hcloud::volume::Volume;
 use burst_hcloud::{Client, Code, Error as ApiError, Id, Made};
 
+use super::announcement;
 use super::credentials::Endpoint;
 use super::dial::{self, BOOT_DEADLINE, SILENCE_DEADLINE};
 use super::error;
@@ -25,7 +26,7 @@ use super::keys::{KeyPair, KeyStore};
 use super::naming::{FIREWALL, Owner, shared_identity};
 use super::orders::{self, Orders, ServerChoice};
 use super::progress::Progress;
-use super::refusal::{check_price, image_for, is_capacity, is_volume_busy, unknown_name};
+use super::refusal::{check_names, check_price, image_for, is_capacity, is_volume_busy};
 use super::request::ServerRequest;
 use super::volume::device_of;
 use crate::connection::Connection;
@@ -93,7 +94,7 @@ impl Provision<'_> {
         let volume = stock.inventory.volume_of(self.owner, &self.request.project).cloned();
         let pair = match stock.inventory.server_of(self.owner) {
             Some(server) if self.is_usable(server).await? => {
-                self.adopt(server.clone(), volume.clone()).await?
+                self.adopt(&stock, server.clone(), volume.clone()).await?
             }
             _ => self.create(&stock, volume.clone()).await?,
         };
@@ -152,7 +153,12 @@ impl Provision<'_> {
 
     /// Adopts the existing server, and creates the project's volume if there is none in its
     /// location.
-    async fn adopt(&self, server: Server, volume: Option<Volume>) -> Result<Pair, Error> {
+    async fn adopt(
+        &self,
+        stock: &Stock,
+        server: Server,
+        volume: Option<Volume>,
+    ) -> Result<Pair, Error> {
         let mut actions = Vec::new();
         if server.status == ServerStatus::Off {
             self.progress.step("switching the server on");
@@ -163,8 +169,10 @@ impl Provision<'_> {
         let (volume, fresh_volume) = match here {
             Some(volume) => (volume, false),
             None => {
-                self.progress.step(&format!("creating a {} GB volume", self.request.volume_gb));
-                let made = self.create_volume(&server.location.name).await;
+                let location = &server.location.name;
+                self.progress.say(&announcement::volume(self.request, stock.prices(), location));
+                self.progress.step("creating the volume");
+                let made = self.create_volume(location).await;
                 let made = made.map_err(|error| self.api("create a volume", &error))?;
                 let (volume, creation) = made.into_parts();
                 actions.extend(creation);
@@ -188,6 +196,8 @@ impl Provision<'_> {
         let warm_location = volume.as_ref().map(|volume| volume.location.name.as_str());
         let mut rejections = Vec::new();
         for (server_type, location) in self.request.candidates(warm_location) {
+            // Before anything is created: a volume costs money, too.
+            check_names(&stock.types, &server_type, &location)?;
             let Some(image) = image_for(&server_type, &stock.images) else {
                 rejections.push(format!("{server_type}: there is no image for its architecture"));
                 continue;
@@ -196,9 +206,14 @@ impl Provision<'_> {
                 check_price(&stock.types, &server_type, &location, limit)?;
             }
             let here = volume.clone().filter(|volume| volume.location.name == location);
-            let with_volume = if here.is_some() { "" } else { " and its volume" };
-            self.progress
-                .step(&format!("creating a {server_type} server in {location}{with_volume}"));
+            self.progress.say(&announcement::server(
+                self.request,
+                stock.prices(),
+                &server_type,
+                &location,
+                here.is_none(),
+            ));
+            self.progress.step(&format!("creating a {server_type} server in {location}"));
             let new = self.orders().server(&ServerChoice {
                 server_type: &server_type,
                 location: &location,
@@ -254,7 +269,7 @@ impl Provision<'_> {
                 }
                 return Ok(Err(error.to_string()));
             }
-            Err(error) => return Err(self.explain(&new, error).await),
+            Err(error) => return Err(self.api("create a server", &error)),
         };
         firewall.map_err(|error| self.api("create the firewall", &error))?;
         let volume = volume.map_err(|error| self.api("create a volume", &error))?;
@@ -313,9 +328,10 @@ impl Provision<'_> {
         })?;
         let gone_after = Duration::from_secs(self.request.gone_after_secs);
         self.progress.disk(device_of(&volume));
-        self.progress.step(match fresh_server {
-            true => "waiting for the server to boot",
-            false => "connecting to the server",
+        let name = format!("the {} server in {}", server.server_type.name, server.location.name);
+        self.progress.step(&match fresh_server {
+            true => format!("waiting for {name} to boot"),
+            false => format!("connecting to {name}"),
         });
         let ready = async {
             let waited = self.client.wait(actions, ACTION_DEADLINE).await;
@@ -371,17 +387,6 @@ impl Provision<'_> {
                 _ => return Err(self.api(ACTION, &error)),
             }
         }
-    }
-
-    /// The error of a server that the API rejects as invalid input, which is mostly a
-    /// misspelt name in the settings.
-    async fn explain(&self, new: &NewServer, error: ApiError) -> Error {
-        let rejected = self.api("create a server", &error);
-        if error.code() != Some(&Code::InvalidInput) {
-            return rejected;
-        }
-        let Ok(types) = self.client.server_types().await else { return rejected };
-        unknown_name(new, &types).unwrap_or(rejected)
     }
 
     fn orders(&self) -> Orders<'_> {

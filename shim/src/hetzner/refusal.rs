@@ -2,7 +2,6 @@
 //! and which name in the settings does not exist. Pure.
 
 use burst_hcloud::image::Image;
-use burst_hcloud::server::NewServer;
 use burst_hcloud::server_type::ServerType;
 use burst_hcloud::{Code, Error as ApiError};
 
@@ -57,16 +56,20 @@ pub(super) fn check_price(
     .cause(format!("the limit is EUR {:.2}", limit.max(0.0))))
 }
 
-/// The name in the settings that the API does not know; `None` if it knows both.
-pub(super) fn unknown_name(new: &NewServer, types: &[ServerType]) -> Option<Error> {
-    if !types.iter().any(|known| known.name == new.server_type) {
+/// Checks that the API knows the names in the settings, as far as it lists any.
+pub(super) fn check_names(
+    types: &[ServerType],
+    server_type: &str,
+    location: &str,
+) -> Result<(), Error> {
+    if !types.iter().any(|known| known.name == server_type) {
         let mut names: Vec<&str> = types.iter().map(|known| known.name.as_str()).collect();
-        let similarity = |name: &str| strsim::jaro_winkler(name, &new.server_type);
+        let similarity = |name: &str| strsim::jaro_winkler(name, server_type);
         names.sort_by(|a, b| similarity(b).total_cmp(&similarity(a)));
         names.truncate(SUGGESTIONS_MAX);
-        return Some(Error::new(
+        return Err(Error::new(
             ErrorKind::Unavailable,
-            format!("there is no server type `{}`", new.server_type),
+            format!("there is no server type `{server_type}`"),
             format!("set `server_type`; did you mean {}?", names.join(", ")),
         ));
     }
@@ -74,12 +77,12 @@ pub(super) fn unknown_name(new: &NewServer, types: &[ServerType]) -> Option<Erro
         types.iter().flat_map(|known| &known.locations).map(|at| at.name.as_str()).collect();
     locations.sort_unstable();
     locations.dedup();
-    if locations.contains(&new.location.as_str()) {
-        return None;
+    if locations.is_empty() || locations.contains(&location) {
+        return Ok(());
     }
-    Some(Error::new(
+    Err(Error::new(
         ErrorKind::Unavailable,
-        format!("there is no location `{}`", new.location),
+        format!("there is no location `{location}`"),
         format!("set `region` to one of {}", locations.join(", ")),
     ))
 }

@@ -135,6 +135,7 @@ pub(crate) async fn converse(
     loop {
         match message::read(&mut read).await.map_err(|error| lost(&error))? {
             Event::Step(text) => progress.step(&text),
+            Event::Notice(text) => progress.say(&text),
             Event::Warning(text) => progress.warn(&text),
             Event::Disk(device) => progress.disk(&device),
             last => return Ok((last, CommandSession { _read: read, _write: write })),

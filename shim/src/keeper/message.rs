@@ -84,6 +84,8 @@ pub(crate) enum Ask {
 pub(crate) enum Event {
     /// Progress: a step begins.
     Step(String),
+    /// Progress: something that the user is to know before it happens.
+    Notice(String),
     /// Progress: a warning for the user.
     Warning(String),
     /// Progress: the project's disk is known, the server is not ready.

@@ -140,7 +140,7 @@ async fn answer(write: &mut OwnedWriteHalf, event: Event) -> io::Result<()> {
         ),
         Event::OtherVersion(_) => tracing::info!("refused: another version"),
         Event::Opened => tracing::debug!("the stream is open"),
-        Event::Step(_) | Event::Warning(_) | Event::Disk(_) => {}
+        Event::Step(_) | Event::Notice(_) | Event::Warning(_) | Event::Disk(_) => {}
         Event::Reported(_) | Event::Done => tracing::info!("done"),
     }
     message::write(write, &event).await
@@ -217,6 +217,11 @@ impl Progress for Relay {
     fn step(&self, text: &str) {
         tracing::debug!("step: {text}");
         self.send(Event::Step(text.to_owned()));
+    }
+
+    fn say(&self, text: &str) {
+        tracing::info!("{text}");
+        self.send(Event::Notice(text.to_owned()));
     }
 
     fn warn(&self, text: &str) {

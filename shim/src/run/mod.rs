@@ -40,6 +40,7 @@ use std::time::{Instant, SystemTime};
 use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
 use burst_sync::clock::Moment;
+use burst_sync::tally::Tally;
 use tokio::runtime::Handle;
 
 use self::cost_limit::cost_limit;
@@ -74,6 +75,9 @@ use crate::workspace::state::WorkspaceState;
 /// How often the exchange is tried before its error ends the command.
 const ATTEMPTS_MAX: usize = 4;
 
+/// The first step, as progress names it.
+const READING: &str = "reading the workspace";
+
 /// What one command works with.
 pub(crate) struct Session<'a> {
     /// The working directory.
@@ -106,7 +110,7 @@ impl Session<'_> {
         let directory = self.directory.display();
         let _span = tracing::info_span!("run", verb = self.run.verb.name(), %directory).entered();
         let signals = Signals::listen(&self.runtime);
-        self.terminal.begin("reading the workspace");
+        self.terminal.begin(READING);
         let prepared = Prepared::new(self.run, &self.directory, &self.directories, self.terminal)?;
         let provider = prepared.provider(&self.directories);
         let request = self.server_request(&prepared)?;
@@ -279,7 +283,10 @@ impl Session<'_> {
         let began = Instant::now();
         let now = Moment::coarse_now();
         state.begin_scan();
-        let sources = Sources::scan(&prepared.workspace, settings, state, &self.directory, now)
+        let tally = Arc::new(Tally::default());
+        self.terminal.begin_tallied(READING, &tally);
+        let workspace = &prepared.workspace;
+        let sources = Sources::scan(workspace, settings, state, &self.directory, now, &tally)
             .map_err(unreadable)?;
         self.terminal.detail(&format!(
             "scanned {} files in {}",

@@ -12,7 +12,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 use super::cleaning::clean_here;
 use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use crate::error::Error;
-use crate::terminal::{browser, bytes};
+use crate::terminal::browser;
 use crate::transfer::Downloaded;
 use crate::transfer::download::{Download, Receiving, answer, base_after};
 use crate::transfer::error::not_returned;
@@ -121,7 +121,7 @@ impl<'a> Ended<'a> {
         let wanted = download.wanted_bytes();
         tracing::debug!(bytes = wanted, "fetching results");
         if wanted > 0 {
-            terminal.begin(format!("fetching results, {}", bytes(wanted)));
+            terminal.begin_tallied("fetching results", &download.begin_tally());
         }
         let downloaded = download.fetch(&mut self.incoming, &self.outgoing, &mut cache)?;
         if let Some(writing) = writing {

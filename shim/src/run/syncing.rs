@@ -6,6 +6,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use burst_protocol::message::{ClientProcess, FromAgent, FromShim, Invocation, Ru
 use burst_protocol::tree::{Change, Directory};
 use burst_sync::SyncError;
 use burst_sync::pack::PackStore;
+use burst_sync::tally::Tally;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::base::Base;
@@ -35,6 +37,9 @@ use crate::workspace::error::unreadable;
 use crate::workspace::identity::identity;
 use crate::workspace::sources::below_root;
 use crate::workspace::state::{Contents, ResultCount, WorkspaceState};
+
+/// The step of the sync, as progress names it.
+const SYNCING: &str = "syncing";
 
 /// An exchange whose request is still to be sent.
 pub(super) struct Syncing<'a> {
@@ -124,15 +129,16 @@ impl<'a> Syncing<'a> {
         } = self;
         let reached = exchange.reached;
         let has_control = request.terminal.control.is_some();
+        let tally = Arc::new(Tally::default());
         if !reached.is_remote() || reached.ready().is_some() {
-            exchange.terminal.begin("syncing");
+            exchange.terminal.begin_tallied(SYNCING, &tally);
         }
-        let upload = Upload::new(exchange.sources, &outgoing, request.compress_large);
+        let upload = Upload::new(exchange.sources, &outgoing, request.compress_large, &tally);
         let difference = changes.as_deref().zip(base.tree());
         let served = std::thread::scope(|scope| {
             let blobs = contents.as_mut().map(|contents| &mut contents.blobs);
             let sending = scope.spawn(|| send(request, difference, blobs, &outgoing, upload));
-            let served = arrival(&exchange).and_then(|began| {
+            let served = arrival(&exchange, &tally).and_then(|began| {
                 let welcomed = peer.welcome(&mut incoming);
                 welcomed.map_err(|error| Stop::Connection(error.into()))?;
                 serve(&exchange, Sending::Running(sending), &mut incoming, seen.as_ref())?;
@@ -176,12 +182,12 @@ fn is_current(seen: Option<&ResultCount>) -> Result<(), Error> {
 
 /// Waits for a server that is still booting. Returns when the sync began: when the agent
 /// was there.
-fn arrival(exchange: &Exchange<'_>) -> Result<Instant, Stop> {
+fn arrival(exchange: &Exchange<'_>, tally: &Arc<Tally>) -> Result<Instant, Stop> {
     if let Some(route) = exchange.reached.connection.keeper()
         && route.ready().is_none()
     {
         route.wait().map_err(Stop::Connection)?;
-        exchange.terminal.begin("syncing");
+        exchange.terminal.begin_tallied(SYNCING, tally);
     }
     Ok(Instant::now())
 }

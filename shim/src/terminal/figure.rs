@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use burst_sync::tally::Figures;
+
 /// A number of bytes, such as `1.2 kB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
@@ -55,6 +57,21 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
+/// How far a step is, such as `12 of 310 files, 1.2 MB of 34 MB`; `None` before it has counted
+/// anything.
+pub(super) fn tallied(figures: Figures) -> Option<String> {
+    let Figures { files, bytes: done, expected_files, expected_bytes } = figures;
+    let files = match (files, expected_files) {
+        (0, 0) => None,
+        (files, 0) => Some(counted(files, "file")),
+        (files, all) => Some(format!("{files} of {}", counted(all, "file"))),
+    };
+    let bytes =
+        (expected_bytes > 0).then(|| format!("{} of {}", bytes(done), bytes(expected_bytes)));
+    let parts: Vec<String> = files.into_iter().chain(bytes).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
 /// An amount of money in cents, such as `0.05`.
 pub(crate) fn amount(value: f64) -> String {
     let text = format!("{value:.2}");
@@ -103,6 +120,22 @@ mod tests {
         assert_eq!(counted(0, "hour"), "0 hours");
         assert_eq!(counted(1, "hour"), "1 hour");
         assert_eq!(counted(2, "cold start"), "2 cold starts");
+    }
+
+    #[test]
+    fn a_step_says_how_far_it_is_and_of_how_much() {
+        let figures = |files, bytes, expected_files, expected_bytes| Figures {
+            files,
+            bytes,
+            expected_files,
+            expected_bytes,
+        };
+        let text = |figures| tallied(figures).unwrap_or_default();
+        assert_eq!(text(figures(0, 0, 0, 0)), "");
+        assert_eq!(text(figures(1, 0, 0, 0)), "1 file");
+        assert_eq!(text(figures(12_034, 500, 0, 34_000_000)), "12034 files, 500 B of 34 MB");
+        assert_eq!(text(figures(0, 0, 1, 10)), "0 of 1 file, 0 B of 10 B");
+        assert_eq!(text(figures(3, 0, 12, 0)), "3 of 12 files");
     }
 
     #[test]

@@ -25,8 +25,10 @@ pub(crate) mod stdin;
 pub(crate) mod streams;
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use burst_protocol::message::Stream;
+use burst_sync::tally::Tally;
 
 use self::color::painted;
 pub(crate) use self::figure::{amount, bytes, counted, seconds, span};
@@ -65,8 +67,16 @@ impl Terminal {
         match self.verbosity {
             Verbosity::Quiet => self.progress.clear(),
             Verbosity::Normal | Verbosity::Verbose => {
-                self.progress.start(harmless_line(&text.into()));
+                self.progress.start(harmless_line(&text.into()), None);
             }
+        }
+    }
+
+    /// Starts the progress of a step, with the figures of `tally`. A step of the same name that
+    /// is in progress already keeps the time at which it began.
+    pub(crate) fn begin_tallied(&self, text: &str, tally: &Arc<Tally>) {
+        if self.verbosity > Verbosity::Quiet {
+            self.progress.start(harmless_line(text), Some(Arc::clone(tally)));
         }
     }
 

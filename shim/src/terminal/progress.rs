@@ -9,8 +9,10 @@ use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use burst_sync::tally::Tally;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::figure::tallied;
 use super::line;
 use crate::environment;
 
@@ -44,6 +46,8 @@ struct State {
 #[derive(Debug)]
 struct Step {
     text: String,
+    /// How far the step is, if it counts.
+    tally: Option<Arc<Tally>>,
     began: Instant,
     shown: Shown,
 }
@@ -67,10 +71,13 @@ impl Progress {
         std::thread::spawn(move || shared.show_until_over());
     }
 
-    /// Starts a step, which replaces the one in progress.
-    pub(super) fn start(&self, text: String) {
-        let step = Step { text, began: Instant::now(), shown: Shown::Nothing };
-        self.0.replace(Some(step));
+    /// Starts a step, which replaces the one in progress. One of the same name goes on, with
+    /// the figures of this one.
+    pub(super) fn start(&self, text: String, tally: Option<Arc<Tally>>) {
+        if !self.0.tally(&text, tally.as_ref()) {
+            let step = Step { text, tally, began: Instant::now(), shown: Shown::Nothing };
+            self.0.replace(Some(step));
+        }
     }
 
     /// Ends the step, and clears its spinner before it returns.
@@ -89,6 +96,17 @@ impl Drop for Progress {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the step in progress other figures, if it has this name.
+    fn tally(&self, text: &str, tally: Option<&Arc<Tally>>) -> bool {
+        match &mut self.lock().step {
+            Some(step) if step.text == text => {
+                step.tally = tally.cloned();
+                true
+            }
+            _ => false,
+        }
     }
 
     fn replace(&self, next: Option<Step>) {
@@ -136,11 +154,15 @@ impl Step {
     fn show(&mut self, now: Instant, draws: bool) {
         match &mut self.shown {
             Shown::Spinner { bar, at } => {
+                if let Some(tally) = &self.tally {
+                    bar.set_message(described(&self.text, Some(tally)));
+                }
                 bar.tick();
                 *at = now;
             }
             Shown::Nothing if draws => {
-                let bar = spinner(self.text.clone(), now.saturating_duration_since(self.began));
+                let text = described(&self.text, self.tally.as_deref());
+                let bar = spinner(text, now.saturating_duration_since(self.began));
                 bar.tick();
                 self.shown = Shown::Spinner { bar, at: now };
             }
@@ -154,10 +176,19 @@ impl Step {
     /// The line to show: the first one without the time.
     fn line(&self, now: Instant) -> String {
         let secs = now.saturating_duration_since(self.began).as_secs();
+        let text = described(&self.text, self.tally.as_deref());
         match self.shown {
-            Shown::Nothing => format!("burst: {}", self.text),
-            _ => format!("burst: {} ({secs} s)", self.text),
+            Shown::Nothing => format!("burst: {text}"),
+            _ => format!("burst: {text} ({secs} s)"),
         }
+    }
+}
+
+/// The text of a step, with the figures that it has by now.
+fn described(text: &str, tally: Option<&Tally>) -> String {
+    match tally.and_then(|tally| tallied(tally.figures())) {
+        Some(figures) => format!("{text}: {figures}"),
+        None => text.to_owned(),
     }
 }
 
@@ -178,7 +209,8 @@ mod tests {
     #[test]
     fn a_step_is_due_after_half_a_second_then_by_what_is_shown() {
         let began = Instant::now();
-        let mut step = Step { text: "creating a server".into(), began, shown: Shown::Nothing };
+        let text = "creating a server".into();
+        let mut step = Step { text, tally: None, began, shown: Shown::Nothing };
         assert_eq!(step.due(), began + Duration::from_millis(500));
         assert_eq!(step.line(began + SHOWN_AFTER), "burst: creating a server");
         let at = began + SHOWN_AFTER;
@@ -190,15 +222,35 @@ mod tests {
     }
 
     #[test]
+    fn a_step_shows_what_it_has_counted_and_a_second_one_of_its_name_goes_on() {
+        let progress = Progress::new();
+        let line = |at: Instant| progress.0.lock().step.as_ref().unwrap().line(at);
+        let began = || progress.0.lock().step.as_ref().unwrap().began;
+        progress.start("syncing".into(), None);
+        let first = began();
+        assert_eq!(line(first), "burst: syncing");
+        let tally = Arc::new(Tally::default());
+        progress.start("syncing".into(), Some(Arc::clone(&tally)));
+        assert_eq!(line(first), "burst: syncing");
+        tally.expect(2, 3_000_000);
+        tally.file();
+        tally.bytes(1_000_000);
+        assert_eq!(began(), first);
+        assert_eq!(line(first), "burst: syncing: 1 of 2 files, 1.0 MB of 3.0 MB");
+        progress.start("another step".into(), None);
+        assert_eq!(line(first), "burst: another step");
+    }
+
+    #[test]
     fn the_thread_ends_with_its_progress() {
         let progress = Progress::new();
         let shared = Arc::clone(&progress.0);
         let thread = std::thread::spawn(move || shared.show_until_over());
-        progress.start("a step".into());
+        progress.start("a step".into(), None);
         assert!(progress.0.lock().step.is_some());
         progress.clear();
         assert!(progress.0.lock().step.is_none());
-        progress.start("another one".into());
+        progress.start("another one".into(), None);
         drop(progress);
         thread.join().unwrap();
     }

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
 use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim};
@@ -20,6 +21,7 @@ use burst_sync::clock::Moment;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::{Cached, Signature, StatCache};
+use burst_sync::tally::Tally;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::boundary::{Boundary, Verdict};
@@ -220,6 +222,13 @@ impl<'a> Download<'a> {
     /// The number of bytes to fetch, without patches and compression.
     pub(crate) fn wanted_bytes(&self) -> u64 {
         self.results.wanted.values().map(|(size, _)| size).sum()
+    }
+
+    /// The figures of the download, which counts each different content once.
+    pub(crate) fn begin_tally(&self) -> Arc<Tally> {
+        let tally = &self.results.tally;
+        tally.expect(self.results.wanted.len() as u64, self.wanted_bytes());
+        Arc::clone(tally)
     }
 
     /// Fetches the files that were decided for, and writes them. Artifacts are entered into

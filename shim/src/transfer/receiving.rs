@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::sync::Arc;
 
 use burst_protocol::message::{Blob, Encoding, Fetch};
 use burst_protocol::tree::{Change, Entry, File, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::blobs::{receive_bytes, receive_into};
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
+use burst_sync::tally::Tally;
 use burst_sync::wire::Incoming;
 use burst_sync::{SyncError, patch};
 
@@ -119,6 +121,8 @@ pub(super) struct Results<'a> {
     pub(super) changes: &'a [Change],
     /// The record of those that have taken effect.
     taken: Taken,
+    /// Counts the files that are fetched, and their bytes.
+    pub(super) tally: Arc<Tally>,
     /// Whether a patch did not fit.
     misfit: bool,
     /// The artifacts that were written.
@@ -147,6 +151,7 @@ impl<'a> Results<'a> {
             returned,
             changes,
             taken,
+            tally: Arc::default(),
             misfit: false,
             fetched: Vec::new(),
             running_code: Vec::new(),
@@ -292,9 +297,11 @@ impl<'a> Results<'a> {
         let (first, others) = destinations.split_first().ok_or(SyncError::Gone)?;
         let files = self.files(first)?;
         let unwritable = |error| files.unwritable(&first.path, error);
+        let tally = &self.tally;
         let temporary = match encoding {
             Encoding::Whole => files.write_temporary(&first.path, first.file.mode, |file| {
                 receive_into(incoming, digest, size, |piece| {
+                    tally.bytes(piece.len() as u64);
                     file.write_all(piece).map_err(unwritable)
                 })
             })?,
@@ -306,6 +313,7 @@ impl<'a> Results<'a> {
                     self.wanted.insert(digest, (size, whole));
                     return Ok(());
                 };
+                tally.bytes(size);
                 files.write_temporary(&first.path, first.file.mode, |file| {
                     file.write_all(&content).map_err(unwritable)
                 })?
@@ -319,6 +327,7 @@ impl<'a> Results<'a> {
                 return Err(error);
             }
         }
+        self.tally.file();
         self.finish(&temporary, first, known)
     }
 

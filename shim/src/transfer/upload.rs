@@ -11,6 +11,7 @@ use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::blobs::{BlobSource, send_patch, send_whole};
 use burst_sync::pack::{PACKED_BYTES_MAX, PackStore};
+use burst_sync::tally::Tally;
 use burst_sync::wire::Outgoing;
 
 use crate::workspace::sources::{Opened, Sources};
@@ -24,13 +25,20 @@ pub(crate) struct Upload<'a> {
     outgoing: &'a Outgoing,
     compress_large: bool,
     sent: HashSet<Digest>,
+    tally: &'a Tally,
     places: Option<HashMap<Digest, (RelativePath, File)>>,
 }
 
 impl<'a> Upload<'a> {
-    /// An upload on one stream. `compress_large`: whether large blobs are compressed.
-    pub(crate) fn new(sources: &'a Sources, outgoing: &'a Outgoing, compress_large: bool) -> Self {
-        Self { sources, outgoing, compress_large, sent: HashSet::new(), places: None }
+    /// An upload on one stream. `compress_large`: whether large blobs are compressed. `tally`
+    /// counts the blobs.
+    pub(crate) fn new(
+        sources: &'a Sources,
+        outgoing: &'a Outgoing,
+        compress_large: bool,
+        tally: &'a Tally,
+    ) -> Self {
+        Self { sources, outgoing, compress_large, sent: HashSet::new(), tally, places: None }
     }
 
     /// Sends changes of `base` and the blobs that they need, small ones as patches against
@@ -45,14 +53,18 @@ impl<'a> Upload<'a> {
             self.outgoing.message(&FromShim::Changes(piece.to_vec()))?;
         }
         let held = blobs_held(base, changes);
-        let mut blobs = blobs;
+        let mut wanted = Vec::new();
         for change in changes {
             let Change::Put { path, entry: Entry::File(file) } = change else { continue };
             let old = base.file(path);
             let known = old.is_some_and(|old| old.digest == file.digest);
-            if known || held.contains(&file.digest) || !self.sent.insert(file.digest) {
-                continue;
+            if !known && !held.contains(&file.digest) && self.sent.insert(file.digest) {
+                wanted.push((path, file, old));
             }
+        }
+        self.expect(wanted.iter().map(|(_, file, _)| *file));
+        let mut blobs = blobs;
+        for (path, file, old) in wanted {
             let prefix = old.and_then(|old| Some((old.digest, blobs.as_mut()?.get(&old.digest)?)));
             self.content(path, file, prefix)?;
         }
@@ -79,11 +91,19 @@ impl<'a> Upload<'a> {
                         places.get(digest).cloned().ok_or(SyncError::MissingBlob(*digest))
                     })
                     .collect::<Result<_, _>>()?;
+                self.expect(wanted.iter().map(|(_, file)| file));
                 for (path, file) in wanted {
                     self.content(&path, &file, None)?;
                 }
                 self.outgoing.message(&FromShim::BlobsEnd)
             }
+        }
+    }
+
+    /// Counts the files that are going to be sent.
+    fn expect<'f>(&self, files: impl Iterator<Item = &'f File>) {
+        for file in files {
+            self.tally.expect(1, file.size);
         }
     }
 
@@ -97,7 +117,7 @@ impl<'a> Upload<'a> {
     ) -> Result<(), SyncError> {
         let announce = |content: Blob| self.outgoing.message(&FromShim::Blob(content));
         let shown = path.absolute();
-        let mut reader: Box<dyn Read> = match self.sources.open(path)? {
+        let reader: Box<dyn Read> = match self.sources.open(path)? {
             Opened::File(open) if file.size > PACKED_BYTES_MAX => Box::new(open),
             Opened::File(mut open) => {
                 let mut bytes = Vec::new();
@@ -111,6 +131,8 @@ impl<'a> Upload<'a> {
                     let base = (digest, base.as_slice());
                     let (digest, cap) = (file.digest, PATCH_BYTES_MAX);
                     if send_patch(self.outgoing, &announce, digest, &bytes, base, cap)? {
+                        self.tally.bytes(file.size);
+                        self.tally.file();
                         return Ok(());
                     }
                 }
@@ -119,8 +141,11 @@ impl<'a> Upload<'a> {
             Opened::Memory(bytes) => Box::new(std::io::Cursor::new(bytes)),
         };
         let File { digest, size, .. } = *file;
+        let mut reader = Counted { reader, tally: self.tally };
         let source = BlobSource { path: &shown, digest, size, reader: &mut reader };
-        send_whole(self.outgoing, &announce, source, self.compress_large)
+        send_whole(self.outgoing, &announce, source, self.compress_large)?;
+        self.tally.file();
+        Ok(())
     }
 
     fn directory_objects(&self, digests: &[Digest]) -> Result<(), SyncError> {
@@ -155,6 +180,20 @@ impl<'a> Upload<'a> {
             message.push(object.clone());
         }
         self.outgoing.message(&FromShim::DirectoryObjects(message))
+    }
+}
+
+/// A reader whose bytes are counted.
+struct Counted<'a, R> {
+    reader: R,
+    tally: &'a Tally,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.tally.bytes(read as u64);
+        Ok(read)
     }
 }
 

@@ -18,6 +18,7 @@ use burst_sync::clock::Moment;
 use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, cargo_reads};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{add_paths, scan};
+use burst_sync::tally::Tally;
 
 use crate::environment;
 use crate::settings::Settings;
@@ -62,13 +63,14 @@ pub(crate) enum Opened {
 impl Sources {
     /// Scans all roots. The manifest holds `working_directory` even if it is empty. `now` is
     /// the time at which the scan begins: files modified since then are read again next
-    /// time.
+    /// time. `tally` counts what the scan finds and reads.
     pub(crate) fn scan(
         workspace: &Workspace,
         settings: &Settings,
         state: &mut WorkspaceState,
         working_directory: &Path,
         now: Moment,
+        tally: &Tally,
     ) -> Result<Self, SyncError> {
         let project = below_root(&workspace.root)?;
         let mut sources = Self {
@@ -82,7 +84,7 @@ impl Sources {
         };
         let roots = std::iter::once(&workspace.root).chain(&workspace.outside);
         for root in roots {
-            sources.scan_root(root, workspace, settings, state, now)?;
+            sources.scan_root(root, workspace, settings, state, now, tally)?;
         }
         for file in &workspace.files {
             sources.add_file(file)?;
@@ -137,6 +139,7 @@ impl Sources {
         settings: &Settings,
         state: &mut WorkspaceState,
         now: Moment,
+        tally: &Tally,
     ) -> Result<(), SyncError> {
         let prefix = below_root(root)?;
         let built = workspace.without_sources().filter_map(|built| built.strip_prefix(root).ok());
@@ -149,7 +152,7 @@ impl Sources {
         let is_workspace = root == workspace.root;
         let handle = RootDirectory::open(root)?;
         let tracked = Listing::of_tracked_ignored(root);
-        let mut found = scan(&handle, Some(&prefix), &rules, &mut state.scanned, now)?;
+        let mut found = scan(&handle, Some(&prefix), &rules, &mut state.scanned, now, tally)?;
         let cargos: Vec<RelativePath> = cargo_reads().collect();
         let scanned = &mut state.scanned;
         add_paths(&handle, Some(&prefix), &cargos, scanned, now, &mut found.tree)?;
