@@ -93,6 +93,14 @@ pub enum AgentError {
     /// The run changed more files than a client takes.
     #[error("the run changed too many files to return them")]
     TooManyFiles(#[from] TooMany),
+    /// No program accepts a connection that the client forwards.
+    #[error("cannot connect to port {port} of the agent's machine")]
+    Connect {
+        /// The port.
+        port: u16,
+        /// The operating system's error.
+        source: io::Error,
+    },
     /// There is no program `cargo`.
     #[error("cargo is not on the agent's PATH")]
     NoCargo,

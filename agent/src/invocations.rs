@@ -29,6 +29,7 @@ use crate::log;
 use crate::run::control::RunInput;
 use crate::run::control_group::RunGroups;
 use crate::run::helper::Assignment;
+use crate::run::listening::PortWatch;
 use crate::run::spec::RunSpec;
 use crate::run::stdio::{self, Input, Streams};
 use crate::run::{Ended, Running};
@@ -86,6 +87,7 @@ pub(crate) struct Invocations<'a> {
 /// A started call, with the threads that forward its output.
 pub(crate) struct StartedCall {
     running: Running,
+    ports: Option<PortWatch>,
     outputs: Vec<JoinHandle<JsonLines>>,
     /// Whether it may remove the target directory.
     cleans: bool,
@@ -167,12 +169,15 @@ impl<'a> Invocations<'a> {
             };
             self.forward_output(stream, from, json)
         });
-        Ok(StartedCall { running, outputs: outputs.collect(), cleans })
+        let ports =
+            self.request.reports_ports.then(|| running.watch_ports(self.outgoing)).flatten();
+        Ok(StartedCall { running, ports, outputs: outputs.collect(), cleans })
     }
 
     /// Waits until a call has ended and all of its output has been sent.
     pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
         let ended = started.running.wait();
+        drop(started.ports);
         lock(&self.input).detach();
         for output in started.outputs {
             // Waits for the last output.

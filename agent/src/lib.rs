@@ -8,6 +8,7 @@
 //! - `server`: listens, accepts connections and starts a session for each stream
 //! - `session`: one request, from its first message to its end
 //! - `agent`: the projects and runs of the process, and when it ends
+//! - `port_connection`: a TCP connection that the client forwards
 //! - `invocations`: the cargo calls of a run; `clean`, `layout`: their mounts, directories
 //!   and environment; `subcommands`, `toolchain`: the plugins
 //!   that cargo finds there, and its toolchain
@@ -55,6 +56,7 @@ mod lock;
 mod log;
 pub mod log_file;
 mod path_wait;
+mod port_connection;
 mod power_cut;
 mod project;
 mod queue;

@@ -36,6 +36,7 @@ use crate::heartbeat::Heartbeat;
 use crate::invocations::{Invocations, handle_messages};
 use crate::layout::Layout;
 use crate::log;
+use crate::port_connection;
 use crate::project::Project;
 use crate::queue::{Admission, Needs, RunQueue};
 use crate::returned_copies::{COPIED_BYTES_MAX, ReturnedCopies};
@@ -81,6 +82,7 @@ pub(crate) fn serve(
         }
         Ok(FromShim::End { with_volumes }) => done(agent.end(with_volumes)),
         Ok(FromShim::Release(device)) => done(agent.unmount(&device)),
+        Ok(FromShim::Connect(port)) => port_connection::serve(port, &mut incoming, outgoing),
         Ok(FromShim::Lease(lease)) => done(agent.renew_lease(lease)),
         Ok(other) => Err(SyncError::out_of_turn(&other).into()),
         Err(error) => Err(error.into()),

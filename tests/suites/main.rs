@@ -59,6 +59,7 @@ mod kills;
 mod leaks;
 mod nextest;
 mod paused;
+mod ports;
 mod power_cuts;
 mod progress;
 mod results;

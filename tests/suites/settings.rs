@@ -26,6 +26,7 @@ dead_man_switch = false  # default
 # monthly_budget is not set
 forward_env = []  # default
 report_env = []  # default
+forward_ports = []  # default
 extra_excludes = []  # default
 unexclude = []  # default
 local_disk_gb = 100  # default
@@ -71,6 +72,7 @@ fn config_shows_each_value_with_its_origins() {
              monthly_budget = 40.0  # {user}; 99.0 of {file} does not hold: it raises a limit\n\
              forward_env = {forward_env}\n\
              report_env = []  # default\n\
+             forward_ports = []  # default\n\
              extra_excludes = []  # default\n\
              unexclude = []  # default\n\
              local_disk_gb = 100  # default\n\

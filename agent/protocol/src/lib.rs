@@ -44,6 +44,9 @@
 //! From the request until step 6 the agent sends `Working` every few seconds, whatever else
 //! it sends, so that the shim can tell an agent that works from one that hangs.
 //!
+//! While cargo runs, each TCP connection that the shim forwards is a stream of its own: it begins
+//! with `Connect`.
+//!
 //! The agent may send `Failed` in place of any message, even between the raw frames of a
 //! blob; it reads nothing after that. When a shim disconnects, the agent ends its run.
 //!
@@ -80,6 +83,7 @@
 //! | 1 | New: [`OutputEnd`](message::FromAgent::OutputEnd). Without it a client that waited for the reader of its output blocked the results of other runs. |
 //! | 1 | New: [`NoToolchain`](message::FailureKind::NoToolchain). |
 //! | 1 | [`Terminal`](message::Terminal) names the modes of a controlling terminal, and whether both outputs are one file. |
+//! | 1 | New: [`Connect`](message::FromShim::Connect), [`Listening`](message::FromAgent::Listening), `reports_ports`. Without them a program that listens could not be reached. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

@@ -1,6 +1,8 @@
 //! The messages of protocol version 1. The [crate documentation](crate) describes their
 //! sequence and the rules for changes.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -11,13 +13,15 @@ use crate::path::{FileName, RelativePath};
 use crate::tree::{Change, DirectoryObject, File};
 
 /// A message from the shim. The first message of a stream is one of [`Run`], [`Status`],
-/// [`End`], [`Release`] and [`Lease`]; all others belong to a run.
+/// [`End`], [`Release`], [`Lease`] and [`Connect`]; all others belong to a run or, of those,
+/// `Input` and `InputEnd` to a connection.
 ///
 /// [`Run`]: FromShim::Run
 /// [`Status`]: FromShim::Status
 /// [`End`]: FromShim::End
 /// [`Release`]: FromShim::Release
 /// [`Lease`]: FromShim::Lease
+/// [`Connect`]: FromShim::Connect
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromShim {
     /// Syncs the project to a state, then runs cargo in it.
@@ -70,6 +74,9 @@ pub enum FromShim {
     /// does not offer these versions again, and restores what the shim has at their paths.
     /// It offers what was neither adopted nor declined after the next run again.
     Declined(Vec<u32>),
+    /// Connects the stream to a TCP port on the agent's machine. `Input` carries bytes to the
+    /// port and `Output` from it; `InputEnd` and `OutputEnd` close one direction.
+    Connect(NonZeroU16),
 }
 
 /// A message from the agent.
@@ -151,6 +158,12 @@ pub enum FromAgent {
     /// The output is complete. The shim returns all credit once it has passed it on: it is
     /// offered results then, for which other runs wait.
     OutputEnd,
+    /// A program of the run listens on a TCP port of the agent's machine. Only if the request
+    /// asks for it, at most 16 times, and not for ports that the kernel chooses.
+    Listening {
+        /// The port.
+        port: u16,
+    },
 }
 
 /// A sync, with the cargo invocations that follow it.
@@ -219,6 +232,8 @@ pub struct RunRequest {
     pub umask: u32,
     /// The shim's process, if the agent is on the same machine.
     pub client: Option<ClientProcess>,
+    /// Whether the agent tells on which ports the programs of the run listen.
+    pub reports_ports: bool,
 }
 
 /// A process of the client's machine.

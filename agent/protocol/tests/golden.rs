@@ -89,6 +89,7 @@ fn request() -> RunRequest {
         workspace: Some(7),
         umask: 0o027,
         client: Some(ClientProcess { pid: 4_000, namespace: 4_026_531_836 }),
+        reports_ports: true,
     }
 }
 
@@ -127,6 +128,7 @@ fn from_shim() -> Vec<FromShim> {
         }),
         FromShim::OutputCredit(1 << 18),
         FromShim::Declined(vec![1]),
+        FromShim::Connect(8080.try_into().unwrap()),
     ]
 }
 
@@ -164,6 +166,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Working,
         FromAgent::Unreadable { errors: vec!["e".into()], others: 3 },
         FromAgent::OutputEnd,
+        FromAgent::Listening { port: 8080 },
     ]
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod control_group;
 mod file_rights;
 pub(crate) mod helper;
 pub(crate) mod init;
+pub(crate) mod listening;
 mod mount_point;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated;
@@ -31,12 +32,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 
 use burst_protocol::message::Ending;
+use burst_sync::wire::Outgoing;
 
 use crate::error::AgentError;
 use containment::Containment;
 use control::Control;
 use control_group::{OutOfMemory, RunGroup};
 use helper::{Assignment, SUPERVISOR};
+use listening::PortWatch;
 use spec::{Report, RunSpec};
 
 /// The best containment that this machine allows. Starts the helpers for each candidate.
@@ -130,6 +133,12 @@ impl Running {
         clone
             .map(Control::new)
             .map_err(|source| AgentError::Start { what: "the control of the run".into(), source })
+    }
+
+    /// Watches on which ports the programs of the run listen, and tells the client.
+    pub(crate) fn watch_ports(&self, outgoing: &Outgoing) -> Option<PortWatch> {
+        let supervisor = self.supervisor.as_ref()?;
+        Some(PortWatch::start(supervisor.id(), outgoing.clone()))
     }
 
     /// Waits until no process of the run is left; returns how cargo ended.

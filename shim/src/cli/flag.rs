@@ -2,7 +2,7 @@
 //! come from the table [`FLAGS`].
 //!
 //! A flag stands before the verb or among cargo's options, never behind `--`. If a flag
-//! with a value is repeated, the last one wins; `--env` adds up.
+//! with a value is repeated, the last one wins; `--env` and `--forward` add up.
 
 use std::ffi::{OsStr, OsString};
 
@@ -11,6 +11,10 @@ use clap::{Arg, ArgAction, Command};
 use super::route::similar;
 use crate::error::{Error, ErrorKind};
 use crate::run::request::{CargoVerb, Flags};
+
+/// What a port is, in errors.
+const EXPECTED_PORT: &str =
+    "expected a port such as 8080, or PORT:PORT, here and there, such as 8080:80";
 
 /// The heading of our flags in help texts.
 const HEADING: &str = "Options of cargo-burst";
@@ -40,7 +44,7 @@ pub(super) struct Taken {
 }
 
 /// All flags, in the order of help texts.
-static FLAGS: [Flag; 8] = [
+static FLAGS: [Flag; 9] = [
     Flag {
         name: "--no-fetch",
         value: None,
@@ -62,6 +66,17 @@ static FLAGS: [Flag; 8] = [
                 return Err("expected NAME or NAME=VALUE");
             }
             flags.env.push(value.to_owned());
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--forward",
+        value: Some("PORT[:PORT]"),
+        help: "Forward a TCP port of this machine to the one of the server, where a program of \
+               the run listens: PORT, or HERE:THERE; repeatable",
+        fits: runs_cargo,
+        set: |flags, value| {
+            flags.forward.push(value.parse().map_err(|()| EXPECTED_PORT)?);
             Ok(())
         },
     },

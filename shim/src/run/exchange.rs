@@ -16,6 +16,7 @@ use burst_protocol::message::{Artifact, Ending, FromAgent};
 use burst_protocol::tree::Change;
 use burst_sync::SyncError;
 use burst_sync::wire::{Incoming, Outgoing};
+use tokio::runtime::Handle;
 
 use super::prepare::Prepared;
 use crate::agent::reached::ReachedAgent;
@@ -45,6 +46,8 @@ pub(super) struct Exchange<'a> {
     pub(super) sources: &'a Sources,
     /// What stopped commands have taken.
     pub(super) taken: &'a Unconfirmed,
+    /// Runs the network.
+    pub(super) runtime: &'a Handle,
 }
 
 /// What came of an exchange.

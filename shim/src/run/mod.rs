@@ -20,6 +20,7 @@ mod exchange;
 mod forwarding;
 mod nextest;
 mod plan;
+mod port_forwarding;
 mod prepare;
 pub(crate) mod request;
 mod result_directories;
@@ -322,6 +323,7 @@ impl Session<'_> {
                 reached,
                 sources: &scanned.sources,
                 taken: &scanned.taken,
+                runtime: &self.runtime,
             };
             let state = &mut scanned.state;
             let may_scan_again = attempt < ATTEMPTS_MAX;

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     /// Whether the user's program or a plugin may read standard input. Tests read none, so a
     /// script that reads its own text from there keeps it.
     pub(crate) sends_input: bool,
+    /// Whether the user is told of ports on which a program listens.
+    pub(crate) reports_ports: bool,
     /// Whether the documentation is opened here afterwards.
     pub(crate) opens_docs: bool,
     /// The arguments of `cargo clean`, which is to remove what is here, too.
@@ -84,7 +86,8 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         CargoVerb::Other => !other.is_some_and(|verb| READ_NOTHING.contains(&verb)),
         _ => false,
     };
-    Plan { invocations, returns, sends_input, opens_docs, cleans, environment, note }
+    let reports_ports = run.verb == CargoVerb::Run;
+    Plan { invocations, returns, sends_input, reports_ports, opens_docs, cleans, environment, note }
 }
 
 /// The first word that is neither an option nor the value of one.

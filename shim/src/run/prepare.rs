@@ -8,6 +8,7 @@ use burst_protocol::ByteBuf;
 use super::compiler;
 use super::forwarding::{Forwarded, forwarded, of_terminal, variables};
 use super::plan::{self, Plan};
+use super::port_forwarding::ForwardedPorts;
 use super::request::{CargoVerb, RunArguments};
 use super::result_directories::result_directories;
 use super::trusted::load_settings;
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) keep_alive: KeepAlive,
     /// The target directory, as found before the run.
     pub(super) target: TargetDirectory,
+    /// The ports here that lead to programs of the run.
+    pub(super) ports: ForwardedPorts,
 }
 
 impl Prepared {
@@ -78,7 +81,9 @@ impl Prepared {
             true => KeepAlive::UntilDown,
             false => KeepAlive::Seconds(run.flags.keep_alive.unwrap_or(settings.keep_alive_secs)),
         };
-        Ok(Self { workspace, settings, plan, environment, unsent, keep_alive, target })
+        let forwards = settings.forward_ports.iter().chain(&run.flags.forward).copied();
+        let ports = ForwardedPorts::take(forwards, settings.hetzner_token.is_none())?;
+        Ok(Self { workspace, settings, plan, environment, unsent, keep_alive, target, ports })
     }
 
     /// Where the agent comes from: a server if there is a token, else this machine.

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use crate::settings::PortForward;
+
 /// A cargo verb whose results or input are treated specially.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CargoVerb {
@@ -99,4 +101,6 @@ pub(crate) struct Flags {
     pub(crate) cargo_test: bool,
     /// `--env`, in order: `NAME` or `NAME=VALUE`.
     pub(crate) env: Vec<String>,
+    /// `--forward`, in order.
+    pub(crate) forward: Vec<PortForward>,
 }

@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use burst_protocol::Digest;
 use burst_protocol::budget::{Budget, TooMany};
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory};
+use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -67,7 +67,12 @@ impl<'a> Synced<'a> {
         exchange.signals.forward_to(outgoing.clone());
         let outcome = std::thread::scope(|scope| {
             let remembering = scope.spawn(|| remember(&exchange, state, news));
+            let (ports, runtime) = (&exchange.prepared.ports, exchange.runtime);
+            if !ports.is_empty() {
+                scope.spawn(|| ports.carry_all(runtime, &exchange.reached.connection));
+            }
             let outcome = follow(&exchange, &mut incoming, &outgoing, has_control);
+            ports.end();
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
         let timing = Timing { sync, run: began.elapsed() };
@@ -139,12 +144,7 @@ fn follow(
                 more.iter().try_for_each(|file| listed.file(&file.path)).map_err(too_many)?;
                 artifacts.extend(more);
             }
-            FromAgent::Withheld { path, size } => terminal.warn(&format!(
-                "`{}` was changed by the run and is not fetched ({}): results of a run have at most 64 MiB \
-                 each and 256 MiB in all; it stays in the agent's copy",
-                path.absolute().display(),
-                bytes(size)
-            )),
+            FromAgent::Withheld { path, size } => warn_withheld(terminal, &path, size),
             FromAgent::Unreadable { errors, others } => warn_unreadable(terminal, &errors, others),
             FromAgent::Finished(ending) => {
                 if let Some(input) = &input {
@@ -152,10 +152,31 @@ fn follow(
                 }
                 return Ok(Outcome { changes, artifacts, ending });
             }
+            FromAgent::Listening { port } => tell_port(exchange, port),
             FromAgent::Working => {}
             FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Run)),
             other => return Err(out_of_turn(&other)),
         }
+    }
+}
+
+/// Names a result that is too large.
+fn warn_withheld(terminal: &Terminal, path: &RelativePath, size: u64) {
+    terminal.warn(&format!(
+        "`{}` was changed by the run and is not fetched ({}): results of a run have at most 64 MiB \
+         each and 256 MiB in all; it stays in the agent's copy",
+        path.absolute().display(),
+        bytes(size)
+    ));
+}
+
+/// Says on which port of the server a program listens, unless it is forwarded.
+fn tell_port(exchange: &Exchange<'_>, port: u16) {
+    if !exchange.prepared.ports.leads_to(port) {
+        exchange.terminal.say(&format!(
+            "the program listens on port {port} of the server, not of this machine: `--forward \
+             {port}` forwards it"
+        ));
     }
 }
 

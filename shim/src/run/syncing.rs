@@ -349,6 +349,7 @@ fn request(
         workspace: identity(&workspace.root),
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },
+        reports_ports: plan.reports_ports && !is_local,
     })
 }
 

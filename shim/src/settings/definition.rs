@@ -12,8 +12,9 @@ use burst_hcloud::Token;
 use burst_hcloud::volume::{GB_MAX, GB_MIN};
 
 use super::key::Key;
-use super::kind::{Amount, Choice, Flag, List, Named, Optional, Secret, Url, Whole};
+use super::kind::{Amount, Choice, Flag, List, Named, Optional, Ports, Secret, Url, Whole};
 use super::layer::Layer;
+use super::port_forward::PortForward;
 use super::project_file::ProjectFile;
 use super::project_rule::ProjectRule;
 use super::request::Request;
@@ -184,6 +185,15 @@ settings! {
         kind: List::variables(),
         project: ProjectRule::Free,
         variable: "CARGO_BURST_REPORT_ENV",
+    }
+
+    /// TCP ports of this machine that lead to ports of the server while cargo runs there. One
+    /// number stands for both. `--forward` adds to them.
+    forward_ports: Vec<PortForward> {
+        default: Vec::new(),
+        kind: Ports,
+        project: ProjectRule::NO_PORT,
+        variable: "CARGO_BURST_FORWARD_PORTS",
     }
 
     /// Patterns of files that are not sent, as in a .gitignore at the workspace root. A

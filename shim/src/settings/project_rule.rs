@@ -8,6 +8,7 @@
 //! no dearer.
 
 use super::name_pattern::is_pattern;
+use super::port_forward::PortForward;
 
 /// The rule of a setting whose values are of type `T`.
 pub(super) enum ProjectRule<T> {
@@ -95,6 +96,17 @@ impl ProjectRule<Option<f64>> {
             (Some(own), Some(with)) => with > own,
             (Some(_), None) => true,
             (None, _) => false,
+        },
+    };
+}
+
+impl ProjectRule<Vec<PortForward>> {
+    /// Programs here that connect to a port talk to a program of a build then.
+    pub(super) const NO_PORT: Self = Self::Trusted {
+        needs: "a port that your own list lacks",
+        beyond: |own, with| {
+            let added: Vec<_> = with.iter().filter(|port| !own.contains(port)).copied().collect();
+            (!added.is_empty()).then_some(added)
         },
     };
 }

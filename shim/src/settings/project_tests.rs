@@ -18,10 +18,11 @@ monthly_budget = 40
 forward_env = ['MINE']
 extra_excludes = ['*.bin', '!/mine']
 unexclude = ['.vscode/']
+forward_ports = 8080
 ";
 
 /// Values of a project file that do not go beyond [`OWN`].
-const WITHIN: [(&str, &str); 13] = [
+const WITHIN: [(&str, &str); 14] = [
     ("region", "['fsn1']"),
     ("server_type", "['cx53']"),
     ("keep_alive_secs", "0"),
@@ -32,13 +33,14 @@ const WITHIN: [(&str, &str); 13] = [
     ("monthly_budget", "20"),
     ("forward_env", "['RUSTFLAGS', 'CARGO_TERM_COLOR', 'MINE']"),
     ("report_env", "['MY_MODE', '!RUST_LOG']"),
+    ("forward_ports", "[8080]"),
     ("extra_excludes", "['/data', '!/mine']"),
     ("unexclude", "['.vscode/']"),
     ("compression", "'always'"),
 ];
 
 /// Values that need trust, with the request.
-const BEYOND: [(&str, &str, &str); 9] = [
+const BEYOND: [(&str, &str, &str); 10] = [
     ("region", "['fsn1', 'ash']", "region = [\"ash\"]  # yours: [\"hel1\", \"fsn1\"]"),
     ("server_type", "'cpx62'", "server_type = [\"cpx62\"]  # yours: [\"cx53\", \"cpx62\"]"),
     ("keep_alive_secs", "301", "keep_alive_secs = 301  # yours: 300"),
@@ -49,6 +51,11 @@ const BEYOND: [(&str, &str, &str); 9] = [
         "forward_env",
         "['RUST_LOG', 'CARGO_REGISTRY_TOKEN', 'AWS_PROFILE']",
         "forward_env = [\"CARGO_REGISTRY_TOKEN\", \"AWS_PROFILE\"]  # yours: [\"MINE\"]",
+    ),
+    (
+        "forward_ports",
+        "['8080', 8081, '80:8080']",
+        "forward_ports = [\"8081\", \"80:8080\"]  # yours: [\"8080\"]",
     ),
     (
         "extra_excludes",

@@ -23,6 +23,7 @@ use crate::connection::{CONNECT_DEADLINE, Connection};
 use crate::directories::Directories;
 use crate::error::Error;
 use crate::run::Session;
+use crate::run::port_forwarding::ForwardedPorts;
 use crate::run::prepare::Prepared;
 use crate::run::request::{CargoVerb, Flags, RunArguments};
 use crate::terminal::signals::Signals;
@@ -144,6 +145,7 @@ impl Place {
             Prepared::new(&build(), &self.workspace(), &self.directories(), &terminal).unwrap()
         });
         Prepared {
+            ports: ForwardedPorts::default(),
             workspace: known.workspace.clone(),
             settings: known.settings.clone(),
             plan: known.plan.clone(),

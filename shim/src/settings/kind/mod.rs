@@ -5,6 +5,7 @@
 //! [`Subject`] begins their message, and no message repeats a secret.
 
 mod number;
+mod ports;
 mod text;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::fmt;
 use toml::de::DeValue;
 
 pub(in crate::settings) use self::number::{Amount, Whole};
+pub(in crate::settings) use self::ports::Ports;
 pub(crate) use self::text::parse_token;
 pub(in crate::settings) use self::text::{Choice, List, Named, Secret, Url};
 use super::error::invalid;
