@@ -4,9 +4,7 @@
 //! one for that. One more thread ([`handle_messages`])
 //! receives the client's messages during all calls of the run.
 
-use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -19,7 +17,7 @@ use burst_protocol::message::{
 use burst_sync::flow_control::{self, SendWindow};
 use burst_sync::wire::{Incoming, Outgoing};
 
-use crate::artifacts::JsonLines;
+use crate::artifacts::{MessageReader, Named};
 use crate::clean;
 use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
@@ -80,7 +78,7 @@ pub(crate) struct Invocations<'a> {
     outgoing: &'a Outgoing,
     input: Arc<Mutex<RunInput>>,
     output: Arc<SendWindow>,
-    named: BTreeSet<PathBuf>,
+    named: Named,
     first: bool,
 }
 
@@ -88,7 +86,7 @@ pub(crate) struct Invocations<'a> {
 pub(crate) struct StartedCall {
     running: Running,
     ports: Option<PortWatch>,
-    outputs: Vec<JoinHandle<JsonLines>>,
+    outputs: Vec<JoinHandle<Named>>,
     /// Whether it may remove the target directory.
     cleans: bool,
 }
@@ -112,7 +110,7 @@ impl<'a> Invocations<'a> {
             outgoing,
             input,
             output,
-            named: BTreeSet::new(),
+            named: Named::default(),
             first: true,
         }
     }
@@ -123,7 +121,7 @@ impl<'a> Invocations<'a> {
     }
 
     /// The artifacts that cargo has named in its messages.
-    pub(crate) fn into_named(self) -> BTreeSet<PathBuf> {
+    pub(crate) fn into_named(self) -> Named {
         self.named
     }
 
@@ -181,8 +179,8 @@ impl<'a> Invocations<'a> {
         lock(&self.input).detach();
         for output in started.outputs {
             // Waits for the last output.
-            if let Ok(lines) = output.join() {
-                self.named.extend(lines.named);
+            if let Ok(named) = output.join() {
+                self.named.extend(named);
             }
         }
         if started.cleans {
@@ -274,11 +272,11 @@ impl<'a> Invocations<'a> {
         stream: Stream,
         mut from: File,
         json: JsonMessages,
-    ) -> JoinHandle<JsonLines> {
+    ) -> JoinHandle<Named> {
         let outgoing = self.outgoing.clone();
         let window = self.output.clone();
         log::spawn(move || {
-            let mut lines = JsonLines::new(json);
+            let mut messages = MessageReader::new(json);
             let send = |bytes: Vec<u8>| {
                 if !bytes.is_empty() {
                     window.sent(bytes.len());
@@ -289,10 +287,10 @@ impl<'a> Invocations<'a> {
             loop {
                 window.wait_for_room(OUTPUT_BYTES_MAX);
                 let Some(bytes) = stdio::read_some(&mut from) else { break };
-                send(lines.push(bytes));
+                messages.push(&bytes);
+                send(bytes);
             }
-            send(lines.finish());
-            lines
+            messages.finish()
         })
     }
 }

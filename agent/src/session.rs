@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use burst_protocol::budget::Budget;
 use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, OUTPUT_WINDOW_BYTES, UNREADABLE_NAMED_MAX};
-use burst_protocol::message::{Artifact, Blob, Ending, Fetch, FromAgent, FromShim, RunRequest};
+use burst_protocol::message::{
+    Artifact, Blob, Ending, Fetch, FromAgent, FromShim, Returns, RunRequest, TargetFile,
+    TargetListed, Timestamp, WholeTarget,
+};
 use burst_protocol::tree::{Change, Entry};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
@@ -28,7 +31,8 @@ use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use crate::agent::Agent;
-use crate::artifacts;
+use crate::artifacts::whole::{self, Whole};
+use crate::artifacts::{self, Named};
 use crate::clean;
 use crate::client::Client;
 use crate::error::AgentError;
@@ -124,6 +128,10 @@ type Listener = JoinHandle<(Incoming, Option<FromShim>)>;
 struct ReturnSet {
     changes: Vec<Change>,
     artifacts: Vec<Artifact>,
+    /// The bytes of what tests have left below the target directory, if they are too many.
+    large_tests: Option<u64>,
+    /// The whole target directory, if it was requested.
+    whole: Option<Whole>,
     /// Changed files that are too large to be offered.
     withheld: Vec<Change>,
     /// The errors of what cannot be read.
@@ -193,17 +201,16 @@ impl Session<'_> {
         let Applied { written, removed, .. } = applied;
         self.outgoing.message(&FromAgent::Synced { written, removed })?;
         if self.request.invocations.is_empty() {
-            drop(heartbeat);
-            self.outgoing.message(&FromAgent::Finished(Ending::Exited(0)))?;
-            shared.with(Project::save)?;
-            self.finish(&shared, &ReturnSet::default(), incoming, None)?;
+            self.return_without_run(&shared, incoming, heartbeat)?;
             // The client's next command may come as soon as it knows.
             drop(admission);
             return Ok(self.outgoing.message(&FromAgent::Done)?);
         }
         let layout =
             shared.with(|project| Layout::new(self.agent.host(), self.request, project))?;
-        self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone() })?;
+        let clock = Moment::coarse_now();
+        let clock = Timestamp { seconds: clock.seconds, nanoseconds: clock.nanoseconds };
+        self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone(), clock })?;
         let writing = shared.begin_writing()?;
         shared.with(Project::begin_run)?;
         tracing::info!(
@@ -239,6 +246,27 @@ impl Session<'_> {
         let told = finished.and_then(|()| Ok(self.outgoing.message(&FromAgent::Done)?));
         shared.with(Project::save)?;
         told
+    }
+
+    /// Offers what the client requests after a sync alone.
+    fn return_without_run(
+        &self,
+        shared: &SharedProject,
+        incoming: Incoming,
+        heartbeat: Heartbeat,
+    ) -> Result<(), AgentError> {
+        let return_set = match self.request.returns == Returns::default() {
+            true => ReturnSet::default(),
+            false => {
+                let layout =
+                    shared.with(|project| Layout::new(self.agent.host(), self.request, project))?;
+                self.collect_return_set(shared, &layout, Some(&Named::default()), Vec::new())?
+            }
+        };
+        drop(heartbeat);
+        self.announce(&return_set, Ending::Exited(0))?;
+        shared.with(Project::save)?;
+        self.finish(shared, &return_set, incoming, None)
     }
 
     /// Waits until a queue admits the run. If it is to be `alone`, no other run is active there
@@ -282,7 +310,7 @@ impl Session<'_> {
         layout: &Layout,
         incoming: Incoming,
         output: &Arc<SendWindow>,
-    ) -> (Result<(Ending, BTreeSet<PathBuf>), AgentError>, Listener) {
+    ) -> (Result<(Ending, Named), AgentError>, Listener) {
         let input = Arc::new(Mutex::new(RunInput::default()));
         self.agent.register_run(&input);
         let listener = log::spawn({
@@ -354,7 +382,7 @@ impl Session<'_> {
         &self,
         shared: &SharedProject,
         layout: &Layout,
-        named: Option<&BTreeSet<PathBuf>>,
+        named: Option<&Named>,
         changes: Vec<Change>,
     ) -> Result<ReturnSet, AgentError> {
         let mut return_set = ReturnSet {
@@ -367,13 +395,24 @@ impl Session<'_> {
         if let Some(named) = named {
             let mut cache = shared.artifact_cache();
             let cache = cache.entry(layout.target.clone()).or_default();
-            return_set.artifacts = artifacts::collect(
+            let offered = artifacts::collect(
                 &layout.target,
                 &layout.target_seen,
                 named,
-                self.request.returns,
+                &self.request.returns,
                 cache,
             )?;
+            return_set.artifacts = offered.files;
+            return_set.large_tests = offered.large_tests;
+            if let Some(WholeTarget { base }) = self.request.returns.whole {
+                return_set.whole = Some(whole::list(
+                    &layout.target,
+                    &layout.target_seen,
+                    base,
+                    shared.directory(),
+                    cache,
+                )?);
+            }
         }
         Ok(return_set)
     }
@@ -387,6 +426,14 @@ impl Session<'_> {
         }
         for piece in return_set.artifacts.chunks(CHANGES_PER_MESSAGE_MAX) {
             self.outgoing.message(&FromAgent::Artifacts(piece.to_vec()))?;
+        }
+        if let Some(whole) = &return_set.whole {
+            whole.changed.iter().try_for_each(|file| budget.file(&file.path))?;
+            whole.gone.iter().try_for_each(|path| budget.file(path))?;
+            self.announce_whole(whole)?;
+        }
+        if let Some(bytes) = return_set.large_tests {
+            self.outgoing.message(&FromAgent::LargeTestFiles { bytes })?;
         }
         for change in &return_set.withheld {
             if let Change::Put { path, entry: Entry::File(file) } = change {
@@ -402,6 +449,18 @@ impl Session<'_> {
             self.outgoing.message(&FromAgent::Unreadable { errors, others })?;
         }
         Ok(self.outgoing.message(&FromAgent::Finished(ending))?)
+    }
+
+    fn announce_whole(&self, whole: &Whole) -> Result<(), AgentError> {
+        for piece in whole.changed.chunks(CHANGES_PER_MESSAGE_MAX) {
+            self.outgoing.message(&FromAgent::TargetFiles(piece.to_vec()))?;
+        }
+        for piece in whole.gone.chunks(CHANGES_PER_MESSAGE_MAX) {
+            self.outgoing.message(&FromAgent::TargetGone(piece.to_vec()))?;
+        }
+        let (base, list, compiler) = (whole.base, whole.list, whole.compiler.clone());
+        let listed = TargetListed { base, list, compiler };
+        Ok(self.outgoing.message(&FromAgent::TargetListed(listed))?)
     }
 
     /// Sends what the client fetches, until the client is done, and records what it has said.
@@ -474,12 +533,16 @@ impl Session<'_> {
                 sources.insert(file.digest, (&tree, path, file.size));
             }
         }
-        let target = match return_set.artifacts.is_empty() {
-            true => None,
-            false => Some(artifacts::open_target(&return_set.target, &return_set.target_seen)?),
+        let of_whole = return_set.whole.iter().flat_map(|whole| &whole.files);
+        let of_whole = of_whole.map(|TargetFile { path, file, .. }| (path, file));
+        let artifacts = return_set.artifacts.iter().map(|Artifact { path, file }| (path, file));
+        let mut artifacts = artifacts.chain(of_whole).peekable();
+        let target = match artifacts.peek() {
+            None => None,
+            Some(_) => Some(artifacts::open_target(&return_set.target, &return_set.target_seen)?),
         };
-        for (artifact, target) in return_set.artifacts.iter().zip(target.iter().cycle()) {
-            sources.insert(artifact.file.digest, (target, &artifact.path, artifact.file.size));
+        for ((path, file), target) in artifacts.zip(target.iter().cycle()) {
+            sources.insert(file.digest, (target, path, file.size));
         }
         let copies = ReturnedCopies::open(&shared.directory().join("returned"))?;
         for fetch in wanted {

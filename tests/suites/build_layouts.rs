@@ -46,7 +46,8 @@ fn programs_arrive_and_fresh_stays_fresh() {
         sandbox.assert_layout(&project.root, layout);
         assert_eq!(project.output_of("target/debug/kit"), "kit\n");
         assert_eq!(project.output_of("target/debug/two"), "two\n");
-        let library = ["kit", "kit.d", "libkit.a", "libkit.d", "libkit.so", "two", "two.d"];
+        let library =
+            ["kit", "kit.d", "libkit.a", "libkit.d", "libkit.rlib", "libkit.so", "two", "two.d"];
         assert_eq!(names(&project, "target/debug"), library.map(String::from).into());
         assert_progress(&project.ok("build"), FINISHED);
 

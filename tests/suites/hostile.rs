@@ -10,6 +10,7 @@ use burst_tests::assert_explained;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::results::CLOCK;
 use crate::sandbox;
 use crate::scripted::{Says, Scripted};
 
@@ -21,7 +22,7 @@ fn synced() -> FromAgent {
 }
 
 fn started() -> FromAgent {
-    FromAgent::Started { notice: None }
+    FromAgent::Started { notice: None, clock: CLOCK }
 }
 
 fn path(text: &str) -> RelativePath {
@@ -100,7 +101,7 @@ fn escape_sequences_of_an_agent_are_shown_and_those_of_programs_passed_on() {
         vec![
             FromAgent::Waiting { holder: "cargo \u{1b}]0;title\u{7}".into() },
             synced(),
-            FromAgent::Started { notice: Some("notice \u{1b}[31m".into()) },
+            FromAgent::Started { notice: Some("notice \u{1b}[31m".into()), clock: CLOCK },
             FromAgent::Output {
                 stream: Stream::Output,
                 bytes: b"\x1b[32mok\n"[..].to_vec().into(),

@@ -1,7 +1,9 @@
 //! The suites, each in a file of its own:
 //!
 //! - `api`: the client of the Hetzner API against the simulator of it.
+//! - `whole_target`: `--fetch all`, and a plain cargo after it.
 //! - `verbs`: what comes out of each verb, and what comes back.
+//! - `artifacts`: which files of the target directory are here after a run.
 //! - `bad_input`: errors, their hints and exit codes.
 //! - `build_layouts`: builds in both layouts of cargo's build directory.
 //! - `colors`: colours and progress, held against cargo.
@@ -40,6 +42,7 @@
 )]
 
 mod api;
+mod artifacts;
 mod bad_input;
 mod build_layouts;
 mod colors;
@@ -73,6 +76,7 @@ mod toolchains;
 mod trust;
 mod unsent;
 mod verbs;
+mod whole_target;
 
 use burst_tests::Sandbox;
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
-use burst_protocol::message::{Artifact, Blob, Encoding, Ending, FromAgent};
+use burst_protocol::message::{Artifact, Blob, Encoding, Ending, FromAgent, Timestamp};
 use burst_protocol::tree::{Change, Entry, File, FileMode, LinkTarget};
 use burst_protocol::{Digest, RelativePath};
 use burst_tests::{Project, assert_explained, assert_lines, assert_progress, ended, wait_until};
@@ -16,6 +16,9 @@ use crate::histories::assert_same_tree;
 use crate::sandbox;
 use crate::scripted::{Says, Scripted, blob, message, raw};
 use crate::terminals::{alive, waiter};
+
+/// When a scripted agent has started its run.
+pub(crate) const CLOCK: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
 
 pub(crate) const RUN: &str = "this was made by a run";
 
@@ -56,7 +59,7 @@ pub(crate) fn returning(changes: Vec<Change>, artifacts: &[&str]) -> Vec<u8> {
     let artifact = |path: &&str| Artifact { path: relative(path), file: file(RUN) };
     let messages = [
         FromAgent::Synced { written: 1, removed: 0 },
-        FromAgent::Started { notice: None },
+        FromAgent::Started { notice: None, clock: CLOCK },
         FromAgent::Changed(changes),
         FromAgent::Artifacts(artifacts.iter().map(artifact).collect()),
         FromAgent::Finished(Ending::Exited(0)),

@@ -30,6 +30,7 @@ forward_ports = []  # default
 extra_excludes = []  # default
 unexclude = []  # default
 local_disk_gb = 100  # default
+fetch = \"artifacts\"  # default
 compression = \"auto\"  # default
 trusted_directories = []  # default
 ";
@@ -76,6 +77,7 @@ fn config_shows_each_value_with_its_origins() {
              extra_excludes = []  # default\n\
              unexclude = []  # default\n\
              local_disk_gb = 100  # default\n\
+             fetch = \"artifacts\"  # default\n\
              compression = \"auto\"  # default\n\
              trusted_directories = []  # default\n"
         )

@@ -70,10 +70,10 @@ fn libraries_and_examples_come_back() {
     project.ok("build --examples");
     assert_eq!(project.output_of("target/debug/examples/show"), "shown\n");
     project.ok("build");
-    for file in ["libkit.so", "libkit.a", "libkit.d"] {
+    for file in ["libkit.so", "libkit.a", "libkit.d", "libkit.rlib"] {
         assert!(project.has(&format!("target/debug/{file}")), "{file}");
     }
-    assert!(!project.has("target/debug/libkit.rlib"));
+    assert!(!project.has("target/debug/deps"));
 }
 
 #[test]

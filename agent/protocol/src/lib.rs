@@ -58,8 +58,8 @@
 //!
 //! # Out of scope
 //!
-//! The protocol preserves no file owners, no times, and no permission bits of
-//! directories. It does not interpret terminal output: it transports the bytes of
+//! The protocol preserves no file owners, no permission bits of directories, and times only of a
+//! whole target directory. It does not interpret terminal output: it transports the bytes of
 //! a terminal, its size, and the modes with which it begins.
 //!
 //! # Versions and changes
@@ -84,6 +84,8 @@
 //! | 1 | New: [`NoToolchain`](message::FailureKind::NoToolchain). |
 //! | 1 | [`Terminal`](message::Terminal) names the modes of a controlling terminal, and whether both outputs are one file. |
 //! | 1 | New: [`Connect`](message::FromShim::Connect), [`Listening`](message::FromAgent::Listening), `reports_ports`. Without them a program that listens could not be reached. |
+//! | 1 | [`Returns`](message::Returns) names a profile and what JSON messages name in place of `artifacts`, and has `tests`, with [`LargeTestFiles`](message::FromAgent::LargeTestFiles); no messages are hidden any more. |
+//! | 1 | New: [`WholeTarget`](message::WholeTarget) and what answers it; [`Started`](message::FromAgent::Started) tells the agent's time. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

@@ -101,6 +101,8 @@ pub enum FromAgent {
         /// A notice for the user, for example that cargo does not run at the project's
         /// own path.
         notice: Option<String>,
+        /// The time now: what the run writes is not older.
+        clock: Timestamp,
     },
     /// Output of the run.
     Output {
@@ -163,6 +165,23 @@ pub enum FromAgent {
     Listening {
         /// The port.
         port: u16,
+    },
+    /// Files of the whole target directory that are new or different.
+    TargetFiles(
+        #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")] Vec<TargetFile>,
+    ),
+    /// Files of the whole target directory that are gone.
+    TargetGone(
+        #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")]
+        Vec<RelativePath>,
+    ),
+    /// The whole target directory is listed.
+    TargetListed(TargetListed),
+    /// Tests have left so much in `tmp/` of the target directory that it is not offered. Comes
+    /// with `Artifacts`.
+    LargeTestFiles {
+        /// The size of all files in bytes.
+        bytes: u64,
     },
 }
 
@@ -264,19 +283,17 @@ pub struct Call {
     pub needs: Option<String>,
     /// The arguments after `cargo`.
     pub arguments: Vec<ByteBuf>,
-    /// The handling of cargo's JSON messages, which name the artifacts.
+    /// Whether cargo writes JSON messages, which name its artifacts.
     pub json: JsonMessages,
 }
 
-/// The handling of cargo's JSON messages on standard output.
+/// cargo's JSON messages on standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JsonMessages {
     /// cargo writes none.
     Absent,
     /// The user requested them: the agent reads them and passes them on.
     Shown,
-    /// The shim requested them: the agent reads them and removes them from the output.
-    Hidden,
 }
 
 /// The client's terminal, and which standard streams are connected to it.
@@ -325,17 +342,64 @@ pub struct WindowSize {
     pub rows: u16,
 }
 
-/// The files of the target directory that the agent offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The files of the target directory that the agent offers, beside those that JSON messages
+/// name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Returns {
-    /// The final artifacts that cargo's messages name.
-    pub artifacts: bool,
+    /// The directory of a profile, such as `debug`: what cargo puts in place there for each
+    /// platform, programs, examples and libraries with their `.d` and `.dwo` files.
+    pub profile: Option<FileName>,
+    /// Programs, dynamic libraries and the files of build scripts that JSON messages name.
+    pub named: bool,
     /// All files of `criterion/`.
     pub criterion: bool,
     /// All files of `cargo-timings/`.
     pub timings: bool,
     /// All files of `doc/`.
     pub docs: bool,
+    /// What tests leave: the files of `tmp/`, if they are small, and nextest's reports.
+    pub tests: bool,
+    /// The whole target directory, with its times.
+    pub whole: Option<WholeTarget>,
+}
+
+/// A request for the whole target directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WholeTarget {
+    /// The digest of the list that the shim has brought last, if it has one.
+    pub base: Option<Digest>,
+}
+
+/// A point in time by the agent's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Timestamp {
+    /// Seconds since 1970, negative before.
+    pub seconds: i64,
+    /// Nanoseconds within the second.
+    pub nanoseconds: u32,
+}
+
+/// A file of a whole target directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetFile {
+    /// The path below the target directory.
+    pub path: RelativePath,
+    /// Size, digest and mode of the file.
+    pub file: File,
+    /// When it was last modified.
+    pub modified: Timestamp,
+}
+
+/// What completes the list of a whole target directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetListed {
+    /// The digest of the list that the `TargetFiles` and `TargetGone` differ from; the empty list
+    /// without one.
+    pub base: Option<Digest>,
+    /// The digest of the list: of the encoded files in the order of their paths.
+    pub list: Digest,
+    /// What `rustc -vV` says there, as far as cargo has recorded it.
+    pub compiler: Option<String>,
 }
 
 /// A request of the agent for the parts of a state that it lacks.

@@ -47,7 +47,7 @@ fn request() -> RunRequest {
     let call = Call {
         needs: Some("nextest".into()),
         arguments: vec![ByteBuf::from(b"build"), ByteBuf::from(b"\xff")],
-        json: JsonMessages::Hidden,
+        json: JsonMessages::Shown,
     };
     RunRequest {
         project: path("home/me/app"),
@@ -79,7 +79,15 @@ fn request() -> RunRequest {
             size: Some(WindowSize { columns: 80, rows: 24 }),
         },
         sends_input: true,
-        returns: Returns { artifacts: true, criterion: false, timings: true, docs: false },
+        returns: Returns {
+            profile: Some(FileName::new(b"debug").unwrap()),
+            named: true,
+            criterion: false,
+            timings: true,
+            docs: false,
+            tests: true,
+            whole: Some(WholeTarget { base: Some(Digest::from_bytes([6; 32])) }),
+        },
         compress_large: false,
         keep_alive_secs: Some(300),
         title: "cargo build".into(),
@@ -134,6 +142,7 @@ fn from_shim() -> Vec<FromShim> {
 
 fn from_agent() -> Vec<FromAgent> {
     let digest = Digest::from_bytes([6; 32]);
+    let clock = Timestamp { seconds: 1_700_000_000, nanoseconds: 5 };
     let project =
         ProjectStatus { project: path("p"), idle_secs: 9, runs: vec!["cargo build".into()] };
     vec![
@@ -142,7 +151,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Want(Want::DirectoryObjects(vec![digest])),
         FromAgent::Want(Want::Blobs(vec![digest])),
         FromAgent::Synced { written: 1, removed: 2 },
-        FromAgent::Started { notice: Some("n".into()) },
+        FromAgent::Started { notice: Some("n".into()), clock },
         FromAgent::Output { stream: Stream::Error, bytes: ByteBuf::from(b"\x1b[m") },
         FromAgent::Changed(changes()),
         FromAgent::Artifacts(vec![Artifact { path: path("debug/app"), file: file() }]),
@@ -167,6 +176,18 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Unreadable { errors: vec!["e".into()], others: 3 },
         FromAgent::OutputEnd,
         FromAgent::Listening { port: 8080 },
+        FromAgent::TargetFiles(vec![TargetFile {
+            path: path("debug/deps/a"),
+            file: file(),
+            modified: clock,
+        }]),
+        FromAgent::TargetGone(vec![path("debug/gone")]),
+        FromAgent::TargetListed(TargetListed {
+            base: Some(digest),
+            list: digest,
+            compiler: Some("rustc".into()),
+        }),
+        FromAgent::LargeTestFiles { bytes: 1 << 30 },
     ]
 }
 

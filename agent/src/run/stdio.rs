@@ -92,7 +92,7 @@ impl Streams {
         };
         // Of a stream with messages that the agent reads, only whole lines are passed on.
         let is_read_here = json != JsonMessages::Absent;
-        let output = open(Direction::Output, client.output && json != JsonMessages::Hidden)?;
+        let output = open(Direction::Output, client.output)?;
         let mut pairs = Vec::new();
         let their_error = if client.one_output && !is_read_here {
             output.theirs.try_clone()?

@@ -44,6 +44,16 @@ impl Moment {
         }
     }
 
+    /// The moment one nanosecond earlier.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        if self.nanoseconds > 0 {
+            Self { seconds: self.seconds, nanoseconds: self.nanoseconds - 1 }
+        } else {
+            Self { seconds: self.seconds.saturating_sub(1), nanoseconds: 999_999_999 }
+        }
+    }
+
     /// The moment this many seconds later.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {

@@ -24,6 +24,7 @@ mod disk_change;
 #[cfg(feature = "simulation")]
 pub mod disk_change;
 mod error;
+pub mod fingerprint;
 pub mod flow_control;
 pub mod git_directory;
 pub mod ignore_rules;

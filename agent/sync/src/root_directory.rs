@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burst_protocol::RelativePath;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timestamps};
 use rustix::io::Errno;
 
 use crate::clock::Moment;
@@ -60,10 +60,21 @@ impl RootDirectory {
 
     /// The names of the directories in the root; links are none.
     pub fn directories(&self) -> io::Result<Vec<RelativePath>> {
+        self.names_of(FileType::Directory)
+    }
+
+    /// The names of the regular files in the root; links are none.
+    pub fn files(&self) -> io::Result<Vec<RelativePath>> {
+        self.names_of(FileType::RegularFile)
+    }
+
+    /// The names of the entries in the root that are of one kind; others cannot be paths of ours.
+    fn names_of(&self, kind: FileType) -> io::Result<Vec<RelativePath>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.root)? {
             let Ok(name) = RelativePath::new(entry?.file_name().to_bytes()) else { continue };
-            if self.status(&name).is_ok_and(|status| is_directory(&status)) {
+            let status = self.status(&name);
+            if status.is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == kind) {
                 names.push(name);
             }
         }
@@ -287,6 +298,14 @@ impl RootDirectory {
         Ok(rustix::fs::renameat(from, OsStr::from_bytes(from_name), &*parent, name)?)
     }
 
+    /// Sets the modification time of a file.
+    pub fn set_modified(&self, path: &RelativePath, modified: Moment) -> io::Result<()> {
+        let file = self.open_file(path)?;
+        let omit = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+        let times = Timestamps { last_access: omit, last_modification: modified.into() };
+        Ok(rustix::fs::futimens(&file, &times)?)
+    }
+
     /// Sets the permission bits of a regular file.
     pub fn set_mode(&self, path: &RelativePath, mode: u32) -> io::Result<()> {
         let file = self.open_file(path)?;
@@ -323,7 +342,7 @@ impl RootDirectory {
 
 /// Whether a status describes a directory.
 pub fn is_directory(status: &Stat) -> bool {
-    rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Directory
+    FileType::from_raw_mode(status.st_mode) == FileType::Directory
 }
 
 /// The time of a status at which the inode changed last.

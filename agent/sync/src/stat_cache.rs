@@ -69,6 +69,11 @@ impl Signature {
         self.size
     }
 
+    /// When the file was last modified.
+    pub const fn modified(&self) -> Moment {
+        self.modified
+    }
+
     /// The permission bits.
     pub const fn mode(&self) -> FileMode {
         FileMode::of(self.mode)

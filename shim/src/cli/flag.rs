@@ -11,6 +11,7 @@ use clap::{Arg, ArgAction, Command};
 use super::route::similar;
 use crate::error::{Error, ErrorKind};
 use crate::run::request::{CargoVerb, Flags};
+use crate::settings::Fetch;
 
 /// What a port is, in errors.
 const EXPECTED_PORT: &str =
@@ -44,14 +45,26 @@ pub(super) struct Taken {
 }
 
 /// All flags, in the order of help texts.
-static FLAGS: [Flag; 9] = [
+static FLAGS: [Flag; 10] = [
     Flag {
         name: "--no-fetch",
         value: None,
-        help: "Leave build artifacts on the agent",
+        help: "Leave artifacts on the agent: `--fetch none`",
         fits: runs_cargo,
         set: |flags, _| {
-            flags.no_fetch = true;
+            flags.fetch = Some(Fetch::None);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--fetch",
+        value: Some("WHAT"),
+        help: "Fetch `all` of the target directory, `artifacts` or `none` [default: `fetch`, \
+               artifacts]",
+        fits: |_| true,
+        set: |flags, value| {
+            let meant = Fetch::named(value).ok_or("expected `all`, `artifacts` or `none`")?;
+            flags.fetch = Some(meant);
             Ok(())
         },
     },

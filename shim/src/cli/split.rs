@@ -93,6 +93,7 @@ fn check_sync(arguments: &[OsString]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Fetch;
 
     fn run(verb: CargoVerb, line: &str) -> (String, Flags) {
         let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
@@ -110,7 +111,10 @@ mod tests {
     fn our_flags_are_taken_out_before_the_dashes() {
         let (words, flags) = run(CargoVerb::Build, "--release --no-fetch -p a --env A=1 -- --yes");
         assert_eq!(words, "--release -p a -- --yes");
-        assert_eq!(flags, Flags { no_fetch: true, env: vec!["A=1".into()], ..Flags::default() });
+        assert_eq!(
+            flags,
+            Flags { fetch: Some(Fetch::None), env: vec!["A=1".into()], ..Flags::default() }
+        );
         assert_eq!(run(CargoVerb::Build, "--no-doctests").0, "--no-doctests");
         assert!(run(CargoVerb::Test, "--no-doctests").1.no_doctests);
     }

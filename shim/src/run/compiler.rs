@@ -1,7 +1,10 @@
-//! The compiler that a variable of this shell names. The agent has one of its own, so a run
-//! would silently use another one.
+//! The compilers of the two sides. The agent has one of its own: what a variable of this shell
+//! names would silently not be used, and what another compiler has built is built again by a plain
+//! cargo here.
 
 use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
 
 use super::forwarding::Variables;
 use super::request::CargoVerb;
@@ -31,9 +34,40 @@ pub(super) fn check(verb: CargoVerb, here: &Variables) -> Result<(), Error> {
     }
 }
 
+/// What `rustc -vV` says in a directory; empty if it cannot be called.
+pub(super) fn here(directory: &Path) -> String {
+    let said = Command::new("rustc").arg("-vV").current_dir(directory).output();
+    said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default()
+}
+
+/// Why a plain cargo does not go on from what was built there, if the compilers are not the same.
+pub(super) fn other(there: &str, here: &str) -> Option<String> {
+    let first_line = |text: &str| text.lines().next().unwrap_or("none").to_owned();
+    let is_same = here.trim_end() == there.trim_end();
+    (!is_same).then(|| {
+        format!(
+            "the compiler there is `{}`, here it is `{}`: a plain cargo compiles again",
+            first_line(there),
+            first_line(here)
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_compiler_is_told_of() {
+        let there = "rustc 1.95.0 (x)\nbinary: rustc\nhost: a\n";
+        assert_eq!(other(there, there), None);
+        let here = "rustc 1.94.0 (y)\nbinary: rustc\nhost: a\n";
+        assert_eq!(
+            other(there, here).unwrap(),
+            "the compiler there is `rustc 1.95.0 (x)`, here it is `rustc 1.94.0 (y)`: a plain \
+             cargo compiles again"
+        );
+    }
 
     #[test]
     fn a_compiler_that_is_not_the_usual_one_is_refused() {

@@ -12,7 +12,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use burst_protocol::message::{Artifact, Ending, FromAgent};
+use burst_protocol::message::{Artifact, Ending, FromAgent, Timestamp};
 use burst_protocol::tree::Change;
 use burst_sync::SyncError;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -25,6 +25,7 @@ use crate::terminal::Terminal;
 use crate::terminal::signals::Signals;
 use crate::transfer::error::confused;
 use crate::transfer::taken::Unconfirmed;
+use crate::transfer::whole_target::Offered;
 use crate::workspace::sources::Sources;
 
 /// What an exchange works with. It stays the same while the states change.
@@ -66,6 +67,10 @@ pub(super) struct Outcome {
     pub(super) changes: Vec<Change>,
     /// Files of the target directory that can be fetched.
     pub(super) artifacts: Vec<Artifact>,
+    /// The whole target directory, if it was requested.
+    pub(super) whole: Offered,
+    /// When the run began, by the agent's clock; none if no cargo ran.
+    pub(super) began: Option<Timestamp>,
     /// How cargo ended.
     pub(super) ending: Ending,
 }

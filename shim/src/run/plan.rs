@@ -6,12 +6,14 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use burst_protocol::ByteBuf;
-use burst_protocol::message::{Call, Invocation, JsonMessages, Returns};
+use burst_protocol::message::{Call, Invocation, JsonMessages, Returns, WholeTarget};
+use burst_protocol::{ByteBuf, FileName};
 
 use super::nextest::{TestRunner, test_runner};
 use super::request::{CargoVerb, RunArguments};
-use crate::cargo_options::{before_dashes, has_option, is_option, takes_next, value_of};
+use super::result_directories::profile_directory;
+use crate::cargo_options::{before_dashes, has_option, takes_next, value_of};
+use crate::settings::Fetch;
 
 /// The variable by which nextest accepts a package without tests, as cargo test does.
 const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
@@ -42,21 +44,14 @@ pub(crate) struct Plan {
 }
 
 /// Plans a run. `has_library`: whether a selected package has a library whose documentation
-/// can have tests.
-pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
+/// can have tests. `by_default`: what is fetched unless a flag names something else.
+pub(crate) fn plan(run: &RunArguments, has_library: bool, by_default: Fetch) -> Plan {
     let arguments = run.arguments.as_slice();
-    let fetches = !run.flags.no_fetch;
-    let mut returns = Returns {
-        timings: fetches && has_option(run.options(), &["--timings"]),
-        ..Returns::default()
-    };
+    let json = messages_of(run);
+    let fetch = run.flags.fetch.unwrap_or(by_default);
     let mut opens_docs = false;
     let (mut environment, mut note) = (Vec::new(), None);
     let invocations = match run.verb {
-        CargoVerb::Build | CargoVerb::Rustc if fetches => {
-            returns.artifacts = true;
-            with_artifacts(run.name(), arguments)
-        }
         CargoVerb::Sync => Vec::new(),
         CargoVerb::Test => {
             let tests = test_plan(run, arguments, has_library);
@@ -64,22 +59,14 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
             tests.invocations
         }
         CargoVerb::Doc => {
-            returns.docs = fetches;
             let kept: Vec<OsString> =
                 arguments.iter().filter(|word| *word != "--open").cloned().collect();
-            opens_docs = fetches && kept.len() < arguments.len();
-            vec![single(run.name(), &kept)]
+            opens_docs = fetch != Fetch::None && kept.len() < arguments.len();
+            vec![invocation(call(run.name(), &kept, json))]
         }
-        verb => {
-            returns.criterion = fetches && verb == CargoVerb::Bench;
-            vec![single(run.name(), arguments)]
-        }
+        _ => vec![invocation(call(run.name(), arguments, json))],
     };
-    let other = match run.verb {
-        CargoVerb::Other => first_word(run.options()).and_then(OsStr::to_str),
-        _ => None,
-    };
-    returns.docs |= fetches && other == Some("rustdoc");
+    let other = other_verb(run);
     let cleans = (other == Some("clean")).then(|| run.arguments.clone());
     let sends_input = match run.verb {
         CargoVerb::Run => true,
@@ -87,7 +74,57 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool) -> Plan {
         _ => false,
     };
     let reports_ports = run.verb == CargoVerb::Run;
+    let returns = match fetch {
+        Fetch::None => Returns::default(),
+        // A sync brings nothing unless it is told so.
+        Fetch::All if run.verb == CargoVerb::Sync && run.flags.fetch.is_none() => {
+            Returns::default()
+        }
+        Fetch::All if cleans.is_none() => {
+            Returns { whole: Some(WholeTarget::default()), ..Returns::default() }
+        }
+        Fetch::All | Fetch::Artifacts => returns(run, json),
+    };
     Plan { invocations, returns, sends_input, reports_ports, opens_docs, cleans, environment, note }
+}
+
+/// The verb of [`CargoVerb::Other`].
+fn other_verb(run: &RunArguments) -> Option<&str> {
+    match run.verb {
+        CargoVerb::Other => first_word(run.options()).and_then(OsStr::to_str),
+        _ => None,
+    }
+}
+
+/// The results that a run brings. Cargo's own verbs that only check leave nothing for users; of a
+/// plugin nobody knows.
+fn returns(run: &RunArguments, json: JsonMessages) -> Returns {
+    use CargoVerb::{Bench, Build, Doc, Nextest, Other, Run, Rustc, Test};
+    let (verb, other) = (run.verb, other_verb(run));
+    let builds = matches!(verb, Bench | Build | Nextest | Run | Rustc | Test)
+        || verb == Other && !other.is_some_and(|verb| READ_NOTHING.contains(&verb));
+    let profile = builds.then(|| profile_directory(run));
+    Returns {
+        profile: profile.and_then(|name| FileName::new(name.as_bytes()).ok()),
+        named: json == JsonMessages::Shown,
+        criterion: verb == Bench,
+        timings: has_option(run.options(), &["--timings"]),
+        docs: verb == Doc || other == Some("rustdoc"),
+        tests: matches!(verb, Bench | Nextest | Test),
+        whole: None,
+    }
+}
+
+/// Whether the user has requested JSON messages of cargo. nextest has another option for them.
+fn messages_of(run: &RunArguments) -> JsonMessages {
+    let option = match run.verb {
+        CargoVerb::Nextest => "--cargo-message-format",
+        _ => "--message-format",
+    };
+    match value_of(run.options(), option) {
+        Some(format) if format.as_bytes().starts_with(b"json") => JsonMessages::Shown,
+        _ => JsonMessages::Absent,
+    }
 }
 
 /// The first word that is neither an option nor the value of one.
@@ -111,42 +148,8 @@ fn call(name: Option<&str>, arguments: &[OsString], json: JsonMessages) -> Call 
     Call { needs: None, arguments, json }
 }
 
-fn single(name: Option<&str>, arguments: &[OsString]) -> Invocation {
-    invocation(call(name, arguments, JsonMessages::Absent))
-}
-
 fn invocation(call: Call) -> Invocation {
     Invocation { alternatives: vec![call], optional: false }
-}
-
-/// cargo names its artifacts only in JSON messages. If the user has not asked for
-/// any, we do, with diagnostics still rendered by cargo itself; if the user has,
-/// we read along; if the user wants another format, a second call, which finds
-/// everything built, names them.
-fn with_artifacts(name: Option<&str>, arguments: &[OsString]) -> Vec<Invocation> {
-    match value_of(arguments, "--message-format") {
-        // An option of ours would stand in cargo's error.
-        None if is_refused(arguments) => vec![single(name, arguments)],
-        None => {
-            let with = with_options(arguments, &["--message-format=json-render-diagnostics"]);
-            vec![invocation(call(name, &with, JsonMessages::Hidden))]
-        }
-        Some(format) if format.as_bytes().starts_with(b"json") => {
-            vec![invocation(call(name, arguments, JsonMessages::Shown))]
-        }
-        Some(_) => {
-            let mut rest = without_option(arguments, "--message-format");
-            // cargo refuses it beside `-q`.
-            let options = before_dashes(&rest).len();
-            let is_verbose =
-                |word: &OsString| ["-v", "-vv", "--verbose"].iter().any(|verbose| word == *verbose);
-            let behind = rest.split_off(options);
-            rest.retain(|word| !is_verbose(word));
-            rest.extend(behind);
-            let again = with_options(&rest, &["--message-format=json", "-q"]);
-            vec![single(name, arguments), invocation(call(name, &again, JsonMessages::Hidden))]
-        }
-    }
 }
 
 /// Whether cargo will refuse the arguments in a message that lists all options: the value of
@@ -163,19 +166,6 @@ fn with_options(arguments: &[OsString], options: &[&str]) -> Vec<OsString> {
     before.iter().cloned().chain(options).chain(rest.iter().cloned()).collect()
 }
 
-fn without_option(arguments: &[OsString], name: &str) -> Vec<OsString> {
-    let mut kept = Vec::new();
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        if word == name {
-            words.next();
-        } else if !is_option(word, name) {
-            kept.push(word.clone());
-        }
-    }
-    kept
-}
-
 /// How the tests run: the calls, the variables for nextest, and a note for the user.
 struct TestPlan {
     invocations: Vec<Invocation>,
@@ -187,7 +177,7 @@ fn test_plan(run: &RunArguments, arguments: &[OsString], has_library: bool) -> T
     // cargo test has no flag for this but to name all other targets.
     let without_docs = run.flags.no_doctests && !names_targets(arguments) && !is_refused(arguments);
     let targets: &[&str] = if without_docs { &["--all-targets"] } else { &[] };
-    let plain = call(run.name(), &with_options(arguments, targets), JsonMessages::Absent);
+    let plain = call(run.name(), &with_options(arguments, targets), messages_of(run));
     let by_cargo_test = |plain, note| TestPlan {
         invocations: vec![invocation(plain)],
         environment: Vec::new(),
@@ -254,14 +244,19 @@ mod tests {
         let mut arguments = Vec::new();
         for word in words {
             match word {
-                "--no-fetch" => flags.no_fetch = true,
+                "--no-fetch" => flags.fetch = Some(Fetch::None),
+                "--fetch=all" => flags.fetch = Some(Fetch::All),
                 "--no-doctests" => flags.no_doctests = true,
                 "--cargo-test" => flags.cargo_test = true,
                 other => arguments.push(OsString::from(other)),
             }
         }
         let options = arguments.len();
-        plan(&RunArguments { verb, alias: None, arguments, options, flags }, has_library)
+        plan(
+            &RunArguments { verb, alias: None, arguments, options, flags },
+            has_library,
+            Fetch::Artifacts,
+        )
     }
 
     fn calls(line: &str, has_library: bool) -> Vec<Vec<String>> {
@@ -278,28 +273,41 @@ mod tests {
     }
 
     #[test]
-    fn builds_name_their_artifacts() {
-        let hidden = "build --release --message-format=json-render-diagnostics";
-        assert_eq!(calls("build --release", true), [[hidden]]);
-        assert_eq!(
-            calls("build -- x", true),
-            [["build --message-format=json-render-diagnostics -- x"]]
-        );
-        // cargo refuses these, in a message without an option of ours.
-        for line in ["build -j", "build --release --profile x"] {
+    fn a_build_is_one_call_as_it_was_typed() {
+        for line in ["build --release", "build -- x", "build -j", "build --message-format=short"] {
             assert_eq!(calls(line, true), [[line]]);
         }
-        assert_eq!(calls("build --message-format json", true), [["build --message-format json"]]);
-        assert_eq!(
-            calls("build --message-format=short -p a", true),
-            [["build --message-format=short -p a"], ["build -p a --message-format=json -q"]]
-        );
-        assert_eq!(
-            calls("build -v --message-format short -- -v", true),
-            [["build -v --message-format short -- -v"], ["build --message-format=json -q -- -v"]]
-        );
-        assert_eq!(calls("build --no-fetch", true), [["build"]]);
-        assert_eq!(calls("check -p a", true), [["check -p a"]]);
+    }
+
+    #[test]
+    fn results_are_those_of_the_profile_and_those_that_messages_name() {
+        let returns = |line: &str| planned(line, true).returns;
+        let profile = |name: &str| Some(FileName::new(name.as_bytes()).unwrap());
+        for (line, expected) in [
+            ("build", profile("debug")),
+            ("build -r", profile("release")),
+            ("test --profile lean", profile("lean")),
+            ("check", None),
+            ("build --no-fetch", None),
+            // No directory that a user can mean.
+            ("build --profile ../x", None),
+        ] {
+            assert_eq!(returns(line).profile, expected, "{line}");
+        }
+        for (line, json) in [
+            ("check --message-format=json", true),
+            ("test --no-run --message-format json-render-diagnostics", true),
+            ("check --message-format=short", false),
+            ("build -- --message-format=json", false),
+        ] {
+            let plan = planned(line, true);
+            let is_read = plan.invocations[0].alternatives[0].json == JsonMessages::Shown;
+            assert_eq!((plan.returns.named, is_read), (json, json), "{line}");
+        }
+        let whole = Returns { whole: Some(WholeTarget::default()), ..Returns::default() };
+        assert_eq!(returns("check --fetch=all"), whole);
+        assert!(returns("test").tests && !returns("build").tests);
+        assert_eq!(returns("test --no-fetch --message-format=json"), Returns::default());
     }
 
     #[test]

@@ -57,12 +57,12 @@ impl Prepared {
         if settings.hetzner_token.is_some() {
             workspace.add_configuration_of_home();
         }
-        let plan = plan::plan(run, workspace.has_library(run.options()));
+        let plan = plan::plan(run, workspace.has_library(run.options()), settings.fetch);
         if let Some(note) = &plan.note {
             terminal.say(note);
         }
         let target = TargetDirectory::find(&workspace.target_directory).map_err(no_place)?;
-        target.check(&result_directories(run, plan.returns)).map_err(no_place)?;
+        target.check(&result_directories(run, &plan.returns)).map_err(no_place)?;
         let bytes = |text: &str| ByteBuf::from(text.as_bytes());
         let mut environment = of_terminal(&here);
         environment

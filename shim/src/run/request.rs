@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::settings::PortForward;
+use crate::settings::{Fetch, PortForward};
 
 /// A cargo verb whose results or input are treated specially.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,8 @@ impl RunArguments {
 /// Our flags of cargo verbs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Flags {
-    /// `--no-fetch`
-    pub(crate) no_fetch: bool,
+    /// `--fetch`; `--no-fetch` is `--fetch none`.
+    pub(crate) fetch: Option<Fetch>,
     /// `--keep-alive`, in seconds.
     pub(crate) keep_alive: Option<u64>,
     /// `--no-reap`

@@ -12,14 +12,12 @@ use std::path::Path;
 use burst_protocol::RelativePath;
 use burst_protocol::message::Returns;
 
-use super::request::RunArguments;
+use super::request::{CargoVerb, RunArguments};
 use crate::cargo_options::{has_option, value_of, values_of};
 
 /// The directories of the results, relative to the target directory.
-pub(super) fn result_directories(run: &RunArguments, returns: Returns) -> Vec<RelativePath> {
+pub(super) fn result_directories(run: &RunArguments, returns: &Returns) -> Vec<RelativePath> {
     let options = run.options();
-    let is_release = has_option(options, &["--release", "-r"]);
-    let profile = profile_directory(value_of(options, "--profile"), is_release);
     let mut directories = Vec::new();
     let mut add = |names: &[&OsStr]| {
         let path = names.join(OsStr::new("/"));
@@ -30,9 +28,10 @@ pub(super) fn result_directories(run: &RunArguments, returns: Returns) -> Vec<Re
     let platforms = platforms.iter().filter_map(|platform| Path::new(platform).file_stem());
     for platform in std::iter::once(None).chain(platforms.map(Some)) {
         let below = |name| platform.into_iter().chain([OsStr::new(name)]).collect::<Vec<_>>();
-        if returns.artifacts {
+        if let Some(profile) = &returns.profile {
             let platform = platform.into_iter();
-            let examples = platform.chain([profile.as_os_str(), OsStr::new("examples")]);
+            let profile = OsStr::from_bytes(profile.as_bytes());
+            let examples = platform.chain([profile, OsStr::new("examples")]);
             add(&examples.collect::<Vec<_>>());
         }
         if returns.docs {
@@ -48,10 +47,16 @@ pub(super) fn result_directories(run: &RunArguments, returns: Returns) -> Vec<Re
     directories
 }
 
-/// The directory of a profile.
-fn profile_directory(profile: Option<OsString>, is_release: bool) -> OsString {
-    match profile {
-        None if is_release => "release".into(),
+/// The directory of the profile that a command line selects.
+pub(super) fn profile_directory(run: &RunArguments) -> OsString {
+    let options = run.options();
+    let is_release = has_option(options, &["--release", "-r"]);
+    let option = match run.verb {
+        CargoVerb::Nextest => "--cargo-profile",
+        _ => "--profile",
+    };
+    match value_of(options, option) {
+        None if is_release || run.verb == CargoVerb::Bench => "release".into(),
         None => "debug".into(),
         Some(profile) if profile == "dev" || profile == "test" => "debug".into(),
         Some(profile) if profile == "bench" => "release".into(),
@@ -62,35 +67,59 @@ fn profile_directory(profile: Option<OsString>, is_release: bool) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::request::{CargoVerb, Flags};
+    use burst_protocol::FileName;
+
+    use crate::run::request::Flags;
+
+    fn run(verb: CargoVerb, arguments: &str) -> RunArguments {
+        let arguments: Vec<_> = arguments.split_whitespace().map(Into::into).collect();
+        let options = arguments.len();
+        RunArguments { verb, alias: None, arguments, options, flags: Flags::default() }
+    }
 
     #[test]
     fn results_go_where_the_command_line_says() {
-        let every = Returns { artifacts: true, criterion: true, timings: true, docs: true };
-        let artifacts = Returns { artifacts: true, ..Returns::default() };
+        let every = Returns {
+            profile: FileName::new(b"debug").ok(),
+            named: true,
+            criterion: true,
+            timings: true,
+            docs: true,
+            tests: true,
+            whole: None,
+        };
+        let artifacts = Returns { profile: every.profile.clone(), ..Returns::default() };
         for (arguments, returns, expected) in [
-            ("", Returns::default(), vec![]),
-            ("", artifacts, vec!["debug/examples"]),
-            ("-r", artifacts, vec!["release/examples"]),
-            ("--profile test", artifacts, vec!["debug/examples"]),
-            ("--profile=lto", artifacts, vec!["lto/examples"]),
+            ("", &Returns::default(), vec![]),
+            ("", &artifacts, vec!["debug/examples"]),
             (
                 "--target a-b --target x/own.json",
-                artifacts,
+                &artifacts,
                 vec!["debug/examples", "a-b/debug/examples", "own/debug/examples"],
             ),
-            ("", every, vec!["debug/examples", "doc", "criterion", "cargo-timings"]),
+            ("", &every, vec!["debug/examples", "doc", "criterion", "cargo-timings"]),
         ] {
-            let arguments: Vec<_> = arguments.split_whitespace().map(Into::into).collect();
-            let options = arguments.len();
-            let flags = Flags::default();
-            let verb = CargoVerb::Build;
-            let run = RunArguments { verb, alias: None, arguments, options, flags };
+            let run = run(CargoVerb::Build, arguments);
             let found: Vec<_> = result_directories(&run, returns)
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect();
             assert_eq!(found, expected, "{run:?}");
+        }
+    }
+
+    #[test]
+    fn a_profile_has_its_directory() {
+        for (verb, arguments, expected) in [
+            (CargoVerb::Build, "", "debug"),
+            (CargoVerb::Build, "-r", "release"),
+            (CargoVerb::Test, "--profile test", "debug"),
+            (CargoVerb::Run, "--profile=lto", "lto"),
+            (CargoVerb::Bench, "", "release"),
+            (CargoVerb::Bench, "--profile dev", "debug"),
+            (CargoVerb::Nextest, "run --profile ci --cargo-profile lto", "lto"),
+        ] {
+            assert_eq!(profile_directory(&run(verb, arguments)), expected, "{arguments}");
         }
     }
 }

@@ -2,21 +2,25 @@
 
 use std::cell::LazyCell;
 use std::collections::HashSet;
+use std::path::Path;
 
 use burst_protocol::RelativePath;
-use burst_protocol::message::Ending;
+use burst_protocol::message::{Artifact, Ending};
+use burst_protocol::tree::Change;
 use burst_sync::ignore_rules::{IgnoreRules, cargo_reads};
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::cleaning::clean_here;
+use super::compiler;
 use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use crate::error::Error;
 use crate::terminal::browser;
 use crate::transfer::Downloaded;
 use crate::transfer::download::{Download, Receiving, answer, base_after};
-use crate::transfer::error::not_returned;
+use crate::transfer::error::{confused, not_returned};
 use crate::transfer::leftovers::Writing;
+use crate::transfer::whole_target::{Offered, Wanted, note_run};
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::credentials::is_credentials;
 use crate::workspace::error::unreadable;
@@ -45,6 +49,10 @@ impl<'a> Ended<'a> {
 
     /// Fetches the results and remembers the state that both ends hold then.
     pub(super) fn fetch(mut self, state: &mut WorkspaceState) -> Result<Exchanged, Error> {
+        if let Some(began) = self.outcome.began {
+            let scanned = self.exchange.sources.scanned;
+            note_run(state.directory(), began, scanned).map_err(unreadable)?;
+        }
         let mut downloaded = self.download(state)?;
         let answered = self.settle(state, &downloaded).and_then(|()| {
             // The agent admits no other command beside a clean until it has the answer.
@@ -103,16 +111,22 @@ impl<'a> Ended<'a> {
             excluded: &excluded,
             left_out: &left_out,
         };
-        let Outcome { changes, artifacts, ending } = &self.outcome;
-        let mut download = Download::new(receiving, changes, artifacts).map_err(not_returned)?;
+        let Outcome { changes, artifacts, whole, ending, .. } = &self.outcome;
+        let target = workspace.target_directory.as_path();
+        let whole = wanted_of(whole, state, target)?;
+        let has_results = !artifacts.is_empty() || whole.is_some();
+        let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
         download.artifacts(artifacts, &mut cache);
+        if prepared.plan.returns.tests {
+            download.create_directory_of_tests().map_err(not_returned)?;
+        }
+        if let Some(whole) = &whole {
+            download.whole(whole, &mut cache);
+        }
         // Most commands find everything here.
-        let writing = match changes.is_empty() && download.wanted_bytes() == 0 {
+        let writing = match changes.is_empty() && !download.writes_target() {
             true => None,
-            false => {
-                let target = (workspace.target_directory.as_path(), artifacts.as_slice());
-                Some(Writing::begin(state.directory(), changes, target).map_err(unreadable)?)
-            }
+            false => Some(begin_writing(state, changes, (target, artifacts, whole.as_ref()))?),
         };
         download.changes().map_err(not_returned)?;
         if prepared.plan.returns.docs && *ending == Ending::Exited(0) {
@@ -127,6 +141,10 @@ impl<'a> Ended<'a> {
         if let Some(writing) = writing {
             writing.finish();
         }
+        if let Some(whole) = whole.filter(|_| downloaded.is_complete) {
+            whole.remember().map_err(unreadable)?;
+            self.tell_what_compiles_again();
+        }
         terminal.quiet();
         terminal.detail(&format!("{} files fetched", downloaded.written));
         if cache.is_changed() {
@@ -136,6 +154,25 @@ impl<'a> Ended<'a> {
             browser::open(&workspace.target_directory.join("doc"), &self.outcome.artifacts);
         }
         Ok(downloaded)
+    }
+
+    /// Tells why a plain cargo compiles again, though the whole target directory is here.
+    fn tell_what_compiles_again(&self) {
+        let Exchange { terminal, prepared, directory, .. } = self.exchange;
+        let listed = self.outcome.whole.listed.as_ref();
+        let there = listed.and_then(|listed| listed.compiler.as_deref());
+        if let Some(why) =
+            there.and_then(|there| compiler::other(there, &compiler::here(directory)))
+        {
+            terminal.warn(&why);
+        }
+        if let Some(build) = &prepared.workspace.build_directory {
+            terminal.warn(&format!(
+                "`{}`, where cargo builds, is not fetched, so a plain cargo compiles again: \
+                 `--fetch all` brings the target directory",
+                build.display()
+            ));
+        }
     }
 
     /// Removes here what a successful `cargo clean` has removed on the agent.
@@ -162,4 +199,27 @@ impl<'a> Ended<'a> {
             base_after(held.as_ref().unwrap_or(sent), changes, &downloaded.adopted)
         })
     }
+}
+
+/// What is to be here of a whole target directory; none if it was not requested.
+fn wanted_of(
+    offered: &Offered,
+    state: &WorkspaceState,
+    target: &Path,
+) -> Result<Option<Wanted>, Error> {
+    let Some(listed) = &offered.listed else { return Ok(None) };
+    let wanted = Wanted::new(offered, listed, state.directory(), target);
+    wanted.map(Some).map_err(|error| confused(&error))
+}
+
+/// Records where is written, for the case that this command is killed.
+fn begin_writing(
+    state: &WorkspaceState,
+    changes: &[Change],
+    (target, artifacts, whole): (&Path, &[Artifact], Option<&Wanted>),
+) -> Result<Writing, Error> {
+    let of_whole = whole.into_iter().flat_map(|whole| &whole.files);
+    let paths = artifacts.iter().map(|artifact| &artifact.path);
+    let paths = paths.chain(of_whole.map(|(file, _)| &file.path));
+    Writing::begin(state.directory(), changes, (target, paths)).map_err(unreadable)
 }

@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use burst_protocol::Digest;
 use burst_protocol::budget::{Budget, TooMany};
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory};
-use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -20,6 +20,7 @@ use crate::terminal::stdin::Forwarding;
 use crate::terminal::{Terminal, bytes, unwritable};
 use crate::transfer::error::{Phase, agent_failed, confused, lost};
 use crate::transfer::upload;
+use crate::transfer::whole_target::Offered;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::{Contents, WorkspaceState};
 
@@ -94,13 +95,15 @@ fn follow(
 ) -> Result<Outcome, Error> {
     let terminal = exchange.terminal;
     let (mut changes, mut artifacts) = (Vec::new(), Vec::new());
+    let (mut whole, mut began) = (Offered::default(), None);
     let mut listed = Budget::default();
     let mut input: Option<Forwarding> = None;
     let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
     loop {
         let message = incoming.message();
         match message.map_err(|error| lost(&error, Phase::Run))? {
-            FromAgent::Started { notice } => {
+            FromAgent::Started { notice, clock } => {
+                began = Some(clock);
                 if let Some(notice) = notice {
                     notify_once(exchange, &notice);
                 }
@@ -144,13 +147,18 @@ fn follow(
                 more.iter().try_for_each(|file| listed.file(&file.path)).map_err(too_many)?;
                 artifacts.extend(more);
             }
-            FromAgent::Withheld { path, size } => warn_withheld(terminal, &path, size),
+            told @ (FromAgent::TargetFiles(_)
+            | FromAgent::TargetGone(_)
+            | FromAgent::TargetListed(_)) => note_whole(&mut whole, told, &mut listed)?,
+            told @ (FromAgent::Withheld { .. } | FromAgent::LargeTestFiles { .. }) => {
+                warn_not_fetched(exchange, told);
+            }
             FromAgent::Unreadable { errors, others } => warn_unreadable(terminal, &errors, others),
             FromAgent::Finished(ending) => {
                 if let Some(input) = &input {
                     input.ended(ending);
                 }
-                return Ok(Outcome { changes, artifacts, ending });
+                return Ok(Outcome { changes, artifacts, whole, began, ending });
             }
             FromAgent::Listening { port } => tell_port(exchange, port),
             FromAgent::Working => {}
@@ -158,16 +166,6 @@ fn follow(
             other => return Err(out_of_turn(&other)),
         }
     }
-}
-
-/// Names a result that is too large.
-fn warn_withheld(terminal: &Terminal, path: &RelativePath, size: u64) {
-    terminal.warn(&format!(
-        "`{}` was changed by the run and is not fetched ({}): results of a run have at most 64 MiB \
-         each and 256 MiB in all; it stays in the agent's copy",
-        path.absolute().display(),
-        bytes(size)
-    ));
 }
 
 /// Says on which port of the server a program listens, unless it is forwarded.
@@ -178,6 +176,41 @@ fn tell_port(exchange: &Exchange<'_>, port: u16) {
              {port}` forwards it"
         ));
     }
+}
+
+/// Takes in a part of the list of the whole target directory.
+fn note_whole(whole: &mut Offered, told: FromAgent, budget: &mut Budget) -> Result<(), Error> {
+    match told {
+        FromAgent::TargetFiles(files) => {
+            files.iter().try_for_each(|file| budget.file(&file.path)).map_err(too_many)?;
+            whole.changed.extend(files);
+        }
+        FromAgent::TargetGone(paths) => {
+            paths.iter().try_for_each(|path| budget.file(path)).map_err(too_many)?;
+            whole.gone.extend(paths);
+        }
+        FromAgent::TargetListed(listed) => whole.listed = Some(listed),
+        other => return Err(out_of_turn(&other)),
+    }
+    Ok(())
+}
+
+/// Names what is too large to be fetched.
+fn warn_not_fetched(exchange: &Exchange<'_>, told: FromAgent) {
+    exchange.terminal.warn(&match told {
+        FromAgent::Withheld { path, size } => format!(
+            "`{}` was changed by the run and is not fetched ({}): results of a run have at most 64 \
+             MiB each and 256 MiB in all; it stays in the agent's copy",
+            path.absolute().display(),
+            bytes(size)
+        ),
+        FromAgent::LargeTestFiles { bytes: size } => format!(
+            "the files that tests have left in `{}` are not fetched ({})",
+            exchange.prepared.workspace.target_directory.join("tmp").display(),
+            bytes(size)
+        ),
+        _ => return,
+    });
 }
 
 /// Names what a run has left and the agent cannot read.

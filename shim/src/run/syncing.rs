@@ -32,6 +32,7 @@ use crate::settings::Compression;
 use crate::terminal::{bytes, seconds, streams};
 use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
+use crate::transfer::whole_target;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
 use crate::workspace::identity::identity;
@@ -96,7 +97,10 @@ impl<'a> Syncing<'a> {
         let root = &exchange.prepared.workspace.root;
         let mut freed = Conflicts::read(state.directory()).freed(root);
         freed.truncate(CHANGES_PER_MESSAGE_MAX);
-        let request = request(&exchange, &base, changes.is_some(), fresh_target, &freed)?;
+        let mut request = request(&exchange, &base, changes.is_some(), fresh_target, &freed)?;
+        if let Some(whole) = &mut request.returns.whole {
+            whole.base = whole_target::held_digest(state.directory(), target);
+        }
         let freed = (state.directory().to_owned(), freed);
         let Stream { incoming, outgoing, peer, .. } = stream;
         Ok(Self {
@@ -339,7 +343,7 @@ fn request(
         toolchain: environment::toolchain(),
         terminal: streams::describe(plan.sends_input),
         sends_input: plan.sends_input,
-        returns: plan.returns,
+        returns: plan.returns.clone(),
         compress_large,
         keep_alive_secs: Some(exchange.prepared.keep_alive.as_secs()),
         title: title(&plan.invocations),
@@ -373,11 +377,7 @@ fn title(invocations: &[Invocation]) -> String {
     else {
         return "cargo burst sync".to_owned();
     };
-    let words: Vec<String> = call
-        .arguments
-        .iter()
-        .filter(|word| !word.starts_with(b"--message-format=json-render"))
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
+    let words: Vec<String> =
+        call.arguments.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     format!("cargo {}", words.join(" ")).chars().take(CHARACTERS_MAX).collect()
 }

@@ -223,6 +223,16 @@ settings! {
         variable: "CARGO_BURST_LOCAL_DISK_GB",
     }
 
+    /// What a run brings of its target directory: "all", with cargo's own files and their
+    /// times, so that a plain cargo goes on from there; "artifacts", what cargo puts in
+    /// place; "none".
+    fetch: Fetch {
+        default: Fetch::Artifacts,
+        kind: Choice::<Fetch>::any(),
+        project: ProjectRule::NOT_OTHER,
+        variable: "CARGO_BURST_FETCH",
+    }
+
     /// Whether large files are compressed on their way. "auto" compresses unless the agent
     /// is on this machine.
     compression: Compression {
@@ -261,6 +271,36 @@ impl Named for Compression {
             Self::Auto => "auto",
             Self::Always => "always",
             Self::Never => "never",
+        }
+    }
+}
+
+/// What a run brings of its target directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    /// All of it, with its times.
+    All,
+    /// What cargo puts in place for its user.
+    Artifacts,
+    /// Nothing.
+    None,
+}
+
+impl Fetch {
+    /// The one with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|fetch| fetch.name() == name)
+    }
+}
+
+impl Named for Fetch {
+    const ALL: &'static [Self] = &[Self::All, Self::Artifacts, Self::None];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Artifacts => "artifacts",
+            Self::None => "none",
         }
     }
 }

@@ -43,7 +43,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use self::definition::keys;
-pub(crate) use self::definition::{Compression, Settings, defaults};
+pub(crate) use self::definition::{Compression, Fetch, Settings, defaults};
 pub(crate) use self::documentation::documentation;
 pub(crate) use self::kind::Shown;
 pub(crate) use self::kind::parse_token;

@@ -81,8 +81,8 @@ impl ProjectRule<u64> {
     };
 }
 
-impl ProjectRule<bool> {
-    /// Both values can cost more than the other.
+impl<T: Copy + PartialEq> ProjectRule<T> {
+    /// Each value can cost more, or allow more, than the others.
     pub(super) const NOT_OTHER: Self = Self::Trusted {
         needs: "another value than your own",
         beyond: |own, with| (with != own).then_some(*with),

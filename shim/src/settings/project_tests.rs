@@ -22,7 +22,7 @@ forward_ports = 8080
 ";
 
 /// Values of a project file that do not go beyond [`OWN`].
-const WITHIN: [(&str, &str); 14] = [
+const WITHIN: [(&str, &str); 15] = [
     ("region", "['fsn1']"),
     ("server_type", "['cx53']"),
     ("keep_alive_secs", "0"),
@@ -36,11 +36,12 @@ const WITHIN: [(&str, &str); 14] = [
     ("forward_ports", "[8080]"),
     ("extra_excludes", "['/data', '!/mine']"),
     ("unexclude", "['.vscode/']"),
+    ("fetch", "'artifacts'"),
     ("compression", "'always'"),
 ];
 
 /// Values that need trust, with the request.
-const BEYOND: [(&str, &str, &str); 10] = [
+const BEYOND: [(&str, &str, &str); 11] = [
     ("region", "['fsn1', 'ash']", "region = [\"ash\"]  # yours: [\"hel1\", \"fsn1\"]"),
     ("server_type", "'cpx62'", "server_type = [\"cpx62\"]  # yours: [\"cx53\", \"cpx62\"]"),
     ("keep_alive_secs", "301", "keep_alive_secs = 301  # yours: 300"),
@@ -62,6 +63,7 @@ const BEYOND: [(&str, &str, &str); 10] = [
         "['/data', '!.git/']",
         "extra_excludes = [\"!.git/\"]  # yours: [\"*.bin\", \"!/mine\"]",
     ),
+    ("fetch", "'all'", "fetch = \"all\"  # yours: \"artifacts\""),
     ("unexclude", "'.git'", "unexclude = [\".git\"]  # yours: [\".vscode/\"]"),
 ];
 

@@ -13,12 +13,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
-use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim};
+use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim, TargetFile};
 use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::root_directory::RootDirectory;
+use burst_sync::root_directory::{self, RootDirectory};
 use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::{Cached, Signature, StatCache};
 use burst_sync::tally::Tally;
@@ -31,9 +31,10 @@ use super::local_files::{LocalFiles, Replaced};
 use super::receiving::{
     BASE_BYTES_MAX, Conflict, Destination, Downloaded, Place, Results, is_beside,
 };
-use super::stale_pages::remove_stale;
+use super::stale_pages::{remove, remove_stale};
 use super::taken::Taken;
 use super::target::TargetDirectory;
+use super::whole_target::Wanted;
 use crate::error::Error;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::sources::Sources;
@@ -81,19 +82,21 @@ pub(crate) struct Download<'a> {
     receiving: Receiving<'a>,
     boundary: Boundary,
     results: Results<'a>,
+    /// Files of the target directory that are here and get another time, with their digests.
+    redated: Vec<(RelativePath, Digest, Moment)>,
 }
 
 impl<'a> Download<'a> {
-    /// Opens the workspace, and the target directory if there are `artifacts`: before
+    /// Opens the workspace, and the target directory if something in it `has_results`: before
     /// anything is written.
     pub(crate) fn new(
         mut receiving: Receiving<'a>,
         changes: &'a [Change],
-        artifacts: &[Artifact],
+        has_results: bool,
     ) -> Result<Self, SyncError> {
-        let target = match artifacts.is_empty() {
-            true => None,
-            false => Some(LocalFiles::new(receiving.target.open()?)),
+        let target = match has_results {
+            true => Some(LocalFiles::new(receiving.target.open()?)),
+            false => None,
         };
         let project = receiving.sources.project.clone();
         Ok(Self {
@@ -106,6 +109,7 @@ impl<'a> Download<'a> {
                 std::mem::take(&mut receiving.conflicts),
             ),
             receiving,
+            redated: Vec::new(),
         })
     }
 
@@ -206,10 +210,66 @@ impl<'a> Download<'a> {
                 continue;
             }
             let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
-            let place = Place::Artifact { base };
+            let place = Place::Artifact { base, modified: None };
             let destination = Destination { path: path.clone(), file: *file, place };
             self.results.want(file, destination);
         }
+    }
+
+    /// Decides about the whole target directory. What was brought before and is gone is removed,
+    /// unless it was changed here.
+    pub(crate) fn whole(&mut self, wanted: &Wanted, cache: &mut StatCache) {
+        let Some(target) = &self.results.target else { return };
+        for TargetFile { path, file, .. } in &wanted.gone {
+            if held_artifact(target.root(), path, cache).is_some_and(|here| here == *file) {
+                remove(target.root(), path);
+            }
+            cache.remove(path.as_bytes());
+        }
+        for (TargetFile { path, file, .. }, modified) in &wanted.files {
+            let Some(target) = &self.results.target else { return };
+            let here = held_artifact(target.root(), path, cache);
+            if here.is_some_and(|here| here == *file) {
+                let status = target.root().status(path);
+                if !status.is_ok_and(|status| root_directory::modified(&status) == *modified) {
+                    self.redated.push((path.clone(), file.digest, *modified));
+                }
+                continue;
+            }
+            let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
+            let place = Place::Artifact { base, modified: Some(*modified) };
+            self.results.want(file, Destination { path: path.clone(), file: *file, place });
+        }
+    }
+
+    /// Whether something is to be written below the target directory.
+    pub(crate) fn writes_target(&self) -> bool {
+        !self.results.wanted.is_empty() || !self.redated.is_empty()
+    }
+
+    /// Gives the files that are here already their times: only once nothing is missing that
+    /// fingerprints among them vouch for.
+    fn redate(&mut self) -> Result<(), SyncError> {
+        let Some(target) = &self.results.target else { return Ok(()) };
+        if self.results.is_incomplete {
+            return Ok(());
+        }
+        for (path, digest, modified) in std::mem::take(&mut self.redated) {
+            let set = target.root().set_modified(&path, modified);
+            set.map_err(|error| target.unwritable(&path, error))?;
+            self.results.fetched.push((path, digest));
+        }
+        Ok(())
+    }
+
+    /// Creates the directory for the files of tests, as cargo does where it builds tests: those
+    /// that were fetched expect it.
+    pub(crate) fn create_directory_of_tests(&self) -> Result<(), SyncError> {
+        if let (Some(target), Ok(tmp)) = (&self.results.target, RelativePath::new(b"tmp")) {
+            let created = target.root().create_directories(&tmp, false);
+            created.map_err(|source| target.unwritable(&tmp, source))?;
+        }
+        Ok(())
     }
 
     /// Removes pages of the documentation that were fetched earlier and are gone.
@@ -251,6 +311,7 @@ impl<'a> Download<'a> {
         if let Some((digest, _)) = self.results.wanted.first_key_value() {
             return Err(confused(&SyncError::MissingBlob(*digest)));
         }
+        self.results.finish_waiting().and_then(|()| self.redate()).map_err(not_returned)?;
         self.remember_artifacts(cache);
         Ok(self.results.into_downloaded())
     }

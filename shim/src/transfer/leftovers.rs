@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
-use burst_protocol::message::Artifact;
 use burst_protocol::tree::Change;
 use burst_sync::SyncError;
 use burst_sync::root_directory::RootDirectory;
@@ -33,13 +32,13 @@ pub(crate) struct Writing([PathBuf; 2]);
 impl Writing {
     /// Records the directories in which these results are written, before any is. `target` is
     /// the target directory, and `records` the directory with the records.
-    pub(crate) fn begin(
+    pub(crate) fn begin<'a>(
         records: &Path,
         changes: &[Change],
-        (target, artifacts): (&Path, &[Artifact]),
+        (target, artifacts): (&Path, impl Iterator<Item = &'a RelativePath>),
     ) -> Result<Self, SyncError> {
         let sources = changes.iter().map(|change| change.path().absolute());
-        let artifacts = artifacts.iter().map(|artifact| artifact.path.in_directory(target));
+        let artifacts = artifacts.map(|path| path.in_directory(target));
         let parents = sources.chain(artifacts).filter_map(|path| Some(path.parent()?.to_owned()));
         Self::record(records, &parents.collect())
     }

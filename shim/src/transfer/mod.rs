@@ -5,6 +5,7 @@ mod decision;
 mod displacement;
 pub(crate) mod download;
 pub(crate) mod error;
+mod file_times;
 mod journal;
 pub(crate) mod leftovers;
 mod local_files;
@@ -15,5 +16,6 @@ pub(crate) mod taken;
 pub(crate) mod target;
 mod temporary_name;
 pub(crate) mod upload;
+pub(crate) mod whole_target;
 
 pub(crate) use self::receiving::{Downloaded, is_beside};

@@ -8,6 +8,8 @@ use burst_protocol::message::{Blob, Encoding, Fetch};
 use burst_protocol::tree::{Change, Entry, File, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::blobs::{receive_bytes, receive_into};
+use burst_sync::clock::Moment;
+use burst_sync::fingerprint::is_fingerprint;
 use burst_sync::ignore_rules::CONFLICT_SUFFIX;
 use burst_sync::tally::Tally;
 use burst_sync::wire::Incoming;
@@ -42,6 +44,8 @@ pub(crate) struct Downloaded {
     pub(crate) conflicts: Conflicts,
     /// The record of what has taken effect, until the agent knows.
     pub(crate) taken: Option<Taken>,
+    /// Whether everything that was wanted is here.
+    pub(crate) is_complete: bool,
 }
 
 /// A place that a blob is written to.
@@ -76,6 +80,8 @@ pub(super) enum Place {
     Artifact {
         /// The digest of the file that is there, as the base of a patch.
         base: Option<Digest>,
+        /// The modification time that it gets, if it matters.
+        modified: Option<Moment>,
     },
 }
 
@@ -93,7 +99,7 @@ pub(super) enum Conflict {
 impl Destination {
     /// The same place, for which the whole file is fetched.
     fn without_base(mut self) -> Self {
-        if let Place::Artifact { base } = &mut self.place {
+        if let Place::Artifact { base, .. } = &mut self.place {
             *base = None;
         }
         self
@@ -102,7 +108,7 @@ impl Destination {
     /// The file here that a patch can be based on.
     pub(super) const fn base(&self) -> Option<Digest> {
         match self.place {
-            Place::Artifact { base } => base,
+            Place::Artifact { base, .. } => base,
             _ => None,
         }
     }
@@ -127,6 +133,11 @@ pub(super) struct Results<'a> {
     misfit: bool,
     /// The artifacts that were written.
     pub(super) fetched: Vec<(RelativePath, Digest)>,
+    /// Fingerprints of a whole target directory, which wait in temporary files until everything
+    /// else is in place.
+    waiting: Vec<(RelativePath, Destination)>,
+    /// Whether something could not be fetched.
+    pub(super) is_incomplete: bool,
     /// The paths that were written and run code here.
     running_code: Vec<RelativePath>,
     /// The paths that were written or removed and tell git what to ignore.
@@ -154,6 +165,8 @@ impl<'a> Results<'a> {
             tally: Arc::default(),
             misfit: false,
             fetched: Vec::new(),
+            waiting: Vec::new(),
+            is_incomplete: false,
             running_code: Vec::new(),
             ignore_files: BTreeSet::new(),
         }
@@ -177,6 +190,21 @@ impl<'a> Results<'a> {
     /// offered again.
     pub(super) fn forget(&mut self, digest: &Digest) {
         self.wanted.remove(digest);
+        self.is_incomplete = true;
+    }
+
+    /// Puts the fingerprints in place, or, if what they vouch for is incomplete, removes them.
+    pub(super) fn finish_waiting(&mut self) -> Result<(), SyncError> {
+        for (temporary, Destination { path, file, .. }) in std::mem::take(&mut self.waiting) {
+            let target = self.target.as_ref().ok_or(SyncError::Gone)?;
+            if self.is_incomplete {
+                drop(target.root().remove_file(&temporary));
+            } else {
+                target.overwrite(&temporary, &path)?;
+                self.fetched.push((path, file.digest));
+            }
+        }
+        Ok(())
     }
 
     /// Records that a file is to be fetched.
@@ -241,6 +269,7 @@ impl<'a> Results<'a> {
             ));
         }
         self.returned.taken = Some(self.taken);
+        self.returned.is_complete = !self.is_incomplete;
         self.returned
     }
 
@@ -342,7 +371,15 @@ impl<'a> Results<'a> {
         let files = self.files(destination)?;
         let path = &destination.path;
         match &destination.place {
-            Place::Artifact { .. } => {
+            Place::Artifact { modified, .. } => {
+                if let Some(modified) = modified {
+                    let set = files.root().set_modified(temporary, *modified);
+                    set.map_err(|error| files.unwritable(path, error))?;
+                    if is_fingerprint(path) {
+                        self.waiting.push((temporary.clone(), destination.clone()));
+                        return Ok(());
+                    }
+                }
                 files.overwrite(temporary, path)?;
                 self.fetched.push((path.clone(), destination.file.digest));
                 Ok(())

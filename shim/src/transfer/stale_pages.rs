@@ -34,9 +34,9 @@ pub(super) fn remove_stale(target: &RootDirectory, artifacts: &[Artifact], cache
     }
 }
 
-/// Removes a page, and the directories that this leaves empty.
-fn remove(target: &RootDirectory, path: &RelativePath) {
-    // A page that cannot be removed does no harm; one more command tries again.
+/// Removes a file, and the directories that this leaves empty.
+pub(super) fn remove(target: &RootDirectory, path: &RelativePath) {
+    // One that cannot be removed does no harm; another command tries again.
     drop(target.remove_file(path));
     let mut above = path.parent();
     while let Some(directory) = above {

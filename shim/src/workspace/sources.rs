@@ -41,6 +41,8 @@ pub(crate) struct Sources {
     pub(crate) warnings: Vec<RuleWarning>,
     /// The number of sockets, pipes and devices, which are not sent.
     pub(crate) special: usize,
+    /// When the scan began, by the clock of the file system.
+    pub(crate) scanned: Moment,
     roots: Vec<Root>,
     in_memory: HashMap<RelativePath, Vec<u8>>,
 }
@@ -79,6 +81,7 @@ impl Sources {
             project: project.clone(),
             warnings: Vec::new(),
             special: 0,
+            scanned: now,
             roots: Vec::new(),
             in_memory: HashMap::new(),
         };

@@ -68,7 +68,7 @@ impl Program {
             let pause = if random.u8(0..4) == 0 { 12_000 } else { 300 };
             tokio::time::sleep(Duration::from_millis(random.u64(0..pause))).await;
         }
-        self.build(&target, &sources, &mut call)?;
+        self.build(&target, &sources)?;
         self.change(command, &call.directory, &mut random)?;
         tokio::time::sleep(Duration::from_millis(random.u64(0..500))).await;
         Ok(())
@@ -82,7 +82,7 @@ impl Program {
         }
     }
 
-    fn build(&self, target: &Path, sources: &str, call: &mut Call) -> std::io::Result<()> {
+    fn build(&self, target: &Path, sources: &str) -> std::io::Result<()> {
         let artifact = target.join(ARTIFACT);
         fs::create_dir_all(artifact.parent().unwrap())?;
         let content = artifact_of(sources);
@@ -90,11 +90,8 @@ impl Program {
         if fs::read(&artifact).ok() != Some(content.clone()) {
             fs::write(&artifact, content)?;
         }
-        let (reason, target) = ("compiler-artifact", "{\"kind\":[\"bin\"]}");
-        writeln!(
-            call.output,
-            "{{\"reason\":\"{reason}\",\"target\":{target},\"filenames\":[{artifact:?}]}}"
-        )
+        // By this file cargo marks the directory of a profile.
+        fs::write(artifact.with_file_name(".cargo-lock"), "")
     }
 
     fn change(&self, command: u32, root: &Path, random: &mut fastrand::Rng) -> std::io::Result<()> {

@@ -1,0 +1,150 @@
+//! The times that the files of a whole target directory get here. Pure.
+//!
+//! cargo compares the times of sources and results, and here the sources have the times of this
+//! machine. A result may not be newer than the scan of the sources that it was made from: a source
+//! that was edited since would count as compiled. So what a run has written is dated just before
+//! the scan of that run. The order of all times stays, since cargo compares results with each
+//! other. What was written before the first run that is known is dated to the beginning of time,
+//! so that cargo compiles it again if it has sources here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burst_protocol::message::Timestamp;
+use burst_sync::clock::Moment;
+use serde::{Deserialize, Serialize};
+
+/// The runs that are remembered.
+const RUNS_MAX: usize = 512;
+
+/// When runs have begun: by the clock of the agent, and when the scan of their sources had, by the
+/// clock of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunTimes(Vec<(Timestamp, Moment)>);
+
+/// The time here of each time there.
+pub(crate) type LocalTimes = BTreeMap<Timestamp, Moment>;
+
+impl RunTimes {
+    /// Adds a run. Where a clock was set back, the runs before are forgotten.
+    pub(crate) fn add(&mut self, began: Timestamp, scanned: Moment) {
+        let last = self.0.last();
+        if last.is_some_and(|(other_began, other)| *other_began >= began || *other > scanned) {
+            self.0.clear();
+        }
+        self.0.push((began, scanned));
+        let surplus = self.0.len().saturating_sub(RUNS_MAX);
+        self.0.drain(..surplus);
+    }
+
+    /// The run that has written a file of this time.
+    fn run_of(&self, modified: Timestamp) -> Option<usize> {
+        self.0.partition_point(|(began, _)| *began <= modified).checked_sub(1)
+    }
+
+    /// The times here of all these times there. Those of `held`, from before, are kept if all
+    /// others come from later runs.
+    pub(crate) fn local(&self, there: &BTreeSet<Timestamp>, held: &LocalTimes) -> LocalTimes {
+        let newest_held = held.keys().next_back();
+        let added: Vec<Timestamp> =
+            there.iter().filter(|time| !held.contains_key(time)).copied().collect();
+        let is_later = match (newest_held, added.first()) {
+            (Some(held), Some(added)) => self.run_of(*held) < self.run_of(*added),
+            _ => true,
+        };
+        if !is_later {
+            return self.local(there, &LocalTimes::new());
+        }
+        let kept = held.iter().filter(|(time, _)| there.contains(time));
+        let mut times: LocalTimes = kept.map(|(there, here)| (*there, *here)).collect();
+        let mut later: Option<Moment> = None;
+        for time in added.iter().rev() {
+            let scanned = self.run_of(*time).map_or(Moment::from_seconds(1), |run| self.0[run].1);
+            let latest = later.map_or(scanned, |later| scanned.min(later));
+            let here = latest.previous();
+            times.insert(*time, here);
+            later = Some(here);
+        }
+        times
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there(seconds: i64) -> Timestamp {
+        Timestamp { seconds, nanoseconds: 0 }
+    }
+
+    fn here(seconds: i64) -> Moment {
+        Moment::from_seconds(seconds)
+    }
+
+    fn runs() -> RunTimes {
+        let mut runs = RunTimes::default();
+        runs.add(there(1000), here(50));
+        runs.add(there(2000), here(60));
+        runs
+    }
+
+    #[test]
+    fn results_are_older_than_the_scan_of_their_run_and_keep_their_order() {
+        let times: BTreeSet<_> = [900, 1000, 1005, 1999, 2000, 2500].map(there).into();
+        let local = runs().local(&times, &LocalTimes::new());
+        let found: Vec<Moment> = local.values().copied().collect();
+        let before =
+            |moment: Moment, times: u32| (0..times).fold(moment, |moment, _| moment.previous());
+        let expected = [
+            before(here(1), 1),
+            before(here(50), 3),
+            before(here(50), 2),
+            before(here(50), 1),
+            before(here(60), 2),
+            before(here(60), 1),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn times_stay_while_later_runs_add_others() {
+        let mut runs = runs();
+        let first: BTreeSet<_> = [1000, 1001, 2000].map(there).into();
+        let held = runs.local(&first, &LocalTimes::new());
+        runs.add(there(3000), here(70));
+        let times: BTreeSet<_> = [1001, 2000, 3001, 3002].map(there).into();
+        let local = runs.local(&times, &held);
+        assert_eq!(local.len(), 4);
+        for kept in [1001, 2000].map(there) {
+            assert_eq!(local[&kept], held[&kept]);
+        }
+        assert_eq!(local[&there(3002)], here(70).previous());
+        // What the run before has written late has its place in the order.
+        let late: BTreeSet<_> = [1001, 2000, 2999, 3001].map(there).into();
+        let local = runs.local(&late, &held);
+        assert_eq!(local[&there(2999)], here(60).previous());
+        assert!(local[&there(2000)] < local[&there(2999)]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_dates_nothing_too_late() {
+        for (began, scanned) in [(1500, 65), (2500, 55)] {
+            let mut runs = runs();
+            runs.add(there(began), here(scanned));
+            let times: BTreeSet<_> = [1200, 2600].map(there).into();
+            let local = runs.local(&times, &LocalTimes::new());
+            assert_eq!(local[&there(1200)], here(1).previous());
+            assert_eq!(local[&there(2600)], here(scanned).previous());
+        }
+    }
+
+    #[test]
+    fn the_number_of_runs_is_bounded() {
+        let mut runs = RunTimes::default();
+        for run in 1..=600 {
+            runs.add(there(run), here(run));
+        }
+        assert_eq!(runs.0.len(), RUNS_MAX);
+        assert_eq!(runs.run_of(there(88)), None);
+        assert_eq!(runs.run_of(there(600)), Some(RUNS_MAX - 1));
+    }
+}
