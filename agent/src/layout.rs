@@ -19,6 +19,9 @@ use crate::project::Project;
 use crate::run::spec::{self, Mount, RunSpec};
 use crate::volume::MOUNT_ROOT;
 
+/// The project's own cargo home on its volume.
+const CARGO_HOME: &str = "cargo-home";
+
 /// The variable by which cargo is told of its target directory.
 const TARGET_DIRECTORY: &str = "CARGO_TARGET_DIR";
 
@@ -203,15 +206,13 @@ struct ServerDirectories {
 
 impl ServerDirectories {
     fn new(user: &BuildUser, request: &RunRequest, project: &Project) -> Result<Self, AgentError> {
-        let volume =
-            project.directory().parent().unwrap_or_else(|| Path::new(MOUNT_ROOT)).to_owned();
         let cargo_home = request.cargo_home.as_ref().map(RelativePath::absolute);
         let mut mounts = vec![("home", user.home.clone())];
         mounts.extend(TEMPORARY.map(|(name, path)| (name, PathBuf::from(path))));
-        mounts.extend(cargo_home.clone().map(|path| ("cargo-home", path)));
+        mounts.extend(cargo_home.clone().map(|path| (CARGO_HOME, path)));
         let mut mounted = Vec::new();
         for (name, target) in mounts {
-            let source = volume.join(name);
+            let source = on_volume(project, name);
             std::fs::create_dir_all(&source)
                 .map_err(AgentError::file(FileOperation::CreateDirectory, &source))?;
             if TEMPORARY.iter().any(|(other, _)| *other == name) {
@@ -223,6 +224,26 @@ impl ServerDirectories {
         let user_ids = (user.uid.as_raw(), user.gid.as_raw());
         Ok(Self { mounts: mounted, home: user.home.clone(), cargo_home, user: user_ids })
     }
+}
+
+/// Places what the client has sent of its cargo home into the project's own, on a server.
+pub(crate) fn fill_cargo_home(
+    host: &Host,
+    request: &RunRequest,
+    project: &Project,
+) -> Result<(), AgentError> {
+    match &request.cargo_home {
+        Some(seen_at) if host.build_user().is_some() => {
+            project.fill_cargo_home(seen_at, &on_volume(project, CARGO_HOME))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A directory beside that of the project on its volume.
+fn on_volume(project: &Project, name: &str) -> PathBuf {
+    let volume = project.directory().parent().unwrap_or_else(|| Path::new(MOUNT_ROOT));
+    volume.join(name)
 }
 
 fn environment(host: &Host, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {

@@ -38,7 +38,7 @@ use crate::client::Client;
 use crate::error::AgentError;
 use crate::heartbeat::Heartbeat;
 use crate::invocations::{Invocations, handle_messages};
-use crate::layout::Layout;
+use crate::layout::{self, Layout};
 use crate::log;
 use crate::port_connection;
 use crate::project::Project;
@@ -212,6 +212,8 @@ impl Session<'_> {
         let clock = Timestamp { seconds: clock.seconds, nanoseconds: clock.nanoseconds };
         self.outgoing.message(&FromAgent::Started { notice: layout.notice.clone(), clock })?;
         let writing = shared.begin_writing()?;
+        // Written like what cargo downloads, so a power cut does the same to it.
+        shared.with(|project| layout::fill_cargo_home(self.agent.host(), self.request, project))?;
         shared.with(Project::begin_run)?;
         tracing::info!(
             "the tree is in sync, {written} files written, {removed} removed; starting cargo"

@@ -23,6 +23,7 @@
 //! - `nextest`: `test` by way of nextest.
 //! - `hostile`: agents that hang, send too much or send escape sequences.
 //! - `paused`: agents that are paused in every stage of a command.
+//! - `private_packages`: packages that only the client can download.
 //! - `power_cuts`: what a power cut leaves of target directories, and its repair.
 //! - `results`: what comes back, whatever happens, and where it may go.
 //! - `rooms`: the structure of the code.
@@ -64,6 +65,7 @@ mod nextest;
 mod paused;
 mod ports;
 mod power_cuts;
+mod private_packages;
 mod progress;
 mod results;
 mod rooms;

@@ -10,11 +10,13 @@
 //!   state, changing, changed, unfinished
 //!              what the project is opened with after a crash (record)
 //!   returned/  copies of what was returned last (returned_copies)
+//!   placed     what of the client's cargo home was placed into the project's own (cargo_home)
 //!   running    exists while runs write to a volume (power_cut)
 //! ```
 //!
 //! What the client holds and what the disk holds are compared by [`crate::agreement`].
 
+mod cargo_home;
 mod filter;
 mod record;
 

@@ -66,6 +66,7 @@ use crate::terminal::{Answer, Terminal, can_ask, seconds};
 use crate::transfer::is_beside;
 use crate::transfer::leftovers::clear_leftovers;
 use crate::transfer::taken::Unconfirmed;
+use crate::workspace::cargo_home;
 use crate::workspace::collection;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
@@ -275,14 +276,38 @@ impl Session<'_> {
         Ok(Scanned { state, sources, taken })
     }
 
+    /// Scans the workspace and, for a server, what it needs of cargo's home. If cargo has to be
+    /// asked for that, it may change `Cargo.lock`, so the workspace is scanned again.
     fn scan_with(
         &self,
         prepared: &Prepared,
         settings: &Settings,
         state: &mut WorkspaceState,
     ) -> Result<Sources, Error> {
-        let began = Instant::now();
+        let Prepared { workspace, .. } = prepared;
+        let options = self.run.options();
         let now = Moment::coarse_now();
+        let mut sources = self.scan_once(prepared, settings, state, now)?;
+        if settings.hetzner_token.is_none()
+            || cargo_home::add_remembered(workspace, &mut sources, state, options, now)?
+        {
+            return Ok(sources);
+        }
+        let found = cargo_home::ask(workspace, options, self.terminal)?;
+        let now = Moment::coarse_now();
+        let mut sources = self.scan_once(prepared, settings, state, now)?;
+        cargo_home::add(workspace, &mut sources, state, options, found, now)?;
+        Ok(sources)
+    }
+
+    fn scan_once(
+        &self,
+        prepared: &Prepared,
+        settings: &Settings,
+        state: &mut WorkspaceState,
+        now: Moment,
+    ) -> Result<Sources, Error> {
+        let began = Instant::now();
         state.begin_scan();
         let tally = Arc::new(Tally::default());
         self.terminal.begin_tallied(READING, &tally);

@@ -132,8 +132,11 @@ impl Terminal {
             return;
         }
         if failure.kind() == ErrorKind::Cargo {
-            // cargo's own report is complete.
-            line::write(failure.to_string().trim_end());
+            // cargo's own report is complete; it may be written already.
+            match failure.to_string().trim_end() {
+                "" => {}
+                report => line::write(report),
+            }
             return;
         }
         let message = harmless_line(&failure.to_string());

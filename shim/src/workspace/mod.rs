@@ -3,6 +3,7 @@
 //!
 //! This module asks `cargo metadata`; it neither scans nor reads sources.
 
+pub(crate) mod cargo_home;
 pub(crate) mod collection;
 pub(crate) mod conflicts;
 pub(crate) mod credentials;
@@ -32,6 +33,10 @@ use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::terminal::color;
 
+/// The names of crates.io as a source, in cargo's metadata and lock files.
+const CRATES_IO: [&str; 2] =
+    ["registry+https://github.com/rust-lang/crates.io-index", "sparse+https://index.crates.io/"];
+
 /// The workspace of one command.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
@@ -52,6 +57,14 @@ pub(crate) struct Workspace {
     pub(crate) files: BTreeSet<PathBuf>,
     /// Directories of this program, which hold no sources wherever they are.
     own: Vec<PathBuf>,
+    /// Whether a package, or a patch of the root manifest, names another source than crates.io
+    /// and paths: a git repository, or another registry.
+    names_other_sources: bool,
+    /// The manifests of all packages, those outside of the root included.
+    manifests: BTreeSet<PathBuf>,
+    /// The options that `cargo metadata` was given, and the directory it ran in.
+    metadata_options: Vec<OsString>,
+    directory: PathBuf,
     packages: Vec<Package>,
     default_members: HashSet<String>,
 }
@@ -88,6 +101,8 @@ struct Target {
 #[derive(Clone, Debug, Deserialize)]
 struct Dependency {
     path: Option<PathBuf>,
+    /// Absent for a path.
+    source: Option<String>,
 }
 
 impl Workspace {
@@ -101,6 +116,10 @@ impl Workspace {
         }
         for unstable in short_values_of(arguments, "-Z") {
             options.extend(["-Z".into(), unstable]);
+        }
+        let mut metadata_options = options.clone();
+        if let Some(manifest) = &manifest {
+            metadata_options.extend(["--manifest-path".into(), manifest.clone()]);
         }
         let color = value_of(arguments, "--color");
         let metadata = metadata(directory, manifest, &options, color.as_ref())?;
@@ -125,6 +144,10 @@ impl Workspace {
             outside: BTreeSet::new(),
             files: BTreeSet::new(),
             own: Vec::new(),
+            names_other_sources: metadata.packages.iter().any(Package::names_other_sources),
+            manifests: metadata.packages.iter().map(|one| one.manifest_path.clone()).collect(),
+            metadata_options,
+            directory: directory.to_owned(),
             packages: metadata.packages,
             default_members: default_members.into_iter().collect(),
             root,
@@ -249,7 +272,9 @@ impl Workspace {
     /// Finds path dependencies outside of the root, transitively.
     fn find_outside(&mut self, options: &[OsString]) -> Result<(), Error> {
         let mut found: Vec<PathBuf> = self.packages.iter().flat_map(Package::paths).collect();
-        found.extend(patched_paths(&self.root));
+        let patches = patches(&self.root);
+        self.names_other_sources |= patches.iter().any(is_of_other_source);
+        found.extend(patches.iter().filter_map(|patch| Some(self.root.join(path_of(patch)?))));
         let mut seen = HashSet::new();
         while let Some(directory) = found.pop() {
             let directory = normalized(&directory);
@@ -266,8 +291,12 @@ impl Workspace {
                     self.files.insert(other.workspace_root.join("Cargo.toml"));
                 }
                 let own = other.packages.iter().filter(|package| package.manifest_path == manifest);
-                found.extend(own.flat_map(Package::paths));
+                for package in own {
+                    self.names_other_sources |= package.names_other_sources();
+                    found.extend(package.paths());
+                }
             }
+            self.manifests.insert(manifest);
             self.outside.insert(directory);
         }
         let all = self.outside.clone();
@@ -298,25 +327,34 @@ impl Workspace {
 }
 
 impl Package {
+    fn names_other_sources(&self) -> bool {
+        let mut sources = self.dependencies.iter().filter_map(|one| one.source.as_deref());
+        sources.any(|source| !CRATES_IO.contains(&source))
+    }
+
     fn paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
         self.dependencies.iter().filter_map(|dependency| dependency.path.clone())
     }
 }
 
-/// The paths of `[patch]` and `[replace]` in a root manifest.
-fn patched_paths(root: &Path) -> Vec<PathBuf> {
+/// The entries of `[patch]` and `[replace]` in a root manifest.
+fn patches(root: &Path) -> Vec<toml::Value> {
     let Ok(text) = std::fs::read_to_string(root.join("Cargo.toml")) else { return Vec::new() };
     let Ok(manifest) = text.parse::<toml::Table>() else { return Vec::new() };
     let patches = manifest.get("patch").and_then(toml::Value::as_table);
     let sources = patches.into_iter().flat_map(toml::Table::values);
     let replaced = manifest.get("replace").into_iter();
-    sources
-        .chain(replaced)
-        .filter_map(toml::Value::as_table)
-        .flat_map(toml::Table::values)
-        .filter_map(|entry| entry.get("path")?.as_str())
-        .map(|path| root.join(path))
-        .collect()
+    let tables = sources.chain(replaced).filter_map(toml::Value::as_table);
+    tables.flat_map(toml::Table::values).cloned().collect()
+}
+
+fn path_of(patch: &toml::Value) -> Option<&str> {
+    patch.get("path")?.as_str()
+}
+
+/// Whether a patch comes from a git repository or a named registry.
+fn is_of_other_source(patch: &toml::Value) -> bool {
+    ["git", "registry", "registry-index"].iter().any(|key| patch.get(key).is_some())
 }
 
 /// The options by which cargo colours its errors as it would without us: its standard error

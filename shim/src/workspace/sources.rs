@@ -6,7 +6,8 @@
 //! cleaned text is kept in memory. Such a file differs from the one on disk, so a version of a
 //! run never replaces it.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -43,6 +44,8 @@ pub(crate) struct Sources {
     pub(crate) special: usize,
     /// When the scan began, by the clock of the file system.
     pub(crate) scanned: Moment,
+    /// Whether a configuration of cargo may replace sources or patch packages.
+    pub(crate) configures_sources: bool,
     roots: Vec<Root>,
     in_memory: HashMap<RelativePath, Vec<u8>>,
 }
@@ -82,6 +85,7 @@ impl Sources {
             warnings: Vec::new(),
             special: 0,
             scanned: now,
+            configures_sources: false,
             roots: Vec::new(),
             in_memory: HashMap::new(),
         };
@@ -92,8 +96,9 @@ impl Sources {
         for file in &workspace.files {
             sources.add_file(file)?;
         }
-        let prefixes: Vec<Vec<u8>> =
-            sources.mounts.iter().map(|mount| [mount.as_bytes(), b"/"].concat()).collect();
+        let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
+        let kept = sources.mounts.iter().chain(&home);
+        let prefixes: Vec<Vec<u8>> = kept.map(|kept| [kept.as_bytes(), b"/"].concat()).collect();
         state.scanned.retain(|path| prefixes.iter().any(|prefix| path.starts_with(prefix)));
         let inside = working_directory.starts_with(&workspace.root);
         if let (true, Ok(directory)) = (inside, below_root(working_directory))
@@ -135,6 +140,53 @@ impl Sources {
         places
     }
 
+    /// Adds files and empty directories below cargo's home. Returns whether all of them are there.
+    pub(crate) fn add_cargo_home(
+        &mut self,
+        home: &Path,
+        files: &BTreeSet<RelativePath>,
+        directories: &BTreeSet<RelativePath>,
+        state: &mut WorkspaceState,
+        now: Moment,
+    ) -> Result<bool, SyncError> {
+        let at = below_root(home)?;
+        let mut tree = Directory::new();
+        // Each may be a link to another disk.
+        for part in [b"registry".as_slice(), b"git"] {
+            let part = RelativePath::new(part)
+                .map_err(|source| SyncError::Path { path: home.to_owned(), source })?;
+            let below: Vec<RelativePath> =
+                files.iter().filter_map(|path| path.below(&part)).collect();
+            let Ok(prefix) = at.join_path(&part) else { continue };
+            if below.is_empty() {
+                continue;
+            }
+            let Ok(handle) = RootDirectory::open(&part.in_directory(home)) else {
+                return Ok(false);
+            };
+            let mut found = Directory::new();
+            add_paths(&handle, Some(&prefix), &below, &mut state.scanned, now, &mut found)?;
+            state.scanned.forget_unseen(Some(&prefix));
+            tree.put(&part, Node::Directory(found))?;
+            self.roots.push(Root { prefix, handle });
+        }
+        for directory in directories {
+            tree.put(directory, Node::Directory(Directory::new()))?;
+        }
+        let is_complete = files.iter().all(|path| tree.file(path).is_some());
+        let mut result = Ok(());
+        tree.visit(&mut |path, node| {
+            let Ok(place) = at.join_path(path) else { return };
+            // What the workspace has at this place is the same file.
+            let is_directory = matches!(node, Node::Directory(below) if !below.is_empty());
+            if result.is_ok() && !is_directory && self.tree.get(&place).is_none() {
+                result = self.tree.put(&place, node.clone());
+            }
+        });
+        result?;
+        Ok(is_complete)
+    }
+
     fn scan_root(
         &mut self,
         root: &Path,
@@ -174,12 +226,18 @@ impl Sources {
         let cargo_home = cargo_home.as_deref().and_then(|home| home.strip_prefix(root).ok());
         let cargo_home =
             cargo_home.and_then(|home| RelativePath::new(home.as_os_str().as_bytes()).ok());
-        let read = |path: &RelativePath, most| handle.read(path, most);
+        let configures_sources = Cell::new(self.configures_sources);
+        let read = |path: &RelativePath, most| {
+            let text = handle.read(path, most)?;
+            configures_sources.set(configures_sources.get() || may_configure_sources(&text));
+            Ok(text)
+        };
         for (path, text) in credentials::remove(&mut found.tree, cargo_home.as_ref(), read)? {
             if let Ok(path) = prefix.join_path(&path) {
                 self.in_memory.insert(path, text);
             }
         }
+        self.configures_sources = configures_sources.get();
         self.special += found.special.len();
         self.tree.put(&prefix, Node::Directory(found.tree))?;
         self.mounts.push(prefix.clone());
@@ -194,6 +252,7 @@ impl Sources {
         }
         let bytes = std::fs::read(path)
             .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
+        self.configures_sources |= may_configure_sources(&bytes);
         let bytes = credentials::without_credentials(&bytes).unwrap_or(bytes);
         let size = bytes.len() as u64;
         let file = FileEntry { size, digest: Digest::of(&bytes), mode: FileMode::REGULAR };
@@ -202,6 +261,12 @@ impl Sources {
         self.in_memory.insert(place, bytes);
         Ok(())
     }
+}
+
+/// Whether the text of a configuration has a word of what replaces sources or patches packages.
+fn may_configure_sources(text: &[u8]) -> bool {
+    let has = |word: &[u8]| text.windows(word.len()).any(|found| found == word);
+    has(b"replace-with") || has(b"patch")
 }
 
 /// An absolute path, relative to `/`.
