@@ -69,7 +69,7 @@ use crate::error::{Error, ErrorKind};
 use crate::run::Session;
 use crate::run::request::RunArguments;
 use crate::terminal::Terminal;
-use crate::workspace::cannot_run;
+use crate::workspace::metadata::cannot_run;
 
 /// The name under which this program is an agent.
 const AGENT: &str = "burst-agent";

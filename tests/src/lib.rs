@@ -215,6 +215,15 @@ impl Project<'_> {
         fs::write(path, content).expect("a file");
     }
 
+    /// Writes the root's ignore file, which counts from then on: the root becomes a repository.
+    pub fn ignore(&self, patterns: &str) {
+        for name in ["objects", "refs"] {
+            fs::create_dir_all(self.root.join(".git").join(name)).expect("a directory");
+        }
+        self.write(".git/HEAD", "ref: refs/heads/main\n");
+        self.write(".gitignore", patterns);
+    }
+
     /// Reads a file.
     pub fn read(&self, path: &str) -> String {
         fs::read_to_string(self.root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))

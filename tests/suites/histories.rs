@@ -270,7 +270,7 @@ fn entries(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         for entry in fs::read_dir(&directory).unwrap().flatten() {
             let path = entry.path();
             let below = path.strip_prefix(root).unwrap().to_owned();
-            if below == Path::new("target") {
+            if below == Path::new("target") || below == Path::new(".git") {
                 continue;
             }
             let status = fs::symlink_metadata(&path).unwrap();

@@ -201,7 +201,7 @@ struct Kills<'a> {
 
 impl<'a> Kills<'a> {
     fn new(project: Project<'a>) -> Self {
-        project.write(".gitignore", "/target\n/ignored\n");
+        project.ignore("/target\n/ignored\n");
         for n in 0..FILES {
             project.write(&format!("data/{}/{n}", n % 7), format!("sent {n}\n"));
         }

@@ -17,6 +17,7 @@
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
+//! - `inputs`: what cargo reads, whatever git ignores and wherever it is.
 //! - `isolation`: what builds, servers and background processes are kept from.
 //! - `kills`: commands and agents that are killed in every stage.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
@@ -58,6 +59,7 @@ mod hetzner;
 mod hetzner_trouble;
 mod histories;
 mod hostile;
+mod inputs;
 mod isolation;
 mod kills;
 mod leaks;

@@ -211,7 +211,7 @@ fn results_of_a_killed_command_come_with_the_next_one() {
     for name in ["changed", "edited", "gone"] {
         project.write(&format!("data/{name}"), "sent");
     }
-    project.write(".gitignore", "/target\n/ignored\n");
+    project.ignore("/target\n/ignored\n");
     waiter(
         &project,
         "for (name, text) in [(\"data/changed\", \"run\"), (\"data/edited\", \"run\"), (\"made\", \"run\"), (\"ignored\", \"run\")] { std::fs::write(name, text).unwrap(); } std::fs::remove_file(\"data/gone\").unwrap();",

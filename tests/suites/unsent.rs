@@ -48,7 +48,7 @@ fn main() {
 /// git ignores `log` and what is in `ignored`.
 fn project(sandbox: &Sandbox) -> Project<'_> {
     let project = sandbox.hello("app");
-    project.write(".gitignore", "/target\n/log\n/ignored/*\n");
+    project.ignore("/target\n/log\n/ignored/*\n");
     let place = sandbox.path().to_str().unwrap();
     project.write("src/main.rs", PROGRAM.replace("PLACE", place));
     project
@@ -330,7 +330,7 @@ fn files_that_the_user_and_a_run_create_are_the_users_next_time() {
 fn an_ignored_file_that_is_sent_is_not_called_unsent() {
     let sandbox = sandbox();
     let project = project(&sandbox);
-    project.write(".gitignore", "/target\n/Cargo.lock\n");
+    project.ignore("/target\n/Cargo.lock\n");
     project.ok("build -q");
     let lock = project.read("Cargo.lock");
     remove(&project, "Cargo.lock");

@@ -217,7 +217,7 @@ fn standard_output_is_cargos_alone() {
 fn what_a_run_changes_in_the_sources_comes_back() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
-    project.write(".gitignore", "/target\nmade-ignored\n");
+    project.ignore("/target\nmade-ignored\n");
     project.write("old", "old");
     project.write("kept", "kept");
     project.write(

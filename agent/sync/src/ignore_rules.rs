@@ -9,13 +9,16 @@
 //! 4. git's rules for untracked files: `.gitignore` files from the deepest directory up to
 //!    the root of the repository, then `info/exclude` of its git directory, then its excludes
 //!    file (`core.excludesFile`), whose name the caller finds. As in git, a nested repository
-//!    is not subject to the rules of the outer one, but to its own.
+//!    is not subject to the rules of the outer one, but to its own, and where there is no
+//!    repository, of git or of Jujutsu, there are no rules.
 //!
-//! A file that git tracks is not ignored, whatever the patterns in 4 say. Only git knows
+//! A file that git tracks is sent, whatever the patterns in 3 and 4 say. Only git knows
 //! the tracked files, so the caller asks git and adds those that
-//! [`IgnoreRules::excludes_tracked`] does not exclude.
+//! [`IgnoreRules::excludes_tracked`] does not exclude. In the same way it adds what cargo reads,
+//! of which it may scan whole directories ([`IgnoreRules::whole`]).
 //!
-//! Hidden files are sent. A directory that cargo has marked as a target directory with a
+//! Of a directory that git alone ignores, the directory itself is sent, empty: programs write to
+//! `logs/` or `tmp/` without making it. Hidden files are sent. A directory that cargo has marked as a target directory with a
 //! `CACHEDIR.TAG` counts as `target/`; a directory that is only named `target` does not,
 //! because crates have source directories of this name. The files that cargo itself reads
 //! ([`cargo_reads`]) are sent even if they are ignored, because a missing `Cargo.lock`
@@ -46,9 +49,11 @@ pub const DEFAULT_EXCLUDES: [&str; 8] =
 pub const CONFLICT_SUFFIX: &str = ".from-burst";
 
 /// The names in a directory that change what a scan sends of it.
-const NAMES_WITH_RULES: [&[u8]; 3] = [TAG_FILE, GIT, GITIGNORE];
+const NAMES_WITH_RULES: [&[u8]; 4] = [TAG_FILE, GIT, JUJUTSU, GITIGNORE];
 const TAG_FILE: &[u8] = b"CACHEDIR.TAG";
 const GIT: &[u8] = b".git";
+/// Jujutsu reads the ignore files of git, also where git has no repository.
+const JUJUTSU: &[u8] = b".jj";
 const GITIGNORE: &[u8] = b".gitignore";
 
 /// The number of versions that can lie beside one path.
@@ -91,8 +96,30 @@ pub struct IgnoreRules {
     defaults: Gitignore,
     marked_targets: bool,
     never: HashSet<RelativePath>,
-    outer: Option<Arc<Level>>,
+    registries: HashSet<RelativePath>,
+    outer: Rules,
     find_excludes: FindExcludes,
+}
+
+/// The rules that apply in a directory, beside the settings.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    /// There is no repository, so that a `.gitignore` does not count.
+    NoRepository,
+    /// The patterns of a repository, if it has any.
+    Repository(Option<Arc<Level>>),
+    /// Everything is sent, whatever git says.
+    Whole(Whole),
+}
+
+/// A kind of directory of which everything is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whole {
+    /// That of a package or of a target's sources, less the default excludes.
+    Package,
+    /// The replacement of a registry: vendored packages, of which cargo verifies every file, or
+    /// an index with archives. Nothing else in it is sent.
+    Registry,
 }
 
 /// One file of patterns, linked to those that it takes precedence over.
@@ -144,6 +171,7 @@ impl IgnoreRules {
             defaults: from_lines(root, &defaults, &mut warnings),
             marked_targets: kept("target/"),
             never,
+            registries: HashSet::new(),
             outer: outer_levels(root, find_excludes),
             find_excludes,
             root: root.to_owned(),
@@ -151,23 +179,47 @@ impl IgnoreRules {
         (rules, warnings)
     }
 
+    /// Names replacements of registries below the root.
+    #[must_use]
+    pub fn with_registries(mut self, registries: HashSet<RelativePath>) -> Self {
+        self.registries = registries;
+        self
+    }
+
     /// Whether the default excludes match a path or a directory above it.
     pub fn is_default_excluded(&self, path: &RelativePath) -> bool {
         self.defaults.matched_path_or_any_parents(self.absolute(Some(path)), false).is_ignore()
     }
 
-    /// Whether a tracked file is excluded: by the settings, by the default excludes, or
-    /// because it lies in the target directory.
+    /// Whether a tracked file, or one that cargo reads, is excluded: by the settings, because it
+    /// lies in the target directory, or because it is a version of a run.
     pub fn excludes_tracked(&self, path: &RelativePath) -> bool {
+        let is_conflict = path.as_bytes().ends_with(CONFLICT_SUFFIX.as_bytes());
+        is_conflict
+            || self.is_never(path)
+            || self.extra.matched_path_or_any_parents(self.absolute(Some(path)), false).is_ignore()
+    }
+
+    /// Whether a file that a run has made is excluded: as a tracked one, and by the default
+    /// excludes.
+    pub fn excludes_made(&self, path: &RelativePath) -> bool {
         let absolute = self.absolute(Some(path));
-        let below_never =
-            self.never.iter().any(|never| never == path || path.below(never).is_some());
-        below_never
+        self.is_never(path)
             || match self.extra.matched_path_or_any_parents(&absolute, false) {
                 Match::Ignore(_) => true,
                 Match::Whitelist(_) => false,
                 Match::None => self.is_default_excluded(path),
             }
+    }
+
+    fn is_never(&self, path: &RelativePath) -> bool {
+        self.never.iter().any(|never| never == path || path.below(never).is_some())
+    }
+
+    /// The rules for a directory of which everything is sent that these settings allow, whatever
+    /// git says; the root if there is no path.
+    pub const fn whole(&self, directory: Option<RelativePath>, kind: Whole) -> WholeRules<'_> {
+        WholeRules { rules: self, directory, kind }
     }
 
     /// Whether a scan passes over a file, or a directory above it, that git does not track.
@@ -194,23 +246,36 @@ impl IgnoreRules {
         self.skips(path, false, &context)
     }
 
-    fn decide(&self, path: &Path, is_directory: bool, level: Option<&Arc<Level>>) -> bool {
-        for matcher in [&self.extra, &self.defaults] {
-            match matcher.matched(path, is_directory) {
-                Match::Ignore(_) => return true,
-                Match::Whitelist(_) => return false,
-                Match::None => {}
-            }
+    fn decide(&self, path: &RelativePath, is_directory: bool, rules: &Rules) -> bool {
+        let absolute = self.absolute(Some(path));
+        match self.extra.matched(&absolute, is_directory) {
+            Match::Ignore(_) => return true,
+            Match::Whitelist(_) => return false,
+            Match::None => {}
         }
-        let mut level = level;
-        while let Some(here) = level {
-            match here.matcher.matched(path, is_directory) {
-                Match::Ignore(_) => return true,
-                Match::Whitelist(_) => return false,
-                Match::None => level = here.above.as_ref(),
-            }
+        if is_directory && self.registries.contains(path) {
+            return false;
         }
-        false
+        match rules {
+            Rules::Whole(Whole::Registry) => self.is_of_no_registry(path, is_directory),
+            _ if self.defaults.matched(&absolute, is_directory).is_ignore() => true,
+            Rules::NoRepository | Rules::Whole(Whole::Package) => false,
+            Rules::Repository(level) => is_ignored(&absolute, is_directory, level.as_ref()),
+        }
+    }
+
+    /// Whether cargo reads an entry of the replacement of a registry not: beside the packages, or
+    /// the index and the archives.
+    fn is_of_no_registry(&self, path: &RelativePath, is_directory: bool) -> bool {
+        let is_first = path.parent().is_none_or(|parent| self.registries.contains(&parent));
+        let absolute = self.absolute(Some(path));
+        match (is_first, is_directory) {
+            (false, _) => path.file_name() == GIT,
+            (true, true) => {
+                path.file_name() != b"index" && !absolute.join(".cargo-checksum.json").is_file()
+            }
+            (true, false) => absolute.extension() != Some(OsStr::new("crate")),
+        }
     }
 
     fn absolute(&self, path: Option<&RelativePath>) -> PathBuf {
@@ -222,7 +287,7 @@ impl IgnoreRules {
 }
 
 impl Filter for IgnoreRules {
-    type Context = Option<Arc<Level>>;
+    type Context = Rules;
 
     fn root(&self) -> Self::Context {
         self.outer.clone()
@@ -234,30 +299,103 @@ impl Filter for IgnoreRules {
         names: &HashSet<&[u8]>,
         context: &Self::Context,
     ) -> Option<Self::Context> {
+        let is_registry = path.is_some_and(|path| self.registries.contains(path));
+        if is_registry || matches!(context, Rules::Whole(Whole::Registry)) {
+            return Some(Rules::Whole(Whole::Registry));
+        }
         let marked = self.marked_targets && path.is_some() && names.contains(TAG_FILE);
         if marked && is_cargo_target(&self.absolute(path)) {
             return None;
         }
-        let mut level = context.clone();
+        let mut rules = context.clone();
         // The repository of the root is among the outer levels.
         if path.is_some()
-            && names.contains(GIT)
-            && let Some(repository) = Repository::at(&self.absolute(path))
+            && !matches!(rules, Rules::Whole(_))
+            && (names.contains(GIT) || names.contains(JUJUTSU))
+            && let Some(levels) = levels_at(&self.absolute(path), self.find_excludes)
         {
-            level = repository_levels(&repository, self.find_excludes);
+            rules = Rules::Repository(levels);
         }
-        if names.contains(GITIGNORE) {
-            level = with_gitignore(&self.absolute(path), level);
+        if let (true, Rules::Repository(level)) = (names.contains(GITIGNORE), &mut rules) {
+            *level = with_gitignore(&self.absolute(path), level.take());
         }
-        Some(level)
+        Some(rules)
     }
 
     fn skips(&self, path: &RelativePath, is_directory: bool, context: &Self::Context) -> bool {
         if self.never.contains(path) {
             return true;
         }
-        self.decide(&self.absolute(Some(path)), is_directory, context.as_ref())
+        self.decide(path, is_directory, context)
     }
+
+    /// Programs expect a directory such as `logs/`, of which git alone ignores what is in it.
+    fn keeps_empty(&self, path: &RelativePath, context: &Self::Context) -> bool {
+        let absolute = self.absolute(Some(path));
+        let is_of_git = |matcher: &Gitignore| matcher.matched(&absolute, true).is_none();
+        matches!(context, Rules::Repository(_))
+            && !self.never.contains(path)
+            && [&self.extra, &self.defaults].into_iter().all(is_of_git)
+            && !is_cargo_target(&absolute)
+    }
+}
+
+/// The rules for a directory of which everything is sent. Its paths are relative to it.
+#[derive(Debug)]
+pub struct WholeRules<'a> {
+    rules: &'a IgnoreRules,
+    directory: Option<RelativePath>,
+    kind: Whole,
+}
+
+impl WholeRules<'_> {
+    /// A path below the directory, as one below the root.
+    fn below_root(&self, path: Option<&RelativePath>) -> Option<RelativePath> {
+        match (&self.directory, path) {
+            (Some(directory), Some(path)) => directory.join_path(path).ok(),
+            (directory, None) => directory.clone(),
+            (None, path) => path.cloned(),
+        }
+    }
+}
+
+impl Filter for WholeRules<'_> {
+    type Context = Rules;
+
+    fn root(&self) -> Rules {
+        Rules::Whole(self.kind)
+    }
+
+    fn enter(
+        &self,
+        path: Option<&RelativePath>,
+        names: &HashSet<&[u8]>,
+        context: &Rules,
+    ) -> Option<Rules> {
+        match path {
+            None => Some(context.clone()),
+            Some(_) => self.rules.enter(self.below_root(path).as_ref(), names, context),
+        }
+    }
+
+    fn skips(&self, path: &RelativePath, is_directory: bool, context: &Rules) -> bool {
+        // The scan reports a path that is too long.
+        let full = self.below_root(Some(path));
+        full.is_some_and(|full| self.rules.skips(&full, is_directory, context))
+    }
+}
+
+/// Whether the patterns of a repository match.
+fn is_ignored(path: &Path, is_directory: bool, level: Option<&Arc<Level>>) -> bool {
+    let mut level = level;
+    while let Some(here) = level {
+        match here.matcher.matched(path, is_directory) {
+            Match::Ignore(_) => return true,
+            Match::Whitelist(_) => return false,
+            Match::None => level = here.above.as_ref(),
+        }
+    }
+    false
 }
 
 /// The files below a workspace root that cargo itself reads. They are sent if they exist,
@@ -406,203 +544,30 @@ fn repository_levels(repository: &Repository, find_excludes: FindExcludes) -> Op
     with_file(work_tree, &repository.common.join("info/exclude"), level)
 }
 
-/// The patterns that apply to `root` from outside of it. Outside of a repository they are those
-/// of the user's excludes file.
-fn outer_levels(root: &Path, find_excludes: FindExcludes) -> Option<Arc<Level>> {
-    let Some(repository) = Repository::around(root) else {
-        return with_file(root, &find_excludes(None)?, None);
+/// The patterns of the repository whose working tree is `work_tree`, if it is one; one of Jujutsu
+/// alone has the user's excludes file.
+fn levels_at(work_tree: &Path, find_excludes: FindExcludes) -> Option<Option<Arc<Level>>> {
+    if let Some(repository) = Repository::at(work_tree) {
+        return Some(repository_levels(&repository, find_excludes));
+    }
+    let is_jujutsu = work_tree.join(OsStr::from_bytes(JUJUTSU)).is_dir();
+    is_jujutsu.then(|| with_file(work_tree, &find_excludes(None)?, None))
+}
+
+/// The patterns that apply to `root` from outside of it.
+fn outer_levels(root: &Path, find_excludes: FindExcludes) -> Rules {
+    let at = |directory: &Path| Some((levels_at(directory, find_excludes)?, directory.to_owned()));
+    let Some((mut level, work_tree)) = root.ancestors().find_map(at) else {
+        return Rules::NoRepository;
     };
-    let mut level = repository_levels(&repository, find_excludes);
-    let mut between: Vec<&Path> = root
-        .ancestors()
-        .skip(1)
-        .take_while(|above| above.starts_with(&repository.work_tree))
-        .collect();
+    let mut between: Vec<&Path> =
+        root.ancestors().skip(1).take_while(|above| above.starts_with(&work_tree)).collect();
     between.reverse();
     for directory in between {
         level = with_gitignore(directory, level);
     }
-    level
+    Rules::Repository(level)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::clock::Moment;
-    use crate::root_directory::RootDirectory;
-    use crate::scan::scan;
-    use crate::stat_cache::StatCache;
-    use crate::tally::Tally;
-
-    const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# created by cargo.\n";
-
-    fn sent(root: &Path, unexclude: &[&str], extra: &[&str], never: &[&str]) -> Vec<String> {
-        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let never = never.iter().map(|path| RelativePath::new(path.as_bytes()).unwrap()).collect();
-        let (rules, _) = IgnoreRules::new(root, &owned(unexclude), &owned(extra), never, |_| None);
-        let handle = RootDirectory::open(root).unwrap();
-        let found = scan(
-            &handle,
-            None,
-            &rules,
-            &mut StatCache::default(),
-            Moment::now(),
-            &Tally::default(),
-        )
-        .unwrap();
-        let mut paths = Vec::new();
-        found.tree.visit(&mut |path, node| {
-            if !matches!(node, burst_protocol::tree::Node::Directory(_)) {
-                paths.push(path.display().to_string());
-            }
-        });
-        paths
-    }
-
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let tree = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = tree.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-        tree
-    }
-
-    #[test]
-    fn nesting_and_negation_follow_git() {
-        let tree = tree(&[
-            (".git/HEAD", ""),
-            (".git/info/exclude", "private\n"),
-            (".gitignore", "*.log\n/build\n!keep.log\ndocs/\n"),
-            ("a.log", ""),
-            ("keep.log", ""),
-            ("private", ""),
-            ("build/x", ""),
-            ("src/build/x", ""),
-            ("src/.gitignore", "!a.log\n*.tmp\n"),
-            ("src/a.log", ""),
-            ("src/a.tmp", ""),
-            ("docs/.gitignore", "!*\n"),
-            ("docs/x", ""),
-            (".hidden", ""),
-            ("built/CACHEDIR.TAG", TAG),
-            ("built/x", ""),
-        ]);
-        let expected =
-            [".gitignore", ".hidden", "keep.log", "src/.gitignore", "src/a.log", "src/build/x"];
-        assert_eq!(sent(tree.path(), &[], &[], &[]), expected);
-        // The same by path, whether or not the file exists.
-        let (rules, _) =
-            IgnoreRules::new(tree.path(), &[], &["new".into()], HashSet::new(), |_| None);
-        let leaves_out =
-            |path: &str| rules.leaves_out(&RelativePath::new(path.as_bytes()).unwrap());
-        for path in expected.into_iter().chain(["not/there", "src/not-there"]) {
-            assert!(!leaves_out(path), "{path}");
-        }
-        let ignored = ["a.log", "private", "build/x", "src/a.tmp", "docs/x", "built/x"];
-        for path in ignored.into_iter().chain(["not/there.log", "build/not/there", "src/new"]) {
-            assert!(leaves_out(path), "{path}");
-        }
-    }
-
-    #[test]
-    fn ignore_files_above_the_workspace_count_up_to_the_repository() {
-        let tree = tree(&[
-            (".gitignore", "c\n"),
-            ("repo/.git/HEAD", ""),
-            ("repo/.gitignore", "b\n/ws/a\n"),
-            ("repo/ws/a", ""),
-            ("repo/ws/b", ""),
-            ("repo/ws/c", ""),
-            ("repo/ws/sub/a", ""),
-        ]);
-        assert_eq!(sent(&tree.path().join("repo/ws"), &[], &[], &[]), ["c", "sub/a"]);
-    }
-
-    #[test]
-    fn only_real_target_directories_are_skipped() {
-        let tree = tree(&[
-            ("src/target/mod.rs", ""),
-            ("target/debug/x", ""),
-            ("out/debug/x", ""),
-            ("old/CACHEDIR.TAG", TAG),
-            ("old/debug/x", ""),
-        ]);
-        assert_eq!(sent(tree.path(), &[], &[], &["target", "out"]), ["src/target/mod.rs"]);
-        let unexcluded = sent(tree.path(), &["target"], &[], &["target", "out"]);
-        assert_eq!(unexcluded, ["old/CACHEDIR.TAG", "old/debug/x", "src/target/mod.rs"]);
-    }
-
-    #[test]
-    fn braces_are_characters_and_classes_have_names() {
-        let tree = tree(&[
-            (".git/HEAD", ""),
-            (".gitignore", "{{name}}/.env\n*.{a,b}\n}\nkey[[:digit:]_]\n[]{]x\n\\{y}\n"),
-            ("{{name}}/.env", ""),
-            ("name/.env", ""),
-            ("x.a", ""),
-            ("x.{a,b}", ""),
-            ("}", ""),
-            ("key1", ""),
-            ("key_", ""),
-            ("keys", ""),
-            ("{x", ""),
-            ("]x", ""),
-            ("{y}", ""),
-        ]);
-        assert_eq!(sent(tree.path(), &[], &[], &[]), [".gitignore", "keys", "name/.env", "x.a"]);
-    }
-
-    #[test]
-    fn settings_change_the_excludes() {
-        let tree = tree(&[
-            (".gitignore", ".env\n"),
-            (".env", ""),
-            ("node_modules/x", ""),
-            ("a.bak", ""),
-            ("x.rs", ""),
-            ("x.rs.from-burst", ""),
-        ]);
-        assert_eq!(
-            sent(tree.path(), &[], &["*.bak", "!.env"], &[]),
-            [".env", ".gitignore", "x.rs"]
-        );
-        let unexcluded = sent(tree.path(), &["node_modules/"], &[], &[]);
-        assert_eq!(unexcluded, [".gitignore", "a.bak", "node_modules/x", "x.rs"]);
-        let (_, warnings) =
-            IgnoreRules::new(tree.path(), &["nope".into()], &[], HashSet::new(), |_| None);
-        assert_eq!(warnings.len(), 1);
-    }
-
-    #[test]
-    fn rules_behind_links_and_pipes_are_not_read() {
-        let disk = tree(&[("a/x", ""), ("b/x", ""), ("rules", "x\n")]);
-        let tag = "Signature: 8a477f597d28d172789f06886806bc55 cargo";
-        fs::write(disk.path().join("tag"), tag).unwrap();
-        let link = |to: &str, at: &str| {
-            std::os::unix::fs::symlink(to, disk.path().join(at)).unwrap();
-        };
-        link("/dev/zero", "a/CACHEDIR.TAG");
-        link("../tag", "b/CACHEDIR.TAG");
-        link("../rules", "b/.gitignore");
-        fs::create_dir(disk.path().join(".git")).unwrap();
-        let expected =
-            ["a/CACHEDIR.TAG", "a/x", "b/.gitignore", "b/CACHEDIR.TAG", "b/x", "rules", "tag"];
-        assert_eq!(sent(disk.path(), &[], &[], &[]), expected);
-    }
-
-    #[test]
-    fn a_conflict_has_paths_however_long_the_name_is() {
-        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
-        let first = |text: &str| conflict_paths(&path(text)).take(3).collect::<Vec<_>>();
-        let expected = ["a/b.from-burst", "a/b.1.from-burst", "a/b.2.from-burst"].map(path);
-        assert_eq!(first("a/b"), expected);
-        assert_eq!(first("a/b.from-burst"), expected);
-        for long in first(&format!("a/{}", "x".repeat(250))) {
-            assert!(long.as_bytes().len() < 40 && long.as_bytes().ends_with(b".from-burst"));
-        }
-    }
-}
+mod tests;

@@ -55,6 +55,11 @@ pub trait Filter {
     /// Whether to exclude an entry of a directory with this context.
     fn skips(&self, path: &RelativePath, is_directory: bool, context: &Self::Context) -> bool;
 
+    /// Whether a directory that is excluded is there all the same, without what is in it.
+    fn keeps_empty(&self, _path: &RelativePath, _context: &Self::Context) -> bool {
+        false
+    }
+
     /// What stands for an entry that cannot be read: a node, or nothing. There is no path if
     /// it is not valid. By default the scan fails with the error.
     fn unreadable(
@@ -108,6 +113,20 @@ pub fn scan<F: Filter>(
     now: Moment,
     tally: &Tally,
 ) -> Result<Scan, SyncError> {
+    cache.begin_scan();
+    scan_further(handle, prefix, filter, cache, now, tally)
+}
+
+/// As [`scan`], for a directory in the tree of the last scan: what that has found stays in the
+/// cache.
+pub fn scan_further<F: Filter>(
+    handle: &RootDirectory,
+    prefix: Option<&RelativePath>,
+    filter: &F,
+    cache: &mut StatCache,
+    now: Moment,
+    tally: &Tally,
+) -> Result<Scan, SyncError> {
     let root = rustix::io::dup(handle.root()).map_err(|errno| SyncError::Root {
         path: handle.absolute_of_bytes(b""),
         source: errno.into(),
@@ -122,7 +141,6 @@ pub fn scan<F: Filter>(
         unhashed: Vec::new(),
         special: Vec::new(),
     };
-    walk.cache.begin_scan();
     let mut tree = walk.directory(root, None, &filter.root())?.unwrap_or_default();
     let Walk { unhashed, special, .. } = walk;
     let hashed = unhashed.len();
@@ -231,7 +249,8 @@ impl<F: Filter> Walk<'_, F> {
         };
         let is_directory = kind == FileType::Directory;
         if self.filter.skips(&path, is_directory, context) {
-            return Ok(None);
+            let is_kept = is_directory && self.filter.keeps_empty(&path, context);
+            return Ok(is_kept.then(|| Node::Directory(Directory::new())));
         }
         let found = self.readable_entry(parent, name, &path, kind, context);
         found.or_else(|error| self.filter.unreadable(Some(&path), error))

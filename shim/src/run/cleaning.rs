@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::environment;
 use crate::error::Error;
-use crate::workspace::run_cargo;
+use crate::workspace::metadata::run_cargo;
 
 /// Removes here what the same call has removed on the agent. cargo's output is the agent's;
 /// only an error of this call is reported.

@@ -1,13 +1,12 @@
 //! The last state of an exchange: cargo has ended, its results are fetched and written.
 
 use std::cell::LazyCell;
-use std::collections::HashSet;
 use std::path::Path;
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::{Artifact, Ending};
 use burst_protocol::tree::Change;
-use burst_sync::ignore_rules::{IgnoreRules, cargo_reads};
+use burst_sync::ignore_rules::cargo_reads;
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 
@@ -24,7 +23,7 @@ use crate::transfer::whole_target::{Offered, Wanted, note_run};
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::credentials::is_credentials;
 use crate::workspace::error::unreadable;
-use crate::workspace::git_excludes;
+use crate::workspace::sources::rules;
 use crate::workspace::state::WorkspaceState;
 
 /// An exchange whose run is over.
@@ -86,16 +85,19 @@ impl<'a> Ended<'a> {
         let Exchange { terminal, prepared, sources, .. } = self.exchange;
         let workspace = &prepared.workspace;
         // Most runs change no source file, and need no rules.
-        let rules = LazyCell::new(|| {
-            let settings = &prepared.settings;
-            let (unexclude, extra) = (&settings.unexclude, &settings.extra_excludes);
-            let never = HashSet::new();
-            IgnoreRules::new(&workspace.root, unexclude, extra, never, git_excludes::find).0
-        });
-        let excluded = |path: &RelativePath| rules.is_default_excluded(path);
+        let rules = LazyCell::new(|| rules(&workspace.root, workspace, &prepared.settings).0);
+        let is_sent = |path: &RelativePath| {
+            let place = sources.project.join_path(path);
+            place.is_ok_and(|place| sources.tree.get(&place).is_some())
+        };
+        let excluded = |path: &RelativePath| rules.is_default_excluded(path) && !is_sent(path);
         let left_out = |path: &RelativePath| {
             let is_read = cargo_reads().any(|read| read == *path);
-            is_credentials(path) || !is_read && rules.leaves_out(path)
+            let is_left_out = || match sources.is_in_whole(path) {
+                true => rules.excludes_made(path),
+                false => rules.leaves_out(path),
+            };
+            is_credentials(path) || !is_read && is_left_out()
         };
         let mut cache = StatCache::load(&state.returned_path());
         // Read once and if it is needed: the agent gives other commands no results meanwhile.

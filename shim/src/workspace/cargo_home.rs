@@ -25,10 +25,11 @@ use burst_sync::root_directory::RootDirectory;
 use burst_sync::stat_cache::{read_record, write_record};
 use serde::{Deserialize, Serialize};
 
+use super::Workspace;
 use super::error::unreadable;
+use super::metadata::{CRATES_IO, cannot_run, color_arguments};
 use super::sources::Sources;
 use super::state::WorkspaceState;
-use super::{CRATES_IO, Workspace, cannot_run, color_arguments};
 use crate::cargo_options::{has_option, value_of};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
@@ -154,7 +155,7 @@ pub(crate) fn ask(
 fn may_need(workspace: &Workspace, sources: &Sources, options: &[OsString]) -> bool {
     // It may also be the path of a file.
     let has_configuration = value_of(options, "--config").is_some();
-    workspace.names_other_sources || sources.configures_sources || has_configuration
+    workspace.inputs.names_other_sources || sources.configures_sources || has_configuration
 }
 
 /// A digest of all that cargo's answer depends on.
@@ -171,9 +172,11 @@ fn key(workspace: &Workspace, sources: &Sources, options: &[OsString]) -> Digest
     let above = workspace.directory.ancestors().take_while(|at| at.starts_with(root));
     let configurations = above
         .flat_map(|at| [".cargo/config.toml", ".cargo/config"].map(|name| at.join(name)))
-        .chain(workspace.files.iter().cloned());
+        .chain(workspace.inputs.files.iter().cloned());
     let own = [root.join("Cargo.lock"), root.join("Cargo.toml")];
-    for path in own.into_iter().chain(workspace.manifests.iter().cloned()).chain(configurations) {
+    for path in
+        own.into_iter().chain(workspace.inputs.manifests.iter().cloned()).chain(configurations)
+    {
         let place = RelativePath::below_root(path.as_os_str().as_bytes()).ok();
         if let Some(file) = place.and_then(|place| sources.tree.file(&place)) {
             add(path.as_os_str().as_bytes());

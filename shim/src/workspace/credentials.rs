@@ -45,13 +45,15 @@ pub(crate) fn is_credentials(path: &RelativePath) -> bool {
 
 /// Removes credentials from a tree: files of credentials leave it, configurations get the
 /// content that is returned with their paths. `read` reads a file of at most so many bytes.
-/// `cargo_home` is cargo's home, if it lies in the tree.
+/// `cargo_home` is cargo's home, if it lies in the tree; `named` are configurations that need not
+/// lie in a `.cargo`.
 pub(super) fn remove(
     tree: &mut Directory,
     cargo_home: Option<&RelativePath>,
+    named: &[RelativePath],
     read: impl Fn(&RelativePath, u64) -> io::Result<Vec<u8>>,
 ) -> Result<Vec<(RelativePath, Vec<u8>)>, SyncError> {
-    let found = find(tree, cargo_home);
+    let found = find(tree, cargo_home, named);
     for path in &found.credentials {
         tree.remove(path)?;
     }
@@ -71,7 +73,7 @@ pub(super) fn remove(
     Ok(cleaned)
 }
 
-fn find(tree: &Directory, cargo_home: Option<&RelativePath>) -> Found {
+fn find(tree: &Directory, cargo_home: Option<&RelativePath>, named: &[RelativePath]) -> Found {
     let mut found = Found::default();
     let mut search = Search { tree, found: &mut found };
     search.below(tree, None);
@@ -80,6 +82,9 @@ fn find(tree: &Directory, cargo_home: Option<&RelativePath>) -> Found {
     {
         search.cargos(directory, home);
     }
+    let named = named.iter().filter_map(|path| search.follow(path.clone()));
+    let named: Vec<RelativePath> = named.collect();
+    found.configurations.extend(named);
     found
 }
 
@@ -421,6 +426,7 @@ mod tests {
             "linked/config.toml",
             "home/credentials.toml",
             "config.toml",
+            "ci/cargo.toml",
         ] {
             tree.put(&path(name), file.clone()).unwrap();
         }
@@ -431,7 +437,7 @@ mod tests {
             assert_eq!(most, size);
             Ok(secret.to_vec())
         };
-        let texts = remove(&mut tree, Some(&path("home")), read).unwrap();
+        let texts = remove(&mut tree, Some(&path("home")), &[path("ci/cargo.toml")], read).unwrap();
         let texts: HashMap<RelativePath, Vec<u8>> = texts.into_iter().collect();
         for name in [
             ".cargo/config.toml",
@@ -439,11 +445,12 @@ mod tests {
             "member/.cargo/included.toml",
             "shared/cargo.cfg",
             "linked/config.toml",
+            "ci/cargo.toml",
         ] {
             assert_eq!(texts[&path(name)], b"[registry]\n", "{name}");
             assert_eq!(tree.file(&path(name)).unwrap().digest, Digest::of(b"[registry]\n"));
         }
-        assert_eq!(texts.len(), 5);
+        assert_eq!(texts.len(), 6);
         for gone in
             [".cargo/credentials.toml", "member/.cargo/credentials", "home/credentials.toml"]
         {

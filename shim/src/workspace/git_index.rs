@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use burst_protocol::RelativePath;
 use burst_sync::git_directory::Repository;
+use burst_sync::ignore_rules::DEFAULT_EXCLUDES;
 
 /// A call of git in a directory of a repository.
 pub(super) fn command(repository: &Repository, directory: &Path) -> Command {
@@ -31,9 +32,14 @@ pub(super) fn command(repository: &Repository, directory: &Path) -> Command {
 pub(crate) struct Listing(Option<Child>);
 
 impl Listing {
-    /// Starts git for the tracked files below `root` that an ignore pattern matches.
+    /// Starts git for the tracked files below `root` that an ignore pattern or a default exclude
+    /// matches.
     pub(crate) fn of_tracked_ignored(root: &Path) -> Self {
-        Self::start(root, &["--ignored", "--exclude-standard"])
+        let excludes = DEFAULT_EXCLUDES.map(|exclude| format!("--exclude={exclude}"));
+        let excludes = excludes.iter().map(String::as_str);
+        let filters: Vec<&str> =
+            ["--ignored", "--exclude-standard"].into_iter().chain(excludes).collect();
+        Self::start(root, &filters)
     }
 
     /// Starts git for all tracked files below `root`.

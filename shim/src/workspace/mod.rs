@@ -1,41 +1,41 @@
 //! The workspace as cargo describes it: its root, its target directory, its packages, and
-//! the files outside of the root that belong to a build.
+//! the [inputs] of a build that a scan of the root would not find.
 //!
 //! This module asks `cargo metadata`; it neither scans nor reads sources.
 
+mod additions;
 pub(crate) mod cargo_home;
 pub(crate) mod collection;
+mod configuration;
 pub(crate) mod conflicts;
 pub(crate) mod credentials;
 pub(crate) mod error;
 pub(crate) mod git_excludes;
 pub(crate) mod git_index;
 pub(crate) mod identity;
+pub(crate) mod inputs;
 pub(crate) mod large_files;
+pub(crate) mod metadata;
 pub(crate) mod runs_code;
 pub(crate) mod sources;
 pub(crate) mod state;
 mod target_place;
 mod url_password;
 
-use std::collections::{BTreeSet, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use burst_protocol::path::normalized;
 use burst_sync::ignore_rules::is_cargo_target;
-use serde::Deserialize;
 
+use self::configuration::Configuration;
 use self::git_index::Listing;
+use self::inputs::Inputs;
+use self::metadata::{Package, metadata};
 use crate::cargo_options::{short_values_of, value_of, values_of};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
-use crate::terminal::color;
-
-/// The names of crates.io as a source, in cargo's metadata and lock files.
-const CRATES_IO: [&str; 2] =
-    ["registry+https://github.com/rust-lang/crates.io-index", "sparse+https://index.crates.io/"];
 
 /// The workspace of one command.
 #[derive(Clone, Debug)]
@@ -50,59 +50,15 @@ pub(crate) struct Workspace {
     /// The directory of intermediate files, absolute and without `.` and `..`; none if it is
     /// the target directory or below it.
     pub(crate) build_directory: Option<PathBuf>,
-    /// Directories of packages outside of the root.
-    pub(crate) outside: BTreeSet<PathBuf>,
-    /// Single files outside of the root: workspace manifests that packages of
-    /// `outside` inherit from, cargo's configuration, the toolchain file.
-    pub(crate) files: BTreeSet<PathBuf>,
+    /// What cargo reads beside the files below the root that git does not ignore.
+    pub(crate) inputs: Inputs,
     /// Directories of this program, which hold no sources wherever they are.
     own: Vec<PathBuf>,
-    /// Whether a package, or a patch of the root manifest, names another source than crates.io
-    /// and paths: a git repository, or another registry.
-    names_other_sources: bool,
-    /// The manifests of all packages, those outside of the root included.
-    manifests: BTreeSet<PathBuf>,
     /// The options that `cargo metadata` was given, and the directory it ran in.
     metadata_options: Vec<OsString>,
     directory: PathBuf,
     packages: Vec<Package>,
     default_members: HashSet<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-    #[serde(default)]
-    workspace_default_members: Vec<String>,
-    workspace_members: Vec<String>,
-    workspace_root: PathBuf,
-    target_directory: PathBuf,
-    /// Of cargo 1.91 and later.
-    build_directory: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Package {
-    id: String,
-    name: String,
-    manifest_path: PathBuf,
-    targets: Vec<Target>,
-    dependencies: Vec<Dependency>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Target {
-    kind: Vec<String>,
-    src_path: PathBuf,
-    #[serde(default)]
-    doctest: bool,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Dependency {
-    path: Option<PathBuf>,
-    /// Absent for a path.
-    source: Option<String>,
 }
 
 impl Workspace {
@@ -111,8 +67,9 @@ impl Workspace {
     pub(crate) fn find(directory: &Path, arguments: &[OsString]) -> Result<Self, Error> {
         let manifest = value_of(arguments, "--manifest-path");
         let mut options = Vec::new();
-        for config in values_of(arguments, "--config", "--config") {
-            options.extend(["--config".into(), config]);
+        let configs = values_of(arguments, "--config", "--config");
+        for config in &configs {
+            options.extend(["--config".into(), config.clone()]);
         }
         for unstable in short_values_of(arguments, "-Z") {
             options.extend(["-Z".into(), unstable]);
@@ -137,15 +94,14 @@ impl Workspace {
             members if members.is_empty() => metadata.workspace_members,
             members => members,
         };
-        let mut workspace = Self {
+        let configuration =
+            Configuration::read(directory, &root, &configs, environment::cargo_home().as_deref());
+        let workspace = Self {
             target_directory,
             build_directory,
             target_by_variable,
-            outside: BTreeSet::new(),
-            files: BTreeSet::new(),
+            inputs: Inputs::find(directory, &root, &metadata.packages, &configuration, &options),
             own: Vec::new(),
-            names_other_sources: metadata.packages.iter().any(Package::names_other_sources),
-            manifests: metadata.packages.iter().map(|one| one.manifest_path.clone()).collect(),
             metadata_options,
             directory: directory.to_owned(),
             packages: metadata.packages,
@@ -156,8 +112,6 @@ impl Workspace {
         if is_configured {
             workspace.check_configured_target()?;
         }
-        workspace.find_outside(&options)?;
-        workspace.find_files();
         Ok(workspace)
     }
 
@@ -263,155 +217,6 @@ impl Workspace {
 
     /// Adds the configuration in cargo's home, which another machine does not have.
     pub(crate) fn add_configuration_of_home(&mut self) {
-        let names = ["config.toml", "config"];
-        let Some(home) = environment::cargo_home() else { return };
-        let found = names.iter().map(|name| home.join(name)).find(|file| file.is_file());
-        self.files.extend(found);
+        self.inputs.add_configuration_of_home();
     }
-
-    /// Finds path dependencies outside of the root, transitively.
-    fn find_outside(&mut self, options: &[OsString]) -> Result<(), Error> {
-        let mut found: Vec<PathBuf> = self.packages.iter().flat_map(Package::paths).collect();
-        let patches = patches(&self.root);
-        self.names_other_sources |= patches.iter().any(is_of_other_source);
-        found.extend(patches.iter().filter_map(|patch| Some(self.root.join(path_of(patch)?))));
-        let mut seen = HashSet::new();
-        while let Some(directory) = found.pop() {
-            let directory = normalized(&directory);
-            if directory.starts_with(&self.root) || !seen.insert(directory.clone()) {
-                continue;
-            }
-            let manifest = directory.join("Cargo.toml");
-            if !manifest.is_file() {
-                continue;
-            }
-            // The remote cargo reports a manifest that cannot be read.
-            if let Ok(other) = metadata(&directory, Some(manifest.clone().into()), options, None) {
-                if other.workspace_root != directory {
-                    self.files.insert(other.workspace_root.join("Cargo.toml"));
-                }
-                let own = other.packages.iter().filter(|package| package.manifest_path == manifest);
-                for package in own {
-                    self.names_other_sources |= package.names_other_sources();
-                    found.extend(package.paths());
-                }
-            }
-            self.manifests.insert(manifest);
-            self.outside.insert(directory);
-        }
-        let all = self.outside.clone();
-        self.outside
-            .retain(|path| !all.iter().any(|other| other != path && path.starts_with(other)));
-        Ok(())
-    }
-
-    /// Finds the configuration and toolchain files above the root, which cargo and rustup
-    /// search for.
-    fn find_files(&mut self) {
-        let cargo_home = environment::cargo_home();
-        for directory in self.root.ancestors().skip(1) {
-            for name in
-                [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"]
-            {
-                let file = directory.join(name);
-                let is_cargo_homes =
-                    cargo_home.as_ref().is_some_and(|home| file.parent() == Some(home));
-                if file.is_file() && !is_cargo_homes {
-                    self.files.insert(file);
-                }
-            }
-        }
-        let outside = &self.outside;
-        self.files.retain(|file| !outside.iter().any(|root| file.starts_with(root)));
-    }
-}
-
-impl Package {
-    fn names_other_sources(&self) -> bool {
-        let mut sources = self.dependencies.iter().filter_map(|one| one.source.as_deref());
-        sources.any(|source| !CRATES_IO.contains(&source))
-    }
-
-    fn paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
-        self.dependencies.iter().filter_map(|dependency| dependency.path.clone())
-    }
-}
-
-/// The entries of `[patch]` and `[replace]` in a root manifest.
-fn patches(root: &Path) -> Vec<toml::Value> {
-    let Ok(text) = std::fs::read_to_string(root.join("Cargo.toml")) else { return Vec::new() };
-    let Ok(manifest) = text.parse::<toml::Table>() else { return Vec::new() };
-    let patches = manifest.get("patch").and_then(toml::Value::as_table);
-    let sources = patches.into_iter().flat_map(toml::Table::values);
-    let replaced = manifest.get("replace").into_iter();
-    let tables = sources.chain(replaced).filter_map(toml::Value::as_table);
-    tables.flat_map(toml::Table::values).cloned().collect()
-}
-
-fn path_of(patch: &toml::Value) -> Option<&str> {
-    patch.get("path")?.as_str()
-}
-
-/// Whether a patch comes from a git repository or a named registry.
-fn is_of_other_source(patch: &toml::Value) -> bool {
-    ["git", "registry", "registry-index"].iter().any(|key| patch.get(key).is_some())
-}
-
-/// The options by which cargo colours its errors as it would without us: its standard error
-/// is a pipe here.
-fn color_arguments(named: Option<&OsString>) -> Vec<OsString> {
-    // cargo follows that by itself, and reports a wrong one.
-    let is_set = environment::text("CARGO_TERM_COLOR").is_some_and(|value| value != "auto");
-    let color = match named {
-        Some(color) if color != "auto" => color.clone(),
-        None if is_set || !color::on_stderr() => return Vec::new(),
-        _ if color::on_stderr() => "always".into(),
-        _ => "never".into(),
-    };
-    vec!["--color".into(), color]
-}
-
-/// The error of a cargo that does not start.
-pub(crate) fn cannot_run(program: &OsStr, source: &std::io::Error) -> Error {
-    Error::new(
-        ErrorKind::Workspace,
-        format!("cannot run `{}`", program.display()),
-        "install Rust from https://rustup.rs, or set CARGO to the path of cargo",
-    )
-    .caused_by(source)
-}
-
-/// Runs a call of [`environment::cargo_command`] and returns what it writes to standard output. Errors
-/// of cargo are reported in its own words.
-pub(crate) fn run_cargo(command: &mut Command) -> Result<Vec<u8>, Error> {
-    let output = command.output().map_err(|source| cannot_run(command.get_program(), &source))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let code = output.status.code().and_then(|code| u8::try_from(code).ok());
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::cargo(words, code.unwrap_or(101).max(1)))
-}
-
-fn metadata(
-    directory: &Path,
-    manifest: Option<OsString>,
-    options: &[OsString],
-    color: Option<&OsString>,
-) -> Result<Metadata, Error> {
-    let mut command = environment::cargo_command();
-    command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(directory);
-    if let Some(manifest) = manifest {
-        command.arg("--manifest-path").arg(manifest);
-    }
-    command.args(options).args(color_arguments(color));
-    let output = run_cargo(&mut command)?;
-    serde_json::from_slice(&output).map_err(|error| {
-        Error::new(
-            ErrorKind::Workspace,
-            "cannot understand the output of `cargo metadata`",
-            "check that CARGO, if it is set, names a cargo of Rust 1.95 or later",
-        )
-        .caused_by(&error)
-    })
 }

@@ -16,7 +16,7 @@ use burst_protocol::tree::{Directory, File as FileEntry, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, cargo_reads};
+use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, Whole, cargo_reads};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{add_paths, scan};
 use burst_sync::tally::Tally;
@@ -24,6 +24,7 @@ use burst_sync::tally::Tally;
 use crate::environment;
 use crate::settings::Settings;
 use crate::workspace::Workspace;
+use crate::workspace::additions::Additions;
 use crate::workspace::credentials;
 use crate::workspace::git_excludes;
 use crate::workspace::git_index::Listing;
@@ -46,6 +47,8 @@ pub(crate) struct Sources {
     pub(crate) scanned: Moment,
     /// Whether a configuration of cargo may replace sources or patch packages.
     pub(crate) configures_sources: bool,
+    /// Directories of the workspace of which everything is sent, below its root; none for the root.
+    whole: Vec<Option<RelativePath>>,
     roots: Vec<Root>,
     in_memory: HashMap<RelativePath, Vec<u8>>,
 }
@@ -86,15 +89,25 @@ impl Sources {
             special: 0,
             scanned: now,
             configures_sources: false,
+            whole: Vec::new(),
             roots: Vec::new(),
             in_memory: HashMap::new(),
         };
-        let roots = std::iter::once(&workspace.root).chain(&workspace.outside);
-        for root in roots {
+        let inputs = &workspace.inputs;
+        for root in std::iter::once(&workspace.root).chain(&inputs.outside) {
             sources.scan_root(root, workspace, settings, state, now, tally)?;
         }
-        for file in &workspace.files {
-            sources.add_file(file)?;
+        for registry in &inputs.registries {
+            if sources.root_around(&below_root(registry)?).is_none() {
+                sources.scan_registry(registry, workspace, settings, state, now, tally)?;
+            }
+        }
+        let outside = inputs.targets.iter().map(|(file, _)| file).chain(&inputs.files);
+        for file in outside {
+            // Below a root the rules have decided.
+            if sources.root_around(&below_root(file)?).is_none() && file.is_file() {
+                sources.add_file(file)?;
+            }
         }
         let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
         let kept = sources.mounts.iter().chain(&home);
@@ -127,6 +140,14 @@ impl Sources {
             }
         }
         Err(unreadable(std::io::ErrorKind::NotFound.into()))
+    }
+
+    /// Whether a path below the workspace root is one of a directory that is sent whole.
+    pub(crate) fn is_in_whole(&self, path: &RelativePath) -> bool {
+        self.whole.iter().any(|whole| match whole {
+            Some(whole) => path.below(whole).is_some(),
+            None => true,
+        })
     }
 
     /// One path for each digest of the manifest.
@@ -197,27 +218,31 @@ impl Sources {
         tally: &Tally,
     ) -> Result<(), SyncError> {
         let prefix = below_root(root)?;
-        let built = workspace.without_sources().filter_map(|built| built.strip_prefix(root).ok());
-        let never: HashSet<RelativePath> = built
-            .filter_map(|built| RelativePath::new(built.as_os_str().as_bytes()).ok())
-            .collect();
-        let Settings { unexclude, extra_excludes, .. } = settings;
-        let (rules, warnings) =
-            IgnoreRules::new(root, unexclude, extra_excludes, never, git_excludes::find);
+        let (rules, warnings) = rules(root, workspace, settings);
         let is_workspace = root == workspace.root;
         let handle = RootDirectory::open(root)?;
         let tracked = Listing::of_tracked_ignored(root);
         let mut found = scan(&handle, Some(&prefix), &rules, &mut state.scanned, now, tally)?;
-        let cargos: Vec<RelativePath> = cargo_reads().collect();
+        let below = |path: &Path| match path.strip_prefix(root) {
+            Ok(below) => RelativePath::new(below.as_os_str().as_bytes()).ok(),
+            Err(_) => None,
+        };
         let scanned = &mut state.scanned;
+        let tracked: HashSet<RelativePath> = tracked.answer().into_iter().collect();
+        let mut added =
+            Additions { handle: &handle, prefix: &prefix, rules: &rules, scanned, now, tally };
+        added.files(&mut found.tree, &tracked)?;
+        let whole = added.packages(&mut found.tree, root, &workspace.inputs)?;
+        let files: Vec<_> = workspace.inputs.files.iter().filter_map(|file| below(file)).collect();
+        added.files(&mut found.tree, &files)?;
+        let scanned = &mut state.scanned;
+        let cargos: Vec<RelativePath> = cargo_reads().collect();
         add_paths(&handle, Some(&prefix), &cargos, scanned, now, &mut found.tree)?;
-        let tracked = tracked.answer();
-        let tracked = tracked.iter().filter(|path| !rules.excludes_tracked(path));
-        add_paths(&handle, Some(&prefix), tracked, scanned, now, &mut found.tree)?;
         if is_workspace {
             self.warnings = warnings;
+            self.whole = whole;
             let generated_files = state.generated_files.iter();
-            let generated_files = generated_files.filter(|path| !rules.excludes_tracked(path));
+            let generated_files = generated_files.filter(|path| !rules.excludes_made(path));
             add_paths(&handle, Some(&prefix), generated_files, scanned, now, &mut found.tree)?;
             state.generated_files.retain(|path| found.tree.get(path).is_some());
         }
@@ -232,7 +257,10 @@ impl Sources {
             configures_sources.set(configures_sources.get() || may_configure_sources(&text));
             Ok(text)
         };
-        for (path, text) in credentials::remove(&mut found.tree, cargo_home.as_ref(), read)? {
+        let configuration = &workspace.inputs.configuration;
+        let named: Vec<_> = configuration.iter().filter_map(|file| below(file)).collect();
+        let cleaned = credentials::remove(&mut found.tree, cargo_home.as_ref(), &named, read)?;
+        for (path, text) in cleaned {
             if let Ok(path) = prefix.join_path(&path) {
                 self.in_memory.insert(path, text);
             }
@@ -243,6 +271,33 @@ impl Sources {
         self.mounts.push(prefix.clone());
         self.roots.push(Root { prefix, handle });
         Ok(())
+    }
+
+    /// Scans the replacement of a registry that lies in no other root.
+    fn scan_registry(
+        &mut self,
+        registry: &Path,
+        workspace: &Workspace,
+        settings: &Settings,
+        state: &mut WorkspaceState,
+        now: Moment,
+        tally: &Tally,
+    ) -> Result<(), SyncError> {
+        let prefix = below_root(registry)?;
+        let (rules, _) = rules(registry, workspace, settings);
+        let handle = RootDirectory::open(registry)?;
+        let filter = rules.whole(None, Whole::Registry);
+        let found = scan(&handle, Some(&prefix), &filter, &mut state.scanned, now, tally)?;
+        state.scanned.forget_unseen(Some(&prefix));
+        self.tree.put(&prefix, Node::Directory(found.tree))?;
+        self.mounts.push(prefix.clone());
+        self.roots.push(Root { prefix, handle });
+        Ok(())
+    }
+
+    /// The root that a path lies in.
+    fn root_around(&self, path: &RelativePath) -> Option<&Root> {
+        self.roots.iter().find(|root| *path == root.prefix || path.below(&root.prefix).is_some())
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), SyncError> {
@@ -267,6 +322,26 @@ impl Sources {
 fn may_configure_sources(text: &[u8]) -> bool {
     let has = |word: &[u8]| text.windows(word.len()).any(|found| found == word);
     has(b"replace-with") || has(b"patch")
+}
+
+/// The rules for a root, and warnings about the settings.
+pub(crate) fn rules(
+    root: &Path,
+    workspace: &Workspace,
+    settings: &Settings,
+) -> (IgnoreRules, Vec<RuleWarning>) {
+    let built = workspace.without_sources().filter_map(|built| built.strip_prefix(root).ok());
+    let never: HashSet<RelativePath> =
+        built.filter_map(|built| RelativePath::new(built.as_os_str().as_bytes()).ok()).collect();
+    let Settings { unexclude, extra_excludes, .. } = settings;
+    let registries = workspace.inputs.registries.iter();
+    let registries = registries.filter_map(|registry| registry.strip_prefix(root).ok());
+    let registries = registries
+        .filter_map(|registry| RelativePath::new(registry.as_os_str().as_bytes()).ok())
+        .collect();
+    let (rules, warnings) =
+        IgnoreRules::new(root, unexclude, extra_excludes, never, git_excludes::find);
+    (rules.with_registries(registries), warnings)
 }
 
 /// An absolute path, relative to `/`.

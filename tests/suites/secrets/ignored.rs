@@ -118,8 +118,8 @@ const REPOSITORIES: &[Repository] = &[
     },
     Repository {
         name: "a nested repository",
-        ignored: &["secret", "src/main.rs", "src/secret", "sub/other"],
-        script: "git init -q app; echo secret >>app/.git/info/exclude; echo src >rules; \
+        ignored: &["other", "secret", "src/secret", "sub/other"],
+        script: "git init -q app; echo secret >>app/.git/info/exclude; echo /other >rules; \
                  git -C app config core.excludesFile $PWD/rules; git init -q app/sub; \
                  echo other >app/sub/rules; git -C app/sub config core.excludesFile rules",
     },
@@ -228,7 +228,7 @@ fn a_run_that_changes_what_git_ignores_is_told() {
         );
         project.ok("run -q")
     };
-    project.write(".gitignore", "/target\n.env\n");
+    project.ignore("/target\n.env\n");
     project.write("gone/.gitignore", ".key\n");
     project.write("gone/.key", "here");
     project.write("whole/.gitignore", ".key\n");
@@ -247,7 +247,7 @@ fn a_run_that_changes_what_git_ignores_is_told() {
 /// A run makes a `.env`, which git ignores.
 fn run_that_makes_a_secret<'a>(sandbox: &'a Sandbox, name: &str) -> Project<'a> {
     let project = sandbox.hello(name);
-    project.write(".gitignore", "/target\n.env\n");
+    project.ignore("/target\n.env\n");
     let main = "fn main() { if !std::path::Path::new(\".env\").exists() { std::fs::write(\".env\", \"template\").unwrap(); } }\n";
     project.write("src/main.rs", main);
     assert_progress(&project.ok("run -q"), "");
@@ -280,7 +280,7 @@ fn what_a_run_has_made_says_nothing_of_another_workspace_at_the_path() {
     let project = run_that_makes_a_secret(&sandbox, "app");
     fs::rename(&project.root, sandbox.path().join("earlier")).unwrap();
     let project = sandbox.hello("app");
-    project.write(".gitignore", "/target\n.env\n");
+    project.ignore("/target\n.env\n");
     project.write(".env", "secret");
     project.ok("sync");
     assert!(!sandbox.agent_tree(&project.root).join(".env").exists());

@@ -110,7 +110,7 @@ impl<'a> Rounds<'a> {
         let project = sandbox.hello("app");
         let manifest = project.read("Cargo.toml") + "[profile.dev]\ndebug = 0\n";
         project.write("Cargo.toml", manifest);
-        project.write(".gitignore", "/target\n/ignored\n");
+        project.ignore("/target\n/ignored\n");
         let place = |name: &str| sandbox.path().join(name).display().to_string();
         let program = PROGRAM.replace("STARTED", &place("started"));
         project.write("src/main.rs", program.replace("HOLD", &place("hold")));

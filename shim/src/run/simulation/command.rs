@@ -69,7 +69,8 @@ impl Place {
     /// Makes the workspace.
     pub(super) fn populate(&self, random: &mut fastrand::Rng) {
         let root = self.workspace();
-        for name in ["src", "junk", "editor"] {
+        // A repository of Jujutsu, in which ignore files count and no git is started.
+        for name in ["src", "junk", "editor", ".jj"] {
             fs::create_dir_all(root.join(name)).unwrap();
         }
         let manifest = "[package]\nname = \"app\"\nedition = \"2024\"\n\n[workspace]\n";
