@@ -165,8 +165,9 @@ fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> 
             perform_own(&context, command).map(|()| Ending::Exited(0))
         }
     };
-    // A thread that still reads standard input must not keep the program.
-    runtime.shutdown_background();
+    // The process is about to exit. A shutdown would wait for a thread that still reads standard
+    // input, and threads that still wait for the keeper would panic.
+    std::mem::forget(runtime);
     done
 }
 

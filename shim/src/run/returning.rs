@@ -92,12 +92,11 @@ impl<'a> Ended<'a> {
         };
         let excluded = |path: &RelativePath| rules.is_default_excluded(path) && !is_sent(path);
         let left_out = |path: &RelativePath| {
-            let is_read = cargo_reads().any(|read| read == *path);
             let is_left_out = || match sources.is_in_whole(path) {
                 true => rules.excludes_made(path),
                 false => rules.leaves_out(path),
             };
-            is_credentials(path) || !is_read && is_left_out()
+            is_credentials(path) || !cargo_reads().any(|read| read == *path) && is_left_out()
         };
         let mut cache = StatCache::load(&state.returned_path());
         // Read once and if it is needed: the agent gives other commands no results meanwhile.

@@ -126,9 +126,7 @@ fn follow(
                     drop(outgoing.message(&FromShim::OutputCredit(cost)));
                 }
             }
-            FromAgent::OutputEnd => {
-                drop(outgoing.message(&FromShim::OutputCredit(credit.rest())));
-            }
+            FromAgent::OutputEnd => drop(outgoing.message(&FromShim::OutputCredit(credit.rest()))),
             FromAgent::Waiting { holder } => {
                 terminal.begin(format!("waiting for the results of `{holder}`"));
             }
