@@ -231,3 +231,120 @@ fn what_a_configuration_names_is_not_sent_for_its_name_alone() {
         .collect();
     assert_eq!(names, ["package"]);
 }
+
+/// What is told when cargo runs again.
+fn told(file: &str, next: &str) -> String {
+    format!(
+        "burst: the build needs `{file}`, which git ignores and which was not sent: it is sent \
+         from now on; {next}"
+    )
+}
+
+/// These lines tell of files that were not sent, in this order.
+#[track_caller]
+fn assert_told(found: &Ended, expected: &[String]) {
+    let lines = found.stderr.lines().filter(|line| line.contains("not sent"));
+    assert_eq!(lines.collect::<Vec<_>>(), expected, "{found:#?}");
+}
+
+#[test]
+fn a_build_that_lacks_ignored_files_runs_again_with_them() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ignore("/target\nmade*\n/data\n");
+    project.write("src/main.rs", "mod made;\nfn main() { println!(\"{}\", made::TEXT); }\n");
+    project.write(
+        "src/made.rs",
+        "pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/data/x\"));\n",
+    );
+    project.write("data/x", "text");
+    project.write("data/secret", "secret");
+    let again = "cargo runs again";
+    let built = project.burst("build");
+    assert_eq!(built.code, Some(0), "{built:#?}\n{}", logs(&simulator, &sandbox));
+    assert_told(&built, &[told("src/made.rs", again), told("data/x", again)]);
+    assert_eq!(project.output_of("target/debug/hello"), "text\n");
+    project.write("data/x", "other");
+    assert_told(&project.ok("build"), &[]);
+    assert_eq!(project.output_of("target/debug/hello"), "other\n");
+    let there = project.ok("run -q -- x");
+    assert_eq!(there.stdout, "other\n");
+    // What the keyboard may have typed cannot be typed again.
+    project.write("src/main.rs", "fn main() { print!(include_str!(\"../made.txt\")); }\n");
+    project.write("made.txt", "made");
+    let failed = project.burst("run");
+    assert_eq!(failed.code, Some(101));
+    assert_told(&failed, &[told("made.txt", "run the command again")]);
+    assert_eq!(project.ok("run").stdout, "made");
+    // Editors read messages as JSON.
+    project
+        .write("src/main.rs", "const _: &[u8] = include_bytes!(\"../made.bin\");\nfn main() {}\n");
+    project.write("made.bin", "made");
+    assert_told(&project.ok("check --message-format json"), &[told("made.bin", again)]);
+}
+
+#[test]
+fn files_elsewhere_are_sent_if_the_settings_name_them() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ignore("/target\n/data\n");
+    project.write("../shared/text", "shared token = 'x'\n");
+    project.write("../models/deep/.gitignore", "*\n");
+    project.write("../models/deep/model", "model");
+    project.write("data/deep/x", "data");
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    print!(\"{}\", include_str!(\"../../shared/text\"));\n    \
+         for name in [\"data/deep/x\", \"../models/deep/model\"] {\n        \
+         println!(\"{}\", std::fs::read_to_string(name).unwrap());\n    }\n}\n",
+    );
+    let shared = sandbox.path().join("shared/text");
+    let hint = |path: &str| {
+        format!(
+            "burst: `{path}` is here and was not sent: `include_paths = [\"{path}\"]` in the \
+             settings sends it"
+        )
+    };
+    assert_told(&project.burst("build"), &[hint(shared.to_str().unwrap())]);
+    let models = sandbox.path().join("models");
+    sandbox.settings(&format!(
+        "include_paths = ['../shared/text', 'data', '{}', 'none']\n",
+        models.display()
+    ));
+    let found = project.burst("run -q");
+    assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(found.stdout, "shared token = 'x'\ndata\nmodel\n");
+    sandbox.settings("include_paths = ['..']\n");
+    let refused = project.burst("sync");
+    let warning = format!(
+        "warning: `include_paths` names `{}`, which contains the workspace: it is not sent\n",
+        sandbox.path().display()
+    );
+    assert!(refused.stderr.starts_with(&warning), "{refused:?}");
+}
+
+/// The output of a run is not trusted.
+#[test]
+fn a_run_has_no_file_sent_by_naming_it() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ignore("/target\n/secret\n/data\n");
+    project.write("secret", "secret");
+    project.write("data/x", "data");
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    let name = [\"sec\", \"ret\"].concat();\n    \
+         eprintln!(\"error: couldn't read `{name}`: No such file\\n --> src/main.rs:1:1\");\n    \
+         eprintln!(\"open data/{}: No such file or directory\", 'x');\n    \
+         std::process::exit(101);\n}\n",
+    );
+    let found = project.burst("run");
+    let expected = "burst: `data/x` is here and was not sent: `include_paths = [\"data/x\"]` in \
+                    the settings sends it";
+    assert_told(&found, &[expected.to_owned()]);
+    assert_eq!(found.code, Some(101));
+    project.ok("sync");
+    assert!(!sandbox.agent_tree(&project.root).join("secret").exists());
+}

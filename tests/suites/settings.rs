@@ -29,6 +29,7 @@ report_env = []  # default
 forward_ports = []  # default
 extra_excludes = []  # default
 unexclude = []  # default
+include_paths = []  # default
 local_disk_gb = 100  # default
 fetch = \"artifacts\"  # default
 compression = \"auto\"  # default
@@ -76,6 +77,7 @@ fn config_shows_each_value_with_its_origins() {
              forward_ports = []  # default\n\
              extra_excludes = []  # default\n\
              unexclude = []  # default\n\
+             include_paths = []  # default\n\
              local_disk_gb = 100  # default\n\
              fetch = \"artifacts\"  # default\n\
              compression = \"auto\"  # default\n\

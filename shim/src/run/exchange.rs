@@ -18,6 +18,7 @@ use burst_sync::SyncError;
 use burst_sync::wire::{Incoming, Outgoing};
 use tokio::runtime::Handle;
 
+use super::missing_inputs::Tail;
 use super::prepare::Prepared;
 use crate::agent::reached::ReachedAgent;
 use crate::error::Error;
@@ -52,10 +53,12 @@ pub(super) struct Exchange<'a> {
 }
 
 /// What came of an exchange.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Exchanged {
     /// How cargo ended.
     pub(super) ending: Ending,
+    /// The end of its output.
+    pub(super) output: Tail,
     /// How long its parts took.
     pub(super) timing: Timing,
 }
@@ -73,6 +76,8 @@ pub(super) struct Outcome {
     pub(super) began: Option<Timestamp>,
     /// How cargo ended.
     pub(super) ending: Ending,
+    /// The end of its output.
+    pub(super) output: Tail,
 }
 
 /// How long the parts of an exchange took.

@@ -18,6 +18,7 @@ mod compiler;
 mod cost_limit;
 mod exchange;
 mod forwarding;
+mod missing_inputs;
 mod nextest;
 mod plan;
 mod port_forwarding;
@@ -71,7 +72,7 @@ use crate::workspace::collection;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
-use crate::workspace::sources::Sources;
+use crate::workspace::sources::{Sources, rules};
 use crate::workspace::state::WorkspaceState;
 
 /// How often the exchange is tried before its error ends the command.
@@ -79,6 +80,9 @@ const ATTEMPTS_MAX: usize = 4;
 
 /// The first step, as progress names it.
 const READING: &str = "reading the workspace";
+
+/// How often cargo runs again with files that it lacked: each error can hide another one.
+const RERUNS_MAX: usize = 3;
 
 /// What one command works with.
 pub(crate) struct Session<'a> {
@@ -326,10 +330,69 @@ impl Session<'_> {
         Ok(sources)
     }
 
+    /// Exchanges with the agent, again if a failed run lacked files that are here.
+    fn exchange(
+        &self,
+        prepared: &Prepared,
+        scanned: &mut Scanned,
+        reached: &ReachedAgent,
+        signals: &Signals,
+    ) -> Result<Exchanged, Error> {
+        let mut reruns = 0;
+        loop {
+            let exchanged = self.exchange_once(prepared, scanned, reached, signals)?;
+            let is_rerun = self.adds_inputs(prepared, scanned, &exchanged, reruns < RERUNS_MAX)?;
+            if !is_rerun {
+                return Ok(exchanged);
+            }
+            scanned.sources = self.scan_with(prepared, &prepared.settings, &mut scanned.state)?;
+            reruns += 1;
+        }
+    }
+
+    /// Looks for files that a failed run lacked. Returns whether cargo is to run once more, with
+    /// them; without `may_rerun`, and where the program may have read its input, it is not.
+    fn adds_inputs(
+        &self,
+        prepared: &Prepared,
+        scanned: &mut Scanned,
+        exchanged: &Exchanged,
+        may_rerun: bool,
+    ) -> Result<bool, Error> {
+        if exchanged.ending == Ending::Exited(0) {
+            return Ok(false);
+        }
+        let root = &prepared.workspace.root;
+        let (rules, _) = rules(root, &prepared.workspace, &prepared.settings);
+        let output = &exchanged.output;
+        let missing = missing_inputs::find(output, root, &self.directory, &scanned.sources, &rules);
+        for path in &missing.named {
+            let path = path.display();
+            self.terminal.say(&format!(
+                "`{path}` is here and was not sent: `include_paths = [\"{path}\"]` in the \
+                 settings sends it"
+            ));
+        }
+        if missing.inputs.is_empty() {
+            return Ok(false);
+        }
+        let is_rerun = may_rerun && !prepared.plan.sends_input;
+        scanned.state.note_inputs(&missing.inputs)?;
+        let names: Vec<String> =
+            missing.inputs.iter().map(|path| format!("`{}`", path.display())).collect();
+        let next = if is_rerun { "cargo runs again" } else { "run the command again" };
+        self.terminal.say(&format!(
+            "the build needs {}, which git ignores and which was not sent: it is sent from now on; \
+             {next}",
+            names.join(", ")
+        ));
+        Ok(is_rerun)
+    }
+
     /// Exchanges with the agent. If a file changes while it is sent, or another command brings
     /// results before this one has its turn, the workspace is scanned again; if the remembered
     /// base is stale, everything is compared.
-    fn exchange(
+    fn exchange_once(
         &self,
         prepared: &Prepared,
         scanned: &mut Scanned,

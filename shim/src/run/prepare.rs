@@ -57,6 +57,12 @@ impl Prepared {
         if settings.hetzner_token.is_some() {
             workspace.add_configuration_of_home();
         }
+        for directory in workspace.include(&settings.include_paths) {
+            terminal.warn(&format!(
+                "`include_paths` names `{}`, which contains the workspace: it is not sent",
+                directory.display()
+            ));
+        }
         let plan = plan::plan(run, workspace.has_library(run.options()), settings.fetch);
         if let Some(note) = &plan.note {
             terminal.say(note);

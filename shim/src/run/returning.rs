@@ -72,7 +72,8 @@ impl<'a> Ended<'a> {
             traffic.sent(),
             traffic.received()
         ));
-        let exchanged = Exchanged { ending: self.outcome.ending, timing: self.timing };
+        let Outcome { ending, output, .. } = self.outcome;
+        let exchanged = Exchanged { ending, output, timing: self.timing };
         if finish(self.incoming, self.outgoing)
             && let Some(taken) = downloaded.taken.take()
         {

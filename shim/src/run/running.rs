@@ -14,6 +14,7 @@ use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
+use super::missing_inputs::Tail;
 use super::returning::Ended;
 use crate::error::Error;
 use crate::terminal::stdin::Forwarding;
@@ -97,6 +98,7 @@ fn follow(
     let (mut changes, mut artifacts) = (Vec::new(), Vec::new());
     let (mut whole, mut began) = (Offered::default(), None);
     let mut listed = Budget::default();
+    let mut tail = Tail::default();
     let mut input: Option<Forwarding> = None;
     let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
     loop {
@@ -116,6 +118,7 @@ fn follow(
                 if let Some(input) = &input {
                     input.answered(&bytes);
                 }
+                tail.add(&bytes);
                 if let Err(error) = terminal.pass_on(stream, &bytes) {
                     // SIGPIPE or a write error would end cargo here, too.
                     drop(outgoing.message(&FromShim::Kill));
@@ -156,7 +159,7 @@ fn follow(
                 if let Some(input) = &input {
                     input.ended(ending);
                 }
-                return Ok(Outcome { changes, artifacts, whole, began, ending });
+                return Ok(Outcome { changes, artifacts, whole, began, ending, output: tail });
             }
             FromAgent::Listening { port } => tell_port(exchange, port),
             FromAgent::Working => {}

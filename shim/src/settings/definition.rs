@@ -214,6 +214,15 @@ settings! {
         variable: "CARGO_BURST_UNEXCLUDE",
     }
 
+    /// Files and directories that are sent whatever git says, and wherever they are:
+    /// relative to the workspace root, absolute or below `~/`. What is not there is skipped.
+    include_paths: Vec<String> {
+        default: Vec::new(),
+        kind: List::additive(),
+        project: ProjectRule::NO_ADDITION,
+        variable: "CARGO_BURST_INCLUDE_PATHS",
+    }
+
     /// GB that the copies of projects may take on this machine, where the agent here works
     /// with them. Beyond, those that were not used for the longest time are deleted.
     local_disk_gb: u64 {

@@ -19,10 +19,11 @@ forward_env = ['MINE']
 extra_excludes = ['*.bin', '!/mine']
 unexclude = ['.vscode/']
 forward_ports = 8080
+include_paths = ['a']
 ";
 
 /// Values of a project file that do not go beyond [`OWN`].
-const WITHIN: [(&str, &str); 15] = [
+const WITHIN: [(&str, &str); 16] = [
     ("region", "['fsn1']"),
     ("server_type", "['cx53']"),
     ("keep_alive_secs", "0"),
@@ -37,11 +38,12 @@ const WITHIN: [(&str, &str); 15] = [
     ("extra_excludes", "['/data', '!/mine']"),
     ("unexclude", "['.vscode/']"),
     ("fetch", "'artifacts'"),
+    ("include_paths", "['a']"),
     ("compression", "'always'"),
 ];
 
 /// Values that need trust, with the request.
-const BEYOND: [(&str, &str, &str); 11] = [
+const BEYOND: [(&str, &str, &str); 12] = [
     ("region", "['fsn1', 'ash']", "region = [\"ash\"]  # yours: [\"hel1\", \"fsn1\"]"),
     ("server_type", "'cpx62'", "server_type = [\"cpx62\"]  # yours: [\"cx53\", \"cpx62\"]"),
     ("keep_alive_secs", "301", "keep_alive_secs = 301  # yours: 300"),
@@ -65,6 +67,7 @@ const BEYOND: [(&str, &str, &str); 11] = [
     ),
     ("fetch", "'all'", "fetch = \"all\"  # yours: \"artifacts\""),
     ("unexclude", "'.git'", "unexclude = [\".git\"]  # yours: [\".vscode/\"]"),
+    ("include_paths", "['~/.ssh', 'a']", "include_paths = [\"~/.ssh\"]  # yours: [\"a\"]"),
 ];
 
 /// Values that raise a limit.

@@ -85,6 +85,13 @@ impl Additions<'_> {
                 whole.push(below(root, registry));
             }
         }
+        let included = &inputs.included_directories;
+        for directory in included.iter().filter(|directory| directory.starts_with(root)) {
+            self.whole(tree, below(root, directory), Whole::Package)?;
+            whole.push(below(root, directory));
+        }
+        let files = inputs.included_files.iter().filter_map(|file| below(root, file));
+        self.files(tree, &files.collect::<Vec<_>>())?;
         Ok(whole)
     }
 

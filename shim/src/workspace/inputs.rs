@@ -32,6 +32,10 @@ pub(crate) struct Inputs {
     /// Single files, inside and outside: workspace manifests that packages inherit from, cargo's
     /// configuration, the toolchain file, what packages name as their readme and license.
     pub(crate) files: BTreeSet<PathBuf>,
+    /// Single files that the settings name, inside and outside.
+    pub(crate) included_files: BTreeSet<PathBuf>,
+    /// Directories that the settings name, inside and outside.
+    pub(crate) included_directories: BTreeSet<PathBuf>,
     /// Those of `files` that are cargo's configuration, which may hold credentials.
     pub(crate) configuration: BTreeSet<PathBuf>,
     /// The manifests of all packages, inside and outside.
@@ -73,6 +77,24 @@ impl Inputs {
         self.files.append(&mut self.of_home);
     }
 
+    /// Adds what the settings name: paths relative to the root, absolute, or below `~/`. Returns
+    /// those that cannot be sent, since they contain the workspace.
+    pub(super) fn include(&mut self, root: &Path, paths: &[String]) -> Vec<PathBuf> {
+        let mut refused = Vec::new();
+        for path in paths {
+            let home = || Some(environment::home()?.join(path.strip_prefix("~/")?));
+            let path = normalized(&home().unwrap_or_else(|| root.join(path)));
+            if path.is_file() {
+                self.included_files.insert(path);
+            } else if root.starts_with(&path) {
+                refused.push(path);
+            } else if path.is_dir() {
+                self.included_directories.insert(path);
+            }
+        }
+        refused
+    }
+
     /// Finds the configuration and the toolchain file that a cargo in `directory` uses.
     fn find_files(&mut self, directory: &Path, root: &Path, configuration: &Configuration) {
         let above = directory.ancestors().chain(root.ancestors());
@@ -88,6 +110,10 @@ impl Inputs {
 
     fn find_registries(&mut self, root: &Path, configuration: &Configuration) {
         for registry in configuration.registries.iter().filter(|path| path.is_dir()) {
+            // Nobody vendors the workspace itself.
+            if root.starts_with(registry) {
+                continue;
+            }
             self.registries.insert(registry.clone());
             self.registries.extend(behind_link(root, registry));
         }

@@ -215,6 +215,11 @@ impl Workspace {
         self.built().chain(self.own.iter().map(PathBuf::as_path))
     }
 
+    /// Adds what the settings name. Returns the directories that cannot be sent.
+    pub(crate) fn include(&mut self, paths: &[String]) -> Vec<PathBuf> {
+        self.inputs.include(&self.root, paths)
+    }
+
     /// Adds the configuration in cargo's home, which another machine does not have.
     pub(crate) fn add_configuration_of_home(&mut self) {
         self.inputs.add_configuration_of_home();

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burst_protocol::tree::{Directory, File as FileEntry, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
@@ -59,6 +59,15 @@ struct Root {
     handle: RootDirectory,
 }
 
+/// What the scans of one command have in common.
+#[derive(Clone, Copy)]
+struct Scanning<'a> {
+    workspace: &'a Workspace,
+    settings: &'a Settings,
+    now: Moment,
+    tally: &'a Tally,
+}
+
 /// An open file of the manifest.
 #[derive(Debug)]
 pub(crate) enum Opened {
@@ -94,19 +103,28 @@ impl Sources {
             in_memory: HashMap::new(),
         };
         let inputs = &workspace.inputs;
-        for root in std::iter::once(&workspace.root).chain(&inputs.outside) {
-            sources.scan_root(root, workspace, settings, state, now, tally)?;
+        let scanning = Scanning { workspace, settings, now, tally };
+        let mut roots: Vec<&PathBuf> =
+            std::iter::once(&workspace.root).chain(&inputs.outside).collect();
+        // A root in another one replaces what the other has of it.
+        roots.sort();
+        for root in roots {
+            sources.scan_root(root, scanning, state)?;
         }
-        for registry in &inputs.registries {
-            if sources.root_around(&below_root(registry)?).is_none() {
-                sources.scan_registry(registry, workspace, settings, state, now, tally)?;
+        let registries = inputs.registries.iter().map(|path| (path, Whole::Registry));
+        let included = inputs.included_directories.iter().map(|path| (path, Whole::Package));
+        for (directory, kind) in registries.chain(included) {
+            // Below a root it is there already.
+            if sources.root_around(&below_root(directory)?).is_none() {
+                sources.scan_whole(directory, kind, scanning, state)?;
             }
         }
-        let outside = inputs.targets.iter().map(|(file, _)| file).chain(&inputs.files);
-        for file in outside {
-            // Below a root the rules have decided.
+        let named = inputs.targets.iter().map(|(file, _)| file).chain(&inputs.included_files);
+        let files =
+            named.map(|file| (file, false)).chain(inputs.files.iter().map(|file| (file, true)));
+        for (file, is_cargos) in files {
             if sources.root_around(&below_root(file)?).is_none() && file.is_file() {
-                sources.add_file(file)?;
+                sources.add_file(file, is_cargos)?;
             }
         }
         let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
@@ -211,12 +229,10 @@ impl Sources {
     fn scan_root(
         &mut self,
         root: &Path,
-        workspace: &Workspace,
-        settings: &Settings,
+        scanning: Scanning<'_>,
         state: &mut WorkspaceState,
-        now: Moment,
-        tally: &Tally,
     ) -> Result<(), SyncError> {
+        let Scanning { workspace, settings, now, tally } = scanning;
         let prefix = below_root(root)?;
         let (rules, warnings) = rules(root, workspace, settings);
         let is_workspace = root == workspace.root;
@@ -227,6 +243,7 @@ impl Sources {
             Ok(below) => RelativePath::new(below.as_os_str().as_bytes()).ok(),
             Err(_) => None,
         };
+        let lacked = state.inputs();
         let scanned = &mut state.scanned;
         let tracked: HashSet<RelativePath> = tracked.answer().into_iter().collect();
         let mut added =
@@ -235,6 +252,9 @@ impl Sources {
         let whole = added.packages(&mut found.tree, root, &workspace.inputs)?;
         let files: Vec<_> = workspace.inputs.files.iter().filter_map(|file| below(file)).collect();
         added.files(&mut found.tree, &files)?;
+        if is_workspace {
+            added.files(&mut found.tree, &lacked)?;
+        }
         let scanned = &mut state.scanned;
         let cargos: Vec<RelativePath> = cargo_reads().collect();
         add_paths(&handle, Some(&prefix), &cargos, scanned, now, &mut found.tree)?;
@@ -273,20 +293,19 @@ impl Sources {
         Ok(())
     }
 
-    /// Scans the replacement of a registry that lies in no other root.
-    fn scan_registry(
+    /// Scans a directory of which everything is sent and that lies in no other root.
+    fn scan_whole(
         &mut self,
-        registry: &Path,
-        workspace: &Workspace,
-        settings: &Settings,
+        directory: &Path,
+        kind: Whole,
+        scanning: Scanning<'_>,
         state: &mut WorkspaceState,
-        now: Moment,
-        tally: &Tally,
     ) -> Result<(), SyncError> {
-        let prefix = below_root(registry)?;
-        let (rules, _) = rules(registry, workspace, settings);
-        let handle = RootDirectory::open(registry)?;
-        let filter = rules.whole(None, Whole::Registry);
+        let Scanning { workspace, settings, now, tally } = scanning;
+        let prefix = below_root(directory)?;
+        let (rules, _) = rules(directory, workspace, settings);
+        let handle = RootDirectory::open(directory)?;
+        let filter = rules.whole(None, kind);
         let found = scan(&handle, Some(&prefix), &filter, &mut state.scanned, now, tally)?;
         state.scanned.forget_unseen(Some(&prefix));
         self.tree.put(&prefix, Node::Directory(found.tree))?;
@@ -300,7 +319,8 @@ impl Sources {
         self.roots.iter().find(|root| *path == root.prefix || path.below(&root.prefix).is_some())
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<(), SyncError> {
+    /// Adds a single file; those of cargo without credentials.
+    fn add_file(&mut self, path: &Path, is_cargos: bool) -> Result<(), SyncError> {
         let place = below_root(path)?;
         if self.tree.get(&place).is_some() {
             return Ok(());
@@ -308,7 +328,8 @@ impl Sources {
         let bytes = std::fs::read(path)
             .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
         self.configures_sources |= may_configure_sources(&bytes);
-        let bytes = credentials::without_credentials(&bytes).unwrap_or(bytes);
+        let cleaned = is_cargos.then(|| credentials::without_credentials(&bytes)).flatten();
+        let bytes = cleaned.unwrap_or(bytes);
         let size = bytes.len() as u64;
         let file = FileEntry { size, digest: Digest::of(&bytes), mode: FileMode::REGULAR };
         self.tree.put(&place, Node::File(file))?;

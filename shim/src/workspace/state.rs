@@ -38,6 +38,9 @@ pub(crate) const TAKEN: &str = "taken-";
 /// The name of the record of generated files.
 const GENERATED_FILES: &str = "companions";
 
+/// The name of the record of files that runs have lacked.
+const INPUTS: &str = "inputs";
+
 /// The blobs of a workspace, which no other command uses meanwhile.
 #[derive(Debug)]
 pub(crate) struct Contents {
@@ -196,6 +199,19 @@ impl WorkspaceState {
         read_record(&self.directory.join("targets")).unwrap_or_default()
     }
 
+    /// The files that failed runs have lacked, below the workspace root: they are sent whatever
+    /// git says.
+    pub(crate) fn inputs(&self) -> BTreeSet<RelativePath> {
+        read_record(&self.directory.join(INPUTS)).unwrap_or_default()
+    }
+
+    /// Remembers further files of that kind.
+    pub(crate) fn note_inputs(&self, more: &BTreeSet<RelativePath>) -> Result<(), Error> {
+        let _lock = lock::take(&self.directory.join("inputs.lock"))?;
+        let inputs: BTreeSet<RelativePath> = self.inputs().union(more).cloned().collect();
+        write_record(&self.directory.join(INPUTS), &inputs).map_err(unreadable)
+    }
+
     /// Remembers the variables that are set here and not sent; returns whether they are others
     /// than those that were remembered.
     pub(crate) fn note_unsent_variables(&self, names: &BTreeSet<String>) -> Result<bool, Error> {
@@ -278,7 +294,8 @@ fn forget_other_workspace(directory: &Path, identity: Option<u64>) -> Result<(),
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        let is_of_runs = [GENERATED_FILES, conflicts::RECORD].iter().any(|one| name == *one);
+        let is_of_runs =
+            [GENERATED_FILES, INPUTS, conflicts::RECORD].iter().any(|one| name == *one);
         if is_of_runs || name.as_bytes().starts_with(TAKEN.as_bytes()) {
             match std::fs::remove_file(entry.path()) {
                 // Another command has removed its own.
@@ -324,7 +341,7 @@ mod tests {
         let disk = tempfile::tempdir().unwrap();
         let workspace = disk.path().join("workspace");
         let load = || WorkspaceState::load(disk.path(), "local", &workspace).unwrap();
-        let of_runs = [GENERATED_FILES, conflicts::RECORD, "taken-1"];
+        let of_runs = [GENERATED_FILES, INPUTS, conflicts::RECORD, "taken-1"];
         std::fs::create_dir(&workspace).unwrap();
         let state = load();
         for name in of_runs.iter().chain(&["base"]) {
@@ -338,7 +355,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         load();
-        assert_eq!(found(), [GENERATED_FILES, conflicts::RECORD, "taken-1", "base"]);
+        assert_eq!(found(), [of_runs.as_slice(), &["base"]].concat());
         std::fs::rename(&workspace, disk.path().join("earlier")).unwrap();
         std::fs::create_dir(&workspace).unwrap();
         load();

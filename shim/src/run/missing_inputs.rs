@@ -1,0 +1,278 @@
+//! Files that a failed run lacked although they are here.
+//!
+//! What a run prints is not trusted: a build could name any file to have it sent. So a file is
+//! sent only if it lies in the workspace, is a regular file that the settings do not exclude, and
+//! a source that was sent names it, too. Other files that exist here are only named to the user.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use burst_protocol::RelativePath;
+use burst_protocol::path::normalized;
+use burst_protocol::tree::Node;
+use burst_sync::ignore_rules::IgnoreRules;
+use burst_sync::root_directory::RootDirectory;
+use rustix::fs::FileType;
+
+use crate::workspace::credentials::is_credentials;
+use crate::workspace::sources::{Sources, below_root};
+
+/// How much of the end of a run's output is kept, in bytes.
+const TAIL_BYTES: usize = 1 << 20;
+
+/// The largest source that is read, in bytes.
+const SOURCE_BYTES_MAX: u64 = 4 << 20;
+
+/// How many files are named to the user.
+const NAMED_MAX: usize = 3;
+
+/// The end of a run's output.
+#[derive(Debug, Default)]
+pub(super) struct Tail(Vec<u8>);
+
+impl Tail {
+    /// Adds output.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        if self.0.len() > 2 * TAIL_BYTES {
+            self.0.drain(..self.0.len() - TAIL_BYTES);
+        }
+    }
+
+    fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.0);
+        anstream::adapter::strip_str(&text).to_string()
+    }
+}
+
+/// A file that an error of the compiler names.
+#[derive(Debug, PartialEq, Eq)]
+struct Unread {
+    /// The source that the error points at.
+    source: PathBuf,
+    /// The possible paths of the file.
+    paths: Vec<PathBuf>,
+    /// What the source must contain.
+    named_as: String,
+}
+
+/// What a failed run has lacked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// Files to send, below the workspace root.
+    pub(super) inputs: BTreeSet<RelativePath>,
+    /// Files to tell of, as they are shown: below the workspace root, or absolute.
+    pub(super) named: BTreeSet<PathBuf>,
+}
+
+/// Finds what a run has lacked that has ended with such output. `root` is the workspace, from
+/// which the compiler's paths go out, `directory` the working directory.
+pub(super) fn find(
+    output: &Tail,
+    root: &Path,
+    directory: &Path,
+    sources: &Sources,
+    rules: &IgnoreRules,
+) -> Missing {
+    let Ok(handle) = RootDirectory::open(root) else { return Missing::default() };
+    let look = Look { root, handle, sources, rules };
+    let text = output.text();
+    let text = with_rendered(&text);
+    let mut missing = Missing::default();
+    for unread in unread(&text) {
+        if look.is_named(&unread) {
+            let paths = || unread.paths.iter().map(|path| root.join(path));
+            missing.inputs.extend(paths().filter_map(|path| look.unsent(&path)));
+            missing.named.extend(paths().filter_map(|path| look.outside(&path)));
+        }
+    }
+    if missing.inputs.is_empty() {
+        let paths = not_found(&text);
+        let from = |base: &Path| {
+            let unsent = paths.iter().filter_map(|path| look.unsent(&base.join(path)));
+            unsent.map(|path| path.in_directory(Path::new(""))).collect::<Vec<_>>()
+        };
+        missing.named.extend([directory, root].into_iter().flat_map(from).take(NAMED_MAX));
+    }
+    missing
+}
+
+/// What is looked at here.
+struct Look<'a> {
+    root: &'a Path,
+    handle: RootDirectory,
+    sources: &'a Sources,
+    rules: &'a IgnoreRules,
+}
+
+impl Look<'_> {
+    /// The path of a file below the root that is here, was not sent and may be.
+    fn unsent(&self, path: &Path) -> Option<RelativePath> {
+        let path = self.below(path)?;
+        let is_file = self
+            .handle
+            .status(&path)
+            .is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::RegularFile);
+        let is_git = path.names().any(|name| name.eq_ignore_ascii_case(b".git"));
+        let is_refused = is_git || is_credentials(&path) || self.rules.excludes_tracked(&path);
+        (is_file && !is_refused && !self.is_sent(&path)).then_some(path)
+    }
+
+    /// The path of a file that is here, outside of the root.
+    fn outside(&self, path: &Path) -> Option<PathBuf> {
+        let path = normalized(path);
+        let place = below_root(&path).ok()?;
+        let is_unsent = self.sources.tree.get(&place).is_none();
+        (!path.starts_with(self.root) && path.is_file() && is_unsent).then_some(path)
+    }
+
+    /// Whether a source that was sent names the file.
+    fn is_named(&self, unread: &Unread) -> bool {
+        let Some(source) = self.below(&self.root.join(&unread.source)) else { return false };
+        let text = match self.is_sent(&source) {
+            true => self.handle.read(&source, SOURCE_BYTES_MAX).unwrap_or_default(),
+            false => return false,
+        };
+        String::from_utf8_lossy(&text).contains(&unread.named_as)
+    }
+
+    fn is_sent(&self, path: &RelativePath) -> bool {
+        let place = self.sources.project.join_path(path);
+        place.is_ok_and(|place| matches!(self.sources.tree.get(&place), Some(Node::File(_))))
+    }
+
+    fn below(&self, path: &Path) -> Option<RelativePath> {
+        let path = normalized(path);
+        RelativePath::new(path.strip_prefix(self.root).ok()?.as_os_str().as_bytes()).ok()
+    }
+}
+
+/// The output, with the messages that cargo prints as JSON in the form for people.
+fn with_rendered(text: &str) -> String {
+    let rendered = text.lines().filter(|line| line.starts_with('{')).filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(message.get("message")?.get("rendered")?.as_str()?.to_owned())
+    });
+    let rendered: Vec<String> = rendered.collect();
+    [&[text.to_owned()], rendered.as_slice()].concat().join("\n")
+}
+
+/// The files that errors of the compiler name.
+fn unread(text: &str) -> Vec<Unread> {
+    const READ: &str = ": couldn't read `";
+    const MODULE: &str = ": file not found for module `";
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if !line.starts_with("error") {
+            continue;
+        }
+        let file = between(line, READ, "`: ").map(PathBuf::from);
+        let module = between(line, MODULE, "`");
+        if file.is_none() && module.is_none() {
+            continue;
+        }
+        // The lines that belong to the error.
+        let below: Vec<&str> = lines
+            .clone()
+            .take_while(|line| !line.is_empty() && !line.starts_with("error"))
+            .collect();
+        let source = below.iter().find_map(|line| line.trim_start().strip_prefix("--> "));
+        let Some(source) = source.and_then(|place| place.rsplitn(3, ':').nth(2)) else { continue };
+        let (paths, named_as) = match (file, module) {
+            (Some(file), _) => {
+                let Some(name) = file.file_name() else { continue };
+                (vec![file.clone()], name.to_string_lossy().into_owned())
+            }
+            (None, module) => {
+                let help = below.iter().find_map(|line| line.split_once(", create file "));
+                let paths = help.map(|(_, paths)| quoted(paths)).unwrap_or_default();
+                (paths, format!("mod {}", module.unwrap_or_default()))
+            }
+        };
+        found.push(Unread { source: source.into(), paths, named_as });
+    }
+    found
+}
+
+/// The words in double quotes.
+fn quoted(text: &str) -> Vec<PathBuf> {
+    text.split('"').skip(1).step_by(2).map(PathBuf::from).collect()
+}
+
+fn between<'a>(line: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(start)?;
+    Some(rest.split_once(end)?.0)
+}
+
+/// What can be a path in lines that say that a file was not found.
+fn not_found(text: &str) -> BTreeSet<PathBuf> {
+    const SAYING: [&str; 3] = ["No such file or directory", "os error 2)", "NotFound"];
+    let lines = text.lines().filter(|line| SAYING.iter().any(|words| line.contains(words)));
+    let is_around = |letter: char| "\"'`()[]{}<>,;".contains(letter) || letter.is_whitespace();
+    let words = lines.flat_map(|line| line.split(is_around));
+    words
+        .map(|word| word.trim_end_matches([':', '.', '!']))
+        .filter(|word| !word.is_empty())
+        .map(|word| Path::new(OsStr::from_bytes(word.as_bytes())).to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_compiler_name_files() {
+        let mut tail = Tail::default();
+        tail.add(
+            b"\x1b[1m\x1b[91merror\x1b[0m\x1b[1m: couldn't read `app/src/../made/x.txt`: No such \
+              file or directory (os error 2)\x1b[0m\n \x1b[1m\x1b[94m--> \x1b[0mapp/src/main.rs:2:23\n\
+              \x1b[94m|\x1b[0m\n\n\
+              error[E0583]: file not found for module `made`\n --> app/src/lib.rs:1:1\n  |\n1 | mod made;\n\
+              \x20 = help: to create the module `made`, create file \"app/src/made.rs\" or \
+              \"app/src/made/mod.rs\"\n\n\
+              warning: couldn't read `no/error`: it\n --> app/src/main.rs:2:23\n\n\
+              error: couldn't read `no/place`: it\n\nerror: aborting\n --> x.rs:1:1\n",
+        );
+        let expected = [
+            Unread {
+                source: "app/src/main.rs".into(),
+                paths: vec!["app/src/../made/x.txt".into()],
+                named_as: "x.txt".into(),
+            },
+            Unread {
+                source: "app/src/lib.rs".into(),
+                paths: vec!["app/src/made.rs".into(), "app/src/made/mod.rs".into()],
+                named_as: "mod made".into(),
+            },
+        ];
+        assert_eq!(unread(&with_rendered(&tail.text())), expected);
+        let json = "{\"reason\":\"compiler-message\",\"message\":{\"rendered\":\"error: couldn't read \
+                    `a`: it\\n --> b.rs:1:2\\n\"}}\n";
+        assert_eq!(unread(&with_rendered(json))[0].source, Path::new("b.rs"));
+    }
+
+    #[test]
+    fn words_of_a_line_can_be_paths() {
+        let text = "thread panicked: open `data/x.csv`: Os { code: 2, kind: NotFound }\n\
+                    other data/y\nError: /w/z: No such file or directory (os error 2)\n";
+        let found = not_found(text);
+        for path in ["data/x.csv", "/w/z"] {
+            assert!(found.contains(Path::new(path)), "{path}");
+        }
+        assert!(!found.contains(Path::new("data/y")));
+    }
+
+    #[test]
+    fn only_the_end_of_the_output_is_kept() {
+        let mut tail = Tail::default();
+        for _ in 0..5 {
+            tail.add(&vec![b'x'; TAIL_BYTES]);
+        }
+        tail.add(b"end");
+        assert!(tail.0.len() <= 2 * TAIL_BYTES && tail.text().ends_with("xend"));
+    }
+}
