@@ -26,11 +26,13 @@ use burst_sync::blobs::{self, BlobSource};
 use burst_sync::clock::Moment;
 use burst_sync::flow_control::SendWindow;
 use burst_sync::root_directory::RootDirectory;
+use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use crate::agent::Agent;
+use crate::artifacts::named_paths::{self, Places};
 use crate::artifacts::whole::{self, Whole};
 use crate::artifacts::{self, Named};
 use crate::clean;
@@ -132,6 +134,11 @@ struct ReturnSet {
     large_tests: Option<u64>,
     /// The whole target directory, if it was requested.
     whole: Option<Whole>,
+    /// Files below the project that the client has named, and paths at which there are none.
+    named_files: Vec<Artifact>,
+    missing: Vec<RelativePath>,
+    /// The project's directory on the agent's disk.
+    project: PathBuf,
     /// Changed files that are too large to be offered.
     withheld: Vec<Change>,
     /// The errors of what cannot be read.
@@ -406,6 +413,9 @@ impl Session<'_> {
             )?;
             return_set.artifacts = offered.files;
             return_set.large_tests = offered.large_tests;
+            if !self.request.returns.paths.is_empty() {
+                self.collect_named_paths(shared, &mut return_set, cache)?;
+            }
             if let Some(WholeTarget { base }) = self.request.returns.whole {
                 return_set.whole = Some(whole::list(
                     &layout.target,
@@ -417,6 +427,29 @@ impl Session<'_> {
             }
         }
         Ok(return_set)
+    }
+
+    /// Finds what the client has named.
+    fn collect_named_paths(
+        &self,
+        shared: &SharedProject,
+        return_set: &mut ReturnSet,
+        cache: &mut StatCache,
+    ) -> Result<(), AgentError> {
+        let RunRequest { project, target_directory, returns, .. } = self.request;
+        let tree = shared.with(|project| Ok(project.tree()))?;
+        return_set.project = project.in_directory(&tree);
+        let places = Places {
+            target: &return_set.target,
+            target_there: target_directory,
+            project: &return_set.project,
+            project_there: project,
+        };
+        let found = named_paths::find(&places, &returns.paths, cache)?;
+        return_set.artifacts.extend(found.of_target);
+        return_set.named_files = found.of_project;
+        return_set.missing = found.missing;
+        Ok(())
     }
 
     fn announce(&self, return_set: &ReturnSet, ending: Ending) -> Result<(), AgentError> {
@@ -433,6 +466,13 @@ impl Session<'_> {
             whole.changed.iter().try_for_each(|file| budget.file(&file.path))?;
             whole.gone.iter().try_for_each(|path| budget.file(path))?;
             self.announce_whole(whole)?;
+        }
+        return_set.named_files.iter().try_for_each(|file| budget.file(&file.path))?;
+        for piece in return_set.named_files.chunks(CHANGES_PER_MESSAGE_MAX) {
+            self.outgoing.message(&FromAgent::NamedFiles(piece.to_vec()))?;
+        }
+        if !return_set.missing.is_empty() {
+            self.outgoing.message(&FromAgent::Missing(return_set.missing.clone()))?;
         }
         if let Some(bytes) = return_set.large_tests {
             self.outgoing.message(&FromAgent::LargeTestFiles { bytes })?;
@@ -534,6 +574,13 @@ impl Session<'_> {
             if let Change::Put { path, entry: Entry::File(file) } = change {
                 sources.insert(file.digest, (&tree, path, file.size));
             }
+        }
+        let project = match return_set.named_files.is_empty() {
+            true => None,
+            false => Some(RootDirectory::open(&return_set.project)?),
+        };
+        for (named, project) in return_set.named_files.iter().zip(project.iter().cycle()) {
+            sources.insert(named.file.digest, (project, &named.path, named.file.size));
         }
         let of_whole = return_set.whole.iter().flat_map(|whole| &whole.files);
         let of_whole = of_whole.map(|TargetFile { path, file, .. }| (path, file));

@@ -175,7 +175,7 @@ fn what_tests_leave_below_target_is_here_unless_it_is_large() {
     );
     let ended = project.ok("test");
     let warning = format!(
-        "warning: the files that tests have left in `{}` are not fetched (17 MB)",
+        "warning: the files that tests have left in `{}` are not fetched (17 MB): `--fetch` with that path brings them",
         project.root.join("target/tmp").display()
     );
     assert!(ended.stderr.lines().any(|line| line == warning), "{}", ended.stderr);

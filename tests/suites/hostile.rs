@@ -130,7 +130,7 @@ fn escape_sequences_of_an_agent_are_shown_and_those_of_programs_passed_on() {
         [
             "burst: waiting for `cargo \\u001b]0;title\\u0007`, which runs in this project",
             "warning: notice \\u001b[31m",
-            "warning: `/large\\u001b[1m` was changed by the run and is not fetched (5 B): results of a run have at most 64 MiB each and 256 MiB in all; it stays in the agent's copy",
+            "warning: `/large\\u001b[1m` was changed by the run and is not fetched (5 B): results of a run have at most 64 MiB each and 256 MiB in all; it stays in the agent's copy, and `--fetch` with its path brings it",
         ]
     );
 }

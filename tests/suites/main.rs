@@ -13,6 +13,7 @@
 //! - `edits`: files that the user edits while results come back.
 //! - `environment`: which variables cargo sees there, and what is told of the others.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
+//! - `fetched_paths`: `--fetch PATH`.
 //! - `help`: help and version, and what the README says of them.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `hetzner_trouble`: what users and clouds do wrong.
@@ -54,6 +55,7 @@ mod descriptors;
 mod edits;
 mod environment;
 mod faults;
+mod fetched_paths;
 mod help;
 mod hetzner;
 mod hetzner_trouble;

@@ -86,6 +86,7 @@
 //! | 1 | New: [`Connect`](message::FromShim::Connect), [`Listening`](message::FromAgent::Listening), `reports_ports`. Without them a program that listens could not be reached. |
 //! | 1 | [`Returns`](message::Returns) names a profile and what JSON messages name in place of `artifacts`, and has `tests`, with [`LargeTestFiles`](message::FromAgent::LargeTestFiles); no messages are hidden any more. |
 //! | 1 | New: [`WholeTarget`](message::WholeTarget) and what answers it; [`Started`](message::FromAgent::Started) tells the agent's time. |
+//! | 1 | [`Returns`](message::Returns) names paths. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

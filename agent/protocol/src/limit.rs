@@ -37,6 +37,9 @@ pub const DIGESTS_PER_MESSAGE_MAX: usize = 8192;
 /// Most unreadable entries that are named after a run; the others are counted.
 pub const UNREADABLE_NAMED_MAX: usize = 20;
 
+/// Most paths that a request names to be fetched.
+pub const NAMED_PATHS_MAX: usize = 256;
+
 /// Largest cost of a tree or of a list of files that a peer describes, in the units of
 /// [`Budget`](crate::budget::Budget): 1 for a file or link, [`DIRECTORY_COST`] for a
 /// directory. A unit is about 100 bytes of memory. A tree of a million files in a hundred

@@ -8,7 +8,9 @@ use serde_bytes::ByteBuf;
 
 use crate::budget::capped_list;
 use crate::digest::Digest;
-use crate::limit::{CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, UNREADABLE_NAMED_MAX};
+use crate::limit::{
+    CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, NAMED_PATHS_MAX, UNREADABLE_NAMED_MAX,
+};
 use crate::path::{FileName, RelativePath};
 use crate::tree::{Change, DirectoryObject, File};
 
@@ -177,6 +179,13 @@ pub enum FromAgent {
     ),
     /// The whole target directory is listed.
     TargetListed(TargetListed),
+    /// A part of the list of files in the project that the shim has named. Their paths are below
+    /// the project.
+    NamedFiles(
+        #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")] Vec<Artifact>,
+    ),
+    /// Paths that the shim has named and that do not exist.
+    Missing(#[serde(deserialize_with = "capped_list::<_, _, NAMED_PATHS_MAX>")] Vec<RelativePath>),
     /// Tests have left so much in `tmp/` of the target directory that it is not offered. Comes
     /// with `Artifacts`.
     LargeTestFiles {
@@ -361,6 +370,9 @@ pub struct Returns {
     pub tests: bool,
     /// The whole target directory, with its times.
     pub whole: Option<WholeTarget>,
+    /// Files and directories, below `/`: in the target directory or in the project.
+    #[serde(deserialize_with = "capped_list::<_, _, NAMED_PATHS_MAX>")]
+    pub paths: Vec<RelativePath>,
 }
 
 /// A request for the whole target directory.

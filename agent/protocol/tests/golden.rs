@@ -87,6 +87,7 @@ fn request() -> RunRequest {
             docs: false,
             tests: true,
             whole: Some(WholeTarget { base: Some(Digest::from_bytes([6; 32])) }),
+            paths: vec![path("home/me/app/data")],
         },
         compress_large: false,
         keep_alive_secs: Some(300),
@@ -187,6 +188,8 @@ fn from_agent() -> Vec<FromAgent> {
             list: digest,
             compiler: Some("rustc".into()),
         }),
+        FromAgent::NamedFiles(vec![Artifact { path: path("data/a"), file: file() }]),
+        FromAgent::Missing(vec![path("home/me/app/data")]),
         FromAgent::LargeTestFiles { bytes: 1 << 30 },
     ]
 }

@@ -10,6 +10,7 @@
 //! offers it.
 
 mod messages;
+pub(crate) mod named_paths;
 mod profile;
 pub(crate) mod whole;
 

@@ -58,13 +58,18 @@ static FLAGS: [Flag; 10] = [
     },
     Flag {
         name: "--fetch",
-        value: Some("WHAT"),
+        value: Some("WHAT|PATH"),
         help: "Fetch `all` of the target directory, `artifacts` or `none` [default: `fetch`, \
-               artifacts]",
+               artifacts], or a path that the run has written; repeatable",
         fits: |_| true,
         set: |flags, value| {
-            let meant = Fetch::named(value).ok_or("expected `all`, `artifacts` or `none`")?;
-            flags.fetch = Some(meant);
+            match Fetch::named(value) {
+                None if value.is_empty() => {
+                    return Err("expected `all`, `artifacts`, `none` or a path");
+                }
+                None => flags.fetched_paths.push(value.to_owned()),
+                meant => flags.fetch = meant,
+            }
             Ok(())
         },
     },

@@ -12,6 +12,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use burst_protocol::RelativePath;
+use burst_protocol::budget::{Budget, TooMany};
 use burst_protocol::message::{Artifact, Ending, FromAgent, Timestamp};
 use burst_protocol::tree::Change;
 use burst_sync::SyncError;
@@ -70,6 +72,10 @@ pub(super) struct Outcome {
     pub(super) changes: Vec<Change>,
     /// Files of the target directory that can be fetched.
     pub(super) artifacts: Vec<Artifact>,
+    /// Files of the workspace that were named to be fetched.
+    pub(super) named: Vec<Artifact>,
+    /// Paths that were named and do not exist there, below `/`.
+    pub(super) missing: Vec<RelativePath>,
     /// The whole target directory, if it was requested.
     pub(super) whole: Offered,
     /// When the run began, by the agent's clock; none if no cargo ran.
@@ -89,11 +95,73 @@ pub(super) struct Timing {
     pub(super) run: Duration,
 }
 
+impl Default for Outcome {
+    fn default() -> Self {
+        Self {
+            changes: Vec::new(),
+            artifacts: Vec::new(),
+            named: Vec::new(),
+            missing: Vec::new(),
+            whole: Offered::default(),
+            began: None,
+            ending: Ending::Exited(0),
+            output: Tail::default(),
+        }
+    }
+}
+
+impl Outcome {
+    /// Takes in a part of what the agent tells. Fails if that is more than an honest one would.
+    pub(super) fn note(&mut self, told: FromAgent, budget: &mut Budget) -> Result<(), Error> {
+        match told {
+            FromAgent::Changed(more) => {
+                more.iter()
+                    .try_for_each(|change| budget.change(change.path()))
+                    .map_err(too_many)?;
+                self.changes.extend(more);
+            }
+            FromAgent::Artifacts(more) => {
+                count(more.iter().map(|file| &file.path), budget)?;
+                self.artifacts.extend(more);
+            }
+            FromAgent::NamedFiles(more) => {
+                count(more.iter().map(|file| &file.path), budget)?;
+                self.named.extend(more);
+            }
+            FromAgent::TargetFiles(more) => {
+                count(more.iter().map(|file| &file.path), budget)?;
+                self.whole.changed.extend(more);
+            }
+            FromAgent::TargetGone(more) => {
+                count(more.iter(), budget)?;
+                self.whole.gone.extend(more);
+            }
+            FromAgent::Missing(paths) => self.missing = paths,
+            FromAgent::TargetListed(listed) => self.whole.listed = Some(listed),
+            other => return Err(out_of_turn(&other)),
+        }
+        Ok(())
+    }
+}
+
 impl Exchange<'_> {
     /// Whether the agent is on this machine, and no server.
     pub(super) fn is_local(&self) -> bool {
         !self.reached.is_remote() && self.reached.connection.is_local()
     }
+}
+
+/// Counts files that are listed.
+fn count<'a>(
+    mut paths: impl Iterator<Item = &'a RelativePath>,
+    budget: &mut Budget,
+) -> Result<(), Error> {
+    paths.try_for_each(|path| budget.file(path)).map_err(too_many)
+}
+
+/// The error of an agent that lists more than an honest one would.
+fn too_many(error: TooMany) -> Error {
+    confused(&SyncError::violation(error.to_string()))
 }
 
 /// Ends the stream once the agent has everything. Returns whether its answer says so.

@@ -17,6 +17,7 @@ mod cleaning;
 mod compiler;
 mod cost_limit;
 mod exchange;
+mod fetched_paths;
 mod forwarding;
 mod missing_inputs;
 mod nextest;

@@ -112,6 +112,7 @@ fn returns(run: &RunArguments, json: JsonMessages) -> Returns {
         docs: verb == Doc || other == Some("rustdoc"),
         tests: matches!(verb, Bench | Nextest | Test),
         whole: None,
+        paths: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use burst_protocol::ByteBuf;
 
 use super::compiler;
+use super::fetched_paths::named_paths;
 use super::forwarding::{Forwarded, forwarded, of_terminal, variables};
 use super::plan::{self, Plan};
 use super::port_forwarding::ForwardedPorts;
@@ -63,7 +64,10 @@ impl Prepared {
                 directory.display()
             ));
         }
-        let plan = plan::plan(run, workspace.has_library(run.options()), settings.fetch);
+        let mut plan = plan::plan(run, workspace.has_library(run.options()), settings.fetch);
+        let target = &workspace.target_directory;
+        plan.returns.paths =
+            named_paths(&run.flags.fetched_paths, directory, &workspace.root, target)?;
         if let Some(note) = &plan.note {
             terminal.say(note);
         }

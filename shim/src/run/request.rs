@@ -87,6 +87,8 @@ impl RunArguments {
 pub(crate) struct Flags {
     /// `--fetch`; `--no-fetch` is `--fetch none`.
     pub(crate) fetch: Option<Fetch>,
+    /// `--fetch PATH`, in order.
+    pub(crate) fetched_paths: Vec<String>,
     /// `--keep-alive`, in seconds.
     pub(crate) keep_alive: Option<u64>,
     /// `--no-reap`

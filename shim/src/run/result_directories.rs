@@ -87,6 +87,7 @@ mod tests {
             docs: true,
             tests: true,
             whole: None,
+            paths: Vec::new(),
         };
         let artifacts = Returns { profile: every.profile.clone(), ..Returns::default() };
         for (arguments, returns, expected) in [

@@ -7,16 +7,16 @@ use burst_protocol::RelativePath;
 use burst_protocol::message::{Artifact, Ending};
 use burst_protocol::tree::Change;
 use burst_sync::ignore_rules::cargo_reads;
-use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::cleaning::clean_here;
 use super::compiler;
 use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
+use super::fetched_paths::missing;
 use crate::error::Error;
 use crate::terminal::browser;
 use crate::transfer::Downloaded;
-use crate::transfer::download::{Download, Receiving, answer, base_after};
+use crate::transfer::download::{Caches, Download, Receiving, answer, base_after};
 use crate::transfer::error::{confused, not_returned};
 use crate::transfer::leftovers::Writing;
 use crate::transfer::whole_target::{Offered, Wanted, note_run};
@@ -79,7 +79,11 @@ impl<'a> Ended<'a> {
         {
             taken.confirm();
         }
-        cleaned.map(|()| exchanged)
+        cleaned?;
+        if let Some(warning) = missing(&self.outcome.missing, self.outcome.ending)? {
+            self.exchange.terminal.warn(&warning);
+        }
+        Ok(exchanged)
     }
 
     fn download(&mut self, state: &WorkspaceState) -> Result<Downloaded, Error> {
@@ -99,7 +103,7 @@ impl<'a> Ended<'a> {
             };
             is_credentials(path) || !cargo_reads().any(|read| read == *path) && is_left_out()
         };
-        let mut cache = StatCache::load(&state.returned_path());
+        let mut caches = Caches::load(state);
         // Read once and if it is needed: the agent gives other commands no results meanwhile.
         let base = LazyCell::new(|| state.base());
         let receiving = Receiving {
@@ -113,17 +117,17 @@ impl<'a> Ended<'a> {
             excluded: &excluded,
             left_out: &left_out,
         };
-        let Outcome { changes, artifacts, whole, ending, .. } = &self.outcome;
+        let Outcome { changes, artifacts, named, whole, ending, .. } = &self.outcome;
         let target = workspace.target_directory.as_path();
         let whole = wanted_of(whole, state, target)?;
         let has_results = !artifacts.is_empty() || whole.is_some();
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
-        download.artifacts(artifacts, &mut cache);
+        download.artifacts(artifacts, &mut caches.returned);
         if prepared.plan.returns.tests {
             download.create_directory_of_tests().map_err(not_returned)?;
         }
         if let Some(whole) = &whole {
-            download.whole(whole, &mut cache);
+            download.whole(whole, &mut caches.returned);
         }
         // Most commands find everything here.
         let writing = match changes.is_empty() && !download.writes_target() {
@@ -131,15 +135,16 @@ impl<'a> Ended<'a> {
             false => Some(begin_writing(state, changes, (target, artifacts, whole.as_ref()))?),
         };
         download.changes().map_err(not_returned)?;
+        download.named(named, &caches.named).map_err(not_returned)?;
         if prepared.plan.returns.docs && *ending == Ending::Exited(0) {
-            download.remove_stale_pages(artifacts, &mut cache);
+            download.remove_stale_pages(artifacts, &mut caches.returned);
         }
         let wanted = download.wanted_bytes();
         tracing::debug!(bytes = wanted, "fetching results");
         if wanted > 0 {
             terminal.begin_tallied("fetching results", &download.begin_tally());
         }
-        let downloaded = download.fetch(&mut self.incoming, &self.outgoing, &mut cache)?;
+        let downloaded = download.fetch(&mut self.incoming, &self.outgoing, &mut caches)?;
         if let Some(writing) = writing {
             writing.finish();
         }
@@ -149,9 +154,7 @@ impl<'a> Ended<'a> {
         }
         terminal.quiet();
         terminal.detail(&format!("{} files fetched", downloaded.written));
-        if cache.is_changed() {
-            cache.save(&state.returned_path()).map_err(unreadable)?;
-        }
+        caches.save(state)?;
         if prepared.plan.opens_docs && self.outcome.ending == Ending::Exited(0) {
             browser::open(&workspace.target_directory.join("doc"), &self.outcome.artifacts);
         }

@@ -5,23 +5,21 @@
 use std::time::{Duration, Instant};
 
 use burst_protocol::Digest;
-use burst_protocol::budget::{Budget, TooMany};
+use burst_protocol::RelativePath;
+use burst_protocol::budget::Budget;
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory};
-use burst_sync::SyncError;
 use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
-use super::missing_inputs::Tail;
 use super::returning::Ended;
 use crate::error::Error;
 use crate::terminal::stdin::Forwarding;
 use crate::terminal::{Terminal, bytes, unwritable};
-use crate::transfer::error::{Phase, agent_failed, confused, lost};
+use crate::transfer::error::{Phase, agent_failed, lost};
 use crate::transfer::upload;
-use crate::transfer::whole_target::Offered;
 use crate::workspace::error::unreadable;
 use crate::workspace::state::{Contents, WorkspaceState};
 
@@ -95,17 +93,15 @@ fn follow(
     has_control: bool,
 ) -> Result<Outcome, Error> {
     let terminal = exchange.terminal;
-    let (mut changes, mut artifacts) = (Vec::new(), Vec::new());
-    let (mut whole, mut began) = (Offered::default(), None);
+    let mut outcome = Outcome::default();
     let mut listed = Budget::default();
-    let mut tail = Tail::default();
     let mut input: Option<Forwarding> = None;
     let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
     loop {
         let message = incoming.message();
         match message.map_err(|error| lost(&error, Phase::Run))? {
             FromAgent::Started { notice, clock } => {
-                began = Some(clock);
+                outcome.began = Some(clock);
                 if let Some(notice) = notice {
                     notify_once(exchange, &notice);
                 }
@@ -118,7 +114,7 @@ fn follow(
                 if let Some(input) = &input {
                     input.answered(&bytes);
                 }
-                tail.add(&bytes);
+                outcome.output.add(&bytes);
                 if let Err(error) = terminal.pass_on(stream, &bytes) {
                     // SIGPIPE or a write error would end cargo here, too.
                     drop(outgoing.message(&FromShim::Kill));
@@ -138,19 +134,13 @@ fn follow(
                     input.credit(cost);
                 }
             }
-            FromAgent::Changed(more) => {
-                more.iter()
-                    .try_for_each(|change| listed.change(change.path()))
-                    .map_err(too_many)?;
-                changes.extend(more);
-            }
-            FromAgent::Artifacts(more) => {
-                more.iter().try_for_each(|file| listed.file(&file.path)).map_err(too_many)?;
-                artifacts.extend(more);
-            }
-            told @ (FromAgent::TargetFiles(_)
+            told @ (FromAgent::Changed(_)
+            | FromAgent::Artifacts(_)
+            | FromAgent::NamedFiles(_)
+            | FromAgent::Missing(_)
+            | FromAgent::TargetFiles(_)
             | FromAgent::TargetGone(_)
-            | FromAgent::TargetListed(_)) => note_whole(&mut whole, told, &mut listed)?,
+            | FromAgent::TargetListed(_)) => outcome.note(told, &mut listed)?,
             told @ (FromAgent::Withheld { .. } | FromAgent::LargeTestFiles { .. }) => {
                 warn_not_fetched(exchange, told);
             }
@@ -159,7 +149,8 @@ fn follow(
                 if let Some(input) = &input {
                     input.ended(ending);
                 }
-                return Ok(Outcome { changes, artifacts, whole, began, ending, output: tail });
+                outcome.ending = ending;
+                return Ok(outcome);
             }
             FromAgent::Listening { port } => tell_port(exchange, port),
             FromAgent::Working => {}
@@ -179,34 +170,24 @@ fn tell_port(exchange: &Exchange<'_>, port: u16) {
     }
 }
 
-/// Takes in a part of the list of the whole target directory.
-fn note_whole(whole: &mut Offered, told: FromAgent, budget: &mut Budget) -> Result<(), Error> {
-    match told {
-        FromAgent::TargetFiles(files) => {
-            files.iter().try_for_each(|file| budget.file(&file.path)).map_err(too_many)?;
-            whole.changed.extend(files);
-        }
-        FromAgent::TargetGone(paths) => {
-            paths.iter().try_for_each(|path| budget.file(path)).map_err(too_many)?;
-            whole.gone.extend(paths);
-        }
-        FromAgent::TargetListed(listed) => whole.listed = Some(listed),
-        other => return Err(out_of_turn(&other)),
-    }
-    Ok(())
-}
-
 /// Names what is too large to be fetched.
 fn warn_not_fetched(exchange: &Exchange<'_>, told: FromAgent) {
+    let named = &exchange.prepared.plan.returns.paths;
+    let is_named = |path: &RelativePath| {
+        named.iter().any(|named| path == named || path.below(named).is_some())
+    };
     exchange.terminal.warn(&match told {
+        FromAgent::Withheld { path, .. } if is_named(&path) => return,
         FromAgent::Withheld { path, size } => format!(
             "`{}` was changed by the run and is not fetched ({}): results of a run have at most 64 \
-             MiB each and 256 MiB in all; it stays in the agent's copy",
+             MiB each and 256 MiB in all; it stays in the agent's copy, and `--fetch` with its path \
+             brings it",
             path.absolute().display(),
             bytes(size)
         ),
         FromAgent::LargeTestFiles { bytes: size } => format!(
-            "the files that tests have left in `{}` are not fetched ({})",
+            "the files that tests have left in `{}` are not fetched ({}): `--fetch` with that path \
+             brings them",
             exchange.prepared.workspace.target_directory.join("tmp").display(),
             bytes(size)
         ),
@@ -222,11 +203,6 @@ fn warn_unreadable(terminal: &Terminal, errors: &[String], others: u64) {
     if others > 0 {
         terminal.warn(&format!("the agent passes over {others} more"));
     }
-}
-
-/// The error of an agent that lists more than an honest one would.
-fn too_many(error: TooMany) -> Error {
-    confused(&SyncError::violation(error.to_string()))
 }
 
 /// Shows a notice unless it was shown before on this machine.

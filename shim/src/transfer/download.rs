@@ -37,7 +37,9 @@ use super::target::TargetDirectory;
 use super::whole_target::Wanted;
 use crate::error::Error;
 use crate::workspace::conflicts::Conflicts;
+use crate::workspace::error::unreadable;
 use crate::workspace::sources::Sources;
+use crate::workspace::state::WorkspaceState;
 
 /// How often blobs are fetched. A patch may not fit, because another command has replaced the
 /// file that it is based on; then the whole file is fetched.
@@ -74,6 +76,38 @@ impl Receiving<'_> {
     fn base_at(&self, path: &RelativePath) -> Option<Node> {
         let place = self.sources.project.join_path(path).ok()?;
         (self.base)()?.get(&place).cloned()
+    }
+}
+
+/// The record of the files of the workspace that were fetched because they were named.
+const NAMED: &str = "named";
+
+/// The digests of files that were fetched, for the next command.
+pub(crate) struct Caches {
+    /// Of the target directory.
+    pub(crate) returned: StatCache,
+    /// Of the workspace, where the user has named them.
+    pub(crate) named: StatCache,
+}
+
+impl Caches {
+    /// Loads what earlier commands have fetched.
+    pub(crate) fn load(state: &WorkspaceState) -> Self {
+        Self {
+            returned: StatCache::load(&state.returned_path()),
+            named: StatCache::load(&state.directory().join(NAMED)),
+        }
+    }
+
+    /// Saves what has changed.
+    pub(crate) fn save(&mut self, state: &WorkspaceState) -> Result<(), Error> {
+        if self.named.is_changed() {
+            self.named.save(&state.directory().join(NAMED)).map_err(unreadable)?;
+        }
+        if self.returned.is_changed() {
+            self.returned.save(&state.returned_path()).map_err(unreadable)?;
+        }
+        Ok(())
     }
 }
 
@@ -216,6 +250,34 @@ impl<'a> Download<'a> {
         }
     }
 
+    /// Decides about files of the workspace that the user has named. One that is here is replaced
+    /// if it is the version that was fetched last; `cache` holds those. Otherwise the new version
+    /// is written beside it.
+    pub(crate) fn named(&mut self, files: &[Artifact], cache: &StatCache) -> Result<(), SyncError> {
+        for Artifact { path: place, file } in files {
+            let place = self.receiving.sources.project.join_path(place);
+            let Ok(place) = place else { continue };
+            let change = Change::Put { path: place, entry: Entry::File(*file) };
+            let path = match self.boundary.judge(&change) {
+                Verdict::Source(path) => path,
+                refused => {
+                    self.refuse(&change, &refused);
+                    continue;
+                }
+            };
+            let here = self.results.workspace.entry(&path)?;
+            let fetched = cache.get(path.as_bytes()).map(|cached| cached.digest);
+            let expected = match here {
+                Some(here) if here == Node::File(*file) => continue,
+                Some(Node::File(here)) if Some(here.digest) == fetched => Some(Node::File(here)),
+                _ => None,
+            };
+            let place = Place::Named { expected };
+            self.results.want(file, Destination { path, file: *file, place });
+        }
+        Ok(())
+    }
+
     /// Decides about the whole target directory. What was brought before and is gone is removed,
     /// unless it was changed here.
     pub(crate) fn whole(&mut self, wanted: &Wanted, cache: &mut StatCache) {
@@ -297,7 +359,7 @@ impl<'a> Download<'a> {
         mut self,
         incoming: &mut Incoming,
         outgoing: &Outgoing,
-        cache: &mut StatCache,
+        caches: &mut Caches,
     ) -> Result<Downloaded, Error> {
         for _ in 0..FETCH_ROUNDS_MAX {
             let wanted = self.results.fetches();
@@ -312,7 +374,10 @@ impl<'a> Download<'a> {
             return Err(confused(&SyncError::MissingBlob(*digest)));
         }
         self.results.finish_waiting().and_then(|()| self.redate()).map_err(not_returned)?;
-        self.remember_artifacts(cache);
+        if let Some(target) = &self.results.target {
+            remember(target.root(), &self.results.fetched, &mut caches.returned);
+        }
+        remember(self.results.workspace.root(), &self.results.named, &mut caches.named);
         Ok(self.results.into_downloaded())
     }
 
@@ -342,19 +407,6 @@ impl<'a> Download<'a> {
                 FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Results)),
                 FromAgent::InputCredit(_) => {}
                 other => return Err(confused(&SyncError::out_of_turn(&other))),
-            }
-        }
-    }
-
-    /// Enters the artifacts that were written into the cache.
-    fn remember_artifacts(&self, cache: &mut StatCache) {
-        let Some(target) = &self.results.target else { return };
-        let now = Moment::coarse_now();
-        for (path, digest) in &self.results.fetched {
-            if let Ok(status) = target.root().status(path) {
-                let signature = Signature::of(&status);
-                let settled = signature.settled(now);
-                cache.insert(path.as_bytes(), Cached { signature, digest: *digest, settled });
             }
         }
     }
@@ -575,6 +627,18 @@ fn held_artifact(
     let cached = hash_file(target, path, Moment::coarse_now()).ok()??;
     cache.insert(path.as_bytes(), cached);
     Some(burst_sync::scan::file_of(&cached))
+}
+
+/// Enters files that were written into a cache.
+fn remember(root: &RootDirectory, written: &[(RelativePath, Digest)], cache: &mut StatCache) {
+    let now = Moment::coarse_now();
+    for (path, digest) in written {
+        if let Ok(status) = root.status(path) {
+            let signature = Signature::of(&status);
+            let settled = signature.settled(now);
+            cache.insert(path.as_bytes(), Cached { signature, digest: *digest, settled });
+        }
+    }
 }
 
 /// The tree that the agent takes for ours after the download: the one before, with the

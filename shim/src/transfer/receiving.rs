@@ -76,6 +76,11 @@ pub(super) enum Place {
         /// Why the run's version is not in its place.
         conflict: Conflict,
     },
+    /// A file of the workspace that the user has named.
+    Named {
+        /// What is there and may be replaced.
+        expected: Option<Node>,
+    },
     /// A file of the target directory.
     Artifact {
         /// The digest of the file that is there, as the base of a patch.
@@ -133,6 +138,8 @@ pub(super) struct Results<'a> {
     misfit: bool,
     /// The artifacts that were written.
     pub(super) fetched: Vec<(RelativePath, Digest)>,
+    /// The named files of the workspace that were written.
+    pub(super) named: Vec<(RelativePath, Digest)>,
     /// Fingerprints of a whole target directory, which wait in temporary files until everything
     /// else is in place.
     waiting: Vec<(RelativePath, Destination)>,
@@ -165,6 +172,7 @@ impl<'a> Results<'a> {
             tally: Arc::default(),
             misfit: false,
             fetched: Vec::new(),
+            named: Vec::new(),
             waiting: Vec::new(),
             is_incomplete: false,
             running_code: Vec::new(),
@@ -296,15 +304,14 @@ impl<'a> Results<'a> {
         beside: &RelativePath,
     ) {
         self.returned.declined.push(index);
-        let (path, beside) = (path.display(), beside.display());
         self.returned.notes.push(match conflict {
             Conflict::Unsent | Conflict::Known => format!(
-                "`{path}` is here and not sent, so the run has made its own: it is in `{beside}`; \
-                 until the one here changes or is deleted, further versions stay on the agent"
+                "`{}` is here and not sent, so the run has made its own: it is in `{}`; until the \
+                 one here changes or is deleted, further versions stay on the agent",
+                path.display(),
+                beside.display()
             ),
-            Conflict::Edited => format!(
-                "`{path}` was changed here and by the run: the run's version is in `{beside}`"
-            ),
+            Conflict::Edited => told_beside(path, beside),
         });
     }
 
@@ -385,7 +392,25 @@ impl<'a> Results<'a> {
                 Ok(())
             }
             Place::Beside { index, conflict } => {
-                self.write_beside(temporary, destination, (*index, *conflict))
+                let beside = self.write_beside(temporary, destination)?;
+                self.note_beside(*index, path, *conflict, &beside);
+                Ok(())
+            }
+            Place::Named { expected } => {
+                let version = Node::File(destination.file);
+                let is_kept = expected.is_none() && files.entry(path)?.is_some();
+                if !is_kept
+                    && files.replace(temporary, path, expected.as_ref(), &version)?
+                        == Replaced::Expected
+                {
+                    self.named.push((path.clone(), destination.file.digest));
+                    self.note_code(path, false);
+                    self.note_ignore_file(path);
+                    return Ok(());
+                }
+                let beside = self.write_beside(temporary, destination)?;
+                self.returned.notes.push(told_beside(path, &beside));
+                Ok(())
             }
             Place::Source { index, expected, is_new } => {
                 let version = Node::File(destination.file);
@@ -401,7 +426,9 @@ impl<'a> Results<'a> {
                             let here = files.entry(path)?.map(|node| node.entry());
                             self.returned.conflicts.add_unsent(path, here);
                         }
-                        self.write_beside(temporary, destination, (*index, Conflict::Edited))
+                        let beside = self.write_beside(temporary, destination)?;
+                        self.note_beside(*index, path, Conflict::Edited, &beside);
+                        Ok(())
                     }
                 }
             }
@@ -412,8 +439,7 @@ impl<'a> Results<'a> {
         &mut self,
         temporary: &RelativePath,
         Destination { path, file, .. }: &Destination,
-        (index, conflict): (u32, Conflict),
-    ) -> Result<(), SyncError> {
+    ) -> Result<RelativePath, SyncError> {
         let file = File { mode: self.mode_beside(path, file.mode), ..*file };
         let root = self.workspace.root();
         let restricted = root.set_mode(temporary, file.mode.bits());
@@ -423,8 +449,7 @@ impl<'a> Results<'a> {
         let version = Node::File(file);
         let beside = self.workspace.place_beside(temporary, path, &version, known)?;
         self.returned.conflicts.add_beside(beside.clone(), file);
-        self.note_beside(index, path, conflict, &beside);
-        Ok(())
+        Ok(beside)
     }
 
     /// The permission bits of a version beside a path: others may read no more of it than of the
@@ -445,6 +470,12 @@ impl<'a> Results<'a> {
             _ => Ok(&self.workspace),
         }
     }
+}
+
+/// What the user is told of a version that was written beside a file that has changed here.
+fn told_beside(path: &RelativePath, beside: &RelativePath) -> String {
+    let (path, beside) = (path.display(), beside.display());
+    format!("`{path}` was changed here and by the run: the run's version is in `{beside}`")
 }
 
 /// Paths as they are shown in a sentence.

@@ -1,0 +1,106 @@
+//! `--fetch PATH`: which paths may be named, and what happens to those that do not exist. Pure.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use burst_protocol::RelativePath;
+use burst_protocol::limit::NAMED_PATHS_MAX;
+use burst_protocol::message::Ending;
+use burst_protocol::path::normalized;
+
+use crate::error::{Error, ErrorKind};
+
+/// The named paths, below `/`. They are relative to the working directory, and lie below the
+/// target directory or the workspace root.
+pub(super) fn named_paths(
+    named: &[String],
+    directory: &Path,
+    workspace: &Path,
+    target: &Path,
+) -> Result<Vec<RelativePath>, Error> {
+    if named.len() > NAMED_PATHS_MAX {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("`--fetch` names {} paths", named.len()),
+            format!("name a directory that has them: at most {NAMED_PATHS_MAX} paths are allowed"),
+        ));
+    }
+    let one = |name: &String| {
+        let path = normalized(&directory.join(name));
+        let is_below = |place: &Path| path.starts_with(place) && path != place;
+        let below = RelativePath::below_root(path.as_os_str().as_bytes());
+        match below {
+            Ok(below) if is_below(target) || is_below(workspace) => Ok(below),
+            _ => Err(Error::new(
+                ErrorKind::Usage,
+                format!("`--fetch {name}` is in neither the workspace nor its target directory"),
+                format!(
+                    "let the run write it below `{}` or `{}`",
+                    workspace.display(),
+                    target.display()
+                ),
+            )),
+        }
+    };
+    named.iter().map(one).collect()
+}
+
+/// The error of paths that do not exist there. A run that has failed may not have come so far:
+/// of it only a warning is left, since its own exit code counts.
+pub(super) fn missing(paths: &[RelativePath], ending: Ending) -> Result<Option<String>, Error> {
+    let Some(first) = paths.first() else { return Ok(None) };
+    let others = match paths.len() - 1 {
+        0 => String::new(),
+        others => format!(", and {others} more"),
+    };
+    let shown = first.absolute();
+    let text = format!("`{}`{others} was not fetched: it does not exist there", shown.display());
+    match ending {
+        Ending::Exited(0) => Err(Error::new(
+            ErrorKind::Results,
+            text,
+            "name what a run has written, relative to this directory; what was fetched is in place",
+        )),
+        _ => Ok(Some(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lie_in_the_workspace_or_its_target_directory() {
+        let find = |name: &str| {
+            let (workspace, target) = (Path::new("/w/app"), Path::new("/t"));
+            named_paths(&[name.to_owned()], Path::new("/w/app/src"), workspace, target)
+                .map(|paths| paths[0].display().to_string())
+        };
+        for (name, expected) in [
+            ("data", "w/app/src/data"),
+            ("../out/x", "w/app/out/x"),
+            ("/t/tmp", "t/tmp"),
+            ("./all", "w/app/src/all"),
+        ] {
+            assert_eq!(find(name).unwrap(), expected);
+        }
+        for name in ["..", "../..", "/t", "/etc/passwd", "../../application/x", "/"] {
+            let error = find(name).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{name}");
+            assert_eq!(
+                error.to_string(),
+                format!("`--fetch {name}` is in neither the workspace nor its target directory")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_an_error_unless_the_run_has_failed() {
+        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
+        assert_eq!(missing(&[], Ending::Exited(0)).unwrap(), None);
+        let paths = [path("w/a"), path("w/b")];
+        let text = "`/w/a`, and 1 more was not fetched: it does not exist there";
+        assert_eq!(missing(&paths, Ending::Exited(0)).unwrap_err().to_string(), text);
+        assert_eq!(missing(&paths, Ending::Exited(101)).unwrap().unwrap(), text);
+    }
+}

@@ -1,0 +1,98 @@
+//! `--fetch PATH`: what else a run has written.
+
+use std::fs;
+
+use burst_tests::{Project, Sandbox, assert_explained};
+
+use crate::hetzner::{cloud, sandbox_on};
+use crate::sandbox;
+
+/// A program that writes a file that is too large to come by itself, and two below `target`.
+fn writer(sandbox: &Sandbox) -> Project<'_> {
+    let project = sandbox.hello("app");
+    project.write(".gitignore", "/target\n/large\n");
+    project.write(
+        "src/main.rs",
+        "use std::fs;\nfn main() {\n    std::env::set_current_dir(env!(\"CARGO_MANIFEST_DIR\")).unwrap();\n    let text = std::env::args().nth(1).unwrap();\n    fs::create_dir_all(\"target/data/deep\").unwrap();\n    fs::write(\"target/data/one\", &text).unwrap();\n    fs::write(\"target/data/deep/two\", &text).unwrap();\n    fs::write(\"large\", &text).unwrap();\n    fs::File::options().write(true).open(\"large\").unwrap().set_len(65 << 20).unwrap();\n}\n",
+    );
+    project
+}
+
+fn beginning(project: &Project<'_>, name: &str) -> String {
+    let bytes = fs::read(project.root.join(name)).unwrap();
+    String::from_utf8(bytes.into_iter().take_while(|byte| *byte != 0).collect()).unwrap()
+}
+
+fn brings_what_is_named(sandbox: &Sandbox) {
+    let project = writer(sandbox);
+    project.ok("run -q first");
+    assert!(!project.has("target/data") && !project.has("large"));
+    let ended = project.ok("run --fetch target/data --fetch large first");
+    assert!(!ended.stderr.contains("is not fetched"), "{}", ended.stderr);
+    assert_eq!(project.read("target/data/one"), "first");
+    assert_eq!(project.read("target/data/deep/two"), "first");
+    assert_eq!(beginning(&project, "large"), "first");
+    // Paths are relative to the working directory.
+    let mut command = sandbox.burst_command(&project.root.join("src"), "run -q --fetch");
+    let status = command.args(["../large", "second"]).status().unwrap();
+    assert!(status.success());
+    assert_eq!(beginning(&project, "large"), "second");
+    assert_eq!(project.read("target/data/one"), "first");
+    project.ok("sync --fetch target/data/one");
+    assert_eq!(project.read("target/data/one"), "second");
+}
+
+#[test]
+fn what_is_named_comes_and_is_replaced_by_later_versions() {
+    brings_what_is_named(&sandbox());
+}
+
+#[test]
+fn what_is_named_comes_from_a_server() {
+    let Some(simulator) = cloud(hetzner_sim::Scenario::default()) else { return };
+    brings_what_is_named(&sandbox_on(&simulator));
+}
+
+#[test]
+fn a_file_that_was_changed_here_stays() {
+    let sandbox = sandbox();
+    let project = writer(&sandbox);
+    project.write("large", "mine");
+    let ended = project.ok("run --fetch large theirs");
+    assert_eq!(project.read("large"), "mine");
+    assert_eq!(beginning(&project, "large.from-burst"), "theirs");
+    let told = "warning: `large` was changed here and by the run: the run's version is in \
+                `large.from-burst`";
+    assert!(ended.stderr.lines().any(|line| line == told), "{}", ended.stderr);
+}
+
+#[test]
+fn paths_that_cannot_be_fetched_are_explained() {
+    let sandbox = sandbox();
+    let project = writer(&sandbox);
+    let path = |name: &str| project.root.join(name).display().to_string();
+    assert_explained(
+        &project.burst("run --fetch none-such x"),
+        115,
+        &format!(
+            "error: `{}` was not fetched: it does not exist there\nhint: name what a run has \
+             written, relative to this directory; what was fetched is in place",
+            path("none-such")
+        ),
+    );
+    // The program of the run has failed, and its code counts.
+    let ended = project.burst("run --fetch none-such");
+    assert_eq!(ended.code, Some(101), "{ended:#?}");
+    let told = format!("warning: `{}` was not fetched: it does not exist there", path("none-such"));
+    assert!(ended.stderr.lines().any(|line| line == told), "{}", ended.stderr);
+    assert_explained(
+        &project.burst("build --fetch /etc/passwd"),
+        2,
+        &format!(
+            "error: `--fetch /etc/passwd` is in neither the workspace nor its target directory\n\
+             hint: let the run write it below `{}` or `{}`",
+            project.root.display(),
+            path("target")
+        ),
+    );
+}
