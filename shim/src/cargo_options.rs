@@ -88,6 +88,20 @@ pub(crate) fn takes_next(argument: &OsStr) -> bool {
     VALUED.iter().any(|option| argument == *option) || is_valued_by_nextest(argument)
 }
 
+/// The first word that is neither an option nor the value of one.
+pub(crate) fn first_word(arguments: &[OsString]) -> Option<&OsStr> {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if !word.as_bytes().starts_with(b"-") {
+            return Some(word);
+        }
+        if takes_next(word) {
+            words.next();
+        }
+    }
+    None
+}
+
 /// The words before the first `--`.
 pub(crate) fn before_dashes(arguments: &[OsString]) -> &[OsString] {
     let end = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());

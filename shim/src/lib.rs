@@ -135,7 +135,13 @@ fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> 
         return run_here(terminal, command);
     }
     if let Command::Local(arguments) = command {
-        terminal.detail("this verb runs on this machine");
+        match cli::compiles_here(&arguments) {
+            Some(verb) => terminal.say(&format!(
+                "`{verb}` runs on this machine, and so does its compiler: it writes outside of \
+                 the workspace or needs credentials of yours"
+            )),
+            None => terminal.detail("this verb runs on this machine"),
+        }
         return Err(exec_cargo(arguments));
     }
     let directories = Directories::find()?;

@@ -404,3 +404,33 @@ fn the_calling_shells_path_counts_not_that_of_the_agents_start() {
     let ended = burst_tests::ended(project.command("run -q").env("PATH", &path).output().unwrap());
     assert!(ended.stdout.contains(":/only/in/this/shell"), "{ended:?}");
 }
+
+/// What writes outside of the workspace runs here: what it says that it has done is done.
+#[test]
+fn verbs_that_write_elsewhere_do_so_here() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(".cargo/config.toml", "[alias]\nput = 'install --path . --offline'\n");
+    let notice = |verb: &str| {
+        format!(
+            "burst: `{verb}` runs on this machine, and so does its compiler: it writes outside of \
+             the workspace or needs credentials of yours"
+        )
+    };
+    for (index, way) in
+        ["install --path . --offline", "-- install --path . --offline", "put"].iter().enumerate()
+    {
+        let root = sandbox.path().join(format!("root{index}"));
+        let ended = project.ok(&format!("{way} --root {}", root.display()));
+        let told = ended.stderr.lines().any(|line| line == notice("install"));
+        assert_eq!(told, *way != "put", "{}", ended.stderr);
+        assert_eq!(project.output_of(root.join("bin/hello").to_str().unwrap()), "hello\n");
+    }
+    let ended = project.ok("package --allow-dirty --offline");
+    assert!(ended.stderr.lines().any(|line| line == notice("package")), "{}", ended.stderr);
+    assert!(project.has("target/package/hello-0.1.0.crate"));
+    project.ok("-- new other");
+    assert!(project.has("other/Cargo.toml"));
+    let ended = project.burst("-q package --allow-dirty --offline");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""));
+}

@@ -27,6 +27,7 @@ use self::alias::Aliases;
 use clap::builder::StyledStr;
 
 pub(crate) use self::command::Command;
+pub(crate) use self::route::compiles_here;
 use self::split::Split;
 use self::verb::{VERBS, Verb, VerbKind};
 use crate::cargo_options::before_dashes;

@@ -1,6 +1,10 @@
 //! Where a verb that is not in our table runs: on the agent, or on this machine; and which verbs
 //! are built into cargo. Pure.
 
+use std::ffi::OsString;
+
+use crate::cargo_options::{before_dashes, first_word};
+
 /// The commands built into cargo that read or edit files here, install programs here, or need
 /// the credentials of this machine. With [`BUILT_IN_OTHER`] they are those of `cargo --list` of
 /// Rust 1.95.
@@ -69,6 +73,21 @@ pub(super) fn is_local(verb: &str) -> bool {
     BUILT_IN_LOCAL.contains(&verb) || OTHER_LOCAL.contains(&verb)
 }
 
+/// The verbs of these that compile. Users are told, since they expect that to happen on the agent.
+const COMPILING: [&str; 3] = ["install", "package", "publish"];
+
+/// The verb of a command line of cargo that runs and compiles on this machine, if it is one that
+/// shows no help and lists nothing.
+pub(crate) fn compiles_here(arguments: &[OsString]) -> Option<&'static str> {
+    const QUIET: [&str; 6] = ["-h", "--help", "-q", "--quiet", "--list", "-l"];
+    let options = before_dashes(arguments);
+    let is_quiet = QUIET.iter().any(|quiet| options.iter().any(|word| word == quiet));
+    let verb = first_word(options)?;
+    let verb = COMPILING.iter().find(|compiling| verb == **compiling).filter(|_| !is_quiet)?;
+    let does_compile = *verb == "install" || !options.iter().any(|word| word == "--no-verify");
+    does_compile.then_some(*verb)
+}
+
 /// Whether a verb is built into cargo, so that no alias replaces it.
 pub(super) fn is_built_in(verb: &str) -> bool {
     BUILT_IN_LOCAL.contains(&verb) || BUILT_IN_OTHER.contains(&verb)
@@ -93,6 +112,27 @@ pub(super) fn similar<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn verbs_that_compile_here_are_told_of() {
+        let verb = |line: &str| {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            compiles_here(&words)
+        };
+        assert_eq!(verb("install --path ."), Some("install"));
+        assert_eq!(verb("--config x=1 package"), Some("package"));
+        for line in [
+            "tree",
+            "add install",
+            "install --help",
+            "help install",
+            "install --list",
+            "package --no-verify",
+            "install -q x",
+        ] {
+            assert_eq!(verb(line), None, "{line}");
+        }
+    }
 
     #[test]
     fn names_and_their_neighbours() {

@@ -12,7 +12,7 @@ use burst_protocol::{ByteBuf, FileName};
 use super::nextest::{TestRunner, test_runner};
 use super::request::{CargoVerb, RunArguments};
 use super::result_directories::profile_directory;
-use crate::cargo_options::{before_dashes, has_option, takes_next, value_of};
+use crate::cargo_options::{before_dashes, first_word, has_option, takes_next, value_of};
 use crate::settings::Fetch;
 
 /// The variable by which nextest accepts a package without tests, as cargo test does.
@@ -126,20 +126,6 @@ fn messages_of(run: &RunArguments) -> JsonMessages {
         Some(format) if format.as_bytes().starts_with(b"json") => JsonMessages::Shown,
         _ => JsonMessages::Absent,
     }
-}
-
-/// The first word that is neither an option nor the value of one.
-fn first_word(arguments: &[OsString]) -> Option<&OsStr> {
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        if !word.as_bytes().starts_with(b"-") {
-            return Some(word);
-        }
-        if takes_next(word) {
-            words.next();
-        }
-    }
-    None
 }
 
 fn call(name: Option<&str>, arguments: &[OsString], json: JsonMessages) -> Call {
