@@ -215,3 +215,50 @@ fn split_debug_information_comes_with_its_program() {
         assert_eq!(dwo(&project.root.join("target")), expected);
     }
 }
+
+/// The program makes two others of itself, which need what no machine has.
+#[test]
+fn programs_that_cannot_run_here_are_named() {
+    if !cfg!(all(target_arch = "x86_64", target_env = "gnu")) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        r#"
+use std::fs;
+fn main() {
+    let mut program = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let own = fs::metadata("target/debug/hello").unwrap().permissions();
+    let mut write = |name: &str, program: &[u8]| {
+        let path = format!("target/debug/{name}");
+        fs::write(&path, program).unwrap();
+        fs::set_permissions(&path, own.clone()).unwrap();
+    };
+    for at in 0..program.len() - 9 {
+        if program[at..].starts_with(b"GLIBC_2.") {
+            program[at + 6] = b'9';
+        }
+    }
+    write("later", &program);
+    // The architecture: AArch64.
+    program[18] = 183;
+    write("other", &program);
+}
+"#,
+    );
+    assert!(!project.ok("build").stderr.contains("cannot run here"));
+    let ended = project.ok("run -q");
+    let warnings: Vec<&str> =
+        ended.stderr.lines().filter(|line| line.contains("cannot run here")).collect();
+    let later = project.root.join("target/debug/later");
+    let expected = format!(
+        "warning: `{}` (and 1 more) cannot run here: it needs glibc 9.[..], and here is 2.[..]; \
+         `--target x86_64-unknown-linux-musl` needs none, an image with an older one does, too",
+        later.display()
+    );
+    burst_tests::assert_lines(&warnings.join("\n"), &expected);
+    // Once, when they come.
+    assert!(!project.ok("build").stderr.contains("cannot run here"));
+}

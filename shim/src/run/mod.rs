@@ -18,6 +18,7 @@ mod compiler;
 mod cost_limit;
 mod exchange;
 mod fetched_paths;
+mod foreign_program;
 mod forwarding;
 mod missing_inputs;
 mod nextest;

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) sends_input: bool,
     /// Whether the user is told of ports on which a program listens.
     pub(crate) reports_ports: bool,
+    /// The directory of the profile, below the target directory.
+    pub(crate) profile: OsString,
     /// Whether the documentation is opened here afterwards.
     pub(crate) opens_docs: bool,
     /// The arguments of `cargo clean`, which is to remove what is here, too.
@@ -85,7 +87,18 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool, by_default: Fetch) -> 
         }
         Fetch::All | Fetch::Artifacts => returns(run, json),
     };
-    Plan { invocations, returns, sends_input, reports_ports, opens_docs, cleans, environment, note }
+    let profile = profile_directory(run);
+    Plan {
+        invocations,
+        returns,
+        profile,
+        sends_input,
+        reports_ports,
+        opens_docs,
+        cleans,
+        environment,
+        note,
+    }
 }
 
 /// The verb of [`CargoVerb::Other`].

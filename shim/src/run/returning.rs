@@ -1,6 +1,7 @@
 //! The last state of an exchange: cargo has ended, its results are fetched and written.
 
 use std::cell::LazyCell;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use burst_protocol::RelativePath;
@@ -13,6 +14,7 @@ use super::cleaning::clean_here;
 use super::compiler;
 use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use super::fetched_paths::missing;
+use super::foreign_program;
 use crate::error::Error;
 use crate::terminal::browser;
 use crate::transfer::Downloaded;
@@ -61,8 +63,12 @@ impl<'a> Ended<'a> {
             answer(&downloaded, &self.outgoing).map(|()| cleaned)
         });
         // Not before: other runs wait for the answer, and nobody may read what is written here.
-        for note in &downloaded.notes {
-            self.exchange.terminal.warn(note);
+        let prepared = self.exchange.prepared;
+        let (target, profile) =
+            (&prepared.workspace.target_directory, prepared.plan.profile.as_bytes());
+        let foreign = foreign_program::warning(target, &downloaded.artifacts, profile);
+        for warning in downloaded.notes.iter().chain(&foreign) {
+            self.exchange.terminal.warn(warning);
         }
         let cleaned = answered?;
         self.exchange.signals.stop_forwarding();

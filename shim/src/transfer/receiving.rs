@@ -44,6 +44,8 @@ pub(crate) struct Downloaded {
     pub(crate) conflicts: Conflicts,
     /// The record of what has taken effect, until the agent knows.
     pub(crate) taken: Option<Taken>,
+    /// The files of the target directory that were written.
+    pub(crate) artifacts: Vec<RelativePath>,
     /// Whether everything that was wanted is here.
     pub(crate) is_complete: bool,
 }
@@ -278,6 +280,8 @@ impl<'a> Results<'a> {
         }
         self.returned.taken = Some(self.taken);
         self.returned.is_complete = !self.is_incomplete;
+        self.returned.artifacts = self.fetched.into_iter().map(|(path, _)| path).collect();
+        self.returned.artifacts.sort();
         self.returned
     }
 
