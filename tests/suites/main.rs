@@ -14,6 +14,7 @@
 //! - `environment`: which variables cargo sees there, and what is told of the others.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
 //! - `fetched_paths`: `--fetch PATH`.
+//! - `git_facts`: what git says of a workspace on a server.
 //! - `help`: help and version, and what the README says of them.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `hetzner_trouble`: what users and clouds do wrong.
@@ -56,6 +57,7 @@ mod edits;
 mod environment;
 mod faults;
 mod fetched_paths;
+mod git_facts;
 mod help;
 mod hetzner;
 mod hetzner_trouble;

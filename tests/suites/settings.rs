@@ -437,9 +437,10 @@ fn tracked_files_are_sent_although_a_pattern_ignores_them() {
     assert!(
         !there.join("untracked.log").exists() && !there.join("generated/untracked.rs").exists()
     );
-    assert!(!there.join(".git").exists());
-    project.write(".config/cargo-burst.toml", "extra_excludes = ['*.log']\n");
+    assert!(!there.join(".git/hooks").exists());
+    project.write(".config/cargo-burst.toml", "extra_excludes = ['*.log', '.git']\n");
     project.ok("sync");
+    assert!(!there.join(".git").exists());
     assert!(!there.join("tracked.log").exists() && there.join("generated/tracked.rs").exists());
 }
 

@@ -56,7 +56,7 @@ impl Prepared {
         workspace.leave_out(directories.own());
         let settings = load_settings(directories, &workspace.root, terminal)?;
         if settings.hetzner_token.is_some() {
-            workspace.add_configuration_of_home();
+            workspace.send_to_server();
         }
         for directory in workspace.include(&settings.include_paths) {
             terminal.warn(&format!(

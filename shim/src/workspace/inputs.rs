@@ -45,6 +45,8 @@ pub(crate) struct Inputs {
     pub(super) names_other_sources: bool,
     /// The configuration in cargo's home.
     of_home: BTreeSet<PathBuf>,
+    /// Whether they are for another machine.
+    pub(crate) is_for_server: bool,
 }
 
 impl Inputs {
@@ -72,9 +74,11 @@ impl Inputs {
         inputs
     }
 
-    /// Adds the configuration in cargo's home, which another machine does not have.
-    pub(super) fn add_configuration_of_home(&mut self) {
+    /// Adds what another machine does not have: the configuration in cargo's home, and the git
+    /// directory above the workspace.
+    pub(super) fn send_to_server(&mut self) {
         self.files.append(&mut self.of_home);
+        self.is_for_server = true;
     }
 
     /// Adds what the settings name: paths relative to the root, absolute, or below `~/`. Returns

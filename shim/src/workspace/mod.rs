@@ -11,6 +11,8 @@ pub(crate) mod conflicts;
 pub(crate) mod credentials;
 pub(crate) mod error;
 pub(crate) mod git_excludes;
+mod git_facts;
+mod git_history;
 pub(crate) mod git_index;
 pub(crate) mod identity;
 pub(crate) mod inputs;
@@ -220,8 +222,8 @@ impl Workspace {
         self.inputs.include(&self.root, paths)
     }
 
-    /// Adds the configuration in cargo's home, which another machine does not have.
-    pub(crate) fn add_configuration_of_home(&mut self) {
-        self.inputs.add_configuration_of_home();
+    /// Adds what another machine does not have.
+    pub(crate) fn send_to_server(&mut self) {
+        self.inputs.send_to_server();
     }
 }

@@ -16,6 +16,7 @@ use burst_protocol::tree::{Directory, File as FileEntry, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
+use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, Whole, cargo_reads};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{add_paths, scan};
@@ -27,6 +28,7 @@ use crate::workspace::Workspace;
 use crate::workspace::additions::Additions;
 use crate::workspace::credentials;
 use crate::workspace::git_excludes;
+use crate::workspace::git_facts::{self, Made};
 use crate::workspace::git_index::Listing;
 use crate::workspace::state::WorkspaceState;
 
@@ -49,6 +51,8 @@ pub(crate) struct Sources {
     pub(crate) configures_sources: bool,
     /// Directories of the workspace of which everything is sent, below its root; none for the root.
     whole: Vec<Option<RelativePath>>,
+    /// Whether the settings exclude the git directory.
+    excludes_git: bool,
     roots: Vec<Root>,
     in_memory: HashMap<RelativePath, Vec<u8>>,
 }
@@ -99,6 +103,7 @@ impl Sources {
             scanned: now,
             configures_sources: false,
             whole: Vec::new(),
+            excludes_git: false,
             roots: Vec::new(),
             in_memory: HashMap::new(),
         };
@@ -127,6 +132,7 @@ impl Sources {
                 sources.add_file(file, is_cargos)?;
             }
         }
+        sources.add_git(workspace, settings, state)?;
         let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
         let kept = sources.mounts.iter().chain(&home);
         let prefixes: Vec<Vec<u8>> = kept.map(|kept| [kept.as_bytes(), b"/"].concat()).collect();
@@ -261,6 +267,8 @@ impl Sources {
         if is_workspace {
             self.warnings = warnings;
             self.whole = whole;
+            let git = RelativePath::new(b".git");
+            self.excludes_git = git.is_ok_and(|git| rules.excludes_tracked(&git));
             let generated_files = state.generated_files.iter();
             let generated_files = generated_files.filter(|path| !rules.excludes_made(path));
             add_paths(&handle, Some(&prefix), generated_files, scanned, now, &mut found.tree)?;
@@ -311,6 +319,49 @@ impl Sources {
         self.tree.put(&prefix, Node::Directory(found.tree))?;
         self.mounts.push(prefix.clone());
         self.roots.push(Root { prefix, handle });
+        Ok(())
+    }
+
+    /// Adds a small git directory in place of that of the workspace, unless the settings exclude
+    /// or send that.
+    fn add_git(
+        &mut self,
+        workspace: &Workspace,
+        settings: &Settings,
+        state: &WorkspaceState,
+    ) -> Result<(), SyncError> {
+        let Some(repository) = Repository::around(&workspace.root) else { return Ok(()) };
+        // git follows links in the path of the root, cargo does not.
+        let real = workspace.root.canonicalize().unwrap_or_default();
+        let depth = real.strip_prefix(&repository.work_tree).map_or(0, |path| path.iter().count());
+        let Some(top) = workspace.root.ancestors().nth(depth) else { return Ok(()) };
+        let place = below_root(&top.join(".git"))?;
+        let top = below_root(top)?;
+        // On this machine a run sees the one above the workspace.
+        let is_there = self.root_around(&place).is_none() && !workspace.inputs.is_for_server;
+        let has_files = match self.tree.get(&self.project) {
+            Some(Node::Directory(project)) => project.count_files() > 0,
+            _ => false,
+        };
+        if self.excludes_git || is_there || !has_files || self.tree.get(&place).is_some() {
+            return Ok(());
+        }
+        let is_unsent = |path: &RelativePath| {
+            let is_sent = top.join_path(path).is_ok_and(|path| self.tree.get(&path).is_some());
+            !is_sent && path.in_directory(&repository.work_tree).symlink_metadata().is_ok()
+        };
+        let depends_on =
+            Digest::of(format!("{:?}", (&settings.extra_excludes, &self.mounts)).as_bytes());
+        let seen_at = place.absolute();
+        let places = (state.directory(), seen_at.as_path());
+        let made = git_facts::bring_up_to_date(&repository, places, &depends_on, is_unsent)?;
+        let Some(Made { directory: handle, tree }) = made else { return Ok(()) };
+        self.tree.put(&place, Node::Directory(tree))?;
+        if self.root_around(&place).is_none() {
+            self.mounts.push(place.clone());
+        }
+        // Before the root around it.
+        self.roots.insert(0, Root { prefix: place, handle });
         Ok(())
     }
 

@@ -180,7 +180,9 @@ fn what_git_ignores_is_not_sent() {
         assert_eq!(all.difference(&expected).collect::<Vec<_>>(), *ignored, "{name}");
         project.ok("sync");
         let root = project.root.canonicalize().unwrap();
-        assert_eq!(files(&sandbox.agent_tree(&root)), expected, "{name}");
+        let mut sent = files(&sandbox.agent_tree(&root));
+        sent.retain(|path| !path.starts_with(".git/"));
+        assert_eq!(sent, expected, "{name}");
     }
 }
 
@@ -204,7 +206,7 @@ fn git_is_asked_for_its_excludes_file_only_if_one_can_be_named() {
         assert!(command.env("PATH", &path).output().unwrap().status.success());
         let calls = fs::read_to_string(&called).unwrap();
         fs::remove_file(&called).unwrap();
-        calls.lines().filter(|call| call.contains(" config ")).count()
+        calls.lines().filter(|call| call.contains("core.excludesFile")).count()
     };
     assert_eq!(asked(), 0);
     project.write(".git/config", "[core]\n\tExcludesFile = x\n");

@@ -1,0 +1,364 @@
+//! A small git directory, with which git says the same about the workspace as here: `describe`,
+//! `rev-parse`, `log -1`, `status`. Build scripts put that into programs.
+//!
+//! It has `HEAD` and its branch, the tags behind it, the commits that `describe` needs, the
+//! directories of `HEAD` and the index, and no content of any file: git compares files by digest.
+//! Hooks, credentials, other branches and the settings of the user are not in it. It is made
+//! anew, and comes out the same, when anything that it was made from has changed; git runs only
+//! then. Files that are tracked, here and not sent count as unchanged. The index is locked:
+//! nothing below `.git` comes back.
+//!
+//! git is told which repository it works in, as in [`super::git_index`].
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use burst_protocol::tree::Directory;
+use burst_protocol::{Digest, RelativePath};
+use burst_sync::SyncError;
+use burst_sync::clock::Moment;
+use burst_sync::git_directory::Repository;
+use burst_sync::root_directory::RootDirectory;
+use burst_sync::scan::{AllBut, scan};
+use burst_sync::stat_cache::{StatCache, read_record, write_record};
+use burst_sync::tally::Tally;
+
+use super::git_excludes;
+use super::git_history::{Cut, History};
+use super::git_index::command;
+use super::url_password::without_password;
+use crate::background::lock;
+
+/// As many commits are sent whatever the tags are.
+const COMMITS_ALL: usize = 500;
+
+/// As many commits are looked at for a tag.
+const COMMITS_MAX: usize = 20_000;
+
+/// The largest repository, by the size of its index in bytes: about 40,000 files.
+const INDEX_BYTES_MAX: u64 = 4 << 20;
+
+/// The name of the directory below that of a workspace's state, of the next one, and of what it
+/// was made from.
+const DIRECTORY: &str = "git";
+const NEXT: &str = "git-next";
+const ORIGIN: &str = "git-origin";
+
+/// The name of the one pack: always the same, so that it is sent as a difference.
+const PACK: &str = "objects/pack/pack-0000000000000000000000000000000000000000";
+
+/// What makes git write the same index for every user.
+const PLAIN_INDEX: [&str; 8] = [
+    "-c",
+    "core.splitIndex=false",
+    "-c",
+    "core.untrackedCache=false",
+    "-c",
+    "feature.manyFiles=false",
+    "-c",
+    "index.skipHash=false",
+];
+
+/// The git directory to send.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Where it is.
+    pub(super) directory: RootDirectory,
+    /// What is in it.
+    pub(super) tree: Directory,
+}
+
+/// Brings the git directory of a repository below `state` up to date; users know it as
+/// `known_as`. `is_unsent` says of a path below the working tree whether it is here and not sent;
+/// `settings` stand for what that depends on. There is none if git fails, or the repository is
+/// too large.
+pub(super) fn bring_up_to_date(
+    repository: &Repository,
+    (state, known_as): (&Path, &Path),
+    settings: &Digest,
+    is_unsent: impl Fn(&RelativePath) -> bool,
+) -> Result<Option<Made>, SyncError> {
+    let index = repository.directory.join("index");
+    if fs::metadata(index).is_ok_and(|index| index.len() > INDEX_BYTES_MAX) {
+        return Ok(None);
+    }
+    let (directory, next) = (state.join(DIRECTORY), state.join(NEXT));
+    let record = state.join(ORIGIN);
+    let origin = origin(repository, settings);
+    if let Some((of, tree)) = read_record::<(Digest, Directory)>(&record)
+        && of == origin
+        && let Ok(directory) = RootDirectory::open_as(&directory, known_as)
+    {
+        return Ok(Some(Made { directory, tree }));
+    }
+    // Another command may make it, too.
+    let Ok(_lock) = lock::take(&state.join("git.lock")) else { return Ok(None) };
+    drop(fs::remove_dir_all(&next));
+    let made = Facts { repository, at: &next }.make(is_unsent);
+    let replaced = made.and_then(|()| {
+        drop(fs::remove_file(&record));
+        drop(fs::remove_dir_all(&directory));
+        fs::rename(&next, &directory)
+    });
+    if let Err(error) = replaced {
+        tracing::info!(%error, "no git directory is sent");
+        return Ok(None);
+    }
+    let directory = RootDirectory::open_as(&directory, known_as)?;
+    let mut cache = StatCache::default();
+    let (filter, tally) = (AllBut::default(), Tally::default());
+    let now = Moment::coarse_now();
+    let tree = scan(&directory, None, &filter, &mut cache, now, &tally)?.tree;
+    // Without the record it is made again.
+    drop(write_record(&record, &(origin, tree.clone())));
+    Ok(Some(Made { directory, tree }))
+}
+
+/// A digest of everything that the directory is made from.
+fn origin(repository: &Repository, settings: &Digest) -> Digest {
+    let mut parts = Vec::new();
+    let mut add = |path: &Path| {
+        let content = fs::read(path).unwrap_or_default();
+        parts.extend_from_slice(Digest::of(&content).as_bytes());
+    };
+    let Repository { work_tree, directory, common } = repository;
+    let head = fs::read_to_string(directory.join("HEAD")).unwrap_or_default();
+    for name in ["HEAD", "index", "config.worktree"] {
+        add(&directory.join(name));
+    }
+    for name in ["packed-refs", "config", "info/exclude", "shallow"] {
+        add(&common.join(name));
+    }
+    if let Some(branch) = head.trim_end().strip_prefix("ref: ") {
+        add(&common.join(branch));
+    }
+    let mut open = vec![common.join("refs/tags")];
+    while let Some(directory) = open.pop() {
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            match path.is_dir() {
+                true => open.push(path),
+                false => add(&path),
+            }
+        }
+    }
+    parts.extend_from_slice(settings.as_bytes());
+    parts.extend_from_slice(work_tree.as_os_str().as_encoded_bytes());
+    Digest::of(&parts)
+}
+
+/// The making of a git directory.
+struct Facts<'a> {
+    repository: &'a Repository,
+    /// Where it is made.
+    at: &'a Path,
+}
+
+impl Facts<'_> {
+    fn make(&self, is_unsent: impl Fn(&RelativePath) -> bool) -> io::Result<()> {
+        for name in ["refs", "objects/pack", "info"] {
+            fs::create_dir_all(self.at.join(name))?;
+        }
+        let head = self.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).ok();
+        let branch = self.text(&["symbolic-ref", "--quiet", "HEAD"]).ok();
+        match &branch {
+            Some(branch) => self.write("HEAD", &format!("ref: {branch}\n"))?,
+            None => self.write("HEAD", &format!("{}\n", head.as_deref().unwrap_or_default()))?,
+        }
+        if let (Some(branch), Some(head)) = (&branch, &head) {
+            self.write(branch, &format!("{head}\n"))?;
+        }
+        self.write("config", &self.configuration(head.is_some())?)?;
+        self.write("info/exclude", &self.excludes())?;
+        let log = fs::read_to_string(self.repository.directory.join("logs/HEAD"));
+        if let Some(last) = log.unwrap_or_default().lines().next_back() {
+            self.write("logs/HEAD", &format!("{last}\n"))?;
+        }
+        if let Some(head) = head {
+            self.add_objects(&head)?;
+        }
+        self.add_index(is_unsent)
+    }
+
+    /// What git needs to know of the repository, and what its short names depend on.
+    fn configuration(&self, has_head: bool) -> io::Result<String> {
+        let format = self.text(&["rev-parse", "--show-object-format"])?;
+        let version = u8::from(format != "sha1");
+        let mut text = format!("[core]\n\trepositoryformatversion = {version}\n\tbare = false\n");
+        for key in ["filemode", "symlinks", "autocrlf", "eol"] {
+            if let Ok(value) = self.text(&["config", "--get", &format!("core.{key}")])
+                && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            {
+                text += &format!("\t{key} = {value}\n");
+            }
+        }
+        if has_head {
+            let short = self.text(&["rev-parse", "--short", "HEAD"])?;
+            text += &format!("\tabbrev = {}\n", short.len());
+        }
+        if version == 1 {
+            text += &format!("[extensions]\n\tobjectFormat = {format}\n");
+        }
+        if let Ok(url) = self.text(&["config", "--get", "remote.origin.url"])
+            && !url.contains(['"', '\\', '\n'])
+        {
+            let url = without_password(&url).unwrap_or(url);
+            text += &format!("[remote \"origin\"]\n\turl = \"{url}\"\n");
+        }
+        Ok(text)
+    }
+
+    /// The patterns that are not in the working tree.
+    fn excludes(&self) -> String {
+        let user = git_excludes::find(Some(self.repository));
+        let files = user.into_iter().chain([self.repository.common.join("info/exclude")]);
+        files.filter_map(|file| fs::read_to_string(file).ok()).map(|text| text + "\n").collect()
+    }
+
+    /// Adds the tags, and the pack with what `HEAD` and they need.
+    fn add_objects(&self, head: &str) -> io::Result<()> {
+        let cut = self.commits(head)?;
+        let known_shallow = fs::read_to_string(self.repository.common.join("shallow"));
+        let known_shallow = known_shallow.unwrap_or_default();
+        let known = known_shallow.lines().map(ToOwned::to_owned);
+        let mut shallow = cut.shallow;
+        shallow.extend(known.filter(|commit| cut.commits.contains(commit)));
+        if !shallow.is_empty() {
+            self.write("shallow", &lines(&shallow))?;
+        }
+        let mut objects = cut.commits.clone();
+        let format = "--format=%(objectname) %(*objectname) %(refname)";
+        let mut packed = "# pack-refs with: peeled fully-peeled sorted \n".to_owned();
+        for line in self.text(&["for-each-ref", format, "refs/tags"])?.lines() {
+            let mut fields = line.splitn(3, ' ');
+            let (Some(object), Some(peeled), Some(name)) =
+                (fields.next(), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            let commit = if peeled.is_empty() { object } else { peeled };
+            if !cut.commits.contains(commit) {
+                continue;
+            }
+            packed += &format!("{object} {name}\n");
+            if !peeled.is_empty() {
+                packed += &format!("^{peeled}\n");
+                objects.insert(object.to_owned());
+            }
+        }
+        self.write("packed-refs", &packed)?;
+        objects.insert(self.text(&["rev-parse", &format!("{head}^{{tree}}")])?);
+        let trees = self.run(&["ls-tree", "-r", "-t", "-d", "-z", head], None)?;
+        for entry in String::from_utf8_lossy(&trees).split('\0') {
+            let fields: Vec<&str> = entry.split([' ', '\t']).take(3).collect();
+            if let [_, "tree", name] = fields[..] {
+                objects.insert(name.to_owned());
+            }
+        }
+        let packing = ["pack-objects", "-q", "--stdout", "--threads=1", "--window=0"];
+        let pack = self.run(&packing, Some(lines(&objects).as_bytes()))?;
+        let (file, index) = (format!("{PACK}.pack"), format!("{PACK}.idx"));
+        self.write_bytes(&file, &pack)?;
+        let (file, index) = (self.at.join(file), self.at.join(index));
+        let mut command = command(self.repository, &self.repository.work_tree);
+        command.args(["index-pack", "--no-rev-index", "-o"]).arg(index).arg(file);
+        finished(command.stdin(Stdio::null()), None).map(drop)
+    }
+
+    /// The commits that are needed.
+    fn commits(&self, head: &str) -> io::Result<Cut> {
+        let most = format!("--max-count={COMMITS_MAX}");
+        let history = History::parse(&self.text(&["rev-list", "--parents", &most, head])?);
+        if history.len() <= COMMITS_ALL {
+            return Ok(history.all());
+        }
+        let nearest = |options: &[&str]| {
+            let arguments = [&["describe", "--abbrev=0"], options, &[head]].concat();
+            let tag = self.text(&arguments).ok()?;
+            self.text(&["rev-parse", &format!("refs/tags/{tag}^{{commit}}")]).ok()
+        };
+        let tagged: Vec<String> =
+            [nearest(&[]), nearest(&["--tags"])].into_iter().flatten().collect();
+        Ok(history.to_tags(&head.to_owned(), &tagged))
+    }
+
+    /// Adds an index without the times and sizes of files here.
+    fn add_index(&self, is_unsent: impl Fn(&RelativePath) -> bool) -> io::Result<()> {
+        let entries = self.run(&["ls-files", "--stage", "-z"], None)?;
+        let path = |entry: &[u8]| {
+            let tab = entry.iter().position(|byte| *byte == b'\t')?;
+            RelativePath::new(&entry[tab + 1..]).ok()
+        };
+        let paths: Vec<RelativePath> = entries
+            .split(|byte| *byte == 0)
+            .filter_map(path)
+            .filter(|path| is_unsent(path))
+            .collect();
+        let unsent: Vec<u8> =
+            paths.iter().flat_map(|path| [path.as_bytes(), b"\0"].concat()).collect();
+        let update = |arguments: &[&str], input: &[u8]| {
+            let mut command = command(self.repository, &self.repository.work_tree);
+            command.args(PLAIN_INDEX).arg("update-index").args(arguments);
+            command.env("GIT_INDEX_FILE", self.at.join("index"));
+            finished(command.stdin(Stdio::piped()), Some(input)).map(drop)
+        };
+        update(&["-z", "--index-info"], &entries)?;
+        if !unsent.is_empty() {
+            update(&["-z", "--skip-worktree", "--stdin"], &unsent)?;
+        }
+        // What a run writes to it would be lost. git reads without it, and says why it does not
+        // write.
+        self.write("index.lock", "")
+    }
+
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        self.write_bytes(name, text.as_bytes())
+    }
+
+    /// Writes a file, which nobody reads before the directory has its name.
+    fn write_bytes(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.at.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::File::create(path)?.write_all(bytes)
+    }
+
+    /// Runs git; returns its output without the last end of a line.
+    fn text(&self, arguments: &[&str]) -> io::Result<String> {
+        let output = self.run(arguments, None)?;
+        Ok(String::from_utf8_lossy(&output).trim_end_matches('\n').to_owned())
+    }
+
+    fn run(&self, arguments: &[&str], input: Option<&[u8]>) -> io::Result<Vec<u8>> {
+        let mut command = command(self.repository, &self.repository.work_tree);
+        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+        finished(command.args(arguments).stdin(stdin), input)
+    }
+}
+
+/// Runs a command with this input; returns its output.
+fn finished(command: &mut std::process::Command, input: Option<&[u8]>) -> io::Result<Vec<u8>> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let stdin = child.stdin.take();
+    let output = std::thread::scope(|scope| {
+        if let (Some(mut stdin), Some(input)) = (stdin, input) {
+            // If git does not read all of it, it fails.
+            scope.spawn(move || drop(stdin.write_all(input)));
+        }
+        child.wait_with_output()
+    })?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(io::Error::other(format!("`{command:?}` fails: {}", output.status))),
+    }
+}
+
+fn lines(names: &BTreeSet<String>) -> String {
+    names.iter().flat_map(|name| [name, "\n"]).collect()
+}
