@@ -348,3 +348,28 @@ fn a_run_has_no_file_sent_by_naming_it() {
     project.ok("sync");
     assert!(!sandbox.agent_tree(&project.root).join("secret").exists());
 }
+
+/// The configuration in cargo's home, and a workspace in the directory of its dependency.
+#[test]
+fn what_the_configuration_of_the_user_names_is_sent() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let home = sandbox.path().join("home/cargo");
+    let sandbox = sandbox.with("CARGO_HOME", &home);
+    let outer = sandbox.project("outer", &[]);
+    library(&outer, ".", "outer");
+    library(&outer, "../patched", "patched");
+    let project = Project { sandbox: &sandbox, root: outer.root.join("fuzz") };
+    let dependencies = "[workspace]\n[dependencies]\nouter = { path = '..' }\npatched = '0.1'\n";
+    project.write("Cargo.toml", manifest("fuzz", dependencies));
+    project.write("src/main.rs", printer(&["outer", "patched"]));
+    let cargo = Project { sandbox: &sandbox, root: home };
+    cargo.write("config.toml", "include = ['more.toml']\n[registry]\ntoken = 'secret'\n");
+    let patched = sandbox.path().join("patched");
+    let patch = format!("[patch.crates-io]\npatched = {{ path = '{}' }}\n", patched.display());
+    cargo.write("more.toml", patch);
+    let printed = same(&simulator, &project, "", "run -q --offline");
+    assert_eq!(printed, "outer in .\npatched in ../patched\n");
+    outer.write("src/lib.rs", "pub fn name() -> &'static str { \"edited\" }\n");
+    assert_eq!(project.ok("run -q").stdout, "edited\npatched in ../patched\n");
+}

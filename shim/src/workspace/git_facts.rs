@@ -5,7 +5,8 @@
 //! directories of `HEAD` and the index, and no content of any file: git compares files by digest.
 //! Hooks, credentials, other branches and the settings of the user are not in it. It is made
 //! anew, and comes out the same, when anything that it was made from has changed; git runs only
-//! then. Files that are tracked, here and not sent count as unchanged. The index is locked:
+//! then. Files that are tracked, here and not sent count as unchanged, and so do those of filters
+//! such as git-lfs. The index is locked:
 //! nothing below `.git` comes back.
 //!
 //! git is told which repository it works in, as in [`super::git_index`].
@@ -177,6 +178,7 @@ impl Facts<'_> {
         self.write("info/exclude", &self.excludes())?;
         let log = fs::read_to_string(self.repository.directory.join("logs/HEAD"));
         if let Some(last) = log.unwrap_or_default().lines().next_back() {
+            let last = without_password(last).unwrap_or_else(|| last.to_owned());
             self.write("logs/HEAD", &format!("{last}\n"))?;
         }
         if let Some(head) = head {
@@ -294,13 +296,9 @@ impl Facts<'_> {
             let tab = entry.iter().position(|byte| *byte == b'\t')?;
             RelativePath::new(&entry[tab + 1..]).ok()
         };
-        let paths: Vec<RelativePath> = entries
-            .split(|byte| *byte == 0)
-            .filter_map(path)
-            .filter(|path| is_unsent(path))
-            .collect();
-        let unsent: Vec<u8> =
-            paths.iter().flat_map(|path| [path.as_bytes(), b"\0"].concat()).collect();
+        let paths: Vec<RelativePath> = entries.split(|byte| *byte == 0).filter_map(path).collect();
+        let unsent = ended_by_nul(paths.iter().filter(|path| is_unsent(path)));
+        let filtered = self.filtered(&ended_by_nul(&paths))?;
         let update = |arguments: &[&str], input: &[u8]| {
             let mut command = command(self.repository, &self.repository.work_tree);
             command.args(PLAIN_INDEX).arg("update-index").args(arguments);
@@ -308,12 +306,24 @@ impl Facts<'_> {
             finished(command.stdin(Stdio::piped()), Some(input)).map(drop)
         };
         update(&["-z", "--index-info"], &entries)?;
-        if !unsent.is_empty() {
-            update(&["-z", "--skip-worktree", "--stdin"], &unsent)?;
+        for (mark, paths) in [("--skip-worktree", unsent), ("--assume-unchanged", filtered)] {
+            if !paths.is_empty() {
+                update(&["-z", mark, "--stdin"], &paths)?;
+            }
         }
         // What a run writes to it would be lost. git reads without it, and says why it does not
         // write.
         self.write("index.lock", "")
+    }
+
+    /// Those of these paths whose contents a program of the user makes, such as git-lfs: git on
+    /// the agent has none.
+    fn filtered(&self, paths: &[u8]) -> io::Result<Vec<u8>> {
+        let answer = self.run(&["check-attr", "-z", "--stdin", "filter"], Some(paths))?;
+        let fields: Vec<&[u8]> = answer.split(|byte| *byte == 0).collect();
+        let is_none = |value: &[u8]| [&b"unspecified"[..], b"unset"].contains(&value);
+        let named = fields.chunks_exact(3).filter(|fields| !is_none(fields[2]));
+        Ok(named.flat_map(|fields| [fields[0], b"\0"].concat()).collect())
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
@@ -357,6 +367,10 @@ fn finished(command: &mut std::process::Command, input: Option<&[u8]>) -> io::Re
         true => Ok(output.stdout),
         false => Err(io::Error::other(format!("`{command:?}` fails: {}", output.status))),
     }
+}
+
+fn ended_by_nul<'a>(paths: impl IntoIterator<Item = &'a RelativePath>) -> Vec<u8> {
+    paths.into_iter().flat_map(|path| [path.as_bytes(), b"\0"].concat()).collect()
 }
 
 fn lines(names: &BTreeSet<String>) -> String {
