@@ -133,9 +133,9 @@ pub(crate) fn log_filter() -> Option<OsString> {
     variable("CARGO_BURST_LOG")
 }
 
-/// The browser that `BROWSER` names, else the desktop's default.
-pub(crate) fn browser() -> OsString {
-    variable("BROWSER").unwrap_or_else(|| "xdg-open".into())
+/// The browser that `BROWSER` names.
+pub(crate) fn browser() -> Option<OsString> {
+    variable("BROWSER")
 }
 
 /// Seconds of silence after which the other end of a connection is considered gone.

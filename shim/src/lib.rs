@@ -38,6 +38,7 @@
 mod agent;
 mod atomic_file;
 mod background;
+mod cargo_config;
 mod cargo_options;
 mod cli;
 mod commands;

@@ -10,6 +10,7 @@
 //! - `command_line`: cargo's rules for arguments, and wrong ones.
 //! - `completions`: the completion scripts, in their shells.
 //! - `descriptors`: the files that an agent holds open, and the limits of a run.
+//! - `docs`: `doc --open`, held against cargo.
 //! - `edits`: files that the user edits while results come back.
 //! - `environment`: which variables cargo sees there, and what is told of the others.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
@@ -53,6 +54,7 @@ mod colors;
 mod command_line;
 mod completions;
 mod descriptors;
+mod docs;
 mod edits;
 mod environment;
 mod faults;

@@ -21,7 +21,7 @@ const ROOMS: [&[&str]; 17] = [
     &["hetzner"],
     &["terminal"],
     &["settings"],
-    &["cargo_options", "connection", "log"],
+    &["cargo_config", "cargo_options", "connection", "log"],
     &["background"],
     &["atomic_file", "directories"],
     &["environment"],

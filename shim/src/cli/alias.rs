@@ -6,11 +6,11 @@
 //! upwards, then the one in cargo's home. A file's `include`s are read after it. Files that
 //! cannot be read are left to cargo, which reports them.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::route;
+use crate::cargo_config::{first, split_words, words_of};
 use crate::environment;
 use crate::error::Error;
 
@@ -91,55 +91,11 @@ impl Aliases {
         if let Some(text) = environment::text(&variable) {
             return Some(split_words(&text));
         }
-        let above = self.directory.iter().flat_map(|directory| directory.ancestors());
-        let levels = above.map(|directory| directory.join(".cargo"));
-        let mut read = BTreeSet::new();
-        levels.chain(self.cargo_home.clone()).find_map(|level| of_level(&level, name, &mut read))
-    }
-}
-
-/// The definition in one directory of configuration: `config` comes before `config.toml`.
-fn of_level(level: &Path, name: &str, read: &mut BTreeSet<PathBuf>) -> Option<Vec<String>> {
-    ["config", "config.toml"]
-        .iter()
-        .map(|file| level.join(file))
-        .find(|file| file.is_file())
-        .and_then(|file| of_file(&file, name, read))
-}
-
-fn of_file(file: &Path, name: &str, read: &mut BTreeSet<PathBuf>) -> Option<Vec<String>> {
-    if !read.insert(file.to_owned()) {
-        return None;
-    }
-    let table: toml::Table = std::fs::read_to_string(file).ok()?.parse().ok()?;
-    let own = table.get("alias").and_then(|aliases| aliases.get(name)).and_then(definition_of);
-    own.or_else(|| {
-        let directory = file.parent()?;
-        let includes = match table.get("include")? {
-            toml::Value::Array(all) => all.clone(),
-            one => vec![one.clone()],
+        let look = |table: &toml::Table, _: &Path| {
+            table.get("alias").and_then(|aliases| aliases.get(name)).and_then(words_of)
         };
-        // The last include has the highest priority.
-        includes.iter().rev().find_map(|include| {
-            let path = include.as_str().or_else(|| include.get("path")?.as_str())?;
-            of_file(&directory.join(path), name, read)
-        })
-    })
-}
-
-fn definition_of(value: &toml::Value) -> Option<Vec<String>> {
-    match value {
-        toml::Value::String(text) => Some(split_words(text)),
-        toml::Value::Array(words) => {
-            words.iter().map(|word| word.as_str().map(str::to_owned)).collect()
-        }
-        _ => None,
+        first(self.directory.as_deref(), self.cargo_home.clone(), &look)
     }
-}
-
-/// cargo splits a definition at white space and knows no quotes.
-fn split_words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
 }
 
 #[cfg(test)]

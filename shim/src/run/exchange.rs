@@ -9,7 +9,7 @@
 //! of them decides when an exchange is tried again, or how it is summed up: that is the
 //! session's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use burst_protocol::RelativePath;
@@ -21,6 +21,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 use tokio::runtime::Handle;
 
 use super::missing_inputs::Tail;
+use super::opened_page::OpeningLine;
 use super::prepare::Prepared;
 use crate::agent::reached::ReachedAgent;
 use crate::error::Error;
@@ -63,6 +64,8 @@ pub(super) struct Exchanged {
     pub(super) output: Tail,
     /// How long its parts took.
     pub(super) timing: Timing,
+    /// The page of the documentation to open.
+    pub(super) page: Option<PathBuf>,
 }
 
 /// What a run left behind, as the agent tells it.
@@ -80,6 +83,8 @@ pub(super) struct Outcome {
     pub(super) whole: Offered,
     /// When the run began, by the agent's clock; none if no cargo ran.
     pub(super) began: Option<Timestamp>,
+    /// What cargo says that it opens.
+    pub(super) opening: OpeningLine,
     /// How cargo ended.
     pub(super) ending: Ending,
     /// The end of its output.
@@ -104,6 +109,7 @@ impl Default for Outcome {
             missing: Vec::new(),
             whole: Offered::default(),
             began: None,
+            opening: OpeningLine::default(),
             ending: Ending::Exited(0),
             output: Tail::default(),
         }

@@ -22,6 +22,7 @@ mod foreign_program;
 mod forwarding;
 mod missing_inputs;
 mod nextest;
+mod opened_page;
 mod plan;
 mod port_forwarding;
 mod prepare;
@@ -65,7 +66,7 @@ use crate::hetzner::request::ServerRequest;
 use crate::settings::{Settings, TrustStore};
 use crate::terminal::color::{self, When};
 use crate::terminal::signals::Signals;
-use crate::terminal::{Answer, Terminal, can_ask, seconds};
+use crate::terminal::{Answer, Terminal, browser, can_ask, seconds};
 use crate::transfer::is_beside;
 use crate::transfer::leftovers::clear_leftovers;
 use crate::transfer::taken::Unconfirmed;
@@ -165,6 +166,12 @@ impl Session<'_> {
             collection::collect(&self.directories.cache, SystemTime::now());
         }
         summary.print(self.terminal, began.elapsed());
+        if let Some(page) = &exchanged.page {
+            let browser = opened_page::browser(&self.directory);
+            if let Err(warning) = browser::open(page, browser.as_deref()) {
+                self.terminal.warn(&warning);
+            }
+        }
         Ok(exchanged.ending)
     }
 

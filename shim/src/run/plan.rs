@@ -3,6 +3,7 @@
 //! Options of ours stand behind the user's, or in the environment, so that cargo's messages
 //! about a wrong command line show only what the user typed.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -10,6 +11,7 @@ use burst_protocol::message::{Call, Invocation, JsonMessages, Returns, WholeTarg
 use burst_protocol::{ByteBuf, FileName};
 
 use super::nextest::{TestRunner, test_runner};
+use super::opened_page::NO_BROWSER;
 use super::request::{CargoVerb, RunArguments};
 use super::result_directories::profile_directory;
 use crate::cargo_options::{before_dashes, first_word, has_option, takes_next, value_of};
@@ -37,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) profile: OsString,
     /// Whether the documentation is opened here afterwards.
     pub(crate) opens_docs: bool,
+    /// The crates of the selected packages.
+    pub(crate) documented: BTreeSet<String>,
     /// The arguments of `cargo clean`, which is to remove what is here, too.
     pub(crate) cleans: Option<Vec<OsString>>,
     /// Environment variables that the calls need, names and values.
@@ -60,14 +64,19 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool, by_default: Fetch) -> 
             (environment, note) = (tests.environment, tests.note);
             tests.invocations
         }
-        CargoVerb::Doc => {
+        _ if documents(run) => {
             let kept: Vec<OsString> =
                 arguments.iter().filter(|word| *word != "--open").cloned().collect();
-            opens_docs = fetch != Fetch::None && kept.len() < arguments.len();
-            vec![invocation(call(run.name(), &kept, json))]
+            let opens = has_option(run.options(), &["--open"]);
+            opens_docs = opens && fetch != Fetch::None;
+            let arguments = if opens && !opens_docs { &kept } else { arguments };
+            vec![invocation(call(run.name(), arguments, json))]
         }
         _ => vec![invocation(call(run.name(), arguments, json))],
     };
+    if opens_docs {
+        environment.push((NO_BROWSER.0, NO_BROWSER.1.to_owned()));
+    }
     let other = other_verb(run);
     let cleans = (other == Some("clean")).then(|| run.arguments.clone());
     let sends_input = match run.verb {
@@ -88,7 +97,9 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool, by_default: Fetch) -> 
         Fetch::All | Fetch::Artifacts => returns(run, json),
     };
     let profile = profile_directory(run);
+    let documented = BTreeSet::new();
     Plan {
+        documented,
         invocations,
         returns,
         profile,
@@ -99,6 +110,11 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool, by_default: Fetch) -> 
         environment,
         note,
     }
+}
+
+/// Whether a run builds documentation.
+fn documents(run: &RunArguments) -> bool {
+    run.verb == CargoVerb::Doc || other_verb(run) == Some("rustdoc")
 }
 
 /// The verb of [`CargoVerb::Other`].
@@ -112,7 +128,7 @@ fn other_verb(run: &RunArguments) -> Option<&str> {
 /// The results that a run brings. Cargo's own verbs that only check leave nothing for users; of a
 /// plugin nobody knows.
 fn returns(run: &RunArguments, json: JsonMessages) -> Returns {
-    use CargoVerb::{Bench, Build, Doc, Nextest, Other, Run, Rustc, Test};
+    use CargoVerb::{Bench, Build, Nextest, Other, Run, Rustc, Test};
     let (verb, other) = (run.verb, other_verb(run));
     let builds = matches!(verb, Bench | Build | Nextest | Run | Rustc | Test)
         || verb == Other && !other.is_some_and(|verb| READ_NOTHING.contains(&verb));
@@ -122,7 +138,7 @@ fn returns(run: &RunArguments, json: JsonMessages) -> Returns {
         named: json == JsonMessages::Shown,
         criterion: verb == Bench,
         timings: has_option(run.options(), &["--timings"]),
-        docs: verb == Doc || other == Some("rustdoc"),
+        docs: documents(run),
         tests: matches!(verb, Bench | Nextest | Test),
         whole: None,
         paths: Vec::new(),

@@ -65,6 +65,9 @@ impl Prepared {
             ));
         }
         let mut plan = plan::plan(run, workspace.has_library(run.options()), settings.fetch);
+        if plan.opens_docs {
+            plan.documented = workspace.crate_names(run.options());
+        }
         let target = &workspace.target_directory;
         plan.returns.paths =
             named_paths(&run.flags.fetched_paths, directory, &workspace.root, target)?;

@@ -2,7 +2,7 @@
 
 use std::cell::LazyCell;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::{Artifact, Ending};
@@ -16,7 +16,6 @@ use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use super::fetched_paths::missing;
 use super::foreign_program;
 use crate::error::Error;
-use crate::terminal::browser;
 use crate::transfer::Downloaded;
 use crate::transfer::download::{Caches, Download, Receiving, answer, base_after};
 use crate::transfer::error::{confused, not_returned};
@@ -78,8 +77,9 @@ impl<'a> Ended<'a> {
             traffic.sent(),
             traffic.received()
         ));
+        let page = self.page();
         let Outcome { ending, output, .. } = self.outcome;
-        let exchanged = Exchanged { ending, output, timing: self.timing };
+        let exchanged = Exchanged { ending, output, timing: self.timing, page };
         if finish(self.incoming, self.outgoing)
             && let Some(taken) = downloaded.taken.take()
         {
@@ -161,10 +161,19 @@ impl<'a> Ended<'a> {
         terminal.quiet();
         terminal.detail(&format!("{} files fetched", downloaded.written));
         caches.save(state)?;
-        if prepared.plan.opens_docs && self.outcome.ending == Ending::Exited(0) {
-            browser::open(&workspace.target_directory.join("doc"), &self.outcome.artifacts);
-        }
         Ok(downloaded)
+    }
+
+    /// The page of the documentation to open.
+    fn page(&self) -> Option<PathBuf> {
+        let Exchange { prepared, .. } = self.exchange;
+        let Outcome { opening, ending, .. } = &self.outcome;
+        if !prepared.plan.opens_docs || *ending != Ending::Exited(0) {
+            return None;
+        }
+        let workspace = &prepared.workspace;
+        let crates = &prepared.plan.documented;
+        opening.page(&workspace.target_directory, crates, &|page| page.is_file())
     }
 
     /// Tells why a plain cargo compiles again, though the whole target directory is here.

@@ -115,6 +115,9 @@ fn follow(
                     input.answered(&bytes);
                 }
                 outcome.output.add(&bytes);
+                if exchange.prepared.plan.opens_docs {
+                    outcome.opening.push(&bytes);
+                }
                 if let Err(error) = terminal.pass_on(stream, &bytes) {
                     // SIGPIPE or a write error would end cargo here, too.
                     drop(outgoing.message(&FromShim::Kill));

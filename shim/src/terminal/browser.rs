@@ -1,29 +1,27 @@
-//! `doc --open`: opens fetched documentation in the browser of this machine.
+//! `doc --open`: opens a page of the documentation in a browser of this machine, as cargo does.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use burst_protocol::message::Artifact;
+/// What desktops open files with.
+const DESKTOP: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 
-use crate::environment;
-
-/// Opens the first crate page among the fetched artifacts. `docs` is `target/doc`.
-pub(crate) fn open(docs: &Path, artifacts: &[Artifact]) {
-    let page = artifacts.iter().find_map(|artifact| {
-        let path = String::from_utf8_lossy(artifact.path.as_bytes()).into_owned();
-        let inner = path.strip_prefix("doc/")?;
-        let name = inner.strip_suffix("/index.html")?;
-        (!name.contains('/') && name != "src" && name != "help").then(|| docs.join(inner))
-    });
-    let Some(page) = page else { return };
-    let browser = environment::browser();
-    // Without a browser nothing is opened; the files are in place.
-    drop(
-        Command::new(browser)
-            .arg(page)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn(),
-    );
+/// Opens a page, and waits until the browser has ended, whose streams are those of this program.
+/// Without a browser the desktop's is taken, which is silent. The error is for the user.
+pub(crate) fn open(page: &Path, browser: Option<&[OsString]>) -> Result<(), String> {
+    let Some((program, arguments)) = browser.and_then(<[OsString]>::split_first) else {
+        let mut command = Command::new(DESKTOP);
+        command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        return match command.status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("couldn't open docs: `{DESKTOP}` failed ({status})")),
+            Err(error) => Err(format!("couldn't open docs with {DESKTOP}: {error}")),
+        };
+    };
+    // Its exit code means nothing, as to cargo.
+    match Command::new(program).args(arguments).arg(page).status() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("Couldn't open docs with {}: {error}", program.display())),
+    }
 }

@@ -43,6 +43,7 @@ pub(super) struct Package {
 /// What cargo builds of a package.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Target {
+    pub(super) name: String,
     pub(super) kind: Vec<String>,
     pub(super) src_path: PathBuf,
     #[serde(default)]

@@ -24,7 +24,7 @@ pub(crate) mod state;
 mod target_place;
 mod url_password;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -182,11 +182,11 @@ impl Workspace {
         ))
     }
 
-    /// Whether a package that `arguments` select has a library with documentation tests.
-    pub(crate) fn has_library(&self, arguments: &[OsString]) -> bool {
+    /// The packages that the options of cargo select.
+    fn selected(&self, arguments: &[OsString]) -> impl Iterator<Item = &Package> {
         let selected = values_of(arguments, "--package", "-p");
         let all = arguments.iter().any(|word| word == "--workspace" || word == "--all");
-        let is_selected = |package: &Package| {
+        self.packages.iter().filter(move |package| {
             if selected.is_empty() {
                 return all || self.default_members.contains(&package.id);
             }
@@ -197,13 +197,23 @@ impl Workspace {
                 // A pattern may select anything.
                 name == package.name || name.contains(['*', '?', '['])
             })
-        };
+        })
+    }
+
+    /// Whether a package that `arguments` select has a library with documentation tests.
+    pub(crate) fn has_library(&self, arguments: &[OsString]) -> bool {
         let has_library = |package: &Package| {
             package.targets.iter().any(|target| {
                 target.doctest && !target.kind.iter().any(|kind| kind == "bin" || kind == "example")
             })
         };
-        self.packages.iter().filter(|package| is_selected(package)).any(has_library)
+        self.selected(arguments).any(has_library)
+    }
+
+    /// The names of the crates of the selected packages.
+    pub(crate) fn crate_names(&self, arguments: &[OsString]) -> BTreeSet<String> {
+        let targets = self.selected(arguments).flat_map(|package| &package.targets);
+        targets.map(|target| target.name.replace('-', "_")).collect()
     }
 
     /// Names the directories of this program, with keys and tokens: they are not sources.
