@@ -25,6 +25,7 @@ use crate::last_will::LastWill;
 use crate::lock::lock;
 use crate::log;
 use crate::project::{Project, project_key};
+use crate::resumption::Resumptions;
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
 use crate::volume::{self, Volumes};
@@ -65,6 +66,7 @@ pub(crate) struct Agent {
     /// Notified when `idle.busy` decreases.
     work_ended: Condvar,
     last_will: LastWill,
+    resumptions: Arc<Resumptions>,
     /// How often a client is told that its request is worked on.
     report_interval: Duration,
     ending: AtomicBool,
@@ -122,6 +124,7 @@ impl Agent {
                 what: "the timer of the lease".into(),
                 source,
             })?,
+            resumptions: Arc::default(),
             report_interval,
             ending: AtomicBool::new(false),
             last_run: AtomicU64::new(0),
@@ -137,6 +140,11 @@ impl Agent {
     /// Whether the agent runs on its clients' machine.
     pub(crate) const fn is_local(&self) -> bool {
         matches!(self.disks, Disks::Shared(_))
+    }
+
+    /// The streams that go on when their connection breaks.
+    pub(crate) const fn resumptions(&self) -> &Arc<Resumptions> {
+        &self.resumptions
     }
 
     /// How often a client is told that its request is worked on.
@@ -395,8 +403,9 @@ impl Agent {
         self.ending.load(Ordering::Relaxed)
     }
 
-    /// Kills every run at once.
+    /// Kills every run at once. No client whose connection has broken is waited for any more.
     pub(crate) fn kill_runs(&self) {
+        self.resumptions.end();
         for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
             lock(&run).kill();
         }

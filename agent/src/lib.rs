@@ -22,6 +22,7 @@
 //!   and for a change of the clock
 //! - `collection`, `copies`: delete projects that are no longer used, or beyond the limit of
 //!   their size
+//! - `resumption`: streams whose connection has broken wait for their client
 //! - `heartbeat`: tells the client that a request is worked on
 //! - `boot_id`: tells a restart of the agent from one of the machine
 //! - `boot`, [`user_data`]: the start of the agent of a server
@@ -61,6 +62,7 @@ mod power_cut;
 mod project;
 mod queue;
 mod receive;
+mod resumption;
 mod returned_copies;
 mod run;
 mod server;

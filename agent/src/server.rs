@@ -15,8 +15,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use burst_protocol::hello::{Preface, Reason};
-use burst_sync::wire::{self, Opening};
+use burst_protocol::link::Control;
+use burst_sync::SyncError;
+use burst_sync::wire::{self, Beginning, Incoming, Link, Opening, Outgoing, Writing};
 use rustix::fs::FlockOperation;
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 
 use crate::agent::{Agent, Disks, VERSION};
@@ -233,18 +236,10 @@ pub(crate) async fn accept(agent: &Arc<Agent>, endpoint: &quinn::Endpoint) {
 
 async fn serve_connection(agent: &Arc<Agent>, connection: quinn::Connection) {
     let client = Arc::new(Client::default());
-    loop {
-        let accepted = tokio::select! {
-            accepted = connection.accept_bi() => accepted,
-            () = client.process_ended() => {
-                connection.close(0_u32.into(), b"the client's process has ended");
-                break;
-            }
-        };
-        let Ok((send, receive)) = accepted else { break };
-        let (agent, client) = (agent.clone(), client.clone());
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        let (agent, client, connection) = (agent.clone(), client.clone(), connection.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve_stream(&agent, send, receive, client).await {
+            if let Err(error) = serve_stream(&agent, connection, send, receive, client).await {
                 tracing::warn!("cannot serve a stream: {}", shortened(&error));
             }
         });
@@ -252,12 +247,16 @@ async fn serve_connection(agent: &Arc<Agent>, connection: quinn::Connection) {
     client.leave();
 }
 
+/// An error of a stream.
+type StreamError = Box<dyn std::error::Error + Send + Sync>;
+
 async fn serve_stream(
     agent: &Arc<Agent>,
+    connection: quinn::Connection,
     mut send: quinn::SendStream,
     mut receive: quinn::RecvStream,
     client: Arc<Client>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), StreamError> {
     let read = tokio::time::timeout(HELLO_DEADLINE, wire::read_preface(&mut receive));
     let Preface::Hello { lowest, highest, .. } = read.await?? else {
         return Err("the stream does not begin with a hello".into());
@@ -267,21 +266,96 @@ async fn serve_stream(
         answer = Preface::refuse(Reason::Ending, VERSION);
     }
     if matches!(answer, Preface::Refuse { .. }) {
-        send.write_all(&answer.to_bytes()).await?;
-        send.finish()?;
-        // Wait until the client has received it or is gone.
-        drop(send.stopped().await);
-        return Ok(());
+        return say_last(send, &answer.to_bytes()).await;
     }
-    let (incoming, outgoing, writing) =
-        wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Read)?;
-    let (agent, runtime) = (agent.clone(), Handle::current());
+    match wire::read_beginning(&mut receive).await? {
+        Beginning::Control(Control::Open { id, grace_secs }) => {
+            let next = agent.resumptions().open(id, grace_secs, connection.clone())?;
+            let link = link_of(&connection, receive, send);
+            // The client of this stream may come back on another connection.
+            let client = Arc::new(Client::default());
+            let (level, opening) = (COMPRESSION_LEVEL, Opening::Read);
+            let stream = wire::connect_resumable(link, level, opening, None, Box::new(next))?;
+            let ended = serve_session(agent, stream, &answer, client.clone());
+            tokio::select! {
+                ended = ended => ended?,
+                () = client.process_ended() => {}
+            }
+            client.leave();
+            Ok(())
+        }
+        Beginning::Control(Control::Resume { id, received }) => {
+            match agent.resumptions().find(id) {
+                Ok(hand_over) => {
+                    send.write_all(&answer.to_bytes()).await?;
+                    let link = link_of(&connection, receive, send).resuming_at(received);
+                    // Fails if the stream has just ended; the client sees the end of this one.
+                    drop(hand_over.send((link, connection)).await);
+                    Ok(())
+                }
+                Err(refusal) => {
+                    tracing::info!("a client comes back for a run that has ended: {refusal:?}");
+                    let refused = wire::control_frame(&Control::Refused(refusal))?;
+                    say_last(send, &[answer.to_bytes(), refused].concat()).await
+                }
+            }
+        }
+        Beginning::Control(other) => Err(SyncError::out_of_turn(&other).into()),
+        Beginning::Frame(header) => {
+            let receive = std::io::Cursor::new(header).chain(receive);
+            let stream = wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Read)?;
+            serve_session(agent, stream, &answer, client).await
+        }
+    }
+}
+
+/// Sends the last bytes of a stream, and waits until the client has received them or is gone.
+async fn say_last(mut send: quinn::SendStream, bytes: &[u8]) -> Result<(), StreamError> {
+    send.write_all(bytes).await?;
+    send.finish()?;
+    drop(send.stopped().await);
+    Ok(())
+}
+
+/// A stream as a link, which also knows when its connection is closed.
+fn link_of(
+    connection: &quinn::Connection,
+    receive: quinn::RecvStream,
+    send: quinn::SendStream,
+) -> Link {
+    let connection = connection.clone();
+    Link::new(receive, send).closed_by(async move { drop(connection.closed().await) })
+}
+
+/// Serves a stream on a thread of its own. Completes when the stream has ended; dropped, it ends
+/// the stream.
+async fn serve_session(
+    agent: &Arc<Agent>,
+    (incoming, outgoing, writing): (Incoming, Outgoing, Writing),
+    answer: &Preface,
+    client: Arc<Client>,
+) -> Result<(), StreamError> {
+    let (agent, runtime, answer) = (agent.clone(), Handle::current(), answer.clone());
+    let mut ends = AbortOnDrop(writing);
     std::thread::Builder::new().name("session".into()).stack_size(8 << 20).spawn(move || {
         if outgoing.preface(&answer).is_ok() {
             session::serve(runtime, &agent, incoming, &outgoing, &client);
         }
     })?;
-    Ok(writing.await??)
+    if let Err(error) = (&mut ends.0).await? {
+        // The session reports it, unless it was the client that had heard enough.
+        tracing::debug!("a stream has ended: {}", shortened(&error));
+    }
+    Ok(())
+}
+
+/// A task that ends with this.
+struct AbortOnDrop(Writing);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Prints the address on standard output, for the process that started the agent.

@@ -82,6 +82,15 @@ pub fn settings(idle_timeout: IdleTimeout) -> quinn::TransportConfig {
     transport
 }
 
+/// Whether a connection has broken: it was lost, and neither end has closed it.
+pub fn is_broken(connection: &quinn::Connection) -> bool {
+    use quinn::ConnectionError::{ApplicationClosed, LocallyClosed};
+    match connection.close_reason() {
+        None | Some(ApplicationClosed(_) | LocallyClosed) => false,
+        Some(_) => true,
+    }
+}
+
 /// An endpoint on a new socket, which accepts connections if there are `server` settings.
 /// Has to be called within a tokio runtime.
 pub fn endpoint(

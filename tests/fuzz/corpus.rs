@@ -23,6 +23,7 @@ const EDGES: [&[u8]; 7] = [
 pub(crate) struct Golden {
     pub(crate) shim: Vec<Vec<u8>>,
     pub(crate) agent: Vec<Vec<u8>>,
+    pub(crate) control: Vec<Vec<u8>>,
 }
 
 /// The golden bytes of the protocol.
@@ -36,7 +37,7 @@ pub(crate) fn golden() -> Golden {
         assert!(found.len() > 5, "no golden bytes of the {end}");
         found
     };
-    Golden { shim: of("shim"), agent: of("agent") }
+    Golden { shim: of("shim"), agent: of("agent"), control: of("control") }
 }
 
 fn tree() -> Directory {

@@ -20,6 +20,7 @@ use burst_agent::user_data::UserData;
 use burst_protocol::codec;
 use burst_protocol::frame::{HEADER_BYTES, Header};
 use burst_protocol::hello::{PREFACE_BYTES, Preface};
+use burst_protocol::link::Control;
 use burst_protocol::message::{FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory, DirectoryObject};
 use burst_sync::pack::PackStore;
@@ -76,6 +77,9 @@ fn no_bytes_make_a_decoder_panic_or_allocate_without_bound() {
     fuzz("messages of the agent", &golden.agent, ROUNDS, |bytes| {
         drop(codec::decode::<FromAgent>(bytes));
     });
+    fuzz("control messages", &golden.control, ROUNDS, |bytes| {
+        drop(codec::decode::<Control>(bytes));
+    });
     fuzz("directories", &corpus::directories(), ROUNDS, |bytes| {
         drop(codec::decode_record::<Directory>(bytes));
         drop(codec::decode::<DirectoryObject>(bytes));
@@ -87,7 +91,7 @@ fn no_bytes_make_a_decoder_panic_or_allocate_without_bound() {
     fuzz("prefaces", &corpus::prefaces(), ROUNDS, preface);
     fuzz("frame headers", &corpus::prefaces(), ROUNDS, |bytes| {
         if let Some(header) = bytes.first_chunk::<HEADER_BYTES>() {
-            assert!(Header::parse(*header).is_err() || bytes[0] < 3);
+            assert!(Header::parse(*header).is_err() || bytes[0] < 4);
         }
     });
     fuzz("user data", &corpus::user_data(), ROUNDS, |bytes| {

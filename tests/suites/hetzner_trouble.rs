@@ -1,6 +1,7 @@
 //! Errors at Hetzner: tokens, names, quotas, stock, rate limits, clocks, outages, protected
 //! resources, and endpoints where no API answers.
 
+use std::io::Write;
 use std::process::Stdio;
 
 use burst_tests::{assert_explained, ended, wait_until};
@@ -9,6 +10,7 @@ use hetzner_sim::simulator::lock;
 use hetzner_sim::{Fault, FaultKind, Options, Scenario, Simulator};
 
 use crate::hetzner::{cloud, logs, sandbox_on};
+use crate::terminals::alive;
 
 /// A simulator without hosts, for commands that create no server.
 fn api_only(scenario: Scenario) -> Simulator {
@@ -292,7 +294,7 @@ fn a_run_continues_while_the_api_is_unavailable() {
     );
     // A command on a warm server does not need the API.
     assert_eq!(project.ok("check -q").code, Some(0));
-    std::io::Write::write_all(&mut run.stdin.take().unwrap(), b"go\n").unwrap();
+    Write::write_all(&mut run.stdin.take().unwrap(), b"go\n").unwrap();
     let rest = std::io::read_to_string(stdout).unwrap();
     assert_eq!(rest, "told go\n");
     assert_eq!(run.wait().unwrap().code(), Some(0));
@@ -387,30 +389,85 @@ fn a_server_that_was_deleted_in_the_console_is_replaced() {
     assert!(again.stderr.contains("synced: 0 written, 0 removed"), "{}", again.stderr);
 }
 
+/// The command starts another keeper, which connects to the server that exists.
 #[test]
-fn a_killed_keeper_loses_the_run_and_nothing_else() {
+fn a_killed_keeper_loses_nothing() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "fn main() {
+    println!(\"begun\");
+    for line in std::io::stdin().lines() { println!(\"got {}\", line.unwrap()); }
+    std::fs::write(\"made\", \"run\").unwrap();
+    std::process::exit(3);
+}
+",
+    );
+    let mut run = project.command("run -q");
+    run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = run.spawn().unwrap();
+    let mut input = run.stdin.take().unwrap();
+    let mut stdout = std::io::BufReader::new(run.stdout.take().unwrap());
+    let mut line = || {
+        let mut said = String::new();
+        std::io::BufRead::read_line(&mut stdout, &mut said).unwrap();
+        said
+    };
+    assert_eq!(line(), "begun\n", "{}", logs(&simulator, &sandbox));
+    for number in 0..2 {
+        let keeper = sandbox.keeper();
+        sandbox.kill_keeper();
+        writeln!(input, "{number}").unwrap();
+        assert_eq!(line(), format!("got {number}\n"), "{}", logs(&simulator, &sandbox));
+        let next = sandbox.keeper();
+        assert!(next.is_some() && next != keeper, "{next:?} after {keeper:?}");
+    }
+    drop(input);
+    let found = ended(run.wait_with_output().unwrap());
+    assert_eq!(found.code, Some(3), "{found:#?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(project.read("made"), "run");
+    assert_eq!(lock(&simulator.shared().world).servers.len(), 1);
+}
+
+/// The keeper tells the agent that the command has ended, and a server that is deleted during a
+/// run ends the command: no other one is made for it.
+#[test]
+fn a_killed_command_and_a_deleted_server_end_a_run() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project
         .write("src/main.rs", "fn main() { println!(\"begun\"); loop { std::thread::park(); } }\n");
-    let mut run = project.start("run -q");
-    let mut stdout = std::io::BufReader::new(run.stdout.take().unwrap());
-    let mut said = String::new();
-    std::io::BufRead::read_line(&mut stdout, &mut said).unwrap();
-    assert_eq!(said, "begun\n", "{}", logs(&simulator, &sandbox));
-    sandbox.kill_keeper();
-    let found = ended(run.wait_with_output().unwrap());
+    let begin = || {
+        let mut run = project.start("run -q");
+        let mut stdout = std::io::BufReader::new(run.stdout.take().unwrap());
+        let mut said = String::new();
+        std::io::BufRead::read_line(&mut stdout, &mut said).unwrap();
+        assert_eq!(said, "begun\n", "{}", logs(&simulator, &sandbox));
+        run
+    };
+    let mut run = begin();
+    assert_eq!(alive(&project), 1);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    wait_until("the end of the run", || alive(&project) == 0);
+    let run = begin();
+    let now = simulator.shared().now_secs() * 1000;
+    {
+        let mut world = lock(&simulator.shared().world);
+        let server = *world.servers.keys().next().unwrap();
+        world.delete_server(server, now).unwrap();
+    }
     assert_explained(
-        &found,
+        &ended(run.wait_with_output().unwrap()),
         114,
         "error: the connection to the agent was lost while cargo ran\n\
-         caused by: the other end closed the stream\n\
+         caused by: the agent has ended meanwhile, and the run with it\n\
          hint: run the command again: the agent kept the work that cargo had finished\n",
     );
-    project.write("src/main.rs", "fn main() { println!(\"again\"); }\n");
-    assert_eq!(project.ok("run -q").stdout, "again\n");
-    assert_eq!(lock(&simulator.shared().world).servers.len(), 1);
+    assert!(lock(&simulator.shared().world).servers.is_empty());
 }
 
 #[test]

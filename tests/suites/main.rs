@@ -5,6 +5,7 @@
 //! - `verbs`: what comes out of each verb, and what comes back.
 //! - `artifacts`: which files of the target directory are here after a run.
 //! - `bad_input`: errors, their hints and exit codes.
+//! - `breaks`: connections that break during a run.
 //! - `build_layouts`: builds in both layouts of cargo's build directory.
 //! - `colors`: colours and progress, held against cargo.
 //! - `command_line`: cargo's rules for arguments, and wrong ones.
@@ -49,6 +50,7 @@
 mod api;
 mod artifacts;
 mod bad_input;
+mod breaks;
 mod build_layouts;
 mod colors;
 mod command_line;

@@ -19,6 +19,7 @@ hetzner_endpoint = \"https://api.hetzner.cloud/v1\"  # default
 region = [\"hel1\", \"fsn1\", \"nbg1\"]  # default
 server_type = [\"ccx63\"]  # default
 keep_alive_secs = 300  # default
+reconnect_secs = 120  # default
 keep_paid_hour = true  # default
 volume_keep_alive_secs = 3600  # default
 volume_gb = 200  # default
@@ -67,6 +68,7 @@ fn config_shows_each_value_with_its_origins() {
              region = [\"hel1\", \"fsn1\", \"nbg1\"]  # default\n\
              server_type = {server_type}\n\
              keep_alive_secs = 9  # environment variable CARGO_BURST_KEEP_ALIVE_SECS\n\
+             reconnect_secs = 120  # default\n\
              keep_paid_hour = true  # default\n\
              volume_keep_alive_secs = 3600  # default\n\
              volume_gb = 77  # {user}\n\

@@ -6,12 +6,13 @@
 //!           1 raw: a piece of the blob that the last message announced
 //!           2 compressed: the next piece of the zstd stream of this direction, which
 //!             decompresses to a sequence of frames of kind 0 and 1
+//!           3 control: one bincode message of the stream itself ([`link`](crate::link))
 //! ```
 //!
 //! [`Header::parse`] checks the length against the cap of the kind, so a caller may
 //! allocate `length` bytes. Compression is implemented in `burst-sync`.
 
-use crate::limit::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, RAW_BYTES_MAX};
+use crate::limit::{CONTROL_BYTES_MAX, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, RAW_BYTES_MAX};
 
 /// Length of a header in bytes.
 pub const HEADER_BYTES: usize = 5;
@@ -25,6 +26,8 @@ pub enum Kind {
     Raw,
     /// The payload is a piece of the zstd stream of its direction.
     Compressed,
+    /// The payload is a [`Control`](crate::link::Control).
+    Control,
 }
 
 impl Kind {
@@ -33,6 +36,7 @@ impl Kind {
             Self::Message => 0,
             Self::Raw => 1,
             Self::Compressed => 2,
+            Self::Control => 3,
         }
     }
 
@@ -42,6 +46,7 @@ impl Kind {
             Self::Message => MESSAGE_BYTES_MAX,
             Self::Raw => RAW_BYTES_MAX,
             Self::Compressed => FRAME_BYTES_MAX,
+            Self::Control => CONTROL_BYTES_MAX,
         }
     }
 }
@@ -87,6 +92,7 @@ impl Header {
             0 => Kind::Message,
             1 => Kind::Raw,
             2 => Kind::Compressed,
+            3 => Kind::Control,
             other => return Err(FrameError::UnknownKind(other)),
         };
         Self::new(kind, u32::from_le_bytes(length) as usize)

@@ -17,6 +17,15 @@
 //! bytes of a blob follow its `Blob` message as raw frames. The shim sends its request
 //! together with its hello and does not wait for the welcome.
 //!
+//! # Streams that survive their connection
+//!
+//! The stream of a run begins with `Control::Open` after the hello, which names it. Each end
+//! counts the bytes of the frames that it has received whole, tells the other one the count
+//! now and then, and keeps what it has sent until then. When the connection breaks, the shim
+//! opens a stream on another one with a hello and `Control::Resume`, and both ends send again
+//! what the other has not received, byte for byte. Messages, and the zstd stream of each
+//! direction, go on as if nothing had happened ([`link`]).
+//!
 //! # The sequence of a run
 //!
 //! 1. The shim sends `Run` with the project, the cargo invocations, the root digest that
@@ -48,7 +57,9 @@
 //! with `Connect`.
 //!
 //! The agent may send `Failed` in place of any message, even between the raw frames of a
-//! blob; it reads nothing after that. When a shim disconnects, the agent ends its run.
+//! blob; it reads nothing after that. When a shim ends its stream or closes its connection,
+//! the agent ends its run at once; when the connection breaks, after the grace time that
+//! `Control::Open` names.
 //!
 //! # Limits
 //!
@@ -87,6 +98,7 @@
 //! | 1 | [`Returns`](message::Returns) names a profile and what JSON messages name in place of `artifacts`, and has `tests`, with [`LargeTestFiles`](message::FromAgent::LargeTestFiles); no messages are hidden any more. |
 //! | 1 | New: [`WholeTarget`](message::WholeTarget) and what answers it; [`Started`](message::FromAgent::Started) tells the agent's time. |
 //! | 1 | [`Returns`](message::Returns) names paths. |
+//! | 1 | New: [`Kind::Control`](frame::Kind::Control) with [`link::Control`]. Without it a run ended with its connection. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's
@@ -98,6 +110,7 @@ pub mod digest;
 pub mod frame;
 pub mod hello;
 pub mod limit;
+pub mod link;
 pub mod message;
 pub mod path;
 pub mod tree;

@@ -25,6 +25,15 @@ pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// Most bytes of a blob in one raw frame.
 pub const RAW_BYTES_MAX: usize = 128 << 10;
 
+/// Largest control message of a stream in bytes.
+pub const CONTROL_BYTES_MAX: usize = 64;
+
+/// Bytes of frames that a receiver acknowledges at a time. A sender keeps many times as many.
+pub const ACKNOWLEDGED_BYTES: u64 = 256 << 10;
+
+/// Longest time in seconds for which an agent waits for a client whose connection has broken.
+pub const GRACE_SECS_MAX: u32 = 3600;
+
 /// Largest body of a preface in bytes.
 pub const HELLO_BYTES_MAX: usize = 1024;
 

@@ -11,6 +11,8 @@
 )]
 
 use burst_protocol::codec::{decode, encode};
+use burst_protocol::limit::CONTROL_BYTES_MAX;
+use burst_protocol::link::{Control, Refusal, StreamId};
 use burst_protocol::message::*;
 use burst_protocol::tree::{
     Change, Directory, DirectoryObject, Entry, File, FileMode, LinkTarget, Node, ObjectEntry,
@@ -194,6 +196,20 @@ fn from_agent() -> Vec<FromAgent> {
     ]
 }
 
+fn controls() -> Vec<Control> {
+    let id = StreamId::from_bytes([9; 16]);
+    vec![
+        Control::Open { id, grace_secs: 120 },
+        Control::Resume { id, received: u64::MAX },
+        Control::Resumed { received: 300 },
+        Control::Refused(Refusal::Unknown),
+        Control::Refused(Refusal::Expired { after_secs: 120 }),
+        Control::Acknowledge { received: 1 << 40 },
+        Control::Stop,
+        Control::End,
+    ]
+}
+
 fn line(name: &str, bytes: &[u8]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{name} {hex}\n")
@@ -211,6 +227,12 @@ fn the_bytes_of_version_1() {
         let bytes = encode(&message).unwrap();
         assert_eq!(decode::<FromAgent>(&bytes).unwrap(), message);
         text += &line("agent", &bytes);
+    }
+    for control in controls() {
+        let bytes = encode(&control).unwrap();
+        assert_eq!(decode::<Control>(&bytes).unwrap(), control);
+        assert!(bytes.len() <= CONTROL_BYTES_MAX);
+        text += &line("control", &bytes);
     }
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden-v1.txt");
     if std::env::var_os("BURST_WRITE_GOLDEN").is_some() {

@@ -101,6 +101,21 @@ pub enum SyncError {
     /// The stream ended, or this end's reader or writer has stopped.
     #[error("the other end closed the stream")]
     Gone,
+    /// The connection broke, and the other end does not know the stream any more.
+    #[error("the agent has ended meanwhile, and the run with it")]
+    Forgotten,
+    /// The connection broke, and the other end has waited for this one for this number of
+    /// seconds.
+    #[error("the agent waited {0} s for this command to connect again, then it ended the run")]
+    Expired(u32),
+    /// The connection broke, and there is no other one within this number of seconds.
+    #[error("the agent cannot be reached again within {secs} s")]
+    Unreachable {
+        /// How long it was tried.
+        secs: u32,
+        /// The error of the last attempt.
+        source: io::Error,
+    },
     /// The other end did not answer in time.
     #[error("no answer from the other end within {0} seconds")]
     Silent(u64),

@@ -2,6 +2,7 @@
 
 pub(crate) mod keep_alive;
 pub(crate) mod local;
+mod notice;
 pub(crate) mod provider;
 pub(crate) mod reached;
 pub(crate) mod remote;

@@ -58,7 +58,7 @@ impl Provider {
                 server.reach(runtime, request, anew, terminal)
             }
             (Self::Hetzner(_), None) => Err(remote::invalid("no server was requested")),
-            (Self::Local(agent), _) => agent.reach(runtime),
+            (Self::Local(agent), _) => agent.reach(runtime, terminal),
         }
     }
 

@@ -3,16 +3,19 @@
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burst_agent::transport::IdleTimeout;
 use burst_protocol::FileName;
+use burst_sync::wire::Pending;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::keep_alive::KeepAlive;
+use super::notice;
 use super::reached::{Lease, ReachedAgent};
 use super::route::AgentRoute;
+use crate::connection::reconnect::{Dial, DialError, Dialled, failed};
 use crate::directories::Directories;
 use crate::environment;
 use crate::error::Error;
@@ -21,7 +24,7 @@ use crate::hetzner::naming::ProjectKey;
 use crate::hetzner::progress::Progress;
 use crate::hetzner::request::ServerRequest;
 use crate::hetzner::server::ServerSummary;
-use crate::keeper::client;
+use crate::keeper::client::{self, CommandSession};
 use crate::keeper::directory::KeeperDirectory;
 use crate::keeper::error::keeper;
 use crate::keeper::message::{Ask, Event, Ready};
@@ -36,7 +39,7 @@ pub(crate) const NAME: &str = "hetzner";
 const DEAD_MAN_SECS: u64 = 600;
 
 /// The agents of one token's servers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServerAgent {
     directories: Directories,
     credentials: Credentials,
@@ -61,6 +64,15 @@ impl ServerAgent {
     ) -> Result<ReachedAgent, Error> {
         let directory = KeeperDirectory::open(&self.directories.state)?;
         let (arrive, arrival) = watch::channel(Arrival::Awaited);
+        let arrive = Arc::new(arrive);
+        let dial = ServerDial {
+            agent: self.clone(),
+            request: request.clone(),
+            route: KeeperRoute::new(directory.clone(), arrival.clone(), runtime.clone()),
+            arrive: arrive.clone(),
+            session: tokio::sync::Mutex::default(),
+            terminal: terminal.clone(),
+        };
         let (end, ended) = mpsc::channel::<()>();
         let (report, device) = mpsc::channel();
         let relay = Relay { terminal: terminal.clone(), report: report.clone() };
@@ -97,12 +109,68 @@ impl ServerAgent {
         })?;
         let route = KeeperRoute::new(directory, arrival, runtime.clone());
         Ok(ReachedAgent {
-            connection: AgentRoute::through_keeper(route),
+            connection: AgentRoute::through_keeper(route, Arc::new(dial)),
             started: false,
             device: Some(device),
             lease: Some(Lease::new(end)),
         })
     }
+}
+
+/// Reaches the server of a run again by way of the keeper, or of the next one if that was killed.
+#[derive(Debug)]
+struct ServerDial {
+    agent: ServerAgent,
+    request: ServerRequest,
+    route: KeeperRoute,
+    arrive: Arc<watch::Sender<Arrival>>,
+    /// Keeps the server in use.
+    session: tokio::sync::Mutex<Option<CommandSession>>,
+    terminal: Arc<Terminal>,
+}
+
+impl Dial for ServerDial {
+    fn dial(&self) -> Pending<'_, Result<Dialled, DialError>> {
+        Box::pin(async {
+            let ask = || Ask::Rejoin {
+                credentials: self.agent.credentials.clone(),
+                request: Box::new(self.request.clone()),
+            };
+            match client::ask(&self.agent.directories, ask, &Silence).await {
+                Ok((Event::Ready(ready), session)) => {
+                    self.arrive.send_replace(Arrival::There(Box::new(ready), Instant::now()));
+                    *self.session.lock().await = Some(session);
+                }
+                Ok((Event::NoServer, _)) => return Err(DialError::Ended),
+                Ok(_) => return Err(failed("the keeper's answer is not valid")),
+                Err(error) => return Err(failed(error.one_line())),
+            }
+            let opened = self.route.open().await;
+            let (read, write) = opened.map_err(|error| failed(error.one_line()))?;
+            Ok(Dialled::through_keeper(read, write))
+        })
+    }
+
+    fn broke(&self, grace: Duration) {
+        notice::broke(&self.terminal, grace);
+    }
+
+    fn over(&self) {
+        notice::over(&self.terminal);
+    }
+}
+
+/// Takes no progress: the user sees that of the run.
+struct Silence;
+
+impl Progress for Silence {
+    fn step(&self, _text: &str) {}
+
+    fn say(&self, _text: &str) {}
+
+    fn warn(&self, _text: &str) {}
+
+    fn disk(&self, _device: &str) {}
 }
 
 /// Passes the keeper's progress on to the terminal, and the device to the command.

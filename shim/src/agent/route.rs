@@ -4,17 +4,26 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burst_sync::wire::Traffic;
+use burst_sync::wire::{Link, Traffic};
 
-use crate::connection::{Connection, Farewell, Peer, Stream};
+use crate::connection::current::CurrentConnection;
+use crate::connection::reconnect::{Dial, Reconnect};
+use crate::connection::{Connection, ConnectionError, Peer, Stream};
 use crate::error::Error;
 use crate::keeper::stream::{KeeperRoute, WAITING_BYTES_MAX};
 
 /// The way to an agent.
 #[derive(Debug)]
-pub(crate) enum AgentRoute {
+pub(crate) struct AgentRoute {
+    way: Way,
+    /// Dials again when a connection has broken.
+    dial: Arc<dyn Dial>,
+}
+
+#[derive(Debug)]
+enum Way {
     /// A connection of this process.
-    Direct(Connection),
+    Direct(Arc<CurrentConnection>),
     /// The keeper's connection; `carried` counts the bytes of our streams on it.
     Keeper {
         /// Opens streams.
@@ -25,44 +34,64 @@ pub(crate) enum AgentRoute {
 }
 
 impl AgentRoute {
+    /// A connection of this process.
+    pub(crate) fn direct(connection: Connection, dial: Arc<dyn Dial>) -> Self {
+        Self { way: Way::Direct(Arc::new(CurrentConnection::new(connection))), dial }
+    }
+
     /// Streams by way of the keeper.
-    pub(crate) fn through_keeper(route: KeeperRoute) -> Self {
-        Self::Keeper { route, carried: Mutex::default() }
+    pub(crate) fn through_keeper(route: KeeperRoute, dial: Arc<dyn Dial>) -> Self {
+        Self { way: Way::Keeper { route, carried: Mutex::default() }, dial }
     }
 
     /// The keeper's route, if the keeper is on the way.
     pub(crate) const fn keeper(&self) -> Option<&KeeperRoute> {
-        match self {
-            Self::Direct(_) => None,
-            Self::Keeper { route, .. } => Some(route),
+        match &self.way {
+            Way::Direct(_) => None,
+            Way::Keeper { route, .. } => Some(route),
         }
     }
 
     /// The agent's address; unspecified while its server is not there yet.
     pub(crate) fn address(&self) -> SocketAddr {
-        match self {
-            Self::Direct(connection) => connection.address(),
-            Self::Keeper { route, .. } => route.address(),
+        match &self.way {
+            Way::Direct(current) => current.get().address(),
+            Way::Keeper { route, .. } => route.address(),
         }
     }
 
-    /// Opens a stream. Its first bytes are queued; no answer is awaited, and the server
-    /// may still be booting.
-    pub(crate) async fn stream(&self) -> Result<Stream, Error> {
-        let (route, carried) = match self {
-            Self::Direct(connection) => return Ok(connection.stream().await?),
-            Self::Keeper { route, carried } => (route, carried),
+    /// Opens a stream that goes on, when its connection breaks, on another one within
+    /// `grace_secs`. Its first bytes are queued; no answer is awaited, and the server may still
+    /// be booting.
+    pub(crate) async fn stream(&self, grace_secs: u32) -> Result<Stream, Error> {
+        let current = match &self.way {
+            Way::Direct(current) => Some(current.clone()),
+            Way::Keeper { .. } => None,
+        };
+        let reconnect = Reconnect::new(grace_secs, self.dial.clone(), current)
+            .map_err(|error| ConnectionError::Lost(burst_sync::SyncError::Stream(error)))?;
+        let open = reconnect.open();
+        let stream = |link, peer| Stream::resumable(link, open, Box::new(reconnect), peer);
+        let (route, carried) = match &self.way {
+            Way::Direct(current) => {
+                let connection = current.get();
+                let (read, write) = connection.bytes_of_stream().await?;
+                let link = Link::new(read, write).closed_by(connection.closed());
+                return Ok(stream(link, connection.peer())?);
+            }
+            Way::Keeper { route, carried } => (route, carried),
         };
         let peer = Peer::through_keeper(route.address());
-        let stream = if route.ready().is_some() {
+        let link = if route.ready().is_some() {
             let (read, write) = route.open().await?;
-            Stream::over(read, write, peer)?
+            Link::new(read, write)
         } else {
             let (ours, waiting) = tokio::io::duplex(WAITING_BYTES_MAX);
             tokio::spawn(route.clone().carry(waiting));
             let (read, write) = tokio::io::split(ours);
-            Stream::over(read, write, peer)?
+            Link::new(read, write)
         };
+        let stream = stream(link, peer)?;
         let traffic = stream.outgoing.traffic().clone();
         carried.lock().unwrap_or_else(PoisonError::into_inner).push(traffic);
         Ok(stream)
@@ -74,12 +103,11 @@ impl AgentRoute {
     }
 
     /// Bytes sent and received for this command: datagrams with handshakes and
-    /// retransmissions on a connection of its own, the bytes of its streams on the
-    /// keeper's.
+    /// retransmissions on connections of its own, the bytes of its streams on the keeper's.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        match self {
-            Self::Direct(connection) => connection.bytes(),
-            Self::Keeper { carried, .. } => {
+        match &self.way {
+            Way::Direct(current) => current.bytes(),
+            Way::Keeper { carried, .. } => {
                 let carried = carried.lock().unwrap_or_else(PoisonError::into_inner);
                 let sum = |of: fn(&Traffic) -> u64| carried.iter().map(|one| of(one)).sum();
                 (sum(Traffic::sent), sum(Traffic::received))
@@ -89,24 +117,24 @@ impl AgentRoute {
 
     /// Tells the agent that the command is done.
     pub(crate) async fn close(self) {
-        if let Self::Direct(connection) = self {
-            connection.close().await;
+        if let Way::Direct(current) = self.way {
+            current.get().close().await;
         }
     }
 
-    /// What closes the connection if a signal ends this process; none if the keeper, which
+    /// The connection, to be closed if a signal ends this process; none if the keeper, which
     /// notices our end, is on the way.
-    pub(crate) fn farewell(&self) -> Option<Farewell> {
-        match self {
-            Self::Direct(connection) => Some(connection.farewell()),
-            Self::Keeper { .. } => None,
+    pub(crate) fn current(&self) -> Option<Arc<CurrentConnection>> {
+        match &self.way {
+            Way::Direct(current) => Some(current.clone()),
+            Way::Keeper { .. } => None,
         }
     }
 
     /// Ends everything at once. Streams by way of the keeper end with their sockets.
     pub(crate) fn abandon(&self) {
-        if let Self::Direct(connection) = self {
-            connection.abandon();
+        if let Way::Direct(current) = &self.way {
+            current.get().abandon();
         }
     }
 }

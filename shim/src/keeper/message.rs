@@ -51,6 +51,13 @@ pub(crate) enum Ask {
         /// Whether the keeper's connection was tried and does not work.
         anew: bool,
     },
+    /// Connect again to the server of a run whose connection has broken. Nothing is created.
+    Rejoin {
+        /// The account.
+        credentials: Credentials,
+        /// The project and the server.
+        request: Box<ServerRequest>,
+    },
     /// Open a stream to the agent of a server that was reached.
     Stream {
         /// The ticket in [`Ready`].
@@ -90,8 +97,10 @@ pub(crate) enum Event {
     Warning(String),
     /// Progress: the project's disk is known, the server is not ready.
     Disk(String),
-    /// The answer to [`Ask::Reach`].
+    /// The answer to [`Ask::Reach`] and [`Ask::Rejoin`].
     Ready(Ready),
+    /// The answer to [`Ask::Rejoin`] if the server was deleted.
+    NoServer,
     /// The answer to [`Ask::Stream`].
     Opened,
     /// List resources, their cost and their expiry.

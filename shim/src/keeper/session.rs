@@ -45,15 +45,18 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
                     async { state.account(&credentials)?.reach(&request, anew, &progress).await };
                 forward(&mut write, events, reached).await
             };
-            let reached = tokio::select! {
-                reached = reached => reached,
-                () = disconnected(&mut read) => {
-                    tracing::info!("the command disconnected");
-                    return Ok(());
-                }
-            };
+            let Some(reached) = while_connected(&mut read, reached).await else { return Ok(()) };
             match reached {
                 Ok(reached) => hold(state, reached, &mut read, &mut write).await,
+                Err(error) => answer(&mut write, Event::Failed(error)).await,
+            }
+        }
+        Ask::Rejoin { credentials, request } => {
+            let rejoined = async { state.account(&credentials)?.rejoin(&request).await };
+            let Some(rejoined) = while_connected(&mut read, rejoined).await else { return Ok(()) };
+            match rejoined {
+                Ok(Some(reached)) => hold(state, reached, &mut read, &mut write).await,
+                Ok(None) => answer(&mut write, Event::NoServer).await,
                 Err(error) => answer(&mut write, Event::Failed(error)).await,
             }
         }
@@ -100,6 +103,11 @@ fn log_request(version: &str, ask: &Ask) {
             project(request);
             tracing::info!(version, anew, "request: reach a server");
         }
+        Ask::Rejoin { credentials, request } => {
+            account(credentials);
+            project(request);
+            tracing::info!(version, "request: connect to the server again");
+        }
         Ask::Stream { ticket } => tracing::debug!(ticket, "request: open a stream"),
         Ask::Report { credentials, all } => {
             account(credentials);
@@ -138,6 +146,7 @@ async fn answer(write: &mut OwnedWriteHalf, event: Event) -> io::Result<()> {
             fresh_volume = ready.fresh_volume,
             "the server is ready"
         ),
+        Event::NoServer => tracing::info!("there is no server any more"),
         Event::OtherVersion(_) => tracing::info!("refused: another version"),
         Event::Opened => tracing::debug!("the stream is open"),
         Event::Step(_) | Event::Notice(_) | Event::Warning(_) | Event::Disk(_) => {}
@@ -169,6 +178,17 @@ async fn hold(
     drop(offered);
     reached.release();
     Ok(())
+}
+
+/// Waits for work; none if the command disconnects first.
+async fn while_connected<T>(read: &mut Reader, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = disconnected(read) => {
+            tracing::info!("the command disconnected");
+            None
+        }
+    }
 }
 
 /// Completes when the command closes its end of the socket.

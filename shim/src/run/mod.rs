@@ -215,9 +215,9 @@ impl Session<'_> {
 
     /// Closes the connection before a signal ends this process.
     fn close_on_signal(&self, signals: &Signals, reached: &ReachedAgent) {
-        if let Some(farewell) = reached.connection.farewell() {
+        if let Some(current) = reached.connection.current() {
             let runtime = self.runtime.clone();
-            signals.before_death(move || runtime.block_on(farewell.say(b"signal")));
+            signals.before_death(move || runtime.block_on(current.say_farewell(b"signal")));
         }
     }
 
@@ -410,7 +410,8 @@ impl Session<'_> {
     ) -> Result<Exchanged, Error> {
         let mut attempt = 1;
         loop {
-            let stream = self.runtime.block_on(reached.connection.stream())?;
+            let stream = reached.connection.stream(prepared.grace_secs());
+            let stream = self.runtime.block_on(stream)?;
             let exchange = Exchange {
                 terminal: self.terminal,
                 signals,

@@ -70,11 +70,12 @@ impl ForwardedPorts {
 
     /// Accepts connections and carries them, until [`end`](Self::end) and the end of those
     /// that were accepted before. Blocks.
-    pub(super) fn carry_all(&self, runtime: &Handle, route: &AgentRoute) {
-        runtime.block_on(self.accept_and_carry(route));
+    /// `grace_secs` as for the stream of the run.
+    pub(super) fn carry_all(&self, runtime: &Handle, route: &AgentRoute, grace_secs: u32) {
+        runtime.block_on(self.accept_and_carry(route, grace_secs));
     }
 
-    async fn accept_and_carry(&self, route: &AgentRoute) {
+    async fn accept_and_carry(&self, route: &AgentRoute, grace_secs: u32) {
         let (accept, mut accepted) = tokio::sync::mpsc::unbounded_channel();
         let mut accepting = JoinSet::new();
         for (listener, there) in &self.listeners {
@@ -97,7 +98,7 @@ impl ForwardedPorts {
                 Some(next) = accepted.recv() => next,
                 () = self.ended.notified() => break,
             };
-            match route.stream().await {
+            match route.stream(grace_secs).await {
                 Ok(stream) => {
                     let socket = socket.into_std().and_then(|socket| {
                         socket.set_nonblocking(false)?;

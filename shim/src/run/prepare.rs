@@ -99,6 +99,12 @@ impl Prepared {
         Ok(Self { workspace, settings, plan, environment, unsent, keep_alive, target, ports })
     }
 
+    /// Seconds for which a run goes on when its connection breaks. The setting has a bound that
+    /// fits.
+    pub(super) fn grace_secs(&self) -> u32 {
+        u32::try_from(self.settings.reconnect_secs).unwrap_or(u32::MAX)
+    }
+
     /// Where the agent comes from: a server if there is a token, else this machine.
     pub(super) fn provider(&self, directories: &Directories) -> Provider {
         Provider::of(directories, &self.settings, self.keep_alive)

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use burst_hcloud::Token;
 use burst_hcloud::volume::{GB_MAX, GB_MIN};
+use burst_protocol::limit::GRACE_SECS_MAX;
 
 use super::key::Key;
 use super::kind::{Amount, Choice, Flag, List, Named, Optional, Ports, Secret, Url, Whole};
@@ -122,6 +123,15 @@ settings! {
         kind: Whole::between(0, KEEP_ALIVE_SECS_MAX),
         project: ProjectRule::NOT_LARGER,
         variable: "CARGO_BURST_KEEP_ALIVE_SECS",
+    }
+
+    /// Seconds for which a run goes on after its connection has broken, while its command
+    /// connects again. 0: it ends at once.
+    reconnect_secs: u64 {
+        default: 120,
+        kind: Whole::between(0, GRACE_SECS_MAX.into()),
+        project: ProjectRule::NOT_LARGER,
+        variable: "CARGO_BURST_RECONNECT_SECS",
     }
 
     /// Whether an idle server is kept longer than that, until shortly before its paid hour

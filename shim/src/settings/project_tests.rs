@@ -23,11 +23,12 @@ include_paths = ['a']
 ";
 
 /// Values of a project file that do not go beyond [`OWN`].
-const WITHIN: [(&str, &str); 16] = [
+const WITHIN: [(&str, &str); 17] = [
     ("region", "['fsn1']"),
     ("server_type", "['cx53']"),
     ("keep_alive_secs", "0"),
     ("keep_alive_secs", "300"),
+    ("reconnect_secs", "0"),
     ("keep_paid_hour", "true"),
     ("volume_keep_alive_secs", "60"),
     ("volume_gb", "10"),
@@ -43,10 +44,11 @@ const WITHIN: [(&str, &str); 16] = [
 ];
 
 /// Values that need trust, with the request.
-const BEYOND: [(&str, &str, &str); 12] = [
+const BEYOND: [(&str, &str, &str); 13] = [
     ("region", "['fsn1', 'ash']", "region = [\"ash\"]  # yours: [\"hel1\", \"fsn1\"]"),
     ("server_type", "'cpx62'", "server_type = [\"cpx62\"]  # yours: [\"cx53\", \"cpx62\"]"),
     ("keep_alive_secs", "301", "keep_alive_secs = 301  # yours: 300"),
+    ("reconnect_secs", "121", "reconnect_secs = 121  # yours: 120"),
     ("keep_paid_hour", "false", "keep_paid_hour = false  # yours: true"),
     ("volume_keep_alive_secs", "3601", "volume_keep_alive_secs = 3601  # yours: 3600"),
     ("volume_gb", "201", "volume_gb = 201  # yours: 200"),

@@ -59,7 +59,7 @@ pub(crate) fn lost(error: &SyncError, phase: Phase) -> Error {
 /// An error while sources are sent: of the connection, or of the workspace.
 pub(crate) fn not_sent(error: SyncError) -> Error {
     match error {
-        SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => lost(&error, Phase::Sync),
+        error if is_loss(&error) => lost(&error, Phase::Sync),
         error if is_violation(&error) || matches!(error, SyncError::MissingBlob(_)) => {
             confused(&error)
         }
@@ -79,9 +79,7 @@ pub(crate) fn not_returned(error: SyncError) -> Error {
             format!("make `{}` readable, then run the command again", path.display()),
         ),
         SyncError::Store { path, source } => unusable("use", path, source),
-        SyncError::Stream(_) | SyncError::Gone | SyncError::Silent(_) => {
-            lost(&error, Phase::Results)
-        }
+        error if is_loss(error) => lost(error, Phase::Results),
         error if is_violation(error) => confused(error),
         _ => of(ErrorKind::Results, AGAIN.into()),
     }
@@ -130,6 +128,19 @@ fn unwritable_hint(shown: &str, source: &io::Error) -> String {
         }
         _ => format!("check the file system of `{shown}`, {KEPT}"),
     }
+}
+
+/// Whether an error is the loss of the connection or of the agent.
+const fn is_loss(error: &SyncError) -> bool {
+    matches!(
+        error,
+        SyncError::Stream(_)
+            | SyncError::Gone
+            | SyncError::Silent(_)
+            | SyncError::Forgotten
+            | SyncError::Expired(_)
+            | SyncError::Unreachable { .. }
+    )
 }
 
 /// Whether an error is a violation of the protocol by the other end.

@@ -5,23 +5,25 @@
 //! whether it runs; and agents are started under a lock of their own, so two commands that
 //! start at the same time share one agent.
 
+mod dial;
 mod presence;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use burst_agent::host::passed_on;
-use burst_agent::identity::{self, Identity};
-use burst_agent::transport::IdleTimeout;
+use burst_agent::identity::Identity;
 use burst_agent::{ProjectCopy, project_copies};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use self::dial::{LocalDial, connecting, grace_secs};
 use self::presence::Presence;
 use super::keep_alive::KeepAlive;
 use super::reached::ReachedAgent;
@@ -29,8 +31,8 @@ use super::route::AgentRoute;
 use crate::background::{self, lock, log_file};
 use crate::connection::{CONNECT_DEADLINE, Connection, ConnectionError};
 use crate::directories::{Directories, create_private, unusable};
-use crate::environment;
 use crate::error::{Error, ErrorKind};
+use crate::terminal::Terminal;
 
 /// How long an agent may take to start or to shut down.
 const TRANSITION_DEADLINE: Duration = Duration::from_secs(10);
@@ -67,7 +69,16 @@ impl LocalAgent {
     }
 
     /// Connects to the agent, which is started if none runs. Blocks: not for async code.
-    pub(crate) fn reach(&self, runtime: &Handle) -> Result<ReachedAgent, Error> {
+    pub(crate) fn reach(
+        &self,
+        runtime: &Handle,
+        terminal: &Arc<Terminal>,
+    ) -> Result<ReachedAgent, Error> {
+        let reached = |connection, started| {
+            let dial = LocalDial::new(&self.keys, terminal);
+            let connection = AgentRoute::direct(connection, Arc::new(dial));
+            ReachedAgent { connection, started, device: None, lease: None }
+        };
         if let Some(connection) = self.reach_running(runtime)? {
             return Ok(reached(connection, false));
         }
@@ -77,7 +88,7 @@ impl LocalAgent {
             return Ok(reached(connection, false));
         }
         let address = self.start()?;
-        let connection = runtime.block_on(self.connecting(address)?)?;
+        let connection = runtime.block_on(connecting(&self.keys, address, CONNECT_DEADLINE)?)?;
         Ok(reached(connection, true))
     }
 
@@ -101,7 +112,7 @@ impl LocalAgent {
                 Presence::Listening { address, .. } => {
                     tokio::select! {
                         biased;
-                        connected = self.connecting(address)? => match connected {
+                        connected = connecting(&self.keys, address, CONNECT_DEADLINE)? => match connected {
                             Ok(connection) => return Ok(Some(connection)),
                             // An agent that has begun to shut down is not at fault.
                             Err(error) => match Presence::read(&self.keys)? {
@@ -151,20 +162,6 @@ impl LocalAgent {
     /// The directory with the agent's projects.
     pub(crate) fn disk(&self) -> &Path {
         &self.disk
-    }
-
-    fn connecting(
-        &self,
-        address: SocketAddr,
-    ) -> Result<impl Future<Output = Result<Connection, ConnectionError>>, Error> {
-        let own = Identity::load(&self.keys, "shim").map_err(ConnectionError::Keys)?;
-        let pinned =
-            identity::load_certificate(&self.keys, "agent").map_err(ConnectionError::Keys)?;
-        let gone_after = Duration::from_secs(grace_secs());
-        let idle_timeout = IdleTimeout { gone_after };
-        Ok(
-            async move { Connection::open(address, &own, pinned, idle_timeout, CONNECT_DEADLINE).await },
-        )
     }
 
     /// Creates the directory of keys, for the user alone, and waits for the lock of commands
@@ -223,16 +220,6 @@ impl LocalAgent {
             })
         })
     }
-}
-
-fn reached(connection: Connection, started: bool) -> ReachedAgent {
-    let connection = AgentRoute::Direct(connection);
-    ReachedAgent { connection, started, device: None, lease: None }
-}
-
-/// Seconds of silence after which both ends consider the connection lost.
-fn grace_secs() -> u64 {
-    environment::grace_secs(IdleTimeout::default().gone_after.as_secs())
 }
 
 /// The last lines of a log.

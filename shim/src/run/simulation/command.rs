@@ -3,14 +3,17 @@
 //! A command is the session of [`crate::run`] from the scan to the results; in front of it there
 //! is no command line, and in place of a provider a connection over the simulated network.
 
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use burst_agent::transport::IdleTimeout;
 use burst_protocol::ByteBuf;
 use burst_protocol::message::Ending;
+use burst_sync::wire::Pending;
 use tokio::runtime::Handle;
 
 use super::disk::Disk;
@@ -19,7 +22,8 @@ use super::network::Network;
 use super::program::{COMMAND, SHARED, UNIQUE};
 use crate::agent::reached::ReachedAgent;
 use crate::agent::route::AgentRoute;
-use crate::connection::{CONNECT_DEADLINE, Connection};
+use crate::connection::reconnect::{Dial, DialError, Dialled, failed};
+use crate::connection::{CONNECT_DEADLINE, Connection, ConnectionError};
 use crate::directories::Directories;
 use crate::error::Error;
 use crate::run::Session;
@@ -39,8 +43,8 @@ pub(super) struct Place {
     prepared: OnceLock<Prepared>,
 }
 
-impl std::fmt::Debug for Place {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Place").field(&self.base).finish()
     }
 }
@@ -180,7 +184,8 @@ pub(super) struct Command {
     pub(super) place: Arc<Place>,
     pub(super) keys: Arc<Keys>,
     pub(super) network: Network,
-    pub(super) agent: SocketAddr,
+    /// The address of the agent that is alive.
+    pub(super) agent: Arc<Mutex<SocketAddr>>,
     pub(super) runtime: Handle,
 }
 
@@ -206,10 +211,14 @@ impl Command {
             directories,
             run: &run,
         };
-        let connection = self.connect()?;
-        let quic = connection.quic().clone();
+        let dial = Arc::new(SimulatedDial {
+            keys: self.keys.clone(),
+            network: self.network.clone(),
+            agent: self.agent.clone(),
+        });
+        let connection = self.runtime.block_on(dial.connect(CONNECT_DEADLINE))?;
         let reached = ReachedAgent {
-            connection: AgentRoute::Direct(connection),
+            connection: AgentRoute::direct(connection, dial),
             started: false,
             device: None,
             lease: None,
@@ -219,18 +228,49 @@ impl Command {
             session.exchange(&prepared, &mut scanned, &reached, &Signals::default())
         });
         // As `Connection::close` does, which waits for the system to send.
-        quic.close(0_u32.into(), b"done");
+        if let Some(current) = reached.connection.current() {
+            current.get().quic().close(0_u32.into(), b"done");
+        }
         exchanged.map(|exchanged| exchanged.ending)
     }
+}
 
-    fn connect(&self) -> Result<Connection, Error> {
+/// Dials the agent of a world.
+struct SimulatedDial {
+    keys: Arc<Keys>,
+    network: Network,
+    agent: Arc<Mutex<SocketAddr>>,
+}
+
+impl fmt::Debug for SimulatedDial {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SimulatedDial")
+    }
+}
+
+impl SimulatedDial {
+    async fn connect(&self, deadline: Duration) -> Result<Connection, ConnectionError> {
         let pinned = self.keys.agent.certificate().clone();
-        let connect = async {
-            let (endpoint, _) = self.network.endpoint(None).unwrap();
-            let timeout = IdleTimeout::default();
-            let own = &self.keys.shim;
-            Connection::over(endpoint, self.agent, own, pinned, timeout, CONNECT_DEADLINE).await
-        };
-        Ok(self.runtime.block_on(connect)?)
+        let (endpoint, _) = self.network.endpoint(None).unwrap();
+        let timeout = IdleTimeout::default();
+        let agent = *self.agent.lock().unwrap();
+        Connection::over(endpoint, agent, &self.keys.shim, pinned, timeout, deadline).await
+    }
+}
+
+impl Dial for SimulatedDial {
+    fn dial(&self) -> Pending<'_, Result<Dialled, DialError>> {
+        Box::pin(async {
+            let connection = self.connect(Duration::from_secs(3)).await.map_err(failed)?;
+            Dialled::on(connection).await
+        })
+    }
+
+    fn broke(&self, _grace: Duration) {}
+
+    fn over(&self) {}
+
+    fn random(&self) -> f64 {
+        0.5
     }
 }

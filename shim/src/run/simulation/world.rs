@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use burst_agent::identity;
@@ -95,7 +95,8 @@ pub(super) struct World {
     happened: UnboundedReceiver<Event>,
     journal: Arc<Journal>,
     agent: Option<SimulatedAgent>,
-    agent_address: SocketAddr,
+    /// Where the agent that is alive is reached.
+    agent_address: Arc<Mutex<SocketAddr>>,
     /// The number of the agent that is alive; its disk has it in its name.
     alive: Arc<AtomicU32>,
     succeeds_from: Arc<AtomicU32>,
@@ -132,7 +133,7 @@ impl World {
             happened,
             journal,
             agent: None,
-            agent_address: ([0, 0, 0, 0], 0).into(),
+            agent_address: Arc::new(Mutex::new(([0, 0, 0, 0], 0).into())),
             alive: Arc::new(AtomicU32::new(alive)),
             succeeds_from: Arc::new(AtomicU32::new(u32::MAX)),
             next_command: u32::try_from(began).unwrap(),
@@ -197,6 +198,11 @@ impl World {
             let failed = |entry: &&Entry| matches!(entry, Entry::Done { ended: Err(_), .. });
             assert_eq!(entries.iter().find(failed), None, "nothing was wrong");
         }
+        if self.alive.load(Ordering::Relaxed) == 0 {
+            // Whatever the network did, it was for less than the grace time.
+            let lost = |entry: &&Entry| matches!(entry, Entry::Done { ended: Err(error), .. } if error.contains("was lost"));
+            assert_eq!(entries.iter().find(lost), None, "no agent has died");
+        }
         if let Some(agent) = self.agent.take() {
             let ended = tokio::time::timeout(COMMAND_DEADLINE, agent.end()).await;
             assert!(ended.is_ok(), "a session of the agent hangs");
@@ -228,7 +234,8 @@ impl World {
         };
         let disk = self.place.agent(number);
         let agent = SimulatedAgent::start(&disk, endpoint, IdleTimeout::default(), run);
-        (self.agent, self.agent_address) = (Some(agent.unwrap()), address);
+        self.agent = Some(agent.unwrap());
+        *self.agent_address.lock().unwrap() = address;
     }
 
     /// Replaces the agent that the network has cut off by another one, with a copy of its disk.
@@ -262,7 +269,7 @@ impl World {
             place: self.place.clone(),
             keys: self.keys.clone(),
             network: self.network.clone(),
-            agent: self.agent_address,
+            agent: self.agent_address.clone(),
             runtime: Handle::current(),
         };
         let (send, ended) = oneshot::channel();

@@ -2,7 +2,12 @@
 //!
 //! Both ends prove by pinned certificates who they are. This module knows nothing of
 //! where an agent comes from, nor of the keeper, which passes streams on: what may go
-//! through it is `AgentRoute`, above.
+//! through it is `AgentRoute`, above. A stream that survives its connection takes the next ones
+//! from a [`reconnect`].
+
+pub(crate) mod backoff;
+pub(crate) mod current;
+pub(crate) mod reconnect;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -12,9 +17,10 @@ use burst_agent::identity::{self, Identity};
 use burst_agent::transport::ENDING;
 use burst_agent::transport::{self, IdleTimeout};
 use burst_protocol::hello::{Preface, Reason, VERSIONS};
+use burst_protocol::link::Control;
 use burst_protocol::message::{self, FromAgent, FromShim};
 use burst_sync::SyncError;
-use burst_sync::wire::{self, Incoming, Opening, Outgoing, Writing};
+use burst_sync::wire::{self, Incoming, Link, Opening, Outgoing, Successor, Writing};
 use quinn::{ConnectError, ConnectionError as QuicError};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -85,7 +91,7 @@ pub(crate) enum ConnectionError {
 }
 
 /// A connection on which both ends have proved who they are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connection {
     endpoint: quinn::Endpoint,
     connection: quinn::Connection,
@@ -174,16 +180,35 @@ impl Connection {
         self.address
     }
 
-    /// Opens a stream. Its first bytes are queued; no answer is awaited.
-    pub(crate) async fn stream(&self) -> Result<Stream, ConnectionError> {
+    /// Opens a stream that ends with this connection. Its first bytes are queued; no answer is
+    /// awaited.
+    async fn stream(&self) -> Result<Stream, ConnectionError> {
+        let (receive, send) = self.bytes_of_stream().await?;
+        Stream::over(receive, send, self.peer())
+    }
+
+    /// Opens a stream, as bytes.
+    pub(crate) async fn bytes_of_stream(
+        &self,
+    ) -> Result<(quinn::RecvStream, quinn::SendStream), ConnectionError> {
         let opened = self.connection.open_bi().await;
         let (send, receive) = opened.map_err(|error| broken(self.address, error))?;
-        let peer = Peer {
+        Ok((receive, send))
+    }
+
+    /// The other end, as streams of this connection know it.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer {
             address: self.address,
             connection: Some(self.connection.clone()),
             mute_after: self.idle_timeout.mute_after(),
-        };
-        Stream::over(receive, send, peer)
+        }
+    }
+
+    /// Completes when the connection is closed or lost.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let connection = self.connection.clone();
+        async move { drop(connection.closed().await) }
     }
 
     /// Asks the agent one question. Blocks: not for async code.
@@ -279,7 +304,7 @@ impl Peer {
 impl Stream {
     /// A stream over the bytes of any transport. Every wait for the agent on it has a
     /// deadline: an agent that works says so.
-    pub(crate) fn over(
+    fn over(
         read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
         peer: Peer,
@@ -290,12 +315,23 @@ impl Stream {
         Ok(Self { incoming, outgoing, writing, peer })
     }
 
+    /// A stream that survives its connection: `open` names it for the agent, and `successor`
+    /// provides the next connections.
+    pub(crate) fn resumable(
+        link: Link,
+        open: Control,
+        successor: Box<dyn Successor>,
+        peer: Peer,
+    ) -> Result<Self, ConnectionError> {
+        let (level, opening) = (COMPRESSION_LEVEL, Opening::Expected);
+        let connected = wire::connect_resumable(link, level, opening, Some(open), successor);
+        let (mut incoming, outgoing, writing) = connected.map_err(ConnectionError::Lost)?;
+        incoming.set_silence_deadline(peer.mute_after);
+        Ok(Self { incoming, outgoing, writing, peer })
+    }
+
     /// Asks one question, and waits for the answer. Blocks: not for async code.
-    pub(crate) fn ask(
-        mut self,
-        runtime: &Handle,
-        question: &FromShim,
-    ) -> Result<FromAgent, ConnectionError> {
+    fn ask(mut self, runtime: &Handle, question: &FromShim) -> Result<FromAgent, ConnectionError> {
         let lost = ConnectionError::Lost;
         self.outgoing.preface(&Preface::hello(VERSION)).map_err(lost)?;
         self.outgoing.message(question).map_err(lost)?;
@@ -304,7 +340,7 @@ impl Stream {
         while answer == FromAgent::Working {
             answer = self.incoming.message().map_err(lost)?;
         }
-        drop(self.outgoing);
+        drop((self.outgoing, self.incoming));
         // The answer is complete; how the stream ends does not change it.
         drop(runtime.block_on(self.writing));
         match answer {
