@@ -3,6 +3,7 @@
 
 mod registry;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use burst_tests::{Ended, Project, Sandbox, ended, lacks};
@@ -11,6 +12,7 @@ use hetzner_sim::{Scenario, Simulator};
 
 use self::registry::Registry;
 use crate::hetzner::{cloud, logs, sandbox_on};
+use crate::sandbox;
 
 const TOKEN: &str = "a-secret-of-the-registry";
 
@@ -179,8 +181,9 @@ fn git_dependencies_need_no_route_on_the_server() {
     }
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let (sandbox, home) = sandbox_with_home(&simulator);
-    let repositories = ["head", "branch", "tag", "rev", "module"];
-    let [head, branch, tag, rev, module] = repositories.map(|name| repository(&sandbox, name, 1));
+    let repositories = ["head", "branch", "tag", "rev", "module", "unused"];
+    let [head, branch, tag, rev, module, unused] =
+        repositories.map(|name| repository(&sandbox, name, 1));
     git(&sandbox, &branch, "checkout -qb next");
     change(&sandbox, &branch, 10);
     change(&sandbox, &tag, 100);
@@ -199,12 +202,13 @@ fn git_dependencies_need_no_route_on_the_server() {
     let at = |path: &Path| format!("git = 'file://{}'", path.display());
     let dependencies = format!(
         "head = {{ {} }}\nbranch = {{ {}, branch = 'next' }}\ntag = {{ {}, tag = 'v1' }}\n\
-         rev = {{ {}, rev = '{}' }}",
+         rev = {{ {}, rev = '{}' }}\n[patch.crates-io]\nunused = {{ {} }}",
         at(&head),
         at(&branch),
         at(&tag),
         at(&rev),
-        commit.trim()
+        commit.trim(),
+        at(&unused)
     );
     let sum = "head::answer() + branch::answer() + tag::answer() + rev::answer()";
     let project = app(&sandbox, &dependencies, sum);
@@ -217,7 +221,8 @@ fn git_dependencies_need_no_route_on_the_server() {
     // As if cargo had run here: its own command has nothing left to do with the lock file.
     let lock = project.read("Cargo.lock");
     let mut locked = sandbox.command("cargo", &project.root);
-    assert!(locked.args(["fetch", "--locked", "--offline"]).status().unwrap().success());
+    let locked = ended(locked.args(["fetch", "--locked", "--offline"]).output().unwrap());
+    assert_eq!(locked.code, Some(0), "{locked:#?}");
     // A new commit is fetched here.
     change(&sandbox, &branch, 20);
     let updated = project.burst("update branch");
@@ -225,24 +230,99 @@ fn git_dependencies_need_no_route_on_the_server() {
     assert_ne!(project.read("Cargo.lock"), lock);
     let run = project.burst("run");
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "1121\n"), "{run:#?}");
+    assert_eq!(std::fs::read_dir(home.join("git/db")).unwrap().count(), 6);
     // The repositories are sent without what names where they come from.
-    let places: Vec<PathBuf> = std::fs::read_dir(home.join("git/db"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert_eq!(places.len(), 5);
-    project.write(
-        "src/main.rs",
-        "fn main() {
-        let home = std::path::PathBuf::from(std::env::var_os(\"CARGO_HOME\").unwrap());
-        let mut names = std::collections::BTreeSet::new();
-        for database in std::fs::read_dir(home.join(\"git/db\")).unwrap() {
-            let entries = std::fs::read_dir(database.unwrap().path()).unwrap();
-            names.extend(entries.map(|entry| entry.unwrap().file_name()));
-        }
-        println!(\"{names:?}\");
-    }",
-    );
+    project.write("src/main.rs", LIST);
     let listed = project.burst("run");
     assert_eq!(listed.stdout, "{\"HEAD\", \"objects\", \"refs\"}\n", "{listed:#?}");
+}
+
+/// A program that prints the names of all files of the repositories in cargo's home.
+const LIST: &str = "fn main() {
+    let home = std::path::PathBuf::from(std::env::var_os(\"CARGO_HOME\").unwrap());
+    let mut names = std::collections::BTreeSet::new();
+    for database in std::fs::read_dir(home.join(\"git/db\")).unwrap() {
+        let entries = std::fs::read_dir(database.unwrap().path()).unwrap();
+        names.extend(entries.map(|entry| entry.unwrap().file_name()));
+    }
+    println!(\"{names:?}\");
+}
+";
+
+/// Has this program's calls of cargo written to a file.
+fn with_calls_of_cargo(sandbox: Sandbox) -> (Sandbox, PathBuf) {
+    let program = sandbox.path().join("cargo");
+    let calls = sandbox.path().join("calls");
+    let cargo = std::env::var("PATH").unwrap();
+    let cargo = std::env::split_paths(&cargo).map(|path| path.join("cargo")).find(|it| it.exists());
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >>{}\nexec {} \"$@\"\n",
+        calls.display(),
+        cargo.unwrap().display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    (sandbox.with("CARGO", program), calls)
+}
+
+/// The calls of cargo since the last call of this function.
+fn take(calls: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(calls).unwrap_or_default();
+    std::fs::write(calls, "").unwrap();
+    text.lines().map(String::from).collect()
+}
+
+const OF_WORKSPACE: &str = "metadata --no-deps --format-version 1";
+const OF_PACKAGES: &str = "metadata --all-features --format-version 1";
+
+#[test]
+fn cargo_is_asked_for_packages_only_if_a_server_needs_some_and_something_has_changed() {
+    if lacks(&["git"]) {
+        return;
+    }
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let (sandbox, calls) = with_calls_of_cargo(sandbox_on(&simulator));
+    let library = repository(&sandbox, "lib", 1);
+    let plain = app(&sandbox, "itoa = '1'", "1");
+    for _ in 0..2 {
+        assert_eq!(plain.burst("sync").code, Some(0));
+        assert_eq!(take(&calls), [OF_WORKSPACE]);
+    }
+    let dependency = format!("lib = {{ git = 'file://{}' }}", library.display());
+    let project = app(&sandbox, &dependency, "lib::answer()");
+    for expected in [&[OF_WORKSPACE, OF_PACKAGES][..], &[OF_WORKSPACE]] {
+        assert_eq!(project.burst("sync").code, Some(0));
+        assert_eq!(take(&calls), expected);
+    }
+    project.write("src/main.rs", "fn main() {}\n");
+    assert_eq!(project.burst("sync").code, Some(0));
+    assert_eq!(take(&calls), [OF_WORKSPACE]);
+    let manifest = project.read("Cargo.toml");
+    project.write("Cargo.toml", manifest.replace("0.1.0", "0.2.0"));
+    assert_eq!(project.burst("check --locked").code, Some(101));
+    assert_eq!(take(&calls), [OF_WORKSPACE, &format!("{OF_PACKAGES} --locked")]);
+    for expected in [&[OF_WORKSPACE, OF_PACKAGES][..], &[OF_WORKSPACE]] {
+        assert_eq!(project.burst("sync").code, Some(0));
+        assert_eq!(take(&calls), expected);
+    }
+}
+
+/// The agent on this machine uses cargo's home here.
+#[test]
+fn the_agent_on_this_machine_is_sent_no_packages() {
+    if lacks(&["git"]) {
+        return;
+    }
+    let (sandbox, calls) = with_calls_of_cargo(sandbox());
+    let library = repository(&sandbox, "lib", 7);
+    let dependency = format!("lib = {{ git = 'file://{}' }}", library.display());
+    let project = app(&sandbox, &dependency, "lib::answer()");
+    assert_eq!(project.ok("run").stdout, "7\n");
+    assert_eq!(take(&calls), [OF_WORKSPACE]);
+    let tree = sandbox.agent_project(&project.root).join("tree");
+    assert!(tree.join(project.root.strip_prefix("/").unwrap()).exists());
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home =
+        home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cargo"));
+    assert!(!tree.join(home.strip_prefix("/").unwrap()).exists());
 }

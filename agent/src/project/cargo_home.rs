@@ -17,7 +17,6 @@ use burst_sync::SyncError;
 use burst_sync::root_directory::{RootDirectory, is_directory};
 use burst_sync::stat_cache::{read_record, write_record};
 
-use super::Project;
 use crate::error::AgentError;
 
 /// The parts of a cargo home that are placed, as in cargo's documentation.
@@ -29,55 +28,61 @@ const RECORD: &str = "placed";
 /// The name of a file that is being copied.
 const TEMPORARY: &str = ".burst-copy";
 
-impl Project {
-    /// Places what the client has sent of its cargo home, which is at `seen_at` there, into the
-    /// cargo home `own`: what is new, and what is missing or cut short. Removes what was placed
-    /// and is not sent any more. No cargo writes meanwhile, unless nothing has changed.
-    pub(crate) fn fill_cargo_home(
-        &self,
-        seen_at: &RelativePath,
-        own: &Path,
-    ) -> Result<(), AgentError> {
-        let sent = sent_parts(self.agreement.agreed(), seen_at)?;
-        let record = self.directory.join(RECORD);
-        let placed: Directory = read_record(&record).unwrap_or_default();
-        if sent.is_empty() && placed.is_empty() {
-            return Ok(());
-        }
-        let own = RootDirectory::open_as(own, &seen_at.absolute())?;
-        for (path, _) in files_of(&placed) {
-            if sent.get(&path).is_none() {
-                own.remove_file(&path).map_err(|source| own.unwritable(&path, source))?;
-            }
-        }
-        for directory in empty_directories_of(&sent) {
-            let create = own.create_directories(&directory, true);
-            create.map_err(|source| own.unwritable(&directory, source))?;
-        }
-        let mut copied = 0;
-        for (path, file) in files_of(&sent) {
-            if placed.file(&path) != Some(&file) || !has_size(&own, &path, file.size) {
-                let from = seen_at.join_path(&path).map_err(io::Error::other);
-                from.and_then(|from| copy(&self.root_directory, &from, &own, &path, file))
-                    .map_err(|source| own.unwritable(&path, source))?;
-                copied += 1;
-            }
-        }
-        if placed.digest() != sent.digest() {
-            write_record(&record, &sent)?;
-        }
-        tracing::debug!(copied, "the cargo home has what the client has sent");
-        Ok(())
+/// Places what `agreed`, the tree below `root`, has of the client's cargo home, which is at
+/// `seen_at` there, into the cargo home `own`: what is new, and what is missing or cut short.
+/// Removes what was placed and is not sent any more. The record is in `directory`. No cargo
+/// writes meanwhile, unless nothing has changed.
+pub(super) fn fill(
+    agreed: &Directory,
+    root: &RootDirectory,
+    directory: &Path,
+    seen_at: &RelativePath,
+    own: &Path,
+) -> Result<(), AgentError> {
+    let sent = sent_parts(agreed, seen_at)?;
+    let record = directory.join(RECORD);
+    let placed: Directory = read_record(&record).unwrap_or_default();
+    if sent.is_empty() && placed.is_empty() {
+        return Ok(());
     }
+    let own = RootDirectory::open_as(own, &seen_at.absolute())?;
+    for (path, _) in files_of(&placed) {
+        if sent.get(&path).is_none() {
+            own.remove_file(&path).map_err(|source| own.unwritable(&path, source))?;
+        }
+    }
+    for directory in empty_directories_of(&sent) {
+        let create = own.create_directories(&directory, true);
+        create.map_err(|source| own.unwritable(&directory, source))?;
+    }
+    let mut copied = 0;
+    for (path, file) in files_of(&sent) {
+        if placed.file(&path) != Some(&file) || !has_size(&own, &path, file.size) {
+            let from = seen_at.join_path(&path).map_err(io::Error::other);
+            from.and_then(|from| copy(root, &from, &own, &path, file))
+                .map_err(|source| own.unwritable(&path, source))?;
+            copied += 1;
+        }
+    }
+    if placed.digest() != sent.digest() {
+        write_record(&record, &sent)?;
+    }
+    tracing::debug!(copied, "the cargo home has what the client has sent");
+    Ok(())
+}
+
+/// The places of the parts of the client's cargo home, if that is known.
+pub(super) fn parts(seen_at: Option<&RelativePath>) -> Vec<RelativePath> {
+    let place = |part: &&str| seen_at?.join_path(&RelativePath::new(part.as_bytes()).ok()?).ok();
+    PARTS.iter().filter_map(place).collect()
 }
 
 /// The parts of the client's cargo home that are in a tree, by their paths below it.
 fn sent_parts(tree: &Directory, seen_at: &RelativePath) -> Result<Directory, SyncError> {
     let mut sent = Directory::new();
-    for part in PARTS {
-        let Ok(part) = RelativePath::new(part.as_bytes()) else { continue };
-        let place = seen_at.join_path(&part).ok();
-        if let Some(Node::Directory(found)) = place.and_then(|place| tree.get(&place)) {
+    for place in parts(Some(seen_at)) {
+        if let (Some(Node::Directory(found)), Some(part)) = (tree.get(&place), place.below(seen_at))
+        {
             sent.put(&part, Node::Directory(found.clone()))?;
         }
     }
@@ -152,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::agreement::Agreement;
+    use crate::project::Project;
     use burst_sync::tally::Tally;
 
     /// A project whose client has sent its tree as it is on the disk, and its cargo home.

@@ -230,7 +230,8 @@ impl Project {
             self.history.workspace = request.workspace;
             self.unsaved = true;
         }
-        apply::check_not_emptied(self.agreement.agreed(), &wanted)?;
+        let apart = cargo_home::parts(request.cargo_home.as_ref());
+        apply::check_not_emptied(self.agreement.agreed(), &wanted, &apart)?;
         let plan = self.agreement.reconcile(&wanted);
         let applied = match plan.changes.is_empty() && plan.displaced.is_empty() {
             true => Applied::default(),
@@ -270,6 +271,17 @@ impl Project {
         self.history.last_run_ended =
             self.history.last_run_ended.max(applied.latest.unwrap_or_default());
         Ok(applied)
+    }
+
+    /// Places what the client has sent of its cargo home, which is at `seen_at` there, into the
+    /// cargo home `own`.
+    pub(crate) fn fill_cargo_home(
+        &self,
+        seen_at: &RelativePath,
+        own: &Path,
+    ) -> Result<(), AgentError> {
+        let agreed = self.agreement.agreed();
+        cargo_home::fill(agreed, &self.root_directory, &self.directory, seen_at, own)
     }
 
     /// Reads an offer that is not needed, because the tree is in the wanted state already.

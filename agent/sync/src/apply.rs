@@ -43,21 +43,26 @@ pub struct Applied {
 
 /// Fails with [`SyncError::WouldEmpty`] if `old` has source files and `new` has none.
 /// Files that are sent regardless of the ignore rules ([`cargo_reads`]) do not count, so
-/// that a pattern that excludes everything is detected.
-pub fn check_not_emptied(old: &Directory, new: &Directory) -> Result<(), SyncError> {
-    let files = count_sources(old);
-    if files > 0 && count_sources(new) == 0 {
+/// that a pattern that excludes everything is detected. Neither do files at or below `apart`.
+pub fn check_not_emptied(
+    old: &Directory,
+    new: &Directory,
+    apart: &[RelativePath],
+) -> Result<(), SyncError> {
+    let files = count_sources(old, apart);
+    if files > 0 && count_sources(new, apart) == 0 {
         return Err(SyncError::WouldEmpty { files });
     }
     Ok(())
 }
 
-fn count_sources(tree: &Directory) -> usize {
+fn count_sources(tree: &Directory, apart: &[RelativePath]) -> usize {
     let always: Vec<RelativePath> = cargo_reads().collect();
     let mut count = 0;
     tree.visit(&mut |path, node| {
         let is_source = matches!(node, Node::File(_))
-            && !always.iter().any(|always| always.file_name() == path.file_name());
+            && !always.iter().any(|always| always.file_name() == path.file_name())
+            && !apart.iter().any(|apart| path == apart || path.below(apart).is_some());
         count += usize::from(is_source);
     });
     count

@@ -20,8 +20,8 @@ use burst_sync::SyncError;
 use burst_sync::wire::{Incoming, Outgoing};
 use tokio::runtime::Handle;
 
-use super::missing_inputs::Tail;
 use super::opened_page::OpeningLine;
+use super::output_tail::OutputTail;
 use super::prepare::Prepared;
 use crate::agent::reached::ReachedAgent;
 use crate::error::Error;
@@ -61,7 +61,7 @@ pub(super) struct Exchanged {
     /// How cargo ended.
     pub(super) ending: Ending,
     /// The end of its output.
-    pub(super) output: Tail,
+    pub(super) output: OutputTail,
     /// How long its parts took.
     pub(super) timing: Timing,
     /// The page of the documentation to open.
@@ -88,7 +88,7 @@ pub(super) struct Outcome {
     /// How cargo ended.
     pub(super) ending: Ending,
     /// The end of its output.
-    pub(super) output: Tail,
+    pub(super) output: OutputTail,
 }
 
 /// How long the parts of an exchange took.
@@ -111,7 +111,7 @@ impl Default for Outcome {
             began: None,
             opening: OpeningLine::default(),
             ending: Ending::Exited(0),
-            output: Tail::default(),
+            output: OutputTail::default(),
         }
     }
 }

@@ -16,36 +16,15 @@ use burst_sync::ignore_rules::IgnoreRules;
 use burst_sync::root_directory::RootDirectory;
 use rustix::fs::FileType;
 
+use super::output_tail::OutputTail;
 use crate::workspace::credentials::is_credentials;
 use crate::workspace::sources::{Sources, below_root};
-
-/// How much of the end of a run's output is kept, in bytes.
-const TAIL_BYTES: usize = 1 << 20;
 
 /// The largest source that is read, in bytes.
 const SOURCE_BYTES_MAX: u64 = 4 << 20;
 
 /// How many files are named to the user.
 const NAMED_MAX: usize = 3;
-
-/// The end of a run's output.
-#[derive(Debug, Default)]
-pub(super) struct Tail(Vec<u8>);
-
-impl Tail {
-    /// Adds output.
-    pub(super) fn add(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-        if self.0.len() > 2 * TAIL_BYTES {
-            self.0.drain(..self.0.len() - TAIL_BYTES);
-        }
-    }
-
-    fn text(&self) -> String {
-        let text = String::from_utf8_lossy(&self.0);
-        anstream::adapter::strip_str(&text).to_string()
-    }
-}
 
 /// A file that an error of the compiler names.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +49,7 @@ pub(super) struct Missing {
 /// Finds what a run has lacked that has ended with such output. `root` is the workspace, from
 /// which the compiler's paths go out, `directory` the working directory.
 pub(super) fn find(
-    output: &Tail,
+    output: &OutputTail,
     root: &Path,
     directory: &Path,
     sources: &Sources,
@@ -226,7 +205,7 @@ mod tests {
 
     #[test]
     fn errors_of_the_compiler_name_files() {
-        let mut tail = Tail::default();
+        let mut tail = OutputTail::default();
         tail.add(
             b"\x1b[1m\x1b[91merror\x1b[0m\x1b[1m: couldn't read `app/src/../made/x.txt`: No such \
               file or directory (os error 2)\x1b[0m\n \x1b[1m\x1b[94m--> \x1b[0mapp/src/main.rs:2:23\n\
@@ -264,15 +243,5 @@ mod tests {
             assert!(found.contains(Path::new(path)), "{path}");
         }
         assert!(!found.contains(Path::new("data/y")));
-    }
-
-    #[test]
-    fn only_the_end_of_the_output_is_kept() {
-        let mut tail = Tail::default();
-        for _ in 0..5 {
-            tail.add(&vec![b'x'; TAIL_BYTES]);
-        }
-        tail.add(b"end");
-        assert!(tail.0.len() <= 2 * TAIL_BYTES && tail.text().ends_with("xend"));
     }
 }

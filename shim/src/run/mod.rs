@@ -23,6 +23,7 @@ mod forwarding;
 mod missing_inputs;
 mod nextest;
 mod opened_page;
+mod output_tail;
 mod plan;
 mod port_forwarding;
 mod prepare;
@@ -35,6 +36,7 @@ mod simulation;
 mod summary;
 mod syncing;
 mod trusted;
+mod undownloaded;
 mod unsent;
 
 use std::ffi::OsString;

@@ -15,6 +15,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::returning::Ended;
+use super::undownloaded;
 use crate::error::Error;
 use crate::terminal::stdin::Forwarding;
 use crate::terminal::{Terminal, bytes, unwritable};
@@ -156,6 +157,7 @@ fn follow(
                     input.ended(ending);
                 }
                 outcome.ending = ending;
+                hint_at_downloads(exchange, &outcome);
                 return Ok(outcome);
             }
             FromAgent::Listening { port } => tell_port(exchange, port),
@@ -163,6 +165,14 @@ fn follow(
             FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Run)),
             other => return Err(out_of_turn(&other)),
         }
+    }
+}
+
+/// Says what to do where cargo on a server could not download a package.
+fn hint_at_downloads(exchange: &Exchange<'_>, outcome: &Outcome) {
+    let hint = undownloaded::hint(&outcome.output, outcome.ending);
+    if let Some(hint) = hint.filter(|_| !exchange.is_local()) {
+        exchange.terminal.say(hint);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::workspace::state::WorkspaceState;
 
 /// The names and patterns of such variables, to which `report_env` adds. The README has the
 /// same list.
-const REPORTED: [&str; 44] = [
+const REPORTED: [&str; 45] = [
     "RUSTFLAGS",
     "RUSTDOCFLAGS",
     "CARGO_ENCODED_RUSTFLAGS",
@@ -27,6 +27,7 @@ const REPORTED: [&str; 44] = [
     "CARGO_BUILD_*",
     "CARGO_INCREMENTAL",
     "CARGO_PROFILE_*",
+    "CARGO_REGISTRIES_*_INDEX",
     "CARGO_TARGET_*",
     "CARGO_UNSTABLE_*",
     "CC",

@@ -13,7 +13,7 @@
 //! which URLs have passwords. Vendored packages are no part of it, nor is what crates.io has.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,9 @@ const CRATES_IO_DIRECTORIES: [&str; 2] = ["index.crates.io-", "github.com-"];
 
 /// Bytes of packages from which on the user is told that they are sent.
 const TOLD_BYTES_MIN: u64 = 16 << 20;
+
+/// The digits of a commit's name that cargo uses at least.
+const SHORT_COMMIT_MIN: usize = 7;
 
 /// The longest configuration file of git that is read.
 const GIT_CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -129,7 +132,10 @@ pub(crate) fn ask(
     terminal: &Terminal,
 ) -> Result<HomeFiles, Error> {
     let Some(home) = environment::cargo_home() else { return Ok(HomeFiles::default()) };
-    let places = places(&resolve(workspace, options, terminal)?, &home);
+    let mut places = places(&resolve(workspace, options, terminal)?, &home);
+    // cargo reads patches even if the versions that are locked do not need them.
+    let lock = std::fs::read_to_string(workspace.root.join("Cargo.lock")).unwrap_or_default();
+    places.extend(unused_patches(&lock).iter().flat_map(|commit| checkouts_of(&home, commit)));
     let found = list(&home, &places).map_err(|source| {
         Error::new(
             ErrorKind::Workspace,
@@ -168,6 +174,10 @@ fn key(workspace: &Workspace, sources: &Sources, options: &[OsString]) -> Digest
     add(environment::cargo_home().unwrap_or_default().as_os_str().as_bytes());
     add(environment::toolchain().unwrap_or_default().as_bytes());
     metadata_options(workspace, options).iter().for_each(|option| add(option.as_bytes()));
+    for (name, value) in environment::all().filter(|(name, _)| names_index(name)) {
+        add(name.as_bytes());
+        add(value.as_bytes());
+    }
     let root = &workspace.root;
     let above = workspace.directory.ancestors().take_while(|at| at.starts_with(root));
     let configurations = above
@@ -184,6 +194,12 @@ fn key(workspace: &Workspace, sources: &Sources, options: &[OsString]) -> Digest
         }
     }
     Digest::of(&text)
+}
+
+/// Whether a variable names the index of a registry.
+fn names_index(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b"CARGO_REGISTRIES_") && name.ends_with(b"_INDEX")
 }
 
 fn record_path(state: &WorkspaceState) -> PathBuf {
@@ -262,6 +278,35 @@ fn places(resolved: &Resolved, home: &Path) -> BTreeSet<Place> {
         }
     };
     resolved.packages.iter().filter_map(place).collect()
+}
+
+/// The commits of git repositories from which come the patches that a lock file names as unused.
+fn unused_patches(lock: &str) -> Vec<String> {
+    let lock: toml::Table = lock.parse().unwrap_or_default();
+    let unused = lock.get("patch").and_then(|patch| patch.get("unused"));
+    let unused = unused.and_then(toml::Value::as_array);
+    let sources =
+        unused.into_iter().flatten().filter_map(|package| package.get("source")?.as_str());
+    let of_git = sources.filter_map(|source| source.strip_prefix("git+"));
+    of_git.filter_map(|source| Some(source.rsplit_once('#')?.1.to_owned())).collect()
+}
+
+/// The checkouts of a commit, whose directories have the beginning of its name.
+fn checkouts_of(home: &Path, commit: &str) -> Vec<Place> {
+    let names = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let checkouts = home.join("git/checkouts");
+    let mut found = Vec::new();
+    for directory in names(&checkouts) {
+        for checkout in names(&checkouts.join(&directory)) {
+            if checkout.len() >= SHORT_COMMIT_MIN && commit.starts_with(&checkout) {
+                found.push(Place::Git { directory: directory.clone(), checkout });
+            }
+        }
+    }
+    found
 }
 
 /// The files of all places.
@@ -448,6 +493,22 @@ mod tests {
         ] {
             assert_eq!(index_path(name), path);
         }
+    }
+
+    #[test]
+    fn checkouts_of_unused_patches_are_found_by_their_commit() {
+        let lock = "version = 4\n[[package]]\nname = 'a'\nsource = 'git+https://a#11'\n\
+                    [[patch.unused]]\nname = 'b'\nsource = 'git+https://b?branch=x#8e0aaec9f6f4'\n\
+                    [[patch.unused]]\nname = 'c'\nsource = 'registry+https://c'\n\
+                    [[patch.unused]]\nname = 'd'\n";
+        assert_eq!(unused_patches(lock), ["8e0aaec9f6f4"]);
+        assert_eq!(unused_patches("no toml"), Vec::<String>::new());
+        let home = tempfile::tempdir().unwrap();
+        for name in ["b-1/8e0aaec", "b-1/8e0aaed", "c-2/8e"] {
+            std::fs::create_dir_all(home.path().join("git/checkouts").join(name)).unwrap();
+        }
+        let place = Place::Git { directory: "b-1".into(), checkout: "8e0aaec".into() };
+        assert_eq!(checkouts_of(home.path(), "8e0aaec9f6f4"), [place]);
     }
 
     /// Creates files with their own path as content.

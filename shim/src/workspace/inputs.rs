@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use burst_protocol::path::normalized;
 
 use super::configuration::{Configuration, patched, patches};
+use super::configured_sources::is_of_other_source;
 use super::metadata::{Package, metadata};
 use crate::environment;
 
@@ -214,9 +215,4 @@ fn packages_at(directory: &Path) -> Vec<PathBuf> {
 fn root_manifest(root: &Path) -> toml::Table {
     let text = std::fs::read_to_string(root.join("Cargo.toml"));
     text.ok().and_then(|text| text.parse().ok()).unwrap_or_default()
-}
-
-/// Whether a patch comes from a git repository or a named registry.
-fn is_of_other_source(patch: &toml::Value) -> bool {
-    ["git", "registry", "registry-index"].iter().any(|key| patch.get(key).is_some())
 }

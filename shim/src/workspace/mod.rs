@@ -7,6 +7,7 @@ mod additions;
 pub(crate) mod cargo_home;
 pub(crate) mod collection;
 mod configuration;
+mod configured_sources;
 pub(crate) mod conflicts;
 pub(crate) mod credentials;
 pub(crate) mod error;

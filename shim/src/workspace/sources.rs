@@ -26,6 +26,7 @@ use crate::environment;
 use crate::settings::Settings;
 use crate::workspace::Workspace;
 use crate::workspace::additions::Additions;
+use crate::workspace::configured_sources::configures_sources;
 use crate::workspace::credentials;
 use crate::workspace::git_excludes;
 use crate::workspace::git_facts::{self, Made};
@@ -47,7 +48,7 @@ pub(crate) struct Sources {
     pub(crate) special: usize,
     /// When the scan began, by the clock of the file system.
     pub(crate) scanned: Moment,
-    /// Whether a configuration of cargo may replace sources or patch packages.
+    /// Whether a configuration of cargo has packages come from git or another registry.
     pub(crate) configures_sources: bool,
     /// Directories of the workspace of which everything is sent, below its root; none for the root.
     whole: Vec<Option<RelativePath>>,
@@ -279,10 +280,10 @@ impl Sources {
         let cargo_home = cargo_home.as_deref().and_then(|home| home.strip_prefix(root).ok());
         let cargo_home =
             cargo_home.and_then(|home| RelativePath::new(home.as_os_str().as_bytes()).ok());
-        let configures_sources = Cell::new(self.configures_sources);
+        let configures = Cell::new(self.configures_sources);
         let read = |path: &RelativePath, most| {
             let text = handle.read(path, most)?;
-            configures_sources.set(configures_sources.get() || may_configure_sources(&text));
+            configures.set(configures.get() || configures_sources(&text));
             Ok(text)
         };
         let configuration = &workspace.inputs.configuration;
@@ -293,7 +294,7 @@ impl Sources {
                 self.in_memory.insert(path, text);
             }
         }
-        self.configures_sources = configures_sources.get();
+        self.configures_sources = configures.get();
         self.special += found.special.len();
         self.tree.put(&prefix, Node::Directory(found.tree))?;
         self.mounts.push(prefix.clone());
@@ -378,7 +379,7 @@ impl Sources {
         }
         let bytes = std::fs::read(path)
             .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
-        self.configures_sources |= may_configure_sources(&bytes);
+        self.configures_sources |= configures_sources(&bytes);
         let cleaned = is_cargos.then(|| credentials::without_credentials(&bytes)).flatten();
         let bytes = cleaned.unwrap_or(bytes);
         let size = bytes.len() as u64;
@@ -388,12 +389,6 @@ impl Sources {
         self.in_memory.insert(place, bytes);
         Ok(())
     }
-}
-
-/// Whether the text of a configuration has a word of what replaces sources or patches packages.
-fn may_configure_sources(text: &[u8]) -> bool {
-    let has = |word: &[u8]| text.windows(word.len()).any(|found| found == word);
-    has(b"replace-with") || has(b"patch")
 }
 
 /// The rules for a root, and warnings about the settings.

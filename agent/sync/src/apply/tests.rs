@@ -80,12 +80,17 @@ fn a_tree_is_never_emptied() {
     let mut full = tree(&["w/Cargo.toml", "w/src/main.rs", "w/src/lib.rs"]);
     full.put(&path("w/link"), Node::Link(LinkTarget::new(b"src").unwrap())).unwrap();
     for emptied in [Directory::new(), tree(&["w/Cargo.toml", "w/Cargo.lock"])] {
-        let error = check_not_emptied(&full, &emptied).unwrap_err();
+        let error = check_not_emptied(&full, &emptied, &[]).unwrap_err();
         assert!(matches!(error, SyncError::WouldEmpty { files: 2 }), "{error:?}");
     }
-    check_not_emptied(&full, &tree(&["w/src/lib.rs"])).unwrap();
-    check_not_emptied(&Directory::new(), &Directory::new()).unwrap();
-    check_not_emptied(&tree(&["w/Cargo.toml"]), &Directory::new()).unwrap();
+    check_not_emptied(&full, &tree(&["w/src/lib.rs"]), &[]).unwrap();
+    check_not_emptied(&Directory::new(), &Directory::new(), &[]).unwrap();
+    check_not_emptied(&tree(&["w/Cargo.toml"]), &Directory::new(), &[]).unwrap();
+    // What belongs to cargo is no source.
+    let home = [path("home/registry")];
+    let packages = tree(&["home/registry/cache/a.crate"]);
+    assert!(check_not_emptied(&full, &packages, &home).is_err());
+    check_not_emptied(&packages, &Directory::new(), &home).unwrap();
 }
 
 fn path(text: &str) -> RelativePath {
