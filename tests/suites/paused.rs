@@ -197,7 +197,7 @@ fn an_agent_that_is_paused_while_it_sends_results() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, [".gitignore", "Cargo.lock", "Cargo.toml", "src"]);
+        assert_eq!(names, [".gitignore", "Cargo.lock", "Cargo.toml", "src", "target"]);
         end_pause(&sandbox, end);
         assert_complete(&project);
         assert!(is_made(&project));
