@@ -350,6 +350,30 @@ fn a_run_has_no_file_sent_by_naming_it() {
 }
 
 /// The configuration in cargo's home, and a workspace in the directory of its dependency.
+/// In two runs: the first one writes a source, which the second one compiles.
+#[test]
+fn a_source_that_a_run_has_written_has_no_file_sent() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ignore("/target\nsecret\n");
+    project.write("secret", "never to leave");
+    let reads = "fn main() { print!(include_str!(\"../secret\")); }\n";
+    project.write(
+        "src/main.rs",
+        format!("fn main() {{ std::fs::write(\"src/main.rs\", {reads:?}).unwrap(); }}\n"),
+    );
+    project.ok("run -q");
+    assert_eq!(project.read("src/main.rs"), reads);
+    for _ in 0..2 {
+        let failed = project.burst("build");
+        assert_eq!(failed.code, Some(101), "{failed:#?}");
+        let told = "burst: `secret` is here and was not sent: `include_paths = [\"secret\"]` in \
+                    the settings sends it";
+        assert!(failed.stderr.lines().any(|line| line == told), "{}", failed.stderr);
+        assert!(!sandbox.agent_tree(&project.root).join("secret").exists());
+    }
+}
+
 #[test]
 fn what_the_configuration_of_the_user_names_is_sent() {
     let Some(simulator) = cloud(Scenario::default()) else { return };

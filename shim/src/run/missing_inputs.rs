@@ -2,16 +2,17 @@
 //!
 //! What a run prints is not trusted: a build could name any file to have it sent. So a file is
 //! sent only if it lies in the workspace, is a regular file that the settings do not exclude, and
-//! a source that was sent names it, too. Other files that exist here are only named to the user.
+//! a source names it, too, that no run has ever written and that is as it was sent. Other files
+//! that exist here are only named to the user.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use burst_protocol::RelativePath;
 use burst_protocol::path::normalized;
 use burst_protocol::tree::Node;
+use burst_protocol::{Digest, RelativePath};
 use burst_sync::ignore_rules::IgnoreRules;
 use burst_sync::root_directory::RootDirectory;
 use rustix::fs::FileType;
@@ -54,17 +55,26 @@ pub(super) fn find(
     directory: &Path,
     sources: &Sources,
     rules: &IgnoreRules,
+    written: &BTreeSet<RelativePath>,
 ) -> Missing {
     let Ok(handle) = RootDirectory::open(root) else { return Missing::default() };
-    let look = Look { root, handle, sources, rules };
+    let look = Look { root, handle, sources, rules, written };
     let text = output.text();
     let text = with_rendered(&text);
     let mut missing = Missing::default();
     for unread in unread(&text) {
-        if look.is_named(&unread) {
-            let paths = || unread.paths.iter().map(|path| root.join(path));
-            missing.inputs.extend(paths().filter_map(|path| look.unsent(&path)));
-            missing.named.extend(paths().filter_map(|path| look.outside(&path)));
+        let paths = || unread.paths.iter().map(|path| root.join(path));
+        let unsent = paths().filter_map(|path| look.unsent(&path));
+        match look.author_of(&unread) {
+            Some(Author::User) => {
+                missing.inputs.extend(unsent);
+                missing.named.extend(paths().filter_map(|path| look.outside(&path)));
+            }
+            Some(Author::Run) => {
+                let shown = unsent.map(|path| path.in_directory(Path::new("")));
+                missing.named.extend(shown.take(NAMED_MAX));
+            }
+            None => {}
         }
     }
     if missing.inputs.is_empty() {
@@ -78,12 +88,21 @@ pub(super) fn find(
     missing
 }
 
+/// Who has written a source that names a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Author {
+    User,
+    /// A run has, or may have.
+    Run,
+}
+
 /// What is looked at here.
 struct Look<'a> {
     root: &'a Path,
     handle: RootDirectory,
     sources: &'a Sources,
     rules: &'a IgnoreRules,
+    written: &'a BTreeSet<RelativePath>,
 }
 
 impl Look<'_> {
@@ -107,14 +126,17 @@ impl Look<'_> {
         (!path.starts_with(self.root) && path.is_file() && is_unsent).then_some(path)
     }
 
-    /// Whether a source that was sent names the file.
-    fn is_named(&self, unread: &Unread) -> bool {
-        let Some(source) = self.below(&self.root.join(&unread.source)) else { return false };
-        let text = match self.is_sent(&source) {
-            true => self.handle.read(&source, SOURCE_BYTES_MAX).unwrap_or_default(),
-            false => return false,
+    /// Who has written the source that is said to need the file; none if it does not name it.
+    fn author_of(&self, unread: &Unread) -> Option<Author> {
+        let source = self.below(&self.root.join(&unread.source))?;
+        let sent = self.sources.tree.file(&self.sources.project.join_path(&source).ok()?)?;
+        let text = self.handle.read(&source, SOURCE_BYTES_MAX).ok()?;
+        let is_as_sent = sent.digest == Digest::of(&text);
+        let author = match is_as_sent && !self.written.contains(&source) {
+            true => Author::User,
+            false => Author::Run,
         };
-        String::from_utf8_lossy(&text).contains(&unread.named_as)
+        String::from_utf8_lossy(&text).contains(&unread.named_as).then_some(author)
     }
 
     fn is_sent(&self, path: &RelativePath) -> bool {

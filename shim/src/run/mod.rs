@@ -376,7 +376,9 @@ impl Session<'_> {
         let root = &prepared.workspace.root;
         let (rules, _) = rules(root, &prepared.workspace, &prepared.settings);
         let output = &exchanged.output;
-        let missing = missing_inputs::find(output, root, &self.directory, &scanned.sources, &rules);
+        let written = scanned.state.written_by_runs();
+        let (directory, sources) = (&self.directory, &scanned.sources);
+        let missing = missing_inputs::find(output, root, directory, sources, &rules, &written);
         for path in &missing.named {
             let path = path.display();
             self.terminal.say(&format!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::{Artifact, Ending};
-use burst_protocol::tree::Change;
+use burst_protocol::tree::{Change, Entry};
 use burst_sync::ignore_rules::cargo_reads;
 use burst_sync::wire::{Incoming, Outgoing};
 
@@ -213,12 +213,24 @@ impl<'a> Ended<'a> {
         let root = &self.exchange.prepared.workspace.root;
         downloaded.conflicts.write(state.directory(), root)?;
         state.generated_files.extend(downloaded.made.iter().cloned());
+        let project = &self.exchange.sources.project;
+        let adopted = changes_at(changes, &downloaded.adopted);
+        let written = adopted.filter_map(|change| match change {
+            Change::Put { path, entry: Entry::File(_) } => path.below(project),
+            _ => None,
+        });
+        state.note_written(written.collect())?;
         // Another command may have fetched results since this one has sent its sources.
         let sent = &self.exchange.sources.tree;
         state.save_results(|held| {
             base_after(held.as_ref().unwrap_or(sent), changes, &downloaded.adopted)
         })
     }
+}
+
+/// The changes of these indices.
+fn changes_at<'c>(changes: &'c [Change], indices: &[u32]) -> impl Iterator<Item = &'c Change> {
+    indices.iter().filter_map(|index| changes.get(usize::try_from(*index).ok()?))
 }
 
 /// What is to be here of a whole target directory; none if it was not requested.

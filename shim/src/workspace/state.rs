@@ -38,6 +38,9 @@ pub(crate) const TAKEN: &str = "taken-";
 /// The name of the record of generated files.
 const GENERATED_FILES: &str = "companions";
 
+/// The name of the record of sources that runs have written.
+const WRITTEN: &str = "written";
+
 /// The name of the record of files that runs have lacked.
 const INPUTS: &str = "inputs";
 
@@ -212,6 +215,22 @@ impl WorkspaceState {
         write_record(&self.directory.join(INPUTS), &inputs).map_err(unreadable)
     }
 
+    /// The files that runs have written here, below the workspace root.
+    pub(crate) fn written_by_runs(&self) -> BTreeSet<RelativePath> {
+        read_record(&self.directory.join(WRITTEN)).unwrap_or_default()
+    }
+
+    /// Remembers further files of that kind.
+    pub(crate) fn note_written(&self, more: BTreeSet<RelativePath>) -> Result<(), Error> {
+        if more.is_empty() {
+            return Ok(());
+        }
+        let _lock = lock::take(&self.directory.join("written.lock"))?;
+        let written: BTreeSet<RelativePath> =
+            self.written_by_runs().into_iter().chain(more).collect();
+        write_record(&self.directory.join(WRITTEN), &written).map_err(unreadable)
+    }
+
     /// Remembers the variables that are set here and not sent; returns whether they are others
     /// than those that were remembered.
     pub(crate) fn note_unsent_variables(&self, names: &BTreeSet<String>) -> Result<bool, Error> {
@@ -295,7 +314,7 @@ fn forget_other_workspace(directory: &Path, identity: Option<u64>) -> Result<(),
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let is_of_runs =
-            [GENERATED_FILES, INPUTS, conflicts::RECORD].iter().any(|one| name == *one);
+            [GENERATED_FILES, WRITTEN, INPUTS, conflicts::RECORD].iter().any(|one| name == *one);
         if is_of_runs || name.as_bytes().starts_with(TAKEN.as_bytes()) {
             match std::fs::remove_file(entry.path()) {
                 // Another command has removed its own.
