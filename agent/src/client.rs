@@ -1,11 +1,12 @@
-//! Whether the client of a session is still connected, and the event of its departure.
+//! Whether the client of a session is still there, and the event of its departure.
 //!
-//! A client on this machine also names its process. When that ends, its connection is closed
-//! at once; otherwise a client that was killed counts as gone only after a time of silence.
+//! A client on this machine also names its process. When that ends, the client is gone at
+//! once; otherwise one that was killed counts as gone only after a time of silence, and the time
+//! for which its stream waits for another connection.
 //!
 //! A session blocks on things that can take long: a turn in the queue, a volume that is
-//! being attached. Each such wait registers a callback, which wakes it when the client's
-//! connection closes.
+//! being attached. Each such wait registers a callback, which wakes it when the client
+//! leaves.
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock};

@@ -34,7 +34,7 @@ pub(super) const OTHER_VARIABLES: [Variable; 4] = [
     },
     Variable {
         name: "CARGO_BURST_GRACE_SECS",
-        meaning: "for tests: seconds after which the run of a lost client is ended",
+        meaning: "for tests: seconds of silence after which a connection counts as lost",
     },
     Variable {
         name: "CARGO_BURST_DEAD_MAN_SECS",
