@@ -38,8 +38,8 @@ impl Weather {
 /// What happens when a datagram with a certain number is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The two ends of this datagram never hear of each other again. To the agent it is as if the
-    /// client had been killed; the client finds that the line is lost.
+    /// The two ends of this datagram never hear of each other again: the client has to connect
+    /// again, from another socket.
     CutClient,
     /// The client has another address from now on.
     Rebind,
