@@ -104,7 +104,7 @@ mod tests {
     fn a_run_cleans_if_one_of_its_calls_may() {
         let invocation = |line| {
             let call = Call { needs: None, arguments: words(line), json: JsonMessages::Absent };
-            Invocation { alternatives: vec![call], optional: false }
+            Invocation { alternatives: vec![call], optional: false, runs_after: None }
         };
         assert!(cleans(&["build", "-q clean"].map(invocation)));
         assert!(!cleans(&["build", "run clean"].map(invocation)));

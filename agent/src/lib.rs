@@ -14,7 +14,7 @@
 //!   that cargo finds there, and its toolchain
 //! - `shared_project`, `project`, `receive`: a project among sessions, its state on disk,
 //!   and the receiving half of its sync
-//! - `returned_copies`, `artifacts`: what a run returns
+//! - `return_set`, `returned_copies`, `artifacts`: what a run returns
 //! - `queue`: the order of runs in a project
 //! - `volume`, `power_cut`: a project's disk on a server, and the repair of a disk that lost
 //!   what a run had written
@@ -63,6 +63,7 @@ mod project;
 mod queue;
 mod receive;
 mod resumption;
+mod return_set;
 mod returned_copies;
 mod run;
 mod server;

@@ -5,35 +5,27 @@
 //! return set. While cargo runs, one more thread receives the client's messages and hands
 //! back the first that is not for the run.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use burst_protocol::budget::Budget;
-use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, OUTPUT_WINDOW_BYTES, UNREADABLE_NAMED_MAX};
+use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
 use burst_protocol::message::{
-    Artifact, Blob, Ending, Fetch, FromAgent, FromShim, Returns, RunRequest, TargetFile,
-    TargetListed, Timestamp, WholeTarget,
+    Ending, FromAgent, FromShim, Invocation, Returns, RunRequest, Timestamp, WholeTarget,
 };
-use burst_protocol::tree::{Change, Entry};
-use burst_protocol::{Digest, RelativePath};
+use burst_protocol::tree::Change;
 use burst_sync::SyncError;
 use burst_sync::apply::Applied;
-use burst_sync::blobs::{self, BlobSource};
 use burst_sync::clock::Moment;
 use burst_sync::flow_control::SendWindow;
-use burst_sync::root_directory::RootDirectory;
 use burst_sync::stat_cache::StatCache;
 use burst_sync::wire::{Incoming, Outgoing};
-use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use crate::agent::Agent;
 use crate::artifacts::named_paths::{self, Places};
-use crate::artifacts::whole::{self, Whole};
+use crate::artifacts::whole;
 use crate::artifacts::{self, Named};
 use crate::clean;
 use crate::client::Client;
@@ -45,16 +37,10 @@ use crate::log;
 use crate::port_connection;
 use crate::project::Project;
 use crate::queue::{Admission, Needs, RunQueue};
-use crate::returned_copies::{COPIED_BYTES_MAX, ReturnedCopies};
+use crate::return_set::{Recipient, ReturnSet};
 use crate::run::control::RunInput;
 use crate::shared_project::SharedProject;
 use crate::toolchain;
-
-/// Bytes of the largest changed source file that is returned. Larger ones are only named.
-const CHANGED_FILE_BYTES_MAX: u64 = 64 << 20;
-
-/// Bytes of all changed source files that are returned. Files beyond are only named.
-const CHANGED_BYTES_MAX: u64 = 256 << 20;
 
 /// Serves the request of one stream. A run ends early if `client` leaves. Blocks: must not
 /// run on a thread of the `runtime`, which moves the stream.
@@ -125,60 +111,6 @@ struct Answer {
 /// The thread that receives the client's messages during a run.
 type Listener = JoinHandle<(Incoming, Option<FromShim>)>;
 
-/// The files that a run offers to its client.
-#[derive(Default)]
-struct ReturnSet {
-    changes: Vec<Change>,
-    artifacts: Vec<Artifact>,
-    /// The bytes of what tests have left below the target directory, if they are too many.
-    large_tests: Option<u64>,
-    /// The whole target directory, if it was requested.
-    whole: Option<Whole>,
-    /// Files below the project that the client has named, and paths at which there are none.
-    named_files: Vec<Artifact>,
-    missing: Vec<RelativePath>,
-    /// The project's directory on the agent's disk.
-    project: PathBuf,
-    /// Changed files that are too large to be offered.
-    withheld: Vec<Change>,
-    /// The errors of what cannot be read.
-    unreadable: Vec<String>,
-    /// The target directory with the artifacts, on the agent's disk.
-    target: PathBuf,
-    /// The target directory as the client knows it.
-    target_seen: PathBuf,
-}
-
-impl ReturnSet {
-    /// Adds changes; withholds files that are too large, and those beyond the size of all.
-    fn add_changes(&mut self, changes: Vec<Change>) {
-        let mut bytes = 0;
-        for change in changes {
-            if let Change::Put { entry: Entry::File(file), .. } = &change {
-                if file.size > CHANGED_FILE_BYTES_MAX || bytes + file.size > CHANGED_BYTES_MAX {
-                    self.withheld.push(change);
-                    continue;
-                }
-                bytes += file.size;
-            }
-            self.changes.push(change);
-        }
-    }
-
-    /// The offered changes with these indices; others do not exist.
-    fn select(&self, indices: &BTreeSet<u32>) -> impl Iterator<Item = &Change> {
-        indices.iter().filter_map(|index| self.changes.get(usize::try_from(*index).ok()?))
-    }
-
-    /// The withheld files that no later run can offer either: the client was told of them.
-    fn too_large(&self) -> impl Iterator<Item = &Change> {
-        self.withheld.iter().filter(|change| {
-            matches!(change, Change::Put { entry: Entry::File(file), .. }
-                if file.size > CHANGED_FILE_BYTES_MAX)
-        })
-    }
-}
-
 impl Session<'_> {
     fn run(&self, mut incoming: Incoming, heartbeat: Heartbeat) -> Result<(), AgentError> {
         let shared =
@@ -245,7 +177,7 @@ impl Session<'_> {
         };
         let finished = ending.and_then(|ending| {
             drop(heartbeat);
-            self.announce(&return_set, ending)?;
+            return_set.announce(self.outgoing, ending)?;
             let (incoming, message) = listener.join().map_err(|_| SyncError::Gone)?;
             self.finish(&shared, &return_set, incoming, message)
         });
@@ -273,7 +205,7 @@ impl Session<'_> {
             }
         };
         drop(heartbeat);
-        self.announce(&return_set, Ending::Exited(0))?;
+        return_set.announce(self.outgoing, Ending::Exited(0))?;
         shared.with(Project::save)?;
         self.finish(shared, &return_set, incoming, None)
     }
@@ -339,16 +271,22 @@ impl Session<'_> {
             toolchain::check(&layout.spec)?;
             let mut ending = Ending::Exited(0);
             for (index, invocation) in self.request.invocations.iter().enumerate() {
-                if ending != Ending::Exited(0) || invocations.is_interrupted() {
+                if invocations.is_interrupted() {
                     break;
+                }
+                if !runs_after(invocation, ending) {
+                    continue;
                 }
                 let Some(running) = invocations.start(invocation)? else { continue };
                 if index == 0 {
                     // While cargo runs already: save the state after the sync.
                     shared.with(Project::save)?;
                 }
-                ending = invocations.wait(running)?;
-                match ending {
+                let ended = invocations.wait(running)?;
+                if ending == Ending::Exited(0) {
+                    ending = ended;
+                }
+                match ended {
                     Ending::Exited(code) => tracing::info!("cargo exited with code {code}"),
                     Ending::Signaled(signal) => {
                         tracing::info!("cargo was ended by signal {signal}")
@@ -452,59 +390,6 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn announce(&self, return_set: &ReturnSet, ending: Ending) -> Result<(), AgentError> {
-        let mut budget = Budget::default();
-        return_set.changes.iter().try_for_each(|change| budget.change(change.path()))?;
-        return_set.artifacts.iter().try_for_each(|artifact| budget.file(&artifact.path))?;
-        for piece in return_set.changes.chunks(CHANGES_PER_MESSAGE_MAX) {
-            self.outgoing.message(&FromAgent::Changed(piece.to_vec()))?;
-        }
-        for piece in return_set.artifacts.chunks(CHANGES_PER_MESSAGE_MAX) {
-            self.outgoing.message(&FromAgent::Artifacts(piece.to_vec()))?;
-        }
-        if let Some(whole) = &return_set.whole {
-            whole.changed.iter().try_for_each(|file| budget.file(&file.path))?;
-            whole.gone.iter().try_for_each(|path| budget.file(path))?;
-            self.announce_whole(whole)?;
-        }
-        return_set.named_files.iter().try_for_each(|file| budget.file(&file.path))?;
-        for piece in return_set.named_files.chunks(CHANGES_PER_MESSAGE_MAX) {
-            self.outgoing.message(&FromAgent::NamedFiles(piece.to_vec()))?;
-        }
-        if !return_set.missing.is_empty() {
-            self.outgoing.message(&FromAgent::Missing(return_set.missing.clone()))?;
-        }
-        if let Some(bytes) = return_set.large_tests {
-            self.outgoing.message(&FromAgent::LargeTestFiles { bytes })?;
-        }
-        for change in &return_set.withheld {
-            if let Change::Put { path, entry: Entry::File(file) } = change {
-                let (path, size) = (path.clone(), file.size);
-                self.outgoing.message(&FromAgent::Withheld { path, size })?;
-            }
-        }
-        if !return_set.unreadable.is_empty() {
-            let (named, others) = return_set
-                .unreadable
-                .split_at(return_set.unreadable.len().min(UNREADABLE_NAMED_MAX));
-            let (errors, others) = (named.to_vec(), others.len() as u64);
-            self.outgoing.message(&FromAgent::Unreadable { errors, others })?;
-        }
-        Ok(self.outgoing.message(&FromAgent::Finished(ending))?)
-    }
-
-    fn announce_whole(&self, whole: &Whole) -> Result<(), AgentError> {
-        for piece in whole.changed.chunks(CHANGES_PER_MESSAGE_MAX) {
-            self.outgoing.message(&FromAgent::TargetFiles(piece.to_vec()))?;
-        }
-        for piece in whole.gone.chunks(CHANGES_PER_MESSAGE_MAX) {
-            self.outgoing.message(&FromAgent::TargetGone(piece.to_vec()))?;
-        }
-        let (base, list, compiler) = (whole.base, whole.list, whole.compiler.clone());
-        let listed = TargetListed { base, list, compiler };
-        Ok(self.outgoing.message(&FromAgent::TargetListed(listed))?)
-    }
-
     /// Sends what the client fetches, until the client is done, and records what it has said.
     fn finish(
         &self,
@@ -536,6 +421,13 @@ impl Session<'_> {
         mut incoming: Incoming,
         first: Option<FromShim>,
     ) -> Result<Answer, AgentError> {
+        let tree = shared.with(|project| Ok(project.tree()))?;
+        let recipient = Recipient {
+            outgoing: self.outgoing,
+            tree: &tree,
+            copies: &shared.directory().join("returned"),
+            compress_large: self.request.compress_large,
+        };
         let mut answer = Answer::default();
         let mut next = first;
         loop {
@@ -544,7 +436,7 @@ impl Session<'_> {
                 None => incoming.message()?,
             };
             match message {
-                FromShim::Fetch(wanted) => self.send_fetched(shared, return_set, &wanted)?,
+                FromShim::Fetch(wanted) => return_set.send(&wanted, &recipient)?,
                 FromShim::Adopted(indices) => answer.adopted.extend(indices),
                 FromShim::Declined(indices) => answer.declined.extend(indices),
                 // Sent before the client was told that the run has ended.
@@ -560,98 +452,15 @@ impl Session<'_> {
             }
         }
     }
-
-    fn send_fetched(
-        &self,
-        shared: &SharedProject,
-        return_set: &ReturnSet,
-        wanted: &[Fetch],
-    ) -> Result<(), AgentError> {
-        let tree = shared.with(|project| Ok(project.tree()))?;
-        let tree = RootDirectory::open_as(&tree, Path::new("/"))?;
-        let mut sources: HashMap<Digest, (&RootDirectory, &RelativePath, u64)> = HashMap::new();
-        for change in &return_set.changes {
-            if let Change::Put { path, entry: Entry::File(file) } = change {
-                sources.insert(file.digest, (&tree, path, file.size));
-            }
-        }
-        let project = match return_set.named_files.is_empty() {
-            true => None,
-            false => Some(RootDirectory::open(&return_set.project)?),
-        };
-        for (named, project) in return_set.named_files.iter().zip(project.iter().cycle()) {
-            sources.insert(named.file.digest, (project, &named.path, named.file.size));
-        }
-        let of_whole = return_set.whole.iter().flat_map(|whole| &whole.files);
-        let of_whole = of_whole.map(|TargetFile { path, file, .. }| (path, file));
-        let artifacts = return_set.artifacts.iter().map(|Artifact { path, file }| (path, file));
-        let mut artifacts = artifacts.chain(of_whole).peekable();
-        let target = match artifacts.peek() {
-            None => None,
-            Some(_) => Some(artifacts::open_target(&return_set.target, &return_set.target_seen)?),
-        };
-        for ((path, file), target) in artifacts.zip(target.iter().cycle()) {
-            sources.insert(file.digest, (target, path, file.size));
-        }
-        let copies = ReturnedCopies::open(&shared.directory().join("returned"))?;
-        for fetch in wanted {
-            let (root, path, size) =
-                sources.get(&fetch.digest).ok_or(SyncError::MissingBlob(fetch.digest))?;
-            match self.send_one(fetch, root, path, *size, &copies) {
-                Err(AgentError::Sync(SyncError::Changed(_))) => {
-                    self.outgoing.message(&FromAgent::Unavailable(fetch.digest))?;
-                }
-                sent => sent?,
-            }
-        }
-        copies.trim()?;
-        Ok(self.outgoing.message(&FromAgent::BlobsEnd)?)
-    }
-
-    fn send_one(
-        &self,
-        fetch: &Fetch,
-        root: &RootDirectory,
-        path: &RelativePath,
-        size: u64,
-        copies: &ReturnedCopies,
-    ) -> Result<(), AgentError> {
-        let announce = |content: Blob| self.outgoing.message(&FromAgent::Blob(content));
-        let (digest, shown) = (fetch.digest, root.absolute(path));
-        let unreadable = |source: io::Error| match is_replaced(&source) {
-            true => AgentError::from(SyncError::Changed(root.absolute(path))),
-            false => root.unreadable(path, source).into(),
-        };
-        if self.request.compress_large && size <= COPIED_BYTES_MAX {
-            let content = root.read(path, size).map_err(unreadable)?;
-            if Digest::of(&content) != digest {
-                return Err(SyncError::Changed(shown).into());
-            }
-            let base = fetch.base.and_then(|base| Some((base, copies.get(&base)?)));
-            copies.keep(digest, &content)?;
-            if let Some((base, held)) = base {
-                let cap = usize::MAX;
-                let base = (base, held.as_slice());
-                if blobs::send_patch(self.outgoing, &announce, digest, &content, base, cap)? {
-                    return Ok(());
-                }
-            }
-            let source = BlobSource { path: &shown, digest, size, reader: &mut content.as_slice() };
-            return Ok(blobs::send_whole(self.outgoing, &announce, source, true)?);
-        }
-        let mut file = root.open_file(path).map_err(unreadable)?;
-        let source = BlobSource { path: &shown, digest, size, reader: &mut file };
-        Ok(blobs::send_whole(self.outgoing, &announce, source, self.request.compress_large)?)
-    }
 }
 
-/// Whether a file cannot be read because it is no longer what was offered: it, or a directory
-/// above it, was removed or replaced, or it has grown.
-fn is_replaced(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, InvalidInput, NotADirectory, NotFound};
-    matches!(error.kind(), NotFound | NotADirectory | FileTooLarge | InvalidInput)
-        // A link in its place, or a socket.
-        || matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::NXIO))
+/// Whether an invocation runs after those before have ended so.
+fn runs_after(invocation: &Invocation, ending: Ending) -> bool {
+    match ending {
+        Ending::Exited(0) => true,
+        Ending::Exited(code) => invocation.runs_after == Some(code),
+        Ending::Signaled(_) => false,
+    }
 }
 
 /// Waits until the kernel's coarse clock, which stamps files, is later than `stamp`: 10 ms
@@ -670,4 +479,31 @@ fn wait_for_tick_after(stamp: Option<Moment>) {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_begins_in_a_later_tick_than_the_sync() {
+        let stamp = Moment::coarse_now();
+        wait_for_tick_after(Some(stamp));
+        assert!(Moment::coarse_now() > stamp);
+        // The clock was set back far: the wait has a deadline.
+        wait_for_tick_after(Some(stamp.plus_seconds(3600)));
+    }
+
+    #[test]
+    fn an_invocation_runs_after_success_and_after_the_code_that_it_names() {
+        let invocation =
+            |runs_after| Invocation { alternatives: Vec::new(), optional: false, runs_after };
+        for (named, ending, expected) in [
+            (None, Ending::Exited(0), true),
+            (None, Ending::Exited(100), false),
+            (Some(100), Ending::Exited(0), true),
+            (Some(100), Ending::Exited(100), true),
+            (Some(100), Ending::Exited(101), false),
+            (Some(2), Ending::Signaled(2), false),
+        ] {
+            assert_eq!(runs_after(&invocation(named), ending), expected, "{named:?} {ending:?}");
+        }
+    }
+}

@@ -206,3 +206,23 @@ fn cargo_test_runs_where_cargo_would_find_no_nextest() {
     );
     assert_eq!(found.stderr, "");
 }
+
+/// As with cargo test: after a failed test the documentation tests run only if they are told to,
+/// and after a failed build never.
+#[test]
+fn documentation_tests_run_after_failed_ones_only_if_they_are_told_to() {
+    let sandbox = sandbox();
+    let project = kit(&sandbox);
+    let broken = LIBRARY.replace("assert_eq!(two(), 2);", "assert_eq!(two(), 3);");
+    project.write("src/lib.rs", &broken);
+    let docs_of = |arguments: &str| {
+        let found = project.burst(arguments);
+        let docs: Vec<String> = tests_of(&found).1.into_iter().map(str::to_owned).collect();
+        (found.code, docs)
+    };
+    let all = ["two (line 1) ... ok", "twofold (line 8) ... ignored"].map(str::to_owned);
+    assert_eq!(docs_of("test"), (Some(100), Vec::new()));
+    assert_eq!(docs_of("test --no-fail-fast"), (Some(100), all.to_vec()));
+    project.write("src/lib.rs", "broken");
+    assert_eq!(docs_of("test --no-fail-fast"), (Some(101), Vec::new()));
+}

@@ -99,6 +99,7 @@
 //! | 1 | New: [`WholeTarget`](message::WholeTarget) and what answers it; [`Started`](message::FromAgent::Started) tells the agent's time. |
 //! | 1 | [`Returns`](message::Returns) names paths. |
 //! | 1 | New: [`Kind::Control`](frame::Kind::Control) with [`link::Control`]. Without it a run ended with its connection. |
+//! | 1 | An [`Invocation`](message::Invocation) can run after one that has failed. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

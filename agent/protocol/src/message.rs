@@ -282,6 +282,9 @@ pub struct Invocation {
     /// Whether to skip the invocation if no alternative can be run; otherwise the run
     /// fails.
     pub optional: bool,
+    /// The exit code of an earlier invocation after which this one runs, too. The run ends with the
+    /// first code that is not 0.
+    pub runs_after: Option<i32>,
 }
 
 /// A call of cargo.

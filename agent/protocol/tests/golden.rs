@@ -63,7 +63,11 @@ fn request() -> RunRequest {
         base: Some(Digest::from_bytes([3; 32])),
         root: Digest::from_bytes([4; 32]),
         offers_changes: true,
-        invocations: vec![Invocation { alternatives: vec![call], optional: true }],
+        invocations: vec![Invocation {
+            alternatives: vec![call],
+            optional: true,
+            runs_after: Some(100),
+        }],
         environment: vec![(ByteBuf::from(b"A"), ByteBuf::from(b"1"))],
         toolchain: Some("stable".into()),
         terminal: Terminal {

@@ -20,6 +20,9 @@ use crate::settings::Fetch;
 /// The variable by which nextest accepts a package without tests, as cargo test does.
 const NO_TESTS: (&str, &str) = ("NEXTEST_NO_TESTS", "pass");
 
+/// nextest's exit code where tests have failed, and nothing else has.
+const TESTS_FAILED: i32 = 100;
+
 /// Verbs of cargo that are not in our table and start no program of the user.
 const READ_NOTHING: [&str; 3] = ["clean", "fix", "rustdoc"];
 
@@ -165,7 +168,7 @@ fn call(name: Option<&str>, arguments: &[OsString], json: JsonMessages) -> Call 
 }
 
 fn invocation(call: Call) -> Invocation {
-    Invocation { alternatives: vec![call], optional: false }
+    Invocation { alternatives: vec![call], optional: false, runs_after: None }
 }
 
 /// Whether cargo will refuse the arguments in a message that lists all options: the value of
@@ -212,13 +215,17 @@ fn test_plan(run: &RunArguments, arguments: &[OsString], has_library: bool) -> T
     let mut nextest = call(CargoVerb::Nextest.name(), &words.arguments, JsonMessages::Absent);
     nextest.needs = Some("nextest".into());
     nextest.arguments.insert(1, ByteBuf::from(b"run"));
-    let mut invocations = vec![Invocation { alternatives: vec![nextest, plain], optional: false }];
+    let mut tests = invocation(nextest);
+    tests.alternatives.push(plain);
+    let mut invocations = vec![tests];
     if has_library && !run.flags.no_doctests && !names_targets(arguments) {
         let mut doc = call(run.name(), &words.documentation, JsonMessages::Absent);
         // Without nextest the first call was cargo test, documentation included:
         // an invocation that no alternative fits is left out if it may be.
         doc.needs = Some("nextest".into());
-        invocations.push(Invocation { alternatives: vec![doc], optional: true });
+        let goes_on = has_option(before_dashes(arguments), &["--no-fail-fast"]);
+        let runs_after = goes_on.then_some(TESTS_FAILED);
+        invocations.push(Invocation { alternatives: vec![doc], optional: true, runs_after });
     }
     let mut environment = vec![(NO_TESTS.0, NO_TESTS.1.to_owned())];
     environment.extend(words.variables);

@@ -40,15 +40,6 @@ fn changes_are_selected_by_their_indices() {
 }
 
 #[test]
-fn a_run_begins_in_a_later_tick_than_the_sync() {
-    let stamp = Moment::coarse_now();
-    wait_for_tick_after(Some(stamp));
-    assert!(Moment::coarse_now() > stamp);
-    // The clock was set back far: the wait has a deadline.
-    wait_for_tick_after(Some(stamp.plus_seconds(3600)));
-}
-
-#[test]
 fn whatever_takes_the_place_of_an_offered_file_replaces_it() {
     let disk = tempfile::tempdir().unwrap();
     let root = RootDirectory::open(disk.path()).unwrap();
