@@ -3,10 +3,15 @@
 //! A key that a terminal turns into a signal reaches every process of the job. While the
 //! terminal is raw, this module does that.
 
+use std::time::Duration;
+
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid, getpgrp, getppid};
 
 use super::raw_mode;
+
+/// The pause between two looks at another process.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What is suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +28,35 @@ pub(super) fn signal_others(kind: Signal) {
         kill(Pid::from_raw(0), kind).ok();
         set_action(kind, &handler);
     }
+}
+
+/// Waits until the process that has started this one has received a signal that was sent to the
+/// job, or for a tenth of a second. A shell that learns of the signal and of the end of its command
+/// at once takes the end for the command's own doing, and goes on.
+pub(super) fn wait_until_parent_has(kind: Signal) {
+    const LOOKS_MAX: usize = 100;
+    let parent = getppid();
+    if getpgid(Some(parent)) != Ok(getpgrp()) {
+        return;
+    }
+    for _ in 0..LOOKS_MAX {
+        let status = std::fs::read_to_string(format!("/proc/{parent}/status")).unwrap_or_default();
+        if !is_pending(&status, kind) {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "no event tells that a signal is delivered")]
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Whether a signal is pending, by the text of `/proc/PID/status` (see proc(5)).
+fn is_pending(status: &str, kind: Signal) -> bool {
+    let masks = status.lines().filter_map(|line| {
+        let mask = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    let bit = 1_u64 << (kind as i32 - 1);
+    masks.fold(0, |all, mask| all | mask) & bit != 0
 }
 
 /// Suspends as a shell expects it: stopped by SIGTSTP, with the terminal in its own mode. Returns
@@ -48,4 +82,20 @@ fn set_action(kind: Signal, action: &SigAction) -> Option<SigAction> {
     // SAFETY: the action is the default, none, or one that was installed before.
     #[expect(unsafe_code, reason = "changing a disposition is unsafe in nix's signature only")]
     unsafe { sigaction(kind, action) }.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pending_signal_is_a_bit_of_two_masks() {
+        let status = |own, shared| format!("Name:\tsh\nSigPnd:\t{own}\nShdPnd:\t{shared}\n");
+        let (none, interrupt) = ("0000000000000000", "0000000000000002");
+        assert!(is_pending(&status(interrupt, none), Signal::SIGINT));
+        assert!(is_pending(&status(none, interrupt), Signal::SIGINT));
+        assert!(!is_pending(&status(interrupt, interrupt), Signal::SIGQUIT));
+        assert!(!is_pending(&status(none, none), Signal::SIGINT));
+        assert!(!is_pending("", Signal::SIGINT));
+    }
 }

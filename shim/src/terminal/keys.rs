@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::foreground::{FOREGROUND_CHECK_INTERVAL, fail_instead_of_stop, is_foreground};
-use super::job::{Scope, signal_others, suspend};
+use super::job::{Scope, signal_others, suspend, wait_until_parent_has};
 use super::keyboard::{Event, INTERRUPT, Keyboard, QUIT, is_answer};
 use super::signals::{Signals, window_size};
 use super::{line, raw_mode};
@@ -111,6 +111,7 @@ impl Keys {
         };
         if ending == Ending::Signaled(signal as i32) && is_foreground(rustix::stdio::stdin()) {
             signal_others(signal);
+            wait_until_parent_has(signal);
         }
     }
 
