@@ -231,3 +231,23 @@ fn a_commit_alone_builds_nothing_again() {
     script(&sandbox, "cd app; git commit -q --allow-empty -m three");
     assert_eq!(lines(&project.ok("build")), 1);
 }
+
+/// cargo lists the files of a package whose build script names none, and asks git what is ignored:
+/// also by rules above the workspace, which are not in the working tree there.
+#[test]
+fn rules_above_the_workspace_are_read_from_the_repository() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("repository/apps/app");
+    project.write("build.rs", "fn main() {}\n");
+    project.write("../../.gitignore", "target\n");
+    project.write("../../.gitattributes", "*.png binary\n");
+    script(&sandbox, "cd repository; git init -q; git add -A; git commit -qm one");
+    let built = project.burst("build");
+    assert_eq!(built.code, Some(0), "{built:#?}\n{}", logs(&simulator, &sandbox));
+    let again = project.ok("build");
+    assert!(!again.stderr.contains("Compiling"), "{}", again.stderr);
+}

@@ -7,6 +7,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A repository with a working tree.
@@ -38,6 +39,12 @@ impl Repository {
             Err(_) => directory.clone(),
         };
         Some(Self { work_tree: work_tree.to_owned(), directory, common })
+    }
+
+    /// Whether it is of the user of this process: in another one git does nothing.
+    pub fn is_own(&self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        std::fs::metadata(&self.directory).is_ok_and(|found| found.uid() == own)
     }
 
     /// The innermost repository that a directory lies in. As in git, links in the path of the

@@ -2,12 +2,12 @@
 //! `rev-parse`, `log -1`, `status`. Build scripts put that into programs.
 //!
 //! It has `HEAD` and its branch, the tags behind it, the commits that `describe` needs, the
-//! directories of `HEAD` and the index, and no content of any file: git compares files by digest.
+//! directories of `HEAD` and the index. Of files it has only the contents of ignore rules and
+//! attributes, which are read from it above the workspace: git compares the others by digest.
 //! Hooks, credentials, other branches and the settings of the user are not in it. It is made
 //! anew, and comes out the same, when anything that it was made from has changed; git runs only
 //! then. Files that are tracked, here and not sent count as unchanged, and so do those of filters
-//! such as git-lfs. The index is locked:
-//! nothing below `.git` comes back.
+//! such as git-lfs. The index is locked: nothing below `.git` comes back.
 //!
 //! git is told which repository it works in, as in [`super::git_index`].
 
@@ -176,11 +176,6 @@ impl Facts<'_> {
         }
         self.write("config", &self.configuration(head.is_some())?)?;
         self.write("info/exclude", &self.excludes())?;
-        let log = fs::read_to_string(self.repository.directory.join("logs/HEAD"));
-        if let Some(last) = log.unwrap_or_default().lines().next_back() {
-            let last = without_password(last).unwrap_or_else(|| last.to_owned());
-            self.write("logs/HEAD", &format!("{last}\n"))?;
-        }
         if let Some(head) = head {
             self.add_objects(&head)?;
         }
@@ -210,6 +205,8 @@ impl Facts<'_> {
             && !url.contains(['"', '\\', '\n'])
         {
             let url = without_password(&url).unwrap_or(url);
+            // A query may hold a token.
+            let url = url.split(['?', '#']).next().unwrap_or_default();
             text += &format!("[remote \"origin\"]\n\turl = \"{url}\"\n");
         }
         Ok(text)
@@ -262,6 +259,7 @@ impl Facts<'_> {
                 objects.insert(name.to_owned());
             }
         }
+        objects.extend(self.rules()?);
         let packing = ["pack-objects", "-q", "--stdout", "--threads=1", "--window=0"];
         let pack = self.run(&packing, Some(lines(&objects).as_bytes()))?;
         let (file, index) = (format!("{PACK}.pack"), format!("{PACK}.idx"));
@@ -270,6 +268,17 @@ impl Facts<'_> {
         let mut command = command(self.repository, &self.repository.work_tree);
         command.args(["index-pack", "--no-rev-index", "-o"]).arg(index).arg(file);
         finished(command.stdin(Stdio::null()), None).map(drop)
+    }
+
+    /// The contents of tracked files with rules, which git and cargo read from the repository where
+    /// the file is not in the working tree: above the workspace.
+    fn rules(&self) -> io::Result<Vec<String>> {
+        let files = [":(glob,top)**/.gitignore", ":(glob,top)**/.gitattributes"];
+        let listed =
+            self.run(&[&["ls-files", "--stage", "-z", "--"], &files[..]].concat(), None)?;
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let name = |entry: &str| Some(entry.split(' ').nth(1)?.to_owned());
+        Ok(listed.split('\0').filter_map(name).collect())
     }
 
     /// The commits that are needed.

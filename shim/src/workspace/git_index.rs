@@ -19,7 +19,7 @@ pub(super) fn command(repository: &Repository, directory: &Path) -> Command {
     let mut command = Command::new("git");
     // Nothing ever returns to a `.git`, so the one that is found is the user's.
     command
-        .args(["-c", "core.fsmonitor=false", "--git-dir"])
+        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--git-dir"])
         .arg(repository.work_tree.join(".git"))
         .arg("--work-tree")
         .arg(&repository.work_tree)
@@ -48,7 +48,8 @@ impl Listing {
     }
 
     fn start(root: &Path, filters: &[&str]) -> Self {
-        let Some(repository) = Repository::around(root) else { return Self(None) };
+        let repository = Repository::around(root).filter(Repository::is_own);
+        let Some(repository) = repository else { return Self(None) };
         let child = command(&repository, root)
             .args(["ls-files", "-z", "--cached"])
             .args(filters)

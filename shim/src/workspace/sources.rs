@@ -331,7 +331,8 @@ impl Sources {
         settings: &Settings,
         state: &WorkspaceState,
     ) -> Result<(), SyncError> {
-        let Some(repository) = Repository::around(&workspace.root) else { return Ok(()) };
+        let repository = Repository::around(&workspace.root).filter(Repository::is_own);
+        let Some(repository) = repository else { return Ok(()) };
         // git follows links in the path of the root, cargo does not.
         let real = workspace.root.canonicalize().unwrap_or_default();
         let depth = real.strip_prefix(&repository.work_tree).map_or(0, |path| path.iter().count());
