@@ -5,9 +5,10 @@
 //! in them; their values are cargo's business. A file that is no TOML names nothing here: cargo
 //! reports it.
 //!
-//! The configuration of a workspace comes from a repository. So it includes no file from outside
-//! of the workspace but one of another `.cargo`, and what it names elsewhere is sent only as far
-//! as it looks like packages or a registry (see [`super::sources`]).
+//! Configuration comes from a repository, unless it is in cargo's home. So it includes no file from
+//! outside of the directory that has its `.cargo`, but one of another `.cargo`, and what it names
+//! elsewhere is sent only as far as it looks like packages or a registry (see
+//! [`super::sources`]).
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -31,6 +32,8 @@ pub(super) struct Configuration {
     pub(super) packages: BTreeSet<PathBuf>,
     /// Replacements of registries: `directory` and `local-registry` of `[source]`.
     pub(super) registries: BTreeSet<PathBuf>,
+    /// cargo's home.
+    home: Option<PathBuf>,
 }
 
 /// A source of values.
@@ -50,37 +53,37 @@ impl Configuration {
         values: &[OsString],
         home: Option<&Path>,
     ) -> Self {
-        let mut found = Self::default();
+        let mut found = Self { home: home.map(Path::to_owned), ..Self::default() };
         for value in values {
-            found.add_value(directory, root, value);
+            found.add_value(directory, value);
         }
         // Of the root, too: a command names a package from anywhere.
         let above = directory.ancestors().chain(root.ancestors());
         for file in above.flat_map(|directory| NAMES.map(|name| directory.join(name))) {
-            found.add_file(root, file);
+            found.add_file(file);
         }
         for name in ["config.toml", "config"] {
             if let Some(home) = home {
-                found.add_file(root, home.join(name));
+                found.add_file(home.join(name));
             }
         }
         found
     }
 
     /// Adds a value of `--config`: a file, or TOML.
-    fn add_value(&mut self, directory: &Path, root: &Path, value: &OsStr) {
+    fn add_value(&mut self, directory: &Path, value: &OsStr) {
         let file = directory.join(value);
         if file.is_file() {
-            return self.add_file(root, file);
+            return self.add_file(file);
         }
         let Some(table) = value.to_str().and_then(|text| text.parse::<Table>().ok()) else {
             return;
         };
         let origin = Origin { file: None, base: directory.to_owned() };
-        self.add_table(root, &origin, &table);
+        self.add_table(&origin, &table);
     }
 
-    fn add_file(&mut self, root: &Path, file: PathBuf) {
+    fn add_file(&mut self, file: PathBuf) {
         let file = normalized(&file);
         let is_readable = |found: std::fs::Metadata| found.is_file() && found.len() <= BYTES_MAX;
         if self.files.contains(&file) || !std::fs::metadata(&file).is_ok_and(is_readable) {
@@ -90,10 +93,10 @@ impl Configuration {
         let Ok(text) = std::fs::read_to_string(&file) else { return };
         let Ok(table) = text.parse::<Table>() else { return };
         let base = file.ancestors().nth(2).unwrap_or(&file).to_owned();
-        self.add_table(root, &Origin { file: Some(file), base }, &table);
+        self.add_table(&Origin { file: Some(file), base }, &table);
     }
 
-    fn add_table(&mut self, root: &Path, origin: &Origin, table: &Table) {
+    fn add_table(&mut self, origin: &Origin, table: &Table) {
         let absolute = |path: &str| normalized(&origin.base.join(path));
         let paths = table.get("paths").and_then(Value::as_array).into_iter().flatten();
         self.packages.extend(paths.filter_map(Value::as_str).map(absolute));
@@ -108,8 +111,9 @@ impl Configuration {
         let directory = file.parent().unwrap_or(file);
         for included in included(table) {
             let included = normalized(&directory.join(included));
-            if may_include(root, file, &included) {
-                self.add_file(root, included);
+            let is_users = self.home.as_ref().is_some_and(|home| file.starts_with(home));
+            if is_users || may_include(&origin.base, &included) {
+                self.add_file(included);
             }
         }
     }
@@ -138,12 +142,12 @@ fn included(table: &Table) -> impl Iterator<Item = &str> {
     entries.iter().filter_map(|entry| entry.as_str().or_else(|| entry.get("path")?.as_str()))
 }
 
-/// Whether a file is taken that a configuration includes: cargo reads only `*.toml`.
-fn may_include(root: &Path, including: &Path, included: &Path) -> bool {
+/// Whether a file is taken that a configuration of a repository includes: cargo reads only
+/// `*.toml`.
+fn may_include(base: &Path, included: &Path) -> bool {
     let is_toml = included.extension() == Some(OsStr::new("toml"));
-    let is_users = !including.starts_with(root) || included.starts_with(root);
     let is_cargos = included.parent().is_some_and(|parent| parent.ends_with(".cargo"));
-    is_toml && !included.ends_with("credentials.toml") && (is_users || is_cargos)
+    is_toml && !included.ends_with("credentials.toml") && (included.starts_with(base) || is_cargos)
 }
 
 #[cfg(test)]
@@ -202,20 +206,36 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_includes_no_private_files_of_the_user() {
-        let root = Path::new("/home/me/work");
-        let may =
-            |including, included| may_include(root, Path::new(including), Path::new(included));
-        let (own, home) = ("/home/me/work/.cargo/config.toml", "/home/me/.cargo/config.toml");
-        for (including, included, expected) in [
-            (own, "/home/me/work/shared.toml", true),
-            (own, "/home/me/.cargo/shared.toml", true),
-            (own, "/home/me/.config/x/secret.toml", false),
-            (own, "/home/me/.cargo/credentials.toml", false),
-            (own, "/home/me/work/.env", false),
-            (home, "/home/me/dotfiles/cargo.toml", true),
+    fn a_repository_includes_no_private_files_of_the_user() {
+        let base = Path::new("/home/me/work");
+        for (included, expected) in [
+            ("/home/me/work/shared.toml", true),
+            ("/home/me/.cargo/shared.toml", true),
+            ("/home/me/.config/x/secret.toml", false),
+            ("/home/me/.cargo/credentials.toml", false),
+            ("/home/me/work/.env", false),
         ] {
-            assert_eq!(may(including, included), expected, "{including} {included}");
+            assert_eq!(may_include(base, Path::new(included)), expected, "{included}");
         }
+        // Also where the workspace is only a part of the repository.
+        let disk = disk(&[
+            ("repository/.cargo/config.toml", "include = ['../../secret.toml', 'own.toml']\n"),
+            ("repository/.cargo/own.toml", ""),
+            ("secret.toml", "token = 1\n"),
+            ("home/config.toml", "include = ['../dotfiles.toml']\n"),
+            ("dotfiles.toml", ""),
+        ]);
+        let at = |path: &str| disk.path().join(path);
+        let workspace = at("repository/app");
+        let found = Configuration::read(&workspace, &workspace, &[], Some(&at("home")));
+        assert_eq!(
+            below(disk.path(), &found.files),
+            [
+                "dotfiles.toml",
+                "home/config.toml",
+                "repository/.cargo/config.toml",
+                "repository/.cargo/own.toml"
+            ]
+        );
     }
 }
