@@ -106,17 +106,24 @@ impl Incoming {
         &mut self,
         deadline: Duration,
     ) -> Result<Option<Result<Frame, SyncError>>, SyncError> {
+        // One wait would count time in which this process did not run: it was stopped, or the
+        // machine has slept.
+        const WAITS: u32 = 8;
+        let mut silent = 0;
         loop {
             let before = (self.traffic.received(), self.counters.breaks().0);
-            let next = async { tokio::time::timeout(deadline, self.queue.recv()).await };
+            let next = async { tokio::time::timeout(deadline / WAITS, self.queue.recv()).await };
             let next = self.runtime.block_on(next);
             let (breaks, is_down) = self.counters.breaks();
             match next {
                 Ok(next) => return Ok(next),
                 Err(_) if !is_down && (self.traffic.received(), breaks) == before => {
-                    return Err(SyncError::Silent(deadline.as_secs()));
+                    silent += 1;
+                    if silent >= WAITS {
+                        return Err(SyncError::Silent(deadline.as_secs()));
+                    }
                 }
-                Err(_) => {}
+                Err(_) => silent = 0,
             }
         }
     }
