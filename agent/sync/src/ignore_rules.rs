@@ -179,6 +179,11 @@ impl IgnoreRules {
         (rules, warnings)
     }
 
+    /// Whether a path lies in the replacement of a registry.
+    pub fn is_in_registry(&self, path: &RelativePath) -> bool {
+        self.registries.iter().any(|registry| path.below(registry).is_some())
+    }
+
     /// Names replacements of registries below the root.
     #[must_use]
     pub fn with_registries(mut self, registries: HashSet<RelativePath>) -> Self {

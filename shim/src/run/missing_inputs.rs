@@ -27,6 +27,15 @@ const SOURCE_BYTES_MAX: u64 = 4 << 20;
 /// How many files are named to the user.
 const NAMED_MAX: usize = 3;
 
+/// How a source names a file.
+#[derive(Debug, PartialEq, Eq)]
+enum NamedAs {
+    /// At the end of a string.
+    File(String),
+    /// In the declaration of a module.
+    Module(String),
+}
+
 /// A file that an error of the compiler names.
 #[derive(Debug, PartialEq, Eq)]
 struct Unread {
@@ -35,7 +44,7 @@ struct Unread {
     /// The possible paths of the file.
     paths: Vec<PathBuf>,
     /// What the source must contain.
-    named_as: String,
+    named_as: NamedAs,
 }
 
 /// What a failed run has lacked.
@@ -67,7 +76,11 @@ pub(super) fn find(
         let unsent = paths().filter_map(|path| look.unsent(&path));
         match look.author_of(&unread) {
             Some(Author::User) => {
-                missing.inputs.extend(unsent);
+                let (secrets, others): (Vec<_>, Vec<_>) = unsent.partition(is_secret);
+                missing.inputs.extend(others);
+                missing.named.extend(
+                    secrets.iter().map(|path| path.in_directory(Path::new(""))).take(NAMED_MAX),
+                );
                 missing.named.extend(paths().filter_map(|path| look.outside(&path)));
             }
             Some(Author::Run) => {
@@ -129,6 +142,10 @@ impl Look<'_> {
     /// Who has written the source that is said to need the file; none if it does not name it.
     fn author_of(&self, unread: &Unread) -> Option<Author> {
         let source = self.below(&self.root.join(&unread.source))?;
+        if unread.source.extension() != Some(OsStr::new("rs")) || self.rules.is_in_registry(&source)
+        {
+            return None;
+        }
         let sent = self.sources.tree.file(&self.sources.project.join_path(&source).ok()?)?;
         let text = self.handle.read(&source, SOURCE_BYTES_MAX).ok()?;
         let is_as_sent = sent.digest == Digest::of(&text);
@@ -136,7 +153,7 @@ impl Look<'_> {
             true => Author::User,
             false => Author::Run,
         };
-        String::from_utf8_lossy(&text).contains(&unread.named_as).then_some(author)
+        names(&String::from_utf8_lossy(&text), &unread.named_as).then_some(author)
     }
 
     fn is_sent(&self, path: &RelativePath) -> bool {
@@ -185,12 +202,12 @@ fn unread(text: &str) -> Vec<Unread> {
         let (paths, named_as) = match (file, module) {
             (Some(file), _) => {
                 let Some(name) = file.file_name() else { continue };
-                (vec![file.clone()], name.to_string_lossy().into_owned())
+                (vec![file.clone()], NamedAs::File(name.to_string_lossy().into_owned()))
             }
             (None, module) => {
                 let help = below.iter().find_map(|line| line.split_once(", create file "));
                 let paths = help.map(|(_, paths)| quoted(paths)).unwrap_or_default();
-                (paths, format!("mod {}", module.unwrap_or_default()))
+                (paths, NamedAs::Module(module.unwrap_or_default().to_owned()))
             }
         };
         found.push(Unread { source: source.into(), paths, named_as });
@@ -206,6 +223,25 @@ fn quoted(text: &str) -> Vec<PathBuf> {
 fn between<'a>(line: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(start)?;
     Some(rest.split_once(end)?.0)
+}
+
+/// Whether a source names a file: a string ends in its name, or a module is declared.
+fn names(source: &str, named_as: &NamedAs) -> bool {
+    match named_as {
+        NamedAs::File(name) => {
+            ["\"", "/"].iter().any(|start| source.contains(&format!("{start}{name}\"")))
+        }
+        NamedAs::Module(name) => [";", " ;"].iter().any(|end| {
+            ["", "r#"].iter().any(|raw| source.contains(&format!("mod {raw}{name}{end}")))
+        }),
+    }
+}
+
+/// Whether a file is one that only its owner sends: the name of a secret.
+fn is_secret(path: &RelativePath) -> bool {
+    const ENDINGS: [&[u8]; 5] = [b".pem", b".key", b".p12", b".pfx", b".secret"];
+    let name = path.file_name();
+    name.starts_with(b".env") || ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// What can be a path in lines that say that a file was not found.
@@ -242,18 +278,39 @@ mod tests {
             Unread {
                 source: "app/src/main.rs".into(),
                 paths: vec!["app/src/../made/x.txt".into()],
-                named_as: "x.txt".into(),
+                named_as: NamedAs::File("x.txt".into()),
             },
             Unread {
                 source: "app/src/lib.rs".into(),
                 paths: vec!["app/src/made.rs".into(), "app/src/made/mod.rs".into()],
-                named_as: "mod made".into(),
+                named_as: NamedAs::Module("made".into()),
             },
         ];
         assert_eq!(unread(&with_rendered(&tail.text())), expected);
         let json = "{\"reason\":\"compiler-message\",\"message\":{\"rendered\":\"error: couldn't read \
                     `a`: it\\n --> b.rs:1:2\\n\"}}\n";
         assert_eq!(unread(&with_rendered(json))[0].source, Path::new("b.rs"));
+    }
+
+    #[test]
+    fn a_source_names_a_file_at_the_end_of_a_string_and_a_module_by_its_declaration() {
+        let file = |source: &str| names(source, &NamedAs::File(".env".into()));
+        assert!(file("include_str!(\"../.env\")") && file("x(\".env\")"));
+        assert!(!file("Command::new(\"git\").env(\"A\", \"b\")") && !file("\"a.env\""));
+        let module = |source: &str| names(source, &NamedAs::Module("a".into()));
+        assert!(module("pub mod a;") && module("mod r#a;"));
+        assert!(!module("mod abc;") && !module("// module a"));
+    }
+
+    #[test]
+    fn secrets_are_only_named() {
+        let is_secret = |path: &str| is_secret(&RelativePath::new(path.as_bytes()).unwrap());
+        for path in [".env", "a/.env.local", "tls/server.key", "x.pem"] {
+            assert!(is_secret(path), "{path}");
+        }
+        for path in ["src/gen.rs", "key.rs", "a.env/x"] {
+            assert!(!is_secret(path), "{path}");
+        }
     }
 
     #[test]

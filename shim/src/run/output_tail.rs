@@ -16,9 +16,11 @@ impl OutputTail {
         }
     }
 
-    /// The text without the escape sequences of terminals.
+    /// The text without the escape sequences of terminals. What a progress bar has been replaced by
+    /// is a line of its own.
     pub(super) fn text(&self) -> String {
-        anstream::adapter::strip_str(&String::from_utf8_lossy(&self.0)).to_string()
+        let text = String::from_utf8_lossy(&self.0).replace('\r', "\n");
+        anstream::adapter::strip_str(&text).to_string()
     }
 
     /// The last bytes, as text.
@@ -41,5 +43,12 @@ mod tests {
         tail.add(b"end");
         assert!(tail.0.len() <= 2 * TAIL_BYTES && tail.text().ends_with("xend"));
         assert_eq!(tail.last(4), "xend");
+    }
+
+    #[test]
+    fn what_replaces_a_progress_bar_is_a_line() {
+        let mut tail = OutputTail::default();
+        tail.add(b"    Building [=> ] 0/1: app(bin)\r\x1b[K\x1b[1merror\x1b[0m: x\r\n");
+        assert!(tail.text().lines().any(|line| line == "error: x"));
     }
 }
