@@ -96,3 +96,23 @@ fn paths_that_cannot_be_fetched_are_explained() {
         ),
     );
 }
+
+#[test]
+fn a_file_below_target_that_was_changed_here_stays_too() {
+    let sandbox = sandbox();
+    let project = writer(&sandbox);
+    project.ok("run -q --fetch target/data first");
+    project.write("target/data/one", "mine");
+    let told = format!(
+        "warning: `{}` was changed here and stays: remove it to have the run's version",
+        project.root.join("target/data/one").display()
+    );
+    for verb in ["sync --fetch target/data", "run -q --fetch target/data/one second"] {
+        let ended = project.ok(verb);
+        assert!(ended.stderr.lines().any(|line| line == told), "{verb}: {}", ended.stderr);
+        assert_eq!(project.read("target/data/one"), "mine");
+    }
+    fs::remove_file(project.root.join("target/data/one")).unwrap();
+    project.ok("sync --fetch target/data/one");
+    assert_eq!(project.read("target/data/one"), "second");
+}

@@ -151,3 +151,40 @@ fn a_plain_build_compiles_nothing_after_a_server_has_built() {
     project.ok("build --fetch all");
     assert_lines(&plain(&project, "build"), FRESH);
 }
+
+/// What the build script has made there without the file is not what it makes here.
+#[test]
+fn a_build_script_whose_input_was_not_sent_runs_again_here() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ignore("/target\nlocal.cfg\n");
+    project.write("local.cfg", "here");
+    project.write(
+        "build.rs",
+        "fn main() {\n    println!(\"cargo:rerun-if-changed=local.cfg\");\n    let text = std::fs::read_to_string(\"local.cfg\").unwrap_or(\"there\".into());\n    println!(\"cargo:rustc-env=TEXT={text}\");\n}\n",
+    );
+    project.write("src/main.rs", "fn main() { println!(\"{}\", env!(\"TEXT\")); }\n");
+    for _ in 0..2 {
+        assert_eq!(project.ok("run -q --fetch all").stdout, "there\n");
+        let mut plain = sandbox.command("cargo", &project.root);
+        let plain = ended(plain.args(["run", "-q"]).output().unwrap());
+        assert_eq!((plain.code, plain.stdout.as_str()), (Some(0), "here\n"), "{plain:?}");
+    }
+}
+
+#[test]
+fn messages_of_an_earlier_build_here_go_with_its_unit() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let plain = || {
+        let mut plain = sandbox.command("cargo", &project.root);
+        ended(plain.arg("build").output().unwrap())
+    };
+    project.write("src/main.rs", "fn main() { let unused = 1; }\n");
+    assert!(plain().stderr.contains("unused variable"));
+    project.write("src/main.rs", "fn main() {}\n");
+    project.ok("build --fetch all");
+    let again = plain();
+    assert_eq!(again.code, Some(0));
+    assert!(!again.stderr.contains("warning") && !again.stderr.contains("Compiling"), "{again:?}");
+}

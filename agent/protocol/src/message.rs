@@ -77,7 +77,8 @@ pub enum FromShim {
     /// It offers what was neither adopted nor declined after the next run again.
     Declined(Vec<u32>),
     /// Connects the stream to a TCP port on the agent's machine. `Input` carries bytes to the
-    /// port and `Output` from it; `InputEnd` and `OutputEnd` close one direction.
+    /// port and `Output` from it, each with credit for 128 KiB; `InputEnd` and `OutputEnd` close one
+    /// direction, and the agent says `Done` after both.
     Connect(NonZeroU16),
 }
 

@@ -32,6 +32,7 @@ pub mod pack;
 pub mod patch;
 pub mod root_directory;
 pub mod scan;
+pub mod socket_relay;
 pub mod stat_cache;
 pub mod tally;
 #[cfg(not(feature = "simulation"))]

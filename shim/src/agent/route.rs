@@ -97,6 +97,18 @@ impl AgentRoute {
         Ok(stream)
     }
 
+    /// Opens a stream that ends with its connection, for a connection that is forwarded. Its bytes
+    /// are not counted where the keeper is on the way.
+    pub(crate) async fn stream_of_connection(&self) -> Result<Stream, Error> {
+        match &self.way {
+            Way::Direct(current) => Ok(current.get().stream().await?),
+            Way::Keeper { route, .. } => {
+                let (read, write) = route.open().await?;
+                Ok(Stream::over(read, write, Peer::through_keeper(route.address()))?)
+            }
+        }
+    }
+
     /// Whether the agent is on this machine.
     pub(crate) fn is_local(&self) -> bool {
         self.address().ip().is_loopback()

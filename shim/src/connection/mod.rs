@@ -182,7 +182,7 @@ impl Connection {
 
     /// Opens a stream that ends with this connection. Its first bytes are queued; no answer is
     /// awaited.
-    async fn stream(&self) -> Result<Stream, ConnectionError> {
+    pub(crate) async fn stream(&self) -> Result<Stream, ConnectionError> {
         let (receive, send) = self.bytes_of_stream().await?;
         Stream::over(receive, send, self.peer())
     }
@@ -304,7 +304,7 @@ impl Peer {
 impl Stream {
     /// A stream over the bytes of any transport. Every wait for the agent on it has a
     /// deadline: an agent that works says so.
-    fn over(
+    pub(crate) fn over(
         read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
         peer: Peer,

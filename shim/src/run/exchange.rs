@@ -66,6 +66,8 @@ pub(super) struct Exchanged {
     pub(super) timing: Timing,
     /// The page of the documentation to open.
     pub(super) page: Option<PathBuf>,
+    /// Whether the results have changed files that run code here.
+    pub(super) changes_code: bool,
 }
 
 /// What a run left behind, as the agent tells it.

@@ -169,8 +169,7 @@ impl Session<'_> {
         }
         summary.print(self.terminal, began.elapsed());
         if let Some(page) = &exchanged.page {
-            let browser = opened_page::browser(&self.directory);
-            if let Err(warning) = browser::open(page, browser.as_deref()) {
+            if let Err(warning) = browser::open(page, prepared.browser.as_deref()) {
                 self.terminal.warn(&warning);
             }
         }
@@ -389,7 +388,8 @@ impl Session<'_> {
         if missing.inputs.is_empty() {
             return Ok(false);
         }
-        let is_rerun = may_rerun && !prepared.plan.sends_input;
+        // cargo here reads manifests and configuration again for a rerun.
+        let is_rerun = may_rerun && !prepared.plan.sends_input && !exchanged.changes_code;
         scanned.state.note_inputs(&missing.inputs)?;
         let names: Vec<String> =
             missing.inputs.iter().map(|path| format!("`{}`", path.display())).collect();

@@ -1,5 +1,5 @@
 //! TCP ports here that lead to programs of the run: each connection to one is carried on a
-//! stream of its own.
+//! stream of its own, which ends if its connection to the agent breaks.
 //!
 //! The ports are taken before anything is reached, so that one in use is an error before it
 //! costs time or money. Connections are accepted from the moment that cargo runs until it has
@@ -8,24 +8,29 @@
 //!
 //! An agent on this machine needs no forwarding where both ports are the same.
 
-use std::io::{self, ErrorKind as IoErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::io::{self, ErrorKind as IoErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use burst_protocol::hello::Preface;
-use burst_protocol::limit::OUTPUT_BYTES_MAX;
 use burst_protocol::message::{FromAgent, FromShim};
-use burst_sync::wire::{Incoming, Outgoing};
+use burst_sync::socket_relay::{CONNECTIONS_MAX, SocketRelay, Words};
+use burst_sync::wire::Incoming;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::request::{CargoVerb, RunArguments};
 use crate::agent::route::AgentRoute;
 use crate::connection::{Peer, Stream, VERSION};
 use crate::error::{Error, ErrorKind};
-use crate::settings::PortForward;
+use crate::settings::{PortForward, Settings};
+use crate::terminal::Terminal;
+
+/// The pause after a connection that cannot be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the last bytes of a program may take to arrive after cargo has ended.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
@@ -40,22 +45,38 @@ pub(super) struct ForwardedPorts {
 }
 
 impl ForwardedPorts {
-    /// Takes the ports here. `is_local`: whether cargo runs on this machine.
+    /// Takes the ports that the command line names, or else fails. Of those of the settings, which
+    /// count for verbs that run a program, one that is in use is a warning: another command may
+    /// forward it.
     pub(super) fn take(
-        forwards: impl IntoIterator<Item = PortForward>,
-        is_local: bool,
+        run: &RunArguments,
+        settings: &Settings,
+        terminal: &Terminal,
     ) -> Result<Self, Error> {
+        let is_local = settings.hetzner_token.is_none();
         let mut taken = Self::default();
-        for forward in forwards {
-            if taken.forwards.contains(&forward) || is_local && forward.here == forward.there {
-                continue;
+        for forward in &run.flags.forward {
+            taken.add(*forward, is_local)?;
+        }
+        let of_settings = settings.forward_ports.iter().filter(|_| runs_program(run.verb));
+        for forward in of_settings {
+            let is_named = taken.leads_to(forward.there.get());
+            if !is_named && let Err(error) = taken.add(*forward, is_local) {
+                terminal.warn(&format!("`forward_ports`: {}", error.one_line()));
             }
-            let PortForward { here, there } = forward;
-            let listeners = listen(here).map_err(|error| cannot_listen(forward, &error))?;
-            taken.listeners.extend(listeners.into_iter().map(|listener| (listener, there)));
-            taken.forwards.push(forward);
         }
         Ok(taken)
+    }
+
+    fn add(&mut self, forward: PortForward, is_local: bool) -> Result<(), Error> {
+        if self.forwards.contains(&forward) || is_local && forward.here == forward.there {
+            return Ok(());
+        }
+        let PortForward { here, there } = forward;
+        let listeners = listen(here).map_err(|error| cannot_listen(forward, &error))?;
+        self.listeners.extend(listeners.into_iter().map(|listener| (listener, there)));
+        self.forwards.push(forward);
+        Ok(())
     }
 
     /// Whether a port of the agent's machine is forwarded.
@@ -70,45 +91,40 @@ impl ForwardedPorts {
 
     /// Accepts connections and carries them, until [`end`](Self::end) and the end of those
     /// that were accepted before. Blocks.
-    /// `grace_secs` as for the stream of the run.
-    pub(super) fn carry_all(&self, runtime: &Handle, route: &AgentRoute, grace_secs: u32) {
-        runtime.block_on(self.accept_and_carry(route, grace_secs));
+    pub(super) fn carry_all(&self, runtime: &Handle, route: &AgentRoute) {
+        runtime.block_on(self.accept_and_carry(route));
     }
 
-    async fn accept_and_carry(&self, route: &AgentRoute, grace_secs: u32) {
-        let (accept, mut accepted) = tokio::sync::mpsc::unbounded_channel();
+    async fn accept_and_carry(&self, route: &AgentRoute) {
+        let (accept, mut accepted) = mpsc::channel(1);
+        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut accepting = JoinSet::new();
         for (listener, there) in &self.listeners {
-            let Ok(listener) = listener.try_clone().and_then(tokio::net::TcpListener::from_std)
-            else {
-                continue;
-            };
-            let (there, accept) = (*there, accept.clone());
-            accepting.spawn(async move {
-                while let Ok((socket, _)) = listener.accept().await {
-                    if accept.send((socket, there)).is_err() {
-                        return;
-                    }
+            let listener = listener.try_clone().and_then(tokio::net::TcpListener::from_std);
+            match listener {
+                Ok(listener) => {
+                    accepting.spawn(accept_on(listener, *there, free.clone(), accept.clone()));
                 }
-            });
+                Err(error) => tracing::info!(%there, "not forwarded: {error}"),
+            }
         }
         let mut carried = JoinSet::new();
         loop {
-            let (socket, there) = tokio::select! {
+            let Accepted { socket, there, permit } = tokio::select! {
                 Some(next) = accepted.recv() => next,
+                Some(_) = carried.join_next() => continue,
                 () = self.ended.notified() => break,
             };
-            match route.stream(grace_secs).await {
+            let opened = tokio::select! {
+                opened = route.stream_of_connection() => opened,
+                () = self.ended.notified() => break,
+            };
+            match opened {
                 Ok(stream) => {
-                    let socket = socket.into_std().and_then(|socket| {
-                        socket.set_nonblocking(false)?;
-                        socket.set_nodelay(true)?;
-                        Ok(socket)
+                    carried.spawn_blocking(move || {
+                        carry(stream, socket, there);
+                        drop(permit);
                     });
-                    if let Ok(socket) = socket {
-                        let socket = Arc::new(socket);
-                        carried.spawn_blocking(move || carry(stream, &socket, there));
-                    }
                 }
                 Err(error) => tracing::info!(%there, "not forwarded: {}", error.one_line()),
             }
@@ -125,6 +141,12 @@ impl ForwardedPorts {
     pub(super) fn end(&self) {
         self.ended.notify_one();
     }
+}
+
+/// Whether a verb runs programs of the user.
+fn runs_program(verb: CargoVerb) -> bool {
+    use CargoVerb::{Bench, Nextest, Other, Run, Test};
+    matches!(verb, Bench | Nextest | Other | Run | Test)
 }
 
 /// Listens on the loopback interface, in IPv4 and, where that is there, in IPv6: a name such as
@@ -161,68 +183,96 @@ fn cannot_listen(forward: PortForward, error: &io::Error) -> Error {
         .caused_by(error)
 }
 
+/// A connection that was accepted, and its place among those that may be open.
+struct Accepted {
+    socket: TcpStream,
+    there: NonZeroU16,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Accepts connections, each when another one may be open: those before wait in the kernel.
+async fn accept_on(
+    listener: tokio::net::TcpListener,
+    there: NonZeroU16,
+    free: Arc<Semaphore>,
+    accepted: mpsc::Sender<Accepted>,
+) {
+    while let Ok(permit) = free.clone().acquire_owned().await {
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => blocking(socket),
+            Err(error) => Err(error),
+        };
+        match socket {
+            Ok(socket) => {
+                if accepted.send(Accepted { socket, there, permit }).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                // A client that has left, or a lack of descriptors, which passes.
+                tracing::info!(%there, "cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A socket for threads that block.
+fn blocking(socket: tokio::net::TcpStream) -> io::Result<TcpStream> {
+    let socket = socket.into_std()?;
+    socket.set_nonblocking(false)?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// The messages of this end.
+const WORDS: Words<FromShim> = Words {
+    data: |bytes| FromShim::Input(bytes.into()),
+    end: || FromShim::InputEnd,
+    credit: FromShim::OutputCredit,
+    done: None,
+};
+
 /// Carries one connection until both directions have ended. Blocks.
-fn carry(stream: Stream, socket: &Arc<TcpStream>, there: NonZeroU16) {
+fn carry(stream: Stream, socket: TcpStream, there: NonZeroU16) {
     let Stream { mut incoming, outgoing, peer, .. } = stream;
     let began = outgoing
         .preface(&Preface::hello(VERSION))
         .and_then(|()| outgoing.message(&FromShim::Connect(there)));
-    let sending = std::thread::spawn({
-        let (socket, outgoing) = (Arc::clone(socket), outgoing.clone());
-        move || began.is_ok().then(|| send(&socket, &outgoing))
-    });
-    if let Err(error) = receive(&mut incoming, socket, &peer) {
-        tracing::info!(%there, "a forwarded connection ended: {error}");
-        // Nobody listens there: the client here is to see an error, not an empty answer.
-        reset_on_close(socket);
-        drop(socket.shutdown(Shutdown::Read));
+    if let Err(error) = began {
+        tracing::info!(%there, "not forwarded: {error}");
+        return;
     }
-    drop(sending.join());
-    drop(outgoing.message(&FromShim::Done));
-}
-
-/// Sends what the client here writes, until it closes its end.
-fn send(mut socket: &TcpStream, outgoing: &Outgoing) {
-    let mut piece = vec![0; OUTPUT_BYTES_MAX];
-    loop {
-        match socket.read(&mut piece) {
-            Ok(0) => break,
-            Ok(length) => {
-                let bytes = piece[..length].to_vec().into();
-                if outgoing.message(&FromShim::Input(bytes)).is_err() {
-                    return;
+    match SocketRelay::start(socket, &outgoing, WORDS) {
+        Ok(mut relay) => {
+            match receive(&mut incoming, &mut relay, &peer) {
+                Ok(()) => relay.finish(),
+                Err(error) => {
+                    tracing::info!(%there, "a forwarded connection ended: {error}");
+                    // The client here is to see an error, not an empty answer.
+                    relay.reset();
                 }
             }
-            Err(error) if error.kind() == IoErrorKind::Interrupted => {}
-            Err(_) => break,
         }
+        Err(error) => tracing::info!(%there, "not forwarded: {error}"),
     }
-    // An error says that the agent is gone.
-    drop(outgoing.message(&FromShim::InputEnd));
 }
 
-/// Writes what the program sends, until it closes its end.
-fn receive(incoming: &mut Incoming, mut socket: &TcpStream, peer: &Peer) -> Result<(), String> {
-    peer.welcome(incoming).map_err(|error| error.to_string())?;
+/// Passes on what the program sends, until both directions have ended.
+fn receive(incoming: &mut Incoming, relay: &mut SocketRelay, peer: &Peer) -> Result<(), String> {
+    let shown = |error: &dyn std::fmt::Display| error.to_string();
+    peer.welcome(incoming).map_err(|error| shown(&error))?;
     loop {
-        match incoming.message().map_err(|error| error.to_string())? {
+        match incoming.message().map_err(|error| shown(&error))? {
             FromAgent::Output { bytes, .. } => {
-                socket.write_all(&bytes).map_err(|error| error.to_string())?;
+                relay.received(bytes.into_vec()).map_err(|error| shown(&error))?;
             }
+            FromAgent::OutputEnd => relay.end(),
+            FromAgent::InputCredit(cost) => relay.credit(cost),
             FromAgent::Working => {}
-            FromAgent::OutputEnd => {
-                drop(socket.shutdown(Shutdown::Write));
-                return Ok(());
-            }
+            FromAgent::Done => return Ok(()),
             FromAgent::Failed(failure) => return Err(failure.messages.join(": ")),
             other => return Err(format!("a message out of turn: {other:?}")),
         }
-    }
-}
-
-/// Has the client here see that the connection was broken.
-fn reset_on_close(socket: &TcpStream) {
-    if let Err(error) = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO)) {
-        tracing::debug!("the connection ends without a reset: {error}");
     }
 }

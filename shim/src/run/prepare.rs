@@ -1,6 +1,7 @@
 //! What one command needs to know before anything is reached or scanned.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 
 use burst_protocol::ByteBuf;
@@ -8,6 +9,7 @@ use burst_protocol::ByteBuf;
 use super::compiler;
 use super::fetched_paths::named_paths;
 use super::forwarding::{Forwarded, forwarded, of_terminal, variables};
+use super::opened_page;
 use super::plan::{self, Plan};
 use super::port_forwarding::ForwardedPorts;
 use super::request::{CargoVerb, RunArguments};
@@ -39,6 +41,10 @@ pub(super) struct Prepared {
     pub(super) target: TargetDirectory,
     /// The ports here that lead to programs of the run.
     pub(super) ports: ForwardedPorts,
+    /// The browser that opens documentation, and what the compiler here says of itself: both are
+    /// asked for before the run, which can change what they depend on.
+    pub(super) browser: Option<Vec<OsString>>,
+    pub(super) compiler: String,
 }
 
 impl Prepared {
@@ -94,9 +100,24 @@ impl Prepared {
             true => KeepAlive::UntilDown,
             false => KeepAlive::Seconds(run.flags.keep_alive.unwrap_or(settings.keep_alive_secs)),
         };
-        let forwards = settings.forward_ports.iter().chain(&run.flags.forward).copied();
-        let ports = ForwardedPorts::take(forwards, settings.hetzner_token.is_none())?;
-        Ok(Self { workspace, settings, plan, environment, unsent, keep_alive, target, ports })
+        let ports = ForwardedPorts::take(run, &settings, terminal)?;
+        let browser = plan.opens_docs.then(|| opened_page::browser(directory)).flatten();
+        let compiler = match plan.returns.whole {
+            Some(_) => compiler::here(directory),
+            None => String::new(),
+        };
+        Ok(Self {
+            workspace,
+            settings,
+            plan,
+            environment,
+            unsent,
+            keep_alive,
+            target,
+            ports,
+            browser,
+            compiler,
+        })
     }
 
     /// Seconds for which a run goes on when its connection breaks. The setting has a bound that

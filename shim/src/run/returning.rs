@@ -15,6 +15,7 @@ use super::compiler;
 use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use super::fetched_paths::missing;
 use super::foreign_program;
+use super::prepare::Prepared;
 use crate::error::Error;
 use crate::transfer::Downloaded;
 use crate::transfer::download::{Caches, Download, Receiving, answer, base_after};
@@ -24,7 +25,8 @@ use crate::transfer::whole_target::{Offered, Wanted, note_run};
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::credentials::is_credentials;
 use crate::workspace::error::unreadable;
-use crate::workspace::sources::rules;
+use crate::workspace::runs_code::runs_code;
+use crate::workspace::sources::{below_root, rules};
 use crate::workspace::state::WorkspaceState;
 
 /// An exchange whose run is over.
@@ -78,8 +80,12 @@ impl<'a> Ended<'a> {
             traffic.received()
         ));
         let page = self.page();
+        let project = &self.exchange.sources.project;
+        let mut changed = changes_at(&self.outcome.changes, &downloaded.adopted);
+        let changes_code = changed
+            .any(|change| change.path().below(project).is_some_and(|path| runs_code(&path, false)));
         let Outcome { ending, output, .. } = self.outcome;
-        let exchanged = Exchanged { ending, output, timing: self.timing, page };
+        let exchanged = Exchanged { ending, output, timing: self.timing, page, changes_code };
         if finish(self.incoming, self.outgoing)
             && let Some(taken) = downloaded.taken.take()
         {
@@ -122,13 +128,15 @@ impl<'a> Ended<'a> {
             base: &|| base.as_ref(),
             excluded: &excluded,
             left_out: &left_out,
+            packages: workspace.inputs.packages.iter().map(PathBuf::as_path).collect(),
         };
         let Outcome { changes, artifacts, named, whole, ending, .. } = &self.outcome;
         let target = workspace.target_directory.as_path();
         let whole = wanted_of(whole, state, target)?;
         let has_results = !artifacts.is_empty() || whole.is_some();
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
-        download.artifacts(artifacts, &mut caches.returned);
+        let is_named = |path: &RelativePath| self.is_named_artifact(path);
+        download.artifacts(artifacts, &is_named, &mut caches.returned);
         if prepared.plan.returns.tests {
             download.create_directory_of_tests().map_err(not_returned)?;
         }
@@ -164,6 +172,17 @@ impl<'a> Ended<'a> {
         Ok(downloaded)
     }
 
+    /// Whether a path of the target directory is one that the user has named to be fetched.
+    fn is_named_artifact(&self, path: &RelativePath) -> bool {
+        let Prepared { plan, workspace, .. } = self.exchange.prepared;
+        let place = below_root(&workspace.target_directory).ok();
+        let place = place.and_then(|target| target.join_path(path).ok());
+        let is_at = |place: &RelativePath, named: &RelativePath| {
+            place == named || place.below(named).is_some()
+        };
+        place.is_some_and(|place| plan.returns.paths.iter().any(|named| is_at(&place, named)))
+    }
+
     /// The page of the documentation to open.
     fn page(&self) -> Option<PathBuf> {
         let Exchange { prepared, .. } = self.exchange;
@@ -178,12 +197,10 @@ impl<'a> Ended<'a> {
 
     /// Tells why a plain cargo compiles again, though the whole target directory is here.
     fn tell_what_compiles_again(&self) {
-        let Exchange { terminal, prepared, directory, .. } = self.exchange;
+        let Exchange { terminal, prepared, .. } = self.exchange;
         let listed = self.outcome.whole.listed.as_ref();
         let there = listed.and_then(|listed| listed.compiler.as_deref());
-        if let Some(why) =
-            there.and_then(|there| compiler::other(there, &compiler::here(directory)))
-        {
+        if let Some(why) = there.and_then(|there| compiler::other(there, &prepared.compiler)) {
             terminal.warn(&why);
         }
         if let Some(build) = &prepared.workspace.build_directory {

@@ -70,10 +70,7 @@ impl<'a> Synced<'a> {
             let remembering = scope.spawn(|| remember(&exchange, state, news));
             let (ports, runtime) = (&exchange.prepared.ports, exchange.runtime);
             if !ports.is_empty() {
-                let grace_secs = exchange.prepared.grace_secs();
-                scope.spawn(move || {
-                    ports.carry_all(runtime, &exchange.reached.connection, grace_secs)
-                });
+                scope.spawn(|| ports.carry_all(runtime, &exchange.reached.connection));
             }
             let outcome = follow(&exchange, &mut incoming, &outgoing, has_control);
             ports.end();

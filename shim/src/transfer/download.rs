@@ -18,6 +18,7 @@ use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
+use burst_sync::fingerprint::is_fingerprint;
 use burst_sync::root_directory::{self, RootDirectory};
 use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::{Cached, Signature, StatCache};
@@ -31,6 +32,7 @@ use super::local_files::{LocalFiles, Replaced};
 use super::receiving::{
     BASE_BYTES_MAX, Conflict, Destination, Downloaded, Place, Results, is_beside,
 };
+use super::script_outputs::{is_output, names_unsent};
 use super::stale_pages::{remove, remove_stale};
 use super::taken::Taken;
 use super::target::TargetDirectory;
@@ -38,12 +40,15 @@ use super::whole_target::Wanted;
 use crate::error::Error;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
-use crate::workspace::sources::Sources;
+use crate::workspace::sources::{Sources, below_root};
 use crate::workspace::state::WorkspaceState;
 
 /// How often blobs are fetched. A patch may not fit, because another command has replaced the
 /// file that it is based on; then the whole file is fetched.
 const FETCH_ROUNDS_MAX: usize = 2;
+
+/// The longest output of a build script that is looked at, in bytes.
+const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 
 /// What a run has done that has no place here.
 const MADE_A_LINK: &str = "was made a link to another path by the run";
@@ -69,6 +74,8 @@ pub(crate) struct Receiving<'a> {
     /// Whether a file that is not in the tree that was sent is in no later one either, unless git
     /// tracks it.
     pub(crate) left_out: &'a dyn Fn(&RelativePath) -> bool,
+    /// The directories of packages.
+    pub(crate) packages: Vec<&'a Path>,
 }
 
 impl Receiving<'_> {
@@ -118,6 +125,8 @@ pub(crate) struct Download<'a> {
     results: Results<'a>,
     /// Files of the target directory that are here and get another time, with their digests.
     redated: Vec<(RelativePath, Digest, Moment)>,
+    /// The outputs of build scripts in the whole target directory.
+    outputs: Vec<RelativePath>,
 }
 
 impl<'a> Download<'a> {
@@ -144,6 +153,7 @@ impl<'a> Download<'a> {
             ),
             receiving,
             redated: Vec::new(),
+            outputs: Vec::new(),
         })
     }
 
@@ -234,13 +244,30 @@ impl<'a> Download<'a> {
         plausible
     }
 
-    /// Decides about files of the target directory, which only cargo writes to. `cache`
-    /// holds the digests of files fetched earlier.
-    pub(crate) fn artifacts(&mut self, artifacts: &[Artifact], cache: &mut StatCache) {
+    /// Decides about files of the target directory, which only cargo writes to: but what the user
+    /// has named (`is_named`) and changed since it was fetched stays. `cache` holds the digests of
+    /// files fetched earlier.
+    pub(crate) fn artifacts(
+        &mut self,
+        artifacts: &[Artifact],
+        is_named: &dyn Fn(&RelativePath) -> bool,
+        cache: &mut StatCache,
+    ) {
         for Artifact { path, file } in artifacts {
             let Some(target) = &self.results.target else { return };
+            let fetched = cache.get(path.as_bytes()).map(|cached| cached.digest);
             let here = held_artifact(target.root(), path, cache);
             if here.is_some_and(|here| here == *file) {
+                continue;
+            }
+            if is_named(path) && here.is_some_and(|here| Some(here.digest) != fetched) {
+                // It was not fetched.
+                cache.remove(path.as_bytes());
+                let shown = target.root().absolute(path);
+                self.results.returned.notes.push(format!(
+                    "`{}` was changed here and stays: remove it to have the run's version",
+                    shown.display()
+                ));
                 continue;
             }
             let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
@@ -288,7 +315,11 @@ impl<'a> Download<'a> {
             }
             cache.remove(path.as_bytes());
         }
+        self.remove_other_fingerprints(wanted);
         for (TargetFile { path, file, .. }, modified) in &wanted.files {
+            if is_output(path) {
+                self.outputs.push(path.clone());
+            }
             let Some(target) = &self.results.target else { return };
             let here = held_artifact(target.root(), path, cache);
             if here.is_some_and(|here| here == *file) {
@@ -304,9 +335,45 @@ impl<'a> Download<'a> {
         }
     }
 
+    /// Removes what cargo here has kept beside the fingerprints of units that are brought: it
+    /// belongs to another build of the unit, such as its messages.
+    fn remove_other_fingerprints(&self, wanted: &Wanted) {
+        let Some(target) = &self.results.target else { return };
+        let files: BTreeSet<&RelativePath> =
+            wanted.files.iter().map(|(file, _)| &file.path).collect();
+        let of_units = files.iter().filter(|path| is_fingerprint(path) && !is_output(path));
+        let units: BTreeSet<RelativePath> = of_units.filter_map(|path| path.parent()).collect();
+        for unit in units {
+            let Ok(directory) = target.root().subdirectory(&unit) else { continue };
+            for name in directory.files().unwrap_or_default() {
+                let Ok(path) = unit.join_path(&name) else { continue };
+                if !files.contains(&path) {
+                    remove(target.root(), &path);
+                }
+            }
+        }
+    }
+
+    /// Dates the outputs of build scripts back whose inputs are here and were not sent, so that
+    /// cargo here runs the script again.
+    fn date_back_outputs(&self) -> Result<(), SyncError> {
+        let Some(target) = &self.results.target else { return Ok(()) };
+        let Receiving { sources, packages, .. } = &self.receiving;
+        let is_sent =
+            |path: &Path| below_root(path).is_ok_and(|place| sources.tree.file(&place).is_some());
+        for path in &self.outputs {
+            let text = target.root().read(path, OUTPUT_BYTES_MAX).unwrap_or_default();
+            if names_unsent(&String::from_utf8_lossy(&text), packages, &is_sent) {
+                let set = target.root().set_modified(path, Moment::from_seconds(1));
+                set.map_err(|error| target.unwritable(path, error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether something is to be written below the target directory.
     pub(crate) fn writes_target(&self) -> bool {
-        !self.results.wanted.is_empty() || !self.redated.is_empty()
+        !self.results.wanted.is_empty() || !self.redated.is_empty() || !self.outputs.is_empty()
     }
 
     /// Gives the files that are here already their times: only once nothing is missing that
@@ -373,7 +440,11 @@ impl<'a> Download<'a> {
         if let Some((digest, _)) = self.results.wanted.first_key_value() {
             return Err(confused(&SyncError::MissingBlob(*digest)));
         }
-        self.results.finish_waiting().and_then(|()| self.redate()).map_err(not_returned)?;
+        self.results
+            .finish_waiting()
+            .and_then(|()| self.redate())
+            .and_then(|()| self.date_back_outputs())
+            .map_err(not_returned)?;
         if let Some(target) = &self.results.target {
             remember(target.root(), &self.results.fetched, &mut caches.returned);
         }

@@ -11,6 +11,7 @@ pub(crate) mod leftovers;
 mod local_files;
 pub(crate) mod process_record;
 mod receiving;
+mod script_outputs;
 mod stale_pages;
 pub(crate) mod taken;
 pub(crate) mod target;

@@ -150,6 +150,8 @@ impl Place {
             Prepared::new(&build(), &self.workspace(), &self.directories(), &terminal).unwrap()
         });
         Prepared {
+            browser: None,
+            compiler: String::new(),
             ports: ForwardedPorts::default(),
             workspace: known.workspace.clone(),
             settings: known.settings.clone(),
