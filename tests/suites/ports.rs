@@ -162,3 +162,77 @@ fn a_port_that_is_in_use_is_an_error_before_anything_runs() {
          hint: `cargo burst help build` shows the options with their values\n",
     );
 }
+
+/// A program that answers at length before it reads, and clients that do not read: neither holds
+/// up anything else.
+#[test]
+fn clients_that_do_not_read_hold_up_neither_others_nor_the_run() {
+    const SPEAKER: &str = r#"
+use std::io::{Read, Write};
+fn main() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:8080").unwrap();
+    println!("listening");
+    for socket in listener.incoming() {
+        let mut socket = socket.unwrap();
+        std::thread::spawn(move || {
+            let mut first = [0];
+            socket.read_exact(&mut first).unwrap();
+            if first[0] == b'q' {
+                std::process::exit(0);
+            }
+            // Fails where the client has gone.
+            if socket.write_all(&vec![b'x'; 32 << 20]).is_ok() {
+                let mut rest = Vec::new();
+                socket.read_to_end(&mut rest).unwrap();
+                writeln!(socket, "{}", rest.len()).unwrap();
+            }
+        });
+    }
+}
+"#;
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", SPEAKER);
+    let here = free_port();
+    let mut run = project.start(&format!("run -q --forward {here}:8080"));
+    listening(&mut run);
+    let stalled: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut socket = connect(here);
+            socket.write_all(b"s").unwrap();
+            socket
+        })
+        .collect();
+    // It sends as much before it reads, while the program does the same.
+    let mut socket = connect(here);
+    let mut writing = socket.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        writing.write_all(&vec![b'y'; 32 << 20]).unwrap();
+        writing.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut received = Vec::new();
+    socket.read_to_end(&mut received).unwrap();
+    writer.join().unwrap();
+    assert_eq!(received.len(), (32 << 20) + "33554431\n".len());
+    // Another command, by way of the same connection of the keeper.
+    assert_eq!(project.ok("sync").code, Some(0));
+    connect(here).write_all(b"q").unwrap();
+    let found = ended(run.wait_with_output().unwrap());
+    assert_eq!(found.code, Some(0), "{found:#?}");
+    drop(stalled);
+}
+
+/// A port of the settings counts for programs; that another command has it is no error.
+#[test]
+fn a_port_of_the_settings_that_is_in_use_is_a_warning() {
+    let used = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = used.local_addr().unwrap().port();
+    let sandbox = sandbox().with("CARGO_BURST_FORWARD_PORTS", format!("{port}:80"));
+    let project = sandbox.hello("app");
+    let told = "warning: `forward_ports`: cannot listen on port";
+    assert!(!project.ok("check").stderr.contains(told));
+    assert!(project.ok("run").stderr.contains(told));
+    let here = free_port();
+    assert!(!project.ok(&format!("run --forward {here}:80")).stderr.contains(told));
+}

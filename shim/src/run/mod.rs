@@ -168,10 +168,10 @@ impl Session<'_> {
             collection::collect(&self.directories.cache, SystemTime::now());
         }
         summary.print(self.terminal, began.elapsed());
-        if let Some(page) = &exchanged.page {
-            if let Err(warning) = browser::open(page, prepared.browser.as_deref()) {
-                self.terminal.warn(&warning);
-            }
+        if let Some(page) = &exchanged.page
+            && let Err(warning) = browser::open(page, prepared.browser.as_deref())
+        {
+            self.terminal.warn(&warning);
         }
         Ok(exchanged.ending)
     }
