@@ -86,6 +86,15 @@ fn git_says_the_same_on_a_server() {
     let said = same(&simulator, &project);
     assert!(said.contains("describe --dirty: Some(0) v1-1-g"), "{said}");
     assert!(said.contains("status --porcelain --untracked-files=no: Some(0) \n"), "{said}");
+    // A tag with another name, and a setting of the user.
+    script(&sandbox, "cd app; git tag lighter light; git tag -d light");
+    let said = same(&simulator, &project);
+    assert!(said.contains("tag --points-at HEAD: Some(0) lighter\n"), "{said}");
+    script(&sandbox, "mkdir -p $HOME; command git config --global core.abbrev 13");
+    let said = same(&simulator, &project);
+    assert!(said.contains("describe --dirty: Some(0) v1-1-g"), "{said}");
+    let short = said.lines().find_map(|line| line.strip_prefix("rev-parse --short HEAD: Some(0) "));
+    assert_eq!(short.map(str::len), Some(13), "{said}");
     // A commit, an edit, and one that is staged.
     script(&sandbox, "cd app; git switch -qc feature/x; git commit -q --allow-empty -m three");
     let said = same(&simulator, &project);

@@ -23,15 +23,15 @@ const ADDING: [&str; 2] = ["GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"];
 /// The variables that name files of git's configuration.
 const NAMING: [&str; 2] = ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"];
 
-/// What a file must contain, in small letters, to name an excludes file or another file of the
-/// configuration.
-const TELLING: [&[u8]; 2] = [b"excludesfile", b"include"];
+/// What a file must contain, in small letters, to name another file of the configuration.
+const INCLUDING: &[u8] = b"include";
+
+/// The same, to name an excludes file or another file of the configuration.
+const TELLING: [&[u8]; 2] = [b"excludesfile", INCLUDING];
 
 /// The excludes file of a repository, or, outside of one, that of the user. It need not exist.
 pub(crate) fn find(repository: Option<&Repository>) -> Option<PathBuf> {
-    let is_named = ADDING.iter().any(|name| environment::variable(name).is_some())
-        || configurations(repository).iter().any(|file| can_name_excludes(file));
-    match is_named {
+    match is_told(&configurations(repository), &TELLING) {
         true => ask(repository),
         false => default(),
     }
@@ -49,7 +49,7 @@ fn default() -> Option<PathBuf> {
 }
 
 /// Every file that can belong to the configuration. git may read fewer.
-fn configurations(repository: Option<&Repository>) -> Vec<PathBuf> {
+pub(super) fn configurations(repository: Option<&Repository>) -> Vec<PathBuf> {
     let system = environment::git_prefix().map(|prefix| prefix.join("etc/gitconfig"));
     let home = environment::home().map(|home| home.join(".gitconfig"));
     let user = environment::git_home().map(|home| home.join("config"));
@@ -62,9 +62,18 @@ fn configurations(repository: Option<&Repository>) -> Vec<PathBuf> {
     files
 }
 
-fn can_name_excludes(file: &Path) -> bool {
-    let text = std::fs::read(file).unwrap_or_default().to_ascii_lowercase();
-    TELLING.iter().any(|word| text.windows(word.len()).any(|part| part == *word))
+/// Whether a variable, or another file that one of these includes, can add to the configuration.
+pub(super) fn is_told_elsewhere(files: &[PathBuf]) -> bool {
+    is_told(files, &[INCLUDING])
+}
+
+/// Whether a variable adds to the configuration, or one of its files has one of these words.
+fn is_told(files: &[PathBuf], words: &[&[u8]]) -> bool {
+    let has_word = |file: &PathBuf| {
+        let text = std::fs::read(file).unwrap_or_default().to_ascii_lowercase();
+        words.iter().any(|word| text.windows(word.len()).any(|part| part == *word))
+    };
+    ADDING.iter().any(|name| environment::variable(name).is_some()) || files.iter().any(has_word)
 }
 
 /// Asks git.

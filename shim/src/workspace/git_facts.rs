@@ -5,16 +5,16 @@
 //! directories of `HEAD` and the index. Of files it has only the contents of ignore rules and
 //! attributes, which are read from it above the workspace: git compares the others by digest.
 //! Hooks, credentials, other branches and the settings of the user are not in it. It is made
-//! anew, and comes out the same, when anything that it was made from has changed; git runs only
-//! then. Files that are tracked, here and not sent count as unchanged, and so do those of filters
-//! such as git-lfs. The index is locked: nothing below `.git` comes back.
+//! anew, and comes out the same, when anything that it was made from ([`super::git_origin`]) has
+//! changed; git runs only then. Files that are tracked, here and not sent count as unchanged, and
+//! so do those of filters such as git-lfs. The index is locked: nothing below `.git` comes back.
 //!
 //! git is told which repository it works in, as in [`super::git_index`].
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use burst_protocol::tree::Directory;
@@ -30,6 +30,7 @@ use burst_sync::tally::Tally;
 use super::git_excludes;
 use super::git_history::{Cut, History};
 use super::git_index::command;
+use super::git_origin::origin;
 use super::url_password::without_password;
 use crate::background::lock;
 
@@ -116,41 +117,6 @@ pub(super) fn bring_up_to_date(
     // Without the record it is made again.
     drop(write_record(&record, &(origin, tree.clone())));
     Ok(Some(Made { directory, tree }))
-}
-
-/// A digest of everything that the directory is made from.
-fn origin(repository: &Repository, settings: &Digest) -> Digest {
-    let mut parts = Vec::new();
-    let mut add = |path: &Path| {
-        let content = fs::read(path).unwrap_or_default();
-        parts.extend_from_slice(Digest::of(&content).as_bytes());
-    };
-    let Repository { work_tree, directory, common } = repository;
-    let head = fs::read_to_string(directory.join("HEAD")).unwrap_or_default();
-    for name in ["HEAD", "index", "config.worktree"] {
-        add(&directory.join(name));
-    }
-    for name in ["packed-refs", "config", "info/exclude", "shallow"] {
-        add(&common.join(name));
-    }
-    if let Some(branch) = head.trim_end().strip_prefix("ref: ") {
-        add(&common.join(branch));
-    }
-    let mut open = vec![common.join("refs/tags")];
-    while let Some(directory) = open.pop() {
-        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            match path.is_dir() {
-                true => open.push(path),
-                false => add(&path),
-            }
-        }
-    }
-    parts.extend_from_slice(settings.as_bytes());
-    parts.extend_from_slice(work_tree.as_os_str().as_encoded_bytes());
-    Digest::of(&parts)
 }
 
 /// The making of a git directory.

@@ -15,6 +15,7 @@ pub(crate) mod git_excludes;
 mod git_facts;
 mod git_history;
 pub(crate) mod git_index;
+mod git_origin;
 pub(crate) mod identity;
 pub(crate) mod inputs;
 pub(crate) mod large_files;

@@ -352,8 +352,8 @@ impl Sources {
             let is_sent = top.join_path(path).is_ok_and(|path| self.tree.get(&path).is_some());
             !is_sent && path.in_directory(&repository.work_tree).symlink_metadata().is_ok()
         };
-        let depends_on =
-            Digest::of(format!("{:?}", (&settings.extra_excludes, &self.mounts)).as_bytes());
+        let depends_on = (&settings.extra_excludes, &self.mounts, self.attributes());
+        let depends_on = Digest::of(format!("{depends_on:?}").as_bytes());
         let seen_at = place.absolute();
         let places = (state.directory(), seen_at.as_path());
         let made = git_facts::bring_up_to_date(&repository, places, &depends_on, is_unsent)?;
@@ -365,6 +365,17 @@ impl Sources {
         // Before the root around it.
         self.roots.insert(0, Root { prefix: place, handle });
         Ok(())
+    }
+
+    /// The files that give attributes to git.
+    fn attributes(&self) -> Vec<(RelativePath, Digest)> {
+        let mut found = Vec::new();
+        self.tree.visit(&mut |path, node| {
+            if let (Node::File(file), b".gitattributes") = (node, path.file_name()) {
+                found.push((path.clone(), file.digest));
+            }
+        });
+        found
     }
 
     /// The root that a path lies in.
