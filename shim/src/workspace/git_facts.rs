@@ -87,36 +87,63 @@ pub(super) fn bring_up_to_date(
     if fs::metadata(index).is_ok_and(|index| index.len() > INDEX_BYTES_MAX) {
         return Ok(None);
     }
-    let (directory, next) = (state.join(DIRECTORY), state.join(NEXT));
-    let record = state.join(ORIGIN);
+    let place = Place { state, known_as };
     let origin = origin(repository, settings);
-    if let Some((of, tree)) = read_record::<(Digest, Directory)>(&record)
-        && of == origin
-        && let Ok(directory) = RootDirectory::open_as(&directory, known_as)
-    {
-        return Ok(Some(Made { directory, tree }));
+    if let Some(made) = place.made_from(&origin) {
+        return Ok(Some(made));
     }
-    // Another command may make it, too.
     let Ok(_lock) = lock::take(&state.join("git.lock")) else { return Ok(None) };
-    drop(fs::remove_dir_all(&next));
-    let made = Facts { repository, at: &next }.make(is_unsent);
-    let replaced = made.and_then(|()| {
-        drop(fs::remove_file(&record));
-        drop(fs::remove_dir_all(&directory));
-        fs::rename(&next, &directory)
-    });
-    if let Err(error) = replaced {
-        tracing::info!(%error, "no git directory is sent");
-        return Ok(None);
+    place.make_under_lock(repository, &origin, is_unsent)
+}
+
+/// Where the git directory of a workspace is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    state: &'a Path,
+    /// How users know it.
+    known_as: &'a Path,
+}
+
+impl Place<'_> {
+    /// The directory that is there, if it was made from `origin`.
+    fn made_from(self, origin: &Digest) -> Option<Made> {
+        let (of, tree) = read_record::<(Digest, Directory)>(&self.state.join(ORIGIN))?;
+        let directory = RootDirectory::open_as(&self.state.join(DIRECTORY), self.known_as);
+        (of == *origin).then_some(Made { directory: directory.ok()?, tree })
     }
-    let directory = RootDirectory::open_as(&directory, known_as)?;
-    let mut cache = StatCache::default();
-    let (filter, tally) = (AllBut::default(), Tally::default());
-    let now = Moment::coarse_now();
-    let tree = scan(&directory, None, &filter, &mut cache, now, &tally)?.tree;
-    // Without the record it is made again.
-    drop(write_record(&record, &(origin, tree.clone())));
-    Ok(Some(Made { directory, tree }))
+
+    /// Makes the directory, unless another command has made it while this one waited for the
+    /// lock: that command is sending it.
+    fn make_under_lock(
+        self,
+        repository: &Repository,
+        origin: &Digest,
+        is_unsent: impl Fn(&RelativePath) -> bool,
+    ) -> Result<Option<Made>, SyncError> {
+        if let Some(made) = self.made_from(origin) {
+            return Ok(Some(made));
+        }
+        let [directory, next, record] = [DIRECTORY, NEXT, ORIGIN].map(|name| self.state.join(name));
+        drop(fs::remove_dir_all(&next));
+        let made = Facts { repository, at: &next }.make(is_unsent);
+        let replaced = made.and_then(|()| {
+            drop(fs::remove_file(&record));
+            drop(fs::remove_dir_all(&directory));
+            fs::rename(&next, &directory)
+        });
+        if let Err(error) = replaced {
+            tracing::info!(%error, "no git directory is sent");
+            return Ok(None);
+        }
+        let directory = RootDirectory::open_as(&directory, self.known_as)?;
+        let mut cache = StatCache::default();
+        let (filter, tally) = (AllBut::default(), Tally::default());
+        let now = Moment::coarse_now();
+        let tree = scan(&directory, None, &filter, &mut cache, now, &tally)?.tree;
+        // Without the record it is made again.
+        drop(write_record(&record, &(*origin, tree.clone())));
+        Ok(Some(Made { directory, tree }))
+    }
 }
 
 /// The making of a git directory.
@@ -350,4 +377,39 @@ fn ended_by_nul<'a>(paths: impl IntoIterator<Item = &'a RelativePath>) -> Vec<u8
 
 fn lines(names: &BTreeSet<String>) -> String {
     names.iter().flat_map(|name| [name, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::process::Command;
+
+    use super::*;
+
+    /// The other one may be sending it.
+    #[test]
+    fn what_another_command_has_made_meanwhile_is_not_made_again() {
+        let disk = tempfile::tempdir().unwrap();
+        let work_tree = disk.path().join("app");
+        let mut git = Command::new("git");
+        assert!(git.args(["init", "-q"]).arg(&work_tree).status().unwrap().success());
+        fs::write(work_tree.join("x"), "x").unwrap();
+        let mut git = Command::new("git");
+        assert!(git.args(["add", "x"]).current_dir(&work_tree).status().unwrap().success());
+        let repository = Repository::at(&work_tree).unwrap();
+        let place = Place { state: disk.path(), known_as: Path::new("/app/.git") };
+        let make = |origin: &[u8], looked_at: &dyn Fn()| {
+            let is_unsent = |_: &RelativePath| {
+                looked_at();
+                false
+            };
+            let origin = Digest::of(origin);
+            let made = place.make_under_lock(&repository, &origin, is_unsent).unwrap().unwrap();
+            let inode = fs::metadata(disk.path().join(DIRECTORY)).unwrap().ino();
+            (made.tree.digest(), inode)
+        };
+        let first = make(b"one", &|| ());
+        assert_eq!(make(b"one", &|| panic!("it is made again")), first);
+        assert_ne!(make(b"two", &|| ()).1, first.1);
+    }
 }
