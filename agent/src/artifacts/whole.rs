@@ -16,7 +16,7 @@ use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::fingerprint::is_fingerprint;
 use burst_sync::root_directory::RootDirectory;
-use burst_sync::scan::{Filter, scan};
+use burst_sync::scan::{Filter, scan, scan_further};
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
 use burst_sync::tally::Tally;
 use serde::Deserialize;
@@ -51,7 +51,8 @@ pub(crate) struct Whole {
 }
 
 /// Lists a target directory, as [`collect`](super::collect) does; `base` is the digest of the list
-/// that the client has. `records` is where the list is remembered.
+/// that the client has. `records` is where the list is remembered. The cache of the target
+/// directory keeps what is there now: each incremental build names its files anew.
 pub(crate) fn list(
     target: &Path,
     seen_at: &Path,
@@ -60,12 +61,14 @@ pub(crate) fn list(
     cache: &mut StatCache,
 ) -> Result<Whole, AgentError> {
     let handle = open_target(target, seen_at)?;
-    let mut found = BTreeMap::new();
-    for fingerprints in [true, false] {
-        let filter = OneKind { fingerprints };
-        let scanned = scan(&handle, None, &filter, cache, Moment::coarse_now(), &Tally::default())?;
-        add(&scanned.tree, cache, &mut found);
-    }
+    let (mut found, tally) = (BTreeMap::new(), Tally::default());
+    let filter = OneKind { fingerprints: true };
+    let scanned = scan(&handle, None, &filter, cache, Moment::coarse_now(), &tally)?;
+    add(&scanned.tree, cache, &mut found);
+    let filter = OneKind { fingerprints: false };
+    let scanned = scan_further(&handle, None, &filter, cache, Moment::coarse_now(), &tally)?;
+    add(&scanned.tree, cache, &mut found);
+    cache.forget_unseen(None);
     let files: Vec<TargetFile> = found
         .into_iter()
         .map(|(path, (file, modified))| TargetFile { path, file, modified })
@@ -225,6 +228,28 @@ mod tests {
         // The client has not taken that list.
         let unknown = list(held);
         assert_eq!((unknown.changed.len(), unknown.base), (1, None));
+    }
+
+    #[test]
+    fn the_cache_keeps_what_is_there() {
+        let disk = tempfile::tempdir().unwrap();
+        let target = disk.path().join("target");
+        let sessions = target.join("debug/incremental/a");
+        let fingerprint = target.join("debug/.fingerprint/a-1/lib-a");
+        for path in [&sessions, fingerprint.parent().unwrap()] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        std::fs::write(fingerprint, "x").unwrap();
+        let mut cache = StatCache::default();
+        for session in ["one", "two", "three"] {
+            std::fs::write(sessions.join(session), session).unwrap();
+            list(&target, Path::new("/t"), None, disk.path(), &mut cache).unwrap();
+            std::fs::remove_file(sessions.join(session)).unwrap();
+        }
+        let mut paths: Vec<&[u8]> = cache.paths().collect();
+        paths.sort_unstable();
+        let expected: [&[u8]; 2] = [b"debug/.fingerprint/a-1/lib-a", b"debug/incremental/a/three"];
+        assert_eq!(paths, expected);
     }
 
     #[test]
