@@ -25,13 +25,18 @@ pub(crate) struct RunTimes(Vec<(Timestamp, Moment)>);
 pub(crate) type LocalTimes = BTreeMap<Timestamp, Moment>;
 
 impl RunTimes {
-    /// Adds a run. Where a clock was set back, the runs before are forgotten.
+    /// Adds a run. Runs may end in another order than they began. Where the clocks disagree about
+    /// the order, one of them was set back, and the other runs are forgotten.
     pub(crate) fn add(&mut self, began: Timestamp, scanned: Moment) {
-        let last = self.0.last();
-        if last.is_some_and(|(other_began, other)| *other_began >= began || *other > scanned) {
-            self.0.clear();
+        let place = self.0.partition_point(|(other, _)| *other < began);
+        let (before, after) = self.0.split_at(place);
+        let agrees = before.last().is_none_or(|(_, other)| *other <= scanned)
+            && after.first().is_none_or(|(other, at)| *other > began && *at >= scanned);
+        if agrees {
+            self.0.insert(place, (began, scanned));
+        } else {
+            self.0 = vec![(began, scanned)];
         }
-        self.0.push((began, scanned));
         let surplus = self.0.len().saturating_sub(RUNS_MAX);
         self.0.drain(..surplus);
     }
@@ -135,6 +140,20 @@ mod tests {
             assert_eq!(local[&there(1200)], here(1).previous());
             assert_eq!(local[&there(2600)], here(scanned).previous());
         }
+    }
+
+    #[test]
+    fn runs_that_end_in_another_order_than_they_began_are_kept() {
+        let mut runs = runs();
+        runs.add(there(4000), here(80));
+        runs.add(there(3000), here(60));
+        runs.add(there(500), here(40));
+        let times: BTreeSet<_> = [600, 1200, 2000, 3500, 4000].map(there).into();
+        let local = runs.local(&times, &LocalTimes::new());
+        let found: Vec<Moment> = local.values().copied().collect();
+        let latest = [40, 50, 60, 60, 80].map(|scanned| here(scanned).previous());
+        let expected = [latest[0], latest[1], latest[2].previous(), latest[3], latest[4]];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! of the list is looked at here each time: a plain cargo may have changed it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use burst_sync::stat_cache::{read_record, write_record};
 use serde::{Deserialize, Serialize};
 
 use super::file_times::{LocalTimes, RunTimes};
+use crate::background::lock;
 
 /// The record of the list that was brought last.
 const HELD: &str = "target";
@@ -60,9 +62,12 @@ pub(crate) fn held_digest(records: &Path, target: &Path) -> Option<Digest> {
     (!held.files.is_empty()).then(|| digest(&held.files).ok()).flatten()
 }
 
-/// Remembers when a run has begun.
+/// Remembers when a run has begun. Runs of other commands may end at the same time.
 pub(crate) fn note_run(records: &Path, began: Timestamp, scanned: Moment) -> Result<(), SyncError> {
     let path = records.join(RUNS);
+    let lock = path.with_extension("lock");
+    let _lock =
+        lock::take(&lock).map_err(|error| SyncError::store(&lock, io::Error::other(error)))?;
     let mut runs: RunTimes = read_record(&path).unwrap_or_default();
     runs.add(began, scanned);
     write_record(&path, &runs)
@@ -146,6 +151,28 @@ mod tests {
 
     fn listed(files: &[TargetFile], base: Option<Digest>) -> TargetListed {
         TargetListed { base, list: digest(files).unwrap(), compiler: None }
+    }
+
+    #[test]
+    fn runs_that_end_at_the_same_time_are_all_remembered() {
+        let records = tempfile::tempdir().unwrap();
+        let note = |second: i64| {
+            let began = Timestamp { seconds: second, nanoseconds: 0 };
+            note_run(records.path(), began, Moment::from_seconds(second)).unwrap();
+        };
+        std::thread::scope(|scope| {
+            for first in 0..8 {
+                let note = &note;
+                scope.spawn(move || (0..8).for_each(|run| note(1 + first * 8 + run)));
+            }
+        });
+        let runs: RunTimes = read_record(&records.path().join(RUNS)).unwrap();
+        let mut expected = RunTimes::default();
+        for second in 1..=64 {
+            expected
+                .add(Timestamp { seconds: second, nanoseconds: 0 }, Moment::from_seconds(second));
+        }
+        assert_eq!(runs, expected);
     }
 
     #[test]
