@@ -6,7 +6,8 @@
 //! to its home. So what a run does to them is never offered to the client as a change.
 //!
 //! Invariants: only the directories of [`PARTS`] are written; no link is followed there, since
-//! builds write them, too; a file is complete or absent. What cargo has downloaded itself stays.
+//! builds write them, too; a file is complete or absent. What cargo has downloaded itself stays,
+//! also in the place of a file that was placed.
 
 use std::io;
 use std::path::Path;
@@ -16,6 +17,7 @@ use burst_protocol::tree::{Directory, File, Node};
 use burst_sync::SyncError;
 use burst_sync::root_directory::{RootDirectory, is_directory};
 use burst_sync::stat_cache::{read_record, write_record};
+use rustix::io::Errno;
 
 use crate::error::AgentError;
 
@@ -48,7 +50,7 @@ pub(super) fn fill(
     let own = RootDirectory::open_as(own, &seen_at.absolute())?;
     for (path, _) in files_of(&placed) {
         if sent.get(&path).is_none() {
-            own.remove_file(&path).map_err(|source| own.unwritable(&path, source))?;
+            remove(&own, &path).map_err(|source| own.unwritable(&path, source))?;
         }
     }
     for directory in empty_directories_of(&sent) {
@@ -57,7 +59,7 @@ pub(super) fn fill(
     }
     let mut copied = 0;
     for (path, file) in files_of(&sent) {
-        if placed.file(&path) != Some(&file) || !has_size(&own, &path, file.size) {
+        if placed.file(&path) != Some(&file) || !is_usable(&own, &path, file.size) {
             let from = seen_at.join_path(&path).map_err(io::Error::other);
             from.and_then(|from| copy(root, &from, &own, &path, file))
                 .map_err(|source| own.unwritable(&path, source))?;
@@ -109,14 +111,35 @@ fn empty_directories_of(tree: &Directory) -> Vec<RelativePath> {
     directories
 }
 
-/// Whether there is a file of this size: one that was cut short has another.
-fn has_size(own: &RootDirectory, path: &RelativePath, size: u64) -> bool {
-    let status = own.status(path);
-    status.is_ok_and(|status| {
-        let is_file = rustix::fs::FileType::from_raw_mode(status.st_mode)
-            == rustix::fs::FileType::RegularFile;
-        is_file && u64::try_from(status.st_size) == Ok(size)
-    })
+/// Whether what was placed, with this size, is there: an archive or an object of git that has
+/// another size was cut short. Everything else cargo and git rewrite; a power cut can leave it
+/// empty.
+fn is_usable(own: &RootDirectory, path: &RelativePath, placed: u64) -> bool {
+    let Ok(status) = own.status(path) else { return false };
+    let is_file =
+        rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::RegularFile;
+    let size = u64::try_from(status.st_size).unwrap_or_default();
+    is_file && (size == placed || size > 0 && !is_immutable(path))
+}
+
+/// Whether a path always has the same content: that of a package's archive, and of an object of
+/// git, `git/db/NAME/objects/..`.
+fn is_immutable(path: &RelativePath) -> bool {
+    let names: Vec<&[u8]> = path.names().take(4).collect();
+    matches!(names[..], [b"registry", b"cache", ..] | [b"git", b"db", _, b"objects"])
+}
+
+/// Removes a file that was placed. Where a build has made a directory of it, or something else of
+/// a directory around it, it is gone.
+fn remove(own: &RootDirectory, path: &RelativePath) -> io::Result<()> {
+    match own.status(path) {
+        Ok(status) if is_directory(&status) => Ok(()),
+        Ok(_) => own.remove_file(path),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+            _ => Err(error),
+        },
+    }
 }
 
 fn copy(
@@ -234,21 +257,57 @@ mod tests {
     #[test]
     fn new_contents_and_what_was_lost_are_placed_again_and_the_rest_is_left_alone() {
         let mut example = Example::new();
-        let index = "registry/index/r-1/.cache/se/cr/secret";
-        example.send(ARCHIVE, "archive");
-        example.send(index, "1.0.0");
+        let (index, refs) = ("registry/index/r-1/.cache/se/cr/secret", "git/db/l-1/packed-refs");
+        let object = "git/db/l-1/objects/ab/cdef";
+        for (file, text) in [(ARCHIVE, "archive"), (index, "1.0.0"), (refs, "a"), (object, "bytes")]
+        {
+            example.send(file, text);
+        }
         example.fill();
-        // cargo may have written a newer entry.
-        fs::write(example.own.join(index), "1.1.0").unwrap();
-        fs::write(example.own.join(ARCHIVE), "cut").unwrap();
+        // cargo and git have written newer ones, which are longer.
+        let own = example.own.clone();
+        let write = |file: &str, text: &str| fs::write(own.join(file), text).unwrap();
+        write(index, "1.0.0 1.1.0");
+        write(refs, "a b");
+        write(ARCHIVE, "cut");
+        write(object, "byte");
         example.fill();
-        assert_eq!(example.read(index).unwrap(), "1.1.0");
-        assert_eq!(example.read(ARCHIVE).unwrap(), "archive");
+        let read = |file: &str| example.read(file).unwrap();
+        assert_eq!((read(index), read(refs)), ("1.0.0 1.1.0".into(), "a b".into()));
+        assert_eq!((read(ARCHIVE), read(object)), ("archive".into(), "bytes".into()));
         example.send(index, "1.2.0");
-        fs::remove_file(example.own.join(ARCHIVE)).unwrap();
+        fs::remove_file(own.join(ARCHIVE)).unwrap();
+        write(refs, "");
         example.fill();
-        assert_eq!(example.read(index).unwrap(), "1.2.0");
-        assert_eq!(example.read(ARCHIVE).unwrap(), "archive");
+        let read = |file: &str| example.read(file).unwrap();
+        assert_eq!((read(index), read(refs)), ("1.2.0".into(), "a".into()));
+        assert_eq!(read(ARCHIVE), "archive");
+    }
+
+    /// They are the builds' own; the runs after that do not fail.
+    #[test]
+    fn what_a_build_has_made_of_files_that_are_no_longer_sent_stays() {
+        let mut example = Example::new();
+        let [file, inner, linked] = ["git/db/a-1/HEAD", "git/db/b-1/refs/x", "git/db/c-1/refs/x"];
+        for name in [file, inner, linked, ARCHIVE] {
+            example.send(name, "x");
+        }
+        example.fill();
+        let at = |name: &str| example.own.join(name);
+        fs::remove_file(at(file)).unwrap();
+        fs::create_dir(at(file)).unwrap();
+        fs::remove_dir_all(at("git/db/b-1/refs")).unwrap();
+        fs::write(at("git/db/b-1/refs"), "").unwrap();
+        fs::rename(at("git/db/c-1/refs"), at("git/db/c-1/moved")).unwrap();
+        symlink("moved", at("git/db/c-1/refs")).unwrap();
+        fs::remove_dir_all(example.project.tree().join("home")).unwrap();
+        for _ in 0..2 {
+            example.fill();
+        }
+        assert!(example.own.join(file).is_dir());
+        assert_eq!(example.read("git/db/b-1/refs").unwrap(), "");
+        assert_eq!(example.read("git/db/c-1/moved/x").unwrap(), "x");
+        assert_eq!(example.read(ARCHIVE), None);
     }
 
     #[test]
