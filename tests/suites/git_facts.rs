@@ -209,6 +209,39 @@ fn a_long_history_is_small_and_has_no_hooks_and_no_other_branches() {
     }
 }
 
+/// Attributes anywhere in the working tree, staged or not, and the user's own files count at once.
+#[test]
+fn what_git_reads_outside_of_its_directory_is_noticed() {
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("sub/y.txt", "y");
+    script(&sandbox, "cd app; git init -q; git add -A; git commit -qm one");
+    let there = || {
+        project.ok("check -q");
+        let tree = sandbox.agent_tree(&project.root);
+        let mut git = sandbox.command("git", &tree);
+        let listed = ended(git.args(["ls-files", "-v", "sub"]).output().unwrap()).stdout;
+        (listed, std::fs::read_to_string(tree.join(".git/info/exclude")).unwrap())
+    };
+    let (listed, excludes) = there();
+    assert_eq!(listed, "H sub/y.txt\n");
+    assert!(!excludes.contains("*.mine"), "{excludes}");
+    project.write("sub/.gitattributes", "*.txt filter=up\n");
+    assert_eq!(there().0, "h sub/y.txt\n");
+    script(
+        &sandbox,
+        "mkdir -p $HOME; echo '*.mine' >ignored; \
+         printf '[core]\nexcludesFile = %s/ignored\n' $PWD >included; \
+         command git config --global include.path $PWD/included",
+    );
+    assert!(there().1.contains("*.mine\n"));
+    script(&sandbox, "echo '*.other' >ignored");
+    assert!(there().1.contains("*.other\n"));
+}
+
 /// cargo lists the files of a package by git, if there is one; a commit alone builds nothing.
 #[test]
 fn a_commit_alone_builds_nothing_again() {
