@@ -412,6 +412,39 @@ async fn what_resumes_or_acknowledges_too_much_is_a_violation() {
     }
 }
 
+/// A chunk of several frames is written in part when the connection breaks, and acknowledged in
+/// part.
+#[tokio::test]
+async fn a_part_of_a_chunk_can_be_acknowledged() {
+    let (near, mut far) = tokio::io::duplex(20);
+    let (reader, writer) = tokio::io::split(near);
+    let (to_agent, accepted) = mpsc::channel(1);
+    let agent = Box::new(Accepting(accepted));
+    let link = Link::new(reader, writer);
+    let (_incoming, outgoing, _writing) =
+        connect_resumable(link, 1, Opening::Read, None, agent).unwrap();
+    let message = codec::encode(&FromShim::OutputCredit(7)).unwrap();
+    let header = Header::new(Kind::Message, message.len()).unwrap().to_bytes();
+    let frame = [&header[..], &message].concat();
+    for _ in 0..10 {
+        outgoing.queue(&FromShim::OutputCredit(7)).await.unwrap();
+    }
+    let mut first = vec![0; frame.len()];
+    far.read_exact(&mut first).await.unwrap();
+    assert_eq!(first, frame);
+    let received = frame.len() as u64;
+    far.write_all(&control_frame(&Control::Acknowledge { received }).unwrap()).await.unwrap();
+    drop(far);
+    let (near, mut far) = tokio::io::duplex(1000);
+    let (reader, writer) = tokio::io::split(near);
+    to_agent.send(Link::new(reader, writer).resuming_at(received)).await.unwrap();
+    let resumed = read_beginning(&mut far).await.unwrap();
+    assert!(matches!(resumed, Beginning::Control(Control::Resumed { received: 0 })));
+    let mut rest = vec![0; frame.len() * 9];
+    far.read_exact(&mut rest).await.unwrap();
+    assert_eq!(rest, frame.repeat(9));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_without_a_further_connection_ends_with_its_error() {
     let [near, far] = brittle(40);
