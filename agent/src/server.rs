@@ -19,8 +19,9 @@ use burst_protocol::link::Control;
 use burst_sync::SyncError;
 use burst_sync::wire::{self, Beginning, Incoming, Link, Opening, Outgoing, Writing};
 use rustix::fs::FlockOperation;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::agent::{Agent, Disks, VERSION};
 use crate::atomic_file;
@@ -34,7 +35,7 @@ use crate::session;
 use crate::transport::{self, IdleTimeout};
 use crate::volume::Volumes;
 
-/// How long a client may take to send its hello.
+/// How long a client may take to send its hello, and what it wants of the stream.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the agent waits, twice, for connections to close before it ends.
@@ -257,18 +258,11 @@ async fn serve_stream(
     mut receive: quinn::RecvStream,
     client: Arc<Client>,
 ) -> Result<(), StreamError> {
-    let read = tokio::time::timeout(HELLO_DEADLINE, wire::read_preface(&mut receive));
-    let Preface::Hello { lowest, highest, .. } = read.await?? else {
-        return Err("the stream does not begin with a hello".into());
-    };
-    let mut answer = Preface::answer(lowest, highest, VERSION);
-    if agent.is_ending() {
-        answer = Preface::refuse(Reason::Ending, VERSION);
-    }
-    if matches!(answer, Preface::Refuse { .. }) {
+    let (answer, beginning) = first_words(&mut receive, agent.is_ending()).await?;
+    let Some(beginning) = beginning else {
         return say_last(send, &answer.to_bytes()).await;
-    }
-    match wire::read_beginning(&mut receive).await? {
+    };
+    match beginning {
         Beginning::Control(Control::Open { id, grace_secs }) => {
             let next = agent.resumptions().open(id, grace_secs, connection.clone())?;
             let link = link_of(&connection, receive, send);
@@ -277,12 +271,7 @@ async fn serve_stream(
             let (level, opening) = (COMPRESSION_LEVEL, Opening::Read);
             let stream = wire::connect_resumable(link, level, opening, None, Box::new(next))?;
             let ended = serve_session(agent, stream, &answer, client.clone());
-            tokio::select! {
-                ended = ended => ended?,
-                () = client.process_ended() => {}
-            }
-            client.leave();
-            Ok(())
+            until_left(ended, &client).await
         }
         Beginning::Control(Control::Resume { id, received }) => {
             match agent.resumptions().find(id) {
@@ -307,6 +296,42 @@ async fn serve_stream(
             serve_session(agent, stream, &answer, client).await
         }
     }
+}
+
+/// Reads how a stream begins, in time. Returns the answer to the hello and, unless that refuses the
+/// client, what follows the hello.
+async fn first_words<R: AsyncRead + Unpin>(
+    receive: &mut R,
+    is_ending: bool,
+) -> Result<(Preface, Option<Beginning>), StreamError> {
+    let deadline = Instant::now() + HELLO_DEADLINE;
+    let hello = timeout_at(deadline, wire::read_preface(receive)).await??;
+    let Preface::Hello { lowest, highest, .. } = hello else {
+        return Err("the stream does not begin with a hello".into());
+    };
+    let answer = match is_ending {
+        true => Preface::refuse(Reason::Ending, VERSION),
+        false => Preface::answer(lowest, highest, VERSION),
+    };
+    if matches!(answer, Preface::Refuse { .. }) {
+        return Ok((answer, None));
+    }
+    let beginning = timeout_at(deadline, wire::read_beginning(receive)).await??;
+    Ok((answer, Some(beginning)))
+}
+
+/// Waits until a session or the process of its client has ended. However that comes, the client
+/// has left.
+async fn until_left(
+    ended: impl Future<Output = Result<(), StreamError>>,
+    client: &Client,
+) -> Result<(), StreamError> {
+    let ended = tokio::select! {
+        ended = ended => ended,
+        () = client.process_ended() => Ok(()),
+    };
+    client.leave();
+    ended
 }
 
 /// Sends the last bytes of a stream, and waits until the client has received them or is gone.
@@ -367,6 +392,8 @@ fn print_ready(address: SocketAddr) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -383,6 +410,40 @@ mod tests {
         }
         private_directory(&disk).unwrap();
         assert_eq!((mode(&disk), mode(&projects)), (0o700, 0o700));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_more_is_not_waited_for() {
+        let hello = Preface::hello("test").to_bytes();
+        let header = [0, 9, 0, 0, 0];
+        for said in [&[][..], &hello[..3], &hello, &[&hello[..], &header[..4]].concat()] {
+            let (mut near, mut far) = tokio::io::duplex(1000);
+            near.write_all(said).await.unwrap();
+            let began = Instant::now();
+            let error = first_words(&mut far, false).await.unwrap_err();
+            assert_eq!(error.to_string(), "deadline has elapsed");
+            assert!(began.elapsed() >= HELLO_DEADLINE, "{:?}", began.elapsed());
+        }
+        let (mut near, mut far) = tokio::io::duplex(1000);
+        near.write_all(&[&hello[..], &header].concat()).await.unwrap();
+        let (answer, beginning) = first_words(&mut far, false).await.unwrap();
+        assert!(matches!(answer, Preface::Welcome { .. }), "{answer:?}");
+        assert!(matches!(beginning, Some(Beginning::Frame(found)) if found == header));
+        // A client that is refused need not say what it wants.
+        near.write_all(&hello).await.unwrap();
+        let (answer, beginning) = first_words(&mut far, true).await.unwrap();
+        assert!(matches!(answer, Preface::Refuse { reason: Reason::Ending, .. }), "{answer:?}");
+        assert!(beginning.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_client_has_left_however_its_session_ends() {
+        let ends: [Result<(), StreamError>; 2] = [Ok(()), Err("a task panicked".into())];
+        for end in ends {
+            let (client, is_ok) = (Client::default(), end.is_ok());
+            let ended = until_left(std::future::ready(end), &client).await;
+            assert_eq!((ended.is_ok(), client.is_gone()), (is_ok, true));
+        }
     }
 
     #[test]
