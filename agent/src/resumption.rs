@@ -3,22 +3,23 @@
 //! A stream that its client has named is registered until it ends. A client that opens another
 //! stream with that name hands its connection over to the task of the stream, which leaves the
 //! old one, whether it seems alive or not: only the client knows. Every connection is of the
-//! one client whose certificate is pinned, and the name is random.
+//! one client whose certificate is pinned, and the name is random. A client gives up attempts
+//! that take too long, and they may arrive late: it numbers them, and the latest one counts.
 //!
 //! Whether a break may be survived is told by how the connection ended: a client that closes
-//! its connection or its stream is gone at once. After a break the stream waits for the grace
-//! time of its client.
+//! its connection or its stream is gone at once. On a connection that was handed over it has to
+//! say something first: until then it may not know that this attempt has succeeded, and give it
+//! up for another one. After a break the stream waits for the grace time of its client.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use burst_protocol::limit::GRACE_SECS_MAX;
 use burst_protocol::link::{Control, Refusal, StreamId};
 use burst_sync::SyncError;
-use burst_sync::wire::{Link, Pending, Successor, control_frame};
-use tokio::sync::{mpsc, watch};
+use burst_sync::wire::{Link, LinkEnd, Pending, Successor, control_frame};
+use tokio::sync::{Notify, watch};
 
 use crate::lock::lock;
 use crate::transport::is_broken;
@@ -42,8 +43,45 @@ pub(crate) struct Resumptions {
 
 #[derive(Debug, Default)]
 struct Streams {
-    open: HashMap<StreamId, mpsc::Sender<HandedOver>>,
+    open: HashMap<StreamId, Arc<Latest<HandedOver>>>,
     expired: VecDeque<(StreamId, u32)>,
+}
+
+/// What the latest attempt of a client has brought, until it is taken.
+#[derive(Debug)]
+pub(crate) struct Latest<T> {
+    state: Mutex<(u32, Option<T>)>,
+    offered: Notify,
+}
+
+impl<T> Default for Latest<T> {
+    /// Attempts are counted from 1.
+    fn default() -> Self {
+        Self { state: Mutex::new((0, None)), offered: Notify::new() }
+    }
+}
+
+impl<T> Latest<T> {
+    /// Replaces what earlier attempts have brought. Returns whether there was no later attempt.
+    pub(crate) fn offer(&self, attempt: u32, value: T) -> bool {
+        let mut state = lock(&self.state);
+        let is_latest = attempt > state.0;
+        if is_latest {
+            *state = (attempt, Some(value));
+            self.offered.notify_one();
+        }
+        is_latest
+    }
+
+    /// Waits for the next one. May be dropped; for one caller at a time.
+    async fn take(&self) -> T {
+        loop {
+            if let Some(value) = lock(&self.state).1.take() {
+                return value;
+            }
+            self.offered.notified().await;
+        }
+    }
 }
 
 impl Default for Resumptions {
@@ -57,7 +95,7 @@ impl Default for Resumptions {
 pub(crate) struct NextConnections {
     resumptions: Arc<Resumptions>,
     id: StreamId,
-    handed_over: mpsc::Receiver<HandedOver>,
+    handed_over: Arc<Latest<HandedOver>>,
     connection: quinn::Connection,
     grace_secs: u32,
     ending: watch::Receiver<bool>,
@@ -72,7 +110,7 @@ impl Resumptions {
         grace_secs: u32,
         connection: quinn::Connection,
     ) -> Result<NextConnections, SyncError> {
-        let (hand_over, handed_over) = mpsc::channel(1);
+        let handed_over = Arc::<Latest<HandedOver>>::default();
         let mut streams = lock(&self.streams);
         if streams.open.len() >= STREAMS_MAX {
             return Err(SyncError::violation("it has too many streams"));
@@ -80,7 +118,7 @@ impl Resumptions {
         if streams.open.contains_key(&id) {
             return Err(SyncError::violation("it has two streams of one name"));
         }
-        streams.open.insert(id, hand_over);
+        streams.open.insert(id, handed_over.clone());
         Ok(NextConnections {
             resumptions: self.clone(),
             id,
@@ -92,10 +130,10 @@ impl Resumptions {
     }
 
     /// Where to hand over the next connection of a stream.
-    pub(crate) fn find(&self, id: StreamId) -> Result<mpsc::Sender<HandedOver>, Refusal> {
+    pub(crate) fn find(&self, id: StreamId) -> Result<Arc<Latest<HandedOver>>, Refusal> {
         let streams = lock(&self.streams);
-        if let Some(hand_over) = streams.open.get(&id) {
-            return Ok(hand_over.clone());
+        if let Some(latest) = streams.open.get(&id) {
+            return Ok(latest.clone());
         }
         let expired = streams.expired.iter().find(|(expired, _)| *expired == id);
         Err(expired.map_or(Refusal::Unknown, |(_, after)| Refusal::Expired { after_secs: *after }))
@@ -114,16 +152,15 @@ impl NextConnections {
         let expired = SyncError::Expired(self.grace_secs);
         let next = tokio::select! {
             biased;
-            next = tokio::time::timeout(grace, self.handed_over.recv()) => next,
+            next = tokio::time::timeout(grace, self.handed_over.take()) => next,
             _ = self.ending.wait_for(|ending| *ending) => return Err(SyncError::Gone),
         };
         match next {
-            Ok(Some((link, connection))) => {
+            Ok((link, connection)) => {
                 tracing::info!("the client has come back from {}", connection.remote_address());
                 self.connection = connection;
                 Ok(link)
             }
-            Ok(None) => Err(SyncError::Gone),
             Err(_) => {
                 tracing::info!("the client did not come back within {} s", self.grace_secs);
                 let mut streams = lock(&self.resumptions.streams);
@@ -138,25 +175,16 @@ impl NextConnections {
 impl Successor for NextConnections {
     fn replacement(&mut self) -> Pending<'_, Link> {
         Box::pin(async {
-            match self.handed_over.recv().await {
-                Some((link, connection)) => {
-                    self.connection = connection;
-                    link
-                }
-                // The registry keeps its end as long as this one lives.
-                None => std::future::pending().await,
-            }
+            let (link, connection) = self.handed_over.take().await;
+            self.connection = connection;
+            link
         })
     }
 
-    fn after(
-        &mut self,
-        broke: Option<io::Error>,
-        _received: u64,
-    ) -> Pending<'_, Result<Link, SyncError>> {
+    fn after(&mut self, end: LinkEnd) -> Pending<'_, Result<Link, SyncError>> {
         Box::pin(async move {
-            if !is_broken(&self.connection) {
-                return Err(broke.map_or(SyncError::Gone, SyncError::Stream));
+            if end.is_heard && !is_broken(&self.connection) {
+                return Err(end.into_error());
             }
             tracing::info!("the connection of a client broke; waiting for {} s", self.grace_secs);
             self.wait().await
@@ -176,5 +204,140 @@ impl Successor for NextConnections {
 impl Drop for NextConnections {
     fn drop(&mut self) {
         lock(&self.resumptions.streams).open.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burst_protocol::message::FromShim;
+    use burst_sync::wire::{Beginning, Incoming, Opening, connect_resumable, read_beginning};
+
+    use super::*;
+    use crate::identity::{Identity, client_config, server_config, server_name};
+    use crate::transport::{IdleTimeout, endpoint};
+
+    /// A client and an agent that are connected again and again.
+    struct Ends {
+        client: quinn::Endpoint,
+        agent: quinn::Endpoint,
+    }
+
+    /// One connection with one stream, as its client sees it.
+    struct Seen {
+        connection: quinn::Connection,
+        send: quinn::SendStream,
+        receive: quinn::RecvStream,
+    }
+
+    impl Ends {
+        fn new() -> Self {
+            let [shim, agent] = [(); 2].map(|()| Identity::generate().unwrap());
+            let idle = IdleTimeout::default();
+            let [shim_certificate, agent_certificate] =
+                [&shim, &agent].map(|identity| identity.certificate().clone());
+            let serving = server_config(&agent, shim_certificate, idle).unwrap();
+            let mut client = endpoint(([127, 0, 0, 1], 0).into(), None).unwrap();
+            client
+                .set_default_client_config(client_config(&shim, agent_certificate, idle).unwrap());
+            let agent = endpoint(([127, 0, 0, 1], 0).into(), Some(serving)).unwrap();
+            Self { client, agent }
+        }
+
+        /// Another connection, whose client has said `first`.
+        async fn connect(&self, first: Control) -> (Seen, HandedOver) {
+            let address = self.agent.local_addr().unwrap();
+            let connecting = self.client.connect(address, server_name()).unwrap();
+            let accepting = async { self.agent.accept().await.unwrap().await.unwrap() };
+            let (connection, accepted) = tokio::join!(connecting, accepting);
+            let connection = connection.unwrap();
+            let (send, receive) = connection.open_bi().await.unwrap();
+            let mut seen = Seen { connection, send, receive };
+            seen.say(first).await;
+            let (send, mut receive) = accepted.accept_bi().await.unwrap();
+            let Ok(Beginning::Control(said)) = read_beginning(&mut receive).await else {
+                panic!("no control message");
+            };
+            assert_eq!(said, first);
+            let closed = accepted.clone();
+            let link =
+                Link::new(receive, send).closed_by(async move { drop(closed.closed().await) });
+            (seen, (link, accepted))
+        }
+    }
+
+    impl Seen {
+        async fn say(&mut self, control: Control) {
+            self.send.write_all(&control_frame(&control).unwrap()).await.unwrap();
+        }
+
+        /// The agent goes on with its stream here.
+        async fn is_resumed(&mut self) {
+            let beginning = read_beginning(&mut self.receive).await.unwrap();
+            let resumed = Control::Resumed { received: 0 };
+            assert!(matches!(beginning, Beginning::Control(found) if found == resumed));
+        }
+    }
+
+    const ID: StreamId = StreamId::from_bytes([3; 16]);
+
+    fn resume(attempt: u32) -> Control {
+        Control::Resume { id: ID, received: 0, attempt }
+    }
+
+    /// A stream on a first connection, whose client has acknowledged the welcome.
+    async fn stream(ends: &Ends, resumptions: &Arc<Resumptions>) -> (Seen, Incoming) {
+        let open = Control::Open { id: ID, grace_secs: 3600 };
+        let (mut seen, (link, connection)) = ends.connect(open).await;
+        seen.say(Control::Acknowledge { received: 0 }).await;
+        let next = resumptions.open(ID, 3600, connection).unwrap();
+        let (incoming, ..) =
+            connect_resumable(link, 1, Opening::Read, None, Box::new(next)).unwrap();
+        (seen, incoming)
+    }
+
+    /// Closes a connection as a client does that drops it, and lets the agent's tasks see that.
+    async fn close(seen: Seen, accepted: &quinn::Connection) {
+        seen.connection.close(0_u32.into(), b"");
+        accepted.closed().await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_was_given_up_is_no_end_of_the_run() {
+        let (ends, resumptions) = (Ends::new(), Arc::<Resumptions>::default());
+        let (_first, mut incoming) = stream(&ends, &resumptions).await;
+        let latest = resumptions.find(ID).unwrap();
+        for attempt in 1..=3 {
+            let (mut seen, (link, connection)) = ends.connect(resume(attempt)).await;
+            assert!(latest.offer(attempt, (link, connection.clone())));
+            seen.is_resumed().await;
+            close(seen, &connection).await;
+            assert!(resumptions.find(ID).is_ok(), "after attempt {attempt}");
+        }
+        let (mut seen, (link, connection)) = ends.connect(resume(4)).await;
+        assert!(latest.offer(4, (link, connection.clone())));
+        seen.is_resumed().await;
+        // This client knows that its attempt has succeeded, and ends.
+        seen.say(Control::Acknowledge { received: 0 }).await;
+        seen.send.finish().unwrap();
+        let ended = tokio::task::spawn_blocking(move || incoming.message::<FromShim>());
+        assert!(matches!(ended.await.unwrap(), Err(SyncError::Gone)));
+    }
+
+    #[tokio::test]
+    async fn the_latest_attempt_counts_in_whatever_order_they_arrive() {
+        let latest = Latest::default();
+        assert!(latest.offer(2, "second"));
+        assert!(!latest.offer(1, "first"));
+        assert_eq!(latest.take().await, "second");
+        assert!(!latest.offer(1, "first, late"));
+        assert!(!latest.offer(2, "second, twice"));
+        // None waits for the stream to take another one.
+        assert!(latest.offer(3, "third") && latest.offer(4, "fourth"));
+        assert_eq!(latest.take().await, "fourth");
+        let waiting = tokio::join!(latest.take(), async { latest.offer(5, "fifth") });
+        assert_eq!(waiting, ("fifth", true));
     }
 }

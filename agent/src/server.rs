@@ -273,13 +273,15 @@ async fn serve_stream(
             let ended = serve_session(agent, stream, &answer, client.clone());
             until_left(ended, &client).await
         }
-        Beginning::Control(Control::Resume { id, received }) => {
+        Beginning::Control(Control::Resume { id, received, attempt }) => {
             match agent.resumptions().find(id) {
-                Ok(hand_over) => {
+                Ok(latest) => {
                     send.write_all(&answer.to_bytes()).await?;
                     let link = link_of(&connection, receive, send).resuming_at(received);
-                    // Fails if the stream has just ended; the client sees the end of this one.
-                    drop(hand_over.send((link, connection)).await);
+                    // If the stream has just ended, the client sees the end of this one.
+                    if !latest.offer(attempt, (link, connection)) {
+                        tracing::info!("attempt {attempt} of a client to come back is too late");
+                    }
                     Ok(())
                 }
                 Err(refusal) => {

@@ -4,10 +4,14 @@
 //! shim   hello    Open { id, .. }         frames ...         a new stream
 //! agent  welcome  frames ...
 //!
-//! shim   hello    Resume { id, received }                    another connection
+//! shim   hello    Resume { id, received, attempt }           another connection
 //! agent  welcome  Resumed { received }    frames from there  or Refused
-//! shim   frames from there
+//! shim   Acknowledge { received }         frames from there
 //! ```
+//!
+//! The agent cannot know whether its answer to `Resume` comes in time: until the shim has said
+//! something behind it, the end of that connection is one more break. A connection of an earlier
+//! attempt never replaces one of a later attempt.
 //!
 //! `received` is the number of bytes, headers included, of all frames of one direction that
 //! have arrived whole: messages, raw and compressed frames, [`Control::Stop`] and
@@ -54,6 +58,8 @@ pub enum Control {
         id: StreamId,
         /// The bytes that the shim has received.
         received: u64,
+        /// The number of times that the shim has tried to go on with the stream, from 1.
+        attempt: u32,
     },
     /// The answer to `Resume`.
     Resumed {

@@ -204,7 +204,7 @@ fn controls() -> Vec<Control> {
     let id = StreamId::from_bytes([9; 16]);
     vec![
         Control::Open { id, grace_secs: 120 },
-        Control::Resume { id, received: u64::MAX },
+        Control::Resume { id, received: u64::MAX, attempt: 3 },
         Control::Resumed { received: 300 },
         Control::Refused(Refusal::Unknown),
         Control::Refused(Refusal::Expired { after_secs: 120 }),

@@ -12,7 +12,7 @@ use burst_agent::transport::is_broken;
 use burst_protocol::hello::{Preface, VERSIONS};
 use burst_protocol::link::{Control, Refusal, StreamId};
 use burst_sync::SyncError;
-use burst_sync::wire::{self, Beginning, Link, Pending, Successor};
+use burst_sync::wire::{self, Beginning, Link, LinkEnd, Pending, Successor};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
@@ -87,6 +87,8 @@ pub(crate) trait Dial: fmt::Debug + Send + Sync {
 pub(crate) struct Reconnect {
     id: StreamId,
     grace_secs: u32,
+    /// The number of attempts so far, for all connections.
+    attempts: u32,
     dial: Arc<dyn Dial>,
     /// The connection, if it is this process's own.
     current: Option<Arc<CurrentConnection>>,
@@ -104,7 +106,7 @@ impl Reconnect {
         if filled < bytes.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(Self { id: StreamId::from_bytes(bytes), grace_secs, dial, current })
+        Ok(Self { id: StreamId::from_bytes(bytes), grace_secs, attempts: 0, dial, current })
     }
 
     /// What names the stream for the agent.
@@ -118,7 +120,7 @@ impl Reconnect {
         self.current.as_ref().is_none_or(|current| is_broken(current.get().quic()))
     }
 
-    async fn reconnect(&self, received: u64) -> Result<Link, SyncError> {
+    async fn reconnect(&mut self, received: u64) -> Result<Link, SyncError> {
         let grace = Duration::from_secs(self.grace_secs.into());
         let began = Instant::now();
         let mut last = io::Error::from(io::ErrorKind::TimedOut);
@@ -128,6 +130,7 @@ impl Reconnect {
         {
             attempts += 1;
             tokio::time::sleep(pause).await;
+            self.attempts = self.attempts.saturating_add(1);
             let attempt = tokio::time::timeout(deadline, self.attempt(received)).await;
             match attempt.unwrap_or_else(|_| Err(Failure::Attempt(io::ErrorKind::TimedOut.into())))
             {
@@ -151,7 +154,8 @@ impl Reconnect {
             DialError::Failed(error) => Failure::Attempt(error),
         })?;
         let Dialled { mut read, mut write, connection } = dialled;
-        let resume = wire::control_frame(&Control::Resume { id: self.id, received })?;
+        let resume = Control::Resume { id: self.id, received, attempt: self.attempts };
+        let resume = wire::control_frame(&resume)?;
         let hello = [Preface::hello(VERSION).to_bytes(), resume].concat();
         write.write_all(&hello).await.map_err(Failure::Attempt)?;
         match wire::read_preface(&mut read).await? {
@@ -203,18 +207,13 @@ impl Successor for Reconnect {
         Box::pin(std::future::pending())
     }
 
-    fn after(
-        &mut self,
-        broke: Option<io::Error>,
-        received: u64,
-    ) -> Pending<'_, Result<Link, SyncError>> {
+    fn after(&mut self, end: LinkEnd) -> Pending<'_, Result<Link, SyncError>> {
         Box::pin(async move {
-            let ended = || broke.map_or(SyncError::Gone, SyncError::Stream);
             if self.grace_secs == 0 || !self.may_help() {
-                return Err(ended());
+                return Err(end.into_error());
             }
             self.dial.broke(Duration::from_secs(self.grace_secs.into()));
-            let next = self.reconnect(received).await;
+            let next = self.reconnect(end.received).await;
             self.dial.over();
             next
         })
@@ -224,8 +223,76 @@ impl Successor for Reconnect {
         true
     }
 
-    fn answer(&self, _received: u64) -> Vec<u8> {
-        // Said before the agent's answer.
-        Vec::new()
+    fn answer(&self, received: u64) -> Vec<u8> {
+        // Tells the agent that this attempt was not given up. A message of a few bytes is never
+        // too long.
+        wire::control_frame(&Control::Acknowledge { received }).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::io::{DuplexStream, split};
+
+    use super::*;
+
+    /// Each attempt gets one of these ends.
+    #[derive(Debug)]
+    struct Ends(Mutex<std::vec::IntoIter<DuplexStream>>);
+
+    impl Dial for Ends {
+        fn dial(&self) -> Pending<'_, Result<Dialled, DialError>> {
+            let end = self.0.lock().unwrap().next().ok_or(DialError::Ended);
+            let dialled = end.map(|end| {
+                let (read, write) = split(end);
+                Dialled::through_keeper(read, write)
+            });
+            Box::pin(std::future::ready(dialled))
+        }
+
+        fn broke(&self, _grace: Duration) {}
+
+        fn over(&self) {}
+    }
+
+    /// What the agent reads on an attempt.
+    async fn resumes_at(far: &mut DuplexStream) -> (u64, u32) {
+        assert!(matches!(wire::read_preface(far).await.unwrap(), Preface::Hello { .. }));
+        match wire::read_beginning(far).await.unwrap() {
+            Beginning::Control(Control::Resume { received, attempt, .. }) => (received, attempt),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn answers(far: &mut DuplexStream, received: u64) {
+        let resumed = wire::control_frame(&Control::Resumed { received }).unwrap();
+        let welcome = Preface::answer(*VERSIONS.start(), *VERSIONS.end(), VERSION);
+        far.write_all(&[welcome.to_bytes(), resumed].concat()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_are_numbered_over_all_breaks() {
+        let (ends, mut fars): (Vec<_>, Vec<_>) = (0..4).map(|_| tokio::io::duplex(1000)).unzip();
+        let dial = Arc::new(Ends(Mutex::new(ends.into_iter())));
+        let mut reconnect = Reconnect::new(120, dial, None).unwrap();
+        let mut expected = 1;
+        for received in [70, 80] {
+            let end = LinkEnd { error: None, is_heard: true, received };
+            let agent = async {
+                // The first attempt of each break is never answered.
+                let (mut silent, mut far) = (fars.remove(0), fars.remove(0));
+                for end in [&mut silent, &mut far] {
+                    assert_eq!(resumes_at(end).await, (received, expected));
+                    expected += 1;
+                }
+                answers(&mut far, 5).await;
+            };
+            let (link, ()) = tokio::join!(reconnect.after(end), agent);
+            link.unwrap();
+        }
+        let first = Control::Acknowledge { received: 80 };
+        assert_eq!(reconnect.answer(80), wire::control_frame(&first).unwrap());
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Counters {
     acknowledged: AtomicU64,
     /// Whether the preface of the other end has arrived, or was read before.
     welcomed: AtomicBool,
+    /// Whether the other end has sent a frame on the present connection.
+    heard: AtomicBool,
     /// Whether there is no connection.
     down: AtomicBool,
     /// How often there was none.
@@ -161,9 +163,19 @@ impl Counters {
         self.note_if_finished();
     }
 
-    /// The end is to be written again, to another connection.
-    pub(super) fn set_end_unwritten(&self) {
+    /// There is another connection: the end is to be written again, to it.
+    pub(super) fn begin_link(&self) {
         self.end_written.store(false, Ordering::Relaxed);
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// The other end has sent a frame on the present connection.
+    pub(super) fn set_heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
     }
 
     fn note_if_finished(&self) {

@@ -247,6 +247,7 @@ impl Inbox {
         }
         let frame = std::mem::take(&mut self.partial);
         self.traffic.add_received(frame.len());
+        counters.set_heard();
         let (header, payload) = frame.split_first_chunk::<HEADER_BYTES>().ok_or(SyncError::Gone)?;
         let kind = Header::parse(*header)?.kind;
         if kind != Kind::Control {

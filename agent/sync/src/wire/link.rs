@@ -50,19 +50,34 @@ impl Link {
     }
 }
 
+/// How a link ended, in the middle of its stream.
+#[derive(Debug)]
+pub struct LinkEnd {
+    /// The error with which it broke.
+    pub error: Option<io::Error>,
+    /// Whether the other end has sent a frame on it. If it has not, it may have given up this
+    /// link before it knew that it was in use.
+    pub is_heard: bool,
+    /// The bytes that have arrived since the stream was opened.
+    pub received: u64,
+}
+
+impl LinkEnd {
+    /// The error of a stream that ends with this link.
+    pub fn into_error(self) -> SyncError {
+        self.error.map_or(SyncError::Gone, SyncError::Stream)
+    }
+}
+
 /// Provides the next connection of a stream.
 pub trait Successor: Send {
     /// Completes with a link that replaces the present one, which seems to be alive. Only the
     /// other end knows that it has broken. May be dropped and called again.
     fn replacement(&mut self) -> Pending<'_, Link>;
 
-    /// The link after the one that broke with an error, or ended. `received` is the number of
-    /// bytes that have arrived. Fails if there will be none, with the error of the stream.
-    fn after(
-        &mut self,
-        broke: Option<io::Error>,
-        received: u64,
-    ) -> Pending<'_, Result<Link, SyncError>>;
+    /// The link after the one that broke or ended. Fails if there will be none, with the error of
+    /// the stream.
+    fn after(&mut self, end: LinkEnd) -> Pending<'_, Result<Link, SyncError>>;
 
     /// Whether this end opens connections. The other one keeps the end of the stream until this
     /// one has acknowledged it.

@@ -39,7 +39,7 @@ pub use self::counters::Traffic;
 pub use self::frame::{Frame, message_of};
 use self::inbox::Inbox;
 pub use self::inbox::{Opening, read_preface};
-pub use self::link::{Link, Pending, Successor};
+pub use self::link::{Link, LinkEnd, Pending, Successor};
 use self::outbox::Outbox;
 pub use self::queues::{Incoming, Outgoing};
 use self::stream::Stream;

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::counters::Counters;
 use super::inbox::{Inbox, Stop};
-use super::link::{Link, Successor};
+use super::link::{Link, LinkEnd, Successor};
 use super::outbox::{Outbox, control};
 use crate::error::SyncError;
 
@@ -126,12 +126,15 @@ impl Stream {
 
     /// The connection after one that broke.
     async fn next(&mut self, broke: Option<io::Error>) -> Result<Link, SyncError> {
-        let Some(successor) = &mut self.successor else { return Err(of(broke)) };
+        let counters = &self.counters;
+        let (is_heard, received) = (counters.is_heard(), counters.received());
+        let end = LinkEnd { error: broke, is_heard, received };
+        let Some(successor) = &mut self.successor else { return Err(end.into_error()) };
         self.inbox.forget_partial();
         self.counters.set_down(true);
         let next = tokio::select! {
             biased;
-            next = successor.after(broke, self.counters.received()) => next,
+            next = successor.after(end) => next,
             Err(error) = self.outbox.wait(&self.counters) => Err(error),
             () = self.inbox.wait(&self.counters) => Err(SyncError::Gone),
         };
@@ -144,7 +147,7 @@ impl Stream {
         let received = self.counters.received();
         self.inbox.forget_partial();
         self.counters.told(received);
-        self.counters.set_end_unwritten();
+        self.counters.begin_link();
         let opening = self.successor.as_ref().map(|successor| successor.answer(received));
         self.outbox.resume(opening.unwrap_or_default(), link.received)?;
         Ok(link)

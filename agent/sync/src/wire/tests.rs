@@ -214,15 +214,11 @@ impl Successor for Dialling {
         Box::pin(std::future::pending())
     }
 
-    fn after(
-        &mut self,
-        _broke: Option<io::Error>,
-        received: u64,
-    ) -> Pending<'_, Result<Link, SyncError>> {
+    fn after(&mut self, end: LinkEnd) -> Pending<'_, Result<Link, SyncError>> {
         Box::pin(async move {
             loop {
                 let [mut near, far] = brittle(self.lasts.next().unwrap_or(i64::MAX));
-                let far = link(far).resuming_at(received);
+                let far = link(far).resuming_at(end.received);
                 self.to_agent.send(far).await.map_err(|_| SyncError::Forgotten)?;
                 match read_beginning(&mut near).await {
                     Ok(Beginning::Control(Control::Resumed { received })) => {
@@ -257,7 +253,7 @@ impl Successor for Accepting {
         })
     }
 
-    fn after(&mut self, _: Option<io::Error>, _: u64) -> Pending<'_, Result<Link, SyncError>> {
+    fn after(&mut self, _: LinkEnd) -> Pending<'_, Result<Link, SyncError>> {
         Box::pin(async { self.0.recv().await.ok_or(SyncError::Expired(7)) })
     }
 
