@@ -9,7 +9,8 @@
 //! which pieces of blobs are sent uncompressed.
 //!
 //! Small writes are gathered (see [`crate::write_coalescer`]). The queues are bounded: a
-//! peer that does not read blocks the sender and costs no memory.
+//! peer that does not read blocks the sender and costs bounded memory: about 4 MiB that were read
+//! ahead and, of a stream that survives its connection, 8 MiB that are kept.
 //!
 //! A stream of [`connect_resumable`] survives its connection: what was sent is kept until the
 //! other end has acknowledged it, and sent again on the next connection, which a [`Successor`]
