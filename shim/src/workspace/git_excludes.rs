@@ -5,10 +5,12 @@
 //! name an excludes file; otherwise the file is git's default, and no process is started. A
 //! repository is asked about as in [`super::git_index`].
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use burst_protocol::RelativePath;
 use burst_sync::git_directory::Repository;
@@ -32,7 +34,7 @@ const TELLING: [&[u8]; 2] = [b"excludesfile", INCLUDING];
 /// The excludes file of a repository, or, outside of one, that of the user. It need not exist.
 pub(crate) fn find(repository: Option<&Repository>) -> Option<PathBuf> {
     match is_told(&configurations(repository), &TELLING) {
-        true => ask(repository),
+        true => answer(repository),
         false => default(),
     }
 }
@@ -74,6 +76,14 @@ fn is_told(files: &[PathBuf], words: &[&[u8]]) -> bool {
         words.iter().any(|word| text.windows(word.len()).any(|part| part == *word))
     };
     ADDING.iter().any(|name| environment::variable(name).is_some()) || files.iter().any(has_word)
+}
+
+/// What git answers for a repository; it is asked once a process.
+fn answer(repository: Option<&Repository>) -> Option<PathBuf> {
+    static ANSWERS: Mutex<BTreeMap<Option<PathBuf>, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
+    let directory = repository.map(|found| found.directory.clone());
+    let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    answers.entry(directory).or_insert_with(|| ask(repository)).clone()
 }
 
 /// Asks git.
