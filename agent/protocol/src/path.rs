@@ -142,6 +142,11 @@ impl RelativePath {
         Some(Self(rest.into()))
     }
 
+    /// Whether this is the path `other` or lies below it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self == other || self.below(other).is_some()
+    }
+
     /// This path below `directory`, as the operating system knows it.
     pub fn in_directory(&self, directory: &Path) -> PathBuf {
         directory.join(OsStr::from_bytes(&self.0))
@@ -291,6 +296,16 @@ mod tests {
         assert_eq!(RelativePath::new(&[b'a'; 256]), Err(PathError::TooLong));
         assert_eq!(RelativePath::new(&b"a/".repeat(200)[..399]).map(|_| ()), Ok(()));
         assert_eq!(RelativePath::new(&b"a/".repeat(256)[..511]), Err(PathError::TooDeep));
+    }
+
+    #[test]
+    fn a_path_is_within_itself_and_those_above() {
+        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
+        for (inner, outer, expected) in
+            [("a/b", "a/b", true), ("a/b", "a", true), ("a", "a/b", false), ("ab", "a", false)]
+        {
+            assert_eq!(path(inner).is_within(&path(outer)), expected, "{inner} {outer}");
+        }
     }
 
     #[test]

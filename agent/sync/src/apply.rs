@@ -62,7 +62,7 @@ fn count_sources(tree: &Directory, apart: &[RelativePath]) -> usize {
     tree.visit(&mut |path, node| {
         let is_source = matches!(node, Node::File(_))
             && !always.iter().any(|always| always.file_name() == path.file_name())
-            && !apart.iter().any(|apart| path == apart || path.below(apart).is_some());
+            && !apart.iter().any(|apart| path.is_within(apart));
         count += usize::from(is_source);
     });
     count

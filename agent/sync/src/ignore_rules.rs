@@ -218,7 +218,7 @@ impl IgnoreRules {
     }
 
     fn is_never(&self, path: &RelativePath) -> bool {
-        self.never.iter().any(|never| never == path || path.below(never).is_some())
+        self.never.iter().any(|never| path.is_within(never))
     }
 
     /// The rules for a directory of which everything is sent that these settings allow, whatever

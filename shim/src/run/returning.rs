@@ -177,10 +177,7 @@ impl<'a> Ended<'a> {
         let Prepared { plan, workspace, .. } = self.exchange.prepared;
         let place = below_root(&workspace.target_directory).ok();
         let place = place.and_then(|target| target.join_path(path).ok());
-        let is_at = |place: &RelativePath, named: &RelativePath| {
-            place == named || place.below(named).is_some()
-        };
-        place.is_some_and(|place| plan.returns.paths.iter().any(|named| is_at(&place, named)))
+        place.is_some_and(|place| plan.returns.paths.iter().any(|named| place.is_within(named)))
     }
 
     /// The page of the documentation to open.

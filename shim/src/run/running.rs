@@ -186,9 +186,7 @@ fn tell_port(exchange: &Exchange<'_>, port: u16) {
 /// Names what is too large to be fetched.
 fn warn_not_fetched(exchange: &Exchange<'_>, told: FromAgent) {
     let named = &exchange.prepared.plan.returns.paths;
-    let is_named = |path: &RelativePath| {
-        named.iter().any(|named| path == named || path.below(named).is_some())
-    };
+    let is_named = |path: &RelativePath| named.iter().any(|named| path.is_within(named));
     exchange.terminal.warn(&match told {
         FromAgent::Withheld { path, .. } if is_named(&path) => return,
         FromAgent::Withheld { path, size } => format!(

@@ -56,7 +56,7 @@ impl Boundary {
         let mut touched = protected.filter(|protected| {
             // A directory above a protected path takes nothing away from it.
             let is_above = protected.below(&path).is_some() && !is_directory;
-            path == **protected || path.below(protected).is_some() || is_above
+            path.is_within(protected) || is_above
         });
         match is_git || touched.next().is_some() {
             true => Verdict::Protected,

@@ -380,7 +380,7 @@ impl Sources {
 
     /// The root that a path lies in.
     fn root_around(&self, path: &RelativePath) -> Option<&Root> {
-        self.roots.iter().find(|root| *path == root.prefix || path.below(&root.prefix).is_some())
+        self.roots.iter().find(|root| path.is_within(&root.prefix))
     }
 
     /// Adds a single file; those of cargo without credentials.
