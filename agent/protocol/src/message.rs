@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::budget::capped_list;
+use crate::codec::{self, CodecError};
 use crate::digest::Digest;
 use crate::limit::{
     CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, NAMED_PATHS_MAX, UNREADABLE_NAMED_MAX,
@@ -404,6 +405,14 @@ pub struct TargetFile {
     pub file: File,
     /// When it was last modified.
     pub modified: Timestamp,
+}
+
+impl TargetFile {
+    /// The digest that names a list of a whole target directory. Both ends compute it, and bring
+    /// the whole list where theirs differ.
+    pub fn digest_of(list: &[Self]) -> Result<Digest, CodecError> {
+        Ok(Digest::of(&codec::encode_record(&list)?))
+    }
 }
 
 /// What completes the list of a whole target directory.

@@ -238,6 +238,13 @@ fn the_bytes_of_version_1() {
         assert!(bytes.len() <= CONTROL_BYTES_MAX);
         text += &line("control", &bytes);
     }
+    // What names the list of a whole target directory.
+    let list = TargetFile {
+        path: path("debug/deps/a"),
+        file: file(),
+        modified: Timestamp { seconds: -1, nanoseconds: 7 },
+    };
+    text += &line("list", TargetFile::digest_of(&[list]).unwrap().as_bytes());
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden-v1.txt");
     if std::env::var_os("BURST_WRITE_GOLDEN").is_some() {
         std::fs::write(golden, &text).unwrap();

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use burst_protocol::codec::encode_record;
 use burst_protocol::message::{TargetFile, Timestamp};
 use burst_protocol::tree::{Directory, File, Node};
 use burst_protocol::{Digest, RelativePath};
@@ -73,12 +72,17 @@ pub(crate) fn list(
         .into_iter()
         .map(|(path, (file, modified))| TargetFile { path, file, modified })
         .collect();
-    let list = digest(&files)?;
+    let list = TargetFile::digest_of(&files).map_err(SyncError::from)?;
     let path = records.join(RECORD);
     let offered: (Vec<u8>, Vec<TargetFile>) = read_record(&path).unwrap_or_default();
     let key = seen_at.as_os_str().as_encoded_bytes().to_vec();
     let held = match base {
-        Some(base) if offered.0 == key && digest(&offered.1)? == base => Some(base),
+        Some(base)
+            if offered.0 == key
+                && TargetFile::digest_of(&offered.1).map_err(SyncError::from)? == base =>
+        {
+            Some(base)
+        }
         _ => None,
     };
     let before = if held.is_some() { offered.1.as_slice() } else { &[] };
@@ -87,11 +91,6 @@ pub(crate) fn list(
     let record = (key, files);
     write_record(&path, &record)?;
     Ok(Whole { files: record.1, base: held, list, changed, gone, compiler })
-}
-
-/// The digest that names a list.
-fn digest(files: &[TargetFile]) -> Result<Digest, AgentError> {
-    Ok(Digest::of(&encode_record(&files).map_err(SyncError::from)?))
 }
 
 /// Adds the files of a tree, with the times at which their status was read.

@@ -8,7 +8,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use burst_protocol::codec::encode_record;
 use burst_protocol::message::{TargetFile, TargetListed, Timestamp};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
@@ -59,7 +58,7 @@ pub(crate) struct Wanted {
 /// The digest of the list that was brought last for this target directory, if there is one.
 pub(crate) fn held_digest(records: &Path, target: &Path) -> Option<Digest> {
     let held = read(records, target);
-    (!held.files.is_empty()).then(|| digest(&held.files).ok()).flatten()
+    (!held.files.is_empty()).then(|| TargetFile::digest_of(&held.files).ok()).flatten()
 }
 
 /// Remembers when a run has begun. Runs of other commands may end at the same time.
@@ -85,7 +84,7 @@ impl Wanted {
         let before = read(records, target);
         let mut files: BTreeMap<&RelativePath, &TargetFile> = BTreeMap::new();
         if let Some(base) = listed.base {
-            if digest(&before.files)? != base {
+            if TargetFile::digest_of(&before.files)? != base {
                 return Err(SyncError::violation("a list that differs from an unknown one"));
             }
             files.extend(before.files.iter().map(|file| (&file.path, file)));
@@ -97,7 +96,7 @@ impl Wanted {
         let gone = before.files.iter().filter(|file| !files.contains_key(&file.path));
         let gone = gone.cloned().collect();
         let files: Vec<TargetFile> = files.into_values().cloned().collect();
-        if digest(&files)? != listed.list {
+        if TargetFile::digest_of(&files)? != listed.list {
             return Err(SyncError::violation("a list of files that is not the announced one"));
         }
         let runs: RunTimes = read_record(&records.join(RUNS)).unwrap_or_default();
@@ -129,11 +128,6 @@ fn read(records: &Path, target: &Path) -> Held {
     if held.target == target.as_os_str().as_bytes() { held } else { Held::default() }
 }
 
-/// The digest that names a list.
-fn digest(files: &[TargetFile]) -> Result<Digest, SyncError> {
-    Ok(Digest::of(&encode_record(&files)?))
-}
-
 #[cfg(test)]
 mod tests {
     use burst_protocol::tree::{File, FileMode};
@@ -150,7 +144,7 @@ mod tests {
     }
 
     fn listed(files: &[TargetFile], base: Option<Digest>) -> TargetListed {
-        TargetListed { base, list: digest(files).unwrap(), compiler: None }
+        TargetListed { base, list: TargetFile::digest_of(files).unwrap(), compiler: None }
     }
 
     #[test]
@@ -190,7 +184,7 @@ mod tests {
         assert_eq!(held_digest(records, target), None);
         wanted.remember().unwrap();
         let base = held_digest(records, target);
-        assert_eq!(base, Some(digest(&first).unwrap()));
+        assert_eq!(base, Some(TargetFile::digest_of(&first).unwrap()));
         assert_eq!(held_digest(records, Path::new("/other")), None);
 
         let second = [file("b", 7), file("c", 8)];
