@@ -3,6 +3,8 @@
 
 use toml::{Table, Value};
 
+use super::configuration::patches;
+
 /// The keys of a source that is a directory on this machine, and part of the workspace.
 const LOCAL: [&str; 2] = ["directory", "local-registry"];
 
@@ -18,8 +20,7 @@ pub(super) fn configures_sources(text: &[u8]) -> bool {
     }
     // cargo reads no other text either.
     let Ok(configuration) = String::from_utf8_lossy(text).parse::<Table>() else { return false };
-    let tables = |name: &str| configuration.get(name).and_then(Value::as_table);
-    let sources = tables("source");
+    let sources = configuration.get("source").and_then(Value::as_table);
     let is_local = |name: &str| {
         let source = sources.and_then(|sources| sources.get(name));
         source.is_some_and(|source| LOCAL.iter().any(|key| source.get(key).is_some()))
@@ -28,9 +29,7 @@ pub(super) fn configures_sources(text: &[u8]) -> bool {
         let name = source.get("replace-with")?;
         Some(name.as_str().unwrap_or_default())
     });
-    let patches = tables("patch").into_iter().flat_map(Table::values).filter_map(Value::as_table);
-    replacements.any(|name| !is_local(name))
-        || patches.flat_map(Table::values).any(is_of_other_source)
+    replacements.any(|name| !is_local(name)) || patches(&configuration).any(is_of_other_source)
 }
 
 /// Whether a patch comes from a git repository or a named registry.
