@@ -270,7 +270,7 @@ mod tests {
             self.send.write_all(&control_frame(&control).unwrap()).await.unwrap();
         }
 
-        /// The agent goes on with its stream here.
+        /// Expects that the agent uses this connection for the stream from now on.
         async fn is_resumed(&mut self) {
             let beginning = read_beginning(&mut self.receive).await.unwrap();
             let resumed = Control::Resumed { received: 0 };

@@ -128,8 +128,8 @@ fn other_verb(run: &RunArguments) -> Option<&str> {
     }
 }
 
-/// The results that a run brings. Cargo's own verbs that only check leave nothing for users; of a
-/// plugin nobody knows.
+/// The results that a run brings. Cargo's own verbs that only check leave nothing for users; a
+/// plugin may.
 fn returns(run: &RunArguments, json: JsonMessages) -> Returns {
     use CargoVerb::{Bench, Build, Nextest, Other, Run, Rustc, Test};
     let (verb, other) = (run.verb, other_verb(run));

@@ -332,7 +332,8 @@ impl Facts<'_> {
         self.write_bytes(name, text.as_bytes())
     }
 
-    /// Writes a file, which nobody reads before the directory has its name.
+    /// Writes a file. The directory has another name until it is complete, so that git reads no
+    /// half-written file.
     fn write_bytes(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.at.join(name);
         if let Some(parent) = path.parent() {

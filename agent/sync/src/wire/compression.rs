@@ -71,7 +71,7 @@ impl Unpacker {
         self.packed = Some((packed, 0));
     }
 
-    /// Forgets the last compressed frame: nobody reads the stream.
+    /// Forgets the last compressed frame: the stream has no reader any more.
     pub(super) fn forget(&mut self) {
         self.packed = None;
     }

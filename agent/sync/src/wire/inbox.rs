@@ -39,7 +39,7 @@ pub enum Opening {
 /// Why nothing more is received on a connection.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The stream is complete, or nobody reads it.
+    /// The stream is complete, or has no reader any more.
     Complete,
     /// The connection broke, or ended in the middle of the stream.
     Broken(Option<io::Error>),
@@ -49,7 +49,7 @@ pub(super) enum Stop {
 
 /// The receiving direction.
 pub(super) struct Inbox {
-    /// `None` once nobody reads it, or all of it was passed on.
+    /// `None` once it has no reader, or all of it was passed on.
     queue: Option<mpsc::Sender<Result<Frame, SyncError>>>,
     opening: Opening,
     /// The beginning of a frame.
@@ -297,7 +297,7 @@ impl Inbox {
     }
 }
 
-/// Passes on the first frame. Returns false if nobody reads any more.
+/// Passes on the first frame. Returns false if the queue has no reader any more.
 async fn pass_on(
     queue: Option<&mpsc::Sender<Result<Frame, SyncError>>>,
     ready: &mut VecDeque<Frame>,
