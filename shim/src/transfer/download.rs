@@ -8,18 +8,19 @@
 //! is not, because an error ended the download, is offered again after the next run. Files that
 //! are here already are not fetched.
 
+mod whole;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
-use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim, TargetFile};
+use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::fingerprint::is_fingerprint;
-use burst_sync::root_directory::{self, RootDirectory};
+use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::{Cached, Signature, StatCache};
 use burst_sync::tally::Tally;
@@ -32,23 +33,18 @@ use super::local_files::{LocalFiles, Replaced};
 use super::receiving::{
     BASE_BYTES_MAX, Conflict, Destination, Downloaded, Place, Results, is_beside,
 };
-use super::script_outputs::{is_output, names_unsent};
-use super::stale_pages::{remove, remove_stale};
+use super::stale_pages::remove_stale;
 use super::taken::Taken;
 use super::target::TargetDirectory;
-use super::whole_target::Wanted;
 use crate::error::Error;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
-use crate::workspace::sources::{Sources, below_root};
+use crate::workspace::sources::Sources;
 use crate::workspace::state::WorkspaceState;
 
 /// How often blobs are fetched. A patch may not fit, because another command has replaced the
 /// file that it is based on; then the whole file is fetched.
 const FETCH_ROUNDS_MAX: usize = 2;
-
-/// The longest output of a build script that is looked at, in bytes.
-const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 
 /// What a run has done that has no place here.
 const MADE_A_LINK: &str = "was made a link to another path by the run";
@@ -305,90 +301,9 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
-    /// Decides about the whole target directory. What was brought before and is gone is removed,
-    /// unless it was changed here.
-    pub(crate) fn whole(&mut self, wanted: &Wanted, cache: &mut StatCache) {
-        let Some(target) = &self.results.target else { return };
-        for TargetFile { path, file, .. } in &wanted.gone {
-            if held_artifact(target.root(), path, cache).is_some_and(|here| here == *file) {
-                remove(target.root(), path);
-            }
-            cache.remove(path.as_bytes());
-        }
-        self.remove_other_fingerprints(wanted);
-        for (TargetFile { path, file, .. }, modified) in &wanted.files {
-            if is_output(path) {
-                self.outputs.push(path.clone());
-            }
-            let Some(target) = &self.results.target else { return };
-            let here = held_artifact(target.root(), path, cache);
-            if here.is_some_and(|here| here == *file) {
-                let status = target.root().status(path);
-                if !status.is_ok_and(|status| root_directory::modified(&status) == *modified) {
-                    self.redated.push((path.clone(), file.digest, *modified));
-                }
-                continue;
-            }
-            let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
-            let place = Place::Artifact { base, modified: Some(*modified) };
-            self.results.want(file, Destination { path: path.clone(), file: *file, place });
-        }
-    }
-
-    /// Removes what cargo here has kept beside the fingerprints of units that are brought: it
-    /// belongs to another build of the unit, such as its messages.
-    fn remove_other_fingerprints(&self, wanted: &Wanted) {
-        let Some(target) = &self.results.target else { return };
-        let files: BTreeSet<&RelativePath> =
-            wanted.files.iter().map(|(file, _)| &file.path).collect();
-        let of_units = files.iter().filter(|path| is_fingerprint(path) && !is_output(path));
-        let units: BTreeSet<RelativePath> = of_units.filter_map(|path| path.parent()).collect();
-        for unit in units {
-            let Ok(directory) = target.root().subdirectory(&unit) else { continue };
-            for name in directory.files().unwrap_or_default() {
-                let Ok(path) = unit.join_path(&name) else { continue };
-                if !files.contains(&path) {
-                    remove(target.root(), &path);
-                }
-            }
-        }
-    }
-
-    /// Dates the outputs of build scripts back whose inputs are here and were not sent, so that
-    /// cargo here runs the script again.
-    fn date_back_outputs(&self) -> Result<(), SyncError> {
-        let Some(target) = &self.results.target else { return Ok(()) };
-        let Receiving { sources, packages, .. } = &self.receiving;
-        let is_sent =
-            |path: &Path| below_root(path).is_ok_and(|place| sources.tree.file(&place).is_some());
-        for path in &self.outputs {
-            let text = target.root().read(path, OUTPUT_BYTES_MAX).unwrap_or_default();
-            if names_unsent(&String::from_utf8_lossy(&text), packages, &is_sent) {
-                let set = target.root().set_modified(path, Moment::from_seconds(1));
-                set.map_err(|error| target.unwritable(path, error))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Whether something is to be written below the target directory.
     pub(crate) fn writes_target(&self) -> bool {
         !self.results.wanted.is_empty() || !self.redated.is_empty() || !self.outputs.is_empty()
-    }
-
-    /// Gives the files that are here already their times: only once nothing is missing that
-    /// fingerprints among them vouch for.
-    fn redate(&mut self) -> Result<(), SyncError> {
-        let Some(target) = &self.results.target else { return Ok(()) };
-        if self.results.is_incomplete {
-            return Ok(());
-        }
-        for (path, digest, modified) in std::mem::take(&mut self.redated) {
-            let set = target.root().set_modified(&path, modified);
-            set.map_err(|error| target.unwritable(&path, error))?;
-            self.results.fetched.push((path, digest));
-        }
-        Ok(())
     }
 
     /// Creates the directory for the files of tests, as cargo does where it builds tests: those
