@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 
 use crate::histories::assert_same_tree;
 use crate::sandbox;
-use crate::terminals::{alive, waiter};
+use crate::terminals::{alive, start_waiter, waiter};
 
 /// What the agent logs when it has lost a client, and when it has waited for one in vain.
 const BROKE: &str = "the connection of a client broke";
@@ -100,6 +100,17 @@ fn times(sandbox: &Sandbox, what: &str) -> usize {
 
 fn wait_for_log(sandbox: &Sandbox, what: &str, count: usize) {
     wait_until(what, || times(sandbox, what) >= count);
+}
+
+/// A run that waits, whose command has lost its connection and connects again in vain.
+fn run_whose_connection_breaks(project: &Project<'_>) -> (Line, Child) {
+    project.ok("check -q");
+    let line = Line::to_agent_of(project.sandbox);
+    waiter(project, "");
+    let command = start_waiter(project);
+    line.darken(true);
+    wait_for_log(project.sandbox, BROKE, 1);
+    (line, command)
 }
 
 /// Files by which a test and its program tell each other how far they are.
@@ -260,8 +271,7 @@ fn a_command_that_was_stopped_for_too_long_says_so() {
     let sandbox = impatient().with("CARGO_BURST_RECONNECT_SECS", "2");
     let project = sandbox.hello("app");
     waiter(&project, "std::fs::write(\"made\", \"run\").unwrap();");
-    let command = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
+    let command = start_waiter(&project);
     let id = Pid::from_raw(i32::try_from(command.id()).unwrap());
     kill(id, Signal::SIGSTOP).unwrap();
     wait_for_log(&sandbox, IN_VAIN, 1);
@@ -285,8 +295,7 @@ fn a_blackout_that_is_too_long_ends_run_and_command() {
     project.ok("check -q");
     let line = Line::to_agent_of(&sandbox);
     waiter(&project, "");
-    let command = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
+    let command = start_waiter(&project);
     line.darken(true);
     assert_explained(
         &ended(command.wait_with_output().unwrap()),
@@ -307,13 +316,7 @@ fn a_restarted_agent_ends_the_command_at_once() {
     let sandbox = impatient().with("CARGO_BURST_RECONNECT_SECS", "3600");
     let project = sandbox.hello("app");
     let other = sandbox.hello("other");
-    project.ok("check -q");
-    let line = Line::to_agent_of(&sandbox);
-    waiter(&project, "");
-    let command = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
-    line.darken(true);
-    wait_for_log(&sandbox, BROKE, 1);
+    let (_line, command) = run_whose_connection_breaks(&project);
     sandbox.end_agent(Signal::SIGKILL);
     other.ok("check -q");
     assert_explained(
@@ -329,13 +332,7 @@ fn a_restarted_agent_ends_the_command_at_once() {
 fn a_command_that_is_killed_in_the_dark_ends_its_run_at_once() {
     let sandbox = impatient().with("CARGO_BURST_RECONNECT_SECS", "3600");
     let project = sandbox.hello("app");
-    project.ok("check -q");
-    let line = Line::to_agent_of(&sandbox);
-    waiter(&project, "");
-    let mut command = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
-    line.darken(true);
-    wait_for_log(&sandbox, BROKE, 1);
+    let (_line, mut command) = run_whose_connection_breaks(&project);
     assert_eq!(alive(&project), 1);
     command.kill().unwrap();
     command.wait().unwrap();
@@ -346,13 +343,7 @@ fn a_command_that_is_killed_in_the_dark_ends_its_run_at_once() {
 fn two_interrupts_end_a_command_that_connects_again() {
     let sandbox = impatient().with("CARGO_BURST_RECONNECT_SECS", "3600");
     let project = sandbox.hello("app");
-    project.ok("check -q");
-    let line = Line::to_agent_of(&sandbox);
-    waiter(&project, "");
-    let command = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
-    line.darken(true);
-    wait_for_log(&sandbox, BROKE, 1);
+    let (_line, command) = run_whose_connection_breaks(&project);
     let id = Pid::from_raw(i32::try_from(command.id()).unwrap());
     kill(id, Signal::SIGINT).unwrap();
     // The first one waits for the connection.
@@ -373,8 +364,7 @@ fn down_ends_a_run_whose_connection_has_broken() {
     project.ok("check -q");
     let line = Line::to_agent_of(&sandbox);
     waiter(&project, "");
-    let command = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
+    let command = start_waiter(&project);
     let id = Pid::from_raw(i32::try_from(command.id()).unwrap());
     kill(id, Signal::SIGSTOP).unwrap();
     wait_for_log(&sandbox, BROKE, 1);

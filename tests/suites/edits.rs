@@ -1,18 +1,14 @@
 //! Files that the user edits while results come back.
 
 use std::fs;
-use std::sync::Arc;
 
-use burst_protocol::Digest;
-use burst_protocol::tree::Entry;
 use burst_tests::{assert_progress, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::sync::Notify;
 
-use crate::results::{RUN, after_blob, file, put, returning};
+use crate::results::{RUN, returning_late};
 use crate::sandbox;
-use crate::scripted::{Says, Scripted, blob};
+use crate::scripted::Scripted;
 
 /// The edit falls between the decision about a file and its replacement, and the command is
 /// killed before it has looked at what it has replaced: that takes it long, so large is the edit.
@@ -23,12 +19,7 @@ fn an_edit_in_the_moment_of_its_replacement_survives_a_kill() {
     let project = sandbox.hello("app");
     project.write("data", "sent");
     let data = project.root.join("data");
-    let bytes = returning(vec![put(&project, "data", Entry::File(file(RUN)))], &[]);
-    let (first, second) =
-        bytes.split_at(bytes.len() - blob(RUN.as_bytes()).len() - after_blob().len());
-    let (first, second) = (first.to_vec(), second.to_vec());
-    let (fetched, go_on) = (Digest::of(RUN.as_bytes()), Arc::new(Notify::new()));
-    let says = Says::Halves { first, fetched, go_on: go_on.clone(), second };
+    let (says, go_on) = returning_late(&project, "data");
     let agent = Scripted::start(&sandbox, says, true);
     let mut command = project.start("check");
     agent.said.recv().unwrap();

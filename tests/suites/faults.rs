@@ -5,13 +5,13 @@ use std::time::Duration;
 use burst_agent::identity::Identity;
 use burst_protocol::Digest;
 use burst_protocol::message::{FromAgent, Want};
-use burst_tests::{Sandbox, assert_explained, carry_over, ended, is_root, skip, wait_until};
+use burst_tests::{Sandbox, assert_explained, carry_over, ended, is_root, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::sandbox;
 use crate::scripted::{Says, Scripted};
-use crate::terminals::{alive, waiter};
+use crate::terminals::{alive, start_waiter, waiter};
 
 #[test]
 fn agents_of_other_versions_are_told_apart() {
@@ -269,8 +269,7 @@ fn an_agent_killed_while_cargo_runs() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     waiter(&project, "std::fs::write(\"half\", \"made\").unwrap();");
-    let running = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
+    let running = start_waiter(&project);
     kill_agent(&sandbox);
     let found = ended(running.wait_with_output().unwrap());
     assert_explained(

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::histories::assert_same_tree;
 use crate::sandbox;
-use crate::terminals::{alive, waiter};
+use crate::terminals::{alive, start_waiter, waiter};
 
 /// What ends a pause.
 const ENDS: [Signal; 2] = [Signal::SIGCONT, Signal::SIGKILL];
@@ -117,8 +117,7 @@ fn an_agent_that_is_paused_while_a_program_runs() {
         let sandbox = impatient();
         let project = sandbox.hello("app");
         waiter(&project, "std::fs::write(\"made\", \"run\").unwrap();");
-        let command = project.start("run -q");
-        wait_until("the run", || sandbox.path().join("pid").exists());
+        let command = start_waiter(&project);
         pause(&sandbox);
         assert_explained(&ended_alone(command), 114, LOST_RUN);
         assert!(!project.has("made"));

@@ -2,15 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Child;
-use std::sync::Arc;
 
-use burst_protocol::Digest;
-use burst_protocol::tree::Entry;
-use tokio::sync::Notify;
-
-use crate::results::{RUN, after_blob, file, put, returning};
+use crate::results::{RUN, returning_late};
 use crate::sandbox;
-use crate::scripted::{Says, Scripted, blob};
+use crate::scripted::Scripted;
 
 /// The first line of a command on standard error that begins so.
 fn first_line(command: &mut Child, beginning: &str) -> String {
@@ -24,12 +19,7 @@ fn a_download_that_waits_for_the_agent_says_what_has_come() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     project.write("data", "sent");
-    let bytes = returning(vec![put(&project, "data", Entry::File(file(RUN)))], &[]);
-    let (first, second) =
-        bytes.split_at(bytes.len() - blob(RUN.as_bytes()).len() - after_blob().len());
-    let (first, second) = (first.to_vec(), second.to_vec());
-    let (fetched, go_on) = (Digest::of(RUN.as_bytes()), Arc::new(Notify::new()));
-    let says = Says::Halves { first, fetched, go_on: go_on.clone(), second };
+    let (says, go_on) = returning_late(&project, "data");
     let _agent = Scripted::start(&sandbox, says, true);
     let mut command = project.start("check");
     assert_eq!(

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use burst_protocol::message::{Artifact, Blob, Encoding, Ending, FromAgent, Timestamp};
 use burst_protocol::tree::{Change, Entry, File, FileMode, LinkTarget};
@@ -11,11 +12,12 @@ use burst_protocol::{Digest, RelativePath};
 use burst_tests::{Project, assert_explained, assert_lines, assert_progress, ended, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::sync::Notify;
 
 use crate::histories::assert_same_tree;
 use crate::sandbox;
 use crate::scripted::{Says, Scripted, blob, message, raw};
-use crate::terminals::{alive, waiter};
+use crate::terminals::{alive, start_waiter, waiter};
 
 /// When a scripted agent has started its run.
 pub(crate) const CLOCK: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
@@ -28,7 +30,7 @@ const FRESH: &str = "\
 burst: on this machine, [..]
 ";
 
-pub(crate) fn file(content: &str) -> File {
+fn file(content: &str) -> File {
     let digest = Digest::of(content.as_bytes());
     File { size: content.len() as u64, digest, mode: FileMode::REGULAR }
 }
@@ -37,7 +39,7 @@ fn relative(path: &str) -> RelativePath {
     RelativePath::new(path.as_bytes()).unwrap()
 }
 
-pub(crate) fn put(project: &Project<'_>, path: &str, entry: Entry) -> Change {
+fn put(project: &Project<'_>, path: &str, entry: Entry) -> Change {
     let path = RelativePath::below_root(project.root.join(path).as_os_str().as_encoded_bytes());
     Change::Put { path: path.unwrap(), entry }
 }
@@ -48,14 +50,13 @@ fn link(target: &Path) -> Entry {
 
 /// Starts the program of [`waiter`], and kills the command once the program waits.
 fn run_and_kill(project: &Project<'_>) {
-    let mut running = project.start("run -q");
-    wait_until("the run", || project.sandbox.path().join("pid").exists());
+    let mut running = start_waiter(project);
     kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGKILL).unwrap();
     running.wait().unwrap();
 }
 
 /// What an agent says in a run that returns these results; every file has the content [`RUN`].
-pub(crate) fn returning(changes: Vec<Change>, artifacts: &[&str]) -> Vec<u8> {
+fn returning(changes: Vec<Change>, artifacts: &[&str]) -> Vec<u8> {
     let artifact = |path: &&str| Artifact { path: relative(path), file: file(RUN) };
     let messages = [
         FromAgent::Synced { written: 1, removed: 0 },
@@ -70,8 +71,23 @@ pub(crate) fn returning(changes: Vec<Change>, artifacts: &[&str]) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn after_blob() -> Vec<u8> {
+fn after_blob() -> Vec<u8> {
     [FromAgent::BlobsEnd, FromAgent::Done].iter().flat_map(message).collect()
+}
+
+/// The number of bytes before the blob in what [`returning`] has made.
+fn before_blob(bytes: &[u8]) -> usize {
+    bytes.len() - blob(RUN.as_bytes()).len() - after_blob().len()
+}
+
+/// A run that returns the content [`RUN`] for `path`, whose blob is withheld until the
+/// notification.
+pub(crate) fn returning_late(project: &Project<'_>, path: &str) -> (Says, Arc<Notify>) {
+    let bytes = returning(vec![put(project, path, Entry::File(file(RUN)))], &[]);
+    let (first, second) = bytes.split_at(before_blob(&bytes));
+    let (first, second) = (first.to_vec(), second.to_vec());
+    let (fetched, go_on) = (Digest::of(RUN.as_bytes()), Arc::new(Notify::new()));
+    (Says::Halves { first, fetched, go_on: go_on.clone(), second }, go_on)
 }
 
 #[test]
@@ -104,7 +120,7 @@ fn a_patch_that_does_not_fit_is_replaced_by_the_whole_file() {
     project.write("target/debug/hello", "another command's");
     let bytes = returning(Vec::new(), &["debug/hello"]);
     // The first answer is a patch on something else.
-    let whole = bytes.len() - blob(RUN.as_bytes()).len() - after_blob().len();
+    let whole = before_blob(&bytes);
     let base = Digest::of(b"something else");
     let encoding = Encoding::Patch { base, length: 1 };
     let announced = Blob { digest: Digest::of(RUN.as_bytes()), size: RUN.len() as u64, encoding };
@@ -296,8 +312,7 @@ fn results_of_a_killed_agent_come_with_the_next_command() {
     let sandbox = sandbox();
     let project = sandbox.hello("app");
     waiter(&project, "std::fs::write(\"made\", \"run\").unwrap();");
-    let running = project.start("run -q");
-    wait_until("the run", || sandbox.path().join("pid").exists());
+    let running = start_waiter(&project);
     kill(Pid::from_raw(sandbox.agent().unwrap()), Signal::SIGKILL).unwrap();
     assert_eq!(running.wait_with_output().unwrap().status.code(), Some(114));
     assert!(!project.has("made"));

@@ -57,6 +57,13 @@ pub(crate) fn waiter(project: &Project<'_>, extra: &str) {
     );
 }
 
+/// Starts the program of [`waiter`], and returns the command once the program waits.
+pub(crate) fn start_waiter(project: &Project<'_>) -> Child {
+    let command = project.start("run -q");
+    wait_until("the run", || project.sandbox.path().join("pid").exists());
+    command
+}
+
 /// Processes of this machine whose program is the project's, below `/proc`.
 fn processes(project: &Project<'_>) -> impl Iterator<Item = PathBuf> {
     let program = project.root.join("target/debug/hello");
