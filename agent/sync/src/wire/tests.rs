@@ -8,6 +8,7 @@ use burst_protocol::hello::Preface;
 use burst_protocol::link::{Control, StreamId};
 use burst_protocol::message::FromShim;
 use tokio::io::{AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::frame::Item;
@@ -241,12 +242,22 @@ impl Successor for Dialling {
 }
 
 /// Waits for the next connection.
-struct Accepting(mpsc::Receiver<Link>);
+struct Accepting {
+    links: mpsc::Receiver<Link>,
+    /// Notified when a connection has broken.
+    broken: Arc<Notify>,
+}
+
+impl Accepting {
+    fn new(links: mpsc::Receiver<Link>) -> Self {
+        Self { links, broken: Arc::default() }
+    }
+}
 
 impl Successor for Accepting {
     fn replacement(&mut self) -> Pending<'_, Link> {
         Box::pin(async {
-            match self.0.recv().await {
+            match self.links.recv().await {
                 Some(link) => link,
                 None => std::future::pending().await,
             }
@@ -254,7 +265,8 @@ impl Successor for Accepting {
     }
 
     fn after(&mut self, _: LinkEnd) -> Pending<'_, Result<Link, SyncError>> {
-        Box::pin(async { self.0.recv().await.ok_or(SyncError::Expired(7)) })
+        self.broken.notify_one();
+        Box::pin(async { self.links.recv().await.ok_or(SyncError::Expired(7)) })
     }
 
     fn opens(&self) -> bool {
@@ -274,7 +286,7 @@ fn resumable(lasts: Vec<i64>) -> (End, End) {
     let [near, far] = brittle(lasts.next().unwrap_or(i64::MAX));
     let (to_agent, accepted) = mpsc::channel(1);
     let client = Box::new(Dialling { lasts, to_agent });
-    let agent = Box::new(Accepting(accepted));
+    let agent = Box::new(Accepting::new(accepted));
     let near = connect_resumable(link(near), 3, Opening::Read, None, client).unwrap();
     let far = connect_resumable(link(far), 1, Opening::Read, None, agent).unwrap();
     (near, far)
@@ -398,7 +410,7 @@ async fn what_resumes_or_acknowledges_too_much_is_a_violation() {
             1,
             Opening::Read,
             None,
-            Box::new(Accepting(accepted)),
+            Box::new(Accepting::new(accepted)),
         )
         .unwrap();
         far.write_all(&control_frame(&control).unwrap()).await.unwrap();
@@ -415,7 +427,7 @@ async fn a_part_of_a_chunk_can_be_acknowledged() {
     let (near, mut far) = tokio::io::duplex(20);
     let (reader, writer) = tokio::io::split(near);
     let (to_agent, accepted) = mpsc::channel(1);
-    let agent = Box::new(Accepting(accepted));
+    let agent = Box::new(Accepting::new(accepted));
     let link = Link::new(reader, writer);
     let (_incoming, outgoing, _writing) =
         connect_resumable(link, 1, Opening::Read, None, agent).unwrap();
@@ -445,7 +457,7 @@ async fn a_part_of_a_chunk_can_be_acknowledged() {
 async fn a_stream_without_a_further_connection_ends_with_its_error() {
     let [near, far] = brittle(40);
     let (to_agent, accepted) = mpsc::channel(1);
-    let agent = Box::new(Accepting(accepted));
+    let agent = Box::new(Accepting::new(accepted));
     let (mut incoming, _outgoing, writing) =
         connect_resumable(link(far), 1, Opening::Read, None, agent).unwrap();
     drop((near, to_agent));
@@ -459,13 +471,17 @@ async fn a_stream_without_a_further_connection_ends_with_its_error() {
 async fn a_break_is_not_silence() {
     let [near, far] = brittle(i64::MAX);
     let (to_agent, accepted) = mpsc::channel(1);
-    let agent = Box::new(Accepting(accepted));
+    let agent = Box::new(Accepting::new(accepted));
+    let broken = Arc::clone(&agent.broken);
     let (mut incoming, _outgoing, _writing) =
         connect_resumable(link(far), 1, Opening::Read, None, agent).unwrap();
     drop(near);
+    broken.notified().await;
     incoming.set_silence_deadline(Duration::from_millis(1));
     let waiting = tokio::task::spawn_blocking(move || incoming.message::<FromShim>());
+    // Thirty times the deadline.
     tokio::time::sleep(Duration::from_millis(30)).await;
+    assert!(!waiting.is_finished());
     let [mut near, far] = brittle(i64::MAX);
     to_agent.send(link(far)).await.unwrap();
     let resumed = read_beginning(&mut near).await.unwrap();
@@ -479,7 +495,7 @@ async fn the_preface_comes_before_acknowledgements() {
     let (near, mut client) = tokio::io::duplex(1 << 20);
     let (reader, writer) = tokio::io::split(near);
     let (_to, accepted) = mpsc::channel(1);
-    let agent = Box::new(Accepting(accepted));
+    let agent = Box::new(Accepting::new(accepted));
     let link = Link::new(reader, writer);
     let (_incoming, outgoing, _writing) =
         connect_resumable(link, 1, Opening::Read, None, agent).unwrap();
