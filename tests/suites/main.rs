@@ -25,6 +25,7 @@
 //! - `isolation`: what builds, servers and background processes are kept from.
 //! - `kills`: commands and agents that are killed in every stage.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
+//! - `missing_inputs`: files that git ignores and without which a run fails.
 //! - `nextest`: `test` by way of nextest.
 //! - `hostile`: agents that hang, send too much or send escape sequences.
 //! - `paused`: agents that are paused in every stage of a command.
@@ -71,6 +72,7 @@ mod inputs;
 mod isolation;
 mod kills;
 mod leaks;
+mod missing_inputs;
 mod nextest;
 mod paused;
 mod ports;

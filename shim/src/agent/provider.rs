@@ -14,6 +14,9 @@ use crate::hetzner::request::ServerRequest;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 
+/// The names of all providers, in paths of the cache.
+pub(crate) const NAMES: [&str; 2] = [local::NAME, remote::NAME];
+
 /// Where the agent of a command comes from.
 #[derive(Debug)]
 pub(crate) enum Provider {

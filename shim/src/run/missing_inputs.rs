@@ -1,9 +1,9 @@
 //! Files that a failed run lacked although they are here.
 //!
 //! What a run prints is not trusted: a build could name any file to have it sent. So a file is
-//! sent only if it lies in the workspace, is a regular file that the settings do not exclude, and
-//! a source names it, too, that no run has ever written and that is as it was sent. Other files
-//! that exist here are only named to the user.
+//! sent only if it lies in the workspace or in a package outside of it that is sent, is a regular
+//! file that the settings do not exclude, and a source there names it, too, that no run has ever
+//! written and that is as it was sent. Other files that exist here are only named to the user.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -18,8 +18,11 @@ use burst_sync::root_directory::RootDirectory;
 use rustix::fs::FileType;
 
 use super::output_tail::OutputTail;
+use crate::settings::Settings;
+use crate::workspace::Workspace;
 use crate::workspace::credentials::is_credentials;
-use crate::workspace::sources::{Sources, below_root};
+use crate::workspace::sources::{Sources, below_root, rules};
+use crate::workspace::state::WorkspaceState;
 
 /// The largest source that is read, in bytes.
 const SOURCE_BYTES_MAX: u64 = 4 << 20;
@@ -50,55 +53,71 @@ struct Unread {
 /// What a failed run has lacked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// Files to send, below the workspace root.
+    /// Files to send, below `/`.
     pub(super) inputs: BTreeSet<RelativePath>,
-    /// Files to tell of, as they are shown: below the workspace root, or absolute.
+    /// Files to tell of, as they are [shown].
     pub(super) named: BTreeSet<PathBuf>,
 }
 
-/// Finds what a run has lacked that has ended with such output. `root` is the workspace, from
-/// which the compiler's paths go out, `directory` the working directory.
-pub(super) fn find(
-    output: &OutputTail,
-    root: &Path,
-    directory: &Path,
-    sources: &Sources,
-    rules: &IgnoreRules,
-    written: &BTreeSet<RelativePath>,
-) -> Missing {
-    let Ok(handle) = RootDirectory::open(root) else { return Missing::default() };
-    let look = Look { root, handle, sources, rules, written };
-    let text = output.text();
+/// What is known of a run that has failed.
+#[derive(Clone, Copy)]
+pub(super) struct FailedRun<'a> {
+    /// The end of its output.
+    pub(super) output: &'a OutputTail,
+    /// The workspace, from whose root the compiler's paths go out.
+    pub(super) workspace: &'a Workspace,
+    pub(super) settings: &'a Settings,
+    /// The working directory.
+    pub(super) directory: &'a Path,
+    /// What was sent.
+    pub(super) sources: &'a Sources,
+    /// What is remembered of runs.
+    pub(super) state: &'a WorkspaceState,
+}
+
+/// Finds what a run has lacked.
+pub(super) fn find(run: FailedRun<'_>) -> Missing {
+    let text = run.output.text();
     let text = with_rendered(&text);
+    let (unread, not_found) = (unread(&text), not_found(&text));
     let mut missing = Missing::default();
-    for unread in unread(&text) {
+    if unread.is_empty() && not_found.is_empty() {
+        return missing;
+    }
+    let root = run.workspace.root.as_path();
+    let look = Look { run, roots: roots(run) };
+    let shown = |path: RelativePath| shown(&path, &run.sources.project);
+    for unread in unread {
         let paths = || unread.paths.iter().map(|path| root.join(path));
         let unsent = paths().filter_map(|path| look.unsent(&path));
         match look.author_of(&unread) {
             Some(Author::User) => {
                 let (secrets, others): (Vec<_>, Vec<_>) = unsent.partition(is_secret);
                 missing.inputs.extend(others);
-                missing.named.extend(
-                    secrets.iter().map(|path| path.in_directory(Path::new(""))).take(NAMED_MAX),
-                );
+                missing.named.extend(secrets.into_iter().map(shown).take(NAMED_MAX));
                 missing.named.extend(paths().filter_map(|path| look.outside(&path)));
             }
-            Some(Author::Run) => {
-                let shown = unsent.map(|path| path.in_directory(Path::new("")));
-                missing.named.extend(shown.take(NAMED_MAX));
-            }
+            Some(Author::Run) => missing.named.extend(unsent.map(shown).take(NAMED_MAX)),
             None => {}
         }
     }
     if missing.inputs.is_empty() {
-        let paths = not_found(&text);
         let from = |base: &Path| {
-            let unsent = paths.iter().filter_map(|path| look.unsent(&base.join(path)));
-            unsent.map(|path| path.in_directory(Path::new(""))).collect::<Vec<_>>()
+            let unsent = not_found.iter().filter_map(|path| look.unsent(&base.join(path)));
+            unsent.map(shown).collect::<Vec<_>>()
         };
-        missing.named.extend([directory, root].into_iter().flat_map(from).take(NAMED_MAX));
+        missing.named.extend([run.directory, root].into_iter().flat_map(from).take(NAMED_MAX));
     }
     missing
+}
+
+/// A path below `/` as the user is shown it: below the root of the workspace `project`, or
+/// absolute.
+pub(super) fn shown(path: &RelativePath, project: &RelativePath) -> PathBuf {
+    match path.below(project) {
+        Some(below) => below.in_directory(Path::new("")),
+        None => path.absolute(),
+    }
 }
 
 /// Who has written a source that names a file.
@@ -109,61 +128,80 @@ enum Author {
     Run,
 }
 
+/// A directory of the user's sources: the workspace, or a package outside of it.
+struct Root {
+    /// Below `/`.
+    prefix: RelativePath,
+    handle: RootDirectory,
+    rules: IgnoreRules,
+}
+
+/// The directories of the user's sources that can be read.
+fn roots(run: FailedRun<'_>) -> Vec<Root> {
+    let FailedRun { workspace, settings, .. } = run;
+    let open = |path: &PathBuf| {
+        let (rules, _) = rules(path, workspace, settings);
+        Some(Root {
+            prefix: below_root(path).ok()?,
+            handle: RootDirectory::open(path).ok()?,
+            rules,
+        })
+    };
+    std::iter::once(&workspace.root).chain(&workspace.inputs.outside).filter_map(open).collect()
+}
+
 /// What is looked at here.
 struct Look<'a> {
-    root: &'a Path,
-    handle: RootDirectory,
-    sources: &'a Sources,
-    rules: &'a IgnoreRules,
-    written: &'a BTreeSet<RelativePath>,
+    run: FailedRun<'a>,
+    roots: Vec<Root>,
 }
 
 impl Look<'_> {
-    /// The path of a file below the root that is here, was not sent and may be.
+    /// The innermost root around a path, and the path below it.
+    fn around(&self, path: &Path) -> Option<(&Root, RelativePath)> {
+        let place = below_root(&normalized(path)).ok()?;
+        let around = self.roots.iter().filter_map(|root| Some((root, place.below(&root.prefix)?)));
+        around.max_by_key(|(root, _)| root.prefix.names().count())
+    }
+
+    /// The path below `/` of a file that is here, was not sent and may be.
     fn unsent(&self, path: &Path) -> Option<RelativePath> {
-        let path = self.below(path)?;
-        let is_file = self
+        let (root, path) = self.around(path)?;
+        let is_file = root
             .handle
             .status(&path)
             .is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::RegularFile);
         let is_git = path.names().any(|name| name.eq_ignore_ascii_case(b".git"));
-        let is_refused = is_git || is_credentials(&path) || self.rules.excludes_tracked(&path);
-        (is_file && !is_refused && !self.is_sent(&path)).then_some(path)
+        let is_refused = is_git || is_credentials(&path) || root.rules.excludes_tracked(&path);
+        let place = root.prefix.join_path(&path).ok()?;
+        let is_sent = matches!(self.run.sources.tree.get(&place), Some(Node::File(_)));
+        (is_file && !is_refused && !is_sent).then_some(place)
     }
 
-    /// The path of a file that is here, outside of the root.
+    /// The path of a file that is here, outside of the roots.
     fn outside(&self, path: &Path) -> Option<PathBuf> {
         let path = normalized(path);
         let place = below_root(&path).ok()?;
-        let is_unsent = self.sources.tree.get(&place).is_none();
-        (!path.starts_with(self.root) && path.is_file() && is_unsent).then_some(path)
+        let is_unsent = self.run.sources.tree.get(&place).is_none();
+        (self.around(&path).is_none() && path.is_file() && is_unsent).then_some(path)
     }
 
     /// Who has written the source that is said to need the file; none if it does not name it.
     fn author_of(&self, unread: &Unread) -> Option<Author> {
-        let source = self.below(&self.root.join(&unread.source))?;
-        if unread.source.extension() != Some(OsStr::new("rs")) || self.rules.is_in_registry(&source)
+        let (root, source) = self.around(&self.run.workspace.root.join(&unread.source))?;
+        if unread.source.extension() != Some(OsStr::new("rs")) || root.rules.is_in_registry(&source)
         {
             return None;
         }
-        let sent = self.sources.tree.file(&self.sources.project.join_path(&source).ok()?)?;
-        let text = self.handle.read(&source, SOURCE_BYTES_MAX).ok()?;
+        let place = root.prefix.join_path(&source).ok()?;
+        let sent = self.run.sources.tree.file(&place)?;
+        let text = root.handle.read(&source, SOURCE_BYTES_MAX).ok()?;
         let is_as_sent = sent.digest == Digest::of(&text);
-        let author = match is_as_sent && !self.written.contains(&source) {
+        let author = match is_as_sent && !self.run.state.is_written_by_run(&place.absolute()) {
             true => Author::User,
             false => Author::Run,
         };
         names(&String::from_utf8_lossy(&text), &unread.named_as).then_some(author)
-    }
-
-    fn is_sent(&self, path: &RelativePath) -> bool {
-        let place = self.sources.project.join_path(path);
-        place.is_ok_and(|place| matches!(self.sources.tree.get(&place), Some(Node::File(_))))
-    }
-
-    fn below(&self, path: &Path) -> Option<RelativePath> {
-        let path = normalized(path);
-        RelativePath::new(path.strip_prefix(self.root).ok()?.as_os_str().as_bytes()).ok()
     }
 }
 

@@ -46,12 +46,14 @@ use std::time::{Instant, SystemTime};
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
+use burst_protocol::path::display;
 use burst_sync::clock::Moment;
 use burst_sync::tally::Tally;
 use tokio::runtime::Handle;
 
 use self::cost_limit::cost_limit;
 use self::exchange::{Exchange, Exchanged};
+use self::missing_inputs::FailedRun;
 use self::prepare::Prepared;
 use self::request::RunArguments;
 use self::summary::Summary;
@@ -77,7 +79,7 @@ use crate::workspace::collection;
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::error::unreadable;
 use crate::workspace::large_files;
-use crate::workspace::sources::{Sources, rules};
+use crate::workspace::sources::Sources;
 use crate::workspace::state::WorkspaceState;
 
 /// How often the exchange is tried before its error ends the command.
@@ -372,14 +374,19 @@ impl Session<'_> {
         if exchanged.ending == Ending::Exited(0) {
             return Ok(false);
         }
-        let root = &prepared.workspace.root;
-        let (rules, _) = rules(root, &prepared.workspace, &prepared.settings);
-        let output = &exchanged.output;
-        let written = scanned.state.written_by_runs();
-        let (directory, sources) = (&self.directory, &scanned.sources);
-        let missing = missing_inputs::find(output, root, directory, sources, &rules, &written);
+        let Prepared { workspace, settings, .. } = prepared;
+        let Scanned { sources, state, .. } = &*scanned;
+        let (output, directory) = (&exchanged.output, self.directory.as_path());
+        let missing = missing_inputs::find(FailedRun {
+            output,
+            workspace,
+            settings,
+            directory,
+            sources,
+            state,
+        });
         for path in &missing.named {
-            let path = path.display();
+            let path = display(path);
             self.terminal.say(&format!(
                 "`{path}` is here and was not sent: `include_paths = [\"{path}\"]` in the \
                  settings sends it"
@@ -391,8 +398,9 @@ impl Session<'_> {
         // cargo here reads manifests and configuration again for a rerun.
         let is_rerun = may_rerun && !prepared.plan.sends_input && !exchanged.changes_code;
         scanned.state.note_inputs(&missing.inputs)?;
-        let names: Vec<String> =
-            missing.inputs.iter().map(|path| format!("`{}`", path.display())).collect();
+        let shown = |path| missing_inputs::shown(path, &scanned.sources.project);
+        let names = missing.inputs.iter().map(|path| format!("`{}`", display(&shown(path))));
+        let names = names.collect::<Vec<_>>();
         let next = if is_rerun { "cargo runs again" } else { "run the command again" };
         self.terminal.say(&format!(
             "the build needs {}, which git ignores and which was not sent: it is sent from now on; \

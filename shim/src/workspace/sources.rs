@@ -251,6 +251,7 @@ impl Sources {
             Err(_) => None,
         };
         let lacked = state.inputs();
+        let lacked: Vec<_> = lacked.iter().filter_map(|path| path.below(&prefix)).collect();
         let scanned = &mut state.scanned;
         let tracked: HashSet<RelativePath> = tracked.answer().into_iter().collect();
         let mut added =
@@ -259,9 +260,7 @@ impl Sources {
         let whole = added.packages(&mut found.tree, root, &workspace.inputs)?;
         let files: Vec<_> = workspace.inputs.files.iter().filter_map(|file| below(file)).collect();
         added.files(&mut found.tree, &files)?;
-        if is_workspace {
-            added.files(&mut found.tree, &lacked)?;
-        }
+        added.files(&mut found.tree, &lacked)?;
         let scanned = &mut state.scanned;
         let cargos: Vec<RelativePath> = cargo_reads().collect();
         add_paths(&handle, Some(&prefix), &cargos, scanned, now, &mut found.tree)?;

@@ -27,6 +27,7 @@ use burst_sync::stat_cache::{StatCache, read_record, write_record};
 use super::error::unreadable;
 use super::identity::identity;
 use super::{collection, conflicts};
+use crate::agent::provider;
 use crate::background::lock;
 use crate::directories::unusable;
 use crate::error::Error;
@@ -88,8 +89,7 @@ pub(crate) struct WorkspaceState {
 impl WorkspaceState {
     /// Loads the state; parts that are missing or damaged are empty.
     pub(crate) fn load(cache: &Path, provider: &str, workspace: &Path) -> Result<Self, Error> {
-        let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
-        let directory = cache.join("workspaces").join(format!("{}-{provider}", &key[..24]));
+        let directory = cache.join("workspaces").join(name_of(workspace, provider));
         let in_use = collection::claim(&directory, workspace, SystemTime::now())?;
         forget_other_workspace(&directory, identity(workspace))?;
         let mut state = Self {
@@ -202,8 +202,7 @@ impl WorkspaceState {
         read_record(&self.directory.join("targets")).unwrap_or_default()
     }
 
-    /// The files that failed runs have lacked, below the workspace root: they are sent whatever
-    /// git says.
+    /// The files that failed runs have lacked, below `/`: they are sent whatever git says.
     pub(crate) fn inputs(&self) -> BTreeSet<RelativePath> {
         read_record(&self.directory.join(INPUTS)).unwrap_or_default()
     }
@@ -215,8 +214,30 @@ impl WorkspaceState {
         write_record(&self.directory.join(INPUTS), &inputs).map_err(unreadable)
     }
 
+    /// Whether a run has written a file here, which has this absolute path: a run of any workspace
+    /// around it, with any provider.
+    pub(crate) fn is_written_by_run(&self, file: &Path) -> bool {
+        let states = self.directory.parent().unwrap_or(&self.directory);
+        let has_written = |file: &Path, workspace: &Path| {
+            let path = file.strip_prefix(workspace).map(|path| path.as_os_str().as_bytes());
+            let Some(path) = path.ok().and_then(|path| RelativePath::new(path).ok()) else {
+                return false;
+            };
+            provider::NAMES.iter().any(|provider| {
+                let record = states.join(name_of(workspace, provider)).join(WRITTEN);
+                let written: BTreeSet<RelativePath> = read_record(&record).unwrap_or_default();
+                written.contains(&path)
+            })
+        };
+        // A command in the other workspace may have come to it without the link.
+        let paths = std::iter::once(file.to_owned()).chain(file.canonicalize());
+        paths
+            .into_iter()
+            .any(|file| file.ancestors().skip(1).any(|workspace| has_written(&file, workspace)))
+    }
+
     /// The files that runs have written here, below the workspace root.
-    pub(crate) fn written_by_runs(&self) -> BTreeSet<RelativePath> {
+    fn written_by_runs(&self) -> BTreeSet<RelativePath> {
         read_record(&self.directory.join(WRITTEN)).unwrap_or_default()
     }
 
@@ -295,6 +316,12 @@ impl WorkspaceState {
     fn generated_files_path(&self) -> PathBuf {
         self.directory.join(GENERATED_FILES)
     }
+}
+
+/// The name of the directory with the state of a workspace.
+fn name_of(workspace: &Path, provider: &str) -> String {
+    let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
+    format!("{}-{provider}", &key[..24])
 }
 
 /// Removes what is remembered of runs, unless it is known to be of the workspace with this
