@@ -1,6 +1,7 @@
 //! Packages that only the client can download: of private registries and git repositories. The
 //! servers of these tests have no route to anything but the client, and no credentials.
 
+mod overrides;
 mod registry;
 
 use std::os::unix::fs::PermissionsExt;

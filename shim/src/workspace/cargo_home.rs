@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Workspace;
 use super::error::unreadable;
+use super::lock_file::{Locked, locked};
 use super::metadata::{CRATES_IO, cannot_run, color_arguments};
 use super::sources::Sources;
 use super::state::WorkspaceState;
@@ -77,8 +78,18 @@ struct Resolved {
 #[derive(Deserialize)]
 struct ResolvedPackage {
     name: String,
+    version: String,
     source: Option<String>,
     manifest_path: PathBuf,
+}
+
+impl Resolved {
+    /// Whether cargo uses a package of the lock file, and nothing in its place.
+    fn has(&self, package: &Locked) -> bool {
+        let Locked { name, version, .. } = package;
+        let mut packages = self.packages.iter().filter(|found| found.source.is_some());
+        packages.any(|found| found.name == *name && found.version == *version)
+    }
 }
 
 /// Where cargo keeps a package that only this machine can download.
@@ -132,10 +143,12 @@ pub(crate) fn ask(
     terminal: &Terminal,
 ) -> Result<HomeFiles, Error> {
     let Some(home) = environment::cargo_home() else { return Ok(HomeFiles::default()) };
-    let mut places = places(&resolve(workspace, options, terminal)?, &home);
-    // cargo reads patches even if the versions that are locked do not need them.
+    let resolved = resolve(workspace, options, terminal)?;
+    let mut places = places(&resolved, &home);
+    // cargo also reads the sources of unused patches and of packages that `paths` replaces.
     let lock = std::fs::read_to_string(workspace.root.join("Cargo.lock")).unwrap_or_default();
-    places.extend(unused_patches(&lock).iter().flat_map(|commit| checkouts_of(&home, commit)));
+    let unused = locked(&lock).into_iter().filter(|package| !resolved.has(package));
+    places.extend(unused.flat_map(|package| places_of_unused(&home, &package)));
     let found = list(&home, &places).map_err(|source| {
         Error::new(
             ErrorKind::Workspace,
@@ -280,27 +293,48 @@ fn places(resolved: &Resolved, home: &Path) -> BTreeSet<Place> {
     resolved.packages.iter().filter_map(place).collect()
 }
 
-/// The commits of git repositories from which come the patches that a lock file names as unused.
-fn unused_patches(lock: &str) -> Vec<String> {
-    let lock: toml::Table = lock.parse().unwrap_or_default();
-    let unused = lock.get("patch").and_then(|patch| patch.get("unused"));
-    let unused = unused.and_then(toml::Value::as_array);
-    let sources =
-        unused.into_iter().flatten().filter_map(|package| package.get("source")?.as_str());
-    let of_git = sources.filter_map(|source| source.strip_prefix("git+"));
-    of_git.filter_map(|source| Some(source.rsplit_once('#')?.1.to_owned())).collect()
+/// Where cargo keeps the source of a package that it does not use.
+fn places_of_unused(home: &Path, package: &Locked) -> Vec<Place> {
+    let Some(source) = &package.source else { return Vec::new() };
+    if !source.starts_with("git+") {
+        return registries_with(home, package);
+    }
+    let commit = source.rsplit_once('#').map(|(_, commit)| commit);
+    commit.map(|commit| checkouts_of(home, commit)).unwrap_or_default()
+}
+
+/// The registries whose entry of a package has been downloaded, but for crates.io.
+fn registries_with(home: &Path, package: &Locked) -> Vec<Place> {
+    let Locked { name, version, .. } = package;
+    let entry = Path::new(".cache").join(index_path(name));
+    let indices = home.join("registry/index");
+    let is_private =
+        |directory: &String| !CRATES_IO_DIRECTORIES.iter().any(|name| directory.starts_with(name));
+    let directories = names_in(&indices).into_iter().filter(is_private);
+    let directories =
+        directories.filter(|directory| indices.join(directory).join(&entry).is_file());
+    let archive = format!("{name}-{version}");
+    directories
+        .map(|directory| Place::Registry {
+            directory,
+            archive: archive.clone(),
+            name: name.clone(),
+        })
+        .collect()
+}
+
+/// The names in a directory.
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// The checkouts of a commit, whose directories have the beginning of its name.
 fn checkouts_of(home: &Path, commit: &str) -> Vec<Place> {
-    let names = |directory: &Path| {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
-    };
     let checkouts = home.join("git/checkouts");
     let mut found = Vec::new();
-    for directory in names(&checkouts) {
-        for checkout in names(&checkouts.join(&directory)) {
+    for directory in names_in(&checkouts) {
+        for checkout in names_in(&checkouts.join(&directory)) {
             if checkout.len() >= SHORT_COMMIT_MIN && commit.starts_with(&checkout) {
                 found.push(Place::Git { directory: directory.clone(), checkout });
             }
@@ -450,7 +484,7 @@ mod tests {
 
     fn package(name: &str, source: Option<&str>, manifest: &str) -> ResolvedPackage {
         let (name, source) = (name.to_owned(), source.map(str::to_owned));
-        ResolvedPackage { name, source, manifest_path: manifest.into() }
+        ResolvedPackage { name, version: "1.0.0".into(), source, manifest_path: manifest.into() }
     }
 
     fn registry(directory: &str, archive: &str, name: &str) -> Place {
@@ -496,24 +530,34 @@ mod tests {
     }
 
     #[test]
-    fn checkouts_of_unused_patches_are_found_by_their_commit() {
-        let lock = "version = 4\n[[package]]\nname = 'a'\nsource = 'git+https://a#11'\n\
-                    [[patch.unused]]\nname = 'b'\nsource = 'git+https://b?branch=x#8e0aaec9f6f4'\n\
-                    [[patch.unused]]\nname = 'c'\nsource = 'registry+https://c'\n\
-                    [[patch.unused]]\nname = 'd'\n";
-        assert_eq!(unused_patches(lock), ["8e0aaec9f6f4"]);
-        assert_eq!(unused_patches("no toml"), Vec::<String>::new());
+    fn sources_of_packages_that_are_not_used_are_found() {
+        let locked = |name: &str, version: &str, source: Option<&str>| {
+            let (name, version) = (name.into(), version.into());
+            Locked { name, version, source: source.map(Into::into) }
+        };
+        let a = locked("a", "1.0.0", Some("git+https://a#11"));
+        let used = |source| Resolved { packages: vec![package("a", source, "/a/Cargo.toml")] };
+        assert!(used(Some("git+https://a#11")).has(&a) && !used(None).has(&a));
+        assert!(!used(Some("git+https://a#11")).has(&locked("a", "1.1.0", None)));
         let home = tempfile::tempdir().unwrap();
         for name in ["b-1/8e0aaec", "b-1/8e0aaed", "c-2/8e"] {
             std::fs::create_dir_all(home.path().join("git/checkouts").join(name)).unwrap();
         }
-        let place = Place::Git { directory: "b-1".into(), checkout: "8e0aaec".into() };
-        assert_eq!(checkouts_of(home.path(), "8e0aaec9f6f4"), [place]);
+        let indices = ["p-1/.cache/pa/ck/pack", "q-2/.cache/pa/ck/other"];
+        create(home.path(), &indices.map(|path| format!("registry/index/{path}")));
+        create(home.path(), &["registry/index/index.crates.io-1/.cache/pa/ck/pack"]);
+        let found = |package| places_of_unused(home.path(), &package);
+        let b = locked("b", "1.0.0", Some("git+https://b?branch=x#8e0aaec9f6f4"));
+        let git = Place::Git { directory: "b-1".into(), checkout: "8e0aaec".into() };
+        assert_eq!((found(a), found(b)), (vec![], vec![git]));
+        let of_registry = locked("pack", "2.0.0", Some("sparse+https://p/"));
+        assert_eq!(found(of_registry), [registry("p-1", "pack-2.0.0", "pack")]);
+        assert_eq!(found(locked("pack", "2.0.0", None)), []);
     }
 
     /// Creates files with their own path as content.
-    fn create(home: &Path, files: &[&str]) {
-        for file in files {
+    fn create(home: &Path, files: &[impl AsRef<str>]) {
+        for file in files.iter().map(AsRef::as_ref) {
             write(home, file, file);
         }
     }
@@ -573,7 +617,7 @@ mod tests {
             ];
             let all = wanted.iter().chain(&left);
             let all: Vec<String> = all.map(|name| format!("git/db/{database}/{name}")).collect();
-            create(home.path(), &all.iter().map(String::as_str).collect::<Vec<_>>());
+            create(home.path(), &all);
         }
         create(home.path(), &["git/db/stranger-4/HEAD"]);
         let checkout = "git/checkouts/lib-1/8e0a";

@@ -19,6 +19,7 @@ mod git_origin;
 pub(crate) mod identity;
 pub(crate) mod inputs;
 pub(crate) mod large_files;
+mod lock_file;
 pub(crate) mod metadata;
 pub(crate) mod runs_code;
 pub(crate) mod sources;

@@ -1,0 +1,49 @@
+//! `paths` in cargo's configuration, over packages that only this machine can download, and over
+//! those that it finds beside what it names.
+
+use burst_tests::{Sandbox, lacks};
+use hetzner_sim::Scenario;
+
+use super::registry::Registry;
+use super::{TOKEN, app, cut_off, repository, sandbox_with_home};
+use crate::hetzner::{cloud, logs};
+
+/// A library with an `answer`, in a directory of the sandbox.
+fn library(sandbox: &Sandbox, directory: &str, name: &str, version: &str, answer: &str) {
+    let manifest = format!("[package]\nname = '{name}'\nversion = '{version}'\nedition = '2021'\n");
+    let source = format!("pub fn answer() -> u32 {{ {answer} }}\n");
+    sandbox.project(directory, &[("Cargo.toml", &manifest), ("src/lib.rs", &source)]);
+}
+
+/// cargo asks the source of a package for it, too, if another one takes its place.
+#[test]
+fn packages_that_paths_replace_are_resolved_on_the_server() {
+    if lacks(&["git", "sha256sum"]) {
+        return;
+    }
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let (sandbox, home) = sandbox_with_home(&simulator);
+    let registry = Registry::start(TOKEN);
+    registry.publish(&sandbox, "secret", "1.0.0", 1);
+    let settings = format!(
+        "[registry]\nglobal-credential-providers = ['cargo:token']\n[registries.private]\nindex = \
+         '{}'\ntoken = '{TOKEN}'\n",
+        registry.index()
+    );
+    std::fs::write(home.join("config.toml"), settings).unwrap();
+    let remote = repository(&sandbox, "remote", 1);
+    library(&sandbox, "nearby/remote", "remote", "0.1.0", "20");
+    library(&sandbox, "nearby/secret", "secret", "1.0.0", "300");
+    let dependencies = format!(
+        "remote = {{ git = 'file://{}' }}\nsecret = {{ version = '1', registry = 'private' }}",
+        remote.display()
+    );
+    let project = app(&sandbox, &dependencies, "remote::answer() + secret::answer()");
+    project.write(".cargo/config.toml", "paths = ['../nearby/remote', '../nearby/secret']\n");
+    let synced = project.burst("sync");
+    assert_eq!(synced.code, Some(0), "{synced:#?}\n{}", logs(&simulator, &sandbox));
+    cut_off(&simulator);
+    let run = project.burst("run");
+    assert_eq!(run.code, Some(0), "{run:#?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(run.stdout, "320\n", "{run:#?}");
+}
