@@ -31,13 +31,10 @@ use super::lock_file::{Locked, locked};
 use super::metadata::{CRATES_IO, cannot_run, color_arguments};
 use super::sources::Sources;
 use super::state::WorkspaceState;
-use crate::cargo_options::{has_option, value_of};
+use crate::cargo_options::value_of;
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::terminal::{Terminal, bytes};
-
-/// The options of a run that say how dependencies are resolved.
-const RESOLVING: [&str; 3] = ["--locked", "--offline", "--frozen"];
 
 /// The directories in which cargo keeps the packages of crates.io begin so.
 const CRATES_IO_DIRECTORIES: [&str; 2] = ["index.crates.io-", "github.com-"];
@@ -186,7 +183,7 @@ fn key(workspace: &Workspace, sources: &Sources, options: &[OsString]) -> Digest
     };
     add(environment::cargo_home().unwrap_or_default().as_os_str().as_bytes());
     add(environment::toolchain().unwrap_or_default().as_bytes());
-    metadata_options(workspace, options).iter().for_each(|option| add(option.as_bytes()));
+    workspace.resolving_options(options).iter().for_each(|option| add(option.as_bytes()));
     for (name, value) in environment::all().filter(|(name, _)| names_index(name)) {
         add(name.as_bytes());
         add(value.as_bytes());
@@ -230,11 +227,6 @@ fn add_to(
     sources.add_cargo_home(&home, files, directories, state, now).map_err(unreadable)
 }
 
-fn metadata_options(workspace: &Workspace, options: &[OsString]) -> Vec<OsString> {
-    let given = RESOLVING.iter().filter(|option| has_option(options, &[option]));
-    workspace.metadata_options.iter().cloned().chain(given.map(OsString::from)).collect()
-}
-
 fn resolve(
     workspace: &Workspace,
     options: &[OsString],
@@ -243,7 +235,7 @@ fn resolve(
     let mut command = environment::cargo_command();
     command
         .args(["metadata", "--all-features", "--format-version", "1"])
-        .args(metadata_options(workspace, options))
+        .args(workspace.resolving_options(options))
         .args(color_arguments(value_of(options, "--color").as_ref()))
         .current_dir(&workspace.directory)
         .stdin(Stdio::inherit())

@@ -28,7 +28,9 @@ const BYTES_MAX: u64 = 1 << 20;
 pub(super) struct Configuration {
     /// The files that cargo reads, those of cargo's home included.
     pub(super) files: BTreeSet<PathBuf>,
-    /// Directories of packages: `paths`, and the paths of `[patch]`.
+    /// Directories of packages and of directories with packages: `paths`.
+    pub(super) overrides: BTreeSet<PathBuf>,
+    /// Directories of packages: the paths of `[patch]`.
     pub(super) packages: BTreeSet<PathBuf>,
     /// Replacements of registries: `directory` and `local-registry` of `[source]`.
     pub(super) registries: BTreeSet<PathBuf>,
@@ -99,7 +101,7 @@ impl Configuration {
     fn add_table(&mut self, origin: &Origin, table: &Table) {
         let absolute = |path: &str| normalized(&origin.base.join(path));
         let paths = table.get("paths").and_then(Value::as_array).into_iter().flatten();
-        self.packages.extend(paths.filter_map(Value::as_str).map(absolute));
+        self.overrides.extend(paths.filter_map(Value::as_str).map(absolute));
         self.packages.extend(patched(table).map(absolute));
         let sources = table.get("source").and_then(Value::as_table);
         for source in sources.into_iter().flat_map(Table::values) {
@@ -199,7 +201,8 @@ mod tests {
             "w/cli/extra.toml",
         ];
         assert_eq!(below(disk.path(), &found.files), files);
-        assert_eq!(below(disk.path(), &found.packages), ["a", "b", "over"]);
+        assert_eq!(below(disk.path(), &found.packages), ["a", "b"]);
+        assert_eq!(below(disk.path(), &found.overrides), ["over"]);
         assert_eq!(found.registries, BTreeSet::from(["/registry".into()]));
         let found = Configuration::read(&at("w/member"), &at("w"), &[], None);
         assert_eq!(below(disk.path(), &found.registries), ["w/member/vendor"]);

@@ -68,7 +68,7 @@ impl Inputs {
         let manifest = root_manifest(root);
         search.inputs.names_other_sources |= patches(&manifest).any(is_of_other_source);
         search.found.extend(patched(&manifest).map(|path| root.join(path)));
-        search.found.extend(configuration.packages.iter().flat_map(|path| packages_at(path)));
+        search.found.extend(configuration.packages.iter().cloned());
         search.follow_paths(packages);
         inputs.find_files(directory, root, configuration);
         inputs.find_registries(root, configuration);
@@ -200,15 +200,6 @@ fn behind_link(root: &Path, directory: &Path) -> Option<PathBuf> {
     let real = directory.canonicalize().ok()?;
     let is_outside = directory.starts_with(root) && !real.starts_with(root.canonicalize().ok()?);
     is_outside.then_some(real)
-}
-
-/// The directories of packages that a configuration names: the directory itself, or those in it.
-fn packages_at(directory: &Path) -> Vec<PathBuf> {
-    if directory.join("Cargo.toml").is_file() {
-        return vec![directory.to_owned()];
-    }
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.join("Cargo.toml").is_file()).collect()
 }
 
 /// The manifest of the workspace; empty if it cannot be read, which cargo reports.

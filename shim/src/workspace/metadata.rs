@@ -53,6 +53,8 @@ pub(super) struct Target {
 /// A dependency, as the manifest names it.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Dependency {
+    /// Of the package, whatever the manifest calls it.
+    pub(super) name: String,
     pub(super) path: Option<PathBuf>,
     /// Absent for a path.
     source: Option<String>,

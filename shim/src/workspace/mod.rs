@@ -21,6 +21,7 @@ pub(crate) mod inputs;
 pub(crate) mod large_files;
 mod lock_file;
 pub(crate) mod metadata;
+mod overrides;
 pub(crate) mod runs_code;
 pub(crate) mod sources;
 pub(crate) mod state;
@@ -38,9 +39,13 @@ use self::configuration::Configuration;
 use self::git_index::Listing;
 use self::inputs::Inputs;
 use self::metadata::{Package, metadata};
-use crate::cargo_options::{short_values_of, value_of, values_of};
+use self::overrides::Resolving;
+use crate::cargo_options::{has_option, short_values_of, value_of, values_of};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
+
+/// The options of a run that say how dependencies are resolved.
+const RESOLVING: [&str; 3] = ["--locked", "--offline", "--frozen"];
 
 /// The workspace of one command.
 #[derive(Clone, Debug)]
@@ -99,8 +104,19 @@ impl Workspace {
             members if members.is_empty() => metadata.workspace_members,
             members => members,
         };
-        let configuration =
+        let mut configuration =
             Configuration::read(directory, &root, &configs, environment::cargo_home().as_deref());
+        let resolving_options = resolving_options(&options, arguments);
+        let overrides = overrides::find(
+            &configuration.overrides,
+            Resolving {
+                directory,
+                root: &root,
+                options: &resolving_options,
+                members: &metadata.packages,
+            },
+        );
+        configuration.packages.extend(overrides);
         let workspace = Self {
             target_directory,
             build_directory,
@@ -185,6 +201,11 @@ impl Workspace {
         ))
     }
 
+    /// The options of calls of `cargo metadata` that resolve dependencies as the run does.
+    fn resolving_options(&self, arguments: &[OsString]) -> Vec<OsString> {
+        resolving_options(&self.metadata_options, arguments)
+    }
+
     /// The packages that the options of cargo select.
     fn selected(&self, arguments: &[OsString]) -> impl Iterator<Item = &Package> {
         let selected = values_of(arguments, "--package", "-p");
@@ -239,4 +260,10 @@ impl Workspace {
     pub(crate) fn send_to_server(&mut self) {
         self.inputs.send_to_server();
     }
+}
+
+/// Adds to options those of a run that say how dependencies are resolved.
+fn resolving_options(options: &[OsString], arguments: &[OsString]) -> Vec<OsString> {
+    let given = RESOLVING.iter().filter(|option| has_option(arguments, &[option]));
+    options.iter().cloned().chain(given.map(OsString::from)).collect()
 }

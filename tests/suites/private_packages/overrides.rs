@@ -1,11 +1,13 @@
 //! `paths` in cargo's configuration, over packages that only this machine can download, and over
 //! those that it finds beside what it names.
 
+use std::path::Path;
+
 use burst_tests::{Sandbox, lacks};
 use hetzner_sim::Scenario;
 
 use super::registry::Registry;
-use super::{TOKEN, app, cut_off, repository, sandbox_with_home};
+use super::{TOKEN, app, cut_off, git, repository, sandbox_with_home};
 use crate::hetzner::{cloud, logs};
 
 /// A library with an `answer`, in a directory of the sandbox.
@@ -46,4 +48,36 @@ fn packages_that_paths_replace_are_resolved_on_the_server() {
     let run = project.burst("run");
     assert_eq!(run.code, Some(0), "{run:#?}\n{}", logs(&simulator, &sandbox));
     assert_eq!(run.stdout, "320\n", "{run:#?}");
+}
+
+/// There is no lock file at first, so cargo is asked.
+#[test]
+fn of_what_paths_leads_to_only_the_packages_that_cargo_uses_are_sent() {
+    if lacks(&["git"]) {
+        return;
+    }
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let (sandbox, _) = sandbox_with_home(&simulator);
+    let inner = repository(&sandbox, "inner", 1);
+    let outer = repository(&sandbox, "outer", 2);
+    let at = |path: &Path| format!("{{ git = 'file://{}' }}", path.display());
+    let manifest = std::fs::read_to_string(outer.join("Cargo.toml")).unwrap();
+    let manifest = format!("{manifest}[dependencies]\ninner = {}\n", at(&inner));
+    std::fs::write(outer.join("Cargo.toml"), manifest).unwrap();
+    std::fs::write(outer.join("src/lib.rs"), "pub use inner::answer;\n").unwrap();
+    git(&sandbox, &outer, "commit -qam inner");
+    library(&sandbox, "beside/deep/inner", "inner", "0.1.0", "40");
+    library(&sandbox, "beside/private", "private", "0.1.0", "0");
+    library(&sandbox, "private", "other", "0.1.0", "0");
+    let project = app(&sandbox, &format!("outer = {}", at(&outer)), "outer::answer()");
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    let is_there = [\"../beside/deep\", \"../beside/private\", \"../private\"]\
+         .map(|path| std::path::Path::new(path).exists());\n    \
+         println!(\"{} {is_there:?}\", outer::answer());\n}\n",
+    );
+    project.write(".cargo/config.toml", "paths = ['..']\n");
+    let run = project.burst("run -q");
+    assert_eq!(run.code, Some(0), "{run:#?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(run.stdout, "40 [true, false, false]\n", "{run:#?}");
 }
