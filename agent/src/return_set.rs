@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use burst_protocol::budget::Budget;
 use burst_protocol::limit::{CHANGES_PER_MESSAGE_MAX, UNREADABLE_NAMED_MAX};
-use burst_protocol::message::{Artifact, Blob, Ending, Fetch, FromAgent, TargetFile, TargetListed};
+use burst_protocol::message::{
+    Artifact, Blob, Ending, Fetch, FromAgent, NamedLink, TargetFile, TargetListed,
+};
 use burst_protocol::tree::{Change, Entry};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
@@ -42,6 +44,8 @@ pub(crate) struct ReturnSet {
     pub(crate) whole: Option<Whole>,
     /// Files below the project that the client has named.
     pub(crate) named_files: Vec<Artifact>,
+    /// Symbolic links at and below what the client has named.
+    pub(crate) named_links: Vec<NamedLink>,
     /// Paths that the client has named and at which there is nothing.
     pub(crate) missing: Vec<RelativePath>,
     /// The project's directory on the agent's disk.
@@ -117,6 +121,10 @@ impl ReturnSet {
         self.named_files.iter().try_for_each(|file| budget.file(&file.path))?;
         for piece in self.named_files.chunks(CHANGES_PER_MESSAGE_MAX) {
             outgoing.message(&FromAgent::NamedFiles(piece.to_vec()))?;
+        }
+        self.named_links.iter().try_for_each(|link| budget.file(&link.path))?;
+        for piece in self.named_links.chunks(CHANGES_PER_MESSAGE_MAX) {
+            outgoing.message(&FromAgent::NamedLinks(piece.to_vec()))?;
         }
         if !self.missing.is_empty() {
             outgoing.message(&FromAgent::Missing(self.missing.clone()))?;

@@ -386,6 +386,7 @@ impl Session<'_> {
         let found = named_paths::find(&places, &returns.paths, cache)?;
         return_set.artifacts.extend(found.of_target);
         return_set.named_files = found.of_project;
+        return_set.named_links = found.links;
         return_set.missing = found.missing;
         Ok(())
     }

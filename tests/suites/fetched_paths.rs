@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use burst_tests::{Project, Sandbox, assert_explained};
+use burst_tests::{Ended, Project, Sandbox, assert_explained, ended};
 
 use crate::hetzner::{cloud, sandbox_on};
 use crate::sandbox;
@@ -115,4 +115,85 @@ fn a_file_below_target_that_was_changed_here_stays_too() {
     fs::remove_file(project.root.join("target/data/one")).unwrap();
     project.ok("sync --fetch target/data/one");
     assert_eq!(project.read("target/data/one"), "second");
+}
+
+/// A program that makes links in `target/data` and in `ignored`, as its arguments say.
+fn linker(sandbox: &Sandbox) -> Project<'_> {
+    let project = sandbox.hello("app");
+    project.ignore("/target\n/ignored\n");
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    std::env::set_current_dir(env!(\"CARGO_MANIFEST_DIR\")).unwrap();\n    \
+         for argument in std::env::args().skip(1) {\n        \
+         let (path, to) = argument.split_once('=').unwrap();\n        \
+         let path = std::path::Path::new(path);\n        \
+         std::fs::create_dir_all(path.parent().unwrap()).unwrap();\n        \
+         std::fs::remove_file(path).ok();\n        \
+         std::os::unix::fs::symlink(to, path).unwrap();\n        \
+         std::fs::write(path.with_file_name(\"file\"), \"text\").unwrap();\n    }\n}\n",
+    );
+    project
+}
+
+fn leads_to(project: &Project<'_>, link: &str) -> String {
+    let target = fs::read_link(project.root.join(link));
+    target.map_or_else(|error| error.kind().to_string(), |target| target.display().to_string())
+}
+
+/// The warnings.
+fn warnings(ended: &Ended) -> Vec<&str> {
+    ended.stderr.lines().filter(|line| line.starts_with("warning: ")).collect()
+}
+
+#[test]
+fn links_come_if_they_stay_in_what_is_named() {
+    let Some(simulator) = cloud(hetzner_sim::Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = linker(&sandbox);
+    let data = "target/data/deep/up=../file target/data/latest=deep";
+    let fetched = "--fetch target/data --fetch ignored";
+    let ended = project.ok(&format!("run -q {fetched} {data} ignored/link=file"));
+    assert_eq!(warnings(&ended), [""; 0]);
+    assert_eq!(project.read("ignored/file"), "text");
+    assert_eq!(leads_to(&project, "target/data/deep/up"), "../file");
+    assert_eq!(leads_to(&project, "target/data/latest"), "deep");
+    assert_eq!(leads_to(&project, "ignored/link"), "file");
+    assert_eq!(project.read("target/data/latest/up"), "text");
+    // A later version of a link takes its place below `target`; what is the user's stays.
+    fs::remove_file(project.root.join("target/data/deep/up")).unwrap();
+    project.write("target/data/deep/up", "mine");
+    fs::remove_file(project.root.join("ignored/link")).unwrap();
+    project.write("ignored/link", "mine");
+    let ended = project.ok(&format!("run -q {fetched} target/data/latest=file ignored/other=file"));
+    assert_eq!(leads_to(&project, "target/data/latest"), "file");
+    assert_eq!(leads_to(&project, "ignored/other"), "file");
+    let stays = |name: &str| {
+        let path = project.root.join(name);
+        let path = path.display();
+        format!(
+            "warning: `{path}` is something else here and stays: remove it to have the run's link"
+        )
+    };
+    assert_eq!(warnings(&ended), [stays("target/data/deep/up")]);
+    assert_eq!(project.read("target/data/deep/up"), "mine");
+    // None that leads elsewhere is made, not even over another one.
+    let ended = project.ok("run -q --fetch target/data target/data/latest=/etc/passwd");
+    assert_eq!(leads_to(&project, "target/data/latest"), "file");
+    let latest = project.root.join("target/data/latest");
+    let expected = format!(
+        "warning: a symbolic link is not fetched, since it leads out of what `--fetch` names: \
+         `{}` -> `/etc/passwd`",
+        latest.display()
+    );
+    assert_eq!(warnings(&ended), [stays("target/data/deep/up"), expected]);
+}
+
+#[test]
+fn the_target_directory_itself_is_all_of_it() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ok("build --fetch target");
+    let mut cargo = sandbox.command("cargo", &project.root);
+    let built = ended(cargo.args(["build", "-v"]).output().unwrap());
+    assert!(built.stderr.contains("Fresh hello"), "{}", built.stderr);
 }

@@ -13,7 +13,7 @@ use crate::limit::{
     CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, NAMED_PATHS_MAX, UNREADABLE_NAMED_MAX,
 };
 use crate::path::{FileName, RelativePath};
-use crate::tree::{Change, DirectoryObject, File};
+use crate::tree::{Change, DirectoryObject, File, LinkTarget};
 
 /// A message from the shim. The first message of a stream is one of [`Run`], [`Status`],
 /// [`End`], [`Release`], [`Lease`] and [`Connect`]; all others belong to a run or, of those,
@@ -194,6 +194,20 @@ pub enum FromAgent {
         /// The size of all files in bytes.
         bytes: u64,
     },
+    /// A part of the list of symbolic links at and below what the shim has named. Comes with
+    /// `NamedFiles`.
+    NamedLinks(
+        #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")] Vec<NamedLink>,
+    ),
+}
+
+/// A symbolic link in the target directory or in the project. Nobody follows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedLink {
+    /// The path below `/`.
+    pub path: RelativePath,
+    /// Where it leads.
+    pub target: LinkTarget,
 }
 
 /// A sync, with the cargo invocations that follow it.

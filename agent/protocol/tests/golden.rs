@@ -197,6 +197,10 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::NamedFiles(vec![Artifact { path: path("data/a"), file: file() }]),
         FromAgent::Missing(vec![path("home/me/app/data")]),
         FromAgent::LargeTestFiles { bytes: 1 << 30 },
+        FromAgent::NamedLinks(vec![NamedLink {
+            path: path("home/me/app/target/data/latest"),
+            target: LinkTarget::new(b"run-1").unwrap(),
+        }]),
     ]
 }
 

@@ -1,13 +1,13 @@
 //! Files and directories that the client has named, whatever they are.
 //!
 //! They lie in the target directory or in the project's tree. What lies elsewhere does not exist
-//! for a client, and neither does anything behind a link.
+//! for a client, and neither does anything behind a link; the link itself does.
 
 use std::path::Path;
 
 use burst_protocol::RelativePath;
-use burst_protocol::message::Artifact;
-use burst_protocol::tree::{Directory, Node};
+use burst_protocol::message::{Artifact, NamedLink};
+use burst_protocol::tree::{Directory, LinkTarget, Node};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::root_directory::{RootDirectory, is_directory};
@@ -37,6 +37,8 @@ pub(crate) struct NamedPaths {
     pub(crate) of_target: Vec<Artifact>,
     /// Files below the project.
     pub(crate) of_project: Vec<Artifact>,
+    /// Symbolic links in both.
+    pub(crate) links: Vec<NamedLink>,
     /// Paths at which there is nothing.
     pub(crate) missing: Vec<RelativePath>,
 }
@@ -49,31 +51,56 @@ pub(crate) fn find(
 ) -> Result<NamedPaths, AgentError> {
     let mut found = NamedPaths::default();
     for path in paths {
-        let files = if let Some(below) = path.below(places.target_there) {
+        let entries = if let Some(below) = path.below(places.target_there) {
             let seen_at = places.target_there.absolute();
             let target = open_target(places.target, &seen_at)?;
-            at(&target, &below, cache)?.map(|files| found.of_target.extend(files))
+            let entries = at(&target, &below, cache)?;
+            entries.map(|entries| found.add(entries, places.target_there, true))
         } else if let Some(below) = path.below(places.project_there) {
             let project = RootDirectory::open(places.project)?;
             // The project's own cache has other files: those that are sent.
             let mut cache = StatCache::default();
-            at(&project, &below, &mut cache)?.map(|files| found.of_project.extend(files))
+            let entries = at(&project, &below, &mut cache)?;
+            entries.map(|entries| found.add(entries, places.project_there, false))
         } else {
             None
         };
-        if files.is_none() {
+        if entries.is_none() {
             found.missing.push(path.clone());
         }
     }
     Ok(found)
 }
 
-/// The file, or the files below the directory, at a path; `None` if there is neither.
+/// The files and links at a path and below it.
+#[derive(Debug, Default)]
+struct Entries {
+    files: Vec<Artifact>,
+    links: Vec<(RelativePath, LinkTarget)>,
+}
+
+impl NamedPaths {
+    /// Adds what was found in the target directory or in the project, which the client has
+    /// `there`.
+    fn add(&mut self, entries: Entries, there: &RelativePath, is_target: bool) {
+        match is_target {
+            true => self.of_target.extend(entries.files),
+            false => self.of_project.extend(entries.files),
+        }
+        let links = entries.links.into_iter();
+        // A path that is too long for the client is none that it has named.
+        self.links.extend(links.filter_map(|(path, target)| {
+            Some(NamedLink { path: there.join_path(&path).ok()?, target })
+        }));
+    }
+}
+
+/// What is at a path, or below the directory there; `None` if there is nothing.
 fn at(
     root: &RootDirectory,
     path: &RelativePath,
     cache: &mut StatCache,
-) -> Result<Option<Vec<Artifact>>, AgentError> {
+) -> Result<Option<Entries>, AgentError> {
     let Ok(status) = root.status(path) else { return Ok(None) };
     let now = Moment::coarse_now();
     let tree = if is_directory(&status) {
@@ -88,14 +115,14 @@ fn at(
         add_paths(root, None, [path], cache, now, &mut tree)?;
         tree
     };
-    let mut files = Vec::new();
-    tree.visit(&mut |path, node| {
-        if let Node::File(file) = node {
-            files.push(Artifact { path: path.clone(), file: *file });
-        }
+    let mut found = Entries::default();
+    tree.visit(&mut |path, node| match node {
+        Node::File(file) => found.files.push(Artifact { path: path.clone(), file: *file }),
+        Node::Link(target) => found.links.push((path.clone(), target.clone())),
+        Node::Directory(_) => {}
     });
-    let is_something = is_directory(&status) || !files.is_empty();
-    Ok(is_something.then_some(files))
+    let is_something = is_directory(&status) || !found.files.is_empty() || !found.links.is_empty();
+    Ok(is_something.then_some(found))
 }
 
 #[cfg(test)]
@@ -113,6 +140,7 @@ mod tests {
         std::fs::create_dir(path("tree/w/empty")).unwrap();
         std::os::unix::fs::symlink("../secret", path("tree/w/link")).unwrap();
         std::os::unix::fs::symlink("..", path("tree/w/up")).unwrap();
+        std::os::unix::fs::symlink("a", path("target/tmp/b/latest")).unwrap();
         let relative = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
         let (target_there, project_there) = (relative("w/target"), relative("w"));
         let places = Places {
@@ -125,8 +153,8 @@ mod tests {
             "w/target/tmp",
             "w/data/d",
             "w/empty",
-            "w/none",
             "w/link",
+            "w/none",
             "w/up/secret",
             "secret",
             "w/target/none",
@@ -138,6 +166,8 @@ mod tests {
         };
         assert_eq!(shown(&found.of_target), ["tmp/a", "tmp/b/c"]);
         assert_eq!(shown(&found.of_project), ["data/d"]);
-        assert_eq!(found.missing, named[3..]);
+        let links = found.links.iter().map(|link| link.path.display().to_string());
+        assert_eq!(links.collect::<Vec<_>>(), ["w/target/tmp/b/latest", "w/link"]);
+        assert_eq!(found.missing, named[4..]);
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use burst_protocol::RelativePath;
 use burst_protocol::budget::{Budget, TooMany};
-use burst_protocol::message::{Artifact, Ending, FromAgent, Timestamp};
+use burst_protocol::message::{Artifact, Ending, FromAgent, NamedLink, Timestamp};
 use burst_protocol::tree::Change;
 use burst_sync::SyncError;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -79,6 +79,8 @@ pub(super) struct Outcome {
     pub(super) artifacts: Vec<Artifact>,
     /// Files of the workspace that were named to be fetched.
     pub(super) named: Vec<Artifact>,
+    /// Symbolic links at and below what was named, below `/`.
+    pub(super) links: Vec<NamedLink>,
     /// Paths that were named and do not exist there, below `/`.
     pub(super) missing: Vec<RelativePath>,
     /// The whole target directory, if it was requested.
@@ -108,6 +110,7 @@ impl Default for Outcome {
             changes: Vec::new(),
             artifacts: Vec::new(),
             named: Vec::new(),
+            links: Vec::new(),
             missing: Vec::new(),
             whole: Offered::default(),
             began: None,
@@ -143,6 +146,10 @@ impl Outcome {
             FromAgent::TargetGone(more) => {
                 count(more.iter(), budget)?;
                 self.whole.gone.extend(more);
+            }
+            FromAgent::NamedLinks(more) => {
+                count(more.iter().map(|link| &link.path), budget)?;
+                self.links.extend(more);
             }
             FromAgent::Missing(paths) => self.missing = paths,
             FromAgent::TargetListed(listed) => self.whole.listed = Some(listed),

@@ -10,14 +10,23 @@ use burst_protocol::path::normalized;
 
 use crate::error::{Error, ErrorKind};
 
-/// The named paths, below `/`. They are relative to the working directory, and lie below the
-/// target directory or the workspace root.
+/// What `--fetch PATH` names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct NamedPaths {
+    /// The paths, below `/`.
+    pub(super) paths: Vec<RelativePath>,
+    /// Whether the target directory itself is one of them.
+    pub(super) whole_target: bool,
+}
+
+/// Reads the named paths. They are relative to the working directory, and lie below the target
+/// directory or the workspace root.
 pub(super) fn named_paths(
     named: &[String],
     directory: &Path,
     workspace: &Path,
     target: &Path,
-) -> Result<Vec<RelativePath>, Error> {
+) -> Result<NamedPaths, Error> {
     if named.len() > NAMED_PATHS_MAX {
         return Err(Error::new(
             ErrorKind::Usage,
@@ -27,10 +36,13 @@ pub(super) fn named_paths(
     }
     let one = |name: &String| {
         let path = normalized(&directory.join(name));
+        if path == target {
+            return Ok(None);
+        }
         let is_below = |place: &Path| path.starts_with(place) && path != place;
         let below = RelativePath::below_root(path.as_os_str().as_bytes());
         match below {
-            Ok(below) if is_below(target) || is_below(workspace) => Ok(below),
+            Ok(below) if is_below(target) || is_below(workspace) => Ok(Some(below)),
             _ => Err(Error::new(
                 ErrorKind::Usage,
                 format!("`--fetch {name}` is in neither the workspace nor its target directory"),
@@ -42,7 +54,9 @@ pub(super) fn named_paths(
             )),
         }
     };
-    named.iter().map(one).collect()
+    let paths = named.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let whole_target = paths.contains(&None);
+    Ok(NamedPaths { paths: paths.into_iter().flatten().collect(), whole_target })
 }
 
 /// The error of paths that do not exist there. A run that has failed may not have come so far:
@@ -74,17 +88,19 @@ mod tests {
         let find = |name: &str| {
             let (workspace, target) = (Path::new("/w/app"), Path::new("/t"));
             named_paths(&[name.to_owned()], Path::new("/w/app/src"), workspace, target)
-                .map(|paths| paths[0].display().to_string())
         };
+        let shown = |name| find(name).unwrap().paths[0].display().to_string();
         for (name, expected) in [
             ("data", "w/app/src/data"),
             ("../out/x", "w/app/out/x"),
             ("/t/tmp", "t/tmp"),
             ("./all", "w/app/src/all"),
         ] {
-            assert_eq!(find(name).unwrap(), expected);
+            assert_eq!(shown(name), expected);
         }
-        for name in ["..", "../..", "/t", "/etc/passwd", "../../application/x", "/"] {
+        let target = NamedPaths { whole_target: true, ..NamedPaths::default() };
+        assert_eq!(find("/t/x/..").unwrap(), target);
+        for name in ["..", "../..", "/etc/passwd", "../../application/x", "/"] {
             let error = find(name).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Usage, "{name}");
             assert_eq!(

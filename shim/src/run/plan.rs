@@ -53,11 +53,17 @@ pub(crate) struct Plan {
 }
 
 /// Plans a run. `has_library`: whether a selected package has a library whose documentation
-/// can have tests. `by_default`: what is fetched unless a flag names something else.
-pub(crate) fn plan(run: &RunArguments, has_library: bool, by_default: Fetch) -> Plan {
+/// can have tests. `fetch`: what is to be fetched, `by_default` if the command line does not say.
+pub(crate) fn plan(
+    run: &RunArguments,
+    has_library: bool,
+    fetch: Option<Fetch>,
+    by_default: Fetch,
+) -> Plan {
     let arguments = run.arguments.as_slice();
     let json = messages_of(run);
-    let fetch = run.flags.fetch.unwrap_or(by_default);
+    let is_named = fetch.is_some();
+    let fetch = fetch.unwrap_or(by_default);
     let mut opens_docs = false;
     let (mut environment, mut note) = (Vec::new(), None);
     let invocations = match run.verb {
@@ -91,9 +97,7 @@ pub(crate) fn plan(run: &RunArguments, has_library: bool, by_default: Fetch) -> 
     let returns = match fetch {
         Fetch::None => Returns::default(),
         // A sync brings nothing unless it is told so.
-        Fetch::All if run.verb == CargoVerb::Sync && run.flags.fetch.is_none() => {
-            Returns::default()
-        }
+        Fetch::All if run.verb == CargoVerb::Sync && !is_named => Returns::default(),
         Fetch::All if cleans.is_none() => {
             Returns { whole: Some(WholeTarget::default()), ..Returns::default() }
         }
@@ -275,11 +279,9 @@ mod tests {
             }
         }
         let options = arguments.len();
-        plan(
-            &RunArguments { verb, alias: None, arguments, options, flags },
-            has_library,
-            Fetch::Artifacts,
-        )
+        let fetch = flags.fetch;
+        let run = RunArguments { verb, alias: None, arguments, options, flags };
+        plan(&run, has_library, fetch, Fetch::Artifacts)
     }
 
     fn calls(line: &str, has_library: bool) -> Vec<Vec<String>> {

@@ -21,7 +21,7 @@ use crate::agent::provider::Provider;
 use crate::directories::Directories;
 use crate::environment;
 use crate::error::Error;
-use crate::settings::Settings;
+use crate::settings::{Fetch, Settings};
 use crate::terminal::Terminal;
 use crate::transfer::error::no_place;
 use crate::transfer::target::TargetDirectory;
@@ -70,13 +70,18 @@ impl Prepared {
                 directory.display()
             ));
         }
-        let mut plan = plan::plan(run, workspace.has_library(run.options()), settings.fetch);
+        let target = &workspace.target_directory;
+        let named = named_paths(&run.flags.fetched_paths, directory, &workspace.root, target)?;
+        let fetch = match named.whole_target {
+            true => Some(Fetch::All),
+            false => run.flags.fetch,
+        };
+        let has_library = workspace.has_library(run.options());
+        let mut plan = plan::plan(run, has_library, fetch, settings.fetch);
         if plan.opens_docs {
             plan.documented = workspace.crate_names(run.options());
         }
-        let target = &workspace.target_directory;
-        plan.returns.paths =
-            named_paths(&run.flags.fetched_paths, directory, &workspace.root, target)?;
+        plan.returns.paths = named.paths;
         if let Some(note) = &plan.note {
             terminal.say(note);
         }

@@ -130,10 +130,13 @@ impl<'a> Ended<'a> {
             left_out: &left_out,
             packages: workspace.inputs.packages.iter().map(PathBuf::as_path).collect(),
         };
-        let Outcome { changes, artifacts, named, whole, ending, .. } = &self.outcome;
+        let Outcome { changes, artifacts, named, links, whole, ending, .. } = &self.outcome;
         let target = workspace.target_directory.as_path();
         let whole = wanted_of(whole, state, target)?;
-        let has_results = !artifacts.is_empty() || whole.is_some();
+        let target_place = below_root(target).map_err(not_returned)?;
+        let links_of_target: Vec<RelativePath> =
+            links.iter().filter_map(|link| link.path.below(&target_place)).collect();
+        let has_results = !artifacts.is_empty() || whole.is_some() || !links_of_target.is_empty();
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
         let is_named = |path: &RelativePath| self.is_named_artifact(path);
         download.artifacts(artifacts, &is_named, &mut caches.returned);
@@ -144,11 +147,20 @@ impl<'a> Ended<'a> {
             download.whole(whole, &mut caches.returned);
         }
         // Most commands find everything here.
-        let writing = match changes.is_empty() && !download.writes_target() {
+        let writes_target = download.writes_target() || !links_of_target.is_empty();
+        let writing = match changes.is_empty() && !writes_target {
             true => None,
-            false => Some(begin_writing(state, changes, (target, artifacts, whole.as_ref()))?),
+            false => {
+                let paths = paths_below_target(artifacts, &links_of_target, whole.as_ref());
+                Some(
+                    Writing::begin(state.directory(), changes, (target, paths))
+                        .map_err(unreadable)?,
+                )
+            }
         };
         download.changes().map_err(not_returned)?;
+        let fetched_paths = &prepared.plan.returns.paths;
+        download.links(links, fetched_paths, &target_place).map_err(not_returned)?;
         download.named(named, &caches.named).map_err(not_returned)?;
         if prepared.plan.returns.docs && *ending == Ending::Exited(0) {
             download.remove_stale_pages(artifacts, &mut caches.returned);
@@ -258,14 +270,13 @@ fn wanted_of(
     wanted.map(Some).map_err(|error| confused(&error))
 }
 
-/// Records where is written, for the case that this command is killed.
-fn begin_writing(
-    state: &WorkspaceState,
-    changes: &[Change],
-    (target, artifacts, whole): (&Path, &[Artifact], Option<&Wanted>),
-) -> Result<Writing, Error> {
+/// The paths below the target directory at which something may be written.
+fn paths_below_target<'p>(
+    artifacts: &'p [Artifact],
+    links: &'p [RelativePath],
+    whole: Option<&'p Wanted>,
+) -> impl Iterator<Item = &'p RelativePath> {
     let of_whole = whole.into_iter().flat_map(|whole| &whole.files);
-    let paths = artifacts.iter().map(|artifact| &artifact.path);
-    let paths = paths.chain(of_whole.map(|(file, _)| &file.path));
-    Writing::begin(state.directory(), changes, (target, paths)).map_err(unreadable)
+    let paths = artifacts.iter().map(|artifact| &artifact.path).chain(links);
+    paths.chain(of_whole.map(|(file, _)| &file.path))
 }

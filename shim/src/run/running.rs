@@ -141,6 +141,7 @@ fn follow(
             told @ (FromAgent::Changed(_)
             | FromAgent::Artifacts(_)
             | FromAgent::NamedFiles(_)
+            | FromAgent::NamedLinks(_)
             | FromAgent::Missing(_)
             | FromAgent::TargetFiles(_)
             | FromAgent::TargetGone(_)

@@ -8,9 +8,10 @@
 //! is not, because an error ended the download, is offered again after the next run. Files that
 //! are here already are not fetched.
 
+mod links;
 mod whole;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -273,13 +274,23 @@ impl<'a> Download<'a> {
         }
     }
 
+    /// The paths below `/` of the changes, which are decided about on their own.
+    fn changed(&self) -> HashSet<&'a RelativePath> {
+        let changes: &'a [Change] = self.results.changes;
+        changes.iter().map(Change::path).collect()
+    }
+
     /// Decides about files of the workspace that the user has named. One that is here is replaced
     /// if it is the version that was fetched last; `cache` holds those. Otherwise the new version
     /// is written beside it.
     pub(crate) fn named(&mut self, files: &[Artifact], cache: &StatCache) -> Result<(), SyncError> {
+        let changed = self.changed();
         for Artifact { path: place, file } in files {
             let place = self.receiving.sources.project.join_path(place);
             let Ok(place) = place else { continue };
+            if changed.contains(&place) {
+                continue;
+            }
             let change = Change::Put { path: place, entry: Entry::File(*file) };
             let path = match self.boundary.judge(&change) {
                 Verdict::Source(path) => path,

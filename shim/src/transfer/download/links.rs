@@ -1,0 +1,190 @@
+//! The symbolic links below what the user has named to be fetched.
+//!
+//! Invariants: a link is made only if it leads to a place in the directory that was named, whatever
+//! other links do. It takes the place of nothing but an earlier such link below the target
+//! directory. All others are told.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use burst_protocol::RelativePath;
+use burst_protocol::message::NamedLink;
+use burst_protocol::path::display;
+use burst_protocol::tree::{Change, Entry, LinkTarget, Node};
+use burst_sync::SyncError;
+
+use super::Download;
+use crate::transfer::boundary::Verdict;
+use crate::transfer::local_files::{LocalFiles, Replaced};
+
+/// How many links are named to the user.
+const SHOWN_MAX: usize = 3;
+
+impl Download<'_> {
+    /// Makes links. `named` is what the user has named, `target` the target directory, all paths
+    /// below `/`.
+    pub(crate) fn links(
+        &mut self,
+        links: &[NamedLink],
+        named: &[RelativePath],
+        target: &RelativePath,
+    ) -> Result<(), SyncError> {
+        let mut refused = Vec::new();
+        let changed = self.changed();
+        for link in links.iter().filter(|link| !changed.contains(&link.path)) {
+            if !named.iter().any(|directory| stays_in(directory, &link.path, &link.target)) {
+                refused.push(link);
+                continue;
+            }
+            let is_made = match (link.path.below(target), &self.results.target) {
+                (Some(path), Some(files)) => {
+                    let is_earlier = |here: &Node| match here {
+                        Node::Link(here) => {
+                            named.iter().any(|directory| stays_in(directory, &link.path, here))
+                        }
+                        _ => false,
+                    };
+                    make(files, &path, &link.target, is_earlier)?
+                }
+                _ => self.make_source(link)?,
+            };
+            if !is_made {
+                let shown = display(&link.path.absolute()).to_string();
+                self.results.returned.notes.push(format!(
+                    "`{shown}` is something else here and stays: remove it to have the run's link"
+                ));
+            }
+        }
+        self.results.returned.notes.extend(not_fetched(&refused));
+        Ok(())
+    }
+
+    /// Makes a link in the workspace.
+    fn make_source(&mut self, link: &NamedLink) -> Result<bool, SyncError> {
+        let entry = Entry::Link(link.target.clone());
+        let change = Change::Put { path: link.path.clone(), entry };
+        let path = match self.boundary.judge(&change) {
+            Verdict::Source(path) => path,
+            refused => {
+                self.refuse(&change, &refused);
+                return Ok(true);
+            }
+        };
+        let is_made = make(&self.results.workspace, &path, &link.target, |_| false)?;
+        if is_made {
+            self.results.note_code(&path, true);
+            self.results.note_ignore_file(&path);
+        }
+        Ok(is_made)
+    }
+}
+
+/// Makes a link; returns whether it is there then. What is at its path is replaced only if it may
+/// be.
+fn make(
+    files: &LocalFiles,
+    path: &RelativePath,
+    target: &LinkTarget,
+    may_replace: impl FnOnce(&Node) -> bool,
+) -> Result<bool, SyncError> {
+    let here = match files.is_reachable(path) {
+        true => files.entry(path)?,
+        false => return Ok(false),
+    };
+    let version = Node::Link(target.clone());
+    match &here {
+        Some(here) if *here == version => return Ok(true),
+        Some(here) if !may_replace(here) => return Ok(false),
+        _ => {}
+    }
+    let temporary = files.temporary_link(path, target)?;
+    let is_made = files.replace(&temporary, path, here.as_ref(), &version)? == Replaced::Expected;
+    if !is_made {
+        drop(files.root().remove_file(&temporary));
+    }
+    Ok(is_made)
+}
+
+/// Whether a link at `path` leads to a place in a directory. A `..` behind a name could lead out of
+/// it, if that name is a link, too.
+fn stays_in(directory: &RelativePath, path: &RelativePath, target: &LinkTarget) -> bool {
+    let Some(below) = path.below(directory) else { return false };
+    let target = target.as_bytes();
+    let names = target.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
+    let names: Vec<&[u8]> = names.collect();
+    let ups = names.iter().take_while(|name| **name == b"..").count();
+    let is_relative = !target.starts_with(b"/");
+    is_relative && ups < below.names().count() && !names[ups..].contains(&b"..".as_slice())
+}
+
+/// What is told of links that are not made.
+fn not_fetched(links: &[&NamedLink]) -> Option<String> {
+    let shown = |link: &&NamedLink| {
+        let target = Path::new(OsStr::from_bytes(link.target.as_bytes()));
+        format!("`{}` -> `{}`", display(&link.path.absolute()), display(target))
+    };
+    let named: Vec<String> = links.iter().take(SHOWN_MAX).map(shown).collect();
+    let (are, more) = match links.len() {
+        0 => return None,
+        1 => ("a symbolic link is not fetched, since it leads", String::new()),
+        all => (
+            "symbolic links are not fetched, since they lead",
+            match all - named.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            },
+        ),
+    };
+    Some(format!("{are} out of what `--fetch` names: {}{more}", named.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn link(at: &str, target: &str) -> NamedLink {
+        NamedLink { path: path(at), target: LinkTarget::new(target.as_bytes()).unwrap() }
+    }
+
+    #[test]
+    fn links_stay_in_the_directory_whatever_other_links_do() {
+        for (at, target, expected) in [
+            ("w/d/link", "file", true),
+            ("w/d/link", "./deep//file", true),
+            ("w/d/link", ".", true),
+            ("w/d/deep/link", "../file", true),
+            ("w/d/deep/link", "..", true),
+            ("w/d/link", "..", false),
+            ("w/d/link", "../d/file", false),
+            ("w/d/deep/link", "../../x", false),
+            ("w/d/deep/link", "other/../x", false),
+            ("w/d/link", "/w/d/file", false),
+            ("w/d", "file", false),
+            ("w/e/link", "file", false),
+        ] {
+            let NamedLink { path: at_path, target: to } = link(at, target);
+            assert_eq!(stays_in(&path("w/d"), &at_path, &to), expected, "{at} -> {target}");
+        }
+    }
+
+    #[test]
+    fn links_that_are_not_made_are_told() {
+        assert_eq!(not_fetched(&[]), None);
+        let one = link("w/a", "/etc/x");
+        assert_eq!(
+            not_fetched(&[&one]).unwrap(),
+            "a symbolic link is not fetched, since it leads out of what `--fetch` names: `/w/a` -> \
+             `/etc/x`"
+        );
+        assert_eq!(
+            not_fetched(&[&one; 5]).unwrap(),
+            "symbolic links are not fetched, since they lead out of what `--fetch` names: `/w/a` \
+             -> `/etc/x`, `/w/a` -> `/etc/x`, `/w/a` -> `/etc/x` and 2 more"
+        );
+    }
+}
