@@ -12,8 +12,8 @@ use crate::sandbox;
 /// What is told when cargo runs again.
 fn told(file: &str, next: &str) -> String {
     format!(
-        "burst: the build needs `{file}`, which git ignores and which was not sent: it is sent \
-         from now on; {next}"
+        "warning: the build above has failed without `{file}`, which git ignores and which was not \
+         sent: it is sent from now on; {next}"
     )
 }
 
@@ -46,7 +46,7 @@ fn a_build_that_lacks_ignored_files_runs_again_with_them() {
     );
     project.write("data/x", "text");
     project.write("data/secret", "secret");
-    let again = "cargo runs again";
+    let again = "cargo runs again now";
     let built = project.burst("build");
     assert_eq!(built.code, Some(0), "{built:#?}\n{}", logs(&simulator, &sandbox));
     assert_told(&built, &[told("src/made.rs", again), told("data/x", again)]);
@@ -56,6 +56,14 @@ fn a_build_that_lacks_ignored_files_runs_again_with_them() {
     assert_eq!(project.output_of("target/debug/hello"), "other\n");
     let there = project.ok("run -q -- x");
     assert_eq!(there.stdout, "other\n");
+    // Without our other lines, too, the error is not the last word.
+    project.write("src/main.rs", "fn main() { print!(include_str!(\"../made.quiet\")); }\n");
+    project.write("made.quiet", "made");
+    let quiet = project.burst("-q build -q");
+    assert_eq!(quiet.code, Some(0), "{quiet:#?}");
+    let error = quiet.stderr.find("error: couldn't read").unwrap();
+    let expected = told("made.quiet", again);
+    assert!(quiet.stderr[error..].ends_with(&format!("{expected}\n")), "{}", quiet.stderr);
     // What the keyboard may have typed cannot be typed again.
     project.write("src/main.rs", "fn main() { print!(include_str!(\"../made.txt\")); }\n");
     project.write("made.txt", "made");
@@ -172,7 +180,7 @@ fn a_package_outside_of_the_workspace_that_lacks_ignored_files_gets_them() {
     library.write("src/made.rs", "pub const TEXT: &str = include_str!(\"../data/x\");\n");
     library.write("data/x", "text");
     library.write("data/other", "not sent");
-    let again = "cargo runs again";
+    let again = "cargo runs again now";
     let built = project.burst("build");
     assert_eq!(built.code, Some(0), "{built:#?}\n{}", logs(&simulator, &sandbox));
     assert_told(&built, &[told(&at("src/made.rs"), again), told(&at("data/x"), again)]);

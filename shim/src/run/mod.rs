@@ -401,10 +401,11 @@ impl Session<'_> {
         let shown = |path| missing_inputs::shown(path, &scanned.sources.project);
         let names = missing.inputs.iter().map(|path| format!("`{}`", display(&shown(path))));
         let names = names.collect::<Vec<_>>();
-        let next = if is_rerun { "cargo runs again" } else { "run the command again" };
-        self.terminal.say(&format!(
-            "the build needs {}, which git ignores and which was not sent: it is sent from now on; \
-             {next}",
+        let next = if is_rerun { "cargo runs again now" } else { "run the command again" };
+        // A warning, so that `-q` does not leave an error without what becomes of it.
+        self.terminal.warn(&format!(
+            "the build above has failed without {}, which git ignores and which was not sent: it is \
+             sent from now on; {next}",
             names.join(", ")
         ));
         Ok(is_rerun)
