@@ -34,6 +34,7 @@
 //! - `results`: what comes back, whatever happens, and where it may go.
 //! - `rooms`: the structure of the code.
 //! - `secrets`: tokens and what git ignores stay here, and other users see nothing.
+//! - `server_breaks`: the network to a server that breaks during a run.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `together`: several projects and several runs at once.
@@ -83,6 +84,7 @@ mod results;
 mod rooms;
 mod scripted;
 mod secrets;
+mod server_breaks;
 mod settings;
 mod terminals;
 mod together;

@@ -20,6 +20,7 @@ use super::credentials::{Credentials, Endpoint};
 use super::dial::{self, RETURN_DEADLINE};
 use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
+use super::lookups::Lookups;
 use super::naming::Owner;
 use super::progress::Progress;
 use super::provision::{Provided, Provision};
@@ -43,7 +44,8 @@ pub(crate) struct Account {
     pub(super) server: tokio::sync::Mutex<Option<HeldServer>>,
     pub(super) uses: Arc<Uses>,
     pub(super) audit: AuditLog,
-    keys: KeyStore,
+    pub(super) keys: KeyStore,
+    pub(super) lookups: Lookups,
 }
 
 /// The server that this process is connected to.
@@ -52,7 +54,7 @@ pub(super) struct HeldServer {
     pub(super) server: Server,
     pub(super) agent: Arc<Connection>,
     pub(super) volumes: Attached,
-    keys: KeyPair,
+    pub(super) keys: KeyPair,
 }
 
 /// A server that was reached for a project. It is not deleted before this is dropped.
@@ -95,6 +97,7 @@ impl Account {
             uses: Arc::default(),
             audit: AuditLog::new(state),
             keys: KeyStore::new(directory.join("keys")),
+            lookups: Lookups::default(),
         }))
     }
 
@@ -151,50 +154,6 @@ impl Account {
         self.renew_lease_of(&server, &agent).await;
         let found = held.insert(HeldServer { server, agent, volumes, keys });
         Ok(self.reached(found, &volume, (fresh_server, fresh_volume), project_use))
-    }
-
-    /// Connects again to the server of a run whose connection has broken, and which has the
-    /// project's volume. Creates nothing; `None` if there is no such server any more.
-    pub(crate) async fn rejoin(
-        &self,
-        request: &ServerRequest,
-    ) -> Result<Option<ReachedServer>, Error> {
-        let project_use = self.uses.begin(request, &self.client);
-        let mut held = self.server.lock().await;
-        let is_open = held.as_ref().is_some_and(|found| found.agent.is_open());
-        if !is_open {
-            let idle_timeout =
-                IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };
-            let dialled = match &*held {
-                Some(HeldServer { agent, keys, .. }) => {
-                    let address = agent.address().ip();
-                    dial::connect(address, keys, idle_timeout, RETURN_DEADLINE).await.ok()
-                }
-                None => None,
-            };
-            match (dialled, &mut *held) {
-                (Some(connection), Some(found)) => found.agent = Arc::new(connection),
-                _ => *held = self.find_server(idle_timeout).await?,
-            }
-        }
-        let Some(found) = &*held else { return Ok(None) };
-        let Some(volume) = found.volumes.get(&request.project) else { return Ok(None) };
-        Ok(Some(self.reached(found, volume, (false, false), project_use)))
-    }
-
-    /// The server of ours that exists, and a connection to it; `None` if there is none.
-    async fn find_server(&self, idle_timeout: IdleTimeout) -> Result<Option<HeldServer>, Error> {
-        let inventory = Inventory::ask(&self.client)
-            .await
-            .map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
-        let Some(server) = inventory.server_of(&self.owner) else { return Ok(None) };
-        let keys = self.keys.of_server(server).map_err(|error| error::missing_keys(&error))?;
-        let address = server
-            .address()
-            .ok_or_else(|| error::unusable_server("the server has no public address"))?;
-        let connection = dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE).await?;
-        let volumes = volume::attached(&inventory, &self.owner);
-        Ok(Some(HeldServer { server: server.clone(), agent: Arc::new(connection), volumes, keys }))
     }
 
     /// Renews the lease of the server, if this process holds one with a dead man's switch.
@@ -271,7 +230,7 @@ impl Account {
         }
     }
 
-    fn reached(
+    pub(super) fn reached(
         &self,
         held: &HeldServer,
         volume: &Volume,

@@ -1,0 +1,107 @@
+//! Connecting again to the server of a run whose connection has broken.
+//!
+//! Each command tries this every few seconds, for as long as its run waits. So the address that is
+//! known is dialled first, and the API is asked only if nothing answers there: at once after a
+//! break, then with growing pauses, whatever the number of commands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use burst_agent::transport::IdleTimeout;
+use tokio::time::Instant;
+
+use super::account::{Account, HeldServer, LIST_RESOURCES, ReachedServer};
+use super::dial::{self, RETURN_DEADLINE};
+use super::error;
+use super::inventory::Inventory;
+use super::lookups::{Asked, KnownServer};
+use super::request::ServerRequest;
+use super::volume;
+use crate::error::Error;
+
+impl Account {
+    /// Connects again to the server of a run whose connection has broken, and which has the
+    /// project's volume. Creates nothing; `None` if there is no such server any more.
+    pub(crate) async fn rejoin(
+        &self,
+        request: &ServerRequest,
+    ) -> Result<Option<ReachedServer>, Error> {
+        let project_use = self.uses.begin(request, &self.client);
+        let mut held = self.server.lock().await;
+        if !held.as_ref().is_some_and(|found| found.agent.is_open()) {
+            let idle_timeout =
+                IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };
+            self.dial_again(&mut held, idle_timeout).await?;
+        }
+        let Some(found) = &*held else { return Ok(None) };
+        let Some(volume) = found.volumes.get(&request.project) else { return Ok(None) };
+        Ok(Some(self.reached(found, volume, (false, false), project_use)))
+    }
+
+    /// Connects to the server that is held, or was found last; if it does not answer, to the one
+    /// that the API names now. Nothing is held then if there is none.
+    async fn dial_again(
+        &self,
+        held: &mut Option<HeldServer>,
+        idle_timeout: IdleTimeout,
+    ) -> Result<(), Error> {
+        let known = held.as_ref().map(known_of);
+        let known = known.or_else(|| self.lookups.lock().found.clone());
+        let mut failure = error::silent("the server does not answer");
+        let mut dialled = None;
+        if let Some(known) = known {
+            dialled = Some(known.address);
+            match self.dial(known, idle_timeout).await {
+                Ok(found) => {
+                    *held = Some(found);
+                    *self.lookups.lock() = Asked::default();
+                    return Ok(());
+                }
+                Err(error) => failure = error,
+            }
+        }
+        if !self.lookups.lock().may_ask(Instant::now()) {
+            return Err(failure);
+        }
+        tracing::info!("the server does not answer: asking the API whether it still exists");
+        let found = self.find_server().await?;
+        self.lookups.lock().found.clone_from(&found);
+        match found {
+            None => *held = None,
+            Some(found) if dialled == Some(found.address) => return Err(failure),
+            Some(found) => *held = Some(self.dial(found, idle_timeout).await?),
+        }
+        *self.lookups.lock() = Asked::default();
+        Ok(())
+    }
+
+    async fn dial(
+        &self,
+        known: KnownServer,
+        idle_timeout: IdleTimeout,
+    ) -> Result<HeldServer, Error> {
+        let KnownServer { server, address, volumes } = known;
+        let keys = self.keys.of_server(&server).map_err(|error| error::missing_keys(&error))?;
+        let agent = dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE).await?;
+        Ok(HeldServer { server, agent: Arc::new(agent), volumes, keys })
+    }
+
+    /// The server of ours that exists; `None` if there is none.
+    async fn find_server(&self) -> Result<Option<KnownServer>, Error> {
+        let inventory = Inventory::ask(&self.client)
+            .await
+            .map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
+        let Some(server) = inventory.server_of(&self.owner) else { return Ok(None) };
+        let address = server
+            .address()
+            .ok_or_else(|| error::unusable_server("the server has no public address"))?;
+        let volumes = volume::attached(&inventory, &self.owner);
+        Ok(Some(KnownServer { server: server.clone(), address, volumes }))
+    }
+}
+
+fn known_of(held: &HeldServer) -> KnownServer {
+    let HeldServer { server, agent, volumes, .. } = held;
+    let (server, volumes) = (server.clone(), volumes.clone());
+    KnownServer { server, address: agent.address().ip(), volumes }
+}
