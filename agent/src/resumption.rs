@@ -6,6 +6,8 @@
 //! one client whose certificate is pinned, and the name is random. A client gives up attempts
 //! that take too long, and they may arrive late: it numbers them, and the latest one counts.
 //!
+//! A client that has ended without saying so can be reported by another one, which knows the name.
+//!
 //! Whether a break may be survived is told by how the connection ended: a client that closes
 //! its connection or its stream is gone at once. On a connection that was handed over it has to
 //! say something first: until then it may not know that this attempt has succeeded, and give it
@@ -52,12 +54,15 @@ struct Streams {
 pub(crate) struct Latest<T> {
     state: Mutex<(u32, Option<T>)>,
     offered: Notify,
+    /// Whether the client has ended.
+    abandoned: watch::Sender<bool>,
 }
 
 impl<T> Default for Latest<T> {
     /// Attempts are counted from 1.
     fn default() -> Self {
-        Self { state: Mutex::new((0, None)), offered: Notify::new() }
+        let abandoned = watch::Sender::new(false);
+        Self { state: Mutex::new((0, None)), offered: Notify::new(), abandoned }
     }
 }
 
@@ -71,6 +76,21 @@ impl<T> Latest<T> {
             self.offered.notify_one();
         }
         is_latest
+    }
+
+    /// Nothing more is offered: the client has ended.
+    fn abandon(&self) {
+        self.abandoned.send_replace(true);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        *self.abandoned.borrow()
+    }
+
+    /// Waits until the client has ended. May be dropped.
+    async fn abandoned(&self) {
+        // The sender is here.
+        drop(self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await);
     }
 
     /// Waits for the next one. May be dropped; for one caller at a time.
@@ -139,6 +159,12 @@ impl Resumptions {
         Err(expired.map_or(Refusal::Unknown, |(_, after)| Refusal::Expired { after_secs: *after }))
     }
 
+    /// Ends a stream whose client has ended without saying so. Returns whether there was one.
+    pub(crate) fn abandon(&self, id: StreamId) -> bool {
+        let latest = self.find(id);
+        latest.inspect(|latest| latest.abandon()).is_ok()
+    }
+
     /// Waits for no client any more.
     pub(crate) fn end(&self) {
         self.ending.send_replace(true);
@@ -153,6 +179,7 @@ impl NextConnections {
         let next = tokio::select! {
             biased;
             next = tokio::time::timeout(grace, self.handed_over.take()) => next,
+            () = self.handed_over.abandoned() => return Err(SyncError::Gone),
             _ = self.ending.wait_for(|ending| *ending) => return Err(SyncError::Gone),
         };
         match next {
@@ -175,15 +202,22 @@ impl NextConnections {
 impl Successor for NextConnections {
     fn replacement(&mut self) -> Pending<'_, Link> {
         Box::pin(async {
-            let (link, connection) = self.handed_over.take().await;
-            self.connection = connection;
-            link
+            tokio::select! {
+                biased;
+                // Nothing more is to be read.
+                () = self.handed_over.abandoned() => Link::new(tokio::io::empty(), tokio::io::sink()),
+                (link, connection) = self.handed_over.take() => {
+                    self.connection = connection;
+                    link
+                }
+            }
         })
     }
 
     fn after(&mut self, end: LinkEnd) -> Pending<'_, Result<Link, SyncError>> {
         Box::pin(async move {
-            if end.is_heard && !is_broken(&self.connection) {
+            let is_closed = end.is_heard && !is_broken(&self.connection);
+            if is_closed || self.handed_over.is_abandoned() {
                 return Err(end.into_error());
             }
             tracing::info!("the connection of a client broke; waiting for {} s", self.grace_secs);
@@ -322,6 +356,16 @@ mod tests {
         // This client knows that its attempt has succeeded, and ends.
         seen.say(Control::Acknowledge { received: 0 }).await;
         seen.send.finish().unwrap();
+        let ended = tokio::task::spawn_blocking(move || incoming.message::<FromShim>());
+        assert!(matches!(ended.await.unwrap(), Err(SyncError::Gone)));
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_whose_client_has_ended_without_saying_so() {
+        let (ends, resumptions) = (Ends::new(), Arc::<Resumptions>::default());
+        let (_first, mut incoming) = stream(&ends, &resumptions).await;
+        assert!(!resumptions.abandon(StreamId::from_bytes([4; 16])));
+        assert!(resumptions.abandon(ID));
         let ended = tokio::task::spawn_blocking(move || incoming.message::<FromShim>());
         assert!(matches!(ended.await.unwrap(), Err(SyncError::Gone)));
     }

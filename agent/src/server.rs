@@ -291,6 +291,12 @@ async fn serve_stream(
                 }
             }
         }
+        Beginning::Control(Control::Abandon { id }) => {
+            if agent.resumptions().abandon(id) {
+                tracing::info!("the client of a run has ended");
+            }
+            say_last(send, &answer.to_bytes()).await
+        }
         Beginning::Control(other) => Err(SyncError::out_of_turn(&other).into()),
         Beginning::Frame(header) => {
             let receive = std::io::Cursor::new(header).chain(receive);

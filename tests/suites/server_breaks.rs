@@ -2,18 +2,21 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use burst_tests::{Project, Sandbox, wait_until};
 use hetzner_sim::simulator::lock;
 use hetzner_sim::{Scenario, Simulator};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::hetzner::{cloud, logs, names, sandbox_on};
 
-/// Silence of a second counts as the loss of a connection, and runs wait for an hour.
+/// Silence of a second counts as the loss of a connection, and runs wait for a minute.
 fn patient_on(simulator: &Simulator) -> Sandbox {
     sandbox_on(simulator)
         .with("CARGO_BURST_GRACE_SECS", "1")
-        .with("CARGO_BURST_RECONNECT_SECS", "3600")
+        .with("CARGO_BURST_RECONNECT_SECS", "60")
 }
 
 /// The network of the only server.
@@ -87,4 +90,44 @@ fn attempts_to_connect_again_hardly_ask_the_api() {
     echo.output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "got text\n");
     assert!(echo.command.wait().unwrap().success());
+}
+
+/// The number of records of streams, below the cache.
+fn recorded(sandbox: &Sandbox) -> usize {
+    let states = std::fs::read_dir(sandbox.path().join("cache/cargo-burst/workspaces")).unwrap();
+    let names = states.flat_map(|state| std::fs::read_dir(state.unwrap().path()).unwrap());
+    names
+        .filter(|name| name.as_ref().unwrap().file_name().to_str().unwrap().starts_with("stream-"))
+        .count()
+}
+
+/// Two interrupts end a command that connects again; the run would wait for a minute.
+#[test]
+fn the_next_command_ends_the_run_of_a_command_that_has_ended_in_the_dark() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = patient_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("check -q");
+    assert_eq!(recorded(&sandbox), 0);
+    let mut echo = Echo::start(&project);
+    let line = Line::of(&simulator);
+    line.darken(true);
+    let broke = || times(&simulator, &sandbox, "the connection of a client broke");
+    wait_until("the break", || broke() == 1);
+    let id = Pid::from_raw(echo.command.id().cast_signed());
+    for _ in 0..2 {
+        kill(id, Signal::SIGINT).unwrap();
+        // Two that are pending are one.
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let ended = echo.command.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(Signal::SIGINT as i32));
+    assert_eq!(recorded(&sandbox), 1);
+    line.darken(false);
+    project.write("src/main.rs", "fn main() { println!(\"next\"); }\n");
+    let next = project.burst("run -q");
+    assert_eq!(next.stdout, "next\n", "{next:#?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(times(&simulator, &sandbox, "the client of a run has ended"), 1);
+    assert_eq!(times(&simulator, &sandbox, "the client did not come back"), 0);
+    assert_eq!(recorded(&sandbox), 0);
 }

@@ -7,6 +7,9 @@
 //! shim   hello    Resume { id, received, attempt }           another connection
 //! agent  welcome  Resumed { received }    frames from there  or Refused
 //! shim   Acknowledge { received }         frames from there
+//!
+//! shim   hello    Abandon { id }                             another connection
+//! agent  welcome
 //! ```
 //!
 //! The agent cannot know whether its answer to `Resume` comes in time: until the shim has said
@@ -77,6 +80,12 @@ pub enum Control {
     Stop,
     /// The sender of this message sends no further messages, raw or compressed frames.
     End,
+    /// From the shim, after its hello: the client of a stream has ended without saying so, and
+    /// nobody comes back for it. If there is none of this name, nothing is to be done.
+    Abandon {
+        /// The name.
+        id: StreamId,
+    },
 }
 
 /// Why a stream cannot go on.

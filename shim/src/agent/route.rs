@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burst_protocol::link::StreamId;
 use burst_sync::wire::{Link, Traffic};
 
 use crate::connection::current::CurrentConnection;
 use crate::connection::reconnect::{Dial, Reconnect};
-use crate::connection::{Connection, ConnectionError, Peer, Stream};
+use crate::connection::{Connection, Peer, Stream};
 use crate::error::Error;
 use crate::keeper::stream::{KeeperRoute, WAITING_BYTES_MAX};
 
@@ -60,16 +61,15 @@ impl AgentRoute {
         }
     }
 
-    /// Opens a stream that goes on, when its connection breaks, on another one within
+    /// Opens a stream of this name that goes on, when its connection breaks, on another one within
     /// `grace_secs`. Its first bytes are queued; no answer is awaited, and the server may still
     /// be booting.
-    pub(crate) async fn stream(&self, grace_secs: u32) -> Result<Stream, Error> {
+    pub(crate) async fn stream(&self, id: StreamId, grace_secs: u32) -> Result<Stream, Error> {
         let current = match &self.way {
             Way::Direct(current) => Some(current.clone()),
             Way::Keeper { .. } => None,
         };
-        let reconnect = Reconnect::new(grace_secs, self.dial.clone(), current)
-            .map_err(|error| ConnectionError::Lost(burst_sync::SyncError::Stream(error)))?;
+        let reconnect = Reconnect::new(id, grace_secs, self.dial.clone(), current);
         let open = reconnect.open();
         let stream = |link, peer| Stream::resumable(link, open, Box::new(reconnect), peer);
         let (route, carried) = match &self.way {

@@ -5,6 +5,7 @@
 //! through it is `AgentRoute`, above. A stream that survives its connection takes the next ones
 //! from a [`reconnect`].
 
+pub(crate) mod abandon;
 pub(crate) mod backoff;
 pub(crate) mod current;
 pub(crate) mod reconnect;

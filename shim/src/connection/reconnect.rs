@@ -94,19 +94,25 @@ pub(crate) struct Reconnect {
     current: Option<Arc<CurrentConnection>>,
 }
 
+/// A name for a new stream.
+pub(crate) fn new_stream_id() -> io::Result<StreamId> {
+    let mut bytes = [0; 16];
+    let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
+    if filled < bytes.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(StreamId::from_bytes(bytes))
+}
+
 impl Reconnect {
-    /// For a new stream, with a name of its own.
-    pub(crate) fn new(
+    /// For a new stream of this name.
+    pub(crate) const fn new(
+        id: StreamId,
         grace_secs: u32,
         dial: Arc<dyn Dial>,
         current: Option<Arc<CurrentConnection>>,
-    ) -> io::Result<Self> {
-        let mut bytes = [0; 16];
-        let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
-        if filled < bytes.len() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(Self { id: StreamId::from_bytes(bytes), grace_secs, attempts: 0, dial, current })
+    ) -> Self {
+        Self { id, grace_secs, attempts: 0, dial, current }
     }
 
     /// What names the stream for the agent.
@@ -276,7 +282,7 @@ mod tests {
     async fn attempts_are_numbered_over_all_breaks() {
         let (ends, mut fars): (Vec<_>, Vec<_>) = (0..4).map(|_| tokio::io::duplex(1000)).unzip();
         let dial = Arc::new(Ends(Mutex::new(ends.into_iter())));
-        let mut reconnect = Reconnect::new(120, dial, None).unwrap();
+        let mut reconnect = Reconnect::new(StreamId::from_bytes([1; 16]), 120, dial, None);
         let mut expected = 1;
         for received in [70, 80] {
             let end = LinkEnd { error: None, is_heard: true, received };

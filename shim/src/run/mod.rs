@@ -33,6 +33,7 @@ mod returning;
 mod running;
 #[cfg(test)]
 mod simulation;
+mod stream;
 mod summary;
 mod syncing;
 mod trusted;
@@ -423,8 +424,9 @@ impl Session<'_> {
     ) -> Result<Exchanged, Error> {
         let mut attempt = 1;
         loop {
-            let stream = reached.connection.stream(prepared.grace_secs());
-            let stream = self.runtime.block_on(stream)?;
+            let grace_secs = prepared.grace_secs();
+            let (stream, record) =
+                stream::open(&self.runtime, reached, &scanned.state, grace_secs)?;
             let exchange = Exchange {
                 terminal: self.terminal,
                 signals,
@@ -443,8 +445,14 @@ impl Session<'_> {
                 .and_then(|synced| synced.follow(state))
                 .and_then(|ended| ended.fetch(state));
             let error = match exchanged {
+                Ok(exchanged) => {
+                    if let Some(record) = record {
+                        record.finish();
+                    }
+                    return Ok(exchanged);
+                }
                 Err(error) if attempt < ATTEMPTS_MAX => error,
-                exchanged => return exchanged,
+                Err(error) => return Err(error),
             };
             attempt += 1;
             tracing::info!(attempt, error = error.one_line(), "trying again");

@@ -13,6 +13,7 @@ pub(crate) mod process_record;
 mod receiving;
 mod script_outputs;
 mod stale_pages;
+pub(crate) mod stream_record;
 pub(crate) mod taken;
 pub(crate) mod target;
 mod temporary_name;

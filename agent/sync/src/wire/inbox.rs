@@ -290,7 +290,8 @@ impl Inbox {
             Control::Open { .. }
             | Control::Resume { .. }
             | Control::Resumed { .. }
-            | Control::Refused(_) => return Err(SyncError::out_of_turn(&control)),
+            | Control::Refused(_)
+            | Control::Abandon { .. } => return Err(SyncError::out_of_turn(&control)),
         }
         counters.add_received(bytes);
         Ok(())

@@ -1,0 +1,29 @@
+//! Tells an agent that the client of a stream has ended without saying so.
+
+use std::io;
+use std::time::Duration;
+
+use burst_protocol::hello::Preface;
+use burst_protocol::link::{Control, StreamId};
+use burst_sync::SyncError;
+use burst_sync::wire;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::VERSION;
+
+/// How long an agent may take to answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Says on a new stream that nobody comes back for the one of this name.
+pub(crate) async fn abandon(
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    id: StreamId,
+) -> Result<(), SyncError> {
+    let control = wire::control_frame(&Control::Abandon { id })?;
+    let said = [Preface::hello(VERSION).to_bytes(), control].concat();
+    write.write_all(&said).await.map_err(SyncError::Stream)?;
+    let answer = tokio::time::timeout(ANSWER_DEADLINE, wire::read_preface(&mut read)).await;
+    // An agent that refuses is about to end, and its runs with it.
+    answer.map_err(|_| SyncError::Stream(io::ErrorKind::TimedOut.into()))?.map(drop)
+}

@@ -1,0 +1,53 @@
+//! The stream of an exchange. On a server its name is recorded, and the runs of commands of this
+//! workspace that have ended without saying so are ended: the next command would wait for them.
+
+use tokio::runtime::Handle;
+
+use crate::agent::reached::ReachedAgent;
+use crate::connection::abandon::abandon;
+use crate::connection::reconnect::new_stream_id;
+use crate::connection::{ConnectionError, Stream};
+use crate::error::Error;
+use crate::keeper::stream::KeeperRoute;
+use crate::transfer::stream_record::{Abandoned, StreamRecord, abandoned};
+use crate::workspace::error::unreadable;
+use crate::workspace::state::WorkspaceState;
+
+/// Opens a stream. Its record is to be removed once the agent knows that the exchange is over.
+pub(super) fn open(
+    runtime: &Handle,
+    reached: &ReachedAgent,
+    state: &WorkspaceState,
+    grace_secs: u32,
+) -> Result<(Stream, Option<StreamRecord>), Error> {
+    let id = new_stream_id()
+        .map_err(|error| ConnectionError::Lost(burst_sync::SyncError::Stream(error)))?;
+    // An agent on this machine sees the end of a process.
+    let record = match reached.connection.keeper() {
+        Some(route) => {
+            for abandoned in abandoned(state.directory()) {
+                runtime.spawn(tell(route.clone(), abandoned));
+            }
+            Some(StreamRecord::begin(state.directory(), id).map_err(unreadable)?)
+        }
+        None => None,
+    };
+    let stream = runtime.block_on(reached.connection.stream(id, grace_secs))?;
+    Ok((stream, record))
+}
+
+/// Tells the agent that nobody comes back for a stream. If that fails, the next command does.
+async fn tell(route: KeeperRoute, stream: Abandoned) {
+    let told = match route.open().await {
+        Ok((read, write)) => {
+            abandon(read, write, stream.id).await.map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.one_line()),
+    };
+    match told {
+        Ok(()) => stream.forget(),
+        Err(error) => {
+            tracing::info!("cannot end the run of a command that has ended: {error}");
+        }
+    }
+}
