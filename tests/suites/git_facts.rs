@@ -150,6 +150,60 @@ fn worktrees_submodules_and_workspaces_below_a_repository_have_git() {
     drop(made);
 }
 
+/// A member that is a submodule, and a package outside of the workspace: each build script asks git
+/// about its own repository.
+#[test]
+fn build_scripts_of_other_repositories_are_told_their_own_facts() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox_on(&simulator);
+    let manifest = |name: &str, rest: &str| {
+        format!("[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2021'\n{rest}")
+    };
+    let script_of_build = "fn main() {\n    \
+         let output = std::process::Command::new(\"git\").args([\"describe\", \"--always\", \
+         \"--dirty\"]).output().unwrap();\n    \
+         println!(\"cargo::rustc-env=SAID={}\", String::from_utf8(output.stdout).unwrap().trim());\n}\n";
+    let library = "pub fn said() -> &'static str { env!(\"SAID\") }\n";
+    for (place, name) in [("module", "module"), ("beside", "beside")] {
+        let files = [("Cargo.toml", &*manifest(name, "")), ("build.rs", script_of_build)];
+        sandbox.project(place, &[&files[..], &[("src/lib.rs", library)]].concat());
+    }
+    let dependencies = "[workspace]\nmembers = ['module']\n[dependencies]\n\
+         module = { path = 'module' }\nbeside = { path = '../beside' }\n";
+    let main =
+        "fn main() { println!(\"{} {} {}\", env!(\"SAID\"), module::said(), beside::said()); }\n";
+    let project = sandbox.project(
+        "app",
+        &[
+            ("Cargo.toml", &manifest("app", dependencies)),
+            ("build.rs", script_of_build),
+            ("src/main.rs", main),
+            (".gitignore", "/target\n"),
+        ],
+    );
+    script(
+        &sandbox,
+        "for name in module beside; do (cd $name; git init -q; git add -A; git commit -qm one; \
+         git tag -a $name-1 -m one); done; \
+         cd app; git init -q; git -c protocol.file.allow=always submodule -q add ../module; \
+         cargo generate-lockfile -q --offline; git add -A; git commit -qm one; git tag -a app-1 -m one",
+    );
+    assert_eq!(same(&simulator, &project), "app-1 module-1 beside-1\n");
+    script(
+        &sandbox,
+        "cd app/module; git commit -q --allow-empty -m two; cd ../../beside; git tag -a beside-2 -m two; touch build.rs",
+    );
+    project.write("module/build.rs", format!("{script_of_build}\n"));
+    project.write("../beside/build.rs", format!("{script_of_build}\n"));
+    let said = same(&simulator, &project);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    assert_eq!((words[0], words[2]), ("app-1", "beside-2-dirty"), "{said}");
+    assert!(words[1].starts_with("module-1-1-g") && words[1].ends_with("-dirty"), "{said}");
+}
+
 /// There the one above the workspace is visible, whatever it is.
 #[test]
 fn the_agent_here_leaves_the_git_directory_above_alone() {

@@ -1,4 +1,4 @@
-//! A small git directory, with which git says the same about the workspace as here: `describe`,
+//! A small git directory, with which git says the same about a workspace as here: `describe`,
 //! `rev-parse`, `log -1`, `status`. Build scripts put that into programs.
 //!
 //! It has `HEAD` and its branch, the tags behind it, the commits that `describe` needs, the
@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use burst_protocol::tree::Directory;
@@ -43,8 +43,8 @@ const COMMITS_MAX: usize = 20_000;
 /// The largest repository, by the size of its index in bytes: about 40,000 files.
 const INDEX_BYTES_MAX: u64 = 4 << 20;
 
-/// The name of the directory below that of a workspace's state, of the next one, and of what it
-/// was made from.
+/// The beginning of the names below the directory of a workspace's state: of the git directory, of
+/// the next one, and of what it was made from.
 const DIRECTORY: &str = "git";
 const NEXT: &str = "git-next";
 const ORIGIN: &str = "git-origin";
@@ -105,10 +105,16 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// A path below the state. A workspace has git directories of several repositories.
+    fn path(self, name: &str) -> PathBuf {
+        let key = Digest::of(self.known_as.as_os_str().as_encoded_bytes()).to_hex();
+        self.state.join(format!("{name}-{}", &key[..16]))
+    }
+
     /// The directory that is there, if it was made from `origin`.
     fn made_from(self, origin: &Digest) -> Option<Made> {
-        let (of, tree) = read_record::<(Digest, Directory)>(&self.state.join(ORIGIN))?;
-        let directory = RootDirectory::open_as(&self.state.join(DIRECTORY), self.known_as);
+        let (of, tree) = read_record::<(Digest, Directory)>(&self.path(ORIGIN))?;
+        let directory = RootDirectory::open_as(&self.path(DIRECTORY), self.known_as);
         (of == *origin).then_some(Made { directory: directory.ok()?, tree })
     }
 
@@ -123,7 +129,7 @@ impl Place<'_> {
         if let Some(made) = self.made_from(origin) {
             return Ok(Some(made));
         }
-        let [directory, next, record] = [DIRECTORY, NEXT, ORIGIN].map(|name| self.state.join(name));
+        let [directory, next, record] = [DIRECTORY, NEXT, ORIGIN].map(|name| self.path(name));
         drop(fs::remove_dir_all(&next));
         let made = Facts { repository, at: &next }.make(is_unsent);
         let replaced = made.and_then(|()| {
@@ -406,7 +412,7 @@ mod tests {
             };
             let origin = Digest::of(origin);
             let made = place.make_under_lock(&repository, &origin, is_unsent).unwrap().unwrap();
-            let inode = fs::metadata(disk.path().join(DIRECTORY)).unwrap().ino();
+            let inode = fs::metadata(place.path(DIRECTORY)).unwrap().ino();
             (made.tree.digest(), inode)
         };
         let first = make(b"one", &|| ());

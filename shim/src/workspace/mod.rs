@@ -16,6 +16,7 @@ mod git_facts;
 mod git_history;
 pub(crate) mod git_index;
 mod git_origin;
+mod git_places;
 pub(crate) mod identity;
 pub(crate) mod inputs;
 pub(crate) mod large_files;

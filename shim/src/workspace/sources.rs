@@ -31,6 +31,7 @@ use crate::workspace::credentials;
 use crate::workspace::git_excludes;
 use crate::workspace::git_facts::{self, Made};
 use crate::workspace::git_index::Listing;
+use crate::workspace::git_places;
 use crate::workspace::state::WorkspaceState;
 
 /// The manifest, and the open roots behind it.
@@ -322,31 +323,43 @@ impl Sources {
         Ok(())
     }
 
-    /// Adds a small git directory in place of that of the workspace, unless the settings exclude
-    /// or send that.
+    /// Adds small git directories in place of those of the workspace and of its packages, which can
+    /// be submodules or lie elsewhere, unless the settings exclude or send them.
     fn add_git(
         &mut self,
         workspace: &Workspace,
         settings: &Settings,
         state: &WorkspaceState,
     ) -> Result<(), SyncError> {
-        let repository = Repository::around(&workspace.root).filter(Repository::is_own);
-        let Some(repository) = repository else { return Ok(()) };
-        // git follows links in the path of the root, cargo does not.
-        let real = workspace.root.canonicalize().unwrap_or_default();
-        let depth = real.strip_prefix(&repository.work_tree).map_or(0, |path| path.iter().count());
-        let Some(top) = workspace.root.ancestors().nth(depth) else { return Ok(()) };
-        let place = below_root(&top.join(".git"))?;
-        let top = below_root(top)?;
-        // On this machine a run sees the one above the workspace.
-        let is_there = self.root_around(&place).is_none() && !workspace.inputs.is_for_server;
         let has_files = match self.tree.get(&self.project) {
             Some(Node::Directory(project)) => project.count_files() > 0,
             _ => false,
         };
-        if self.excludes_git || is_there || !has_files || self.tree.get(&place).is_some() {
+        if self.excludes_git || !has_files {
             return Ok(());
         }
+        let is_for_server = workspace.inputs.is_for_server;
+        let packages = workspace.inputs.packages.iter().map(PathBuf::as_path);
+        for directory in git_places::with_repositories(&workspace.root, packages) {
+            let Some((repository, top)) = git_places::around(directory) else { continue };
+            let place = below_root(&top.join(".git"))?;
+            // On this machine a run sees the one above what is sent.
+            let is_there = self.root_around(&place).is_none() && !is_for_server;
+            if !is_there && self.tree.get(&place).is_none() {
+                self.add_git_directory(&repository, (&below_root(top)?, place), settings, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the small git directory of a repository, whose working tree is at `top`.
+    fn add_git_directory(
+        &mut self,
+        repository: &Repository,
+        (top, place): (&RelativePath, RelativePath),
+        settings: &Settings,
+        state: &WorkspaceState,
+    ) -> Result<(), SyncError> {
         let is_unsent = |path: &RelativePath| {
             let is_sent = top.join_path(path).is_ok_and(|path| self.tree.get(&path).is_some());
             !is_sent && path.in_directory(&repository.work_tree).symlink_metadata().is_ok()
@@ -355,7 +368,7 @@ impl Sources {
         let depends_on = Digest::of(format!("{depends_on:?}").as_bytes());
         let seen_at = place.absolute();
         let places = (state.directory(), seen_at.as_path());
-        let made = git_facts::bring_up_to_date(&repository, places, &depends_on, is_unsent)?;
+        let made = git_facts::bring_up_to_date(repository, places, &depends_on, is_unsent)?;
         let Some(Made { directory: handle, tree }) = made else { return Ok(()) };
         self.tree.put(&place, Node::Directory(tree))?;
         if self.root_around(&place).is_none() {
