@@ -63,6 +63,7 @@ mod edits;
 mod environment;
 mod faults;
 mod fetched_paths;
+mod file_server;
 mod git_facts;
 mod help;
 mod hetzner;
