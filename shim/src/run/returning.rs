@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
-use burst_protocol::message::{Artifact, Ending};
+use burst_protocol::message::Ending;
 use burst_protocol::tree::{Change, Entry};
 use burst_sync::ignore_rules::cargo_reads;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -130,12 +130,11 @@ impl<'a> Ended<'a> {
             left_out: &left_out,
             packages: workspace.inputs.packages.iter().map(PathBuf::as_path).collect(),
         };
-        let Outcome { changes, artifacts, named, links, whole, ending, .. } = &self.outcome;
-        let target = workspace.target_directory.as_path();
-        let whole = wanted_of(whole, state, target)?;
-        let target_place = below_root(target).map_err(not_returned)?;
+        let Outcome { changes, artifacts, links, whole, .. } = &self.outcome;
+        let whole = wanted_of(whole, state, &workspace.target_directory)?;
+        let target = below_root(&workspace.target_directory).map_err(not_returned)?;
         let links_of_target: Vec<RelativePath> =
-            links.iter().filter_map(|link| link.path.below(&target_place)).collect();
+            links.iter().filter_map(|link| link.path.below(&target)).collect();
         let has_results = !artifacts.is_empty() || whole.is_some() || !links_of_target.is_empty();
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
         let is_named = |path: &RelativePath| self.is_named_artifact(path);
@@ -150,21 +149,9 @@ impl<'a> Ended<'a> {
         let writes_target = download.writes_target() || !links_of_target.is_empty();
         let writing = match changes.is_empty() && !writes_target {
             true => None,
-            false => {
-                let paths = paths_below_target(artifacts, &links_of_target, whole.as_ref());
-                Some(
-                    Writing::begin(state.directory(), changes, (target, paths))
-                        .map_err(unreadable)?,
-                )
-            }
+            false => Some(self.begin_writing(state, &links_of_target, whole.as_ref())?),
         };
-        download.changes().map_err(not_returned)?;
-        let fetched_paths = &prepared.plan.returns.paths;
-        download.links(links, fetched_paths, &target_place).map_err(not_returned)?;
-        download.named(named, &caches.named).map_err(not_returned)?;
-        if prepared.plan.returns.docs && *ending == Ending::Exited(0) {
-            download.remove_stale_pages(artifacts, &mut caches.returned);
-        }
+        self.take_sources(&mut download, &target, &mut caches)?;
         let wanted = download.wanted_bytes();
         tracing::debug!(bytes = wanted, "fetching results");
         if wanted > 0 {
@@ -182,6 +169,40 @@ impl<'a> Ended<'a> {
         terminal.detail(&format!("{} files fetched", downloaded.written));
         caches.save(state)?;
         Ok(downloaded)
+    }
+
+    /// Records where is written, for the case that this command is killed.
+    fn begin_writing(
+        &self,
+        state: &WorkspaceState,
+        links: &[RelativePath],
+        whole: Option<&Wanted>,
+    ) -> Result<Writing, Error> {
+        let Outcome { changes, artifacts, .. } = &self.outcome;
+        let of_whole = whole.into_iter().flat_map(|whole| &whole.files);
+        let paths = artifacts.iter().map(|artifact| &artifact.path).chain(links);
+        let paths = paths.chain(of_whole.map(|(file, _)| &file.path));
+        let target = self.exchange.prepared.workspace.target_directory.as_path();
+        Writing::begin(state.directory(), changes, (target, paths)).map_err(unreadable)
+    }
+
+    /// Decides about what is no artifact, and about pages that are gone. `target` is the target
+    /// directory below `/`.
+    fn take_sources(
+        &self,
+        download: &mut Download<'_>,
+        target: &RelativePath,
+        caches: &mut Caches,
+    ) -> Result<(), Error> {
+        let Outcome { artifacts, named, links, ending, .. } = &self.outcome;
+        let returns = &self.exchange.prepared.plan.returns;
+        download.changes().map_err(not_returned)?;
+        download.links(links, &returns.paths, target).map_err(not_returned)?;
+        download.named(named, &caches.named).map_err(not_returned)?;
+        if returns.docs && *ending == Ending::Exited(0) {
+            download.remove_stale_pages(artifacts, &mut caches.returned);
+        }
+        Ok(())
     }
 
     /// Whether a path of the target directory is one that the user has named to be fetched.
@@ -268,15 +289,4 @@ fn wanted_of(
     let Some(listed) = &offered.listed else { return Ok(None) };
     let wanted = Wanted::new(offered, listed, state.directory(), target);
     wanted.map(Some).map_err(|error| confused(&error))
-}
-
-/// The paths below the target directory at which something may be written.
-fn paths_below_target<'p>(
-    artifacts: &'p [Artifact],
-    links: &'p [RelativePath],
-    whole: Option<&'p Wanted>,
-) -> impl Iterator<Item = &'p RelativePath> {
-    let of_whole = whole.into_iter().flat_map(|whole| &whole.files);
-    let paths = artifacts.iter().map(|artifact| &artifact.path).chain(links);
-    paths.chain(of_whole.map(|(file, _)| &file.path))
 }
