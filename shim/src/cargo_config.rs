@@ -1,64 +1,106 @@
-//! cargo's configuration files, as far as single keys of them have to be known here.
+//! cargo's configuration files: which there are, in which order, and what they include.
 //!
 //! They are read in cargo's order: `.cargo/config.toml` from a directory upwards, then the one in
-//! cargo's home; a file's `include`s after it. Files that cannot be read are left to cargo, which
-//! reports them.
+//! cargo's home; a file's `include`s after it. Where there is a `config` beside a `config.toml`,
+//! only that counts. Files that cannot be read are left to cargo, which reports them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use burst_protocol::path::normalized;
+use toml::{Table, Value};
+
+/// The names of the configuration in each directory, the one that counts first.
+const NAMES: [&str; 2] = ["config", "config.toml"];
+
+/// The largest file that is read, in bytes.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Looks at a file and its content; stops the search if it returns something.
+type Look<'a, T> = &'a mut dyn FnMut(&Path, &Table) -> Option<T>;
 
 /// Finds the first file in which `look` finds something. It gets the file's content and the file.
 pub(crate) fn first<T>(
     directory: Option<&Path>,
     cargo_home: Option<PathBuf>,
-    look: &dyn Fn(&toml::Table, &Path) -> Option<T>,
+    look: &dyn Fn(&Table, &Path) -> Option<T>,
 ) -> Option<T> {
-    let above = directory.into_iter().flat_map(Path::ancestors);
-    let levels = above.map(|directory| directory.join(".cargo"));
-    let mut read = BTreeSet::new();
-    levels.chain(cargo_home).find_map(|level| of_level(&level, look, &mut read))
+    let levels = directory.into_iter().flat_map(levels_above).chain(cargo_home);
+    let mut files = Files::new(&|_, _| true);
+    levels.into_iter().find_map(|level| files.level(&level, &mut |file, table| look(table, file)))
 }
 
-/// Looks in one directory of configuration: `config` comes before `config.toml`.
-fn of_level<T>(
-    level: &Path,
-    look: &dyn Fn(&toml::Table, &Path) -> Option<T>,
-    read: &mut BTreeSet<PathBuf>,
-) -> Option<T> {
-    let mut files = ["config", "config.toml"].iter().map(|file| level.join(file));
-    files.find(|file| file.is_file()).and_then(|file| of_file(&file, look, read))
+/// The directories of configuration of a directory and of those above it.
+pub(crate) fn levels_above(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    directory.ancestors().map(|directory| directory.join(".cargo"))
 }
 
-fn of_file<T>(
-    file: &Path,
-    look: &dyn Fn(&toml::Table, &Path) -> Option<T>,
-    read: &mut BTreeSet<PathBuf>,
-) -> Option<T> {
-    if !read.insert(file.to_owned()) {
-        return None;
+/// Reads files, each once.
+pub(crate) struct Files<'a> {
+    found: BTreeSet<PathBuf>,
+    /// Whether a file may include another one.
+    may_include: &'a dyn Fn(&Path, &Path) -> bool,
+}
+
+impl<'a> Files<'a> {
+    /// `may_include`: whether a file may include another one.
+    pub(crate) fn new(may_include: &'a dyn Fn(&Path, &Path) -> bool) -> Self {
+        Self { found: BTreeSet::new(), may_include }
     }
-    let table: toml::Table = std::fs::read_to_string(file).ok()?.parse().ok()?;
-    look(&table, file).or_else(|| {
-        let directory = file.parent()?;
-        let includes = match table.get("include")? {
-            toml::Value::Array(all) => all.clone(),
-            one => vec![one.clone()],
-        };
-        // The last include has the highest priority.
-        includes.iter().rev().find_map(|include| {
-            let path = include.as_str().or_else(|| include.get("path")?.as_str())?;
-            of_file(&directory.join(path), look, read)
+
+    /// The files that were found, also those that are no TOML or do not count.
+    pub(crate) fn found(self) -> BTreeSet<PathBuf> {
+        self.found
+    }
+
+    /// Looks in one directory of configuration, which is a `.cargo` or cargo's home.
+    pub(crate) fn level<T>(&mut self, level: &Path, look: Look<'_, T>) -> Option<T> {
+        let mut files = NAMES.iter().map(|file| level.join(file)).filter(|file| file.is_file());
+        let found = files.next().and_then(|file| self.file(&file, look));
+        self.found.extend(files.map(|file| normalized(&file)));
+        found
+    }
+
+    /// Looks in a file, then in those that it includes.
+    pub(crate) fn file<T>(&mut self, file: &Path, look: Look<'_, T>) -> Option<T> {
+        let file = normalized(file);
+        let is_readable = |found: std::fs::Metadata| found.is_file() && found.len() <= BYTES_MAX;
+        if !std::fs::metadata(&file).is_ok_and(is_readable) || !self.found.insert(file.clone()) {
+            return None;
+        }
+        let table: Table = std::fs::read_to_string(&file).ok()?.parse().ok()?;
+        look(&file, &table).or_else(|| {
+            let directory = file.parent()?;
+            let included: Vec<PathBuf> =
+                included(&table).map(|path| normalized(&directory.join(path))).collect();
+            let mut included =
+                included.iter().filter(|included| (self.may_include)(&file, included));
+            // The last include has the highest priority.
+            included.by_ref().rev().find_map(|included| self.file(included, look))
         })
-    })
+    }
+}
+
+/// The directory that the paths in a file are relative to: the one that has its `.cargo`.
+pub(crate) fn base_of(file: &Path) -> &Path {
+    file.ancestors().nth(2).unwrap_or(file)
+}
+
+/// The files that a configuration includes, each by name or as a table with a `path`.
+fn included(table: &Table) -> impl Iterator<Item = &str> {
+    let entries = match table.get("include") {
+        Some(Value::Array(entries)) => entries.as_slice(),
+        Some(entry) => std::slice::from_ref(entry),
+        None => &[],
+    };
+    entries.iter().filter_map(|entry| entry.as_str().or_else(|| entry.get("path")?.as_str()))
 }
 
 /// The words of a value that is a text or a list of words.
-pub(crate) fn words_of(value: &toml::Value) -> Option<Vec<String>> {
+pub(crate) fn words_of(value: &Value) -> Option<Vec<String>> {
     match value {
-        toml::Value::String(text) => Some(split_words(text)),
-        toml::Value::Array(words) => {
-            words.iter().map(|word| word.as_str().map(str::to_owned)).collect()
-        }
+        Value::String(text) => Some(split_words(text)),
+        Value::Array(words) => words.iter().map(|word| word.as_str().map(str::to_owned)).collect(),
         _ => None,
     }
 }
@@ -66,4 +108,47 @@ pub(crate) fn words_of(value: &toml::Value) -> Option<Vec<String>> {
 /// cargo splits such a text at white space and knows no quotes.
 pub(crate) fn split_words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_in_cargos_order_and_each_once() {
+        let disk = tempfile::tempdir().unwrap();
+        let at = |path: &str| disk.path().join(path);
+        for (path, text) in [
+            ("a/.cargo/config.toml", "include = ['one.toml', { path = 'two.toml' }]"),
+            ("a/.cargo/one.toml", "include = 'config.toml'"),
+            ("a/.cargo/two.toml", "include = '../refused.toml'"),
+            ("a/refused.toml", ""),
+            (".cargo/config", ""),
+            (".cargo/config.toml", ""),
+            ("home/config.toml", "not toml"),
+        ] {
+            std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            std::fs::write(at(path), text).unwrap();
+        }
+        let mut files = Files::new(&|_, included| !included.ends_with("refused.toml"));
+        let mut read = Vec::new();
+        for level in levels_above(&at("a")).take(2).chain([at("home")]) {
+            let looked = files.level(&level, &mut |file, _| {
+                read.push(file.strip_prefix(disk.path()).unwrap().to_owned());
+                None::<()>
+            });
+            assert_eq!(looked, None);
+        }
+        let shown = |files: &[&str]| files.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let expected =
+            ["a/.cargo/config.toml", "a/.cargo/two.toml", "a/.cargo/one.toml", ".cargo/config"];
+        assert_eq!(read, shown(&expected));
+        // Those that do not count are there all the same.
+        let all: BTreeSet<PathBuf> = expected
+            .iter()
+            .chain(&[".cargo/config.toml", "home/config.toml"])
+            .map(|file| at(file))
+            .collect();
+        assert_eq!(files.found(), all);
+    }
 }

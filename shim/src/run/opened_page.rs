@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::cargo_config::{first, split_words, words_of};
+use crate::cargo_config::{base_of, first, split_words, words_of};
 use crate::environment;
 
 /// The variable that has cargo there open nothing: `true` takes the page and ends.
@@ -112,10 +112,8 @@ pub(super) fn browser(directory: &Path) -> Option<Vec<OsString>> {
 
 /// A program with directories in its name is relative to the directory that has `.cargo`.
 fn resolved(mut words: Vec<String>, file: &Path) -> Vec<String> {
-    if let (Some(program), Some(base)) = (words.first_mut(), file.ancestors().nth(2))
-        && program.contains('/')
-    {
-        *program = base.join(&*program).to_string_lossy().into_owned();
+    if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
+        *program = base_of(file).join(&*program).to_string_lossy().into_owned();
     }
     words
 }

@@ -17,11 +17,7 @@ use std::path::{Path, PathBuf};
 use burst_protocol::path::normalized;
 use toml::{Table, Value};
 
-/// The names of the configuration in each directory; without an extension, of old versions.
-const NAMES: [&str; 2] = [".cargo/config.toml", ".cargo/config"];
-
-/// The largest file that is read, in bytes.
-const BYTES_MAX: u64 = 1 << 20;
+use crate::cargo_config::{Files, base_of, levels_above};
 
 /// What the configuration consists of and names. All paths are absolute.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,16 +30,6 @@ pub(super) struct Configuration {
     pub(super) packages: BTreeSet<PathBuf>,
     /// Replacements of registries: `directory` and `local-registry` of `[source]`.
     pub(super) registries: BTreeSet<PathBuf>,
-    /// cargo's home.
-    home: Option<PathBuf>,
-}
-
-/// A source of values.
-struct Origin {
-    /// The file; none for a value of the command line.
-    file: Option<PathBuf>,
-    /// The directory that paths are relative to.
-    base: PathBuf,
 }
 
 impl Configuration {
@@ -55,51 +41,32 @@ impl Configuration {
         values: &[OsString],
         home: Option<&Path>,
     ) -> Self {
-        let mut found = Self { home: home.map(Path::to_owned), ..Self::default() };
+        let mut found = Self::default();
+        let may_include = |file: &Path, included: &Path| {
+            let is_users = home.is_some_and(|home| file.starts_with(home));
+            is_users || may_include(base_of(file), included)
+        };
+        let mut files = Files::new(&may_include);
         for value in values {
-            found.add_value(directory, value);
-        }
-        // Of the root, too: a command names a package from anywhere.
-        let above = directory.ancestors().chain(root.ancestors());
-        for file in above.flat_map(|directory| NAMES.map(|name| directory.join(name))) {
-            found.add_file(file);
-        }
-        for name in ["config.toml", "config"] {
-            if let Some(home) = home {
-                found.add_file(home.join(name));
+            let file = directory.join(value);
+            if file.is_file() {
+                files.file(&file, &mut |file, table| found.add(base_of(file), table));
+            } else if let Some(Ok(table)) = value.to_str().map(str::parse::<Table>) {
+                found.add(directory, &table);
             }
         }
+        // Of the root, too: a command names a package from anywhere.
+        let levels = levels_above(directory).chain(levels_above(root));
+        for level in levels.chain(home.map(Path::to_owned)) {
+            files.level(&level, &mut |file, table| found.add(base_of(file), table));
+        }
+        found.files = files.found();
         found
     }
 
-    /// Adds a value of `--config`: a file, or TOML.
-    fn add_value(&mut self, directory: &Path, value: &OsStr) {
-        let file = directory.join(value);
-        if file.is_file() {
-            return self.add_file(file);
-        }
-        let Some(table) = value.to_str().and_then(|text| text.parse::<Table>().ok()) else {
-            return;
-        };
-        let origin = Origin { file: None, base: directory.to_owned() };
-        self.add_table(&origin, &table);
-    }
-
-    fn add_file(&mut self, file: PathBuf) {
-        let file = normalized(&file);
-        let is_readable = |found: std::fs::Metadata| found.is_file() && found.len() <= BYTES_MAX;
-        if self.files.contains(&file) || !std::fs::metadata(&file).is_ok_and(is_readable) {
-            return;
-        }
-        self.files.insert(file.clone());
-        let Ok(text) = std::fs::read_to_string(&file) else { return };
-        let Ok(table) = text.parse::<Table>() else { return };
-        let base = file.ancestors().nth(2).unwrap_or(&file).to_owned();
-        self.add_table(&Origin { file: Some(file), base }, &table);
-    }
-
-    fn add_table(&mut self, origin: &Origin, table: &Table) {
-        let absolute = |path: &str| normalized(&origin.base.join(path));
+    /// Adds what a file or a value names, whose paths are relative to `base`.
+    fn add(&mut self, base: &Path, table: &Table) -> Option<()> {
+        let absolute = |path: &str| normalized(&base.join(path));
         let paths = table.get("paths").and_then(Value::as_array).into_iter().flatten();
         self.overrides.extend(paths.filter_map(Value::as_str).map(absolute));
         self.packages.extend(patched(table).map(absolute));
@@ -109,15 +76,7 @@ impl Configuration {
             let named = replacements.iter().filter_map(|key| source.get(key)?.as_str());
             self.registries.extend(named.map(absolute));
         }
-        let Some(file) = &origin.file else { return };
-        let directory = file.parent().unwrap_or(file);
-        for included in included(table) {
-            let included = normalized(&directory.join(included));
-            let is_users = self.home.as_ref().is_some_and(|home| file.starts_with(home));
-            if is_users || may_include(&origin.base, &included) {
-                self.add_file(included);
-            }
-        }
+        None
     }
 }
 
@@ -132,16 +91,6 @@ pub(super) fn patches(table: &Table) -> impl Iterator<Item = &Value> {
 /// The paths that these entries name.
 pub(super) fn patched(table: &Table) -> impl Iterator<Item = &str> {
     patches(table).filter_map(|entry| entry.get("path")?.as_str())
-}
-
-/// The files that a configuration includes, each by name or as a table with a `path`.
-fn included(table: &Table) -> impl Iterator<Item = &str> {
-    let entries = match table.get("include") {
-        Some(Value::Array(entries)) => entries.as_slice(),
-        Some(entry) => std::slice::from_ref(entry),
-        None => &[],
-    };
-    entries.iter().filter_map(|entry| entry.as_str().or_else(|| entry.get("path")?.as_str()))
 }
 
 /// Whether a file is taken that a configuration of a repository includes: cargo reads only
