@@ -60,6 +60,7 @@ mod path_wait;
 mod port_connection;
 mod power_cut;
 mod project;
+pub mod pseudo_terminal;
 mod queue;
 mod receive;
 mod resumption;

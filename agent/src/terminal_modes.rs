@@ -48,7 +48,7 @@ pub fn of(modes: &Termios) -> TerminalModes {
 }
 
 /// Gives a terminal these modes. Flags that this kernel does not know are left out.
-pub(crate) fn apply(client: &TerminalModes, modes: &mut Termios) {
+pub fn apply(client: &TerminalModes, modes: &mut Termios) {
     modes.input_modes = InputModes::from_bits_truncate(client.input);
     modes.output_modes = OutputModes::from_bits_truncate(client.output);
     modes.local_modes = LocalModes::from_bits_truncate(client.local);

@@ -14,7 +14,7 @@ use burst_protocol::limit::INPUT_WINDOW_BYTES;
 use burst_protocol::message::WindowSize;
 use burst_sync::SyncError;
 
-use super::stdio;
+use crate::pseudo_terminal;
 
 /// Signals a started run; a run that has ended ignores them.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl RunInput {
     pub(crate) fn resize(&mut self, size: WindowSize) {
         for terminal in &self.terminals {
             // An error says that the terminal is closed.
-            drop(stdio::resize(terminal, size));
+            drop(pseudo_terminal::resize(terminal, size));
         }
         if let (Some(control), false) = (&mut self.control, self.has_control) {
             control.signal(nix::libc::SIGWINCH);

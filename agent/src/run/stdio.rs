@@ -9,20 +9,14 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use burst_protocol::limit::OUTPUT_BYTES_MAX;
 use burst_protocol::message::{JsonMessages, Stream, Terminal, TerminalModes, WindowSize};
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::OpenptFlags;
-use rustix::termios::{
-    LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, Winsize,
-};
+use rustix::termios::{LocalModes, OutputModes, SpecialCodeIndex, Termios};
 
+use crate::pseudo_terminal::{DEFAULT_SIZE, PseudoTerminal};
 use crate::terminal_modes;
-
-/// The size of a terminal whose size the client does not know.
-const DEFAULT_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
 /// The control character that ends the input of a terminal.
 const END_OF_INPUT: u8 = 4;
@@ -181,18 +175,8 @@ impl StreamPair {
     }
 
     fn terminal(size: WindowSize, set: impl FnOnce(&mut Termios)) -> io::Result<Self> {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let ours = rustix::pty::openpt(flags)?;
-        rustix::pty::grantpt(&ours)?;
-        rustix::pty::unlockpt(&ours)?;
-        let name = rustix::pty::ptsname(&ours, Vec::new())?;
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let theirs = rustix::fs::open(name, flags, Mode::empty())?;
-        let mut modes = rustix::termios::tcgetattr(&theirs)?;
-        set(&mut modes);
-        rustix::termios::tcsetattr(&theirs, OptionalActions::Now, &modes)?;
-        resize(ours.as_fd(), size)?;
-        Ok(Self { ours: ours.into(), theirs, is_terminal: true })
+        let PseudoTerminal { ours, theirs } = PseudoTerminal::open(size, set)?;
+        Ok(Self { ours, theirs, is_terminal: true })
     }
 }
 
@@ -202,12 +186,6 @@ fn pass_unchanged(modes: &mut Termios) {
     modes.output_modes.remove(OutputModes::OPOST);
     modes.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
     modes.special_codes[SpecialCodeIndex::VEOF] = END_OF_INPUT;
-}
-
-/// Sets the size of a terminal.
-pub(crate) fn resize(terminal: impl AsFd, size: WindowSize) -> io::Result<()> {
-    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
-    Ok(rustix::termios::tcsetwinsize(terminal, size)?)
 }
 
 /// Reads the output that is available, at most `OUTPUT_BYTES_MAX`, and waits if there is

@@ -1,11 +1,14 @@
-//! Processes of this program that outlive the command that starts them: agent and keeper.
+//! Processes of this program that outlive the command that starts them: agent, keeper and the
+//! holders of detached runs.
 //!
 //! Each holds a [`lock`] for as long as it lives and writes a [log](log_file). Invariants:
-//! such a process gets no variable of the command's environment but those that its starter
-//! sets, and no open descriptor that the command has inherited. A reader of the command's pipe
-//! sees its end, and a lock is free, when the command ends; the process holds neither.
+//! such a process gets no open descriptor that the command has inherited: a reader of the
+//! command's pipe sees its end, and a lock is free, when the command ends. Agent and keeper get
+//! no variable of the command's environment but those that their starter sets; a holder gets
+//! all, for the command that it runs.
 
 pub(crate) mod lock;
+pub(crate) mod socket;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -24,21 +27,32 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// This program under another name, with an empty environment but for the log filter.
 pub(crate) fn program(name: &str) -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0(name).env_clear();
+    let mut command = same_environment(name);
+    command.env_clear();
     if let Some(filter) = environment::log_filter() {
         command.env("CARGO_BURST_LOG", filter);
     }
     command
 }
 
+/// This program under another name, with the environment of this process.
+pub(crate) fn same_environment(name: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(name);
+    command
+}
+
+/// Starts a background process in the root directory, as [`start_here`] does.
+pub(crate) fn start(command: &mut Command, log: File) -> io::Result<Option<String>> {
+    start_here(command.current_dir("/"), log)
+}
+
 /// Starts a background process with its standard error in `log`. Returns the first line of
 /// its standard output, by which it reports that it is ready; `None` if that does not
 /// arrive within 20 seconds. Blocks: not for async code.
-pub(crate) fn start(command: &mut Command, log: File) -> io::Result<Option<String>> {
+pub(crate) fn start_here(command: &mut Command, log: File) -> io::Result<Option<String>> {
     close_inherited(command)?;
-    let mut child =
-        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
     Ok(child.stdout.take().and_then(first_line))
 }
 

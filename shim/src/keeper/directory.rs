@@ -4,16 +4,12 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::background::lock;
+use crate::background::{lock, socket};
 use crate::directories::{create_private, unusable};
 use crate::error::Error;
-
-/// Bytes of a socket's path: the size of `sun_path` without its final NUL.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The keeper's directory, which exists.
 #[derive(Clone, Debug)]
@@ -84,15 +80,8 @@ impl KeeperDirectory {
         self.0.join("lock")
     }
 
-    /// The path of the socket, and the open directory that keeps it valid: a path that is
-    /// too long for a socket goes through `/proc/self/fd`.
+    /// The path of the socket, and the open directory that keeps it valid.
     pub(super) fn socket(&self) -> Result<(PathBuf, Option<File>), Error> {
-        let path = self.0.join("socket");
-        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
-            return Ok((path, None));
-        }
-        let directory = File::open(&self.0).map_err(|source| unusable("open", &self.0, &source))?;
-        let short = format!("/proc/self/fd/{}/socket", directory.as_raw_fd());
-        Ok((PathBuf::from(short), Some(directory)))
+        socket::path(&self.0)
     }
 }
