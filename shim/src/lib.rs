@@ -7,6 +7,7 @@
 //! - `cli`: from the words of a command line to a command. Verbs and flags are defined here.
 //! - `commands`: the commands that do not call cargo, such as `status`.
 //! - `run`: one `cargo burst VERB`, from the workspace to the exit code.
+//! - `detached`: runs in the background, their records, and `attach`.
 //! - `transfer`: sources go up, results come down.
 //! - `workspace`: what cargo says about the workspace, its scan, what is remembered of it.
 //! - `agent`: where an agent comes from, on this machine or on a server, and the route to it.
@@ -21,8 +22,8 @@
 //!
 //! # Personalities
 //!
-//! The program is the command, the agent or the keeper, told apart by the name it is called
-//! by. Exit codes: `error/exit_code.rs`. The messages to the agent: `burst_protocol::message`.
+//! The program is the command, the agent, the keeper or the holder of a detached run, told apart
+//! by the name it is called by; the command of a detached run has a name of its own, too. Exit codes: `error/exit_code.rs`. The messages to the agent: `burst_protocol::message`.
 //! The other end: `burst_agent::session`.
 //!
 //! # What is absent
@@ -43,6 +44,7 @@ mod cargo_options;
 mod cli;
 mod commands;
 mod connection;
+mod detached;
 mod directories;
 mod environment;
 mod error;
@@ -86,12 +88,18 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         let texts = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
         return keeper::service::main(&texts.collect::<Vec<_>>());
     }
-    let parsed = cli::parse(arguments.into_iter().skip(1).collect());
+    let words = arguments.get(1..).unwrap_or_default();
+    if called_as.is_some_and(|name| name == detached::HOLDER) {
+        return detached::holder::main(words);
+    }
+    let is_held = called_as.is_some_and(|name| name == detached::HELD);
+    let parsed = cli::parse(words.to_vec());
     if let Some(toolchain) = parsed.toolchain {
         environment::choose_toolchain(toolchain);
     }
     let terminal = Arc::new(Terminal::new(parsed.verbosity));
     let done = match parsed.command {
+        Ok(Command::Run(run)) if run.flags.detach && !is_held => detach(&terminal, &run, words),
         Ok(command) => perform(&terminal, command),
         Err(Refusal::Text { text, code }) => {
             if parsed.json && code != 0 {
@@ -145,9 +153,11 @@ fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> 
         }
         return Err(exec_cargo(arguments));
     }
-    let directories = Directories::find()?;
-    directories.close_to_others()?;
-    log::start(&directories)?;
+    let directories = prepared_directories()?;
+    if let Command::Attach(number) = command {
+        // Signals are received without a runtime, whose threads would receive them, too.
+        return detached::attach(terminal, &directories, number);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -178,6 +188,35 @@ fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> 
     done
 }
 
+/// The directories of this program, of which other users see nothing, and the log of this
+/// command in them.
+fn prepared_directories() -> Result<Directories, Error> {
+    let directories = Directories::find()?;
+    directories.close_to_others()?;
+    log::start(&directories)?;
+    Ok(directories)
+}
+
+/// Starts the run that `words` ask for in the background. Its number is the result; on a terminal
+/// the line that says so is enough, unless `--quiet`.
+fn detach(terminal: &Terminal, run: &RunArguments, words: &[OsString]) -> Result<Ending, Error> {
+    if environment::is_inside_run() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "`--detach` is not available inside a run",
+            "detach the whole run on the machine that starts it, or use `&` in a shell",
+        ));
+    }
+    let directories = prepared_directories()?;
+    let workspace = run::check(run, &current_directory()?, &directories, terminal)?;
+    let number = detached::start(&directories, &workspace, run.title(), words)?;
+    terminal.say(&format!("run {number} is detached: `cargo burst attach {number}` shows it"));
+    if terminal.is_quiet() || !terminal::streams::shows_output() {
+        terminal.result(&format!("{number}\n"))?;
+    }
+    Ok(Ending::Exited(0))
+}
+
 /// The commands that do not call cargo.
 fn perform_own(context: &Context<'_>, command: Command) -> Result<(), Error> {
     match command {
@@ -195,6 +234,7 @@ fn perform_own(context: &Context<'_>, command: Command) -> Result<(), Error> {
         // Answered by the command line itself, or before.
         Command::Run(_)
         | Command::Local(_)
+        | Command::Attach(_)
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Help(_)

@@ -32,7 +32,7 @@ fn help_is_a_result() {
     let listed = project.ok("help sync").stdout;
     let listed = listed.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
     let names: Vec<_> = listed.map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["fetch", "keep-alive", "no-reap", "max-cost", "yes"]);
+    assert_eq!(names, ["fetch", "keep-alive", "no-reap", "max-cost", "yes", "detach"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! - `command_line`: cargo's rules for arguments, and wrong ones.
 //! - `completions`: the completion scripts, in their shells.
 //! - `descriptors`: the files that an agent holds open, and the limits of a run.
+//! - `detached`: runs in the background, and `attach`.
 //! - `docs`: `doc --open`, held against cargo.
 //! - `edits`: files that the user edits while results come back.
 //! - `environment`: which variables cargo sees there, and what is told of the others.
@@ -58,6 +59,7 @@ mod colors;
 mod command_line;
 mod completions;
 mod descriptors;
+mod detached;
 mod docs;
 mod edits;
 mod environment;

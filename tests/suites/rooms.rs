@@ -13,7 +13,7 @@ const ROOMS: [&[&str]; 17] = [
     &["lib"],
     &["cli"],
     &["commands"],
-    &["run"],
+    &["run", "detached"],
     &["transfer"],
     &["workspace"],
     &["agent"],

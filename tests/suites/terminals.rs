@@ -1,5 +1,5 @@
-mod desk;
-mod keyboard;
+pub(crate) mod desk;
+pub(crate) mod keyboard;
 mod shared_streams;
 
 use std::io::{Read, Write};

@@ -16,6 +16,8 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Run cargo on this machine, with these arguments.
     Local(Vec<OsString>),
+    /// `attach`, with the number of the run.
+    Attach(Option<u32>),
     /// `status`
     Status {
         /// `--all`

@@ -45,7 +45,7 @@ pub(super) struct Taken {
 }
 
 /// All flags, in the order of help texts.
-static FLAGS: [Flag; 10] = [
+static FLAGS: [Flag; 11] = [
     Flag {
         name: "--no-fetch",
         value: None,
@@ -142,6 +142,16 @@ static FLAGS: [Flag; 10] = [
         fits: |_| true,
         set: |flags, _| {
             flags.yes = true;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--detach",
+        value: None,
+        help: "Start the command in the background, and return; `cargo burst attach` shows it",
+        fits: |_| true,
+        set: |flags, _| {
+            flags.detach = true;
             Ok(())
         },
     },

@@ -41,7 +41,7 @@ pub(super) enum VerbKind {
 }
 
 /// All verbs, in the order of the help.
-pub(super) static VERBS: [Verb; 22] = [
+pub(super) static VERBS: [Verb; 23] = [
     Verb {
         name: "build",
         about: "Compile; fetch the final artifacts",
@@ -113,8 +113,27 @@ pub(super) static VERBS: [Verb; 22] = [
         kind: VerbKind::Cargo(CargoVerb::Sync),
     },
     Verb {
+        name: "attach",
+        about: "Show a detached run from the beginning of its output, and give it the keyboard",
+        examples: &[
+            ("attach", "the only one that runs, else the last one of this workspace"),
+            ("attach 3", "also when it has ended; the exit code is the run's"),
+        ],
+        kind: VerbKind::Own {
+            arguments: |command| {
+                command.arg(
+                    Arg::new("number")
+                        .value_name("NUMBER")
+                        .value_parser(value_parser!(u32))
+                        .help("The number of the run, as `status` shows it"),
+                )
+            },
+            read: |matches| Command::Attach(matches.get_one("number").copied()),
+        },
+    },
+    Verb {
         name: "status",
-        about: "Show servers, volumes, images, their cost, and the agent on this machine",
+        about: "Show servers, volumes, images, their cost, the agent here, and detached runs",
         examples: &[("status --json", "the same as JSON")],
         kind: VerbKind::Own {
             arguments: |command| {

@@ -14,10 +14,13 @@
 //!   },
 //!   "local": { "version", "pid", "up_secs", "ends_in_secs",
 //!              "projects": [{ "path", "idle_secs", "runs": ["cargo build"] }] },
-//!   "copies": { "projects", "bytes", "limit_gb" }
+//!   "copies": { "projects", "bytes", "limit_gb" },
+//!   "runs": [{ "number", "title", "workspace", "started", "terminal", "state", "ended",
+//!              "exit_code", "signal", "shown" }]
 //! }
 //! ```
 //!
+//! `runs` are those that were started with `--detach`; `state` is `running`, `ended` or `lost`.
 //! `copies` is what projects take on this machine's disk, as last measured.
 //! `hetzner` is `null` without a token, `local` where no agent runs on this machine.
 //! `deleted_at` is the time of deletion if no command uses it until then; `null` while one does.
@@ -28,6 +31,7 @@ use serde_json::{Value, json};
 
 use super::copies::Copies;
 use super::render::ENDLESS_SECS;
+use crate::detached::record::{How, Run, RunState};
 use crate::hetzner::report::{ImageLine, Report, ServerLine, VolumeLine};
 
 /// The document of `status`.
@@ -35,12 +39,40 @@ pub(super) fn status(
     report: Option<&Report>,
     local: Option<&AgentStatus>,
     copies: &Copies,
+    runs: &[Run],
 ) -> Value {
     let Copies { projects, bytes, limit_gb } = copies;
     json!({
         "hetzner": report.map(hetzner),
         "local": local.map(agent),
         "copies": { "projects": projects, "bytes": bytes, "limit_gb": limit_gb },
+        "runs": runs.iter().map(detached_run).collect::<Vec<_>>(),
+    })
+}
+
+fn detached_run(run: &Run) -> Value {
+    let Run { number, started, state, is_shown } = run;
+    let (state, ended) = match state {
+        RunState::Running => ("running", None),
+        RunState::Ended(ended) => ("ended", Some(ended)),
+        RunState::Lost => ("lost", None),
+    };
+    let (code, signal) = match ended.map(|ended| ended.how) {
+        Some(How::Code(code)) => (Some(code), None),
+        Some(How::Signal(signal)) => (None, Some(signal)),
+        None => (None, None),
+    };
+    json!({
+        "number": number,
+        "title": started.title,
+        "workspace": started.workspace.to_string_lossy(),
+        "started": time(started.at),
+        "terminal": started.terminal.is_some(),
+        "state": state,
+        "ended": ended.map(|ended| time(ended.at)),
+        "exit_code": code,
+        "signal": signal,
+        "shown": is_shown,
     })
 }
 
@@ -122,6 +154,7 @@ fn time(secs: i64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detached::record::{Ended, Started};
     use burst_protocol::RelativePath;
     use burst_protocol::message::ProjectStatus;
 
@@ -164,7 +197,7 @@ mod tests {
         };
         let copies = Copies { projects: 2, bytes: 9, limit_gb: 100 };
         assert_eq!(
-            status(Some(&report), Some(&local), &copies),
+            status(Some(&report), Some(&local), &copies, &[]),
             json!({
                 "hetzner": {
                     "now": "2001-09-09T01:46:40Z",
@@ -188,13 +221,38 @@ mod tests {
                     }],
                 },
                 "copies": { "projects": 2, "bytes": 9, "limit_gb": 100 },
+                "runs": [],
             })
         );
         let nothing = Copies { projects: 0, bytes: 0, limit_gb: 1 };
         let none = json!({ "projects": 0, "bytes": 0, "limit_gb": 1 });
         assert_eq!(
-            status(None, None, &nothing),
-            json!({ "hetzner": null, "local": null, "copies": none })
+            status(None, None, &nothing, &[]),
+            json!({ "hetzner": null, "local": null, "copies": none, "runs": [] })
         );
+    }
+
+    #[test]
+    fn a_detached_run_has_the_documented_keys() {
+        let title = "cargo build".to_owned();
+        let started = Started { title, workspace: "/w".into(), at: 0, terminal: None };
+        let run = |state| Run { number: 3, started: started.clone(), state, is_shown: false };
+        let ended = |how| RunState::Ended(Ended { at: 9, how, unrecorded: 0 });
+        let expected = |state: &str, ended: Value, code: Value, signal: Value| {
+            json!({
+                "number": 3, "title": "cargo build", "workspace": "/w",
+                "started": "1970-01-01T00:00:00Z", "terminal": false, "state": state,
+                "ended": ended, "exit_code": code, "signal": signal, "shown": false,
+            })
+        };
+        let (null, at) = (Value::Null, json!("1970-01-01T00:00:09Z"));
+        for (state, expected) in [
+            (ended(How::Signal(2)), expected("ended", at.clone(), null.clone(), json!(2))),
+            (ended(How::Code(0)), expected("ended", at, json!(0), null.clone())),
+            (RunState::Running, expected("running", null.clone(), null.clone(), null.clone())),
+            (RunState::Lost, expected("lost", null.clone(), null.clone(), null)),
+        ] {
+            assert_eq!(detached_run(&run(state)), expected);
+        }
     }
 }

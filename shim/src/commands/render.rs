@@ -4,6 +4,7 @@
 use burst_protocol::message::AgentStatus;
 
 use super::copies::Copies;
+use crate::detached::record::{Ended, How, Run, RunState};
 use crate::hetzner::audit::{Audit, Split};
 use crate::hetzner::reap::ReapReport;
 use crate::hetzner::report::{Report, ServerLine, VolumeLine};
@@ -130,6 +131,32 @@ pub(super) fn copies(copies: &Copies) -> String {
     };
     let projects = counted(copies.projects, "project");
     format!("copies on this machine: {projects}, {size}, at most {} GB\n", copies.limit_gb)
+}
+
+/// The detached runs that are running, and those whose end was not shown yet.
+pub(super) fn runs(runs: &[Run], now: i64) -> String {
+    let unseen = runs.iter().filter(|run| !run.is_shown);
+    unseen.map(|run| format!("{}\n", run_line(run, now))).collect()
+}
+
+fn run_line(run: &Run, now: i64) -> String {
+    let Run { number, started, .. } = run;
+    let since = |at: i64| span(now - at);
+    let state = match run.state {
+        RunState::Running => format!("running for {}", since(started.at)),
+        RunState::Ended(Ended { at, how: How::Code(code), .. }) => {
+            format!("ended {} ago with code {code}, not shown yet", since(at))
+        }
+        RunState::Ended(Ended { at, how: How::Signal(signal), .. }) => {
+            format!("ended {} ago by signal {signal}, not shown yet", since(at))
+        }
+        RunState::Lost => format!("lost, started {} ago: its holder was killed", since(started.at)),
+    };
+    let workspace = started.workspace.display();
+    format!(
+        "detached run {number}: `{}` of {workspace}, {state}; `cargo burst attach {number}` shows it",
+        started.title
+    )
 }
 
 /// The deleted resources, one line each. Deletions that failed are the error of the command.

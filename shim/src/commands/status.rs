@@ -1,6 +1,7 @@
-//! `cargo burst status`: servers, volumes, images and the agent on this machine.
+//! `cargo burst status`: servers, volumes, images, the agent on this machine and detached runs.
 
 use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
+use burst_sync::clock::Moment;
 
 use super::context::Context;
 use super::copies::Copies;
@@ -8,6 +9,7 @@ use super::{json, render};
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
 use crate::connection::ConnectionError;
+use crate::detached::record::Runs;
 use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::hetzner::credentials::Credentials;
@@ -32,8 +34,9 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
         LocalAgent::new(context.directories, KeepAlive::Seconds(0), settings.local_disk_gb);
     let local = local_status(context, &provider)?;
     let copies = Copies::of(&provider.copies(), settings.local_disk_gb);
+    let runs = Runs::below(&context.directories.state).list()?;
     if context.json {
-        return context.print_json(&json::status(report.as_ref(), local.as_ref(), &copies));
+        return context.print_json(&json::status(report.as_ref(), local.as_ref(), &copies, &runs));
     }
     let mut text = report.as_ref().map(render::resources).unwrap_or_default();
     match local {
@@ -46,6 +49,7 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     if copies.projects > 0 {
         text.push_str(&render::copies(&copies));
     }
+    text.push_str(&render::runs(&runs, Moment::now().seconds));
     context.print(&text)
 }
 

@@ -56,6 +56,7 @@ use self::cost_limit::cost_limit;
 use self::exchange::{Exchange, Exchanged};
 use self::missing_inputs::FailedRun;
 use self::prepare::Prepared;
+pub(crate) use self::prepare::check;
 use self::request::RunArguments;
 use self::summary::Summary;
 use self::syncing::Syncing;

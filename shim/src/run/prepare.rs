@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burst_protocol::ByteBuf;
 
 use super::compiler;
 use super::fetched_paths::named_paths;
-use super::forwarding::{Forwarded, forwarded, of_terminal, variables};
+use super::forwarding::{Forwarded, Variables, forwarded, of_terminal, variables};
 use super::opened_page;
 use super::plan::{self, Plan};
 use super::port_forwarding::ForwardedPorts;
@@ -26,6 +26,33 @@ use crate::terminal::Terminal;
 use crate::transfer::error::no_place;
 use crate::transfer::target::TargetDirectory;
 use crate::workspace::Workspace;
+
+/// Checks what can be known before a command starts in the background: the compiler that
+/// variables name, the workspace, the settings and the trust in them. Returns the root of the
+/// workspace.
+pub(crate) fn check(
+    run: &RunArguments,
+    directory: &Path,
+    directories: &Directories,
+    terminal: &Terminal,
+) -> Result<PathBuf, Error> {
+    let here = variables(environment::all());
+    Ok(found(run, &here, directory, directories, terminal)?.0.root)
+}
+
+/// The workspace, and the settings that hold in it.
+fn found(
+    run: &RunArguments,
+    here: &Variables,
+    directory: &Path,
+    directories: &Directories,
+    terminal: &Terminal,
+) -> Result<(Workspace, Settings), Error> {
+    compiler::check(run.verb, here)?;
+    let workspace = Workspace::find(directory, run.options())?;
+    let settings = load_settings(directories, &workspace.root, terminal)?;
+    Ok((workspace, settings))
+}
 
 /// Workspace, settings and plan of one command. None of it changes while it runs.
 pub(super) struct Prepared {
@@ -57,10 +84,8 @@ impl Prepared {
         terminal: &Terminal,
     ) -> Result<Self, Error> {
         let here = variables(environment::all());
-        compiler::check(run.verb, &here)?;
-        let mut workspace = Workspace::find(directory, run.options())?;
+        let (mut workspace, settings) = found(run, &here, directory, directories, terminal)?;
         workspace.leave_out(directories.own());
-        let settings = load_settings(directories, &workspace.root, terminal)?;
         if settings.hetzner_token.is_some() {
             workspace.send_to_server();
         }

@@ -76,6 +76,17 @@ impl RunArguments {
         }
     }
 
+    /// The command line of cargo, for people.
+    pub(crate) fn title(&self) -> String {
+        let words = self.arguments.iter().map(|word| word.to_string_lossy());
+        ["cargo".into()]
+            .into_iter()
+            .chain(self.name().map(Into::into))
+            .chain(words)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
     /// The options of cargo, with their values.
     pub(crate) fn options(&self) -> &[OsString] {
         &self.arguments[..self.options.min(self.arguments.len())]
@@ -97,6 +108,8 @@ pub(crate) struct Flags {
     pub(crate) max_cost: Option<f64>,
     /// `--yes`
     pub(crate) yes: bool,
+    /// `--detach`
+    pub(crate) detach: bool,
     /// `--no-doctests`
     pub(crate) no_doctests: bool,
     /// `--cargo-test`

@@ -4,6 +4,9 @@
 //! An escape is `~` and one more key at the beginning of a line. The `~` is held back until
 //! that key is known. Every other byte is sent to the run, Ctrl-C too. A user whose Ctrl-C has
 //! no effect is told once of the escape that ends the run.
+//!
+//! Where the keys go to a command that knows these escapes itself, as those of `attach` do, they
+//! are left to it but for two, and `~d` leaves the run.
 
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +19,19 @@ pub(super) enum Event {
     Suspend,
     /// `~?`: lists the escapes.
     List,
+    /// `~d`, of `attach` alone: leaves the run, which goes on.
+    Detach,
     /// Ctrl-C has changed nothing.
     InVain,
+}
+
+/// Whose escapes are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escapes {
+    /// Those of the command that has started the run.
+    OfRun,
+    /// Those of `attach`.
+    OfAttach,
 }
 
 /// Ctrl-C.
@@ -36,6 +50,7 @@ const INTERRUPTS_IN_VAIN: u32 = 4;
 /// The keys of a run.
 #[derive(Debug)]
 pub(super) struct Keyboard {
+    escapes: Escapes,
     /// Whether the last byte has ended a line, or there is none.
     at_line_start: bool,
     /// Whether a `~` is held back.
@@ -50,8 +65,15 @@ pub(super) struct Keyboard {
 
 impl Keyboard {
     /// Before the first key.
-    pub(super) const fn new() -> Self {
-        Self { at_line_start: true, in_escape: false, interrupts: 0, unanswered: 0, is_told: false }
+    pub(super) const fn new(escapes: Escapes) -> Self {
+        Self {
+            escapes,
+            at_line_start: true,
+            in_escape: false,
+            interrupts: 0,
+            unanswered: 0,
+            is_told: false,
+        }
     }
 
     /// Takes bytes. `answered`: whether the run has written something since the last ones.
@@ -78,11 +100,12 @@ impl Keyboard {
 
     fn key(&mut self, byte: u8, input: &mut Vec<u8>) -> Option<Event> {
         if std::mem::take(&mut self.in_escape) {
-            match byte {
-                b'.' => return Some(Event::End),
-                SUSPEND => return Some(Event::Suspend),
-                b'?' => return Some(Event::List),
-                b'~' => {
+            match (byte, self.escapes) {
+                (SUSPEND, _) => return Some(Event::Suspend),
+                (b'?', _) => return Some(Event::List),
+                (b'd', Escapes::OfAttach) => return Some(Event::Detach),
+                (b'.', Escapes::OfRun) => return Some(Event::End),
+                (b'~', Escapes::OfRun) => {
                     input.push(b'~');
                     self.at_line_start = false;
                     return None;
@@ -107,7 +130,7 @@ impl Keyboard {
         self.interrupts += 1;
         self.unanswered += 1;
         let in_vain = self.unanswered == 2 || self.interrupts == INTERRUPTS_IN_VAIN;
-        if !in_vain || self.is_told {
+        if !in_vain || self.is_told || self.escapes == Escapes::OfAttach {
             return None;
         }
         self.is_told = true;
@@ -130,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_escape_is_a_tilde_at_the_beginning_of_a_line() {
-        let typed = |bytes: &[u8]| Keyboard::new().type_in(bytes, false);
+        let typed = |bytes: &[u8]| Keyboard::new(Escapes::OfRun).type_in(bytes, false);
         assert_eq!(typed(b"~."), [Event::End]);
         assert_eq!(typed(b"a~."), [input(b"a~.")]);
         assert_eq!(typed(b"a\r~."), [input(b"a\r"), Event::End]);
@@ -143,8 +166,20 @@ mod tests {
     }
 
     #[test]
+    fn attach_leaves_the_escapes_of_the_run_to_the_run() {
+        let typed = |bytes: &[u8]| Keyboard::new(Escapes::OfAttach).type_in(bytes, false);
+        assert_eq!(typed(b"~d"), [Event::Detach]);
+        assert_eq!(typed(b"~.x"), [input(b"~.x")]);
+        assert_eq!(typed(b"~~d"), [input(b"~~d")]);
+        assert_eq!(typed(b"a~d\r~?~\x1a"), [input(b"a~d\r"), Event::List, Event::Suspend]);
+        assert_eq!(typed(b"\x03\x03\x03\x03"), [input(b"\x03\x03\x03\x03")]);
+        let of_run = Keyboard::new(Escapes::OfRun).type_in(b"~d", false);
+        assert_eq!(of_run, [input(b"~d")]);
+    }
+
+    #[test]
     fn an_escape_may_come_in_pieces() {
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::new(Escapes::OfRun);
         assert_eq!(keyboard.type_in(b"ls\r", false), [input(b"ls\r")]);
         assert_eq!(keyboard.type_in(b"~", true), []);
         assert_eq!(keyboard.type_in(b"x", true), [input(b"~x")]);
@@ -155,12 +190,12 @@ mod tests {
 
     #[test]
     fn an_interrupt_in_vain_is_told_once() {
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::new(Escapes::OfRun);
         assert_eq!(keyboard.type_in(b"\x03", true), [input(b"\x03")]);
         assert_eq!(keyboard.type_in(b"\x03", false), [input(b"\x03"), Event::InVain]);
         assert_eq!(keyboard.type_in(b"\x03\x03\x03", false), [input(b"\x03\x03\x03")]);
 
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::new(Escapes::OfRun);
         for keys in [b"\x03".as_slice(), b"\x03", b"a\x03", b"\x03", b"\x03"] {
             assert_eq!(keyboard.type_in(keys, true), [input(keys)]);
         }

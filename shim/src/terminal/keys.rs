@@ -16,10 +16,11 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::termios::Termios;
 
 use super::foreground::{FOREGROUND_CHECK_INTERVAL, fail_instead_of_stop, is_foreground};
 use super::job::{Scope, signal_others, suspend, wait_until_parent_has};
-use super::keyboard::{Event, INTERRUPT, Keyboard, QUIT, is_answer};
+use super::keyboard::{Escapes, Event, INTERRUPT, Keyboard, QUIT, is_answer};
 use super::signals::{Signals, window_size};
 use super::{line, raw_mode};
 
@@ -168,11 +169,11 @@ enum Next {
 impl Reader {
     fn read_keys(mut self) {
         fail_instead_of_stop();
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::new(Escapes::OfRun);
         let mut buffer = vec![0; PIECE_BYTES];
         let (mut has_keyboard, mut anew) = (false, false);
         loop {
-            let entered = raw_mode::enter(&self.shared.is_over, anew);
+            let entered = raw_mode::enter(&self.shared.is_over, anew, Termios::make_raw);
             let had = std::mem::replace(&mut has_keyboard, entered);
             if has_keyboard && (anew || !had) {
                 self.tell_size();
@@ -252,6 +253,8 @@ impl Reader {
                 self.signals.end_run();
             }
             Event::Suspend => suspend(Scope::Group),
+            // Only among the escapes of `attach`.
+            Event::Detach => {}
             Event::List => self.say(ESCAPES),
             Event::InVain => self.say(IN_VAIN),
         }

@@ -9,6 +9,7 @@
 //! help can steer a terminal. In everything else, which may hold a text of the agent, a path
 //! or a setting, control characters are shown escaped.
 
+pub(crate) mod attached;
 pub(crate) mod browser;
 pub(crate) mod color;
 mod figure;
@@ -17,6 +18,7 @@ mod job;
 mod keyboard;
 mod keys;
 mod line;
+mod private_modes;
 mod progress;
 mod question;
 mod raw_mode;
@@ -59,6 +61,11 @@ impl Terminal {
     /// For one command.
     pub(crate) fn new(verbosity: Verbosity) -> Self {
         Self { verbosity, progress: Progress::new() }
+    }
+
+    /// Whether only errors and warnings are printed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.verbosity == Verbosity::Quiet
     }
 
     /// Starts the progress of a step, unless `--quiet`. It ends with the next step or with

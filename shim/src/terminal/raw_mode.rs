@@ -39,10 +39,10 @@ pub(super) fn is_raw() -> bool {
 }
 
 /// Makes the terminal raw if this process has it; otherwise forgets that it was. Returns
-/// whether it is raw now. `anew`: another process may have changed the mode. Once the run is
-/// over the terminal stays as it is: `run_is_over` is read under the lock of [`restore`], so
-/// that no thread undoes that.
-pub(super) fn enter(run_is_over: &AtomicBool, anew: bool) -> bool {
+/// whether it is raw now. `change` makes a mode raw. `anew`: another process may have changed the
+/// mode. Once the run is over the terminal stays as it is: `run_is_over` is read under the lock
+/// of [`restore`], so that no thread undoes that.
+pub(super) fn enter(run_is_over: &AtomicBool, anew: bool, change: fn(&mut Termios)) -> bool {
     let mut state = state();
     if run_is_over.load(Ordering::Acquire) || state.is_over || state.suspends {
         return false;
@@ -58,7 +58,7 @@ pub(super) fn enter(run_is_over: &AtomicBool, anew: bool) -> bool {
         state.first = tcgetattr(terminal()).ok();
     }
     let Some(mut modes) = state.first.clone() else { return false };
-    modes.make_raw();
+    change(&mut modes);
     let done = set(&modes);
     state.set_raw(done);
     done

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use burst_protocol::message::{FromShim, WindowSize};
 use burst_sync::wire::Outgoing;
-use nix::sys::signal::{SigHandler, Signal, raise, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
@@ -241,6 +241,9 @@ pub(crate) fn die_by(number: i32) -> ! {
             reason = "resetting a disposition is unsafe in nix's signature only"
         )]
         unsafe { signal(kind, SigHandler::SigDfl) }.ok();
+        let mut blocked = SigSet::empty();
+        blocked.add(kind);
+        blocked.thread_unblock().ok();
         raise(kind).ok();
     }
     #[expect(clippy::exit, reason = "a signal that does not end us by itself still has to")]

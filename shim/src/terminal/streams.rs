@@ -2,11 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use burst_agent::pseudo_terminal::DEFAULT_SIZE;
 use burst_agent::terminal_modes;
-use burst_protocol::message::{Terminal, TerminalModes};
+use burst_protocol::message::{Terminal, TerminalModes, WindowSize};
 use rustix::fs::{FileType, fstat};
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{isatty, tcgetattr};
+use serde::{Deserialize, Serialize};
 
 use super::foreground::is_foreground;
 use super::signals::window_size;
@@ -26,6 +28,27 @@ pub(crate) fn describe(reads: bool) -> Terminal {
     }
 }
 
+/// The terminal of a run that is detached from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StartTerminal {
+    /// Its size.
+    pub(crate) size: WindowSize,
+    /// Its modes.
+    pub(crate) modes: TerminalModes,
+}
+
+/// The terminal that a detached run is to have: one like that of standard output; none if that
+/// is no terminal.
+pub(crate) fn start_terminal() -> Option<StartTerminal> {
+    let size = window_size().unwrap_or(DEFAULT_SIZE);
+    isatty(stdout()).then(|| StartTerminal { size, modes: modes() })
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn shows_output() -> bool {
+    isatty(stdout())
+}
+
 /// Whether two streams are one file: written to both, the order is visible.
 fn is_one_file(one: impl AsFd, other: impl AsFd) -> bool {
     let (Ok(one), Ok(other)) = (fstat(one), fstat(other)) else { return false };
@@ -40,7 +63,7 @@ fn is_one_file(one: impl AsFd, other: impl AsFd) -> bool {
 
 /// Whether a run can have the keyboard: standard input is a terminal, what the run shows is
 /// seen, and no pager reads keys. A process behind a pipe may be a pager.
-fn may_take_keyboard() -> bool {
+pub(super) fn may_take_keyboard() -> bool {
     isatty(stdin()) && (isatty(stdout()) || isatty(stderr()) && !is_pipe(stdout()))
 }
 

@@ -12,10 +12,10 @@ use rustix::termios::{LocalModes, Termios, tcgetattr};
 use super::terminal;
 
 /// A terminal, and the session in it.
-pub(super) struct Desk {
-    pub(super) ours: std::fs::File,
-    pub(super) theirs: OwnedFd,
-    pub(super) child: Child,
+pub(crate) struct Desk {
+    pub(crate) ours: std::fs::File,
+    pub(crate) theirs: OwnedFd,
+    pub(crate) child: Child,
     /// The modes before the session.
     before: Termios,
     shown: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Starts a command that leads a session with this terminal.
-    pub(super) fn start(command: &Command) -> Self {
+    pub(crate) fn start(command: &Command) -> Self {
         let mut session = Command::new("setsid");
         session.arg("-c").arg(command.get_program());
         carry_over(&mut session, command);
@@ -38,7 +38,7 @@ impl Desk {
         Self { ours, theirs, child, before, shown: Vec::new(), seen: 0 }
     }
 
-    pub(super) fn type_in(&mut self, keys: &str) {
+    pub(crate) fn type_in(&mut self, keys: &str) {
         self.ours.write_all(keys.as_bytes()).unwrap();
     }
 
@@ -55,13 +55,13 @@ impl Desk {
         read > 0
     }
 
-    pub(super) fn rest(&self) -> String {
+    pub(crate) fn rest(&self) -> String {
         String::from_utf8_lossy(&self.shown[self.seen..]).into_owned()
     }
 
     /// Waits until exactly this is shown next.
     #[track_caller]
-    pub(super) fn expect(&mut self, text: &str) {
+    pub(crate) fn expect(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.rest().len() < text.len() && self.read_until(deadline) {}
         assert!(self.rest().starts_with(text), "expected {text:?}, found {:?}", self.rest());
@@ -70,7 +70,7 @@ impl Desk {
 
     /// Waits until this is shown, whatever is shown before it.
     #[track_caller]
-    pub(super) fn find(&mut self, text: &str) {
+    pub(crate) fn find(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let found = loop {
             match self.rest().find(text) {
@@ -83,7 +83,7 @@ impl Desk {
 
     /// Waits until the local terminal passes every key unchanged.
     #[track_caller]
-    pub(super) fn wait_until_raw(&self) {
+    pub(crate) fn wait_until_raw(&self) {
         wait_until("a raw terminal", || {
             !tcgetattr(&self.theirs).unwrap().local_modes.contains(LocalModes::ICANON)
         });
@@ -91,7 +91,7 @@ impl Desk {
 
     /// Waits for the end: nothing more is shown, and the terminal is as it was.
     #[track_caller]
-    pub(super) fn end(mut self) -> ExitStatus {
+    pub(crate) fn end(mut self) -> ExitStatus {
         let status = self.leave();
         assert_eq!(self.rest(), "");
         status
@@ -100,7 +100,7 @@ impl Desk {
     /// Waits for the end of a program that Ctrl-C ends. The kernel makes the signal first: the
     /// program may have closed its terminal before the key is echoed.
     #[track_caller]
-    pub(super) fn end_interrupted(mut self) -> ExitStatus {
+    pub(crate) fn end_interrupted(mut self) -> ExitStatus {
         let status = self.leave();
         assert!(["", "^C"].contains(&self.rest().as_str()), "{}", self.rest());
         status
@@ -108,7 +108,7 @@ impl Desk {
 
     /// Waits for the end: the terminal is as it was.
     #[track_caller]
-    pub(super) fn leave(&mut self) -> ExitStatus {
+    pub(crate) fn leave(&mut self) -> ExitStatus {
         wait_until("the end", || {
             // A session does not end while nobody reads what it shows.
             self.read_until(Instant::now());

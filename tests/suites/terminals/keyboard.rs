@@ -16,7 +16,8 @@ use crate::sandbox;
 /// A program that becomes the one that its arguments name.
 const BECOMES: &str = "use std::os::unix::process::CommandExt;\nfn main() {\n    let mut words = std::env::args_os().skip(1);\n    let error = std::process::Command::new(words.next().unwrap()).args(words).exec();\n    panic!(\"{error}\");\n}\n";
 
-fn project(sandbox: &Sandbox) -> Project<'_> {
+/// A project whose program becomes the one that its arguments name.
+pub(crate) fn project(sandbox: &Sandbox) -> Project<'_> {
     let project = sandbox.hello("app");
     project.write("src/main.rs", BECOMES);
     project.ok("run -q -- true");

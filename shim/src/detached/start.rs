@@ -1,0 +1,65 @@
+//! `--detach`: starts a command in the background and returns once it is started.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use burst_sync::clock::Moment;
+
+use super::HOLDER;
+use super::holder::READY;
+use super::prune::prune;
+use super::record::{RunDirectory, Runs, Started};
+use crate::background::{self, log_file};
+use crate::directories::{Directories, unusable};
+use crate::error::{Error, ErrorKind};
+use crate::terminal::streams::start_terminal;
+
+/// Starts the command of these words, which call this program, and returns the number of the
+/// run. It has a terminal if standard output is one here, else pipes and an empty input. Blocks
+/// for up to 20 seconds.
+pub(crate) fn start(
+    directories: &Directories,
+    workspace: &Path,
+    title: String,
+    words: &[OsString],
+) -> Result<u32, Error> {
+    let runs = Runs::below(&directories.state);
+    let _lock = runs.lock()?;
+    let now = Moment::now().seconds;
+    prune(&runs, now)?;
+    let (number, directory) = runs.create()?;
+    let started =
+        Started { title, workspace: workspace.to_owned(), at: now, terminal: start_terminal() };
+    start_holder(&directory, &started, words)?;
+    Ok(number)
+}
+
+fn start_holder(
+    directory: &RunDirectory,
+    started: &Started,
+    words: &[OsString],
+) -> Result<(), Error> {
+    let failed = |cause: String| {
+        // What it has left counts as no run.
+        drop(std::fs::remove_dir_all(directory.path()));
+        Error::new(
+            ErrorKind::State,
+            "the run cannot be started in the background",
+            "run it without `--detach`, or check the limits of processes (`ulimit -u`)",
+        )
+        .cause(cause)
+    };
+    let log = directory.log();
+    let stderr = log_file(&log).map_err(|source| unusable("open", &log, &source))?;
+    let started = serde_json::to_string(started).map_err(|error| failed(error.to_string()))?;
+    let mut command = background::same_environment(HOLDER);
+    command.arg(directory.path()).arg(started).args(words);
+    match background::start_here(&mut command, stderr) {
+        Ok(Some(line)) if line.trim() == READY => Ok(()),
+        Ok(_) => {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            Err(failed(format!("its holder was not ready in time, or exited: {}", log.trim())))
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
