@@ -2,8 +2,8 @@
 //!
 //! Each end has one self-signed certificate and a copy of the other's. A certificate is
 //! accepted if it equals the copy byte for byte; its names, dates and issuer are ignored.
-//! Private keys are written with mode 0600 and never printed. The settings of QUIC are in
-//! [`crate::transport`].
+//! Private keys are written with mode 0600 and never printed. QUIC and TCP use the same TLS;
+//! the settings of QUIC are in [`crate::transport`], those of TCP in [`crate::tcp`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -102,17 +102,7 @@ pub fn client_config(
     pinned: CertificateDer<'static>,
     idle_timeout: IdleTimeout,
 ) -> Result<quinn::ClientConfig, AgentError> {
-    let provider = provider();
-    let verifier = Arc::new(Pinned::new(pinned, &provider));
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(identity_error)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_client_auth_cert(vec![own.certificate.clone()], own.key())
-        .map_err(identity_error)?;
-    tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
-    let tls = QuicClientConfig::try_from(tls).map_err(identity_error)?;
+    let tls = QuicClientConfig::try_from(client_tls(own, pinned)?).map_err(identity_error)?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport::settings(idle_timeout)));
     Ok(config)
@@ -124,6 +114,35 @@ pub fn server_config(
     pinned: CertificateDer<'static>,
     idle_timeout: IdleTimeout,
 ) -> Result<quinn::ServerConfig, AgentError> {
+    let tls = QuicServerConfig::try_from(server_tls(own, pinned)?).map_err(identity_error)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+    config.transport_config(Arc::new(transport::settings(idle_timeout)));
+    Ok(config)
+}
+
+/// The TLS settings of the shim, which accepts the certificate `pinned` and no other.
+pub fn client_tls(
+    own: &Identity,
+    pinned: CertificateDer<'static>,
+) -> Result<rustls::ClientConfig, AgentError> {
+    let provider = provider();
+    let verifier = Arc::new(Pinned::new(pinned, &provider));
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(identity_error)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_auth_cert(vec![own.certificate.clone()], own.key())
+        .map_err(identity_error)?;
+    tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
+    Ok(tls)
+}
+
+/// The TLS settings of the agent, which accepts the certificate `pinned` and no other.
+pub fn server_tls(
+    own: &Identity,
+    pinned: CertificateDer<'static>,
+) -> Result<rustls::ServerConfig, AgentError> {
     let provider = provider();
     let verifier = Arc::new(Pinned::new(pinned, &provider));
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -133,10 +152,7 @@ pub fn server_config(
         .with_single_cert(vec![own.certificate.clone()], own.key())
         .map_err(identity_error)?;
     tls.alpn_protocols = vec![burst_protocol::ALPN.to_vec()];
-    let tls = QuicServerConfig::try_from(tls).map_err(identity_error)?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(Arc::new(transport::settings(idle_timeout)));
-    Ok(config)
+    Ok(tls)
 }
 
 /// The server name for handshakes.

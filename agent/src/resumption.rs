@@ -8,6 +8,8 @@
 //!
 //! A client that has ended without saying so can be reported by another one, which knows the name.
 //!
+//! A stream may go on over another transport than it began on.
+//!
 //! Whether a break may be survived is told by how the connection ended: a client that closes
 //! its connection or its stream is gone at once. On a connection that was handed over it has to
 //! say something first: until then it may not know that this attempt has succeeded, and give it
@@ -23,8 +25,8 @@ use burst_sync::SyncError;
 use burst_sync::wire::{Link, LinkEnd, Pending, Successor, control_frame};
 use tokio::sync::{Notify, watch};
 
+use crate::carrier::Carrier;
 use crate::lock::lock;
-use crate::transport::is_broken;
 
 /// Streams that can be registered. A client has one for each of its runs.
 const STREAMS_MAX: usize = 1024;
@@ -33,7 +35,7 @@ const STREAMS_MAX: usize = 1024;
 const EXPIRED_MAX: usize = 1024;
 
 /// A connection on which a stream goes on.
-type HandedOver = (Link, quinn::Connection);
+type HandedOver = (Link, Carrier);
 
 /// All streams that can be resumed.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ pub(crate) struct NextConnections {
     resumptions: Arc<Resumptions>,
     id: StreamId,
     handed_over: Arc<Latest<HandedOver>>,
-    connection: quinn::Connection,
+    carrier: Carrier,
     grace_secs: u32,
     ending: watch::Receiver<bool>,
 }
@@ -128,7 +130,7 @@ impl Resumptions {
         self: &Arc<Self>,
         id: StreamId,
         grace_secs: u32,
-        connection: quinn::Connection,
+        carrier: Carrier,
     ) -> Result<NextConnections, SyncError> {
         let handed_over = Arc::<Latest<HandedOver>>::default();
         let mut streams = lock(&self.streams);
@@ -143,7 +145,7 @@ impl Resumptions {
             resumptions: self.clone(),
             id,
             handed_over,
-            connection,
+            carrier,
             grace_secs: grace_secs.min(GRACE_SECS_MAX),
             ending: self.ending.subscribe(),
         })
@@ -183,9 +185,9 @@ impl NextConnections {
             _ = self.ending.wait_for(|ending| *ending) => return Err(SyncError::Gone),
         };
         match next {
-            Ok((link, connection)) => {
-                tracing::info!("the client has come back from {}", connection.remote_address());
-                self.connection = connection;
+            Ok((link, carrier)) => {
+                tracing::info!("the client has come back from {carrier}");
+                self.carrier = carrier;
                 Ok(link)
             }
             Err(_) => {
@@ -206,8 +208,8 @@ impl Successor for NextConnections {
                 biased;
                 // Nothing more is to be read.
                 () = self.handed_over.abandoned() => Link::new(tokio::io::empty(), tokio::io::sink()),
-                (link, connection) = self.handed_over.take() => {
-                    self.connection = connection;
+                (link, carrier) = self.handed_over.take() => {
+                    self.carrier = carrier;
                     link
                 }
             }
@@ -216,7 +218,7 @@ impl Successor for NextConnections {
 
     fn after(&mut self, end: LinkEnd) -> Pending<'_, Result<Link, SyncError>> {
         Box::pin(async move {
-            let is_closed = end.is_heard && !is_broken(&self.connection);
+            let is_closed = end.is_heard && !self.carrier.is_broken();
             if is_closed || self.handed_over.is_abandoned() {
                 return Err(end.into_error());
             }
@@ -245,9 +247,11 @@ impl Drop for NextConnections {
 mod tests {
     use burst_protocol::message::FromShim;
     use burst_sync::wire::{Beginning, Incoming, Opening, connect_resumable, read_beginning};
+    use tokio::io::AsyncRead;
 
     use super::*;
     use crate::identity::{Identity, client_config, server_config, server_name};
+    use crate::tcp::{Accepted, Client, connected};
     use crate::transport::{IdleTimeout, endpoint};
 
     /// A client and an agent that are connected again and again.
@@ -278,7 +282,7 @@ mod tests {
         }
 
         /// Another connection, whose client has said `first`.
-        async fn connect(&self, first: Control) -> (Seen, HandedOver) {
+        async fn connect(&self, first: Control) -> (Seen, (Link, quinn::Connection)) {
             let address = self.agent.local_addr().unwrap();
             let connecting = self.client.connect(address, server_name()).unwrap();
             let accepting = async { self.agent.accept().await.unwrap().await.unwrap() };
@@ -292,9 +296,7 @@ mod tests {
                 panic!("no control message");
             };
             assert_eq!(said, first);
-            let closed = accepted.clone();
-            let link =
-                Link::new(receive, send).closed_by(async move { drop(closed.closed().await) });
+            let link = Carrier::Quic(accepted.clone()).link(receive, send);
             (seen, (link, accepted))
         }
     }
@@ -303,13 +305,13 @@ mod tests {
         async fn say(&mut self, control: Control) {
             self.send.write_all(&control_frame(&control).unwrap()).await.unwrap();
         }
+    }
 
-        /// Expects that the agent uses this connection for the stream from now on.
-        async fn is_resumed(&mut self) {
-            let beginning = read_beginning(&mut self.receive).await.unwrap();
-            let resumed = Control::Resumed { received: 0 };
-            assert!(matches!(beginning, Beginning::Control(found) if found == resumed));
-        }
+    /// Expects that the agent uses this connection for the stream from now on.
+    async fn is_resumed(receive: &mut (impl AsyncRead + Unpin)) {
+        let beginning = read_beginning(receive).await.unwrap();
+        let resumed = Control::Resumed { received: 0 };
+        assert!(matches!(beginning, Beginning::Control(found) if found == resumed));
     }
 
     const ID: StreamId = StreamId::from_bytes([3; 16]);
@@ -323,7 +325,7 @@ mod tests {
         let open = Control::Open { id: ID, grace_secs: 3600 };
         let (mut seen, (link, connection)) = ends.connect(open).await;
         seen.say(Control::Acknowledge { received: 0 }).await;
-        let next = resumptions.open(ID, 3600, connection).unwrap();
+        let next = resumptions.open(ID, 3600, Carrier::Quic(connection)).unwrap();
         let (incoming, ..) =
             connect_resumable(link, 1, Opening::Read, None, Box::new(next)).unwrap();
         (seen, incoming)
@@ -345,17 +347,51 @@ mod tests {
         let latest = resumptions.find(ID).unwrap();
         for attempt in 1..=3 {
             let (mut seen, (link, connection)) = ends.connect(resume(attempt)).await;
-            assert!(latest.offer(attempt, (link, connection.clone())));
-            seen.is_resumed().await;
+            assert!(latest.offer(attempt, (link, Carrier::Quic(connection.clone()))));
+            is_resumed(&mut seen.receive).await;
             close(seen, &connection).await;
             assert!(resumptions.find(ID).is_ok(), "after attempt {attempt}");
         }
         let (mut seen, (link, connection)) = ends.connect(resume(4)).await;
-        assert!(latest.offer(4, (link, connection.clone())));
-        seen.is_resumed().await;
+        assert!(latest.offer(4, (link, Carrier::Quic(connection.clone()))));
+        is_resumed(&mut seen.receive).await;
         // This client knows that its attempt has succeeded, and ends.
         seen.say(Control::Acknowledge { received: 0 }).await;
         seen.send.finish().unwrap();
+        let ended = tokio::task::spawn_blocking(move || incoming.message::<FromShim>());
+        assert!(matches!(ended.await.unwrap(), Err(SyncError::Gone)));
+    }
+
+    /// A TCP connection whose client has said `first`.
+    async fn over_tcp(first: Control) -> (Client, HandedOver) {
+        let (mut client, Accepted { mut reader, writer, peer, .. }) = connected().await;
+        client.say(&control_frame(&first).unwrap()).await;
+        let said = read_beginning(&mut reader).await.unwrap();
+        assert!(matches!(said, Beginning::Control(said) if said == first));
+        let carrier = Carrier::Tcp(peer);
+        (client, (carrier.link(reader, writer), carrier))
+    }
+
+    #[tokio::test]
+    async fn a_stream_goes_on_over_another_transport() {
+        let (ends, resumptions) = (Ends::new(), Arc::<Resumptions>::default());
+        let (_first, mut incoming) = stream(&ends, &resumptions).await;
+        let latest = resumptions.find(ID).unwrap();
+        let heard = control_frame(&Control::Acknowledge { received: 0 }).unwrap();
+        let (mut client, next) = over_tcp(resume(1)).await;
+        assert!(latest.offer(1, next));
+        is_resumed(&mut &*client.piece().await).await;
+        client.say(&heard).await;
+        // It breaks: the client has not ended its direction.
+        drop(client);
+        let (mut seen, (link, connection)) = ends.connect(resume(2)).await;
+        assert!(latest.offer(2, (link, Carrier::Quic(connection))));
+        is_resumed(&mut seen.receive).await;
+        let (mut client, next) = over_tcp(resume(3)).await;
+        assert!(latest.offer(3, next));
+        is_resumed(&mut &*client.piece().await).await;
+        client.say(&heard).await;
+        client.end().await;
         let ended = tokio::task::spawn_blocking(move || incoming.message::<FromShim>());
         assert!(matches!(ended.await.unwrap(), Err(SyncError::Gone)));
     }

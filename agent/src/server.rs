@@ -1,7 +1,8 @@
-//! The port of the agent, its connections and their streams.
+//! The port of the agent and its connections, whose streams are served by [`crate::stream`].
 //!
-//! Connections are served by tasks of the runtime; each stream that passes the handshake
-//! gets a thread with a session. The state that sessions share, and the decision when to
+//! Connections are tasks of the runtime. An agent on a server listens on the same port of TCP,
+//! too ([`crate::tcp_port`]), for networks that block UDP; one on its clients' machine does
+//! not: nothing blocks UDP on the loopback. The state that sessions share, and the decision when to
 //! end, belong to [`crate::agent`]. When this process ends, for whatever reason, every run
 //! ends, because each run's init holds a socket to it.
 
@@ -14,41 +15,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use burst_protocol::hello::{Preface, Reason};
-use burst_protocol::link::Control;
-use burst_sync::SyncError;
-use burst_sync::wire::{self, Beginning, Incoming, Link, Opening, Outgoing, Writing};
 use rustix::fs::FlockOperation;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout_at};
 
 use crate::agent::{Agent, Disks, VERSION};
 use crate::atomic_file;
 use crate::boot::Boot;
+use crate::carrier::Carrier;
 use crate::client::Client;
 use crate::collection;
 use crate::error::{AgentError, FileOperation};
 use crate::host::Host;
 use crate::identity::{self, Identity};
-use crate::session;
+use crate::stream::{self, shortened};
+use crate::tcp_port::TcpPort;
 use crate::transport::{self, IdleTimeout};
 use crate::volume::Volumes;
-
-/// How long a client may take to send its hello, and what it wants of the stream.
-const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the agent waits, twice, for connections to close before it ends.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Characters of an error that are logged if a peer can influence its text.
-const PEER_TEXT_CHARACTERS_MAX: usize = 120;
-
 /// The mode of a directory that only its owner may use.
 const PRIVATE_DIRECTORY: u32 = 0o700;
-
-/// The zstd level of what is sent to the client.
-const COMPRESSION_LEVEL: i32 = 1;
 
 /// The two ways in which an agent is deployed.
 #[derive(Debug)]
@@ -89,13 +76,20 @@ struct Local {
     address_file: PathBuf,
 }
 
-/// Runs an agent at the UDP address `listen` until it ends. Prints its address once it
+/// Runs an agent at the address `listen` until it ends. Prints its address once it
 /// listens.
 pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<(), AgentError> {
-    let (config, local) = prepare(&deployment)?;
+    let Prepared { quic, tls, local } = prepare(&deployment)?;
     let listening = |source| AgentError::Listen { address: listen, source };
-    let endpoint = transport::endpoint(listen, Some(config)).map_err(listening)?;
+    let endpoint = transport::endpoint(listen, Some(quic)).map_err(listening)?;
     let address = endpoint.local_addr().map_err(listening)?;
+    let tcp = match tls {
+        Some(tls) => {
+            let port = TcpPort::listen(address, tls, deployment.idle_timeout());
+            Some(port.await.map_err(listening)?)
+        }
+        None => None,
+    };
     let report_interval = deployment.idle_timeout().report_interval();
     let (disks, keep_alive, disk_bytes) = match deployment {
         Deployment::Local { disk, keep_alive, disk_bytes, .. } => {
@@ -124,6 +118,7 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     print_ready(address);
     let is_shutdown = tokio::select! {
         () = accept(&agent, &endpoint) => false,
+        () = accept_tcp(&agent, tcp.as_ref()) => false,
         () = agent.until_idle() => {
             tracing::info!("ending: idle for the keep-alive time, or asked to end");
             false
@@ -140,7 +135,13 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     }
     agent.kill_runs();
     // Sessions report to their clients how killed runs ended.
-    drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
+    let sessions = async {
+        endpoint.wait_idle().await;
+        if let Some(tcp) = tcp {
+            tcp.wait_idle().await;
+        }
+    };
+    drop(tokio::time::timeout(CLOSE_DEADLINE, sessions).await);
     endpoint.close(0_u32.into(), transport::ENDING);
     drop(tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await);
     if is_shutdown {
@@ -150,9 +151,16 @@ pub(crate) async fn serve(deployment: Deployment, listen: SocketAddr) -> Result<
     Ok(())
 }
 
-/// The QUIC settings with the agent's keys and, for a local agent, the lock of its keys
-/// directory.
-fn prepare(deployment: &Deployment) -> Result<(quinn::ServerConfig, Option<Local>), AgentError> {
+/// What an agent needs before it listens.
+struct Prepared {
+    /// The settings of QUIC with the agent's keys.
+    quic: quinn::ServerConfig,
+    /// Those of TLS over TCP, on a server.
+    tls: Option<rustls::ServerConfig>,
+    local: Option<Local>,
+}
+
+fn prepare(deployment: &Deployment) -> Result<Prepared, AgentError> {
     match deployment {
         Deployment::Local { keys, idle_timeout, .. } => {
             let _lock = lock_directory(keys)?;
@@ -161,12 +169,14 @@ fn prepare(deployment: &Deployment) -> Result<(quinn::ServerConfig, Option<Local
             drop(std::fs::remove_file(&address_file));
             let own = Identity::load(keys, "agent")?;
             let client = identity::load_certificate(keys, "shim")?;
-            let config = identity::server_config(&own, client, *idle_timeout)?;
-            Ok((config, Some(Local { _lock, address_file })))
+            let quic = identity::server_config(&own, client, *idle_timeout)?;
+            Ok(Prepared { quic, tls: None, local: Some(Local { _lock, address_file }) })
         }
         Deployment::Server(boot) => {
             let (own, client) = boot.user_data.keys()?;
-            Ok((identity::server_config(&own, client, deployment.idle_timeout())?, None))
+            let quic = identity::server_config(&own, client.clone(), deployment.idle_timeout())?;
+            let tls = Some(identity::server_tls(&own, client)?);
+            Ok(Prepared { quic, tls, local: None })
         }
     }
 }
@@ -202,12 +212,6 @@ fn lock_directory(directory: &Path) -> Result<OwnedFd, AgentError> {
     Ok(file.into())
 }
 
-/// The text of an error on one short line; it can quote what a peer sent.
-fn shortened(error: &impl std::fmt::Display) -> String {
-    let text: String = error.to_string().chars().take(PEER_TEXT_CHARACTERS_MAX).collect();
-    text.escape_debug().to_string()
-}
-
 async fn termination_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) =
@@ -235,160 +239,26 @@ pub(crate) async fn accept(agent: &Arc<Agent>, endpoint: &quinn::Endpoint) {
     }
 }
 
+/// Serves every connection of the TCP port, if there is one. Never returns.
+async fn accept_tcp(agent: &Arc<Agent>, port: Option<&TcpPort>) {
+    match port {
+        Some(port) => port.accept(agent).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn serve_connection(agent: &Arc<Agent>, connection: quinn::Connection) {
     let client = Arc::new(Client::default());
     while let Ok((send, receive)) = connection.accept_bi().await {
         let (agent, client, connection) = (agent.clone(), client.clone(), connection.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve_stream(&agent, connection, send, receive, client).await {
+            let carrier = Carrier::Quic(connection);
+            if let Err(error) = stream::serve(&agent, carrier, send, receive, client).await {
                 tracing::warn!("cannot serve a stream: {}", shortened(&error));
             }
         });
     }
     client.leave();
-}
-
-/// An error of a stream.
-type StreamError = Box<dyn std::error::Error + Send + Sync>;
-
-async fn serve_stream(
-    agent: &Arc<Agent>,
-    connection: quinn::Connection,
-    mut send: quinn::SendStream,
-    mut receive: quinn::RecvStream,
-    client: Arc<Client>,
-) -> Result<(), StreamError> {
-    let (answer, beginning) = first_words(&mut receive, agent.is_ending()).await?;
-    let Some(beginning) = beginning else {
-        return say_last(send, &answer.to_bytes()).await;
-    };
-    match beginning {
-        Beginning::Control(Control::Open { id, grace_secs }) => {
-            let next = agent.resumptions().open(id, grace_secs, connection.clone())?;
-            let link = link_of(&connection, receive, send);
-            // The client of this stream may come back on another connection.
-            let client = Arc::new(Client::default());
-            let (level, opening) = (COMPRESSION_LEVEL, Opening::Read);
-            let stream = wire::connect_resumable(link, level, opening, None, Box::new(next))?;
-            let ended = serve_session(agent, stream, &answer, client.clone());
-            until_left(ended, &client).await
-        }
-        Beginning::Control(Control::Resume { id, received, attempt }) => {
-            match agent.resumptions().find(id) {
-                Ok(latest) => {
-                    send.write_all(&answer.to_bytes()).await?;
-                    let link = link_of(&connection, receive, send).resuming_at(received);
-                    // If the stream has just ended, the client sees the end of this one.
-                    if !latest.offer(attempt, (link, connection)) {
-                        tracing::info!("attempt {attempt} of a client to come back is too late");
-                    }
-                    Ok(())
-                }
-                Err(refusal) => {
-                    tracing::info!("a client comes back for a run that has ended: {refusal:?}");
-                    let refused = wire::control_frame(&Control::Refused(refusal))?;
-                    say_last(send, &[answer.to_bytes(), refused].concat()).await
-                }
-            }
-        }
-        Beginning::Control(Control::Abandon { id }) => {
-            if agent.resumptions().abandon(id) {
-                tracing::info!("the client of a run has ended");
-            }
-            say_last(send, &answer.to_bytes()).await
-        }
-        Beginning::Control(other) => Err(SyncError::out_of_turn(&other).into()),
-        Beginning::Frame(header) => {
-            let receive = std::io::Cursor::new(header).chain(receive);
-            let stream = wire::connect(receive, send, COMPRESSION_LEVEL, Opening::Read)?;
-            serve_session(agent, stream, &answer, client).await
-        }
-    }
-}
-
-/// Reads how a stream begins, in time. Returns the answer to the hello and, unless that refuses the
-/// client, what follows the hello.
-async fn first_words<R: AsyncRead + Unpin>(
-    receive: &mut R,
-    is_ending: bool,
-) -> Result<(Preface, Option<Beginning>), StreamError> {
-    let deadline = Instant::now() + HELLO_DEADLINE;
-    let hello = timeout_at(deadline, wire::read_preface(receive)).await??;
-    let Preface::Hello { lowest, highest, .. } = hello else {
-        return Err("the stream does not begin with a hello".into());
-    };
-    let answer = match is_ending {
-        true => Preface::refuse(Reason::Ending, VERSION),
-        false => Preface::answer(lowest, highest, VERSION),
-    };
-    if matches!(answer, Preface::Refuse { .. }) {
-        return Ok((answer, None));
-    }
-    let beginning = timeout_at(deadline, wire::read_beginning(receive)).await??;
-    Ok((answer, Some(beginning)))
-}
-
-/// Waits until a session or the process of its client has ended. However that comes, the client
-/// has left.
-async fn until_left(
-    ended: impl Future<Output = Result<(), StreamError>>,
-    client: &Client,
-) -> Result<(), StreamError> {
-    let ended = tokio::select! {
-        ended = ended => ended,
-        () = client.process_ended() => Ok(()),
-    };
-    client.leave();
-    ended
-}
-
-/// Sends the last bytes of a stream, and waits until the client has received them or is gone.
-async fn say_last(mut send: quinn::SendStream, bytes: &[u8]) -> Result<(), StreamError> {
-    send.write_all(bytes).await?;
-    send.finish()?;
-    drop(send.stopped().await);
-    Ok(())
-}
-
-/// A stream as a link, which also knows when its connection is closed.
-fn link_of(
-    connection: &quinn::Connection,
-    receive: quinn::RecvStream,
-    send: quinn::SendStream,
-) -> Link {
-    let connection = connection.clone();
-    Link::new(receive, send).closed_by(async move { drop(connection.closed().await) })
-}
-
-/// Serves a stream on a thread of its own. Completes when the stream has ended; dropped, it ends
-/// the stream.
-async fn serve_session(
-    agent: &Arc<Agent>,
-    (incoming, outgoing, writing): (Incoming, Outgoing, Writing),
-    answer: &Preface,
-    client: Arc<Client>,
-) -> Result<(), StreamError> {
-    let (agent, runtime, answer) = (agent.clone(), Handle::current(), answer.clone());
-    let mut ends = AbortOnDrop(writing);
-    std::thread::Builder::new().name("session".into()).stack_size(8 << 20).spawn(move || {
-        if outgoing.preface(&answer).is_ok() {
-            session::serve(runtime, &agent, incoming, &outgoing, &client);
-        }
-    })?;
-    if let Err(error) = (&mut ends.0).await? {
-        // The session reports it, unless it was the client that had heard enough.
-        tracing::debug!("a stream has ended: {}", shortened(&error));
-    }
-    Ok(())
-}
-
-/// A task that ends with this.
-struct AbortOnDrop(Writing);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Prints the address on standard output, for the process that started the agent.
@@ -400,8 +270,6 @@ fn print_ready(address: SocketAddr) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
-
     use super::*;
 
     #[test]
@@ -418,47 +286,5 @@ mod tests {
         }
         private_directory(&disk).unwrap();
         assert_eq!((mode(&disk), mode(&projects)), (0o700, 0o700));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_says_nothing_more_is_not_waited_for() {
-        let hello = Preface::hello("test").to_bytes();
-        let header = [0, 9, 0, 0, 0];
-        for said in [&[][..], &hello[..3], &hello, &[&hello[..], &header[..4]].concat()] {
-            let (mut near, mut far) = tokio::io::duplex(1000);
-            near.write_all(said).await.unwrap();
-            let began = Instant::now();
-            let error = first_words(&mut far, false).await.unwrap_err();
-            assert_eq!(error.to_string(), "deadline has elapsed");
-            assert!(began.elapsed() >= HELLO_DEADLINE, "{:?}", began.elapsed());
-        }
-        let (mut near, mut far) = tokio::io::duplex(1000);
-        near.write_all(&[&hello[..], &header].concat()).await.unwrap();
-        let (answer, beginning) = first_words(&mut far, false).await.unwrap();
-        assert!(matches!(answer, Preface::Welcome { .. }), "{answer:?}");
-        assert!(matches!(beginning, Some(Beginning::Frame(found)) if found == header));
-        // A client that is refused need not say what it wants.
-        near.write_all(&hello).await.unwrap();
-        let (answer, beginning) = first_words(&mut far, true).await.unwrap();
-        assert!(matches!(answer, Preface::Refuse { reason: Reason::Ending, .. }), "{answer:?}");
-        assert!(beginning.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_client_has_left_however_its_session_ends() {
-        let ends: [Result<(), StreamError>; 2] = [Ok(()), Err("a task panicked".into())];
-        for end in ends {
-            let (client, is_ok) = (Client::default(), end.is_ok());
-            let ended = until_left(std::future::ready(end), &client).await;
-            assert_eq!((ended.is_ok(), client.is_gone()), (is_ok, true));
-        }
-    }
-
-    #[test]
-    fn an_error_with_text_of_a_peer_stays_one_short_line() {
-        let reason = format!("closed: {}\u{1b}[31m\n{}", "x".repeat(5), "y".repeat(1000));
-        let line = shortened(&reason);
-        assert!(line.starts_with("closed: xxxxx\\u{1b}[31m\\nyyy"), "{line}");
-        assert!(line.len() < 140, "{}", line.len());
     }
 }

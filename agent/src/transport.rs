@@ -36,8 +36,8 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// The reason that the agent gives when it closes connections because it ends.
 pub const ENDING: &[u8] = b"ending";
 
-/// The UDP port of the agent on a server: the image starts the agent with it, and the
-/// firewall opens it.
+/// The port of the agent on a server, of UDP and of TCP: the image starts the agent with it,
+/// and the firewall opens it.
 pub const SERVER_PORT: u16 = 7777;
 
 /// The timeout of a connection.

@@ -8,7 +8,9 @@
 //! The **shim** runs on the developer's machine and opens every stream. The **agent**
 //! runs on the machine where cargo runs. They share one QUIC connection (ALPN [`ALPN`]),
 //! on which each end has authenticated itself with a pinned certificate. Each request is
-//! one bidirectional stream of that connection.
+//! one bidirectional stream of that connection. To a server in a network that blocks UDP each
+//! stream has a TCP connection of its own instead, with TLS 1.3, the same ALPN and certificates,
+//! in [pieces](piece) that also tell its ends and that either end is alive.
 //!
 //! # Streams
 //!
@@ -103,6 +105,7 @@
 //! | 1 | [`Resume`](link::Control::Resume) numbers its attempts, and `Acknowledge` follows `Resumed` at once. Without them an attempt that its shim had given up ended the run. |
 //! | 1 | New: [`Abandon`](link::Control::Abandon). Without it the run of a command that ended while its connection was broken went on until the grace time was over. |
 //! | 1 | New: [`NamedLinks`](message::FromAgent::NamedLinks). Without it links below a directory that was named were left out and nothing was told. |
+//! | 1 | New: [`piece`], for TCP. Without it a network that blocks UDP had no servers. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's
@@ -117,9 +120,10 @@ pub mod limit;
 pub mod link;
 pub mod message;
 pub mod path;
+pub mod piece;
 pub mod tree;
 
-/// The application protocol name of the QUIC connection. It is the same for every version
+/// The application protocol name of QUIC and TCP connections. It is the same for every version
 /// of the protocol.
 pub const ALPN: &[u8] = b"cargo-burst";
 

@@ -28,6 +28,9 @@ pub const RAW_BYTES_MAX: usize = 128 << 10;
 /// Largest control message of a stream in bytes.
 pub const CONTROL_BYTES_MAX: usize = 64;
 
+/// Most bytes of a stream in one piece over TCP: those of a record of TLS.
+pub const PIECE_BYTES_MAX: u16 = 16 << 10;
+
 /// Bytes of frames that a receiver acknowledges at a time. A sender keeps many times as many.
 pub const ACKNOWLEDGED_BYTES: u64 = 256 << 10;
 

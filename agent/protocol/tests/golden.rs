@@ -14,6 +14,7 @@ use burst_protocol::codec::{decode, encode};
 use burst_protocol::limit::CONTROL_BYTES_MAX;
 use burst_protocol::link::{Control, Refusal, StreamId};
 use burst_protocol::message::*;
+use burst_protocol::piece::Piece;
 use burst_protocol::tree::{
     Change, Directory, DirectoryObject, Entry, File, FileMode, LinkTarget, Node, ObjectEntry,
 };
@@ -242,6 +243,10 @@ fn the_bytes_of_version_1() {
         assert_eq!(decode::<Control>(&bytes).unwrap(), control);
         assert!(bytes.len() <= CONTROL_BYTES_MAX);
         text += &line("control", &bytes);
+    }
+    for piece in [Piece::Alive, Piece::Bytes(0x1234), Piece::Stop, Piece::End] {
+        assert_eq!(Piece::parse(piece.to_bytes()), Ok(piece));
+        text += &line("piece", &piece.to_bytes());
     }
     // What names the list of a whole target directory.
     let list = TargetFile {
