@@ -37,7 +37,11 @@ pub(crate) async fn serve(
     mut receive: impl AsyncRead + Send + Unpin + 'static,
     client: Arc<Client>,
 ) -> Result<(), StreamError> {
-    let (answer, beginning) = first_words(&mut receive, agent.is_ending()).await?;
+    let (answer, beginning) = match first_words(&mut receive, agent.is_ending()).await {
+        // A client that only wanted to know whether this agent answers.
+        Err(error) if matches!(error.downcast_ref(), Some(SyncError::Gone)) => return Ok(()),
+        words => words?,
+    };
     let Some(beginning) = beginning else {
         return say_last(send, receive, &answer.to_bytes()).await;
     };

@@ -1,14 +1,20 @@
-//! A QUIC connection to an agent, and the streams on it.
+//! A connection to an agent, and the streams on it.
 //!
-//! Both ends prove by pinned certificates who they are. This module knows nothing of
-//! where an agent comes from, nor of the keeper, which passes streams on: what may go
-//! through it is `AgentRoute`, above. A stream that survives its connection takes the next ones
-//! from a [`reconnect`].
+//! Both ends prove by pinned certificates who they are. A [`Connection`] is QUIC, and all that
+//! the agent on this machine needs: nothing blocks UDP there. A [`server::ServerConnection`] is
+//! TCP with TLS where the network blocks UDP. This module knows nothing of where an agent
+//! comes from, nor of the keeper, which passes streams on: what may go through it is
+//! `AgentRoute`, above. A stream that survives its connection takes the next ones from a
+//! [`reconnect`].
 
 pub(crate) mod abandon;
 pub(crate) mod backoff;
 pub(crate) mod current;
+mod network;
+mod race;
 pub(crate) mod reconnect;
+pub(crate) mod server;
+pub(crate) mod tcp_networks;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -166,7 +172,7 @@ impl Connection {
         }
     }
 
-    /// The connection itself, for the keeper, which passes streams on as bytes.
+    /// The connection itself, which knows how it has ended.
     pub(crate) const fn quic(&self) -> &quinn::Connection {
         &self.connection
     }

@@ -29,7 +29,8 @@ use super::server::ServerSummary;
 use super::uses::{ProjectUse, Uses};
 use super::volume::{self, Attached, device_of};
 use super::{dead_man, error, owner};
-use crate::connection::Connection;
+use crate::connection::server::ServerConnection;
+use crate::connection::tcp_networks::TcpNetworks;
 use crate::error::{Error, ErrorKind};
 
 /// The action in errors of the first request of most commands.
@@ -46,13 +47,14 @@ pub(crate) struct Account {
     pub(super) audit: AuditLog,
     pub(super) keys: KeyStore,
     pub(super) lookups: Lookups,
+    pub(super) networks: TcpNetworks,
 }
 
 /// The server that this process is connected to.
 #[derive(Debug)]
 pub(super) struct HeldServer {
     pub(super) server: Server,
-    pub(super) agent: Arc<Connection>,
+    pub(super) agent: Arc<ServerConnection>,
     pub(super) volumes: Attached,
     pub(super) keys: KeyPair,
 }
@@ -61,7 +63,7 @@ pub(super) struct HeldServer {
 #[derive(Debug)]
 pub(crate) struct ReachedServer {
     /// The connection to its agent.
-    pub(crate) agent: Arc<Connection>,
+    pub(crate) agent: Arc<ServerConnection>,
     /// The project's disk: its name below `/dev/disk/by-id` on the server.
     pub(crate) device: String,
     /// Type, location and price.
@@ -98,6 +100,7 @@ impl Account {
             audit: AuditLog::new(state),
             keys: KeyStore::new(directory.join("keys")),
             lookups: Lookups::default(),
+            networks: TcpNetworks::new(state.join("tcp-networks.json")),
         }))
     }
 
@@ -118,10 +121,11 @@ impl Account {
             }
         };
         let answered = held.as_ref().map(|held| held.server.id);
-        reconnect(&mut held, request, anew).await;
+        reconnect(&mut held, request, anew, &self.networks).await;
         if let Some(found) = &*held
             && let Some(volume) = found.volumes.get(&request.project)
         {
+            self.tell_of_tcp(&found.agent, progress);
             return Ok(self.reached(found, volume, (false, false), project_use));
         }
         progress.step("listing servers and volumes at Hetzner");
@@ -138,6 +142,7 @@ impl Account {
             endpoint: &self.endpoint,
             owner: &self.owner,
             keys: &self.keys,
+            networks: &self.networks,
             request,
             progress,
             answered,
@@ -152,6 +157,7 @@ impl Account {
         volumes.insert(request.project.clone(), volume.clone());
         let agent = Arc::new(connection);
         self.renew_lease_of(&server, &agent).await;
+        self.tell_of_tcp(&agent, progress);
         let found = held.insert(HeldServer { server, agent, volumes, keys });
         Ok(self.reached(found, &volume, (fresh_server, fresh_volume), project_use))
     }
@@ -167,7 +173,7 @@ impl Account {
         }
     }
 
-    async fn renew_lease_of(&self, server: &Server, agent: &Arc<Connection>) {
+    async fn renew_lease_of(&self, server: &Server, agent: &Arc<ServerConnection>) {
         let Some(margin) = self.uses.server_life().and_then(|life| life.dead_man) else { return };
         let now = self.client.now().as_second();
         let facts = self.uses.server_facts(server, &self.owner);
@@ -180,12 +186,24 @@ impl Account {
     }
 
     /// Connects to the agent of a server of ours that this process is not connected to.
-    pub(super) async fn connect(&self, server: &Server) -> Result<Arc<Connection>, Error> {
+    pub(super) async fn connect(&self, server: &Server) -> Result<Arc<ServerConnection>, Error> {
         let keys = self.keys.of_server(server).map_err(|error| error::missing_keys(&error))?;
         let address = server
             .address()
             .ok_or_else(|| error::unusable_server("the server has no public address"))?;
-        dial::connect(address, &keys, IdleTimeout::default(), RETURN_DEADLINE).await.map(Arc::new)
+        dial::connect(address, &keys, IdleTimeout::default(), RETURN_DEADLINE, &self.networks)
+            .await
+            .map(Arc::new)
+    }
+
+    /// Tells the user, once for each network, that it blocks UDP.
+    fn tell_of_tcp(&self, agent: &ServerConnection, progress: &dyn Progress) {
+        if agent.tcp_network().is_some_and(|network| self.networks.is_news(network)) {
+            progress.say(
+                "this network blocks UDP: the server is reached over TCP, which takes each \
+                 command two more round trips",
+            );
+        }
     }
 
     /// Makes room on a server that has as many volumes as Hetzner allows.
@@ -259,14 +277,19 @@ impl ReachedServer {
 
 /// Connects again if the connection is closed, or `anew`. A server that does not answer is
 /// no longer held.
-async fn reconnect(held: &mut Option<HeldServer>, request: &ServerRequest, anew: bool) {
+async fn reconnect(
+    held: &mut Option<HeldServer>,
+    request: &ServerRequest,
+    anew: bool,
+    networks: &TcpNetworks,
+) {
     let Some(found) = held else { return };
-    if found.agent.is_open() && !anew {
+    if found.agent.is_open(networks) && !anew {
         return;
     }
     let idle_timeout = IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };
     let address = found.agent.address().ip();
-    match dial::connect(address, &found.keys, idle_timeout, RETURN_DEADLINE).await {
+    match dial::connect(address, &found.keys, idle_timeout, RETURN_DEADLINE, networks).await {
         Ok(connection) => found.agent = Arc::new(connection),
         Err(error) => {
             tracing::info!("the server does not answer: {}", error.one_line());

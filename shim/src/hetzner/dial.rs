@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use super::error;
 use super::keys::KeyPair;
-use crate::connection::{Connection, ConnectionError};
+use crate::connection::ConnectionError;
+use crate::connection::server::ServerConnection;
+use crate::connection::tcp_networks::TcpNetworks;
 use crate::error::Error;
 
 /// How long a server may take from its creation until its agent answers. Servers from
@@ -29,8 +31,9 @@ pub(super) const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
 /// unmounting a volume.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long each attempt to connect may take. QUIC itself would double its pauses while
-/// the server boots; short attempts notice soon that the agent answers.
+/// How long each attempt to connect may take, over one transport or the other. QUIC itself
+/// would double its pauses while the server boots; short attempts notice soon that the agent
+/// answers.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// One of this number of attempts is a long one, for slow networks.
@@ -50,27 +53,28 @@ pub(super) async fn connect(
     keys: &KeyPair,
     idle_timeout: IdleTimeout,
     deadline: Duration,
-) -> Result<Connection, Error> {
+    networks: &TcpNetworks,
+) -> Result<ServerConnection, Error> {
     let address = SocketAddr::new(address, SERVER_PORT);
     let began = Instant::now();
     let mut attempt: u32 = 0;
     loop {
         attempt = attempt.wrapping_add(1);
         let limit = if attempt.is_multiple_of(LONG_ATTEMPT_EACH) { LONG_ATTEMPT } else { ATTEMPT };
-        let opening =
-            Connection::open(address, &keys.shim, keys.agent.clone(), idle_timeout, limit).await;
-        match opening {
-            Err(ConnectionError::Silent { .. }) if began.elapsed() <= deadline => {
+        let (own, pinned) = (&keys.shim, &keys.agent);
+        match ServerConnection::open(address, own, pinned, idle_timeout, limit, networks).await {
+            Ok(opened) => return Ok(opened),
+            Err(unreached) if unreached.may_pass() && began.elapsed() <= deadline => {
                 tokio::time::sleep(PAUSE).await;
             }
-            opened => return opened.map_err(error::connection),
+            Err(unreached) => return Err(error::connection(ConnectionError::from(unreached))),
         }
     }
 }
 
 /// Sends the agent one message and waits for its answer, at most 20 seconds. The thread
 /// that waits may outlive this call by the connection's own deadlines.
-pub(super) async fn ask(agent: &Arc<Connection>, question: FromShim) -> Result<(), Error> {
+pub(super) async fn ask(agent: &Arc<ServerConnection>, question: FromShim) -> Result<(), Error> {
     let (agent, runtime) = (agent.clone(), Handle::current());
     let asked = tokio::task::spawn_blocking(move || agent.ask(&runtime, &question).map(drop));
     match tokio::time::timeout(ANSWER_DEADLINE, asked).await {

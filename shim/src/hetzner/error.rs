@@ -172,8 +172,8 @@ pub(super) fn connection(error: ConnectionError) -> Error {
 
 fn reach_port() -> String {
     format!(
-        "run the command again; if that does not help, check that your network lets UDP port \
-         {SERVER_PORT} through, or delete the server with `cargo burst down`"
+        "run the command again; if that does not help, check that your network lets port \
+         {SERVER_PORT} of UDP or TCP through, or delete the server with `cargo burst down`"
     )
 }
 

@@ -29,7 +29,8 @@ use super::progress::Progress;
 use super::refusal::{check_names, check_price, image_for, is_capacity, is_volume_busy};
 use super::request::ServerRequest;
 use super::volume::device_of;
-use crate::connection::Connection;
+use crate::connection::server::ServerConnection;
+use crate::connection::tcp_networks::TcpNetworks;
 use crate::error::{Error, ErrorKind};
 
 /// How long the creation of server and volume may take.
@@ -52,6 +53,8 @@ pub(super) struct Provision<'a> {
     pub(super) owner: &'a Owner,
     /// The keys of servers.
     pub(super) keys: &'a KeyStore,
+    /// The networks that block UDP.
+    pub(super) networks: &'a TcpNetworks,
     /// The request of the command.
     pub(super) request: &'a ServerRequest,
     /// Shows the progress.
@@ -68,7 +71,7 @@ pub(super) struct Provided {
     /// Its keys.
     pub(super) keys: KeyPair,
     /// The connection to its agent.
-    pub(super) connection: Connection,
+    pub(super) connection: ServerConnection,
     /// The project's volume, attached or being attached.
     pub(super) volume: Volume,
     /// Whether the server was created.
@@ -342,7 +345,8 @@ impl Provision<'_> {
             Ok(())
         };
         let deadline = self.agent_deadline(&server);
-        let dialled = dial::connect(address, &keys, IdleTimeout { gone_after }, deadline);
+        let dialled =
+            dial::connect(address, &keys, IdleTimeout { gone_after }, deadline, self.networks);
         let ((), connection) = tokio::try_join!(ready, dialled)?;
         Ok(Provided { server, keys, connection, volume, fresh_server, fresh_volume })
     }

@@ -23,7 +23,7 @@ use super::naming::{self, ProjectKey};
 use super::progress::Progress;
 use super::server::ServerSummary;
 use super::{dial, error, volume};
-use crate::connection::Connection;
+use crate::connection::server::ServerConnection;
 use crate::error::{Error, ErrorKind};
 
 /// Most seconds between two reapings: resources of other owners expire, too, and our
@@ -299,7 +299,7 @@ impl Account {
 
 /// Stops the agent of a server that is to be deleted. An agent that does not answer does
 /// not keep its server.
-async fn stop_agent(agent: &Arc<Connection>) {
+async fn stop_agent(agent: &Arc<ServerConnection>) {
     if let Err(error) = dial::ask(agent, FromShim::End { with_volumes: false }).await {
         tracing::info!("deleting a server whose agent did not stop: {}", error.one_line());
     }

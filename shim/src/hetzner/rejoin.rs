@@ -28,7 +28,7 @@ impl Account {
     ) -> Result<Option<ReachedServer>, Error> {
         let project_use = self.uses.begin(request, &self.client);
         let mut held = self.server.lock().await;
-        if !held.as_ref().is_some_and(|found| found.agent.is_open()) {
+        if !held.as_ref().is_some_and(|found| found.agent.is_open(&self.networks)) {
             let idle_timeout =
                 IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };
             self.dial_again(&mut held, idle_timeout).await?;
@@ -82,7 +82,8 @@ impl Account {
     ) -> Result<HeldServer, Error> {
         let KnownServer { server, address, volumes } = known;
         let keys = self.keys.of_server(&server).map_err(|error| error::missing_keys(&error))?;
-        let agent = dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE).await?;
+        let agent =
+            dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE, &self.networks).await?;
         Ok(HeldServer { server, agent: Arc::new(agent), volumes, keys })
     }
 

@@ -15,7 +15,7 @@ use super::inventory::Inventory;
 use super::naming::{self, Owner, ProjectKey};
 use super::uses::Uses;
 use super::{dial, error};
-use crate::connection::Connection;
+use crate::connection::server::ServerConnection;
 use crate::error::Error;
 
 /// How long a volume may take to be detached.
@@ -53,7 +53,7 @@ pub(super) fn device_of(volume: &Volume) -> &str {
 pub(super) async fn detach(
     client: &Client,
     endpoint: &Endpoint,
-    agent: &Arc<Connection>,
+    agent: &Arc<ServerConnection>,
     volume: &Volume,
 ) -> Result<(), Error> {
     let device = FileName::new(device_of(volume).as_bytes()).map_err(|error| {

@@ -16,7 +16,8 @@ use tracing::Span;
 use super::error::keeper;
 use super::message::{self, Ask, Event, Hello, Ready};
 use super::state::State;
-use crate::connection::{Connection, VERSION};
+use crate::connection::VERSION;
+use crate::connection::server::ServerConnection;
 use crate::error::Error;
 use crate::hetzner::account::ReachedServer;
 use crate::hetzner::credentials::Credentials;
@@ -257,19 +258,18 @@ impl Progress for Relay {
 /// Carries a stream between a command and the agent, byte for byte, until both directions
 /// have ended.
 async fn carry(
-    connection: Option<Arc<Connection>>,
+    connection: Option<Arc<ServerConnection>>,
     mut read: Reader,
     mut write: OwnedWriteHalf,
 ) -> io::Result<()> {
     let opened: Result<_, Error> = match &connection {
         Some(connection) => connection
-            .quic()
-            .open_bi()
+            .open_stream()
             .await
             .map_err(|error| silent("the connection to the server was lost").caused_by(&error)),
         None => Err(keeper("the keeper does not know this command's server")),
     };
-    let (mut send, mut receive) = match opened {
+    let (mut receive, mut send) = match opened {
         Ok(stream) => stream,
         Err(error) => return answer(&mut write, Event::Failed(error)).await,
     };
@@ -277,7 +277,7 @@ async fn carry(
     let upwards = async {
         let copied = tokio::io::copy_buf(&mut read, &mut send).await;
         // Finished already if the agent has stopped reading.
-        drop(send.finish());
+        drop(send.shutdown().await);
         copied
     };
     let downwards = async {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::connection::Connection;
+use crate::connection::server::ServerConnection;
 use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::hetzner::credentials::{AccountName, Credentials};
@@ -29,7 +29,7 @@ pub(super) struct State {
 
 #[derive(Debug, Default)]
 struct Connections {
-    by_ticket: BTreeMap<u64, Arc<Connection>>,
+    by_ticket: BTreeMap<u64, Arc<ServerConnection>>,
     last_ticket: u64,
 }
 
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// Offers a connection for streams.
-    pub(super) fn offer(&self, connection: Arc<Connection>) -> Offered<'_> {
+    pub(super) fn offer(&self, connection: Arc<ServerConnection>) -> Offered<'_> {
         let mut connections = lock(&self.connections);
         connections.last_ticket += 1;
         let ticket = connections.last_ticket;
@@ -116,7 +116,7 @@ impl State {
     }
 
     /// The connection of a ticket; `None` if its command has ended.
-    pub(super) fn connection(&self, ticket: u64) -> Option<Arc<Connection>> {
+    pub(super) fn connection(&self, ticket: u64) -> Option<Arc<ServerConnection>> {
         lock(&self.connections).by_ticket.get(&ticket).cloned()
     }
 }
