@@ -78,6 +78,12 @@ fn a_server_with_volume_and_firewall_lives_and_dies() {
         };
         let made = client.create_firewall(&firewall, &labels("firewall")).await.unwrap();
         assert_eq!(made.resource().rules, [Rule::udp(7777)]);
+        let described = Rule { description: Some("a note".into()), ..Rule::tcp(7777) };
+        let rules = [Rule::udp(7777), described];
+        let set = client.set_firewall_rules(made.resource().id, &rules).await.unwrap();
+        client.wait(set, SOON).await.unwrap();
+        let found = client.firewalls(&Selector::equals("role", "firewall")).await.unwrap();
+        assert_eq!(found[0].rules, rules);
         let volume = client.create_volume(&new_volume("v", "fsn1"), &labels("volume")).await;
         let (volume, actions) = volume.unwrap().into_parts();
         client.wait(actions, SOON).await.unwrap();

@@ -1,7 +1,9 @@
 //! Firewalls. Incoming traffic that no rule allows is dropped.
 
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
+use crate::action::{Action, of_answer};
 use crate::client::Client;
 use crate::error::Error;
 use crate::id::Id;
@@ -35,18 +37,35 @@ pub struct Rule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
     /// The networks that `in` traffic may come from, in CIDR notation.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_ips: Vec<String>,
+    /// The networks that `out` traffic may go to, in CIDR notation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destination_ips: Vec<String>,
+    /// A note of the user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
 }
 
 impl Rule {
     /// Allows UDP to a port from any address.
     pub fn udp(port: u16) -> Self {
+        Self::any("udp", port)
+    }
+
+    /// Allows TCP to a port from any address.
+    pub fn tcp(port: u16) -> Self {
+        Self::any("tcp", port)
+    }
+
+    fn any(protocol: &str, port: u16) -> Self {
         Self {
             direction: "in".into(),
-            protocol: "udp".into(),
+            protocol: protocol.into(),
             port: Some(port.to_string()),
             source_ips: vec!["0.0.0.0/0".into(), "::/0".into()],
+            destination_ips: Vec::new(),
+            description: None,
         }
     }
 }
@@ -97,5 +116,13 @@ impl Client {
         ours: &Labels,
     ) -> Result<Made<Firewall>, Error> {
         self.made(&new.name, new, ours).await
+    }
+
+    /// Replaces all rules of a firewall.
+    pub async fn set_firewall_rules(&self, id: Id, rules: &[Rule]) -> Result<Vec<Action>, Error> {
+        let path = format!("/firewalls/{id}/actions/set_rules");
+        let body = serde_json::json!({ "rules": rules });
+        let (mut answer, operation) = self.send(Method::POST, &path, &body).await?;
+        of_answer(&mut answer, &operation)
     }
 }

@@ -96,7 +96,39 @@ pub(super) fn firewall() -> NewFirewall {
     NewFirewall {
         name: FIREWALL_NAME.into(),
         labels: naming::shared_identity(FIREWALL),
-        rules: vec![Rule::udp(SERVER_PORT)],
+        rules: vec![Rule::udp(SERVER_PORT), Rule::tcp(SERVER_PORT)],
         apply_to: vec![naming::ours(Some(SERVER))],
+    }
+}
+
+/// The rules of the firewall with TCP beside UDP, from the same networks; `None` if they are so.
+/// Versions before this one have opened the port of UDP alone. A rule that the user has
+/// narrowed is not widened, one that the user has removed stays away.
+pub(super) fn with_tcp(rules: &[Rule]) -> Option<Vec<Rule>> {
+    let port = SERVER_PORT.to_string();
+    let to_agent = |rule: &&Rule| rule.direction == "in" && rule.port.as_ref() == Some(&port);
+    let of = |protocol| rules.iter().filter(to_agent).find(|rule| rule.protocol == protocol);
+    let (udp, None) = (of("udp")?, of("tcp")) else { return None };
+    let tcp = Rule { protocol: "tcp".into(), ..udp.clone() };
+    Some(rules.iter().cloned().chain([tcp]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_firewall_of_an_earlier_version_gets_tcp() {
+        let (udp, tcp) = (Rule::udp(SERVER_PORT), Rule::tcp(SERVER_PORT));
+        let old = [udp.clone()];
+        assert_eq!(with_tcp(&old), Some(vec![udp.clone(), tcp.clone()]));
+        assert_eq!(with_tcp(&firewall().rules), None);
+        assert_eq!(with_tcp(&[]), None);
+        assert_eq!(with_tcp(&[Rule::udp(1), tcp]), None);
+        let narrow = Rule { source_ips: vec!["192.0.2.7/32".into()], ..udp };
+        let other = Rule::tcp(22);
+        let found = with_tcp(&[other.clone(), narrow.clone()]);
+        let twin = Rule { protocol: "tcp".into(), ..narrow.clone() };
+        assert_eq!(found, Some(vec![other, narrow, twin]));
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use burst_agent::transport::IdleTimeout;
 use burst_hcloud::action::Action;
+use burst_hcloud::firewall::Firewall;
 use burst_hcloud::server::{NewServer, Server, ServerStatus};
 use burst_hcloud::volume::Volume;
 use burst_hcloud::{Client, Code, Error as ApiError, Id, Made};
@@ -101,7 +102,9 @@ impl Provision<'_> {
             }
             _ => self.create(&stock, volume.clone()).await?,
         };
-        let provided = self.bring_up(pair).await?;
+        let firewall = self.open_tcp(stock.firewall.as_ref());
+        let (provided, ()) = tokio::join!(self.bring_up(pair), firewall);
+        let provided = provided?;
         if let Some(old) = volume.filter(|old| old.id != provided.volume.id) {
             self.progress.warn(&format!(
                 "the server is in {}, but the project's volume was in {}: the build starts with \
@@ -112,6 +115,17 @@ impl Provision<'_> {
             drop(self.client.delete_volume(old.id).await);
         }
         Ok(provided)
+    }
+
+    /// Opens the port of TCP in a firewall of an earlier version. If that fails, only networks
+    /// that block UDP are concerned, and the next command tries it again.
+    async fn open_tcp(&self, firewall: Option<&Firewall>) {
+        let Some(firewall) = firewall else { return };
+        let Some(rules) = orders::with_tcp(&firewall.rules) else { return };
+        match self.client.set_firewall_rules(firewall.id, &rules).await {
+            Ok(_) => tracing::info!("opened the port of TCP in the firewall"),
+            Err(error) => tracing::warn!("cannot open the port of TCP in the firewall: {error}"),
+        }
     }
 
     /// Whether this machine can use the owner's server. If not, the server does not exist

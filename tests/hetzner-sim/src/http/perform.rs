@@ -205,6 +205,10 @@ fn post(world: &mut World, route: &Route, body: &Value, now: i64) -> Result<Valu
             let firewall = render::firewall(world, &world.firewalls[&id]);
             return Ok(json!({ "firewall": firewall, "actions": [] }));
         }
+        ("firewalls", Some("set_rules")) => {
+            let action = world.set_firewall_rules(id, body, now)?;
+            return Ok(json!({ "actions": [render::action(&world.actions[&action], now)] }));
+        }
         ("ssh_keys", _) => {
             let id = world.create_ssh_key(body, now)?;
             return Ok(json!({ "ssh_key": render::ssh_key(&world.ssh_keys[&id]) }));

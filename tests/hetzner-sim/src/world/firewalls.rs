@@ -12,9 +12,7 @@ impl World {
         let name = text(body, "name").to_owned();
         let labels = labels_of(body)?.unwrap_or_default();
         let rules = body["rules"].as_array().cloned().unwrap_or_default();
-        if rules.len() > 50 {
-            return Err(Refusal::invalid("rules", "must be at most 50"));
-        }
+        check_rules(&rules)?;
         if self.firewalls.values().any(|firewall| firewall.name == name) {
             return Err(Refusal::taken("firewall name is already used"));
         }
@@ -44,6 +42,15 @@ impl World {
         Ok(())
     }
 
+    /// Carries out `POST /firewalls/{id}/actions/set_rules`; returns the action.
+    pub fn set_firewall_rules(&mut self, id: u64, body: &Value, now: i64) -> Result<u64, Refusal> {
+        let rules = body["rules"].as_array().cloned().unwrap_or_default();
+        check_rules(&rules)?;
+        let firewall = self.firewalls.get_mut(&id).ok_or_else(|| Refusal::not_found("firewall"))?;
+        firewall.rules = rules;
+        Ok(self.begin("set_firewall_rules", vec![("firewall", id)], now))
+    }
+
     /// Carries out `DELETE /firewalls/{id}`.
     pub fn delete_firewall(&mut self, id: u64, now: i64) -> Result<(), Refusal> {
         let firewall = self.firewalls.get(&id).ok_or_else(|| Refusal::not_found("firewall"))?;
@@ -63,5 +70,18 @@ impl World {
                 || selectors.iter().any(|text| selects(text, &server.labels) == Ok(true))
         });
         behind.map(|server| server.id).collect()
+    }
+}
+
+/// What the schemas do not say: how many rules there may be, and that a port belongs to TCP and
+/// UDP.
+fn check_rules(rules: &[Value]) -> Result<(), Refusal> {
+    if rules.len() > 50 {
+        return Err(Refusal::invalid("rules", "must be at most 50"));
+    }
+    let has_ports = |rule: &Value| matches!(rule["protocol"].as_str(), Some("tcp" | "udp"));
+    match rules.iter().any(|rule| has_ports(rule) == rule["port"].is_null()) {
+        true => Err(Refusal::invalid("rules", "a port is required for tcp and udp alone")),
+        false => Ok(()),
     }
 }
