@@ -38,6 +38,7 @@
 //! - `server_breaks`: the network to a server that breaks during a run.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
+//! - `tcp`: servers in networks that block UDP.
 //! - `together`: several projects and several runs at once.
 //! - `toolchains`: toolchains of the command line, of variables and of files.
 //! - `trust`: what a project file may set, and whom the user trusts.
@@ -89,6 +90,7 @@ mod scripted;
 mod secrets;
 mod server_breaks;
 mod settings;
+mod tcp;
 mod terminals;
 mod together;
 mod toolchains;

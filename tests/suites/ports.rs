@@ -35,18 +35,18 @@ fn main() {
 "#;
 
 /// A port that no program of this machine uses.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn server(sandbox: &Sandbox) -> Project<'_> {
+pub(crate) fn server(sandbox: &Sandbox) -> Project<'_> {
     let project = sandbox.hello("app");
     project.write("src/main.rs", SERVER);
     project
 }
 
 /// Waits until the program listens.
-fn listening(run: &mut Child) {
+pub(crate) fn listening(run: &mut Child) {
     let mut line = String::new();
     BufReader::new(run.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "listening\n");
@@ -57,7 +57,7 @@ fn connect(port: u16) -> TcpStream {
 }
 
 /// What comes back for some lines, until the other end closes.
-fn answer(port: u16, lines: &str) -> String {
+pub(crate) fn answer(port: u16, lines: &str) -> String {
     let mut socket = connect(port);
     socket.write_all(lines.as_bytes()).unwrap();
     socket.shutdown(Shutdown::Write).unwrap();

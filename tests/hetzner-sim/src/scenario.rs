@@ -38,6 +38,9 @@ pub struct Scenario {
     pub firewall_lingers_secs: f64,
     /// The control groups of hosts.
     pub control_groups: ControlGroups,
+    /// The protocols, `udp` or `tcp`, that the network in front of new hosts drops on the
+    /// agent's port.
+    pub blocked: Vec<String>,
 }
 
 impl Default for Scenario {
@@ -56,6 +59,7 @@ impl Default for Scenario {
             ignores_shutdown: false,
             firewall_lingers_secs: 0.0,
             control_groups: ControlGroups::default(),
+            blocked: Vec::new(),
         }
     }
 }

@@ -310,9 +310,10 @@ impl Shared {
     /// Assigns the addresses of their hosts to new servers.
     pub(crate) fn give_addresses(&self, world: &mut World) {
         let Some(hosts) = &self.hosts else { return };
+        let blocked = &world.scenario.blocked;
         for server in world.servers.values_mut() {
             if server.ipv4.is_some() {
-                server.ipv4 = hosts.address_of(server.id);
+                server.ipv4 = hosts.address_of(server.id, blocked);
             }
         }
     }

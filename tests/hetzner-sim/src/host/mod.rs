@@ -27,7 +27,7 @@ use control_groups::HostGroups;
 use machine::{Machines, Order};
 use network::Network;
 
-/// The UDP port of the agent, as in the image.
+/// The port of the agent, of UDP and of TCP, as in the image.
 pub const AGENT_PORT: u16 = 7777;
 
 /// The script that cleans up after a simulator, however it ends.
@@ -91,14 +91,19 @@ impl Hosts {
         *lock(&self.worker) = Some(std::thread::spawn(move || machines.work(&ordered)));
     }
 
-    /// The address of a server's host; creates its network if necessary.
-    pub(crate) fn address_of(&self, server: u64) -> Option<String> {
+    /// The address of a server's host; creates its network, which drops the `blocked`
+    /// protocols, if necessary.
+    pub(crate) fn address_of(&self, server: u64, blocked: &[String]) -> Option<String> {
         let mut networks = lock(&self.networks);
         let networks = networks.as_mut()?;
         if let Some(network) = networks.get(&server) {
             return Some(network.address());
         }
-        match Network::make(&self.directory) {
+        let made = Network::make(&self.directory).and_then(|network| {
+            network.block(blocked)?;
+            Ok(network)
+        });
+        match made {
             Ok(network) => {
                 let address = network.address();
                 networks.insert(server, Arc::new(network));
@@ -136,6 +141,14 @@ impl Hosts {
     pub fn namespace_of(&self, server: u64) -> Option<String> {
         let networks = lock(&self.networks);
         networks.as_ref()?.get(&server).map(|network| network.name.clone())
+    }
+
+    /// From now on the network of a host drops these protocols on the agent's port, and no
+    /// others.
+    pub fn block(&self, server: u64, protocols: &[&str]) -> io::Result<()> {
+        let networks = lock(&self.networks);
+        let network = networks.as_ref().and_then(|networks| networks.get(&server));
+        network.ok_or(io::ErrorKind::NotFound)?.block(protocols)
     }
 
     pub(crate) fn push(&self, effect: Effect, user_data: String, gb: u64) {

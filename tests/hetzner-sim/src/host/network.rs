@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use super::AGENT_PORT;
 use super::commands::succeed;
 
 /// Most hosts on one machine: each has four addresses of 10.201.0.0/16.
@@ -68,6 +69,18 @@ impl Network {
             self.host(2)
         );
         succeed("nft", [rules.as_str()]).map(drop)
+    }
+
+    /// From now on packets of these protocols to the agent's port are dropped, and no others.
+    pub(super) fn block(&self, protocols: &[impl AsRef<str>]) -> io::Result<()> {
+        let mut rules = "add table inet wall\ndelete table inet wall\nadd table inet wall\n\
+             add chain inet wall in { type filter hook input priority filter; }\n"
+            .to_owned();
+        for protocol in protocols {
+            let protocol = protocol.as_ref();
+            rules += &format!("add rule inet wall in {protocol} dport {AGENT_PORT} drop\n");
+        }
+        succeed("ip", ["netns", "exec", self.name.as_str(), "nft", rules.as_str()]).map(drop)
     }
 
     fn host(&self, last: u32) -> Ipv4Addr {

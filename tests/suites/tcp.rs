@@ -1,0 +1,468 @@
+//! Servers in networks that block UDP: all goes over TCP with TLS, which is remembered.
+//!
+//! The hosts' networks drop the packets to the agent's port. Silence of three seconds counts as
+//! the loss of a connection.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use burst_agent::identity::{Identity, client_tls};
+use burst_agent::tcp;
+use burst_agent::transport::{IdleTimeout, SERVER_PORT};
+use burst_tests::{Ended, Project, Sandbox, ended, lacks, wait_until};
+use hetzner_sim::simulator::lock;
+use hetzner_sim::{Scenario, Simulator};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::hetzner::{cloud, logs, sandbox_on};
+use crate::ports;
+use crate::terminals::alive;
+
+/// What the user is told once in each network.
+const NOTICE: &str = "burst: this network blocks UDP: the server is reached over TCP, which takes \
+                      each command two more round trips\n";
+
+/// A simulator whose hosts' networks drop these protocols from the beginning.
+fn cloud_without(protocols: &[&str]) -> Option<Simulator> {
+    let blocked = protocols.iter().map(ToString::to_string).collect();
+    cloud(Scenario { blocked, ..Scenario::default() })
+}
+
+/// From now on the network of the only server drops these protocols.
+fn block(simulator: &Simulator, protocols: &[&str]) {
+    simulator.shared().hosts().unwrap().block(server(simulator), protocols).unwrap();
+}
+
+fn server(simulator: &Simulator) -> u64 {
+    *lock(&simulator.shared().world).servers.keys().next().unwrap()
+}
+
+/// The address of the agent.
+fn agent(simulator: &Simulator) -> SocketAddr {
+    let world = lock(&simulator.shared().world);
+    let address = world.servers.values().next().unwrap().ipv4.clone().unwrap();
+    SocketAddr::new(address.parse().unwrap(), SERVER_PORT)
+}
+
+fn agent_log(simulator: &Simulator) -> String {
+    simulator.shared().hosts().unwrap().log_of(server(simulator))
+}
+
+fn keeper_log(sandbox: &Sandbox) -> String {
+    let log = sandbox.path().join("state/cargo-burst/keeper/keeper.log");
+    fs::read_to_string(log).unwrap_or_default()
+}
+
+/// How often the keeper has chosen TCP, having tried this transport first.
+fn chosen(sandbox: &Sandbox, first: &str) -> usize {
+    keeper_log(sandbox).matches(&format!("connected over TCP tried_first={first}\n")).count()
+}
+
+/// What is remembered of networks.
+fn remembered(sandbox: &Sandbox) -> serde_json::Map<String, serde_json::Value> {
+    let file = sandbox.path().join("state/cargo-burst/hetzner/tcp-networks.json");
+    let text = fs::read_to_string(file).unwrap_or_else(|_| "{}".into());
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A day passes for what is remembered.
+fn let_a_day_pass(sandbox: &Sandbox) {
+    let mut networks = remembered(sandbox);
+    for network in networks.values_mut() {
+        let at = network["at"].as_u64().unwrap();
+        network["at"] = (at - 24 * 3600).into();
+    }
+    let file = sandbox.path().join("state/cargo-burst/hetzner/tcp-networks.json");
+    fs::write(file, serde_json::to_string(&networks).unwrap()).unwrap();
+}
+
+fn ok(project: &Project<'_>, simulator: &Simulator, arguments: &str) -> Ended {
+    let found = project.burst(arguments);
+    assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(simulator, project.sandbox));
+    found
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut noise = vec![0; bytes];
+    random.fill(&mut noise);
+    noise
+}
+
+#[test]
+fn where_udp_is_blocked_all_goes_over_tcp_and_that_is_remembered() {
+    const MIB: usize = 1 << 20;
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    let (data, input) = (noise(1, 20 * MIB), noise(2, 9 * MIB));
+    project.write("data", &data);
+    project.write(
+        "src/main.rs",
+        "fn main() {
+    let mut data = std::fs::read(\"data\").unwrap();
+    data.reverse();
+    std::fs::write(\"made\", data).unwrap();
+    std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).unwrap();
+}
+",
+    );
+    let mut run = project.command("run");
+    run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = run.spawn().unwrap();
+    let mut to_run = run.stdin.take().unwrap();
+    let fed = input.clone();
+    let feeding = std::thread::spawn(move || to_run.write_all(&fed));
+    let found = run.wait_with_output().unwrap();
+    feeding.join().unwrap().unwrap();
+    let errors = String::from_utf8(found.stderr).unwrap();
+    assert!(found.status.success(), "{errors}\n{}", logs(&simulator, &sandbox));
+    assert!(found.stdout == input, "{} bytes", found.stdout.len());
+    let made = fs::read(project.root.join("made")).unwrap();
+    assert!(made.iter().eq(data.iter().rev()), "{} bytes", made.len());
+    assert_eq!(errors.matches(NOTICE).count(), 1, "{errors}");
+    assert_eq!((chosen(&sandbox, "Quic"), chosen(&sandbox, "Tcp")), (1, 0));
+    assert_eq!(remembered(&sandbox).len(), 1);
+    // The keeper stays with it.
+    let again = ok(&project, &simulator, "check -q");
+    assert!(!again.stderr.contains("UDP"), "{}", again.stderr);
+    assert_eq!((chosen(&sandbox, "Quic"), chosen(&sandbox, "Tcp")), (1, 0));
+    // The next keeper tries it first.
+    sandbox.kill_keeper();
+    let again = ok(&project, &simulator, "check -q");
+    assert!(!again.stderr.contains("UDP"), "{}", again.stderr);
+    assert_eq!((chosen(&sandbox, "Quic"), chosen(&sandbox, "Tcp")), (1, 1));
+    // After a day UDP is tried again, in vain.
+    let_a_day_pass(&sandbox);
+    ok(&project, &simulator, "check -q");
+    assert_eq!((chosen(&sandbox, "Quic"), chosen(&sandbox, "Tcp")), (2, 1));
+    // And then it passes.
+    block(&simulator, &[]);
+    let_a_day_pass(&sandbox);
+    ok(&project, &simulator, "check -q");
+    assert_eq!((chosen(&sandbox, "Quic"), chosen(&sandbox, "Tcp")), (2, 1));
+    assert_eq!(remembered(&sandbox).len(), 0);
+    block(&simulator, &["tcp"]);
+    ok(&project, &simulator, "check -q");
+    assert_eq!(simulator.shared().violations(), Vec::<String>::new());
+}
+
+/// A run that answers lines.
+struct Talk {
+    run: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    fn begin(project: &Project<'_>) -> Self {
+        project.write(
+            "src/main.rs",
+            "use std::io::Write;
+fn main() {
+    println!(\"begun\");
+    for line in std::io::stdin().lines() {
+        println!(\"got {}\", line.unwrap());
+        std::io::stdout().flush().unwrap();
+    }
+    std::fs::write(\"made\", \"0123456789abcdef\".repeat(1_000_000)).unwrap();
+    std::process::exit(3);
+}
+",
+        );
+        let mut run = project.command("run -q");
+        run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut run = run.spawn().unwrap();
+        let (input, output) = (run.stdin.take().unwrap(), run.stdout.take().unwrap());
+        let mut talk = Self { run, input, output: BufReader::new(output) };
+        assert_eq!(talk.line(), "begun\n");
+        talk
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Ends the input, and expects the end of the program and nothing more.
+    fn end(mut self, project: &Project<'_>) {
+        drop(self.input);
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+        let found = ended(self.run.wait_with_output().unwrap());
+        assert_eq!(found.code, Some(3), "{found:#?}");
+        assert!(project.read("made") == "0123456789abcdef".repeat(1_000_000));
+    }
+}
+
+/// Waits until the agent has lost the connection of a run so often.
+fn wait_for_break(simulator: &Simulator, count: usize) {
+    const BROKE: &str = "the connection of a client broke";
+    wait_until(BROKE, || agent_log(simulator).matches(BROKE).count() >= count);
+}
+
+/// How often the client has come back over TCP, and in all.
+fn came_back(simulator: &Simulator) -> (usize, usize) {
+    let log = agent_log(simulator);
+    let mut lines = log.lines().filter(|line| line.contains("the client has come back from "));
+    let over_tcp = lines.clone().filter(|line| line.ends_with(" over TCP")).count();
+    (over_tcp, lines.by_ref().count())
+}
+
+#[test]
+fn a_tcp_connection_that_breaks_is_resumed() {
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    let mut talk = Talk::begin(&project);
+    talk.say("one");
+    assert_eq!(talk.line(), "got one\n");
+    block(&simulator, &["udp", "tcp"]);
+    talk.say("two");
+    wait_for_break(&simulator, 1);
+    talk.say("three");
+    block(&simulator, &["udp"]);
+    assert_eq!((talk.line(), talk.line()), ("got two\n".into(), "got three\n".into()));
+    // A killed keeper breaks a connection, too, and is no end of it.
+    sandbox.kill_keeper();
+    talk.say("four");
+    assert_eq!(talk.line(), "got four\n", "{}", logs(&simulator, &sandbox));
+    talk.end(&project);
+    assert_eq!(came_back(&simulator), (2, 2));
+    assert_eq!(chosen(&sandbox, "Quic"), 1);
+    ok(&project, &simulator, "down");
+    assert!(lock(&simulator.shared().world).servers.is_empty());
+}
+
+/// As on a laptop that is carried into a network that blocks UDP, and out of it.
+#[test]
+fn a_run_goes_on_over_the_other_transport() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    let mut talk = Talk::begin(&project);
+    talk.say("quic");
+    assert_eq!(talk.line(), "got quic\n");
+    assert_eq!(keeper_log(&sandbox).matches("connected over TCP").count(), 0);
+    block(&simulator, &["udp", "tcp"]);
+    wait_for_break(&simulator, 1);
+    talk.say("tcp");
+    block(&simulator, &["udp"]);
+    assert_eq!(talk.line(), "got tcp\n", "{}", logs(&simulator, &sandbox));
+    assert_eq!(came_back(&simulator), (1, 1));
+    block(&simulator, &["udp", "tcp"]);
+    wait_for_break(&simulator, 2);
+    talk.say("quic again");
+    block(&simulator, &["tcp"]);
+    assert_eq!(talk.line(), "got quic again\n", "{}", logs(&simulator, &sandbox));
+    talk.end(&project);
+    assert_eq!(came_back(&simulator), (1, 2));
+    assert_eq!(remembered(&sandbox).len(), 0);
+}
+
+/// The keeper closes the stream of a command that was killed: its run ends at once, and is not
+/// waited for.
+#[test]
+fn a_killed_command_ends_its_run_over_tcp() {
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    let sandbox = sandbox_on(&simulator).with("CARGO_BURST_RECONNECT_SECS", "3600");
+    let project = sandbox.hello("app");
+    let mut talk = Talk::begin(&project);
+    assert_eq!(alive(&project), 1);
+    talk.run.kill().unwrap();
+    talk.run.wait().unwrap();
+    wait_until("the end of the run", || alive(&project) == 0);
+    let log = agent_log(&simulator);
+    assert!(!log.contains("the connection of a client broke"), "{log}");
+}
+
+#[test]
+fn strangers_cannot_keep_the_client_out_nor_fill_the_log() {
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    ok(&project, &simulator, "check -q");
+    let (address, before) = (agent(&simulator), agent_log(&simulator));
+    // More than the agent keeps.
+    let mut silent: Vec<_> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let gone = silent[0].read(&mut [0; 16]);
+    assert!(matches!(gone, Ok(0)) || gone.is_err(), "{gone:?}");
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 100_000], &noise(3, 100_000)] {
+        let mut socket = TcpStream::connect(address).unwrap();
+        // The agent may have closed it before all of it was written.
+        socket.write_all(garbage).and_then(|()| socket.shutdown(Shutdown::Write)).ok();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).ok();
+        assert!(answer.len() < 100, "{answer:?}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let [own, pinned] = [(); 2].map(|()| Identity::generate().unwrap());
+        let tls = Arc::new(client_tls(&own, pinned.certificate().clone()).unwrap());
+        let connected = tcp::connect(address, tls, IdleTimeout::default()).await;
+        assert!(connected.is_err(), "{connected:?}");
+    });
+    assert_eq!(agent_log(&simulator), before);
+    ok(&project, &simulator, "check -q");
+    drop(silent);
+}
+
+/// Too many open files neither end the agent nor fill its log.
+#[test]
+fn an_agent_without_file_descriptors_goes_on_when_there_are_some() {
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    if lacks(&["prlimit"]) {
+        return;
+    }
+    const FAILED: &str = "cannot accept a TCP connection: ";
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    ok(&project, &simulator, "check -q");
+    let address = agent(&simulator);
+    let process = agent_process(&simulator);
+    let limit = |files: usize| {
+        let limit = format!("--nofile={files}:");
+        let set = Command::new("prlimit").args(["--pid", &process.to_string(), &limit]).status();
+        assert!(set.unwrap().success());
+    };
+    let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
+    limit(open + 10);
+    let silent: Vec<_> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
+    wait_until(FAILED, || agent_log(&simulator).contains(FAILED));
+    drop(silent);
+    limit(1024);
+    ok(&project, &simulator, "check -q");
+    assert_eq!(agent_log(&simulator).matches(FAILED).count(), 1);
+    assert_eq!(agent_process(&simulator), process);
+}
+
+/// The process of the agent.
+fn agent_process(simulator: &Simulator) -> u32 {
+    let namespace = simulator.shared().hosts().unwrap().namespace_of(server(simulator)).unwrap();
+    let listed = Command::new("ip").args(["netns", "pids", &namespace]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let is_agent = |process: &u32| {
+        let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        line.starts_with(b"burst-agent\0serve\0")
+    };
+    listed.lines().filter_map(|line| line.parse().ok()).find(is_agent).unwrap()
+}
+
+#[test]
+fn a_port_is_forwarded_over_tcp() {
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = ports::server(&sandbox);
+    let here = ports::free_port();
+    let mut run = project.start(&format!("run -q --forward {here}:8080 -- 8080"));
+    ports::listening(&mut run);
+    // Each direction ends by itself.
+    assert_eq!(ports::answer(here, "a\nb\n"), "A\nB\n");
+    assert_eq!(ports::answer(here, "end\n"), "END\n");
+    let found = ended(run.wait_with_output().unwrap());
+    assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));
+}
+
+#[test]
+fn a_server_that_is_gone_is_replaced_over_tcp() {
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    ok(&project, &simulator, "check -q");
+    let gone = server(&simulator);
+    let now = simulator.shared().now_secs() * 1000;
+    lock(&simulator.shared().world).delete_server(gone, now).unwrap();
+    wait_until("the deletion", || lock(&simulator.shared().world).servers.is_empty());
+    ok(&project, &simulator, "check -q");
+    assert_ne!(server(&simulator), gone);
+    assert_eq!((chosen(&sandbox, "Quic"), chosen(&sandbox, "Tcp")), (1, 1));
+}
+
+/// The certificate of the agent is no secret: whoever has it and not the client's key is refused
+/// behind the handshake.
+#[test]
+fn a_client_without_the_pinned_certificate_is_refused() {
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    ok(&project, &simulator, "check -q");
+    let (address, before) = (agent(&simulator), agent_log(&simulator));
+    let pinned = certificate_of_agent(&sandbox);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let own = Identity::generate().unwrap();
+        let tls = Arc::new(client_tls(&own, pinned).unwrap());
+        let (mut reader, mut writer) =
+            tcp::connect(address, tls, IdleTimeout::default()).await.unwrap();
+        let hello = burst_protocol::hello::Preface::hello("test").to_bytes();
+        writer.write_all(&hello).await.ok();
+        let mut answer = Vec::new();
+        let read = reader.read_to_end(&mut answer).await;
+        assert!(read.is_err() && answer.is_empty(), "{read:?} {answer:?}");
+    });
+    assert_eq!(agent_log(&simulator), before);
+}
+
+/// What the keeper has pinned.
+fn certificate_of_agent(sandbox: &Sandbox) -> rustls::pki_types::CertificateDer<'static> {
+    let accounts = sandbox.path().join("state/cargo-burst/hetzner");
+    let mut directories = vec![accounts];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.file_name().is_some_and(|name| name == "agent.cert") {
+                return fs::read(path).unwrap().into();
+            }
+        }
+    }
+    panic!("the keeper has no certificate of an agent");
+}
+
+#[test]
+fn the_firewall_of_an_earlier_version_gets_tcp() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    ok(&project, &simulator, "check -q");
+    let rules = |protocols: &[&str]| -> Vec<serde_json::Value> {
+        let rule = |protocol: &&str| {
+            serde_json::json!({
+                "direction": "in", "protocol": protocol, "port": SERVER_PORT.to_string(),
+                "source_ips": ["0.0.0.0/0", "::/0"],
+            })
+        };
+        protocols.iter().map(rule).collect()
+    };
+    let found = || {
+        let world = lock(&simulator.shared().world);
+        world.firewalls.values().map(|firewall| firewall.rules.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [rules(&["udp", "tcp"])]);
+    let set_back = || {
+        let mut world = lock(&simulator.shared().world);
+        world.firewalls.values_mut().for_each(|firewall| firewall.rules = rules(&["udp"]));
+    };
+    // With a server that exists, and with one that is created.
+    for end in ["", "down"] {
+        match end {
+            "" => sandbox.kill_keeper(),
+            end => drop(ok(&project, &simulator, end)),
+        }
+        set_back();
+        ok(&project, &simulator, "check -q");
+        assert_eq!(found(), [rules(&["udp", "tcp"])], "after {end:?}");
+    }
+    assert_eq!(simulator.shared().violations(), Vec::<String>::new());
+}
