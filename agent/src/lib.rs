@@ -5,7 +5,8 @@
 //! The agent knows no cloud provider and no token. Modules from top to bottom; each uses
 //! only those below it:
 //!
-//! - `server`: listens, accepts connections and starts a session for each stream
+//! - `server`, `tcp_port`: listen and accept connections
+//! - `stream`: one stream, from its hello to its session
 //! - `session`: one request, from its first message to its end
 //! - `agent`: the projects and runs of the process, and when it ends
 //! - `port_connection`: a TCP connection that the client forwards
@@ -22,12 +23,13 @@
 //!   and for a change of the clock
 //! - `collection`, `copies`: delete projects that are no longer used, or beyond the limit of
 //!   their size
-//! - `resumption`: streams whose connection has broken wait for their client
+//! - `resumption`, `carrier`: streams whose connection has broken wait for their client
 //! - `heartbeat`: tells the client that a request is worked on
 //! - `boot_id`: tells a restart of the agent from one of the machine
 //! - `boot`, [`user_data`]: the start of the agent of a server
 //! - `last_will`: the deletion of a server whose lease has expired
 //! - [`identity`], [`transport`]: TLS with pinned certificates, and QUIC
+//! - [`tcp`], `pieces`: a stream over TCP, and what it needs of QUIC's properties
 //! - [`host`], `run`: the machine, and one contained cargo call
 //! - `simulation`: for tests, an agent on any transport that runs their programs
 //! - [`error`], `atomic_file`, `log`, [`log_file`], `lock`
@@ -134,7 +136,7 @@ enum Verb {
         /// The directory with agent.cert, agent.key and shim.cert.
         #[arg(long, required_unless_present = "server")]
         keys: Option<PathBuf>,
-        /// The UDP address to listen on; port 0 takes any free port.
+        /// The address to listen on; port 0 takes any free port.
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
         /// Seconds until an idle agent ends.
