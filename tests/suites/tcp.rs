@@ -385,7 +385,8 @@ fn a_server_that_is_gone_is_replaced_over_tcp() {
     wait_until("the deletion", || lock(&simulator.shared().world).servers.is_empty());
     ok(&project, &simulator, "check -q");
     assert_ne!(server(&simulator), gone);
-    assert_eq!((chosen(&sandbox, "Quic"), chosen(&sandbox, "Tcp")), (1, 1));
+    // The next host may be in another network than the one before.
+    assert_eq!(chosen(&sandbox, "Quic") + chosen(&sandbox, "Tcp"), 2);
 }
 
 /// The certificate of the agent is no secret: whoever has it and not the client's key is refused
