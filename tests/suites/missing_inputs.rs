@@ -223,3 +223,96 @@ fn a_source_that_a_run_of_another_workspace_has_written_has_no_file_sent() {
     assert_eq!(failed.code, Some(101), "{failed:#?}\n{}", logs(&simulator, &sandbox));
     assert_told(&failed, &[hint(&library.root.join("data/x"))]);
 }
+
+/// A macro of a dependency, which runs while the build does and prints what it likes.
+fn printing<'a>(project: &Project<'a>, text: &str) -> Project<'a> {
+    let printer =
+        Project { sandbox: project.sandbox, root: project.sandbox.path().join("printer") };
+    printer.write(
+        "Cargo.toml",
+        "[package]\nname = 'printer'\nedition = '2021'\n[lib]\nproc-macro = true\n[workspace]\n",
+    );
+    printer.write(
+        "src/lib.rs",
+        format!(
+            "#[proc_macro]\npub fn print(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{\n    \
+             eprintln!(\"{{}}\", {text:?});\n    panic!();\n}}\n"
+        ),
+    );
+    let manifest = project.read("Cargo.toml");
+    project.write(
+        "Cargo.toml",
+        format!("{manifest}\n[dependencies]\nprinter = {{ path = '../printer' }}\n"),
+    );
+    printer
+}
+
+/// Of a build that fails: these files, of which git ignores all, stay here.
+#[track_caller]
+fn assert_stay_here(project: &Project<'_>, expected: &[String], files: &[&str]) {
+    let failed = project.burst("build");
+    assert_eq!(failed.code, Some(101), "{failed:#?}");
+    assert_told(&failed, expected);
+    project.burst("build");
+    let there = project.sandbox.agent_tree(&project.root);
+    for file in files {
+        assert!(project.root.join(file).exists() && !there.join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_printed_error_about_a_module_has_no_other_file_sent() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ignore("/target\nprivate/\nCredentials.json\n/src/util/\n");
+    printing(
+        &project,
+        "error[E0583]: file not found for module `util`\n --> src/main.rs:1:1\n  |\n  = help: to create \
+         the module `util`, create file \"private/id_rsa\" or \"Credentials.json\" or \
+         \"private/util.rs\"\n",
+    );
+    project.write("src/main.rs", "mod util;\nprinter::print!();\nfn main() {}\n");
+    project.write("src/util.rs", "");
+    let files = ["private/id_rsa", "Credentials.json", "private/util.rs"];
+    files.iter().for_each(|file| project.write(file, "secret"));
+    assert_stay_here(&project, &[hint(Path::new("private/util.rs"))], &files);
+}
+
+#[test]
+fn a_printed_error_about_a_file_has_none_sent_that_is_called_the_same() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ignore("/target\nprivate/\n.env/\n.ssh/\n");
+    let error = |path: &str| {
+        format!("error: couldn't read `{path}`: No such file\n --> src/main.rs:1:1\n  |\n\n")
+    };
+    let files = ["private/config.toml", ".env/config.toml", ".ssh/known", "private/x.env"];
+    printing(&project, &files.map(error).concat());
+    // The last two are named exactly, and have the names of secrets.
+    project.write(
+        "src/main.rs",
+        "printer::print!();\nfn main() {\n    std::fs::read(\"public/config.toml\").unwrap();\n    \
+         print!(\"{}\", include_str!(\"../.ssh/known\"));\n    \
+         print!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/private/x.env\"));\n}\n",
+    );
+    files.iter().for_each(|file| project.write(file, "secret"));
+    let hints = [".env/config.toml", ".ssh/known", "private/config.toml"];
+    assert_stay_here(&project, &hints.map(|file| hint(Path::new(file))), &files);
+}
+
+/// Each line of the output is an error that points at the same source of a megabyte.
+#[test]
+fn many_printed_errors_are_looked_at_in_bounded_time() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ignore("/target\n");
+    let errors: String = (0..20_000)
+        .map(|number| format!("error: couldn't read `x{number}`: No\n --> src/big.rs:1:1\n"))
+        .collect();
+    printing(&project, &errors);
+    project.write("src/main.rs", "mod big;\nprinter::print!();\nfn main() {}\n");
+    project.write("src/big.rs", "// \"x\"\n".repeat(130_000));
+    let failed = project.burst("build");
+    assert_eq!(failed.code, Some(101));
+    assert_told(&failed, &[]);
+}

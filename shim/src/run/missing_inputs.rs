@@ -1,9 +1,15 @@
 //! Files that a failed run lacked although they are here.
 //!
-//! What a run prints is not trusted: a build could name any file to have it sent. So a file is
-//! sent only if it lies in the workspace or in a package outside of it that is sent, is a regular
-//! file that the settings do not exclude, and a source there names it, too, that no run has ever
-//! written and that is as it was sent. Other files that exist here are only named to the user.
+//! What a run prints is not trusted: a build could name any file to have it sent. So the output only
+//! selects among the files that a source of the user names itself ([`source_names`]), which no run
+//! has ever written and which is as it was sent. Such a file is sent if it lies in the workspace or
+//! in a package outside of it that is sent, is a regular file that the settings do not exclude, and
+//! has not the name of a secret. Other files that exist here are only named to the user.
+
+mod compiler_errors;
+mod secret_names;
+mod source_names;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -17,6 +23,9 @@ use burst_sync::ignore_rules::IgnoreRules;
 use burst_sync::root_directory::RootDirectory;
 use rustix::fs::FileType;
 
+use self::compiler_errors::{unread, with_rendered};
+use self::secret_names::is_secret;
+use self::source_names::{Naming, SourceNames, SourcePlace};
 use super::output_tail::OutputTail;
 use crate::settings::Settings;
 use crate::workspace::Workspace;
@@ -30,25 +39,8 @@ const SOURCE_BYTES_MAX: u64 = 4 << 20;
 /// How many files are named to the user.
 const NAMED_MAX: usize = 3;
 
-/// How a source names a file.
-#[derive(Debug, PartialEq, Eq)]
-enum NamedAs {
-    /// At the end of a string.
-    File(String),
-    /// In the declaration of a module.
-    Module(String),
-}
-
-/// A file that an error of the compiler names.
-#[derive(Debug, PartialEq, Eq)]
-struct Unread {
-    /// The source that the error points at.
-    source: PathBuf,
-    /// The possible paths of the file.
-    paths: Vec<PathBuf>,
-    /// What the source must contain.
-    named_as: NamedAs,
-}
+/// How many words of the output are looked at as paths of files that were not found.
+const NOT_FOUND_MAX: usize = 1000;
 
 /// What a failed run has lacked.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -87,26 +79,35 @@ pub(super) fn find(run: FailedRun<'_>) -> Missing {
     let root = run.workspace.root.as_path();
     let look = Look { run, roots: roots(run) };
     let shown = |path: RelativePath| shown(&path, &run.sources.project);
-    for unread in unread {
-        let paths = || unread.paths.iter().map(|path| root.join(path));
-        let unsent = paths().filter_map(|path| look.unsent(&path));
-        match look.author_of(&unread) {
-            Some(Author::User) => {
-                let (secrets, others): (Vec<_>, Vec<_>) = unsent.partition(is_secret);
-                missing.inputs.extend(others);
-                missing.named.extend(secrets.into_iter().map(shown).take(NAMED_MAX));
-                missing.named.extend(paths().filter_map(|path| look.outside(&path)));
+    let mut named = Vec::new();
+    for (source, paths) in unread {
+        let Some(source) = look.source(&source) else { continue };
+        for path in paths.iter().map(|path| normalized(&root.join(path))) {
+            let unsent = look.unsent(&path);
+            match (source.author, source.names.naming(&path)) {
+                (_, Naming::Absent) => {}
+                (Author::User, Naming::Exact) => match unsent {
+                    Some(Unsent { place, is_secret: false }) => {
+                        missing.inputs.insert(place);
+                    }
+                    Some(unsent) => named.push(shown(unsent.place)),
+                    None => named.extend(look.outside(&path)),
+                },
+                _ => named.extend(unsent.map(|unsent| shown(unsent.place))),
             }
-            Some(Author::Run) => missing.named.extend(unsent.map(shown).take(NAMED_MAX)),
-            None => {}
         }
     }
     if missing.inputs.is_empty() {
-        let from = |base: &Path| {
-            let unsent = not_found.iter().filter_map(|path| look.unsent(&base.join(path)));
-            unsent.map(shown).collect::<Vec<_>>()
-        };
-        missing.named.extend([run.directory, root].into_iter().flat_map(from).take(NAMED_MAX));
+        let paths = [run.directory, root]
+            .into_iter()
+            .flat_map(|base| not_found.iter().map(|path| base.join(path)));
+        let unsent = paths.filter_map(|path| look.unsent(&path));
+        named.extend(unsent.map(|unsent| shown(unsent.place)).take(NAMED_MAX));
+    }
+    for path in named {
+        if missing.named.len() < NAMED_MAX {
+            missing.named.insert(path);
+        }
     }
     missing
 }
@@ -126,6 +127,19 @@ enum Author {
     User,
     /// A run has, or may have.
     Run,
+}
+
+/// A source that is said to need a file.
+struct ReadSource {
+    author: Author,
+    names: SourceNames,
+}
+
+/// A file that is here, was not sent and may be.
+struct Unsent {
+    /// Below `/`.
+    place: RelativePath,
+    is_secret: bool,
 }
 
 /// A directory of the user's sources: the workspace, or a package outside of it.
@@ -164,8 +178,8 @@ impl Look<'_> {
         around.max_by_key(|(root, _)| root.prefix.names().count())
     }
 
-    /// The path below `/` of a file that is here, was not sent and may be.
-    fn unsent(&self, path: &Path) -> Option<RelativePath> {
+    /// The file at a path, if it is here, was not sent and may be.
+    fn unsent(&self, path: &Path) -> Option<Unsent> {
         let (root, path) = self.around(path)?;
         let is_file = root
             .handle
@@ -175,7 +189,7 @@ impl Look<'_> {
         let is_refused = is_git || is_credentials(&path) || root.rules.excludes_tracked(&path);
         let place = root.prefix.join_path(&path).ok()?;
         let is_sent = matches!(self.run.sources.tree.get(&place), Some(Node::File(_)));
-        (is_file && !is_refused && !is_sent).then_some(place)
+        (is_file && !is_refused && !is_sent).then(|| Unsent { place, is_secret: is_secret(&path) })
     }
 
     /// The path of a file that is here, outside of the roots.
@@ -186,100 +200,33 @@ impl Look<'_> {
         (self.around(&path).is_none() && path.is_file() && is_unsent).then_some(path)
     }
 
-    /// Who has written the source that is said to need the file; none if it does not name it.
-    fn author_of(&self, unread: &Unread) -> Option<Author> {
-        let (root, source) = self.around(&self.run.workspace.root.join(&unread.source))?;
-        if unread.source.extension() != Some(OsStr::new("rs")) || root.rules.is_in_registry(&source)
-        {
+    /// A source of the workspace or of a package, by its path as the compiler says it.
+    fn source(&self, path: &Path) -> Option<ReadSource> {
+        let path = normalized(&self.run.workspace.root.join(path));
+        let (root, below) = self.around(&path)?;
+        if path.extension() != Some(OsStr::new("rs")) || root.rules.is_in_registry(&below) {
             return None;
         }
-        let place = root.prefix.join_path(&source).ok()?;
+        let place = root.prefix.join_path(&below).ok()?;
         let sent = self.run.sources.tree.file(&place)?;
-        let text = root.handle.read(&source, SOURCE_BYTES_MAX).ok()?;
+        let text = root.handle.read(&below, SOURCE_BYTES_MAX).ok()?;
         let is_as_sent = sent.digest == Digest::of(&text);
         let author = match is_as_sent && !self.run.state.is_written_by_run(&place.absolute()) {
             true => Author::User,
             false => Author::Run,
         };
-        names(&String::from_utf8_lossy(&text), &unread.named_as).then_some(author)
-    }
-}
-
-/// The output, with the messages that cargo prints as JSON in the form for people.
-fn with_rendered(text: &str) -> String {
-    let rendered = text.lines().filter(|line| line.starts_with('{')).filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(message.get("message")?.get("rendered")?.as_str()?.to_owned())
-    });
-    let rendered: Vec<String> = rendered.collect();
-    [&[text.to_owned()], rendered.as_slice()].concat().join("\n")
-}
-
-/// The files that errors of the compiler name.
-fn unread(text: &str) -> Vec<Unread> {
-    const READ: &str = ": couldn't read `";
-    const MODULE: &str = ": file not found for module `";
-    let mut found = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if !line.starts_with("error") {
-            continue;
-        }
-        let file = between(line, READ, "`: ").map(PathBuf::from);
-        let module = between(line, MODULE, "`");
-        if file.is_none() && module.is_none() {
-            continue;
-        }
-        // The lines that belong to the error.
-        let below: Vec<&str> = lines
-            .clone()
-            .take_while(|line| !line.is_empty() && !line.starts_with("error"))
-            .collect();
-        let source = below.iter().find_map(|line| line.trim_start().strip_prefix("--> "));
-        let Some(source) = source.and_then(|place| place.rsplitn(3, ':').nth(2)) else { continue };
-        let (paths, named_as) = match (file, module) {
-            (Some(file), _) => {
-                let Some(name) = file.file_name() else { continue };
-                (vec![file.clone()], NamedAs::File(name.to_string_lossy().into_owned()))
-            }
-            (None, module) => {
-                let help = below.iter().find_map(|line| line.split_once(", create file "));
-                let paths = help.map(|(_, paths)| quoted(paths)).unwrap_or_default();
-                (paths, NamedAs::Module(module.unwrap_or_default().to_owned()))
-            }
+        let inputs = &self.run.workspace.inputs;
+        let packages = inputs.packages.iter().filter(|package| path.starts_with(package));
+        let place = SourcePlace {
+            path: &path,
+            is_target: inputs.targets.iter().any(|(target, _)| *target == path),
+            package: packages.max_by_key(|package| package.iter().count()).map(PathBuf::as_path),
         };
-        found.push(Unread { source: source.into(), paths, named_as });
+        Some(ReadSource {
+            author,
+            names: SourceNames::read(&String::from_utf8_lossy(&text), place),
+        })
     }
-    found
-}
-
-/// The words in double quotes.
-fn quoted(text: &str) -> Vec<PathBuf> {
-    text.split('"').skip(1).step_by(2).map(PathBuf::from).collect()
-}
-
-fn between<'a>(line: &'a str, start: &str, end: &str) -> Option<&'a str> {
-    let (_, rest) = line.split_once(start)?;
-    Some(rest.split_once(end)?.0)
-}
-
-/// Whether a source names a file: a string ends in its name, or a module is declared.
-fn names(source: &str, named_as: &NamedAs) -> bool {
-    match named_as {
-        NamedAs::File(name) => {
-            ["\"", "/"].iter().any(|start| source.contains(&format!("{start}{name}\"")))
-        }
-        NamedAs::Module(name) => [";", " ;"].iter().any(|end| {
-            ["", "r#"].iter().any(|raw| source.contains(&format!("mod {raw}{name}{end}")))
-        }),
-    }
-}
-
-/// Whether a file is one that only its owner sends: the name of a secret.
-fn is_secret(path: &RelativePath) -> bool {
-    const ENDINGS: [&[u8]; 5] = [b".pem", b".key", b".p12", b".pfx", b".secret"];
-    let name = path.file_name();
-    name.starts_with(b".env") || ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// What can be a path in lines that say that a file was not found.
@@ -291,6 +238,7 @@ fn not_found(text: &str) -> BTreeSet<PathBuf> {
     words
         .map(|word| word.trim_end_matches([':', '.', '!']))
         .filter(|word| !word.is_empty())
+        .take(NOT_FOUND_MAX)
         .map(|word| Path::new(OsStr::from_bytes(word.as_bytes())).to_owned())
         .collect()
 }
@@ -298,58 +246,6 @@ fn not_found(text: &str) -> BTreeSet<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn errors_of_the_compiler_name_files() {
-        let mut tail = OutputTail::default();
-        tail.add(
-            b"\x1b[1m\x1b[91merror\x1b[0m\x1b[1m: couldn't read `app/src/../made/x.txt`: No such \
-              file or directory (os error 2)\x1b[0m\n \x1b[1m\x1b[94m--> \x1b[0mapp/src/main.rs:2:23\n\
-              \x1b[94m|\x1b[0m\n\n\
-              error[E0583]: file not found for module `made`\n --> app/src/lib.rs:1:1\n  |\n1 | mod made;\n\
-              \x20 = help: to create the module `made`, create file \"app/src/made.rs\" or \
-              \"app/src/made/mod.rs\"\n\n\
-              warning: couldn't read `no/error`: it\n --> app/src/main.rs:2:23\n\n\
-              error: couldn't read `no/place`: it\n\nerror: aborting\n --> x.rs:1:1\n",
-        );
-        let expected = [
-            Unread {
-                source: "app/src/main.rs".into(),
-                paths: vec!["app/src/../made/x.txt".into()],
-                named_as: NamedAs::File("x.txt".into()),
-            },
-            Unread {
-                source: "app/src/lib.rs".into(),
-                paths: vec!["app/src/made.rs".into(), "app/src/made/mod.rs".into()],
-                named_as: NamedAs::Module("made".into()),
-            },
-        ];
-        assert_eq!(unread(&with_rendered(&tail.text())), expected);
-        let json = "{\"reason\":\"compiler-message\",\"message\":{\"rendered\":\"error: couldn't read \
-                    `a`: it\\n --> b.rs:1:2\\n\"}}\n";
-        assert_eq!(unread(&with_rendered(json))[0].source, Path::new("b.rs"));
-    }
-
-    #[test]
-    fn a_source_names_a_file_at_the_end_of_a_string_and_a_module_by_its_declaration() {
-        let file = |source: &str| names(source, &NamedAs::File(".env".into()));
-        assert!(file("include_str!(\"../.env\")") && file("x(\".env\")"));
-        assert!(!file("Command::new(\"git\").env(\"A\", \"b\")") && !file("\"a.env\""));
-        let module = |source: &str| names(source, &NamedAs::Module("a".into()));
-        assert!(module("pub mod a;") && module("mod r#a;"));
-        assert!(!module("mod abc;") && !module("// module a"));
-    }
-
-    #[test]
-    fn secrets_are_only_named() {
-        let is_secret = |path: &str| is_secret(&RelativePath::new(path.as_bytes()).unwrap());
-        for path in [".env", "a/.env.local", "tls/server.key", "x.pem"] {
-            assert!(is_secret(path), "{path}");
-        }
-        for path in ["src/gen.rs", "key.rs", "a.env/x"] {
-            assert!(!is_secret(path), "{path}");
-        }
-    }
 
     #[test]
     fn words_of_a_line_can_be_paths() {
