@@ -101,6 +101,47 @@ fn tokens_of_the_workspace_stay_here() {
     assert_eq!(fs::read_to_string(there.join(".cargo/config.toml")).unwrap(), sent);
 }
 
+/// As a directory, as a directory `.cargo`, and as single files.
+#[test]
+fn tokens_in_what_the_settings_name_stay_here() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    let config =
+        "[registries.x]\nindex = 'sparse+https://me:secret@x.invalid/'\ntoken = 'secret'\n";
+    for directory in ["shared/sub", "cargo", "file"] {
+        project.write(&format!("../{directory}/.cargo/config.toml"), config);
+        project.write(
+            &format!("../{directory}/.cargo/credentials.toml"),
+            "[registry]\ntoken = 'secret'\n",
+        );
+    }
+    project.write("../shared/x", "sent");
+    project.write("../plain/config", config);
+    std::os::unix::fs::symlink(sandbox.path().join("plain"), sandbox.path().join("shared/.cargo"))
+        .unwrap();
+    sandbox.settings(
+        "include_paths = ['../shared', '../cargo/.cargo', '../file/.cargo/config.toml', \
+         '../file/.cargo/credentials.toml', '../plain']\n",
+    );
+    project.ok("check -q");
+    let there = sandbox.agent_tree(&project.root);
+    let there = there.parent().unwrap();
+    assert_eq!(fs::read_to_string(there.join("shared/x")).unwrap(), "sent");
+    for file in [
+        "shared/sub/.cargo/config.toml",
+        "cargo/.cargo/config.toml",
+        "file/.cargo/config.toml",
+        "plain/config",
+    ] {
+        let sent = fs::read_to_string(there.join(file)).unwrap();
+        assert_eq!(sent, "[registries.x]\nindex = \"sparse+https://x.invalid/\"\n", "{file}");
+    }
+    for directory in ["shared/sub", "cargo", "file"] {
+        let file = there.join(directory).join(".cargo/credentials.toml");
+        assert!(!file.exists(), "{}", file.display());
+    }
+}
+
 #[test]
 fn passwords_in_urls_of_a_configuration_stay_here() {
     let sandbox = sandbox();

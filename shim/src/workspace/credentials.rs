@@ -43,7 +43,7 @@ pub(crate) fn is_credentials(path: &RelativePath) -> bool {
     in_cargo && CREDENTIALS.contains(&path.split().1)
 }
 
-/// Removes credentials from a tree: files of credentials leave it, configurations get the
+/// Removes credentials from a tree below `/`: files of credentials leave it, configurations get the
 /// content that is returned with their paths. `read` reads a file of at most so many bytes.
 /// `cargo_home` is cargo's home, if it lies in the tree; `named` are configurations that need not
 /// lie in a `.cargo`.
@@ -148,9 +148,11 @@ impl Search<'_> {
             let Some(Node::Link(target)) = self.tree.get(&path) else { return Some(path) };
             let mut names: Vec<&[u8]> = path.names().collect();
             names.pop();
+            if target.as_bytes().starts_with(b"/") {
+                names.clear();
+            }
             for name in target.as_bytes().split(|byte| *byte == b'/') {
                 match name {
-                    b"" if names.is_empty() => return None,
                     b"" | b"." => {}
                     b".." => drop(names.pop()?),
                     name => names.push(name),

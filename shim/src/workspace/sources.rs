@@ -134,6 +134,7 @@ impl Sources {
                 sources.add_file(file, is_cargos)?;
             }
         }
+        sources.remove_credentials(workspace)?;
         sources.add_git(workspace, settings, state)?;
         let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
         let kept = sources.mounts.iter().chain(&home);
@@ -276,25 +277,6 @@ impl Sources {
             state.generated_files.retain(|path| found.tree.get(path).is_some());
         }
         scanned.forget_unseen(Some(&prefix));
-        let cargo_home = environment::cargo_home();
-        let cargo_home = cargo_home.as_deref().and_then(|home| home.strip_prefix(root).ok());
-        let cargo_home =
-            cargo_home.and_then(|home| RelativePath::new(home.as_os_str().as_bytes()).ok());
-        let configures = Cell::new(self.configures_sources);
-        let read = |path: &RelativePath, most| {
-            let text = handle.read(path, most)?;
-            configures.set(configures.get() || configures_sources(&text));
-            Ok(text)
-        };
-        let configuration = &workspace.inputs.configuration;
-        let named: Vec<_> = configuration.iter().filter_map(|file| below(file)).collect();
-        let cleaned = credentials::remove(&mut found.tree, cargo_home.as_ref(), &named, read)?;
-        for (path, text) in cleaned {
-            if let Ok(path) = prefix.join_path(&path) {
-                self.in_memory.insert(path, text);
-            }
-        }
-        self.configures_sources = configures.get();
         self.special += found.special.len();
         self.tree.put(&prefix, Node::Directory(found.tree))?;
         self.mounts.push(prefix.clone());
@@ -321,6 +303,38 @@ impl Sources {
         self.mounts.push(prefix.clone());
         self.roots.push(Root { prefix, handle });
         Ok(())
+    }
+
+    /// Removes credentials from everything that was scanned, wherever it lies and whyever it is
+    /// sent.
+    fn remove_credentials(&mut self, workspace: &Workspace) -> Result<(), SyncError> {
+        let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
+        let named = workspace.inputs.configuration.iter();
+        let named: Vec<_> = named.filter_map(|file| below_root(file).ok()).collect();
+        let mut tree = std::mem::take(&mut self.tree);
+        let configures = Cell::new(self.configures_sources);
+        let read = |path: &RelativePath, most| {
+            let text = self.read(path, most)?;
+            configures.set(configures.get() || configures_sources(&text));
+            Ok(text)
+        };
+        let cleaned = credentials::remove(&mut tree, home.as_ref(), &named, read);
+        self.configures_sources = configures.get();
+        // A single file may have been one of credentials.
+        self.mounts.retain(|mount| tree.get(mount).is_some());
+        self.tree = tree;
+        self.in_memory.extend(cleaned?);
+        Ok(())
+    }
+
+    /// Reads a file of the manifest.
+    fn read(&self, path: &RelativePath, most: u64) -> std::io::Result<Vec<u8>> {
+        if let Some(text) = self.in_memory.get(path) {
+            return Ok(text.clone());
+        }
+        let around = self.roots.iter().find_map(|root| Some((root, path.below(&root.prefix)?)));
+        let Some((root, below)) = around else { return Err(std::io::ErrorKind::NotFound.into()) };
+        root.handle.read(&below, most)
     }
 
     /// Adds small git directories in place of those of the workspace and of its packages, which can
