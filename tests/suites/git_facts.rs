@@ -347,3 +347,39 @@ fn rules_above_the_workspace_are_read_from_the_repository() {
     let again = project.ok("build");
     assert!(!again.stderr.contains("Compiling"), "{}", again.stderr);
 }
+
+/// What a program is told by the `.git/info/exclude` of its run.
+const TELLS_EXCLUDES: &str =
+    "fn main() { print!(\"{}\", std::fs::read_to_string(\".git/info/exclude\").unwrap()); }\n";
+
+/// As in an archive that somebody has made.
+#[test]
+fn a_repository_has_no_file_sent_that_lies_outside_of_it() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", TELLS_EXCLUDES);
+    project.write("../secret", "secret\n");
+    project.write("../chosen", "chosen\n");
+    script(
+        &sandbox,
+        "cd app; git init -q; git add -A; git commit -qm one; echo own >.git/info/exclude",
+    );
+    script(&sandbox, "mkdir -p $HOME; command git config --global core.excludesFile $top/chosen");
+    assert_eq!(project.ok("run -q").stdout, "chosen\n\nown\n\n");
+    script(&sandbox, "cd app; git config core.excludesFile $top/secret");
+    assert_eq!(project.ok("run -q").stdout, "own\n\n");
+    script(
+        &sandbox,
+        "cd app; git config --unset core.excludesFile; ln -sf ../../../secret .git/info/exclude",
+    );
+    assert_eq!(project.ok("run -q").stdout, "chosen\n\n");
+    script(
+        &sandbox,
+        "cd app; rm -r .git/info; ln -s .. .git/info; mv ../secret exclude; ln -s exclude .git/exclude",
+    );
+    assert_eq!(project.ok("run -q").stdout, "chosen\n\n");
+}

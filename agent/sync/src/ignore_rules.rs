@@ -26,7 +26,6 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,9 +33,9 @@ use std::sync::Arc;
 use burst_protocol::{Digest, RelativePath};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder, gitconfig_excludes_path};
-use rustix::fs::{Mode, OFlags};
 
 use crate::git_directory::Repository;
+use crate::regular_file::{self, Links};
 use crate::scan::Filter;
 
 /// The default excludes, as patterns of a `.gitignore`. Each can be disabled with
@@ -424,24 +423,12 @@ pub fn is_cargo_target(directory: &Path) -> bool {
 }
 
 /// The largest ignore file or tag that is read, in bytes.
-const RULES_BYTES_MAX: u64 = 1 << 20;
+pub const RULES_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a regular file of a working tree, as git reads its ignore files: a symbolic link, which
 /// a run may have made, is not followed, and a pipe is not waited for.
 fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
-    read(path, OFlags::NOFOLLOW)
-}
-
-fn read(path: &Path, flags: OFlags) -> std::io::Result<Vec<u8>> {
-    let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let found = file.metadata()?;
-    if !found.is_file() || found.len() > RULES_BYTES_MAX {
-        return Err(std::io::ErrorKind::InvalidInput.into());
-    }
-    let mut text = Vec::new();
-    file.take(RULES_BYTES_MAX).read_to_end(&mut text)?;
-    Ok(text)
+    regular_file::read(path, RULES_BYTES_MAX, Links::Refused)
 }
 
 /// Whether the content of a `CACHEDIR.TAG` is that of cargo.
@@ -476,7 +463,8 @@ fn with_gitignore(directory: &Path, above: Option<Arc<Level>>) -> Option<Arc<Lev
 
 /// Adds a file of patterns that lies outside of the working tree, and may be a link.
 fn with_file(work_tree: &Path, file: &Path, above: Option<Arc<Level>>) -> Option<Arc<Level>> {
-    with_patterns(work_tree, &read(file, OFlags::empty()).unwrap_or_default(), above)
+    let text = regular_file::read(file, RULES_BYTES_MAX, Links::Followed);
+    with_patterns(work_tree, &text.unwrap_or_default(), above)
 }
 
 /// Adds patterns that are relative to a directory.

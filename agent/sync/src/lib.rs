@@ -30,6 +30,7 @@ pub mod git_directory;
 pub mod ignore_rules;
 pub mod pack;
 pub mod patch;
+pub mod regular_file;
 pub mod root_directory;
 pub mod scan;
 pub mod socket_relay;

@@ -31,8 +31,26 @@ const INCLUDING: &[u8] = b"include";
 /// The same, to name an excludes file or another file of the configuration.
 const TELLING: [&[u8]; 2] = [b"excludesfile", INCLUDING];
 
+/// An excludes file. It need not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Excludes {
+    path: PathBuf,
+    /// Whether the user has chosen it: not the configuration of a repository, which may come from
+    /// somebody else.
+    is_users: bool,
+}
+
 /// The excludes file of a repository, or, outside of one, that of the user. It need not exist.
 pub(crate) fn find(repository: Option<&Repository>) -> Option<PathBuf> {
+    Some(excludes(repository)?.path)
+}
+
+/// The excludes file of a repository, if the user has chosen it.
+pub(super) fn of_user(repository: &Repository) -> Option<PathBuf> {
+    excludes(Some(repository)).filter(|excludes| excludes.is_users).map(|excludes| excludes.path)
+}
+
+fn excludes(repository: Option<&Repository>) -> Option<Excludes> {
     match is_told(&configurations(repository), &TELLING) {
         true => answer(repository),
         false => default(),
@@ -46,8 +64,8 @@ pub(crate) fn is_ignore_file(path: &RelativePath) -> bool {
 }
 
 /// git's default.
-fn default() -> Option<PathBuf> {
-    Some(environment::git_home()?.join("ignore"))
+fn default() -> Option<Excludes> {
+    Some(Excludes { path: environment::git_home()?.join("ignore"), is_users: true })
 }
 
 /// Every file that can belong to the configuration. git may read fewer.
@@ -79,15 +97,16 @@ fn is_told(files: &[PathBuf], words: &[&[u8]]) -> bool {
 }
 
 /// What git answers for a repository; it is asked once a process.
-fn answer(repository: Option<&Repository>) -> Option<PathBuf> {
-    static ANSWERS: Mutex<BTreeMap<Option<PathBuf>, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
+fn answer(repository: Option<&Repository>) -> Option<Excludes> {
+    static ANSWERS: Mutex<BTreeMap<Option<PathBuf>, Option<Excludes>>> =
+        Mutex::new(BTreeMap::new());
     let directory = repository.map(|found| found.directory.clone());
     let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
     answers.entry(directory).or_insert_with(|| ask(repository)).clone()
 }
 
 /// Asks git.
-fn ask(repository: Option<&Repository>) -> Option<PathBuf> {
+fn ask(repository: Option<&Repository>) -> Option<Excludes> {
     // Outside of a repository, where none is, since none is around the workspace.
     let directory = repository.map_or_else(|| Path::new("/"), |found| &found.work_tree);
     let mut command = match repository {
@@ -95,7 +114,7 @@ fn ask(repository: Option<&Repository>) -> Option<PathBuf> {
         None => Command::new("git"),
     };
     let output = command
-        .args(["config", "-z", "--type=path", "--get", "core.excludesFile"])
+        .args(["config", "-z", "--show-scope", "--type=path", "--get", "core.excludesFile"])
         .current_dir(directory)
         // It would be the only file that is read.
         .env_remove("GIT_CONFIG")
@@ -103,13 +122,45 @@ fn ask(repository: Option<&Repository>) -> Option<PathBuf> {
         .stderr(Stdio::null())
         .output();
     match output {
-        Ok(output) if output.status.success() => {
-            let path = output.stdout.strip_suffix(b"\0").unwrap_or(&output.stdout);
-            // An empty one turns the default off.
-            (!path.is_empty()).then(|| directory.join(OsStr::from_bytes(path)))
-        }
+        Ok(output) if output.status.success() => chosen(&output.stdout, directory),
         // It is set nowhere.
         Ok(output) if output.status.code() == Some(1) => default(),
-        _ => excludes_without_git(),
+        _ => excludes_without_git().map(|path| Excludes { path, is_users: true }),
+    }
+}
+
+/// Reads an answer of git: who has chosen the file, and its path. An empty path turns the default
+/// off.
+fn chosen(answer: &[u8], directory: &Path) -> Option<Excludes> {
+    let mut parts = answer.split(|byte| *byte == 0);
+    let (scope, path) = (parts.next()?, parts.next()?);
+    let path = Path::new(OsStr::from_bytes(path));
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    // What lies at a relative path is in the repository.
+    let is_users = ![b"local".as_slice(), b"worktree"].contains(&scope) && path.is_absolute();
+    Some(Excludes { path: directory.join(path), is_users })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_repository_chooses_is_not_the_users() {
+        for (answer, expected) in [
+            (&b"global\0/home/me/ignore\0"[..], Some(("/home/me/ignore", true))),
+            (b"command\0/x\0", Some(("/x", true))),
+            (b"global\0ignore\0", Some(("/w/ignore", false))),
+            (b"local\0/outside\0", Some(("/outside", false))),
+            (b"worktree\0/outside\0", Some(("/outside", false))),
+            (b"system\0\0", None),
+            (b"", None),
+        ] {
+            let expected =
+                expected.map(|(path, is_users)| Excludes { path: path.into(), is_users });
+            assert_eq!(chosen(answer, Path::new("/w")), expected);
+        }
     }
 }

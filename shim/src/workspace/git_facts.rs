@@ -22,6 +22,8 @@ use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::git_directory::Repository;
+use burst_sync::ignore_rules::RULES_BYTES_MAX;
+use burst_sync::regular_file::{self, Links};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{AllBut, scan};
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
@@ -211,18 +213,28 @@ impl Facts<'_> {
         Ok(text)
     }
 
-    /// The patterns that are not in the working tree.
+    /// The patterns that are not in the working tree: those of a file that the user has chosen,
+    /// and those that lie in the repository itself. A repository may come from somebody else, so a
+    /// file to which it leads by its configuration or a link is not copied.
     fn excludes(&self) -> String {
-        let user = git_excludes::find(Some(self.repository));
-        let files = user.into_iter().chain([self.repository.common.join("info/exclude")]);
-        files.filter_map(|file| fs::read_to_string(file).ok()).map(|text| text + "\n").collect()
+        let user = git_excludes::of_user(self.repository);
+        let user =
+            user.and_then(|file| regular_file::read(&file, RULES_BYTES_MAX, Links::Followed).ok());
+        let texts = user.into_iter().chain(self.file("info/exclude"));
+        texts.map(|text| String::from_utf8_lossy(&text).into_owned() + "\n").collect()
+    }
+
+    /// Reads a small file of the repository, which must lie in it without a link.
+    fn file(&self, name: &str) -> Option<Vec<u8>> {
+        let root = RootDirectory::open(&self.repository.common).ok()?;
+        root.read(&RelativePath::new(name.as_bytes()).ok()?, RULES_BYTES_MAX).ok()
     }
 
     /// Adds the tags, and the pack with what `HEAD` and they need.
     fn add_objects(&self, head: &str) -> io::Result<()> {
         let cut = self.commits(head)?;
-        let known_shallow = fs::read_to_string(self.repository.common.join("shallow"));
-        let known_shallow = known_shallow.unwrap_or_default();
+        let known_shallow = self.file("shallow").unwrap_or_default();
+        let known_shallow = String::from_utf8_lossy(&known_shallow);
         let known = known_shallow.lines().map(ToOwned::to_owned);
         let mut shallow = cut.shallow;
         shallow.extend(known.filter(|commit| cut.commits.contains(commit)));
