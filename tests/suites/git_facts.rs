@@ -383,3 +383,44 @@ fn a_repository_has_no_file_sent_that_lies_outside_of_it() {
     );
     assert_eq!(project.ok("run -q").stdout, "chosen\n\n");
 }
+
+/// As in an archive that somebody has made: a partial clone that lacks an object, and whose other
+/// end is reached by a program.
+#[test]
+fn a_repository_runs_nothing_here() {
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    script(&sandbox, "cd app; git init -q; git add -A; git commit -qm one");
+    script(
+        &sandbox,
+        "printf '#!/bin/sh\\ntouch %s/ran\\nexec sleep 1000\\n' $top >evil.sh; chmod +x evil.sh; cd app
+         git config core.repositoryFormatVersion 1
+         git config extensions.partialClone origin
+         git config remote.origin.promisor true
+         for key in core.sshCommand core.gitProxy core.askPass core.fsmonitor credential.helper \\
+             core.alternateRefsCommand remote.origin.uploadpack; do
+             git config $key $top/evil.sh
+         done
+         mkdir hooks; ln -s $top/evil.sh hooks/post-index-change; git config core.hooksPath hooks
+         object=$(command git --no-lazy-fetch rev-parse HEAD:.gitignore)
+         rm -f .git/objects/$(echo $object | cut -c1-2)/$(echo $object | cut -c3-)",
+    );
+    for (number, url) in ["ssh://h/x", "git://h/x", "ext::sh -c %s", "../other"].iter().enumerate()
+    {
+        script(
+            &sandbox,
+            &format!(
+                "cd app; command git --no-lazy-fetch config remote.origin.url '{url}'; echo '# {number}' >>.git/config"
+            ),
+        );
+        let built = project.burst("build");
+        assert_eq!(
+            (built.code, sandbox.path().join("ran").exists()),
+            (Some(0), false),
+            "{built:#?}"
+        );
+    }
+}

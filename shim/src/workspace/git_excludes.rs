@@ -9,14 +9,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use burst_protocol::RelativePath;
 use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::excludes_without_git;
 
-use super::git_index;
+use super::git_command;
 use crate::environment;
 
 /// The variables that add to git's configuration.
@@ -110,17 +109,12 @@ fn ask(repository: Option<&Repository>) -> Option<Excludes> {
     // Outside of a repository, where none is, since none is around the workspace.
     let directory = repository.map_or_else(|| Path::new("/"), |found| &found.work_tree);
     let mut command = match repository {
-        Some(repository) => git_index::command(repository, directory),
-        None => Command::new("git"),
+        Some(repository) => git_command::inside(repository, directory),
+        None => git_command::outside(directory),
     };
-    let output = command
-        .args(["config", "-z", "--show-scope", "--type=path", "--get", "core.excludesFile"])
-        .current_dir(directory)
-        // It would be the only file that is read.
-        .env_remove("GIT_CONFIG")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
+    command.args(["config", "-z", "--show-scope", "--type=path", "--get", "core.excludesFile"]);
+    // It would be the only file that is read.
+    let output = git_command::output(command.env_remove("GIT_CONFIG"));
     match output {
         Ok(output) if output.status.success() => chosen(&output.stdout, directory),
         // It is set nowhere.

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::Command;
 
 use burst_protocol::tree::Directory;
 use burst_protocol::{Digest, RelativePath};
@@ -29,9 +29,9 @@ use burst_sync::scan::{AllBut, scan};
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
 use burst_sync::tally::Tally;
 
+use super::git_command::{self, answer};
 use super::git_excludes;
 use super::git_history::{Cut, History};
-use super::git_index::command;
 use super::git_origin::origin;
 use super::url_password::without_password;
 use crate::background::lock;
@@ -276,9 +276,9 @@ impl Facts<'_> {
         let (file, index) = (format!("{PACK}.pack"), format!("{PACK}.idx"));
         self.write_bytes(&file, &pack)?;
         let (file, index) = (self.at.join(file), self.at.join(index));
-        let mut command = command(self.repository, &self.repository.work_tree);
+        let mut command = self.git();
         command.args(["index-pack", "--no-rev-index", "-o"]).arg(index).arg(file);
-        finished(command.stdin(Stdio::null()), None).map(drop)
+        answer(&mut command, b"").map(drop)
     }
 
     /// The contents of tracked files with rules, which git and cargo read from the repository where
@@ -320,10 +320,10 @@ impl Facts<'_> {
         let unsent = ended_by_nul(paths.iter().filter(|path| is_unsent(path)));
         let filtered = self.filtered(&ended_by_nul(&paths))?;
         let update = |arguments: &[&str], input: &[u8]| {
-            let mut command = command(self.repository, &self.repository.work_tree);
+            let mut command = self.git();
             command.args(PLAIN_INDEX).arg("update-index").args(arguments);
             command.env("GIT_INDEX_FILE", self.at.join("index"));
-            finished(command.stdin(Stdio::piped()), Some(input)).map(drop)
+            answer(&mut command, input).map(drop)
         };
         update(&["-z", "--index-info"], &entries)?;
         for (mark, paths) in [("--skip-worktree", unsent), ("--assume-unchanged", filtered)] {
@@ -367,26 +367,11 @@ impl Facts<'_> {
     }
 
     fn run(&self, arguments: &[&str], input: Option<&[u8]>) -> io::Result<Vec<u8>> {
-        let mut command = command(self.repository, &self.repository.work_tree);
-        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
-        finished(command.args(arguments).stdin(stdin), input)
+        answer(self.git().args(arguments), input.unwrap_or_default())
     }
-}
 
-/// Runs a command with this input; returns its output.
-fn finished(command: &mut std::process::Command, input: Option<&[u8]>) -> io::Result<Vec<u8>> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let stdin = child.stdin.take();
-    let output = std::thread::scope(|scope| {
-        if let (Some(mut stdin), Some(input)) = (stdin, input) {
-            // If git does not read all of it, it fails.
-            scope.spawn(move || drop(stdin.write_all(input)));
-        }
-        child.wait_with_output()
-    })?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(io::Error::other(format!("`{command:?}` fails: {}", output.status))),
+    fn git(&self) -> Command {
+        git_command::inside(self.repository, &self.repository.work_tree)
     }
 }
 
@@ -401,7 +386,6 @@ fn lines(names: &BTreeSet<String>) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
-    use std::process::Command;
 
     use super::*;
 

@@ -4,32 +4,20 @@
 //! To git, a tracked file that an ignore pattern matches is not ignored, and a build may need
 //! it.
 //!
-//! git is told which repository it works in, and runs nothing: files that a run has left in the
-//! workspace can look like a repository, with a configuration that names programs.
+//! git is told which repository it works in: files that a run has left in the workspace can look
+//! like a repository, with a configuration that names programs.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use burst_protocol::RelativePath;
 use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::DEFAULT_EXCLUDES;
 
-/// A call of git in a directory of a repository.
-pub(super) fn command(repository: &Repository, directory: &Path) -> Command {
-    let mut command = Command::new("git");
-    // Nothing ever returns to a `.git`, so the one that is found is the user's.
-    command
-        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--git-dir"])
-        .arg(repository.work_tree.join(".git"))
-        .arg("--work-tree")
-        .arg(&repository.work_tree)
-        .current_dir(directory);
-    command
-}
+use super::git_command::{self, RunningGit};
 
 /// A running `git ls-files`.
 #[derive(Debug)]
-pub(crate) struct Listing(Option<Child>);
+pub(crate) struct Listing(Option<RunningGit>);
 
 impl Listing {
     /// Starts git for the tracked files below `root` that an ignore pattern or a default exclude
@@ -50,19 +38,14 @@ impl Listing {
     fn start(root: &Path, filters: &[&str]) -> Self {
         let repository = Repository::around(root).filter(Repository::is_own);
         let Some(repository) = repository else { return Self(None) };
-        let child = command(&repository, root)
-            .args(["ls-files", "-z", "--cached"])
-            .args(filters)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.ok())
+        let mut command = git_command::inside(&repository, root);
+        command.args(["ls-files", "-z", "--cached"]).args(filters);
+        Self(RunningGit::start(&mut command).ok())
     }
 
     /// Waits for git. Returns paths relative to the root; none if git fails.
     pub(crate) fn answer(self) -> Vec<RelativePath> {
-        let output = self.0.and_then(|child| child.wait_with_output().ok());
+        let output = self.0.and_then(|git| git.output(b"").ok());
         let listed = output.map(|output| output.stdout).unwrap_or_default();
         listed.split(|byte| *byte == 0).filter_map(|path| RelativePath::new(path).ok()).collect()
     }
@@ -70,6 +53,8 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     fn git(directory: &Path, arguments: &[&str]) {

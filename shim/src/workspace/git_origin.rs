@@ -7,12 +7,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use burst_protocol::Digest;
 use burst_sync::git_directory::Repository;
 
-use super::{git_excludes, git_index};
+use super::{git_command, git_excludes};
 use crate::environment;
 
 /// The digest for a repository; `settings` stand for everything that is not git's.
@@ -26,11 +25,10 @@ pub(super) fn origin(repository: &Repository, settings: &Digest) -> Digest {
 
 /// The whole configuration, as git reads it; nothing if git fails.
 fn listed(repository: &Repository) -> Vec<u8> {
-    let mut command = git_index::command(repository, &repository.work_tree);
+    let mut command = git_command::inside(repository, &repository.work_tree);
     // It would be the only file that is read.
     command.args(["config", "-z", "--list"]).env_remove("GIT_CONFIG");
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
-    output.map(|output| output.stdout).unwrap_or_default()
+    git_command::answer(&mut command, b"").unwrap_or_default()
 }
 
 /// The digest of the repository's files, those of its user, and other parts.
@@ -101,7 +99,7 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     use super::*;
 

@@ -11,6 +11,7 @@ mod configured_sources;
 pub(crate) mod conflicts;
 pub(crate) mod credentials;
 pub(crate) mod error;
+mod git_command;
 pub(crate) mod git_excludes;
 mod git_facts;
 mod git_history;

@@ -28,6 +28,7 @@ use crate::workspace::Workspace;
 use crate::workspace::additions::Additions;
 use crate::workspace::configured_sources::configures_sources;
 use crate::workspace::credentials;
+use crate::workspace::git_command;
 use crate::workspace::git_excludes;
 use crate::workspace::git_facts::{self, Made};
 use crate::workspace::git_index::Listing;
@@ -136,6 +137,11 @@ impl Sources {
         }
         sources.remove_credentials(workspace)?;
         sources.add_git(workspace, settings, state)?;
+        if git_command::has_hung() {
+            let text = "git has not answered here in time and was killed: files that it tracks and \
+                        ignores may not be sent, and there is no `.git` in the run";
+            sources.warnings.push(RuleWarning(text.to_owned()));
+        }
         let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
         let kept = sources.mounts.iter().chain(&home);
         let prefixes: Vec<Vec<u8>> = kept.map(|kept| [kept.as_bytes(), b"/"].concat()).collect();

@@ -1,0 +1,153 @@
+//! Every call of git. A repository may come from somebody else, in an archive or a copy, so git
+//! runs nothing that its configuration names and asks no network, and its memory and its time are
+//! bounded. git ends with the thread that has started it, however that ends.
+//!
+//! A git that does not answer in time is killed, and none is started again by this process: a
+//! second one would hang as well. What git would have said counts as unknown then.
+
+use std::io::{self, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use burst_sync::git_directory::Repository;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group,
+    set_parent_process_death_signal, setrlimit, waitid,
+};
+
+/// How long git may take once its answer is awaited.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How much memory git may have beside the files that it maps, in bytes.
+const MEMORY_MAX: u64 = 2 << 30;
+
+/// What is turned off by configuration, which is stronger than that of the repository.
+const CONFIGURATION: [&str; 6] = [
+    // A program that is asked which files have changed.
+    "core.fsmonitor=false",
+    // The directory of programs that git runs when it has done something.
+    "core.hooksPath=/dev/null",
+    // Programs of the network, and of passwords for it.
+    "core.sshCommand=false",
+    "core.gitProxy=false",
+    "core.askPass=false",
+    "credential.helper=",
+];
+
+/// What is turned off by variables.
+const VARIABLES: [(&str, &str); 5] = [
+    // Objects that a partial clone lacks are not fetched.
+    ("GIT_NO_LAZY_FETCH", "1"),
+    // Before git 2.44 that is unknown; but no protocol is allowed, not even that of paths. The
+    // variable is stronger than any configuration.
+    ("GIT_ALLOW_PROTOCOL", "none"),
+    ("GIT_SSH_COMMAND", "false"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    // Nothing is written to the repository by the way.
+    ("GIT_OPTIONAL_LOCKS", "0"),
+];
+
+/// Whether a git of this process has not answered.
+static HAS_HUNG: AtomicBool = AtomicBool::new(false);
+
+/// Whether a git of this process was killed since it has not answered in time.
+pub(super) fn has_hung() -> bool {
+    HAS_HUNG.load(Ordering::Relaxed)
+}
+
+/// A call of git in a directory of no repository.
+pub(super) fn outside(directory: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.args(CONFIGURATION.iter().flat_map(|setting| ["-c", setting]));
+    command.envs(VARIABLES).current_dir(directory);
+    command
+}
+
+/// A call of git in a directory of a repository.
+pub(super) fn inside(repository: &Repository, directory: &Path) -> Command {
+    let mut command = outside(directory);
+    // Nothing ever returns to a `.git`, so the one that is found is no run's.
+    command.arg("--git-dir").arg(repository.work_tree.join(".git"));
+    command.arg("--work-tree").arg(&repository.work_tree);
+    command
+}
+
+/// A git that runs.
+#[derive(Debug)]
+pub(super) struct RunningGit(Child);
+
+impl RunningGit {
+    /// Starts git.
+    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+        if has_hung() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.process_group(0);
+        bounded(command);
+        command.spawn().map(Self)
+    }
+
+    /// Waits for the answer to an input, at most as long as the deadline. Blocks.
+    pub(super) fn output(self, input: &[u8]) -> io::Result<Output> {
+        let Self(mut child) = self;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let mut answer = Vec::new();
+        std::thread::scope(|scope| {
+            // If git does not read all of it, it fails.
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
+            let (ended, end) = channel::<()>();
+            scope.spawn(move || {
+                if end.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
+                    HAS_HUNG.store(true, Ordering::Relaxed);
+                    group.map(|group| kill_process_group(group, Signal::KILL));
+                }
+            });
+            let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut answer));
+            // It stays known by its number until nobody can kill it any more.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            let waited = group.map_or(Ok(None), |group| waitid(WaitId::Pid(group), options));
+            drop(ended);
+            read?;
+            waited.map_err(io::Error::from)
+        })?;
+        let status = child.wait()?;
+        match status.signal() {
+            Some(_) if has_hung() => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(Output { status, stdout: answer, stderr: Vec::new() }),
+        }
+    }
+}
+
+/// Runs git without an input. Blocks.
+pub(super) fn output(command: &mut Command) -> io::Result<Output> {
+    RunningGit::start(command)?.output(b"")
+}
+
+/// Runs git with an input; returns its output, if it succeeds. Blocks.
+pub(super) fn answer(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
+    let output = RunningGit::start(command)?.output(input)?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(io::Error::other(format!("`{command:?}` fails: {}", output.status))),
+    }
+}
+
+/// Has a command end with the thread that starts it, and bounds its memory.
+#[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
+fn bounded(command: &mut Command) {
+    let bound = || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        let Rlimit { maximum, .. } = getrlimit(Resource::Data);
+        let current = maximum.map_or(MEMORY_MAX, |maximum| maximum.min(MEMORY_MAX));
+        setrlimit(Resource::Data, Rlimit { current: Some(current), maximum: Some(current) })?;
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls that are allowed after a fork.
+    unsafe { command.pre_exec(bound) };
+}
