@@ -424,3 +424,24 @@ fn a_repository_runs_nothing_here() {
         );
     }
 }
+
+/// git itself hangs in it, too, so it is killed.
+#[test]
+fn a_repository_of_pipes_devices_and_loops_ends() {
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    script(
+        &sandbox,
+        "cd app; git init -q; git add -A; git commit -qm one; mkfifo .git/refs/tags/pipe .git/info/pipe
+         ln -s . .git/refs/tags/a; ln -s . .git/refs/tags/b
+         ln -sf /dev/zero .git/info/attributes; ln -sf pipe .git/info/exclude; mkfifo .git/commondir",
+    );
+    let built = project.burst("build");
+    let warning = "warning: git has not answered here in time and was killed: files that it tracks and \
+                   ignores may not be sent, and there is no `.git` in the run\n";
+    assert_eq!(built.code, Some(0), "{built:#?}");
+    assert!(built.stderr.contains(warning), "{built:#?}");
+}

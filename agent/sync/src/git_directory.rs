@@ -10,6 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::regular_file::{self, Links};
+
+/// The largest file that names a directory, in bytes.
+const NAME_BYTES_MAX: u64 = 64 << 10;
+
 /// A repository with a working tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
@@ -28,13 +33,14 @@ impl Repository {
         let directory = match dot_git.is_dir() {
             true => dot_git,
             false => {
-                let text = std::fs::read(&dot_git).ok()?;
+                let text = regular_file::read(&dot_git, NAME_BYTES_MAX, Links::Followed).ok()?;
                 work_tree.join(path(text.strip_prefix(b"gitdir: ")?))
             }
         };
         // It can be a link to nothing.
         directory.join("HEAD").symlink_metadata().ok()?;
-        let common = match std::fs::read(directory.join("commondir")) {
+        let named = directory.join("commondir");
+        let common = match regular_file::read(&named, NAME_BYTES_MAX, Links::Followed) {
             Ok(text) => directory.join(path(&text)),
             Err(_) => directory.clone(),
         };

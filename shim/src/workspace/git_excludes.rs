@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use burst_protocol::RelativePath;
 use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::excludes_without_git;
+use burst_sync::regular_file::{self, Links};
 
 use super::git_command;
 use crate::environment;
@@ -23,6 +24,9 @@ const ADDING: [&str; 2] = ["GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"];
 
 /// The variables that name files of git's configuration.
 const NAMING: [&str; 2] = ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"];
+
+/// The largest file of git's configuration that is looked at, in bytes.
+const CONFIGURATION_BYTES_MAX: u64 = 4 << 20;
 
 /// What a file must contain, in small letters, to name another file of the configuration.
 const INCLUDING: &[u8] = b"include";
@@ -89,7 +93,8 @@ pub(super) fn is_told_elsewhere(files: &[PathBuf]) -> bool {
 /// Whether a variable adds to the configuration, or one of its files has one of these words.
 fn is_told(files: &[PathBuf], words: &[&[u8]]) -> bool {
     let has_word = |file: &PathBuf| {
-        let text = std::fs::read(file).unwrap_or_default().to_ascii_lowercase();
+        let text = regular_file::read(file, CONFIGURATION_BYTES_MAX, Links::Followed);
+        let text = text.unwrap_or_default().to_ascii_lowercase();
         words.iter().any(|word| text.windows(word.len()).any(|part| part == *word))
     };
     ADDING.iter().any(|name| environment::variable(name).is_some()) || files.iter().any(has_word)

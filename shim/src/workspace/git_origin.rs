@@ -4,15 +4,30 @@
 //! Files are read, and git is asked only where its configuration includes other files. A file
 //! counts with its path: a tag that is renamed changes no content. What is not sent, and the
 //! attributes below the root of the working tree, is for the caller to count.
+//!
+//! The repository may come from somebody else. Links of its own files are followed, since some tools
+//! make working trees with them and only digests are taken, but only regular files are read. Below
+//! the tags no link is followed, so that the walk ends.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::Digest;
 use burst_sync::git_directory::Repository;
+use burst_sync::regular_file::{self, Links};
 
 use super::{git_command, git_excludes};
 use crate::environment;
+
+/// The largest file that counts by its content, in bytes; a larger one counts by its size and time.
+const CONTENT_BYTES_MAX: u64 = 64 << 20;
+
+/// The largest file that names a branch, in bytes.
+const HEAD_BYTES_MAX: u64 = 64 << 10;
+
+/// How many entries below the tags are looked at. git packs tags long before.
+const TAGS_MAX: usize = 100_000;
 
 /// The digest for a repository; `settings` stand for everything that is not git's.
 pub(super) fn origin(repository: &Repository, settings: &Digest) -> Digest {
@@ -49,7 +64,8 @@ fn digest(repository: &Repository, users: &[PathBuf], others: &[&[u8]]) -> Diges
     ] {
         files.add_file(&common.join(name));
     }
-    let head = fs::read_to_string(directory.join("HEAD")).unwrap_or_default();
+    let head = regular_file::read(&directory.join("HEAD"), HEAD_BYTES_MAX, Links::Followed);
+    let head = String::from_utf8_lossy(head.as_deref().unwrap_or_default()).into_owned();
     if let Some(branch) = head.trim_end().strip_prefix("ref: ") {
         files.add_file(&common.join(branch));
     }
@@ -74,23 +90,33 @@ impl Parts {
     /// Adds the path of a file and its content; one that is missing differs from an empty one.
     fn add_file(&mut self, path: &Path) {
         self.add(path.as_os_str().as_encoded_bytes());
-        match fs::read(path) {
+        match regular_file::read(path, CONTENT_BYTES_MAX, Links::Followed) {
             Ok(content) => self.add(Digest::of(&content).as_bytes()),
-            Err(_) => self.add(b""),
+            Err(_) => match fs::metadata(path) {
+                Ok(found) if found.is_file() => {
+                    let (secs, nanos) = (found.mtime(), found.mtime_nsec());
+                    self.add(format!("{} {secs} {nanos}", found.len()).as_bytes());
+                }
+                _ => self.add(b""),
+            },
         }
     }
 
-    /// Adds all files below a directory.
+    /// Adds all files below a directory. What is neither a file nor a directory does not count:
+    /// git takes a link there for a tag, but makes none.
     fn add_directory(&mut self, directory: PathBuf) {
         let mut open = vec![directory];
+        let mut left = TAGS_MAX;
         while let Some(directory) = open.pop() {
-            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-            paths.sort();
-            for path in paths {
-                match path.is_dir() {
-                    true => open.push(path),
-                    false => self.add_file(&path),
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten().take(left);
+            let mut entries: Vec<fs::DirEntry> = entries.collect();
+            left -= entries.len();
+            entries.sort_by_key(fs::DirEntry::file_name);
+            for entry in entries {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => open.push(entry.path()),
+                    Ok(kind) if kind.is_file() => self.add_file(&entry.path()),
+                    _ => {}
                 }
             }
         }
