@@ -197,3 +197,33 @@ fn the_target_directory_itself_is_all_of_it() {
     let built = ended(cargo.args(["build", "-v"]).output().unwrap());
     assert!(built.stderr.contains("Fresh hello"), "{}", built.stderr);
 }
+
+/// They are one blob, and the settings of the command name one of them twice.
+#[test]
+fn a_file_that_is_already_what_the_run_has_made_of_it_is_no_conflict() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ignore("/target\n/out\n");
+    // Too large to come by themselves.
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    std::fs::create_dir_all(\"out\").unwrap();\n    \
+         for name in [\"a\", \"b\"] {\n        \
+         let file = std::fs::File::create(format!(\"out/{name}\")).unwrap();\n        \
+         file.set_len((65 << 20) + std::env::args().len() as u64).unwrap();\n    }\n}\n",
+    );
+    for run in ["run", "run", "run -- longer"] {
+        let (verb, rest) = run.split_once(' ').unwrap_or((run, ""));
+        let ended = project.ok(&format!("{verb} --fetch out --fetch out/b {rest}"));
+        assert_eq!(warnings(&ended), [""; 0], "{run}");
+        let mut names: Vec<_> = fs::read_dir(project.root.join("out"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["a", "b"], "{run}");
+    }
+    // The argument counts.
+    let size = |name: &str| fs::metadata(project.root.join("out").join(name)).unwrap().len();
+    assert_eq!((size("a"), size("b")), ((65 << 20) + 2, (65 << 20) + 2));
+}

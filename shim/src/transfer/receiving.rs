@@ -402,11 +402,9 @@ impl<'a> Results<'a> {
             }
             Place::Named { expected } => {
                 let version = Node::File(destination.file);
-                let is_kept = expected.is_none() && files.entry(path)?.is_some();
-                if !is_kept
-                    && files.replace(temporary, path, expected.as_ref(), &version)?
-                        == Replaced::Expected
-                {
+                let none = |_: &RelativePath| None;
+                let versions = (expected.as_ref(), &version, &none as Known<'_>);
+                if replace(files, temporary, path, versions)? == Replaced::Expected {
                     self.named.push((path.clone(), destination.file.digest));
                     self.note_code(path, false);
                     self.note_ignore_file(path);
