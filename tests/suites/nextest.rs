@@ -226,3 +226,29 @@ fn documentation_tests_run_after_failed_ones_only_if_they_are_told_to() {
     project.write("src/lib.rs", "broken");
     assert_eq!(docs_of("test --no-fail-fast"), (Some(101), Vec::new()));
 }
+
+/// What cargo does, with its exit code: the program lists no tests.
+#[test]
+fn a_target_with_a_harness_of_its_own_is_run_by_cargo_test() {
+    if burst_tests::lacks(&["cargo-nextest"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = kit(&sandbox);
+    let manifest = project.read("Cargo.toml");
+    project.write("Cargo.toml", format!("{manifest}[[test]]\nname = 'own'\nharness = false\n"));
+    let told = "burst: `cargo test` runs the tests, since `own` has `harness = false`, and nextest may \
+                not know its tests";
+    let is_told = |ended: &Ended| ended.stderr.lines().any(|line| line == told);
+    for (code, program) in [(0, "println!(\"ran\");"), (7, "std::process::exit(7);")] {
+        project.write("tests/own.rs", format!("fn main() {{ {program} }}\n"));
+        let ended = project.burst("test");
+        let plain = cargo(&project, "test");
+        assert_eq!((ended.code, is_told(&ended)), (plain.code, true), "{ended:#?} {plain:#?}");
+        assert_eq!(ended.code == Some(0), code == 0, "{ended:#?}");
+    }
+    // It is not among these.
+    let ended = project.burst("test --lib");
+    assert_eq!((ended.code, is_told(&ended)), (Some(0), false), "{ended:#?}");
+    assert_eq!(tests_of(&ended).0, ["two_is", "two_is_two"]);
+}

@@ -53,10 +53,11 @@ pub(crate) struct Plan {
 }
 
 /// Plans a run. `has_library`: whether a selected package has a library whose documentation
-/// can have tests. `fetch`: what is to be fetched, `by_default` if the command line does not say.
+/// can have tests. `own_harness`: a selected test target with a harness of its own. `fetch`: what is to be fetched, `by_default` if the command line does not say.
 pub(crate) fn plan(
     run: &RunArguments,
     has_library: bool,
+    own_harness: Option<&str>,
     fetch: Option<Fetch>,
     by_default: Fetch,
 ) -> Plan {
@@ -69,7 +70,7 @@ pub(crate) fn plan(
     let invocations = match run.verb {
         CargoVerb::Sync => Vec::new(),
         CargoVerb::Test => {
-            let tests = test_plan(run, arguments, has_library);
+            let tests = test_plan(run, arguments, has_library, own_harness);
             (environment, note) = (tests.environment, tests.note);
             tests.invocations
         }
@@ -196,7 +197,12 @@ struct TestPlan {
     note: Option<String>,
 }
 
-fn test_plan(run: &RunArguments, arguments: &[OsString], has_library: bool) -> TestPlan {
+fn test_plan(
+    run: &RunArguments,
+    arguments: &[OsString],
+    has_library: bool,
+    own_harness: Option<&str>,
+) -> TestPlan {
     // cargo test has no flag for this but to name all other targets.
     let without_docs = run.flags.no_doctests && !names_targets(arguments) && !is_refused(arguments);
     let targets: &[&str] = if without_docs { &["--all-targets"] } else { &[] };
@@ -206,12 +212,10 @@ fn test_plan(run: &RunArguments, arguments: &[OsString], has_library: bool) -> T
         environment: Vec::new(),
         note,
     };
-    let words = match test_runner(arguments) {
+    let words = match test_runner(arguments, own_harness) {
         _ if run.flags.cargo_test => return by_cargo_test(plain, None),
-        TestRunner::CargoTest { lacking } => {
-            let note = lacking.map(|lacking| {
-                format!("`cargo test` runs the tests, since nextest does not have `{lacking}`")
-            });
+        TestRunner::CargoTest { reason } => {
+            let note = reason.map(|reason| format!("`cargo test` runs the tests, since {reason}"));
             return by_cargo_test(plain, note);
         }
         TestRunner::Nextest(words) => words,
@@ -281,7 +285,7 @@ mod tests {
         let options = arguments.len();
         let fetch = flags.fetch;
         let run = RunArguments { verb, alias: None, arguments, options, flags };
-        plan(&run, has_library, fetch, Fetch::Artifacts)
+        plan(&run, has_library, None, fetch, Fetch::Artifacts)
     }
 
     fn calls(line: &str, has_library: bool) -> Vec<Vec<String>> {

@@ -102,7 +102,10 @@ impl Prepared {
             false => run.flags.fetch,
         };
         let has_library = workspace.has_library(run.options());
-        let mut plan = plan::plan(run, has_library, fetch, settings.fetch);
+        let is_test = run.verb == CargoVerb::Test && !run.flags.cargo_test;
+        let own_harness = is_test.then(|| workspace.own_harness(run.options())).flatten();
+        let own_harness = own_harness.as_deref();
+        let mut plan = plan::plan(run, has_library, own_harness, fetch, settings.fetch);
         if plan.opens_docs {
             plan.documented = workspace.crate_names(run.options());
         }

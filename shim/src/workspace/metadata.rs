@@ -48,6 +48,9 @@ pub(super) struct Target {
     pub(super) src_path: PathBuf,
     #[serde(default)]
     pub(super) doctest: bool,
+    /// Whether `cargo test` builds it as a test by itself.
+    #[serde(default)]
+    pub(super) test: bool,
 }
 
 /// A dependency, as the manifest names it.

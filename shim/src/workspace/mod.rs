@@ -28,6 +28,7 @@ pub(crate) mod runs_code;
 pub(crate) mod sources;
 pub(crate) mod state;
 mod target_place;
+mod test_harness;
 mod url_password;
 
 use std::collections::{BTreeSet, HashSet};
@@ -234,6 +235,11 @@ impl Workspace {
             })
         };
         self.selected(arguments).any(has_library)
+    }
+
+    /// The first test target that `arguments` select and that has a harness of its own.
+    pub(crate) fn own_harness(&self, arguments: &[OsString]) -> Option<String> {
+        self.selected(arguments).find_map(|package| test_harness::own_harness(package, arguments))
     }
 
     /// The names of the crates of the selected packages.

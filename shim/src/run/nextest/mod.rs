@@ -24,8 +24,8 @@ pub(super) enum TestRunner {
     Nextest(NextestWords),
     /// `cargo test`, with the words that were typed.
     CargoTest {
-        /// What nextest lacks, if that is why.
-        lacking: Option<String>,
+        /// Why, if the user is to be told.
+        reason: Option<String>,
     },
 }
 
@@ -45,12 +45,15 @@ pub(super) struct NextestWords {
 enum Unfit {
     /// It lacks this.
     Lacks(String),
+    /// The target of this name has a harness of its own.
+    OwnHarness(String),
     /// cargo refuses the command line, or runs no tests that nextest knows.
     ForCargo,
 }
 
-/// Chooses what runs the tests.
-pub(super) fn test_runner(arguments: &[OsString]) -> TestRunner {
+/// Chooses what runs the tests. `own_harness` is a selected target that has a harness of its own,
+/// of which nextest may not be able to list the tests.
+pub(super) fn test_runner(arguments: &[OsString], own_harness: Option<&str>) -> TestRunner {
     let parts = parts(before_dashes(arguments));
     let harness = Harness::read(behind_dashes(arguments));
     let is_alone = parts.iter().any(|part| match part {
@@ -60,13 +63,18 @@ pub(super) fn test_runner(arguments: &[OsString]) -> TestRunner {
     let unfit = match is_alone {
         // nextest reports what is wrong.
         true => names_doc(&parts).then_some(Unfit::ForCargo),
-        false => unfit(&parts, &harness),
+        false => unfit(&parts, &harness)
+            .or_else(|| own_harness.map(|target| Unfit::OwnHarness(target.to_owned()))),
     };
-    match unfit {
-        None => TestRunner::Nextest(translated(&parts, &harness)),
-        Some(Unfit::Lacks(option)) => TestRunner::CargoTest { lacking: Some(option) },
-        Some(Unfit::ForCargo) => TestRunner::CargoTest { lacking: None },
-    }
+    let reason = match unfit {
+        None => return TestRunner::Nextest(translated(&parts, &harness)),
+        Some(Unfit::Lacks(option)) => Some(format!("nextest does not have `{option}`")),
+        Some(Unfit::OwnHarness(target)) => {
+            Some(format!("`{target}` has `harness = false`, and nextest may not know its tests"))
+        }
+        Some(Unfit::ForCargo) => None,
+    };
+    TestRunner::CargoTest { reason }
 }
 
 /// Whether nextest alone has an option, or its value.

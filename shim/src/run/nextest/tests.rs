@@ -5,8 +5,12 @@ use super::*;
 fn chosen(line: &str) -> [String; 3] {
     let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
     let joined = |words: &[OsString]| words.join(OsStr::new(" ")).into_string().unwrap();
-    match test_runner(&words) {
-        TestRunner::CargoTest { lacking } => {
+    match test_runner(&words, None) {
+        TestRunner::CargoTest { reason } => {
+            let lacking = reason.map(|reason| {
+                let lacking = reason.strip_prefix("nextest does not have `").unwrap();
+                lacking.strip_suffix('`').unwrap().to_owned()
+            });
             ["cargo test".into(), lacking.unwrap_or_default(), String::new()]
         }
         TestRunner::Nextest(words) => {
@@ -122,4 +126,20 @@ fn an_option_of_nextest_alone_decides_for_it() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn a_harness_of_its_own_has_cargo_test_run_unless_nextest_is_meant() {
+    let runner = |line: &str| {
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        match test_runner(&words, Some("own")) {
+            TestRunner::CargoTest { reason } => reason.unwrap_or_default(),
+            TestRunner::Nextest(_) => "nextest".to_owned(),
+        }
+    };
+    let own = "`own` has `harness = false`, and nextest may not know its tests";
+    assert_eq!(runner("-p a"), own);
+    assert_eq!(runner("-- --list"), "nextest does not have `--list`");
+    assert_eq!(runner("--doc"), "");
+    assert_eq!(runner("-E all()"), "nextest");
 }
