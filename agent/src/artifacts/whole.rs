@@ -1,11 +1,13 @@
 //! The whole target directory of a run, as a list of which only the difference travels.
 //!
 //! cargo decides by its fingerprints, and by the order of file times, what is fresh. So the list
-//! has times, and fingerprints are read first: another run may write meanwhile, and writes its
-//! outputs before the fingerprint that vouches for them. Files by which cargo and rustc of one
-//! machine agree among themselves are left out.
+//! has times. Another run may write meanwhile: cargo empties a fingerprint before it writes the
+//! outputs, and writes it again after them. So fingerprints are read before all outputs and once
+//! more after them: what is listed is as it was all the time, and a unit of which a fingerprint is
+//! another one by then is listed without any. Files by which cargo and rustc of one machine agree
+//! among themselves are left out.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use burst_protocol::message::{TargetFile, Timestamp};
@@ -13,7 +15,7 @@ use burst_protocol::tree::{Directory, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::fingerprint::is_fingerprint;
+use burst_sync::fingerprint::{is_fingerprint, unit_of};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{Filter, scan, scan_further};
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
@@ -60,13 +62,17 @@ pub(crate) fn list(
     cache: &mut StatCache,
 ) -> Result<Whole, AgentError> {
     let handle = open_target(target, seen_at)?;
-    let (mut found, tally) = (BTreeMap::new(), Tally::default());
+    let tally = Tally::default();
     let filter = OneKind { fingerprints: true };
     let scanned = scan(&handle, None, &filter, cache, Moment::coarse_now(), &tally)?;
-    add(&scanned.tree, cache, &mut found);
+    let fingerprints = timed(&scanned.tree, cache);
     let filter = OneKind { fingerprints: false };
     let scanned = scan_further(&handle, None, &filter, cache, Moment::coarse_now(), &tally)?;
-    add(&scanned.tree, cache, &mut found);
+    let outputs = timed(&scanned.tree, cache);
+    let filter = OneKind { fingerprints: true };
+    let scanned = scan_further(&handle, None, &filter, cache, Moment::coarse_now(), &tally)?;
+    let mut found = unchanged(fingerprints, &timed(&scanned.tree, cache));
+    found.extend(outputs);
     cache.forget_unseen(None);
     let files: Vec<TargetFile> = found
         .into_iter()
@@ -93,14 +99,37 @@ pub(crate) fn list(
     Ok(Whole { files: record.1, base: held, list, changed, gone, compiler })
 }
 
-/// Adds the files of a tree, with the times at which their status was read.
-fn add(tree: &Directory, cache: &StatCache, found: &mut BTreeMap<RelativePath, (File, Timestamp)>) {
+/// Files, with their modification times.
+type Timed = BTreeMap<RelativePath, (File, Timestamp)>;
+
+/// The files of a tree, with the times at which their status was read.
+fn timed(tree: &Directory, cache: &StatCache) -> Timed {
+    let mut found = Timed::new();
     tree.visit(&mut |path, node| {
         if let (Node::File(file), Some(cached)) = (node, cache.get(path.as_bytes())) {
             let Moment { seconds, nanoseconds } = cached.signature.modified();
             found.insert(path.clone(), (*file, Timestamp { seconds, nanoseconds }));
         }
     });
+    found
+}
+
+/// The fingerprints of the units of which each is the same later.
+fn unchanged(mut fingerprints: Timed, later: &Timed) -> Timed {
+    let paths: BTreeSet<&RelativePath> = fingerprints.keys().chain(later.keys()).collect();
+    let differing = paths.into_iter().filter(|path| fingerprints.get(*path) != later.get(*path));
+    let (mut units, mut others) = (HashSet::new(), HashSet::new());
+    for path in differing.cloned() {
+        match unit_of(&path) {
+            Some(unit) => drop(units.insert(unit)),
+            None => drop(others.insert(path)),
+        }
+    }
+    fingerprints.retain(|path, _| match unit_of(path) {
+        Some(unit) => !units.contains(&unit),
+        None => !others.contains(path),
+    });
+    fingerprints
 }
 
 /// What is new or different in a list, and what is gone from it. Both are in the order of paths.
@@ -193,6 +222,37 @@ mod tests {
         assert_eq!(changed, now[1..]);
         assert_eq!(gone, [before[1].path.clone()]);
         assert_eq!(difference(&[], &before).0, before);
+    }
+
+    #[test]
+    fn units_that_are_compiled_meanwhile_have_no_fingerprints() {
+        let listed = |files: &[(&str, &str, i64)]| -> Timed {
+            let files = files.iter().map(|(path, content, seconds)| file(path, content, *seconds));
+            files.map(|file| (file.path, (file.file, file.modified))).collect()
+        };
+        let at = |name: &str, file: &str| format!("debug/.fingerprint/{name}/{file}");
+        let [a, b, c] = ["a", "b", "c"].map(|name| format!("{name}-0123456789abcde{name}"));
+        let [a_dep, a_lib] = ["dep-lib-a", "lib-a"].map(|name| at(&a, name));
+        let [b_dep, b_lib] = ["dep-lib-b", "lib-b"].map(|name| at(&b, name));
+        let c_lib = at(&c, "lib-c");
+        let before = [
+            (a_dep.as_str(), "x", 1),
+            (a_lib.as_str(), "x", 1),
+            (b_dep.as_str(), "x", 1),
+            (b_lib.as_str(), "x", 1),
+            (c_lib.as_str(), "x", 1),
+        ];
+        assert_eq!(unchanged(listed(&before), &listed(&before)), listed(&before));
+        // Emptied; written again with the same content; gone; with a file more.
+        for changed in [(b_lib.as_str(), "", 2), (b_lib.as_str(), "x", 2)] {
+            let later = [before[0], before[1], before[2], changed, before[4]];
+            let expected = [before[0], before[1], before[4]];
+            assert_eq!(unchanged(listed(&before), &listed(&later)), listed(&expected));
+        }
+        assert_eq!(unchanged(listed(&before), &listed(&before[1..4])), listed(&before[2..4]));
+        let messages = at(&a, "output-lib-a");
+        let more = [before.as_slice(), &[(messages.as_str(), "x", 2)]].concat();
+        assert_eq!(unchanged(listed(&before), &listed(&more)), listed(&before[2..]));
     }
 
     #[test]

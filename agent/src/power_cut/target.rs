@@ -1,29 +1,17 @@
 //! Repair of a target or build directory.
 //!
-//! cargo works by unit: one crate in one configuration, known by a hash of 16 hexadecimal
-//! digits. Where the parts of a unit are depends on the layout:
-//!
-//! ```text
-//! classic                                     since cargo 1.100
-//! PROFILE/.fingerprint/PACKAGE-HASH/          PROFILE/build/PACKAGE/HASH/fingerprint/
-//! PROFILE/deps/[lib]CRATE-HASH.*              PROFILE/build/PACKAGE/HASH/out/
-//! PROFILE/examples/EXAMPLE-HASH*              PROFILE/build/PACKAGE/HASH/out/
-//! PROFILE/build/PACKAGE-HASH/{output,out/}    PROFILE/build/PACKAGE/HASH/{run/,out/}
-//! ```
-//!
-//! PROFILE is at any depth: below a triple, or in a target directory that a test has made
-//! for itself. In both layouts final artifacts are links beside these directories, and
-//! `PROFILE/incremental/CRATE-*/` has the compiler's sessions. A layout that is not known
-//! here loses the files that have changed, and cargo notices that outputs are missing.
+//! cargo works by unit, whose parts `burst_sync::fingerprint` describes. In both layouts final
+//! artifacts are links beside these directories, and `PROFILE/incremental/CRATE-*/` has the
+//! compiler's sessions. A layout that is not known here loses the files that have changed, and
+//! cargo notices that outputs are missing.
 
 use std::collections::BTreeMap;
 use std::io;
 
+use burst_sync::fingerprint::hash_of;
+
 use super::directory::{Directory, Entry};
 use super::suspects::Suspects;
-
-/// Digits of a unit's hash.
-const HASH_DIGITS: usize = 16;
 
 /// Removes from a directory what has changed.
 pub(super) fn repair(suspects: &mut Suspects, directory: &Directory) -> io::Result<()> {
@@ -114,45 +102,5 @@ impl Units {
                 .remove_parts(parts.map(|(index, entry)| (&self.directories[*index], entry)))?;
         }
         Ok(())
-    }
-}
-
-/// The hash in the name of a part of a unit: `serde-0123456789abcdef`,
-/// `libserde-0123456789abcdef.rmeta`.
-fn hash_of(name: &[u8]) -> Option<&[u8]> {
-    let stem = name.split(|byte| *byte == b'.').next()?;
-    let at = stem.iter().rposition(|byte| *byte == b'-')?;
-    let hash = &stem[at + 1..];
-    let is_hash = hash.len() == HASH_DIGITS
-        && hash.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_hash.then_some(hash)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hash_of;
-
-    #[test]
-    fn parts_of_units_are_known_by_their_hash() {
-        let hash = b"0123456789abcdef".as_slice();
-        for name in [
-            "serde-json-0123456789abcdef",
-            "libserde_json-0123456789abcdef.rmeta",
-            "app-0123456789abcdef.app.d51-cgu.0.rcgu.o",
-            "app-0123456789abcdef.d",
-        ] {
-            assert_eq!(hash_of(name.as_bytes()), Some(hash), "{name}");
-        }
-        for name in [
-            "",
-            "libkit.so",
-            "0123456789abcdef",
-            "app-0123456789abcde",
-            "app-0123456789ABCDEF",
-            ".x-0123456789abcdef",
-            "build-script-build",
-        ] {
-            assert_eq!(hash_of(name.as_bytes()), None, "{name}");
-        }
     }
 }
