@@ -67,6 +67,7 @@ mod environment;
 mod faults;
 mod fetched_paths;
 mod file_server;
+mod fingerprints;
 mod git_facts;
 mod help;
 mod hetzner;

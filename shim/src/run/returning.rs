@@ -138,12 +138,12 @@ impl<'a> Ended<'a> {
         let has_results = !artifacts.is_empty() || whole.is_some() || !links_of_target.is_empty();
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
         let is_named = |path: &RelativePath| self.is_named_artifact(path);
-        download.artifacts(artifacts, &is_named, &mut caches.returned);
+        download.artifacts(artifacts, &is_named, &mut caches.returned).map_err(not_returned)?;
         if prepared.plan.returns.tests {
             download.create_directory_of_tests().map_err(not_returned)?;
         }
         if let Some(whole) = &whole {
-            download.whole(whole, &mut caches.returned);
+            download.whole(whole, &mut caches.returned).map_err(not_returned)?;
         }
         // Most commands find everything here.
         let writes_target = download.writes_target() || !links_of_target.is_empty();

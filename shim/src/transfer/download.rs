@@ -8,6 +8,7 @@
 //! is not, because an error ended the download, is offered again after the next run. Files that
 //! are here already are not fetched.
 
+mod freshness;
 mod links;
 mod whole;
 
@@ -30,6 +31,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 use super::boundary::{Boundary, Verdict};
 use super::decision::{Decision, decide};
 use super::error::{Phase, agent_failed, confused, lost, not_returned};
+use super::held_units::HeldUnits;
 use super::local_files::{LocalFiles, Replaced};
 use super::receiving::{
     BASE_BYTES_MAX, Conflict, Destination, Downloaded, Place, Results, is_beside,
@@ -122,8 +124,10 @@ pub(crate) struct Download<'a> {
     results: Results<'a>,
     /// Files of the target directory that are here and get another time, with their digests.
     redated: Vec<(RelativePath, Digest, Moment)>,
-    /// The outputs of build scripts in the whole target directory.
-    outputs: Vec<RelativePath>,
+    /// The lists of the inputs of units in the whole target directory.
+    input_lists: Vec<RelativePath>,
+    /// The fingerprints in the target directory here.
+    held_units: HeldUnits,
 }
 
 impl<'a> Download<'a> {
@@ -150,7 +154,8 @@ impl<'a> Download<'a> {
             ),
             receiving,
             redated: Vec::new(),
-            outputs: Vec::new(),
+            input_lists: Vec::new(),
+            held_units: HeldUnits::default(),
         })
     }
 
@@ -249,9 +254,9 @@ impl<'a> Download<'a> {
         artifacts: &[Artifact],
         is_named: &dyn Fn(&RelativePath) -> bool,
         cache: &mut StatCache,
-    ) {
+    ) -> Result<(), SyncError> {
         for Artifact { path, file } in artifacts {
-            let Some(target) = &self.results.target else { return };
+            let Some(target) = &self.results.target else { return Ok(()) };
             let fetched = cache.get(path.as_bytes()).map(|cached| cached.digest);
             let here = held_artifact(target.root(), path, cache);
             if here.is_some_and(|here| here == *file) {
@@ -271,7 +276,9 @@ impl<'a> Download<'a> {
             let place = Place::Artifact { base, modified: None };
             let destination = Destination { path: path.clone(), file: *file, place };
             self.results.want(file, destination);
+            self.unseal(std::slice::from_ref(path))?;
         }
+        Ok(())
     }
 
     /// The paths below `/` of the changes, which are decided about on their own.
@@ -314,7 +321,7 @@ impl<'a> Download<'a> {
 
     /// Whether something is to be written below the target directory.
     pub(crate) fn writes_target(&self) -> bool {
-        !self.results.wanted.is_empty() || !self.redated.is_empty() || !self.outputs.is_empty()
+        !self.results.wanted.is_empty() || !self.redated.is_empty() || !self.input_lists.is_empty()
     }
 
     /// Creates the directory for the files of tests, as cargo does where it builds tests: those
@@ -366,11 +373,7 @@ impl<'a> Download<'a> {
         if let Some((digest, _)) = self.results.wanted.first_key_value() {
             return Err(confused(&SyncError::MissingBlob(*digest)));
         }
-        self.results
-            .finish_waiting()
-            .and_then(|()| self.redate())
-            .and_then(|()| self.date_back_outputs())
-            .map_err(not_returned)?;
+        self.seal().map_err(not_returned)?;
         if let Some(target) = &self.results.target {
             remember(target.root(), &self.results.fetched, &mut caches.returned);
         }

@@ -203,18 +203,32 @@ impl<'a> Results<'a> {
         self.is_incomplete = true;
     }
 
-    /// Puts the fingerprints in place, or, if what they vouch for is incomplete, removes them.
-    pub(super) fn finish_waiting(&mut self) -> Result<(), SyncError> {
-        for (temporary, Destination { path, file, .. }) in std::mem::take(&mut self.waiting) {
-            let target = self.target.as_ref().ok_or(SyncError::Gone)?;
-            if self.is_incomplete {
-                drop(target.root().remove_file(&temporary));
-            } else {
-                target.overwrite(&temporary, &path)?;
-                self.fetched.push((path, file.digest));
-            }
+    /// Writes the fingerprints that have arrived and for which `goes` holds; none if something is
+    /// missing that they may vouch for.
+    pub(super) fn finish_waiting(
+        &mut self,
+        goes: &dyn Fn(&RelativePath) -> bool,
+    ) -> Result<(), SyncError> {
+        let Some(target) = self.target.as_ref().filter(|_| !self.is_incomplete) else {
+            return Ok(());
+        };
+        let (going, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, to)| goes(&to.path));
+        self.waiting = waiting;
+        let going: Vec<(RelativePath, Destination)> = going;
+        for (temporary, Destination { path, file, .. }) in going {
+            target.overwrite(&temporary, &path)?;
+            self.fetched.push((path, file.digest));
         }
         Ok(())
+    }
+
+    /// Drops the fingerprints that have arrived and are not to be here.
+    pub(super) fn drop_waiting(&mut self) {
+        let Some(target) = &self.target else { return };
+        for (temporary, _) in std::mem::take(&mut self.waiting) {
+            drop(target.root().remove_file(&temporary));
+        }
     }
 
     /// Records that a file is to be fetched.

@@ -3,34 +3,32 @@
 //!
 //! Invariants: a file that was changed here since it was brought is never removed. No file gets
 //! its time while something is missing that a fingerprint vouches for. Which files belong to the
-//! list, and what its digest is, is not decided here (`whole_target`).
-
-use std::collections::BTreeSet;
-use std::path::Path;
+//! list, and what its digest is, is not decided here (`whole_target`), nor which fingerprints may
+//! stay (`freshness`).
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::TargetFile;
 use burst_sync::SyncError;
-use burst_sync::clock::Moment;
-use burst_sync::fingerprint::is_fingerprint;
+use burst_sync::fingerprint::{is_dep_info, is_fingerprint, is_script_output};
 use burst_sync::root_directory;
 use burst_sync::stat_cache::StatCache;
+use std::collections::BTreeSet;
 
-use super::{Download, Receiving, held_artifact};
+use super::{Download, held_artifact};
 use crate::transfer::receiving::{BASE_BYTES_MAX, Destination, Place};
-use crate::transfer::script_outputs::{is_output, names_unsent};
 use crate::transfer::stale_pages::remove;
 use crate::transfer::whole_target::Wanted;
-use crate::workspace::sources::below_root;
-
-/// The longest output of a build script that is looked at, in bytes.
-const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 
 impl Download<'_> {
     /// Decides about the whole target directory. What was brought before and is gone is removed,
     /// unless it was changed here.
-    pub(crate) fn whole(&mut self, wanted: &Wanted, cache: &mut StatCache) {
-        let Some(target) = &self.results.target else { return };
+    pub(crate) fn whole(
+        &mut self,
+        wanted: &Wanted,
+        cache: &mut StatCache,
+    ) -> Result<(), SyncError> {
+        self.unseal(&self.replaced_by(wanted, cache))?;
+        let Some(target) = &self.results.target else { return Ok(()) };
         for TargetFile { path, file, .. } in &wanted.gone {
             if held_artifact(target.root(), path, cache).is_some_and(|here| here == *file) {
                 remove(target.root(), path);
@@ -39,10 +37,10 @@ impl Download<'_> {
         }
         self.remove_other_fingerprints(wanted);
         for (TargetFile { path, file, .. }, modified) in &wanted.files {
-            if is_output(path) {
-                self.outputs.push(path.clone());
+            if is_script_output(path) || is_dep_info(path) {
+                self.input_lists.push(path.clone());
             }
-            let Some(target) = &self.results.target else { return };
+            let Some(target) = &self.results.target else { return Ok(()) };
             let here = held_artifact(target.root(), path, cache);
             if here.is_some_and(|here| here == *file) {
                 let status = target.root().status(path);
@@ -55,6 +53,21 @@ impl Download<'_> {
             let place = Place::Artifact { base, modified: Some(*modified) };
             self.results.want(file, Destination { path: path.clone(), file: *file, place });
         }
+        Ok(())
+    }
+
+    /// The files that are here, or in place of which there is nothing yet, and are to be replaced
+    /// or removed.
+    fn replaced_by(&self, wanted: &Wanted, cache: &mut StatCache) -> Vec<RelativePath> {
+        let Some(target) = &self.results.target else { return Vec::new() };
+        let mut replaced = Vec::new();
+        for (TargetFile { path, file, .. }, _) in &wanted.files {
+            if held_artifact(target.root(), path, cache).is_none_or(|here| here != *file) {
+                replaced.push(path.clone());
+            }
+        }
+        replaced.extend(wanted.gone.iter().map(|file| file.path.clone()));
+        replaced
     }
 
     /// Removes what cargo here has kept beside the fingerprints of units that are brought: it
@@ -63,7 +76,7 @@ impl Download<'_> {
         let Some(target) = &self.results.target else { return };
         let files: BTreeSet<&RelativePath> =
             wanted.files.iter().map(|(file, _)| &file.path).collect();
-        let of_units = files.iter().filter(|path| is_fingerprint(path) && !is_output(path));
+        let of_units = files.iter().filter(|path| is_fingerprint(path) && !is_script_output(path));
         let units: BTreeSet<RelativePath> = of_units.filter_map(|path| path.parent()).collect();
         for unit in units {
             let Ok(directory) = target.root().subdirectory(&unit) else { continue };
@@ -74,23 +87,6 @@ impl Download<'_> {
                 }
             }
         }
-    }
-
-    /// Dates the outputs of build scripts back whose inputs are here and were not sent, so that
-    /// cargo here runs the script again.
-    pub(super) fn date_back_outputs(&self) -> Result<(), SyncError> {
-        let Some(target) = &self.results.target else { return Ok(()) };
-        let Receiving { sources, packages, .. } = &self.receiving;
-        let is_sent =
-            |path: &Path| below_root(path).is_ok_and(|place| sources.tree.file(&place).is_some());
-        for path in &self.outputs {
-            let text = target.root().read(path, OUTPUT_BYTES_MAX).unwrap_or_default();
-            if names_unsent(&String::from_utf8_lossy(&text), packages, &is_sent) {
-                let set = target.root().set_modified(path, Moment::from_seconds(1));
-                set.map_err(|error| target.unwritable(path, error))?;
-            }
-        }
-        Ok(())
     }
 
     /// Gives the files that are here already their times: only once nothing is missing that

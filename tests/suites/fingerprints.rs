@@ -1,0 +1,164 @@
+//! What cargo's fingerprints here vouch for: a plain cargo takes nothing for fresh that a run has
+//! made from other inputs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burst_tests::{BuildLayout, Ended, Project, Sandbox, ended};
+
+use crate::sandbox;
+
+/// Plain cargo, with the variable `X`.
+fn plain(project: &Project<'_>, x: &str, arguments: &str) -> Ended {
+    let mut command = project.sandbox.command("cargo", &project.root);
+    ended(command.args(arguments.split_whitespace()).env("X", x).output().unwrap())
+}
+
+/// What the program says that a plain cargo builds.
+fn said_here(project: &Project<'_>, x: &str) -> String {
+    let run = plain(project, x, "run -q");
+    assert_eq!(run.code, Some(0), "{run:?}");
+    run.stdout
+}
+
+/// A package whose script, proc macro, program and test depend on the variable `X` or on a file
+/// that is not sent.
+fn package(sandbox: &Sandbox) -> Project<'_> {
+    let project = sandbox.project(
+        "kit",
+        &[
+            (
+                "Cargo.toml",
+                "[package]\nname = 'kit'\nversion = '0.1.0'\nedition = '2021'\n[dependencies]\nwords = { path = 'words' }\n[workspace]\n",
+            ),
+            (".gitignore", "/target\nlocal.cfg\n"),
+            ("local.cfg", "mine"),
+            (
+                "build.rs",
+                "fn main() {\n    println!(\"cargo:rerun-if-changed=build.rs\");\n    println!(\"cargo:rerun-if-changed=local.cfg\");\n    let text = std::fs::read_to_string(\"local.cfg\").unwrap_or(\"none\".into());\n    let out = std::env::var(\"OUT_DIR\").unwrap();\n    std::fs::write(out + \"/cfg.rs\", format!(\"{text:?}\")).unwrap();\n}\n",
+            ),
+            (
+                "src/main.rs",
+                "fn main() { println!(\"{} {}\", include!(concat!(env!(\"OUT_DIR\"), \"/cfg.rs\")), words::x!()) }\n",
+            ),
+            (
+                "tests/t.rs",
+                "#[test]\nfn t() { assert_eq!(option_env!(\"X\"), Some(\"one\")) }\n",
+            ),
+            (
+                "words/Cargo.toml",
+                "[package]\nname = 'words'\nversion = '0.1.0'\nedition = '2021'\n[lib]\nproc-macro = true\n",
+            ),
+            (
+                "words/src/lib.rs",
+                "#[proc_macro]\npub fn x(_: proc_macro::TokenStream) -> proc_macro::TokenStream { format!(\"{:?}\", option_env!(\"X\").unwrap_or(\"none\")).parse().unwrap() }\n",
+            ),
+        ],
+    );
+    project.ignore("/target\nlocal.cfg\n");
+    project
+}
+
+#[test]
+fn what_messages_bring_does_not_count_as_fresh_here() {
+    for layout in [BuildLayout::Classic, BuildLayout::ByUnit] {
+        let sandbox = sandbox().with_layout(layout);
+        let project = package(&sandbox);
+        assert_eq!(said_here(&project, "one"), "mine one\n");
+        let tested = plain(&project, "one", "test -q");
+        assert_eq!(tested.code, Some(0), "{tested:?}");
+        project.ok("-q check --workspace --all-targets --message-format=json");
+        project.ok("-q test --no-run --message-format=json");
+        assert_eq!(said_here(&project, "one"), "mine one\n", "{layout:?}");
+        let tested = plain(&project, "one", "test -q");
+        assert_eq!(tested.code, Some(0), "{layout:?}: {tested:?}");
+        // The macro is loaded again only where something that uses it is compiled.
+        let main = fs::read_to_string(project.root.join("src/main.rs")).unwrap();
+        project.write("src/main.rs", main + "//\n");
+        assert_eq!(said_here(&project, "one"), "mine one\n", "{layout:?}");
+    }
+}
+
+#[test]
+fn a_source_that_is_here_and_was_not_sent_is_compiled_here() {
+    for layout in [BuildLayout::Classic, BuildLayout::ByUnit] {
+        let sandbox = sandbox().with_layout(layout);
+        let project = sandbox.hello("app");
+        project.ignore("/target\ndata.txt\n");
+        project.write("data.txt", "mine");
+        project.write(
+            "build.rs",
+            "fn main() {\n    println!(\"cargo:rerun-if-changed=build.rs\");\n    if !std::path::Path::new(\"data.txt\").exists() { std::fs::write(\"data.txt\", \"default\").unwrap() }\n}\n",
+        );
+        project.write(
+            "src/main.rs",
+            "fn main() { println!(\"{}\", include_str!(\"../data.txt\")) }\n",
+        );
+        for _ in 0..2 {
+            assert_eq!(project.ok("run -q --fetch all").stdout, "default\n", "{layout:?}");
+            assert_eq!(said_here(&project, ""), "mine\n", "{layout:?}");
+        }
+    }
+}
+
+/// cargo trims the lines of scripts, and reads all of them.
+#[test]
+fn an_input_of_a_script_is_found_as_cargo_finds_it() {
+    for line in [" cargo:rerun-if-changed=local.cfg", "cargo::rerun-if-changed=local.cfg "] {
+        let sandbox = sandbox();
+        let project = sandbox.hello("app");
+        project.ignore("/target\nlocal.cfg\n");
+        project.write("local.cfg", "here");
+        project.write(
+            "build.rs",
+            format!("fn main() {{\n    for _ in 0..20_000 {{ println!(\"{{:80}}\", \"log\"); }}\n    println!({line:?});\n    let text = std::fs::read_to_string(\"local.cfg\").unwrap_or(\"there\".into());\n    println!(\"cargo:rustc-env=TEXT={{text}}\");\n}}\n"),
+        );
+        project.write("src/main.rs", "fn main() { println!(\"{}\", env!(\"TEXT\")); }\n");
+        assert_eq!(project.ok("run -q --fetch all").stdout, "there\n");
+        assert_eq!(said_here(&project, ""), "here\n", "{line:?}");
+    }
+}
+
+/// The file of this name below a directory.
+fn find(directory: &Path, name: &str) -> Option<PathBuf> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| match path
+        .is_dir()
+    {
+        true => find(&path, name),
+        false => (path.file_name()? == name).then_some(path),
+    })
+}
+
+/// Fingerprints are written last: all outputs are here when the download fails at one of them.
+#[test]
+fn a_download_that_fails_leaves_nothing_that_counts_as_fresh() {
+    for layout in [BuildLayout::Classic, BuildLayout::ByUnit] {
+        let sandbox = sandbox().with_layout(layout);
+        let manifest = |name: &str| {
+            format!("[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2021'\n")
+        };
+        let project = sandbox.project(
+            "both",
+            &[
+                ("Cargo.toml", "[workspace]\nmembers = ['app', 'other']\nresolver = '2'\n"),
+                ("app/Cargo.toml", &manifest("app")),
+                ("app/src/main.rs", "fn main() { println!(\"{}\", env!(\"X\")) }\n"),
+                ("other/Cargo.toml", &manifest("other")),
+                ("other/src/main.rs", "fn main() { println!(\"{}\", env!(\"X\")) }\n"),
+            ],
+        );
+        project.ok("build -q --env X=one --fetch all");
+        let built = plain(&project, "one", "build");
+        assert!(!built.stderr.contains("Compiling"), "{built:?}");
+        // In place of a directory that is not empty nothing can be written.
+        let blocked = find(&project.root.join("target"), "dep-bin-other").unwrap();
+        fs::remove_file(&blocked).unwrap();
+        fs::create_dir_all(blocked.join("x")).unwrap();
+        let failed = project.burst("build -q --env X=two --fetch all");
+        assert_ne!(failed.code, Some(0), "{failed:?}");
+        assert_eq!(project.output_of("target/debug/app"), "two\n");
+        fs::remove_dir_all(&blocked).unwrap();
+        let run = plain(&project, "one", "run -q --bin app");
+        assert_eq!(run.stdout, "one\n", "{layout:?}: {run:?}");
+    }
+}
