@@ -76,12 +76,12 @@ impl View<'_> {
                         let size = bytes(ended.unrecorded);
                         self.terminal.warn(&format!("{size} of the output could not be recorded"));
                     }
-                    self.directory.note_shown()?;
+                    self.directory.note_shown();
                     return Ok(ended.how.into());
                 }
                 RunState::Lost => {
                     self.print_output()?;
-                    self.directory.note_shown()?;
+                    self.directory.note_shown();
                     return Err(lost(number));
                 }
                 RunState::Running => match self.follow()? {

@@ -82,14 +82,17 @@ fn wrong_call() -> Error {
     )
 }
 
-/// Has signals that would end this process arrive as events: they are the command's. Returns also
-/// the mask before.
+/// Has signals that would end this process arrive as events: they are the command's. One for a
+/// file that would become too large is left to the error of the write. Returns also the mask
+/// before.
 fn receive_signals() -> io::Result<(SignalFd, SigSet)> {
     let mut signals = SigSet::empty();
     for kind in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
         signals.add(kind);
     }
-    let mask = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let mut blocked = signals;
+    blocked.add(Signal::SIGXFSZ);
+    let mask = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     Ok((SignalFd::with_flags(&signals, flags)?, mask))
 }

@@ -7,6 +7,7 @@
 //! | `lock` | held by the holder as long as it lives |
 //! | `socket` | where the holder listens |
 //! | `output-…` | the [transcript](super::transcript) |
+//! | `reserve` | keeps room for the next one on a disk that is full by then |
 //! | `ended.json` | how the command ended, written by the holder before it exits |
 //! | `shown` | exists once `attach` has shown the end |
 //! | `holder.log` | messages of the holder |
@@ -31,6 +32,12 @@ use crate::terminal::streams::StartTerminal;
 
 /// The mode of the files of a run.
 pub(super) const PRIVATE: u32 = 0o600;
+
+/// The file that keeps room for the record of the end.
+const RESERVE: &str = "reserve";
+
+/// Its size: more than that record takes, in blocks.
+const RESERVE_BYTES: usize = 16 << 10;
 
 /// The file of the last number that was given.
 const LAST: &str = "last";
@@ -213,19 +220,23 @@ impl RunDirectory {
 
     /// Records what is started.
     pub(super) fn write_started(&self, started: &Started) -> Result<(), Error> {
+        let reserve = self.0.join(RESERVE);
+        atomic_file::write(&reserve, &[0; RESERVE_BYTES], PRIVATE)
+            .map_err(|source| unusable("write", &reserve, &source))?;
         self.write("run.json", started)
     }
 
     /// Records how the command ended.
     pub(super) fn write_ended(&self, ended: &Ended) -> Result<(), Error> {
+        // Without it the disk has to have room.
+        drop(std::fs::remove_file(self.0.join(RESERVE)));
         self.write("ended.json", ended)
     }
 
-    /// Notes that the end was shown.
-    pub(super) fn note_shown(&self) -> Result<(), Error> {
+    /// Notes that the end was shown. If that fails, it is shown once more.
+    pub(super) fn note_shown(&self) {
         let path = self.0.join("shown");
-        let created = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(&path);
-        created.map(drop).map_err(|source| unusable("create", &path, &source))
+        drop(OpenOptions::new().create(true).append(true).mode(PRIVATE).open(path));
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
@@ -273,7 +284,7 @@ mod tests {
         directory.write_ended(&ended).unwrap();
         assert_eq!(runs.list().unwrap(), [found(RunState::Ended(ended), false)]);
         drop(holder);
-        directory.note_shown().unwrap();
+        directory.note_shown();
         assert_eq!(runs.list().unwrap(), [found(RunState::Ended(ended), true)]);
         let mode = |path: PathBuf| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(state.path().join("runs/1")), 0o700);
