@@ -96,9 +96,8 @@ fn attempts_to_connect_again_hardly_ask_the_api() {
 fn recorded(sandbox: &Sandbox) -> usize {
     let states = std::fs::read_dir(sandbox.path().join("cache/cargo-burst/workspaces")).unwrap();
     let names = states.flat_map(|state| std::fs::read_dir(state.unwrap().path()).unwrap());
-    names
-        .filter(|name| name.as_ref().unwrap().file_name().to_str().unwrap().starts_with("stream-"))
-        .count()
+    let names = names.map(|name| name.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("stream-") && !name.ends_with(".lock")).count()
 }
 
 /// Two interrupts end a command that connects again; the run would wait for a minute.

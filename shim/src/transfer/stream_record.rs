@@ -4,33 +4,51 @@
 //! for its grace time. So the name of the stream is recorded before the stream is opened, and
 //! removed once the exchange is over. What a process that is gone has left is the name of a stream
 //! for which nobody comes back. A name is a secret: the directory is the user's alone.
+//!
+//! Whether a process is gone is told by the lock of its record, which it holds from before the
+//! stream is opened: containers that share the directory do not see each other's processes.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::link::StreamId;
 use burst_sync::SyncError;
 use burst_sync::stat_cache::{read_record, write_record};
 
-use super::process_record::{self, ProcessRecord};
+use crate::background::lock;
 
-/// The records begin with this name, and end with the id of the process.
+/// The records begin with this name, and end with a number.
 const STREAM: &str = "stream-";
 
-/// The record of this process, in a directory of records.
+/// The ending of the lock of a record. Locks stay: whoever waits for one has its file open.
+const LOCK: &str = "lock";
+
+/// The record of a stream; its lock is held until this is dropped.
 #[derive(Debug)]
-pub(crate) struct StreamRecord(PathBuf);
+pub(crate) struct StreamRecord {
+    path: PathBuf,
+    _lock: File,
+}
 
 impl StreamRecord {
     /// Records the stream that this process is about to open.
     pub(crate) fn begin(records: &Path, id: StreamId) -> Result<Self, SyncError> {
-        let path = process_record::own(records, STREAM);
-        write_record(&path, &id)?;
-        Ok(Self(path))
+        for number in 0_u32.. {
+            let path = records.join(format!("{STREAM}{number}"));
+            if let Some(_lock) = try_take(&path)?
+                && !path.exists()
+            {
+                write_record(&path, &id)?;
+                return Ok(Self { path, _lock });
+            }
+        }
+        Err(SyncError::store(records, io::ErrorKind::QuotaExceeded.into()))
     }
 
     /// Removes the record: the agent knows that the stream is over.
     pub(crate) fn finish(self) {
-        drop(std::fs::remove_file(self.0));
+        drop(std::fs::remove_file(self.path));
     }
 }
 
@@ -44,18 +62,65 @@ pub(crate) struct Abandoned {
 impl Abandoned {
     /// Forgets the stream: the agent knows.
     pub(crate) fn forget(self) {
-        // This process has another one by now.
-        if read_record(&self.record.0) == Some(self.id) {
-            self.record.finish();
-        }
+        self.record.finish();
     }
 }
 
-/// The streams whose processes are gone. One of this process is of an earlier exchange.
+/// The streams whose processes are gone, or have given them up, and that no other process has
+/// found.
 pub(crate) fn abandoned(records: &Path) -> Vec<Abandoned> {
-    let records = process_record::all(records, STREAM).filter(ProcessRecord::is_finished);
-    let abandoned = |ProcessRecord { path, .. }: ProcessRecord| {
-        Some(Abandoned { id: read_record(&path)?, record: StreamRecord(path) })
+    let entries = std::fs::read_dir(records).into_iter().flatten().flatten();
+    let paths = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let number = name.to_str()?.strip_prefix(STREAM)?;
+        number.parse::<u32>().ok().map(|_| entry.path())
+    });
+    let abandoned = |path: PathBuf| {
+        let _lock = try_take(&path).ok()??;
+        let record = StreamRecord { path, _lock };
+        match read_record(&record.path) {
+            Some(id) => Some(Abandoned { id, record }),
+            None => {
+                record.finish();
+                None
+            }
+        }
     };
-    records.filter_map(abandoned).collect()
+    paths.filter_map(abandoned).collect()
+}
+
+/// Takes the lock of a record; `None` if another process holds it.
+fn try_take(path: &Path) -> Result<Option<File>, SyncError> {
+    let lock = path.with_extension(LOCK);
+    lock::try_take(&lock).map_err(|error| SyncError::store(&lock, io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_abandoned_once_its_process_is_gone_and_is_found_once() {
+        let records = tempfile::tempdir().unwrap();
+        let records = records.path();
+        let [first, second, third] = [1, 2, 3].map(|byte| StreamId::from_bytes([byte; 16]));
+        let found = || abandoned(records).iter().map(|one| one.id).collect::<Vec<_>>();
+        let lives = StreamRecord::begin(records, first).unwrap();
+        let dies = StreamRecord::begin(records, second).unwrap();
+        assert_eq!(found(), []);
+        drop(dies);
+        assert_eq!(found(), [second]);
+        let held = abandoned(records);
+        // Another command finds it while the agent is told.
+        assert_eq!(found(), []);
+        let next = StreamRecord::begin(records, third).unwrap();
+        held.into_iter().for_each(Abandoned::forget);
+        lives.finish();
+        assert_eq!(found(), []);
+        drop(next);
+        assert_eq!(found(), [third]);
+        std::fs::write(records.join("stream-7"), "nonsense").unwrap();
+        assert_eq!(found(), [third]);
+        assert!(!records.join("stream-7").exists());
+    }
 }
