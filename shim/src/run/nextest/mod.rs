@@ -90,11 +90,13 @@ fn names_doc(parts: &[Part]) -> bool {
 /// Why nextest does not fit a command line of `cargo test`; `None` if it does.
 fn unfit(parts: &[Part], harness: &Harness) -> Option<Unfit> {
     let mut seen: Vec<&str> = Vec::new();
+    let mut has_filter = false;
     for part in parts {
         let given = match part {
             Part::Option(given) => given,
-            Part::Filter(_) => continue,
-            Part::Wrong(_) => return Some(Unfit::ForCargo),
+            Part::Filter(_) if !std::mem::replace(&mut has_filter, true) => continue,
+            // cargo takes one filter.
+            Part::Filter(_) | Part::Wrong(_) => return Some(Unfit::ForCargo),
         };
         if !given.repeats && seen.contains(&given.name) || !has_possible_value(given) {
             return Some(Unfit::ForCargo);

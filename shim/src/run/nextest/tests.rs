@@ -100,6 +100,7 @@ fn what_cargo_refuses_or_does_alone_is_cargos() {
         "--message-format bogus",
         "--message-format=",
         "-E x --doc",
+        "one two",
     ] {
         assert_eq!(chosen(line), ["cargo test", "", ""], "{line}");
     }
