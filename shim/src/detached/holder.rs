@@ -30,6 +30,9 @@ use crate::error::{Error, ErrorKind};
 /// terminal whose program reads nothing.
 const WAITING_KEYS_MAX: usize = 1 << 20;
 
+/// Most bytes that a pipe or terminal holds: the limit of pipes of users, `pipe-max-size`.
+const PIPE_BYTES_MAX: usize = 1 << 20;
+
 /// What the process that starts a holder reads once the command is started.
 pub(super) const READY: &str = "ready";
 
@@ -148,10 +151,15 @@ impl Holder {
                 self.type_keys();
             }
         }
-        // A process that the command has left behind may hold an output open: what is there now
-        // is all of the command's.
+        // A process that the command has left behind may hold an output open, and write on: what
+        // is there now is all of the command's.
         for output in 0..self.command.outputs.len() {
-            while self.record(output).is_some_and(|read| read > 0) {}
+            let mut left = PIPE_BYTES_MAX;
+            while left > 0
+                && let Some(read) = self.record(output).filter(|read| *read > 0)
+            {
+                left = left.saturating_sub(read);
+            }
         }
         let how = self.command.wait()?;
         Ok(Ended { at: Moment::now().seconds, how, unrecorded: self.transcript.unrecorded() })
@@ -216,8 +224,7 @@ impl Holder {
         if socket.set_nonblocking(true).is_err() {
             return;
         }
-        let next = Attached { socket, lines: Lines::default(), is_told: false, has_more: false };
-        if let Some(mut last) = self.attached.replace(next) {
+        if let Some(mut last) = self.attached.replace(Attached::new(socket)) {
             last.tell(TAKEN);
         }
     }
@@ -273,6 +280,14 @@ struct Attached {
 }
 
 impl Attached {
+    /// It may have read the transcript before it was accepted, so it is told to read again.
+    fn new(socket: UnixStream) -> Self {
+        let mut attached =
+            Self { socket, lines: Lines::default(), is_told: false, has_more: false };
+        attached.tell_more();
+        attached
+    }
+
     /// Takes what has arrived. Fails when it has left.
     fn receive(&mut self) -> io::Result<Vec<FromAttach>> {
         let mut buffer = [0; PIECE_BYTES_MAX];
@@ -323,12 +338,11 @@ mod tests {
             let mut buffer = [0; 8];
             other.read(&mut buffer).map(|read| buffer[..read].to_vec()).unwrap_or_default()
         };
-        let lines = Lines::default();
-        let mut attached = Attached { socket, lines, is_told: false, has_more: false };
-        attached.tell_more();
-        attached.tell_more();
-        attached.tell_more();
+        let mut attached = Attached::new(socket);
         assert_eq!(told(), [MORE]);
+        attached.tell_more();
+        attached.tell_more();
+        assert_eq!(told(), Vec::<u8>::new());
         attached.looks();
         assert_eq!(told(), [MORE]);
         attached.looks();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::record::{Run, RunState, Runs};
+use super::record::{Run, RunState, Runs, STARTED};
 use crate::directories::unusable;
 use crate::error::Error;
 
@@ -24,6 +24,8 @@ pub(super) fn prune(runs: &Runs, now: i64) -> Result<(), Error> {
             continue;
         }
         let path = directory.path();
+        // Without that it is no run, however far the deletion comes.
+        drop(std::fs::remove_file(path.join(STARTED)));
         match std::fs::remove_dir_all(path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(unusable("delete", path, &source));

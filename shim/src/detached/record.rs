@@ -33,6 +33,9 @@ use crate::terminal::streams::StartTerminal;
 /// The mode of the files of a run.
 pub(super) const PRIVATE: u32 = 0o600;
 
+/// The file of what is started.
+pub(super) const STARTED: &str = "run.json";
+
 /// The file that keeps room for the record of the end.
 const RESERVE: &str = "reserve";
 
@@ -186,7 +189,7 @@ impl RunDirectory {
 
     /// The run in it; `None` if there is none.
     pub(super) fn find(&self, number: u32) -> Result<Option<Run>, Error> {
-        let Some(started) = self.read("run.json")? else { return Ok(None) };
+        let Some(started) = self.read(STARTED)? else { return Ok(None) };
         let state = self.state()?;
         let is_shown = self.0.join("shown").exists();
         Ok(Some(Run { number, started, state, is_shown }))
@@ -223,7 +226,7 @@ impl RunDirectory {
         let reserve = self.0.join(RESERVE);
         atomic_file::write(&reserve, &[0; RESERVE_BYTES], PRIVATE)
             .map_err(|source| unusable("write", &reserve, &source))?;
-        self.write("run.json", started)
+        self.write(STARTED, started)
     }
 
     /// Records how the command ended.

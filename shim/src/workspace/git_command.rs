@@ -51,6 +51,20 @@ const VARIABLES: [(&str, &str); 5] = [
     ("GIT_OPTIONAL_LOCKS", "0"),
 ];
 
+/// What a hook of git has for its own repository, which is not the one that is asked.
+const OF_ANOTHER: [&str; 10] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
 /// Whether a git of this process has not answered.
 static HAS_HUNG: AtomicBool = AtomicBool::new(false);
 
@@ -63,6 +77,9 @@ pub(super) fn has_hung() -> bool {
 pub(super) fn outside(directory: &Path) -> Command {
     let mut command = Command::new("git");
     command.args(CONFIGURATION.iter().flat_map(|setting| ["-c", setting]));
+    for name in OF_ANOTHER {
+        command.env_remove(name);
+    }
     command.envs(VARIABLES).current_dir(directory);
     command
 }

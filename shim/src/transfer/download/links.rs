@@ -99,11 +99,11 @@ fn make(
         _ => {}
     }
     let temporary = files.temporary_link(path, target)?;
-    let is_made = files.replace(&temporary, path, here.as_ref(), &version)? == Replaced::Expected;
-    if !is_made {
+    let replaced = files.replace(&temporary, path, here.as_ref(), &version);
+    if !matches!(replaced, Ok(Replaced::Expected)) {
         drop(files.root().remove_file(&temporary));
     }
-    Ok(is_made)
+    Ok(replaced? == Replaced::Expected)
 }
 
 /// Whether a link at `path` leads to a place in a directory. A `..` behind a name could lead out of
