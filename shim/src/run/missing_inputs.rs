@@ -100,7 +100,7 @@ pub(super) fn find(run: FailedRun<'_>) -> Missing {
     if missing.inputs.is_empty() {
         let paths = [run.directory, root]
             .into_iter()
-            .flat_map(|base| not_found.iter().map(|path| base.join(path)));
+            .flat_map(|base| not_found.iter().map(|path| normalized(&base.join(path))));
         let unsent = paths.filter_map(|path| look.unsent(&path));
         named.extend(unsent.map(|unsent| shown(unsent.place)).take(NAMED_MAX));
     }
@@ -171,14 +171,14 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// The innermost root around a path, and the path below it.
+    /// The innermost root around a normalized path, and the path below it.
     fn around(&self, path: &Path) -> Option<(&Root, RelativePath)> {
-        let place = below_root(&normalized(path)).ok()?;
+        let place = below_root(path).ok()?;
         let around = self.roots.iter().filter_map(|root| Some((root, place.below(&root.prefix)?)));
         around.max_by_key(|(root, _)| root.prefix.names().count())
     }
 
-    /// The file at a path, if it is here, was not sent and may be.
+    /// The file at a normalized path, if it is here, was not sent and may be.
     fn unsent(&self, path: &Path) -> Option<Unsent> {
         let (root, path) = self.around(path)?;
         let is_file = root
@@ -192,12 +192,12 @@ impl Look<'_> {
         (is_file && !is_refused && !is_sent).then(|| Unsent { place, is_secret: is_secret(&path) })
     }
 
-    /// The path of a file that is here, outside of the roots.
+    /// A normalized path if a file is here, outside of the roots.
     fn outside(&self, path: &Path) -> Option<PathBuf> {
-        let path = normalized(path);
-        let place = below_root(&path).ok()?;
+        let place = below_root(path).ok()?;
         let is_unsent = self.run.sources.tree.get(&place).is_none();
-        (self.around(&path).is_none() && path.is_file() && is_unsent).then_some(path)
+        let is_outside = self.around(path).is_none() && path.is_file() && is_unsent;
+        is_outside.then(|| path.to_owned())
     }
 
     /// A source of the workspace or of a package, by its path as the compiler says it.

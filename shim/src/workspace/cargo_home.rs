@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Workspace;
 use super::error::unreadable;
-use super::lock_file::{Locked, locked};
+use super::lock_file::{Locked, locked_in};
 use super::metadata::{CRATES_IO, cannot_run, color_arguments};
 use super::sources::Sources;
 use super::state::WorkspaceState;
@@ -143,8 +143,7 @@ pub(crate) fn ask(
     let resolved = resolve(workspace, options, terminal)?;
     let mut places = places(&resolved, &home);
     // cargo also reads the sources of unused patches and of packages that `paths` replaces.
-    let lock = std::fs::read_to_string(workspace.root.join("Cargo.lock")).unwrap_or_default();
-    let unused = locked(&lock).into_iter().filter(|package| !resolved.has(package));
+    let unused = locked_in(&workspace.root).into_iter().filter(|package| !resolved.has(package));
     places.extend(unused.flat_map(|package| places_of_unused(&home, &package)));
     let found = list(&home, &places).map_err(|source| {
         Error::new(

@@ -1,4 +1,7 @@
-//! The packages that `Cargo.lock` names. Pure; a text that cargo would not read names none.
+//! The packages that `Cargo.lock` names. One that is missing, or that cargo would not read, names
+//! none.
+
+use std::path::Path;
 
 use toml::{Table, Value};
 
@@ -11,8 +14,13 @@ pub(super) struct Locked {
     pub(super) source: Option<String>,
 }
 
-/// All packages of a lock file, unused patches included.
-pub(super) fn locked(text: &str) -> Vec<Locked> {
+/// All packages that the lock file of a workspace root names, unused patches included.
+pub(super) fn locked_in(root: &Path) -> Vec<Locked> {
+    locked(&std::fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default())
+}
+
+/// All packages of a lock file. Pure.
+fn locked(text: &str) -> Vec<Locked> {
     let lock: Table = text.parse().unwrap_or_default();
     let unused = lock.get("patch").and_then(|patch| patch.get("unused"));
     let packages = [lock.get("package"), unused].into_iter().flatten();

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::lock_file::locked;
+use super::lock_file::locked_in;
 use super::metadata::{Package, run_cargo};
 use crate::environment;
 
@@ -53,8 +53,7 @@ pub(super) fn find(paths: &BTreeSet<PathBuf>, resolving: Resolving<'_>) -> Vec<P
 /// The names of all packages that the workspace depends on.
 fn dependencies(resolving: Resolving<'_>) -> HashSet<String> {
     let lock = || {
-        let text = std::fs::read_to_string(resolving.root.join("Cargo.lock"));
-        let packages = locked(&text.unwrap_or_default()).into_iter();
+        let packages = locked_in(resolving.root).into_iter();
         packages.map(|package| package.name).collect::<HashSet<_>>()
     };
     let direct = resolving.members.iter().flat_map(|member| &member.dependencies);

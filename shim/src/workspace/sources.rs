@@ -161,18 +161,16 @@ impl Sources {
             return Ok(Opened::Memory(bytes.clone()));
         }
         let unreadable = |source| SyncError::Read { path: path.absolute(), source };
-        for root in &self.roots {
-            if let Some(below) = path.below(&root.prefix) {
-                return match root.handle.open_file(&below) {
-                    Ok(file) => Ok(Opened::File(file)),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        Err(SyncError::Changed(path.absolute()))
-                    }
-                    Err(error) => Err(unreadable(error)),
-                };
+        let Some((root, below)) = self.below_a_root(path) else {
+            return Err(unreadable(std::io::ErrorKind::NotFound.into()));
+        };
+        match root.handle.open_file(&below) {
+            Ok(file) => Ok(Opened::File(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(SyncError::Changed(path.absolute()))
             }
+            Err(error) => Err(unreadable(error)),
         }
-        Err(unreadable(std::io::ErrorKind::NotFound.into()))
     }
 
     /// Whether a path below the workspace root is one of a directory that is sent whole.
@@ -338,9 +336,13 @@ impl Sources {
         if let Some(text) = self.in_memory.get(path) {
             return Ok(text.clone());
         }
-        let around = self.roots.iter().find_map(|root| Some((root, path.below(&root.prefix)?)));
-        let Some((root, below)) = around else { return Err(std::io::ErrorKind::NotFound.into()) };
+        let (root, below) = self.below_a_root(path).ok_or(std::io::ErrorKind::NotFound)?;
         root.handle.read(&below, most)
+    }
+
+    /// The first root that a path lies below, and the path below it.
+    fn below_a_root(&self, path: &RelativePath) -> Option<(&Root, RelativePath)> {
+        self.roots.iter().find_map(|root| Some((root, path.below(&root.prefix)?)))
     }
 
     /// Adds small git directories in place of those of the workspace and of its packages, which can

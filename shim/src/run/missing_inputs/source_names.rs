@@ -67,11 +67,10 @@ impl SourceNames {
         reading.found
     }
 
-    /// How the source names the file at an absolute path.
+    /// How the source names the file at a normalized absolute path.
     pub(super) fn naming(&self, path: &Path) -> Naming {
-        let path = normalized(path);
         match path.file_name() {
-            _ if self.paths.contains(&path) => Naming::Exact,
+            _ if self.paths.contains(path) => Naming::Exact,
             Some(name) if self.names.contains(name) => Naming::SameName,
             _ => Naming::Absent,
         }

@@ -8,7 +8,9 @@
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::TargetFile;
+use burst_protocol::tree::File;
 use burst_sync::SyncError;
+use burst_sync::clock::Moment;
 use burst_sync::fingerprint::{is_dep_info, is_fingerprint, is_script_output};
 use burst_sync::root_directory;
 use burst_sync::stat_cache::StatCache;
@@ -27,7 +29,11 @@ impl Download<'_> {
         wanted: &Wanted,
         cache: &mut StatCache,
     ) -> Result<(), SyncError> {
-        self.unseal(&self.replaced_by(wanted, cache))?;
+        let Some(target) = &self.results.target else { return Ok(()) };
+        let held =
+            |(file, _): &(TargetFile, Moment)| held_artifact(target.root(), &file.path, cache);
+        let here: Vec<Option<File>> = wanted.files.iter().map(held).collect();
+        self.unseal(&replaced(wanted, &here))?;
         let Some(target) = &self.results.target else { return Ok(()) };
         for TargetFile { path, file, .. } in &wanted.gone {
             if held_artifact(target.root(), path, cache).is_some_and(|here| here == *file) {
@@ -36,12 +42,16 @@ impl Download<'_> {
             cache.remove(path.as_bytes());
         }
         self.remove_other_fingerprints(wanted);
-        for (TargetFile { path, file, .. }, modified) in &wanted.files {
+        for ((TargetFile { path, file, .. }, modified), here) in wanted.files.iter().zip(here) {
             if is_script_output(path) || is_dep_info(path) {
                 self.input_lists.push(path.clone());
             }
             let Some(target) = &self.results.target else { return Ok(()) };
-            let here = held_artifact(target.root(), path, cache);
+            // It may have gone with its unit.
+            let here = match is_fingerprint(path) {
+                true => held_artifact(target.root(), path, cache),
+                false => here,
+            };
             if here.is_some_and(|here| here == *file) {
                 let status = target.root().status(path);
                 if !status.is_ok_and(|status| root_directory::modified(&status) == *modified) {
@@ -54,20 +64,6 @@ impl Download<'_> {
             self.results.want(file, Destination { path: path.clone(), file: *file, place });
         }
         Ok(())
-    }
-
-    /// The files that are here, or in place of which there is nothing yet, and are to be replaced
-    /// or removed.
-    fn replaced_by(&self, wanted: &Wanted, cache: &mut StatCache) -> Vec<RelativePath> {
-        let Some(target) = &self.results.target else { return Vec::new() };
-        let mut replaced = Vec::new();
-        for (TargetFile { path, file, .. }, _) in &wanted.files {
-            if held_artifact(target.root(), path, cache).is_none_or(|here| here != *file) {
-                replaced.push(path.clone());
-            }
-        }
-        replaced.extend(wanted.gone.iter().map(|file| file.path.clone()));
-        replaced
     }
 
     /// Removes what cargo here has kept beside the fingerprints of units that are brought: it
@@ -103,4 +99,14 @@ impl Download<'_> {
         }
         Ok(())
     }
+}
+
+/// The paths at which something is to be replaced, written or removed. `here` is what is there of
+/// each wanted file.
+fn replaced(wanted: &Wanted, here: &[Option<File>]) -> Vec<RelativePath> {
+    let differs = |((wanted, _), here): &(&(TargetFile, Moment), &Option<File>)| {
+        here.as_ref() != Some(&wanted.file)
+    };
+    let files = wanted.files.iter().zip(here).filter(differs).map(|((file, _), _)| file);
+    files.chain(&wanted.gone).map(|file| file.path.clone()).collect()
 }
