@@ -143,7 +143,7 @@ impl Shared {
         loop {
             let mut word = [0; WORD_BYTES];
             match self.fill(&mut connection, &mut word).await {
-                // Both directions have ended.
+                // The other end has nothing more to say.
                 Err(_) if self.ending.has_come() => return Ok(()),
                 filled => filled?,
             }

@@ -29,7 +29,8 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// An error of a stream.
 pub(crate) type StreamError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves a stream to its end, or hands it over to the task of a stream that goes on with it.
+/// Serves a stream to its end. A connection that resumes a stream is handed over to the task of
+/// that stream.
 pub(crate) async fn serve(
     agent: &Arc<Agent>,
     carrier: Carrier,

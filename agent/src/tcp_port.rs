@@ -25,8 +25,8 @@ use crate::transport::IdleTimeout;
 /// How long a client may take to prove who it is.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Connections that have not proved yet whose they are. A client needs two round trips for that:
-/// whoever wants to keep it out has to open so many connections in that time.
+/// Connections whose TLS handshake is not complete. A client needs two round trips for it: only so
+/// many further connections in that time keep it out.
 const UNPROVEN_MAX: usize = 128;
 
 /// The pause after an error of the port, such as too many open files, which ends by itself.

@@ -23,8 +23,9 @@
 //! # Personalities
 //!
 //! The program is the command, the agent, the keeper or the holder of a detached run, told apart
-//! by the name it is called by; the command of a detached run has a name of its own, too. Exit codes: `error/exit_code.rs`. The messages to the agent: `burst_protocol::message`.
-//! The other end: `burst_agent::session`.
+//! by the name it is called by; the command of a detached run has a name of its own, too. Exit
+//! codes: `error/exit_code.rs`. The messages to the agent: `burst_protocol::message`. The other
+//! end: `burst_agent::session`.
 //!
 //! # What is absent
 //!

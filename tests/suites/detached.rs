@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -47,6 +47,15 @@ fn detach_on_terminal(project: &Project<'_>, script: &str) {
     let mut desk = Desk::start(&detaching(project, "-q", script));
     desk.find("\r\n");
     assert!(desk.end().success());
+}
+
+/// Detaches a script that says that it is ready and sleeps, and attaches to it.
+fn attached_to_sleep(project: &Project<'_>) -> Child {
+    detach(project, "echo ready; exec sleep 1000");
+    let mut attached = project.start("attach");
+    let mut lines = BufReader::new(attached.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    attached
 }
 
 fn attach(project: &Project<'_>) -> Desk {
@@ -219,10 +228,7 @@ fn an_attach_that_shows_nothing_stops_nothing() {
 fn a_signal_reaches_the_run_and_ends_attach() {
     let sandbox = sandbox();
     let project = project(&sandbox);
-    detach(&project, "echo ready; exec sleep 1000");
-    let mut attached = project.start("attach");
-    let mut lines = BufReader::new(attached.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let mut attached = attached_to_sleep(&project);
     kill(Pid::from_raw(attached.id().cast_signed()), Signal::SIGINT).unwrap();
     assert_eq!(attached.wait().unwrap().signal(), Some(2));
     let later = ended(project.command("attach 1").output().unwrap());
@@ -276,10 +282,7 @@ fn a_killed_attach_changes_nothing_and_the_holders_signals_are_the_commands() {
     std::fs::create_dir(&state).unwrap();
     let sandbox = sandbox.with("XDG_STATE_HOME", &state);
     let project = project(&sandbox);
-    detach(&project, "echo ready; exec sleep 1000");
-    let mut attached = project.start("attach");
-    let mut lines = BufReader::new(attached.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let mut attached = attached_to_sleep(&project);
     attached.kill().unwrap();
     attached.wait().unwrap();
     let mut attached = project.start("attach");
@@ -333,10 +336,7 @@ fn runs_at_once_have_numbers_of_their_own() {
 fn down_ends_a_detached_run_and_its_record_says_how() {
     let sandbox = sandbox();
     let project = project(&sandbox);
-    detach(&project, "echo ready; exec sleep 1000");
-    let mut attached = project.start("attach");
-    let mut lines = BufReader::new(attached.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let mut attached = attached_to_sleep(&project);
     project.ok("down");
     let status = attached.wait().unwrap();
     // As without `--detach`: the agent has killed the run.

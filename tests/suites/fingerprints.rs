@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use burst_tests::{BuildLayout, Ended, Project, Sandbox, ended};
 
 use crate::sandbox;
+use crate::whole_target::says_what_is_not_sent;
 
 /// Plain cargo, with the variable `X`.
 fn plain(project: &Project<'_>, x: &str, arguments: &str) -> Ended {
@@ -106,14 +107,9 @@ fn a_source_that_is_here_and_was_not_sent_is_compiled_here() {
 fn an_input_of_a_script_is_found_as_cargo_finds_it() {
     for line in [" cargo:rerun-if-changed=local.cfg", "cargo::rerun-if-changed=local.cfg "] {
         let sandbox = sandbox();
-        let project = sandbox.hello("app");
-        project.ignore("/target\nlocal.cfg\n");
-        project.write("local.cfg", "here");
-        project.write(
-            "build.rs",
-            format!("fn main() {{\n    for _ in 0..20_000 {{ println!(\"{{:80}}\", \"log\"); }}\n    println!({line:?});\n    let text = std::fs::read_to_string(\"local.cfg\").unwrap_or(\"there\".into());\n    println!(\"cargo:rustc-env=TEXT={{text}}\");\n}}\n"),
-        );
-        project.write("src/main.rs", "fn main() { println!(\"{}\", env!(\"TEXT\")); }\n");
+        let statements =
+            format!("for _ in 0..20_000 {{ println!(\"{{:80}}\", \"log\"); }} println!({line:?});");
+        let project = says_what_is_not_sent(&sandbox, &statements);
         assert_eq!(project.ok("run -q --fetch all").stdout, "there\n");
         assert_eq!(said_here(&project, ""), "here\n", "{line:?}");
     }

@@ -389,8 +389,8 @@ fn a_server_that_is_gone_is_replaced_over_tcp() {
     assert_eq!(chosen(&sandbox, "Quic") + chosen(&sandbox, "Tcp"), 2);
 }
 
-/// The certificate of the agent is no secret: whoever has it and not the client's key is refused
-/// behind the handshake.
+/// The certificate of the agent is no secret: a client that has it, but not the key of the shim, is
+/// refused after the handshake.
 #[test]
 fn a_client_without_the_pinned_certificate_is_refused() {
     let Some(simulator) = cloud_without(&["udp"]) else { return };

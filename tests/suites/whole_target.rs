@@ -152,18 +152,26 @@ fn a_plain_build_compiles_nothing_after_a_server_has_built() {
     assert_lines(&plain(&project, "build"), FRESH);
 }
 
-/// What the build script has made there without the file is not what it makes here.
-#[test]
-fn a_build_script_whose_input_was_not_sent_runs_again_here() {
-    let sandbox = sandbox();
+/// A program that says what its build script reads from a file that is here and not sent. The
+/// script begins with these statements.
+pub(crate) fn says_what_is_not_sent<'s>(sandbox: &'s Sandbox, statements: &str) -> Project<'s> {
     let project = sandbox.hello("app");
     project.ignore("/target\nlocal.cfg\n");
     project.write("local.cfg", "here");
     project.write(
         "build.rs",
-        "fn main() {\n    println!(\"cargo:rerun-if-changed=local.cfg\");\n    let text = std::fs::read_to_string(\"local.cfg\").unwrap_or(\"there\".into());\n    println!(\"cargo:rustc-env=TEXT={text}\");\n}\n",
+        format!("fn main() {{\n    {statements}\n    let text = std::fs::read_to_string(\"local.cfg\").unwrap_or(\"there\".into());\n    println!(\"cargo:rustc-env=TEXT={{text}}\");\n}}\n"),
     );
     project.write("src/main.rs", "fn main() { println!(\"{}\", env!(\"TEXT\")); }\n");
+    project
+}
+
+/// What the build script has made there without the file is not what it makes here.
+#[test]
+fn a_build_script_whose_input_was_not_sent_runs_again_here() {
+    let sandbox = sandbox();
+    let project =
+        says_what_is_not_sent(&sandbox, "println!(\"cargo:rerun-if-changed=local.cfg\");");
     for _ in 0..2 {
         assert_eq!(project.ok("run -q --fetch all").stdout, "there\n");
         let mut plain = sandbox.command("cargo", &project.root);

@@ -80,8 +80,8 @@ pub enum Control {
     Stop,
     /// The sender of this message sends no further messages, raw or compressed frames.
     End,
-    /// From the shim, after its hello: the client of a stream has ended without saying so, and
-    /// nobody comes back for it. If there is none of this name, nothing is to be done.
+    /// From the shim, after its hello: the client of this stream has ended without a message, and
+    /// will not resume it. The agent ends the stream; it ignores an unknown name.
     Abandon {
         /// The name.
         id: StreamId,

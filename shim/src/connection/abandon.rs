@@ -14,7 +14,8 @@ use super::VERSION;
 /// How long an agent may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Says on a new stream that nobody comes back for the one of this name.
+/// Has the agent end the stream of this name, whose client will not resume it. `read` and `write`
+/// are a new stream.
 pub(crate) async fn abandon(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,

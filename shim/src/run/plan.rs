@@ -53,7 +53,8 @@ pub(crate) struct Plan {
 }
 
 /// Plans a run. `has_library`: whether a selected package has a library whose documentation
-/// can have tests. `own_harness`: a selected test target with a harness of its own. `fetch`: what is to be fetched, `by_default` if the command line does not say.
+/// can have tests. `own_harness`: a selected test target with a harness of its own. `fetch`: what
+/// is to be fetched, `by_default` if the command line does not say.
 pub(crate) fn plan(
     run: &RunArguments,
     has_library: bool,

@@ -36,7 +36,7 @@ pub(super) fn open(
     Ok((stream, record))
 }
 
-/// Tells the agent that nobody comes back for a stream. If that fails, the next command does.
+/// Has the agent end an abandoned stream. If that fails, the next command tries it again.
 async fn tell(route: KeeperRoute, stream: Abandoned) {
     let told = match route.open().await {
         Ok((read, write)) => {

@@ -2,11 +2,12 @@
 //!
 //! A command that ends while its connection is broken cannot tell the agent, which keeps the run
 //! for its grace time. So the name of the stream is recorded before the stream is opened, and
-//! removed once the exchange is over. What a process that is gone has left is the name of a stream
-//! for which nobody comes back. A name is a secret: the directory is the user's alone.
+//! removed once the exchange is over. The record of a process that has ended names an abandoned
+//! stream: no process will resume it. A name is a secret: only the user can read the directory.
 //!
-//! Whether a process is gone is told by the lock of its record, which it holds from before the
-//! stream is opened: containers that share the directory do not see each other's processes.
+//! A process has ended if the lock of its record is free; it takes that lock before it opens the
+//! stream. Process ids do not tell: containers that share the directory do not see each other's
+//! processes.
 
 use std::fs::File;
 use std::io;
@@ -21,7 +22,8 @@ use crate::background::lock;
 /// The records begin with this name, and end with a number.
 const STREAM: &str = "stream-";
 
-/// The ending of the lock of a record. Locks stay: whoever waits for one has its file open.
+/// The file extension of the lock of a record. Lock files are never removed: another process may
+/// have one open.
 const LOCK: &str = "lock";
 
 /// The record of a stream; its lock is held until this is dropped.
@@ -52,7 +54,7 @@ impl StreamRecord {
     }
 }
 
-/// A stream for which nobody comes back.
+/// A stream whose process has ended.
 #[derive(Debug)]
 pub(crate) struct Abandoned {
     pub(crate) id: StreamId,
@@ -66,8 +68,8 @@ impl Abandoned {
     }
 }
 
-/// The streams whose processes are gone, or have given them up, and that no other process has
-/// found.
+/// The streams whose processes have ended, or have given them up, and that no other process is
+/// reporting.
 pub(crate) fn abandoned(records: &Path) -> Vec<Abandoned> {
     let entries = std::fs::read_dir(records).into_iter().flatten().flatten();
     let paths = entries.filter_map(|entry| {

@@ -1,5 +1,5 @@
-//! Every call of git. A repository may come from somebody else, in an archive or a copy, so git
-//! runs nothing that its configuration names and asks no network, and its memory and its time are
+//! Every call of git. A repository is not trusted, since it may be part of an archive: git runs
+//! nothing that its configuration names and asks no network, and its memory and its time are
 //! bounded. git ends with the thread that has started it, however that ends.
 //!
 //! A git that does not answer in time is killed, and none is started again by this process: a

@@ -38,8 +38,8 @@ const TELLING: [&[u8]; 2] = [b"excludesfile", INCLUDING];
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excludes {
     path: PathBuf,
-    /// Whether the user has chosen it: not the configuration of a repository, which may come from
-    /// somebody else.
+    /// Whether the user has chosen it, and not the configuration of a repository, which is not
+    /// trusted.
     is_users: bool,
 }
 

@@ -214,8 +214,8 @@ impl Facts<'_> {
     }
 
     /// The patterns that are not in the working tree: those of a file that the user has chosen,
-    /// and those that lie in the repository itself. A repository may come from somebody else, so a
-    /// file to which it leads by its configuration or a link is not copied.
+    /// and those that lie in the repository itself. A repository is not trusted: a file that its
+    /// configuration or a link in it names is not copied.
     fn excludes(&self) -> String {
         let user = git_excludes::of_user(self.repository);
         let user =

@@ -5,9 +5,9 @@
 //! counts with its path: a tag that is renamed changes no content. What is not sent, and the
 //! attributes below the root of the working tree, is for the caller to count.
 //!
-//! The repository may come from somebody else. Links of its own files are followed, since some tools
-//! make working trees with them and only digests are taken, but only regular files are read. Below
-//! the tags no link is followed, so that the walk ends.
+//! The repository is not trusted: only regular files are read. Links of its own files are followed,
+//! since some tools make working trees with them and only digests are taken. Below the tags no link
+//! is followed, so that the walk ends.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,8 +1,8 @@
 //! The symbolic links below what the user has named to be fetched.
 //!
-//! Invariants: a link is made only if it leads to a place in the directory that was named, whatever
-//! other links do. It takes the place of nothing but an earlier such link below the target
-//! directory. All others are told.
+//! Invariants: a link is made only if its text leads to a place in the directory that was named; a
+//! link of the user in that directory may lead further. It replaces nothing but an earlier such
+//! link below the target directory. The user is told of all others.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
