@@ -80,6 +80,73 @@ fn what_messages_bring_does_not_count_as_fresh_here() {
     }
 }
 
+/// A package with a test that prints what its dependency `d` has in it of the variable `X`.
+fn dependent(sandbox: &Sandbox) -> Project<'_> {
+    let project = sandbox.project(
+        "u",
+        &[
+            (
+                "Cargo.toml",
+                "[package]\nname = 'u'\nversion = '0.1.0'\nedition = '2021'\n[dependencies]\nd = { path = 'd' }\n[workspace]\n",
+            ),
+            ("src/lib.rs", "pub fn x() -> &'static str { d::X }\n"),
+            (
+                "tests/t.rs",
+                "#[test]\nfn t() { println!(\"found: {} {}\", u::x(), d::X) }\n",
+            ),
+            (
+                "d/Cargo.toml",
+                "[package]\nname = 'd'\nversion = '0.1.0'\nedition = '2021'\n",
+            ),
+            (
+                "d/src/lib.rs",
+                "pub const X: &str = match option_env!(\"X\") { Some(x) => x, None => \"none\" };\n",
+            ),
+        ],
+    );
+    project.ignore("/target\n");
+    project
+}
+
+/// What the test of a [`dependent`] says that a plain cargo builds.
+fn test_says(project: &Project<'_>, x: &str) -> String {
+    let tested = plain(project, x, "test -q --test t -- --nocapture");
+    assert_eq!(tested.code, Some(0), "{tested:?}");
+    let said = tested.stdout.lines().find_map(|line| line.strip_prefix("found: "));
+    said.unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_unit_that_only_cargo_here_has_is_compiled_after_what_it_depends_on_was_brought() {
+    for layout in [BuildLayout::Classic, BuildLayout::ByUnit] {
+        let sandbox = sandbox().with_layout(layout);
+        let project = dependent(&sandbox);
+        project.ok("-q build --env X=two --fetch all");
+        assert_eq!(test_says(&project, "one"), "one one", "{layout:?}");
+        project.ok("-q sync --fetch all");
+        assert_eq!(test_says(&project, "two"), "two two", "{layout:?}");
+        // What a cargo here has compiled to the same bytes gets its earlier time again.
+        assert_eq!(test_says(&project, "one"), "one one", "{layout:?}");
+        let built = plain(&project, "two", "build -q");
+        assert_eq!(built.code, Some(0), "{built:?}");
+        project.ok("-q sync --fetch all");
+        assert_eq!(test_says(&project, "two"), "two two", "{layout:?}");
+    }
+}
+
+#[test]
+fn a_unit_that_only_cargo_here_has_stays_fresh_if_nothing_of_it_was_replaced() {
+    let sandbox = sandbox();
+    let project = dependent(&sandbox);
+    project.ok("-q build --env X=two --fetch all");
+    assert_eq!(test_says(&project, "two"), "two two");
+    // A program that the test does not depend on.
+    project.write("examples/other.rs", "fn main() {}\n");
+    project.ok("-q build --examples --env X=two --fetch all");
+    let fresh = plain(&project, "two", "test --test t --no-run -v");
+    assert_eq!(fresh.stderr.matches("Running `").count(), 0, "{fresh:?}");
+}
+
 #[test]
 fn a_source_that_is_here_and_was_not_sent_is_compiled_here() {
     for layout in [BuildLayout::Classic, BuildLayout::ByUnit] {

@@ -276,7 +276,7 @@ impl<'a> Download<'a> {
             let place = Place::Artifact { base, modified: None };
             let destination = Destination { path: path.clone(), file: *file, place };
             self.results.want(file, destination);
-            self.unseal(std::slice::from_ref(path))?;
+            self.unseal(path)?;
         }
         Ok(())
     }

@@ -1,14 +1,19 @@
 //! The fingerprints in the target directory here, by unit, so that those of a unit can be removed
 //! before something is replaced that they vouch for.
 //!
-//! Invariant: all of a unit's fingerprints go together. cargo then compiles the unit again, and
-//! what depends on it.
+//! Invariant: all of a unit's fingerprints go together, first those without which cargo compiles
+//! what depends on the unit in the same build: if only its hash file was missing, cargo 1.95 would
+//! not. cargo then compiles the unit again, and what depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use burst_protocol::RelativePath;
-use burst_sync::fingerprint::{Unit, hash_of, is_fingerprint, is_hash, unit_of};
+use burst_sync::fingerprint::{
+    Unit, hash_of, is_dep_info, is_fingerprint, is_hash, is_script_output, unit_of,
+};
 use burst_sync::root_directory::RootDirectory;
+
+use super::dependents::{Compiled, dependents};
 
 /// The fingerprints of profiles.
 #[derive(Debug, Default)]
@@ -44,6 +49,22 @@ impl HeldUnits {
         found.map(|(unit, _)| unit.clone()).collect()
     }
 
+    /// The units here that depend on replaced ones, in all profiles: those of a target depend on
+    /// the macros and scripts of the host.
+    pub(super) fn dependents_of(
+        &mut self,
+        target: &RootDirectory,
+        replaced: &BTreeSet<Unit>,
+    ) -> BTreeSet<Unit> {
+        for profile in profiles(target) {
+            self.profile(target, &profile);
+        }
+        let held = self.0.values().flatten();
+        let compiled: BTreeMap<Unit, Compiled> =
+            held.map(|(unit, paths)| (unit.clone(), Compiled::read(target, paths))).collect();
+        dependents(&compiled, replaced)
+    }
+
     /// Removes the fingerprints of units.
     pub(super) fn remove(
         &mut self,
@@ -53,7 +74,9 @@ impl HeldUnits {
         for unit in units {
             self.profile(target, &unit.profile);
             let held = self.0.get_mut(&unit.profile).and_then(|held| held.remove(unit));
-            for path in held.unwrap_or_default() {
+            let mut held = held.unwrap_or_default();
+            held.sort_by_key(|path| !is_dep_info(path) && !is_script_output(path));
+            for path in held {
                 match target.remove_file(&path) {
                     // A cargo here has removed it.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -68,6 +91,21 @@ impl HeldUnits {
 /// A name as the compiler has it.
 fn crate_name(name: &[u8]) -> Vec<u8> {
     name.iter().map(|byte| if *byte == b'-' { b'_' } else { *byte }).collect()
+}
+
+/// The directories of profiles: below the target directory, and below those of triples.
+fn profiles(target: &RootDirectory) -> Vec<Vec<u8>> {
+    let first = directories(target, b"").into_iter();
+    let all = first.flat_map(|(first, _)| {
+        let below = directories(target, &first).into_iter().map(|(second, _)| second);
+        below.chain([first]).collect::<Vec<_>>()
+    });
+    let has_units = |profile: &Vec<u8>| {
+        [b".fingerprint".as_slice(), b"build"]
+            .iter()
+            .any(|parent| open(target, &join(profile, parent)).is_some())
+    };
+    all.filter(has_units).collect()
 }
 
 /// Finds the fingerprints of a profile.
@@ -111,6 +149,9 @@ fn directories(target: &RootDirectory, directory: &[u8]) -> Vec<(Vec<u8>, Vec<u8
 }
 
 fn open(target: &RootDirectory, directory: &[u8]) -> Option<RootDirectory> {
+    if directory.is_empty() {
+        return RootDirectory::share(target).ok();
+    }
     target.subdirectory(&RelativePath::new(directory).ok()?).ok()
 }
 

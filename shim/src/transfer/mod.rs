@@ -2,6 +2,7 @@
 
 mod boundary;
 mod decision;
+mod dependents;
 mod displacement;
 pub(crate) mod download;
 pub(crate) mod error;

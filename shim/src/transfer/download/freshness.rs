@@ -22,12 +22,11 @@ use crate::workspace::sources::below_root;
 const LIST_BYTES_MAX: u64 = 64 << 20;
 
 impl Download<'_> {
-    /// Removes the fingerprints here of the units to which files belong that are about to be
-    /// replaced.
-    pub(super) fn unseal(&mut self, replaced: &[RelativePath]) -> Result<(), SyncError> {
+    /// Removes the fingerprints here of the units to which a file belongs that is about to be
+    /// replaced: cargo compiles them again, and what depends on them.
+    pub(super) fn unseal(&mut self, replaced: &RelativePath) -> Result<(), SyncError> {
         let Some(target) = &self.results.target else { return Ok(()) };
-        let units = replaced.iter().flat_map(|path| self.held_units.units_of(target.root(), path));
-        let units: BTreeSet<Unit> = units.collect();
+        let units = self.held_units.units_of(target.root(), replaced).into_iter().collect();
         self.held_units.remove(target.root(), &units)
     }
 

@@ -11,8 +11,8 @@ use burst_protocol::message::TargetFile;
 use burst_protocol::tree::File;
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::fingerprint::{is_dep_info, is_fingerprint, is_script_output};
-use burst_sync::root_directory;
+use burst_sync::fingerprint::{Unit, is_dep_info, is_fingerprint, is_script_output, unit_of};
+use burst_sync::root_directory::{self, RootDirectory};
 use burst_sync::stat_cache::StatCache;
 use std::collections::BTreeSet;
 
@@ -30,10 +30,11 @@ impl Download<'_> {
         cache: &mut StatCache,
     ) -> Result<(), SyncError> {
         let Some(target) = &self.results.target else { return Ok(()) };
-        let held =
-            |(file, _): &(TargetFile, Moment)| held_artifact(target.root(), &file.path, cache);
-        let here: Vec<Option<File>> = wanted.files.iter().map(held).collect();
-        self.unseal(&replaced(wanted, &here))?;
+        let look = |(file, modified): &(TargetFile, Moment)| {
+            Here::look(target.root(), file, *modified, cache)
+        };
+        let here: Vec<Here> = wanted.files.iter().map(look).collect();
+        self.unseal_whole(wanted, &here)?;
         let Some(target) = &self.results.target else { return Ok(()) };
         for TargetFile { path, file, .. } in &wanted.gone {
             if held_artifact(target.root(), path, cache).is_some_and(|here| here == *file) {
@@ -42,28 +43,53 @@ impl Download<'_> {
             cache.remove(path.as_bytes());
         }
         self.remove_other_fingerprints(wanted);
-        for ((TargetFile { path, file, .. }, modified), here) in wanted.files.iter().zip(here) {
+        for ((file, modified), mut here) in wanted.files.iter().zip(here) {
+            let TargetFile { path, file: wanted, .. } = file;
             if is_script_output(path) || is_dep_info(path) {
                 self.input_lists.push(path.clone());
             }
             let Some(target) = &self.results.target else { return Ok(()) };
-            // It may have gone with its unit.
-            let here = match is_fingerprint(path) {
-                true => held_artifact(target.root(), path, cache),
-                false => here,
-            };
-            if here.is_some_and(|here| here == *file) {
-                let status = target.root().status(path);
-                if !status.is_ok_and(|status| root_directory::modified(&status) == *modified) {
-                    self.redated.push((path.clone(), file.digest, *modified));
+            if is_fingerprint(path) {
+                // It may have gone with its unit.
+                here = Here::look(target.root(), file, *modified, cache);
+            }
+            if here.is(wanted) {
+                if !here.is_dated {
+                    self.redated.push((path.clone(), wanted.digest, *modified));
                 }
                 continue;
             }
-            let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
+            let base = here.file.filter(|here| here.size <= BASE_BYTES_MAX);
+            let base = base.map(|here| here.digest);
             let place = Place::Artifact { base, modified: Some(*modified) };
-            self.results.want(file, Destination { path: path.clone(), file: *file, place });
+            self.results.want(wanted, Destination { path: path.clone(), file: *wanted, place });
         }
         Ok(())
+    }
+
+    /// Removes the fingerprints here of the units of which something is about to be replaced, and
+    /// those of units that are not brought and depend on one of which something is replaced or
+    /// gets another time.
+    fn unseal_whole(&mut self, wanted: &Wanted, here: &[Here]) -> Result<(), SyncError> {
+        let Some(target) = &self.results.target else { return Ok(()) };
+        let root = target.root();
+        let mut units_of = |paths: &mut dyn Iterator<Item = &RelativePath>| -> BTreeSet<Unit> {
+            paths.flat_map(|path| self.held_units.units_of(root, path)).collect()
+        };
+        let files = || wanted.files.iter().map(|(file, _)| file).zip(here);
+        let differ = files().filter(|(file, here)| !here.is(&file.file)).map(|(file, _)| file);
+        let mut replaced = units_of(&mut differ.chain(&wanted.gone).map(|file| &file.path));
+        let redated = files().filter(|(file, here)| here.is(&file.file) && !here.is_dated);
+        let mut touched = units_of(&mut redated.map(|(file, _)| &file.path));
+        touched.extend(replaced.iter().cloned());
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let brought = wanted.files.iter().filter(|(file, _)| is_fingerprint(&file.path));
+        let brought: BTreeSet<Unit> = brought.filter_map(|(file, _)| unit_of(&file.path)).collect();
+        let dependents = self.held_units.dependents_of(root, &touched);
+        replaced.extend(dependents.difference(&brought).cloned());
+        self.held_units.remove(root, &replaced)
     }
 
     /// Removes what cargo here has kept beside the fingerprints of units that are brought: it
@@ -101,12 +127,30 @@ impl Download<'_> {
     }
 }
 
-/// The paths at which something is to be replaced, written or removed. `here` is what is there of
-/// each wanted file.
-fn replaced(wanted: &Wanted, here: &[Option<File>]) -> Vec<RelativePath> {
-    let differs = |((wanted, _), here): &(&(TargetFile, Moment), &Option<File>)| {
-        here.as_ref() != Some(&wanted.file)
-    };
-    let files = wanted.files.iter().zip(here).filter(differs).map(|((file, _), _)| file);
-    files.chain(&wanted.gone).map(|file| file.path.clone()).collect()
+/// What is here at the path of a wanted file.
+struct Here {
+    file: Option<File>,
+    /// Whether it has the wanted time.
+    is_dated: bool,
+}
+
+impl Here {
+    fn look(
+        target: &RootDirectory,
+        TargetFile { path, .. }: &TargetFile,
+        modified: Moment,
+        cache: &mut StatCache,
+    ) -> Self {
+        let file = held_artifact(target, path, cache);
+        let status = target.status(path);
+        Self {
+            file,
+            is_dated: status.is_ok_and(|status| root_directory::modified(&status) == modified),
+        }
+    }
+
+    /// Whether it is the wanted file.
+    fn is(&self, wanted: &File) -> bool {
+        self.file.as_ref() == Some(wanted)
+    }
 }
