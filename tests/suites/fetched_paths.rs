@@ -1,8 +1,9 @@
 //! `--fetch PATH`: what else a run has written.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
-use burst_tests::{Ended, Project, Sandbox, assert_explained, ended};
+use burst_tests::{Ended, Moment, Project, Sandbox, assert_explained, ended};
 
 use crate::hetzner::{cloud, sandbox_on};
 use crate::sandbox;
@@ -51,6 +52,26 @@ fn what_is_named_comes_and_is_replaced_by_later_versions() {
 fn what_is_named_comes_from_a_server() {
     let Some(simulator) = cloud(hetzner_sim::Scenario::default()) else { return };
     brings_what_is_named(&sandbox_on(&simulator));
+}
+
+#[test]
+fn a_command_that_is_killed_leaves_no_temporary_file_of_what_is_named() {
+    let sandbox = sandbox();
+    let project = writer(&sandbox);
+    project.ok("run -q first");
+    let is_temporary = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(b".burst-");
+    let temporaries = || {
+        let entries = fs::read_dir(&project.root).unwrap().map(Result::unwrap);
+        entries.filter(is_temporary).count()
+    };
+    let comes = Moment::new(&[&project.root], ".burst-", 1);
+    let mut command = project.command("run -q --fetch large second").spawn().unwrap();
+    assert!(comes.comes_before_end_of(&command));
+    command.kill().unwrap();
+    command.wait().unwrap();
+    assert_eq!((temporaries(), project.has("large")), (1, false));
+    project.ok("-q sync");
+    assert_eq!(temporaries(), 0);
 }
 
 #[test]

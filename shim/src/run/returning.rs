@@ -146,10 +146,9 @@ impl<'a> Ended<'a> {
             download.whole(whole, &mut caches.returned).map_err(not_returned)?;
         }
         // Most commands find everything here.
-        let writes_target = download.writes_target() || !links_of_target.is_empty();
-        let writing = match changes.is_empty() && !writes_target {
-            true => None,
-            false => Some(self.begin_writing(state, &links_of_target, whole.as_ref())?),
+        let writing = match download.writes_target() || !changes.is_empty() || self.has_named() {
+            true => Some(self.begin_writing(state, whole.as_ref())?),
+            false => None,
         };
         self.take_sources(&mut download, &target, &mut caches)?;
         let wanted = download.wanted_bytes();
@@ -171,19 +170,29 @@ impl<'a> Ended<'a> {
         Ok(downloaded)
     }
 
+    /// Whether there is something of the workspace, or a link, that the user has named.
+    const fn has_named(&self) -> bool {
+        !self.outcome.named.is_empty() || !self.outcome.links.is_empty()
+    }
+
     /// Records where is written, for the case that this command is killed.
     fn begin_writing(
         &self,
         state: &WorkspaceState,
-        links: &[RelativePath],
         whole: Option<&Wanted>,
     ) -> Result<Writing, Error> {
-        let Outcome { changes, artifacts, .. } = &self.outcome;
+        let Exchange { prepared, sources, .. } = self.exchange;
+        let Outcome { changes, artifacts, named, links, .. } = &self.outcome;
         let of_whole = whole.into_iter().flat_map(|whole| &whole.files);
-        let paths = artifacts.iter().map(|artifact| &artifact.path).chain(links);
-        let paths = paths.chain(of_whole.map(|(file, _)| &file.path));
-        let target = self.exchange.prepared.workspace.target_directory.as_path();
-        Writing::begin(state.directory(), changes, (target, paths)).map_err(unreadable)
+        let below_target = artifacts.iter().map(|artifact| &artifact.path);
+        let below_target = below_target.chain(of_whole.map(|(file, _)| &file.path));
+        let target = prepared.workspace.target_directory.as_path();
+        let named = named.iter().filter_map(|file| sources.project.join_path(&file.path).ok());
+        let others = changes.iter().map(|change| change.path().absolute());
+        let others = others.chain(links.iter().map(|link| link.path.absolute()));
+        let others = others.chain(named.map(|path| path.absolute()));
+        let paths = below_target.map(|path| path.in_directory(target)).chain(others);
+        Writing::begin(state.directory(), paths).map_err(unreadable)
     }
 
     /// Decides about what is no artifact, and about pages that are gone. `target` is the target

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burst_protocol::RelativePath;
-use burst_protocol::tree::Change;
 use burst_sync::SyncError;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::stat_cache::{read_record, write_record};
@@ -30,23 +29,17 @@ const WRITING: &str = "writing-";
 pub(crate) struct Writing([PathBuf; 2]);
 
 impl Writing {
-    /// Records the directories in which these results are written, before any is. `target` is
-    /// the target directory, and `records` the directory with the records.
-    pub(crate) fn begin<'a>(
+    /// Records the directories of these files and links, before any is written. `records` is the
+    /// directory with the records.
+    pub(crate) fn begin(
         records: &Path,
-        changes: &[Change],
-        (target, artifacts): (&Path, impl Iterator<Item = &'a RelativePath>),
+        paths: impl Iterator<Item = PathBuf>,
     ) -> Result<Self, SyncError> {
-        let sources = changes.iter().map(|change| change.path().absolute());
-        let artifacts = artifacts.map(|path| path.in_directory(target));
-        let parents = sources.chain(artifacts).filter_map(|path| Some(path.parent()?.to_owned()));
-        Self::record(records, &parents.collect())
-    }
-
-    fn record(records: &Path, directories: &BTreeSet<PathBuf>) -> Result<Self, SyncError> {
+        let directories: BTreeSet<PathBuf> =
+            paths.filter_map(|path| Some(path.parent()?.to_owned())).collect();
         let of_this_process = [WRITING, DISPLACED].map(|kind| process_record::own(records, kind));
         if !directories.is_empty() {
-            write_record(&of_this_process[0], directories)?;
+            write_record(&of_this_process[0], &directories)?;
         }
         Ok(Self(of_this_process))
     }

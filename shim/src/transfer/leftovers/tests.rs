@@ -146,7 +146,7 @@ fn only_files_of_dead_processes_are_removed() {
     let left = |name: &String| work.join(name).exists();
     assert_eq!(names.each_ref().map(left), [false, true, true, true, true]);
     // Those of this process are removed by its records.
-    let own = Writing::record(&records, &directories).unwrap();
+    let own = Writing::begin(&records, [work.join("a")].into_iter()).unwrap();
     clear_leftovers(&records, &work).unwrap();
     assert_eq!(names.each_ref().map(left), [false, false, true, true, true]);
     own.finish();
