@@ -44,7 +44,7 @@ pub(crate) struct ReturnSet {
     pub(crate) whole: Option<Whole>,
     /// Files below the project that the client has named.
     pub(crate) named_files: Vec<Artifact>,
-    /// Symbolic links at and below what the client has named.
+    /// Symbolic links at and below what the client has named, and in the whole target directory.
     pub(crate) named_links: Vec<NamedLink>,
     /// Paths that the client has named and at which there is nothing.
     pub(crate) missing: Vec<RelativePath>,

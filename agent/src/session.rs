@@ -355,13 +355,11 @@ impl Session<'_> {
                 self.collect_named_paths(shared, &mut return_set, cache)?;
             }
             if let Some(WholeTarget { base }) = self.request.returns.whole {
-                return_set.whole = Some(whole::list(
-                    &layout.target,
-                    &layout.target_seen,
-                    base,
-                    shared.directory(),
-                    cache,
-                )?);
+                let (target, seen_at) = (&layout.target, &layout.target_seen);
+                let whole = whole::list(target, seen_at, base, shared.directory(), cache)?;
+                let links = named_paths::links_there(&whole.links, &self.request.target_directory);
+                return_set.named_links.extend(links);
+                return_set.whole = Some(whole);
             }
         }
         Ok(return_set)

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 
 use burst_tests::{Ended, Moment, Project, Sandbox, assert_explained, ended};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::hetzner::{cloud, sandbox_on};
 use crate::sandbox;
@@ -72,6 +75,21 @@ fn a_command_that_is_killed_leaves_no_temporary_file_of_what_is_named() {
     assert_eq!((temporaries(), project.has("large")), (1, false));
     project.ok("-q sync");
     assert_eq!(temporaries(), 0);
+}
+
+#[test]
+fn the_first_signal_ends_a_download_and_its_results_come_with_the_next_command() {
+    let sandbox = sandbox();
+    let project = writer(&sandbox);
+    project.ok("run -q first");
+    let comes = Moment::new(&[&project.root], ".burst-", 1);
+    let mut command = project.command("run -q --fetch large second").spawn().unwrap();
+    assert!(comes.comes_before_end_of(&command));
+    kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(command.wait().unwrap().signal(), Some(Signal::SIGINT as i32));
+    assert!(!project.has("large"));
+    project.ok("-q sync --fetch large");
+    assert_eq!(beginning(&project, "large"), "second");
 }
 
 #[test]
@@ -207,6 +225,44 @@ fn links_come_if_they_stay_in_what_is_named() {
         latest.display()
     );
     assert_eq!(warnings(&ended), [stays("target/data/deep/up"), expected]);
+    // A link that is a source comes as one, wherever it leads.
+    let ended = project.ok("run -q --fetch data data/out=/etc/passwd");
+    assert_eq!(warnings(&ended), [""; 0]);
+    let ended = project.ok("-q sync --fetch data");
+    assert_eq!(
+        (leads_to(&project, "data/out").as_str(), warnings(&ended)),
+        ("/etc/passwd", vec![])
+    );
+    // One that is named itself, and one with an absolute path in what is named.
+    let inside = project.root.join("target/more/file");
+    let inside = inside.display();
+    let link = "--fetch target/more --fetch target/latest";
+    let ended = project.ok(&format!("run -q {link} target/more/link={inside} target/latest=more"));
+    assert_eq!(warnings(&ended), [""; 0]);
+    assert_eq!(project.read("target/latest/link"), "text");
+}
+
+#[test]
+fn links_come_with_the_whole_target_directory() {
+    let Some(simulator) = cloud(hetzner_sim::Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = linker(&sandbox);
+    let links = "target/a/link=file target/a/out=../../src";
+    let ended = project.ok(&format!("run -q --fetch target {links}"));
+    let refused = project.root.join("target/a/out");
+    let expected = format!(
+        "warning: a symbolic link is not fetched, since it leads out of what `--fetch` names: \
+         `{}` -> `../../src`",
+        refused.display()
+    );
+    assert_eq!(warnings(&ended), [expected.as_str()]);
+    assert_eq!(project.read("target/a/link"), "text");
+    let ended = project.ok("run -q --fetch all target/a/link=other target/a/out=file");
+    assert_eq!(warnings(&ended), [""; 0]);
+    assert_eq!(
+        (leads_to(&project, "target/a/link"), leads_to(&project, "target/a/out")),
+        ("other".into(), "file".into())
+    );
 }
 
 #[test]

@@ -135,6 +135,22 @@ fn a_unit_that_only_cargo_here_has_is_compiled_after_what_it_depends_on_was_brou
 }
 
 #[test]
+fn fingerprints_do_not_come_by_path() {
+    for layout in [BuildLayout::Classic, BuildLayout::ByUnit] {
+        let sandbox = sandbox().with_layout(layout);
+        let project = dependent(&sandbox);
+        project.ok("-q build --env X=two");
+        // What is there is of sources from before this edit.
+        project.write("src/lib.rs", "pub fn x() -> &'static str { \"edited\" }\n");
+        let ended = project.ok("-q sync --fetch target/debug");
+        let note =
+            "warning: cargo's fingerprints are not fetched by path: `--fetch all` brings them\n";
+        assert_eq!(ended.stderr, note, "{layout:?}");
+        assert_eq!(test_says(&project, "two"), "edited two", "{layout:?}");
+    }
+}
+
+#[test]
 fn a_unit_that_only_cargo_here_has_stays_fresh_if_nothing_of_it_was_replaced() {
     let sandbox = sandbox();
     let project = dependent(&sandbox);

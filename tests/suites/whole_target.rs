@@ -1,7 +1,9 @@
 //! `--fetch all`: a plain cargo goes on from what a run has built, and never takes a source for
 //! compiled that differs.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use burst_tests::{BuildLayout, Project, Sandbox, assert_lines, ended, wait_until};
 
@@ -195,4 +197,25 @@ fn messages_of_an_earlier_build_here_go_with_its_unit() {
     let again = plain();
     assert_eq!(again.code, Some(0));
     assert!(!again.stderr.contains("warning") && !again.stderr.contains("Compiling"), "{again:?}");
+}
+
+#[test]
+fn a_download_waits_for_a_cargo_that_builds_here() {
+    let sandbox = sandbox();
+    let project = kit(&sandbox);
+    project.ok("-q build");
+    fs::create_dir_all(project.root.join("target/debug")).unwrap();
+    let lock = File::create(project.root.join("target/debug/.cargo-lock")).unwrap();
+    lock.lock().unwrap();
+    let mut command = project.command("sync --fetch all");
+    let mut command = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(command.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let debug = project.root.join("target/debug");
+    let expected = format!("waiting for a cargo that builds in `{}`", debug.display());
+    assert!(lines.any(|line| line.contains(&expected)));
+    assert!(!debug.join("deps").exists());
+    drop(lock);
+    lines.for_each(drop);
+    assert!(command.wait().unwrap().success());
+    assert!(debug.join("deps").exists());
 }

@@ -194,8 +194,8 @@ pub enum FromAgent {
         /// The size of all files in bytes.
         bytes: u64,
     },
-    /// A part of the list of symbolic links at and below what the shim has named. Comes with
-    /// `NamedFiles`.
+    /// A part of the list of symbolic links at and below what the shim has named, and in the whole
+    /// target directory if that is requested. Comes with `NamedFiles`.
     NamedLinks(
         #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")] Vec<NamedLink>,
     ),

@@ -87,12 +87,19 @@ impl NamedPaths {
             true => self.of_target.extend(entries.files),
             false => self.of_project.extend(entries.files),
         }
-        let links = entries.links.into_iter();
-        // A path that is too long for the client is none that it has named.
-        self.links.extend(links.filter_map(|(path, target)| {
-            Some(NamedLink { path: there.join_path(&path).ok()?, target })
-        }));
+        self.links.extend(links_there(&entries.links, there));
     }
+}
+
+/// The links below a directory that the client has `there`.
+pub(crate) fn links_there(
+    links: &[(RelativePath, LinkTarget)],
+    there: &RelativePath,
+) -> impl Iterator<Item = NamedLink> {
+    // A path that is too long for the client is none that it has named.
+    links.iter().filter_map(|(path, target)| {
+        Some(NamedLink { path: there.join_path(path).ok()?, target: target.clone() })
+    })
 }
 
 /// What is at a path, or below the directory there; `None` if there is nothing.

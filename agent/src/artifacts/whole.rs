@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use burst_protocol::message::{TargetFile, Timestamp};
-use burst_protocol::tree::{Directory, File, Node};
+use burst_protocol::tree::{Directory, File, LinkTarget, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
@@ -47,6 +47,8 @@ pub(crate) struct Whole {
     pub(crate) changed: Vec<TargetFile>,
     /// What is gone.
     pub(crate) gone: Vec<RelativePath>,
+    /// Symbolic links, whatever the client has of them.
+    pub(crate) links: Vec<(RelativePath, LinkTarget)>,
     /// What `rustc -vV` says, as far as cargo has recorded it.
     pub(crate) compiler: Option<String>,
 }
@@ -69,6 +71,7 @@ pub(crate) fn list(
     let filter = OneKind { fingerprints: false };
     let scanned = scan_further(&handle, None, &filter, cache, Moment::coarse_now(), &tally)?;
     let outputs = timed(&scanned.tree, cache);
+    let links = links(&scanned.tree);
     let filter = OneKind { fingerprints: true };
     let scanned = scan_further(&handle, None, &filter, cache, Moment::coarse_now(), &tally)?;
     let mut found = unchanged(fingerprints, &timed(&scanned.tree, cache));
@@ -96,7 +99,7 @@ pub(crate) fn list(
     let compiler = compiler(&handle);
     let record = (key, files);
     write_record(&path, &record)?;
-    Ok(Whole { files: record.1, base: held, list, changed, gone, compiler })
+    Ok(Whole { files: record.1, base: held, list, changed, gone, links, compiler })
 }
 
 /// Files, with their modification times.
@@ -109,6 +112,17 @@ fn timed(tree: &Directory, cache: &StatCache) -> Timed {
         if let (Node::File(file), Some(cached)) = (node, cache.get(path.as_bytes())) {
             let Moment { seconds, nanoseconds } = cached.signature.modified();
             found.insert(path.clone(), (*file, Timestamp { seconds, nanoseconds }));
+        }
+    });
+    found
+}
+
+/// The symbolic links of a tree.
+fn links(tree: &Directory) -> Vec<(RelativePath, LinkTarget)> {
+    let mut found = Vec::new();
+    tree.visit(&mut |path, node| {
+        if let Node::Link(target) = node {
+            found.push((path.clone(), target.clone()));
         }
     });
     found
@@ -256,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_remembered_and_has_neither_locks_nor_links() {
+    fn the_list_is_remembered_and_has_no_locks_and_links_of_their_own() {
         let disk = tempfile::tempdir().unwrap();
         let (target, records) = (disk.path().join("target"), disk.path());
         for name in [
@@ -278,6 +292,9 @@ mod tests {
             first.files.iter().map(|file| file.path.display().to_string()).collect();
         assert_eq!(paths, ["debug/.fingerprint/a-1/lib-a", "debug/deps/a"]);
         assert_eq!((first.changed.len(), first.base), (2, None));
+        let links: Vec<String> =
+            first.links.iter().map(|(path, _)| path.display().to_string()).collect();
+        assert_eq!(links, ["debug/link"]);
         let held = Some(first.list);
         let again = list(held);
         assert_eq!((again.changed.len(), again.gone.len(), again.base), (0, 0, held));

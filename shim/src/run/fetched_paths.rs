@@ -41,6 +41,14 @@ pub(super) fn named_paths(
         }
         let is_below = |place: &Path| path.starts_with(place) && path != place;
         let below = RelativePath::below_root(path.as_os_str().as_bytes());
+        if workspace.starts_with(&path) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("`--fetch {name}` names the whole workspace"),
+                "name what a run has written in it, such as a directory that git ignores; other \
+                 files come by themselves",
+            ));
+        }
         match below {
             Ok(below) if is_below(target) || is_below(workspace) => Ok(Some(below)),
             _ => Err(Error::new(
@@ -100,7 +108,11 @@ mod tests {
         }
         let target = NamedPaths { whole_target: true, ..NamedPaths::default() };
         assert_eq!(find("/t/x/..").unwrap(), target);
-        for name in ["..", "../..", "/etc/passwd", "../../application/x", "/"] {
+        for name in ["..", "../..", "/"] {
+            let error = find(name).unwrap_err();
+            assert_eq!(error.to_string(), format!("`--fetch {name}` names the whole workspace"));
+        }
+        for name in ["/etc/passwd", "../../application/x"] {
             let error = find(name).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Usage, "{name}");
             assert_eq!(

@@ -51,6 +51,8 @@ impl<'a> Ended<'a> {
 
     /// Fetches the results and remembers the state that both ends hold then.
     pub(super) fn fetch(mut self, state: &mut WorkspaceState) -> Result<Exchanged, Error> {
+        // The run is over: a signal ends this command, and what is missing comes with the next one.
+        self.exchange.signals.stop_forwarding();
         if let Some(began) = self.outcome.began {
             let scanned = self.exchange.sources.scanned;
             note_run(state.directory(), began, scanned).map_err(unreadable)?;
@@ -72,7 +74,6 @@ impl<'a> Ended<'a> {
             self.exchange.terminal.warn(warning);
         }
         let cleaned = answered?;
-        self.exchange.signals.stop_forwarding();
         let traffic = self.outgoing.traffic();
         self.exchange.terminal.detail(&format!(
             "stream: {} bytes sent, {} bytes received",
@@ -137,6 +138,7 @@ impl<'a> Ended<'a> {
             links.iter().filter_map(|link| link.path.below(&target)).collect();
         let has_results = !artifacts.is_empty() || whole.is_some() || !links_of_target.is_empty();
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
+        self.lock_cargo(&mut download, whole.as_ref())?;
         let is_named = |path: &RelativePath| self.is_named_artifact(path);
         download.artifacts(artifacts, &is_named, &mut caches.returned).map_err(not_returned)?;
         if prepared.plan.returns.tests {
@@ -168,6 +170,18 @@ impl<'a> Ended<'a> {
         terminal.detail(&format!("{} files fetched", downloaded.written));
         caches.save(state)?;
         Ok(downloaded)
+    }
+
+    /// Keeps a cargo here from building what is replaced.
+    fn lock_cargo(&self, download: &mut Download<'_>, whole: Option<&Wanted>) -> Result<(), Error> {
+        let of_whole = whole.into_iter().flat_map(|whole| &whole.files);
+        let artifacts = self.outcome.artifacts.iter().map(|artifact| &artifact.path);
+        let paths = artifacts.chain(of_whole.map(|(file, _)| &file.path));
+        let terminal = self.exchange.terminal;
+        let waits = |profile: &str| {
+            terminal.begin(format!("waiting for a cargo that builds in `{profile}`"))
+        };
+        download.lock_cargo(paths, &waits).map_err(not_returned)
     }
 
     /// Whether there is something of the workspace, or a link, that the user has named.
@@ -206,7 +220,9 @@ impl<'a> Ended<'a> {
         let Outcome { artifacts, named, links, ending, .. } = &self.outcome;
         let returns = &self.exchange.prepared.plan.returns;
         download.changes().map_err(not_returned)?;
-        download.links(links, &returns.paths, target).map_err(not_returned)?;
+        let whole = returns.whole.is_some().then_some(target);
+        let linked: Vec<&RelativePath> = returns.paths.iter().chain(whole).collect();
+        download.links(links, &linked, target).map_err(not_returned)?;
         download.named(named, &caches.named).map_err(not_returned)?;
         if returns.docs && *ending == Ending::Exited(0) {
             download.remove_stale_pages(artifacts, &mut caches.returned);

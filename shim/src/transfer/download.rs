@@ -22,6 +22,7 @@ use burst_protocol::tree::{Change, Directory, Entry, File, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
+use burst_sync::fingerprint::is_fingerprint;
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::{Cached, Signature, StatCache};
@@ -29,6 +30,7 @@ use burst_sync::tally::Tally;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::boundary::{Boundary, Verdict};
+use super::cargo_lock::CargoLocks;
 use super::decision::{Decision, decide};
 use super::error::{Phase, agent_failed, confused, lost, not_returned};
 use super::held_units::HeldUnits;
@@ -128,6 +130,8 @@ pub(crate) struct Download<'a> {
     input_lists: Vec<RelativePath>,
     /// The fingerprints in the target directory here.
     held_units: HeldUnits,
+    /// Until the end of the download.
+    locks: Option<CargoLocks>,
 }
 
 impl<'a> Download<'a> {
@@ -156,7 +160,21 @@ impl<'a> Download<'a> {
             redated: Vec::new(),
             input_lists: Vec::new(),
             held_units: HeldUnits::default(),
+            locks: None,
         })
+    }
+
+    /// Keeps a cargo here from building what these paths of the target directory belong to.
+    /// Blocks while one does, which `waits` is told of.
+    pub(crate) fn lock_cargo<'p>(
+        &mut self,
+        paths: impl Iterator<Item = &'p RelativePath>,
+        waits: &dyn Fn(&str),
+    ) -> Result<(), SyncError> {
+        if let Some(target) = &self.results.target {
+            self.locks = Some(CargoLocks::take(target.root(), paths, waits)?);
+        }
+        Ok(())
     }
 
     /// Decides about the source files that the run changed, created or removed. Links,
@@ -247,14 +265,21 @@ impl<'a> Download<'a> {
     }
 
     /// Decides about files of the target directory, which only cargo writes to: but what the user
-    /// has named (`is_named`) and changed since it was fetched stays. `cache` holds the digests of
-    /// files fetched earlier.
+    /// has named (`is_named`) and changed since it was fetched stays. Fingerprints do not come so:
+    /// they would be newer than sources that were edited since. `cache` holds the digests of files
+    /// fetched earlier.
     pub(crate) fn artifacts(
         &mut self,
         artifacts: &[Artifact],
         is_named: &dyn Fn(&RelativePath) -> bool,
         cache: &mut StatCache,
     ) -> Result<(), SyncError> {
+        let (fingerprints, artifacts): (Vec<&Artifact>, Vec<&Artifact>) =
+            artifacts.iter().partition(|artifact| is_fingerprint(&artifact.path));
+        if !fingerprints.is_empty() {
+            let note = "cargo's fingerprints are not fetched by path: `--fetch all` brings them";
+            self.results.returned.notes.push(note.to_owned());
+        }
         for Artifact { path, file } in artifacts {
             let Some(target) = &self.results.target else { return Ok(()) };
             let fetched = cache.get(path.as_bytes()).map(|cached| cached.digest);

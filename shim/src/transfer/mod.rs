@@ -1,6 +1,7 @@
 //! Transfers between the two ends: sources go up, results come down.
 
 mod boundary;
+mod cargo_lock;
 mod decision;
 mod dependents;
 mod displacement;

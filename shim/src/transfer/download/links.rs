@@ -1,8 +1,9 @@
 //! The symbolic links below what the user has named to be fetched.
 //!
-//! Invariants: a link is made only if its text leads to a place in the directory that was named; a
-//! link of the user in that directory may lead further. It replaces nothing but an earlier such
-//! link below the target directory. The user is told of all others.
+//! Invariants: a link is made only if its text leads to a place in the directory that was named,
+//! or, if the link itself was, in the directory that it is in; a link of the user there may lead
+//! further. It replaces nothing but an earlier such link below the target directory. The user is
+//! told of all others that are not here.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -27,14 +28,14 @@ impl Download<'_> {
     pub(crate) fn links(
         &mut self,
         links: &[NamedLink],
-        named: &[RelativePath],
+        named: &[&RelativePath],
         target: &RelativePath,
     ) -> Result<(), SyncError> {
         let mut refused = Vec::new();
         let changed = self.changed();
         for link in links.iter().filter(|link| !changed.contains(&link.path)) {
             if !named.iter().any(|directory| stays_in(directory, &link.path, &link.target)) {
-                refused.push(link);
+                refused.extend((!self.is_here(link, target)).then_some(link));
                 continue;
             }
             let is_made = match (link.path.below(target), &self.results.target) {
@@ -58,6 +59,19 @@ impl Download<'_> {
         }
         self.results.returned.notes.extend(not_fetched(&refused));
         Ok(())
+    }
+
+    /// Whether a link is here.
+    fn is_here(&self, link: &NamedLink, target: &RelativePath) -> bool {
+        let workspace = &self.receiving.sources.project;
+        let here = match (link.path.below(target), &self.results.target) {
+            (Some(path), Some(files)) => files.entry(&path),
+            _ => match link.path.below(workspace) {
+                Some(path) => self.results.workspace.entry(&path),
+                None => return false,
+            },
+        };
+        here.is_ok_and(|here| here == Some(Node::Link(link.target.clone())))
     }
 
     /// Makes a link in the workspace.
@@ -106,16 +120,23 @@ fn make(
     Ok(replaced? == Replaced::Expected)
 }
 
-/// Whether a link at `path` leads to a place in a directory. A `..` behind a name could lead out of
-/// it, if that name is a link, too.
-fn stays_in(directory: &RelativePath, path: &RelativePath, target: &LinkTarget) -> bool {
+/// Whether a link at `path` leads to a place in a named directory, or the named path is the link and
+/// it leads to a place in the directory that it is in. A `..` behind a name could lead out of it, if
+/// that name is a link, too.
+fn stays_in(named: &RelativePath, path: &RelativePath, target: &LinkTarget) -> bool {
+    let parent = named.parent().filter(|_| path == named);
+    let directory = parent.as_ref().unwrap_or(named);
     let Some(below) = path.below(directory) else { return false };
     let target = target.as_bytes();
     let names = target.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
     let names: Vec<&[u8]> = names.collect();
+    if target.starts_with(b"/") {
+        let is_plain = !names.contains(&b"..".as_slice());
+        let beginning: Vec<&[u8]> = directory.names().collect();
+        return is_plain && names.starts_with(&beginning);
+    }
     let ups = names.iter().take_while(|name| **name == b"..").count();
-    let is_relative = !target.starts_with(b"/");
-    is_relative && ups < below.names().count() && !names[ups..].contains(&b"..".as_slice())
+    ups < below.names().count() && !names[ups..].contains(&b"..".as_slice())
 }
 
 /// What is told of links that are not made.
@@ -163,8 +184,15 @@ mod tests {
             ("w/d/link", "../d/file", false),
             ("w/d/deep/link", "../../x", false),
             ("w/d/deep/link", "other/../x", false),
-            ("w/d/link", "/w/d/file", false),
-            ("w/d", "file", false),
+            ("w/d/link", "/w/d/file", true),
+            ("w/d/link", "/w/./d", true),
+            ("w/d/link", "/w/d/other/../file", false),
+            ("w/d/link", "/w/dd", false),
+            ("w/d/link", "/w", false),
+            // The link itself is named.
+            ("w/d", "file", true),
+            ("w/d", "/w/file", true),
+            ("w/d", "../file", false),
             ("w/e/link", "file", false),
         ] {
             let NamedLink { path: at_path, target: to } = link(at, target);
