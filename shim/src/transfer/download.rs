@@ -32,10 +32,11 @@ use burst_sync::wire::{Incoming, Outgoing};
 
 use super::boundary::{Boundary, Verdict};
 use super::cargo_lock::CargoLocks;
+use super::destination::{Destination, Place};
 use super::error::{Phase, agent_failed, confused, lost, not_returned};
 use super::held_units::HeldUnits;
 use super::local_files::LocalFiles;
-use super::receiving::{BASE_BYTES_MAX, Destination, Downloaded, Place, Results};
+use super::receiving::{BASE_BYTES_MAX, Downloaded, Results};
 use super::stale_pages::remove_stale;
 use super::taken::Taken;
 use super::target::TargetDirectory;

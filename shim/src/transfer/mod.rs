@@ -4,6 +4,7 @@ mod boundary;
 mod cargo_lock;
 mod decision;
 mod dependents;
+mod destination;
 mod displacement;
 pub(crate) mod download;
 pub(crate) mod error;

@@ -14,8 +14,9 @@ use burst_sync::SyncError;
 use super::Download;
 use crate::transfer::boundary::Verdict;
 use crate::transfer::decision::{Decision, decide};
+use crate::transfer::destination::{Conflict, Destination, Place};
 use crate::transfer::local_files::Replaced;
-use crate::transfer::receiving::{Conflict, Destination, Place, is_beside};
+use crate::transfer::receiving::is_beside;
 
 /// What a run has done that has no place here.
 const MADE_A_LINK: &str = "was made a link to another path by the run";

@@ -17,7 +17,8 @@ use burst_sync::stat_cache::StatCache;
 use std::collections::BTreeSet;
 
 use super::{Download, held_artifact};
-use crate::transfer::receiving::{BASE_BYTES_MAX, Destination, Place};
+use crate::transfer::destination::{Destination, Place};
+use crate::transfer::receiving::BASE_BYTES_MAX;
 use crate::transfer::stale_pages::remove;
 use crate::transfer::whole_target::Wanted;
 
