@@ -5,8 +5,11 @@
 //! say, until both directions have ended. An end from which nothing comes for that long is gone.
 //! That is not asked while what has come is not read here; the kernel's own means, keep-alive and
 //! `TCP_USER_TIMEOUT`, would take an end for gone that is alive and does not read for a while,
-//! as an agent does in whose queue a request waits. A connection that closes before the end of a
-//! direction was told has broken.
+//! as an agent does in whose queue a request waits. A connection that closes before both ends have
+//! told the end of their directions has broken.
+//!
+//! What is written before the reader is dropped is sent before the other end is told that nothing
+//! more is read here, and so is the end of this direction.
 
 use std::io;
 use std::pin::Pin;
@@ -30,14 +33,19 @@ const WAITING_BYTES: usize = 64 << 10;
 /// How often an end says that it is alive in the time after which it counts as gone.
 const ALIVE_EACH: u32 = 5;
 
-/// Whether the other end has ended its direction.
+/// Whether the end of a direction has come: of the other end's, as far as was received; of our
+/// own, as far as it was asked for or sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ending(Arc<AtomicBool>);
 
 impl Ending {
-    /// Whether it has, as far as was received.
+    /// Whether it has.
     pub(crate) fn has_come(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    fn come(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -50,7 +58,10 @@ pub struct Reader {
 
 /// The direction of a stream to the other end. Ends when it is shut down or dropped.
 #[derive(Debug)]
-pub struct Writer(DuplexStream);
+pub struct Writer {
+    written: DuplexStream,
+    ending: Ending,
+}
 
 /// Carries a stream over a connection, in a task that ends with both directions. Has to be
 /// called within a runtime.
@@ -60,12 +71,13 @@ pub(crate) fn carry(
 ) -> (Reader, Writer, Ending, JoinHandle<()>) {
     let (received, to_reader) = tokio::io::duplex(WAITING_BYTES);
     let (written, from_writer) = tokio::io::duplex(WAITING_BYTES);
-    let ending = Ending::default();
-    let (reader, writer) = (Reader { received, ending: ending.clone() }, Writer(written));
+    let (ending, writer_ending) = (Ending::default(), Ending::default());
+    let reader = Reader { received, ending: ending.clone() };
+    let writer = Writer { written, ending: writer_ending.clone() };
     let (end, gone_after) = (ending.clone(), idle_timeout.gone_after);
     let carrying = tokio::spawn(async move {
         let (read, write) = split(connection);
-        let shared = Shared { gone_after, ending: end, ..Shared::default() };
+        let shared = Shared { gone_after, ending: end, writer_ending, ..Shared::default() };
         let sending = shared.send(from_writer, write);
         let receiving = shared.receive(read, to_reader);
         if let Err(error) = tokio::try_join!(sending, receiving) {
@@ -80,6 +92,10 @@ pub(crate) fn carry(
 struct Shared {
     gone_after: Duration,
     ending: Ending,
+    /// Whether nothing more is written here.
+    writer_ending: Ending,
+    /// Whether the end of our direction was sent, or is being sent.
+    own_ending: Ending,
     /// Notified when the other end has ended its direction.
     ended: Notify,
     /// Notified when the other end reads no more.
@@ -98,6 +114,7 @@ impl Shared {
         let mut buffer = vec![0; WORD_BYTES + usize::from(PIECE_BYTES_MAX)];
         let interval = self.gone_after / ALIVE_EACH;
         let mut from_writer = Some(from_writer);
+        let mut stops_after_end = false;
         loop {
             let is_open = from_writer.is_some();
             let (word, bytes) = buffer.split_at_mut(WORD_BYTES);
@@ -118,6 +135,13 @@ impl Shared {
                 },
                 () = tokio::time::sleep(interval) => Piece::Alive,
             };
+            if piece == Piece::Stop && is_open && self.writer_ending.has_come() {
+                stops_after_end = true;
+                continue;
+            }
+            if piece == Piece::End {
+                self.own_ending.come();
+            }
             let length = match piece {
                 Piece::Bytes(length) => length.into(),
                 Piece::Alive | Piece::Stop | Piece::End => 0,
@@ -127,6 +151,9 @@ impl Shared {
             connection.flush().await?;
             if piece == Piece::End {
                 from_writer = None;
+                if stops_after_end {
+                    self.unread_here.notify_one();
+                }
             }
         }
         connection.shutdown().await
@@ -143,15 +170,15 @@ impl Shared {
         loop {
             let mut word = [0; WORD_BYTES];
             match self.fill(&mut connection, &mut word).await {
-                // The other end has nothing more to say.
-                Err(_) if self.ending.has_come() => return Ok(()),
+                // The other end knows that both directions have ended.
+                Err(error) if self.is_over(&error) => return Ok(()),
                 filled => filled?,
             }
             match Piece::parse(word).map_err(io::Error::other)? {
                 Piece::Alive => {}
                 Piece::Stop => self.unread_there.notify_one(),
                 Piece::End => {
-                    self.ending.0.store(true, Ordering::Relaxed);
+                    self.ending.come();
                     self.ended.notify_one();
                     to_reader = None;
                 }
@@ -170,6 +197,13 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Whether an error is the end of the connection after those of both directions.
+    fn is_over(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::UnexpectedEof
+            && self.ending.has_come()
+            && self.own_ending.has_come()
     }
 
     /// Fills a buffer. Fails if nothing comes for too long.
@@ -213,15 +247,22 @@ impl AsyncWrite for Writer {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.written).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.written).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        self.ending.come();
+        Pin::new(&mut self.written).poll_shutdown(context)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.ending.come();
     }
 }
 
@@ -254,20 +295,27 @@ mod tests {
             self.0.flush().await.unwrap();
         }
 
-        /// The next piece that is not a sign of life.
-        pub(crate) async fn piece(&mut self) -> Vec<u8> {
+        /// The next piece that is not a sign of life, with its bytes.
+        async fn next(&mut self) -> (Piece, Vec<u8>) {
             loop {
                 let mut word = [0; WORD_BYTES];
                 self.0.read_exact(&mut word).await.unwrap();
-                match Piece::parse(word).unwrap() {
-                    Piece::Alive => {}
-                    Piece::Bytes(length) => {
-                        let mut bytes = vec![0; length.into()];
-                        self.0.read_exact(&mut bytes).await.unwrap();
-                        return bytes;
-                    }
-                    other => panic!("{other:?}"),
-                }
+                let (piece, length) = match Piece::parse(word).unwrap() {
+                    Piece::Alive => continue,
+                    Piece::Bytes(length) => (Piece::Bytes(length), length),
+                    piece => (piece, 0),
+                };
+                let mut bytes = vec![0; length.into()];
+                self.0.read_exact(&mut bytes).await.unwrap();
+                return (piece, bytes);
+            }
+        }
+
+        /// The bytes of the next piece that is not a sign of life.
+        pub(crate) async fn piece(&mut self) -> Vec<u8> {
+            match self.next().await {
+                (Piece::Bytes(_), bytes) => bytes,
+                (other, _) => panic!("{other:?}"),
             }
         }
     }
@@ -343,6 +391,66 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::from_secs(25));
         task.await.unwrap();
         assert_eq!(writer.write(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// As of a machine that is switched off behind the end of its direction.
+    #[tokio::test(start_paused = true)]
+    async fn silence_behind_the_end_of_a_direction_breaks_a_connection() {
+        for is_ended_here in [false, true] {
+            let (mut client, (mut reader, mut writer, _, task)) = by_hand();
+            let began = tokio::time::Instant::now();
+            client.end().await;
+            assert_eq!(read_all(&mut reader).await.unwrap(), b"");
+            if is_ended_here {
+                writer.shutdown().await.unwrap();
+            }
+            timeout(HOUR, task).await.unwrap().unwrap();
+            assert_eq!(began.elapsed(), IDLE.gone_after);
+            assert!(writer.write(b"x").await.is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_over_once_it_closes_behind_both_ends() {
+        let shared = Shared::default();
+        let [closed, silent] = [io::ErrorKind::UnexpectedEof, io::ErrorKind::TimedOut];
+        let is_over = |kind: io::ErrorKind| shared.is_over(&kind.into());
+        assert!(!is_over(closed));
+        shared.ending.come();
+        assert!(!is_over(closed));
+        shared.own_ending.come();
+        assert!(is_over(closed) && !is_over(silent));
+        // One that closes earlier takes the direction to it along.
+        let (mut client, (mut reader, mut writer, _, task)) = by_hand();
+        client.end().await;
+        drop(client);
+        task.await.unwrap();
+        assert_eq!(read_all(&mut reader).await.unwrap(), b"");
+        assert_eq!(writer.write(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// As of a command that is killed while its output comes.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_and_its_end_are_sent_before_the_stop() {
+        let (near, far) = tokio::io::duplex(100);
+        let (mut client, (reader, mut writer, ..)) = (ByHand(near), carry(far, IDLE));
+        let last = vec![7; 50_000];
+        writer.write_all(&last).await.unwrap();
+        drop((writer, reader));
+        client.say(b"more output").await;
+        let (mut sent, mut pieces) = (Vec::new(), Vec::new());
+        while pieces.last() != Some(&Piece::Stop) {
+            let (piece, bytes) = client.next().await;
+            sent.extend(bytes);
+            pieces.push(piece);
+        }
+        assert!(sent == last && pieces.len() >= 2);
+        assert_eq!(pieces[pieces.len() - 2], Piece::End);
+        // A direction that goes on does not keep the other one.
+        let (mut client, (reader, _writer, ..)) = by_hand();
+        drop(reader);
+        client.say(b"output").await;
+        assert_eq!(client.next().await.0, Piece::Stop);
     }
 
     #[tokio::test(start_paused = true)]
