@@ -8,6 +8,7 @@
 //! [`reconnect`].
 
 pub(crate) mod abandon;
+mod attempts;
 pub(crate) mod backoff;
 pub(crate) mod current;
 mod network;
@@ -15,6 +16,7 @@ mod race;
 pub(crate) mod reconnect;
 pub(crate) mod server;
 pub(crate) mod tcp_networks;
+mod udp_probe;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -45,6 +47,9 @@ const WELCOME_DEADLINE: Duration = Duration::from_secs(10);
 /// takes some microseconds.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
 
+/// Why a handshake has failed that has an answer.
+const SLOW: &str = "the handshake was not complete in time";
+
 /// zstd's level towards an agent.
 const COMPRESSION_LEVEL: i32 = 3;
 
@@ -65,7 +70,8 @@ pub(crate) enum ConnectionError {
     Silent {
         /// The agent's address.
         address: SocketAddr,
-        /// The error of the transport; `None` where time ran out.
+        /// The error of the transport; `None` where time ran out and nothing was heard of the
+        /// agent.
         source: Option<Source>,
     },
     /// The other end failed to prove its identity, or rejects ours.
@@ -141,32 +147,45 @@ impl Connection {
         idle_timeout: IdleTimeout,
         deadline: Duration,
     ) -> Result<Self, ConnectionError> {
+        let config = identity::client_config(own, pinned, idle_timeout);
+        let config = config.map_err(ConnectionError::Keys)?;
+        Self::open_with(address, config, idle_timeout, deadline).await
+    }
+
+    /// Connects with these settings, which have the same idle timeout.
+    async fn open_with(
+        address: SocketAddr,
+        config: quinn::ClientConfig,
+        idle_timeout: IdleTimeout,
+        deadline: Duration,
+    ) -> Result<Self, ConnectionError> {
         let local: SocketAddr = match address {
             SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let endpoint = transport::endpoint(local, None)
             .map_err(|error| ConnectionError::Silent { address, source: Some(Box::new(error)) })?;
-        Self::over(endpoint, address, own, pinned, idle_timeout, deadline).await
+        Self::over(endpoint, address, config, idle_timeout, deadline).await
     }
 
     /// Connects from an endpoint of its own.
     pub(crate) async fn over(
         endpoint: quinn::Endpoint,
         address: SocketAddr,
-        own: &Identity,
-        pinned: CertificateDer<'static>,
+        config: quinn::ClientConfig,
         idle_timeout: IdleTimeout,
         deadline: Duration,
     ) -> Result<Self, ConnectionError> {
-        let config = identity::client_config(own, pinned, idle_timeout);
-        let config = config.map_err(ConnectionError::Keys)?;
         let silent = |source| ConnectionError::Silent { address, source };
-        let connecting = endpoint
+        let mut connecting = endpoint
             .connect_with(config, address, identity::server_name())
             .map_err(|error: ConnectError| silent(Some(Box::new(error))))?;
-        match tokio::time::timeout(deadline, connecting).await {
-            Err(_) => Err(silent(None)),
+        match tokio::time::timeout(deadline, &mut connecting).await {
+            Err(_) => {
+                let heard = connecting.handshake_data();
+                let is_heard = tokio::time::timeout(Duration::ZERO, heard).await.is_ok();
+                Err(silent(is_heard.then(|| SLOW.into())))
+            }
             Ok(Err(error)) => Err(broken(address, error)),
             Ok(Ok(connection)) => Ok(Self { endpoint, connection, address, idle_timeout }),
         }

@@ -15,8 +15,13 @@ const ROUTES: &str = "/proc/net/route";
 pub(crate) struct Network(String);
 
 impl Network {
-    /// The network by which an address is reached; `None` if there is no route to it.
-    pub(super) fn towards(address: SocketAddr) -> Option<Self> {
+    /// The network by which an address is reached; `None` if there is no route to it. On a thread
+    /// that may block.
+    pub(super) async fn find(address: SocketAddr) -> Option<Self> {
+        tokio::task::spawn_blocking(move || Self::towards(address)).await.ok().flatten()
+    }
+
+    fn towards(address: SocketAddr) -> Option<Self> {
         // A connected UDP socket has asked the kernel for the route, and sent nothing.
         let any = match address {
             SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),

@@ -4,15 +4,17 @@
 //! after a head start, and the first that answers wins. An agent that has begun to listen only
 //! a moment ago may have missed the first packet of QUIC, which is not sent again for a second:
 //! so before TCP wins over QUIC, a new handshake of QUIC gets a last chance, now that the agent
-//! is known to be there. Neither failure counts before the other one.
+//! is known to be there. Neither failure counts before the other one. What wins says nothing
+//! about the network: a [`udp_probe`](super::udp_probe) does.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use super::attempts::{ATTEMPT, Attempt, Attempted, Attempts};
+
 /// How much earlier the first transport begins. A handshake of QUIC takes one round trip: this is
-/// three of the slowest usual ones, and short against what it costs to be wrong, since the answer
-/// is remembered.
+/// three of the slowest usual ones.
 const HEAD_START: Duration = Duration::from_millis(500);
 
 /// The shortest last chance.
@@ -48,98 +50,73 @@ pub(super) struct Lost<E> {
     pub(super) tcp: E,
 }
 
-/// Begins an attempt, which gets so much time.
-pub(super) trait Attempt<T, E> {
-    /// The attempt.
-    type Made: Future<Output = Result<T, E>>;
-
-    /// Begins it.
-    fn begin(&self, limit: Duration) -> Self::Made;
-}
-
-impl<T, E, Made: Future<Output = Result<T, E>>, F: Fn(Duration) -> Made> Attempt<T, E> for F {
-    type Made = Made;
-
-    fn begin(&self, limit: Duration) -> Made {
-        self(limit)
-    }
-}
-
-/// One of two attempts.
-enum Either<A, B> {
-    Early(A),
-    Late(B),
-}
-
-/// Tries both transports for `limit`. They get the time that is left to them.
+/// Tries both transports for `limit`. Whether another attempt may succeed after a failure is told
+/// by QUIC: an answer over TCP may come from the network.
 pub(super) async fn race<Q, T, E>(
     first: First,
     limit: Duration,
-    quic: impl Attempt<Q, E>,
-    tcp: impl Attempt<T, E>,
+    (quic, tcp): (impl Attempt<Connection = Q, Error = E>, impl Attempt<Connection = T, Error = E>),
+    may_pass: fn(&E) -> bool,
+    unanswered: impl Fn() -> E,
 ) -> Result<Won<Q, T>, Lost<E>> {
-    match first {
-        First::Tcp => match staggered(limit, tcp, quic).await {
-            Ok(Either::Early(tcp)) => Ok(Won::Tcp(tcp)),
-            Ok(Either::Late(quic)) => Ok(Won::Quic(quic)),
-            Err((tcp, quic)) => Err(Lost { quic, tcp }),
-        },
-        First::Quic => {
-            let timed = |left| {
-                let (attempt, began) = (tcp.begin(left), Instant::now());
-                async move { attempt.await.map(|tcp| (tcp, began.elapsed())) }
-            };
-            match staggered(limit, |left| quic.begin(left), timed).await {
-                Ok(Either::Early(quic)) => Ok(Won::Quic(quic)),
-                Ok(Either::Late((tcp, took))) => {
-                    let chance = last_chance(took);
-                    match timeout(chance, quic.begin(chance)).await {
-                        Ok(Ok(quic)) => Ok(Won::Quic(quic)),
-                        Ok(Err(_)) | Err(_) => Ok(Won::Tcp(tcp)),
+    let now = Instant::now();
+    let (late, until) = (now + HEAD_START, now + limit);
+    let (quic_from, tcp_from) = match first {
+        First::Quic => (now, late),
+        First::Tcp => (late, now),
+    };
+    let mut quic = Attempts::new(quic, may_pass, (quic_from, until), unanswered());
+    let mut tcp = Attempts::new(tcp, |_| true, (tcp_from, until), unanswered());
+    loop {
+        tokio::select! {
+            biased;
+            Some(attempted) = quic.next() => match attempted {
+                Attempted::Connected(quic, _) => return Ok(Won::Quic(quic)),
+                Attempted::Failed => {
+                    tcp.end_head_start();
+                    if quic.is_over() {
+                        tcp.end_by(Instant::now() + ATTEMPT);
                     }
                 }
-                Err((quic, tcp)) => Err(Lost { quic, tcp }),
-            }
+            },
+            Some(attempted) = tcp.next() => match attempted {
+                Attempted::Connected(tcp, took) => {
+                    let quic = match first {
+                        First::Quic => last_attempt(&mut quic, last_chance(took)).await,
+                        First::Tcp => None,
+                    };
+                    return Ok(quic.map_or(Won::Tcp(tcp), Won::Quic));
+                }
+                Attempted::Failed => quic.end_head_start(),
+            },
+            else => return Err(Lost { quic: quic.error, tcp: tcp.error }),
         }
     }
+}
+
+/// A new attempt of QUIC, beside those that are being made, once TCP has shown that the agent is
+/// there.
+async fn last_attempt<A: Attempt>(
+    quic: &mut Attempts<A>,
+    chance: Duration,
+) -> Option<A::Connection> {
+    quic.hurry();
+    let connected = async {
+        loop {
+            match quic.next().await? {
+                Attempted::Connected(quic, _) => return Some(quic),
+                Attempted::Failed if quic.is_idle() => return None,
+                Attempted::Failed => {}
+            }
+        }
+    };
+    timeout(chance, connected).await.ok().flatten()
 }
 
 /// How long QUIC may take once TCP has answered, which took so long: TCP with TLS needs two round
 /// trips, QUIC one.
 fn last_chance(tcp_took: Duration) -> Duration {
     (tcp_took * 2).clamp(LAST_CHANCE_MIN, LAST_CHANCE_MAX)
-}
-
-/// Makes two attempts, the late one after a head start or after the failure of the early one.
-async fn staggered<A, B, E>(
-    limit: Duration,
-    early: impl Attempt<A, E>,
-    late: impl Attempt<B, E>,
-) -> Result<Either<A, B>, (E, E)> {
-    let began = Instant::now();
-    let left = || limit.saturating_sub(began.elapsed());
-    let mut early = std::pin::pin!(early.begin(limit));
-    let failed = match timeout(HEAD_START, &mut early).await {
-        Ok(Ok(won)) => return Ok(Either::Early(won)),
-        Ok(Err(error)) => Some(error),
-        Err(_) => None,
-    };
-    let mut late = std::pin::pin!(late.begin(left()));
-    let error = match failed {
-        Some(error) => error,
-        None => tokio::select! {
-            biased;
-            done = &mut early => match done {
-                Ok(won) => return Ok(Either::Early(won)),
-                Err(error) => error,
-            },
-            done = &mut late => return match done {
-                Ok(won) => Ok(Either::Late(won)),
-                Err(late) => early.await.map(Either::Early).map_err(|early| (early, late)),
-            },
-        },
-    };
-    late.await.map(Either::Late).map_err(|late| (error, late))
 }
 
 #[cfg(test)]
@@ -202,13 +179,9 @@ mod tests {
         Vec<(&'static str, Duration)>,
     ) {
         let log = Log::new();
-        let won = race(
-            first,
-            LIMIT,
-            |limit| log.attempt("quic", quic.0, quic.1, limit),
-            |limit| log.attempt("tcp", tcp.0, tcp.1, limit),
-        )
-        .await;
+        let quic = |limit| log.attempt("quic", quic.0, quic.1, limit);
+        let tcp = |limit| log.attempt("tcp", tcp.0, tcp.1, limit);
+        let won = race(first, LIMIT, (quic, tcp), |_| true, || "unanswered").await;
         let took = log.began.elapsed();
         (won, took, log.tried())
     }
@@ -260,6 +233,18 @@ mod tests {
         }
     }
 
+    /// TCP with TLS needs two round trips.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_network_that_blocks_udp_is_passed_at_the_first_attempt() {
+        for round_trip in [300, 600, 800, 1200] {
+            let tcp = (NOW, millis(2 * round_trip));
+            let (won, took, tried) = outcome(First::Quic, (NEVER, NOW), tcp).await;
+            assert_eq!(won, Ok(Won::Tcp("tcp")), "{round_trip}");
+            assert_eq!(took, HEAD_START + tcp.1 + last_chance(tcp.1), "{round_trip}");
+            assert_eq!(tried[..2], [("quic", NOW), ("tcp", HEAD_START)]);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_failure_at_once_starts_the_other_and_ends_nothing() {
         let refused = |_| std::future::ready(Err::<(), _>("refused"));
@@ -267,14 +252,32 @@ mod tests {
             tokio::time::sleep(millis(900)).await;
             Ok::<_, &str>(7)
         };
+        let silent = || "unanswered";
         let began = Instant::now();
-        assert_eq!(race(First::Tcp, LIMIT, later, refused).await, Ok(Won::Quic(7)));
-        assert_eq!(race(First::Quic, LIMIT, later, refused).await, Ok(Won::Quic(7)));
-        assert_eq!(race(First::Quic, LIMIT, refused, later).await, Ok(Won::Tcp(7)));
-        assert_eq!(began.elapsed(), millis(2700));
+        let won = race(First::Tcp, LIMIT, (later, refused), |_| true, silent).await;
+        assert_eq!((won, began.elapsed()), (Ok(Won::Quic(7)), millis(900)));
+        let won = race(First::Quic, LIMIT, (later, refused), |_| true, silent).await;
+        assert_eq!((won, began.elapsed()), (Ok(Won::Quic(7)), millis(1800)));
+        let won = race(First::Quic, LIMIT, (refused, later), |_| true, silent).await;
+        assert_eq!((won, began.elapsed()), (Ok(Won::Tcp(7)), millis(2700)));
         let lost = Lost { quic: "refused", tcp: "refused" };
-        assert_eq!(race(First::Quic, LIMIT, refused, refused).await, Err(lost));
-        assert_eq!(began.elapsed(), millis(2700));
+        let failed = race(First::Quic, LIMIT, (refused, refused), |_| true, silent).await;
+        // Refused until no other attempt may begin, every 50 ms.
+        assert_eq!((failed, began.elapsed()), (Err(lost), millis(2700 + 3950)));
+    }
+
+    /// Another agent answers over QUIC: TCP gets the time of one attempt.
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_of_quic_that_does_not_pass_ends_the_race() {
+        let (began, hour) = (Instant::now(), millis(3_600_000));
+        let foreign = |_| std::future::ready(Err::<(), _>("foreign"));
+        let silent = |limit| async move {
+            tokio::time::sleep(limit).await;
+            Err::<(), _>("silent")
+        };
+        let lost = race(First::Quic, hour, (foreign, silent), |_| false, || "").await;
+        assert_eq!(lost, Err(Lost { quic: "foreign", tcp: "silent" }));
+        assert!(began.elapsed() <= ATTEMPT * 2, "{:?}", began.elapsed());
     }
 
     #[test]

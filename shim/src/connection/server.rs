@@ -2,8 +2,8 @@
 //!
 //! Over TCP each stream is a connection of its own, and there is none in between: whether the
 //! agent is still there, the next stream tells. Such a connection counts as open until a stream of
-//! it breaks or cannot be opened, this machine is in another network, or a day has passed; then
-//! the transport is chosen again.
+//! it breaks or cannot be opened, UDP is found to pass, this machine is in another network, or an
+//! hour has passed; then the transport is chosen again.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,10 +20,12 @@ use burst_protocol::message::{FromAgent, FromShim};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::network::Network;
 use super::race::{First, Lost, Won, race};
-use super::tcp_networks::TcpNetworks;
+use super::tcp_networks::{TCP_FIRST, TcpNetworks};
+use super::udp_probe::{PROBE, Verdict, verdict};
 use super::{CONNECT_DEADLINE, Connection, ConnectionError, Peer, Stream};
 
 /// The two directions of a stream, as bytes.
@@ -42,70 +44,67 @@ pub(crate) enum ServerConnection {
 /// An agent that is reached over TCP.
 #[derive(Debug)]
 pub(crate) struct TcpAgent {
+    dial: TcpDial,
+    network: Option<Network>,
+    since: Instant,
+    /// Whether a stream has broken, or could not be opened, or QUIC works.
+    is_outdated: Arc<AtomicBool>,
+}
+
+/// How streams over TCP are opened.
+#[derive(Debug)]
+struct TcpDial {
     address: SocketAddr,
     tls: Arc<rustls::ClientConfig>,
     idle_timeout: IdleTimeout,
-    network: Option<Network>,
-    /// Whether a stream has broken, or could not be opened.
-    is_lost: Arc<AtomicBool>,
-}
-
-/// Why the agent of a server cannot be reached.
-#[derive(Debug)]
-pub(crate) struct Unreached {
-    quic: ConnectionError,
-    tcp: ConnectionError,
-}
-
-impl Unreached {
-    /// Whether another attempt may succeed: the agent may not listen yet. An answer over TCP
-    /// alone does not count against that, since it may come from the network.
-    pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self.quic, ConnectionError::Silent { .. })
-    }
-}
-
-impl From<Unreached> for ConnectionError {
-    /// The error of the transport that has answered.
-    fn from(Unreached { quic, tcp }: Unreached) -> Self {
-        match (&quic, &tcp) {
-            (Self::Silent { .. }, error) if !matches!(error, Self::Silent { .. }) => tcp,
-            _ => quic,
-        }
-    }
 }
 
 impl ServerConnection {
-    /// Connects to an agent whose certificate is known, within `limit`. Chooses the transport by
-    /// a race, and remembers a network that blocks UDP.
+    /// Connects to an agent whose certificate is known; repeats attempts without an answer until
+    /// the deadline. Chooses the transport by a race. A network that blocks UDP is remembered once
+    /// that is known.
     pub(crate) async fn open(
         address: SocketAddr,
         own: &Identity,
         pinned: &CertificateDer<'static>,
         idle_timeout: IdleTimeout,
-        limit: Duration,
-        networks: &TcpNetworks,
-    ) -> Result<Self, Unreached> {
-        let network = Network::towards(address);
-        let first = network.as_ref().map_or(First::Quic, |network| networks.first(network));
-        let quic = |limit| Connection::open(address, own, pinned.clone(), idle_timeout, limit);
-        let tcp =
-            |limit| TcpAgent::open(address, own, pinned, idle_timeout, network.clone(), limit);
-        match race(first, limit, quic, tcp).await {
+        deadline: Duration,
+        networks: &Arc<TcpNetworks>,
+    ) -> Result<Self, ConnectionError> {
+        let keys = ConnectionError::Keys;
+        let config = identity::client_config(own, pinned.clone(), idle_timeout).map_err(keys)?;
+        let tls = identity::client_tls(own, pinned.clone()).map_err(keys)?;
+        let tcp = TcpDial { address, tls: Arc::new(tls), idle_timeout };
+        let network = Network::find(address).await;
+        let first = match &network {
+            Some(network) => networks.first(network).await,
+            None => First::Quic,
+        };
+        let quic = |limit| Connection::open_with(address, config.clone(), idle_timeout, limit);
+        let attempts = (quic, |limit| tcp.dial(limit));
+        let silent = || ConnectionError::Silent { address, source: None };
+        match race(first, deadline, attempts, may_pass, silent).await {
             Ok(Won::Quic(connection)) => {
                 if let Some(network) = &network {
-                    networks.forget(network);
+                    networks.forget(network).await;
                 }
                 Ok(Self::Quic(connection))
             }
-            Ok(Won::Tcp(agent)) => {
+            Ok(Won::Tcp(_)) => {
                 tracing::info!(tried_first = ?first, "connected over TCP");
-                if let (First::Quic, Some(network)) = (first, &network) {
-                    networks.remember(network);
+                let agent = TcpAgent::new(tcp, network);
+                if let (First::Quic, Some(network)) = (first, &agent.network) {
+                    // No timeout of QUIC ends it earlier.
+                    let patient = IdleTimeout { gone_after: PROBE * 2 };
+                    let config =
+                        identity::client_config(own, pinned.clone(), patient).map_err(keys)?;
+                    let quic = Connection::open_with(address, config, patient, PROBE);
+                    let is_outdated = agent.is_outdated.clone();
+                    tokio::spawn(probe(quic, network.clone(), networks.clone(), is_outdated));
                 }
                 Ok(Self::Tcp(agent))
             }
-            Err(Lost { quic, tcp }) => Err(Unreached { quic, tcp }),
+            Err(Lost { quic, tcp }) => Err(told(quic, tcp)),
         }
     }
 
@@ -113,15 +112,15 @@ impl ServerConnection {
     pub(crate) const fn address(&self) -> SocketAddr {
         match self {
             Self::Quic(connection) => connection.address(),
-            Self::Tcp(agent) => agent.address,
+            Self::Tcp(agent) => agent.dial.address,
         }
     }
 
     /// Whether it can be used, as far as is known.
-    pub(crate) fn is_open(&self, networks: &TcpNetworks) -> bool {
+    pub(crate) async fn is_open(&self) -> bool {
         match self {
             Self::Quic(connection) => connection.is_open(),
-            Self::Tcp(agent) => agent.is_open(networks),
+            Self::Tcp(agent) => agent.is_open().await,
         }
     }
 
@@ -160,7 +159,7 @@ impl ServerConnection {
     fn peer(&self) -> Peer {
         match self {
             Self::Quic(connection) => connection.peer(),
-            Self::Tcp(TcpAgent { address, idle_timeout, .. }) => {
+            Self::Tcp(TcpAgent { dial: TcpDial { address, idle_timeout, .. }, .. }) => {
                 let (address, mute_after) = (*address, idle_timeout.mute_after());
                 Peer { address, connection: None, mute_after }
             }
@@ -172,35 +171,32 @@ impl ServerConnection {
     pub(crate) fn abandon(&self) {
         match self {
             Self::Quic(connection) => connection.abandon(),
-            Self::Tcp(agent) => agent.is_lost.store(true, Ordering::Relaxed),
+            Self::Tcp(agent) => agent.is_outdated.store(true, Ordering::Relaxed),
         }
     }
 }
 
 impl TcpAgent {
-    /// Shows that an agent answers. Each stream has a connection of its own.
-    async fn open(
-        address: SocketAddr,
-        own: &Identity,
-        pinned: &CertificateDer<'static>,
-        idle_timeout: IdleTimeout,
-        network: Option<Network>,
-        limit: Duration,
-    ) -> Result<Self, ConnectionError> {
-        let tls = identity::client_tls(own, pinned.clone()).map_err(ConnectionError::Keys)?;
-        let (tls, is_lost) = (Arc::new(tls), Arc::default());
-        let agent = Self { address, tls, idle_timeout, network, is_lost };
-        agent.dial(limit).await?;
-        Ok(agent)
+    fn new(dial: TcpDial, network: Option<Network>) -> Self {
+        Self { dial, network, since: Instant::now(), is_outdated: Arc::default() }
     }
 
-    fn is_open(&self, networks: &TcpNetworks) -> bool {
-        let is_first = |network| networks.first(network) == First::Tcp;
-        !self.is_lost.load(Ordering::Relaxed)
-            && self.network == Network::towards(self.address)
-            && self.network.as_ref().is_none_or(is_first)
+    async fn is_open(&self) -> bool {
+        !self.is_outdated.load(Ordering::Relaxed)
+            && self.since.elapsed() < TCP_FIRST
+            && self.network == Network::find(self.dial.address).await
     }
 
+    async fn open_stream(&self) -> Result<Directions, ConnectionError> {
+        let dialled = self.dial.dial(CONNECT_DEADLINE).await;
+        let (reader, writer) =
+            dialled.inspect_err(|_| self.is_outdated.store(true, Ordering::Relaxed))?;
+        let reader = Watched { reader, is_outdated: self.is_outdated.clone() };
+        Ok((Box::new(reader), Box::new(writer)))
+    }
+}
+
+impl TcpDial {
     async fn dial(&self, limit: Duration) -> Result<(Reader, tcp::Writer), ConnectionError> {
         let dialling = tcp::connect(self.address, self.tls.clone(), self.idle_timeout);
         match tokio::time::timeout(limit, dialling).await {
@@ -209,13 +205,46 @@ impl TcpAgent {
             Err(_) => Err(ConnectionError::Silent { address: self.address, source: None }),
         }
     }
+}
 
-    async fn open_stream(&self) -> Result<Directions, ConnectionError> {
-        let dialled = self.dial(CONNECT_DEADLINE).await;
-        let (reader, writer) =
-            dialled.inspect_err(|_| self.is_lost.store(true, Ordering::Relaxed))?;
-        let reader = Watched { reader, is_lost: self.is_lost.clone() };
-        Ok((Box::new(reader), Box::new(writer)))
+/// Finds out whether a network blocks UDP. If it does not, the transport is chosen again.
+async fn probe(
+    quic: impl Future<Output = Result<Connection, ConnectionError>>,
+    network: Network,
+    networks: Arc<TcpNetworks>,
+    is_outdated: Arc<AtomicBool>,
+) {
+    let probed = quic.await;
+    let address = match &probed {
+        Ok(connection) => connection.address(),
+        Err(ConnectionError::Silent { address, .. }) => *address,
+        Err(_) => return,
+    };
+    let is_same_network = Network::find(address).await.as_ref() == Some(&network);
+    match verdict(probed.as_ref().map(drop), is_same_network) {
+        Verdict::Blocks => networks.remember(&network).await,
+        Verdict::Passes => {
+            networks.forget(&network).await;
+            is_outdated.store(true, Ordering::Relaxed);
+        }
+        Verdict::Nothing => {}
+    }
+    if let Ok(connection) = probed {
+        connection.close().await;
+    }
+}
+
+/// Whether another attempt of QUIC may succeed: the agent may not listen yet.
+const fn may_pass(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::Silent { .. })
+}
+
+/// The error of the transport that has answered.
+fn told(quic: ConnectionError, tcp: ConnectionError) -> ConnectionError {
+    match (&quic, &tcp) {
+        (ConnectionError::Silent { .. }, ConnectionError::Silent { .. }) => quic,
+        (ConnectionError::Silent { .. }, _) => tcp,
+        _ => quic,
     }
 }
 
@@ -231,7 +260,7 @@ fn refused(address: SocketAddr, error: io::Error) -> ConnectionError {
 /// A direction of a stream whose break is noted.
 struct Watched {
     reader: Reader,
-    is_lost: Arc<AtomicBool>,
+    is_outdated: Arc<AtomicBool>,
 }
 
 impl AsyncRead for Watched {
@@ -242,7 +271,7 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let read = std::task::ready!(Pin::new(&mut self.reader).poll_read(context, buffer));
         if read.is_err() {
-            self.is_lost.store(true, Ordering::Relaxed);
+            self.is_outdated.store(true, Ordering::Relaxed);
         }
         Poll::Ready(read)
     }

@@ -1,28 +1,37 @@
-//! The networks in which TCP has won over QUIC, in a file.
+//! The networks that block UDP, and whose users have been told.
 //!
-//! There, TCP is tried first for a day; then UDP gets another chance. The file only saves time:
-//! one that is missing or damaged counts as empty, and a lost update costs another race.
+//! There, TCP is tried first for an hour; then QUIC gets its head start again. What counts is the
+//! table in memory. The file carries it to the next process and to other accounts of this one: it
+//! is read once and written with each change, on threads that may block. One that is missing,
+//! damaged or cannot be written counts as empty, and a lost update costs another race.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
 use super::network::Network;
 use super::race::First;
 use crate::atomic_file;
 
 /// How long TCP is tried first.
-const TCP_FIRST: Duration = Duration::from_secs(24 * 3600);
+pub(super) const TCP_FIRST: Duration = Duration::from_secs(3600);
 
-/// Networks that are remembered: those in which TCP has won last.
+/// Networks that are remembered: those in which UDP was found to be blocked last.
 const NETWORKS_MAX: usize = 50;
 
-/// The file.
+/// The table, and its file.
 #[derive(Debug)]
 pub(crate) struct TcpNetworks {
     path: PathBuf,
+    known: OnceCell<Mutex<Known>>,
+    /// Held while the file is written.
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// What is remembered of all networks.
@@ -32,65 +41,102 @@ struct Known(BTreeMap<String, Blocked>);
 /// A network that blocks UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Blocked {
-    /// When TCP has won, in unix seconds.
+    /// When that was found out, in unix seconds.
     at: u64,
     /// Whether the user was told.
     told: bool,
 }
 
+/// A change of the table.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// UDP is blocked, since this time.
+    Remember(u64),
+    /// UDP passes.
+    Forget,
+    /// The user has been told.
+    Tell,
+}
+
 impl TcpNetworks {
-    /// The file at this path.
+    /// The table of the file at this path.
     pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path }
+        let writing = tokio::sync::Mutex::const_new(());
+        Self { path, known: OnceCell::const_new(), writing }
     }
 
     /// The transport to try first in a network.
-    pub(super) fn first(&self, network: &Network) -> First {
-        self.read().first(network, now())
+    pub(super) async fn first(&self, network: &Network) -> First {
+        self.known().await.first(network, now())
     }
 
-    /// TCP has won.
-    pub(super) fn remember(&self, network: &Network) {
-        let mut known = self.read();
-        known.remember(network, now());
-        self.write(&known);
+    /// UDP is blocked.
+    pub(super) async fn remember(&self, network: &Network) {
+        self.change(network, Change::Remember(now())).await;
     }
 
     /// UDP passes.
-    pub(super) fn forget(&self, network: &Network) {
-        let mut known = self.read();
-        if known.0.remove(network.as_str()).is_some() {
+    pub(super) async fn forget(&self, network: &Network) {
+        if self.change(network, Change::Forget).await {
             tracing::info!("UDP passes in this network again");
-            self.write(&known);
         }
     }
 
     /// Whether the user is to be told that a network blocks UDP: once.
-    pub(crate) fn is_news(&self, network: &Network) -> bool {
-        let mut known = self.read();
-        let is_news = known.tell(network);
-        if is_news {
-            self.write(&known);
+    pub(crate) async fn is_news(&self, network: &Network) -> bool {
+        self.change(network, Change::Tell).await
+    }
+
+    async fn known(&self) -> MutexGuard<'_, Known> {
+        let path = self.path.clone();
+        let read =
+            || async { Mutex::new(spawn_blocking(move || read(&path)).await.unwrap_or_default()) };
+        self.known.get_or_init(read).await.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether the change has an effect.
+    async fn change(&self, network: &Network, change: Change) -> bool {
+        if !self.known().await.change(network, change) {
+            return false;
         }
-        is_news
-    }
-
-    fn read(&self) -> Known {
-        let content = std::fs::read(&self.path).unwrap_or_default();
-        serde_json::from_slice(&content).unwrap_or_default()
-    }
-
-    fn write(&self, known: &Known) {
-        let written = serde_json::to_vec(known)
-            .map_err(std::io::Error::other)
-            .and_then(|content| atomic_file::write(&self.path, &content, 0o600));
-        if let Err(error) = written {
+        let (path, network) = (self.path.clone(), network.clone());
+        let _writing = self.writing.lock().await;
+        let written = spawn_blocking(move || {
+            // What other accounts have written meanwhile stays.
+            let mut known = read(&path);
+            known.change(&network, change);
+            write(&path, &known)
+        });
+        if let Err(error) = written.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
             tracing::warn!("cannot remember the network: {error}");
         }
+        true
     }
 }
 
+fn read(path: &Path) -> Known {
+    let content = std::fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&content).unwrap_or_default()
+}
+
+fn write(path: &Path, known: &Known) -> io::Result<()> {
+    let content = serde_json::to_vec(known).map_err(io::Error::other)?;
+    atomic_file::write(path, &content, 0o600)
+}
+
 impl Known {
+    /// Makes a change; returns whether there was something to change.
+    fn change(&mut self, network: &Network, change: Change) -> bool {
+        match change {
+            Change::Remember(now) => {
+                self.remember(network, now);
+                true
+            }
+            Change::Forget => self.0.remove(network.as_str()).is_some(),
+            Change::Tell => self.tell(network),
+        }
+    }
+
     fn first(&self, network: &Network, now: u64) -> First {
         match self.0.get(network.as_str()) {
             // A clock that was set back must not make it last for longer.
@@ -128,20 +174,20 @@ mod tests {
     }
 
     #[test]
-    fn tcp_is_first_for_a_day_after_it_has_won() {
-        let day = TCP_FIRST.as_secs();
+    fn quic_gets_its_head_start_once_the_memory_is_older_than_an_hour() {
+        let hour = TCP_FIRST.as_secs();
         let (here, there) = (network(1), network(2));
         let mut known = Known::default();
         assert_eq!(known.first(&here, 1000), First::Quic);
         known.remember(&here, 1000);
-        assert_eq!(known.first(&here, 1000 + day - 1), First::Tcp);
-        assert_eq!(known.first(&here, 1000 + day), First::Quic);
+        assert_eq!(known.first(&here, 1000 + hour - 1), First::Tcp);
+        assert_eq!(known.first(&here, 1000 + hour), First::Quic);
         assert_eq!(known.first(&there, 1000), First::Quic);
         // UDP is still blocked.
-        known.remember(&here, 1000 + day);
-        assert_eq!(known.first(&here, 1000 + 2 * day - 1), First::Tcp);
+        known.remember(&here, 1000 + hour);
+        assert_eq!(known.first(&here, 1000 + 2 * hour - 1), First::Tcp);
         // The clock was set back by a year.
-        known.remember(&here, 365 * day);
+        known.remember(&here, 10_000 * hour);
         assert_eq!(known.first(&here, 10), First::Quic);
     }
 
@@ -169,20 +215,36 @@ mod tests {
         assert_eq!(known.first(&network(1), 1500), First::Quic);
     }
 
-    #[test]
-    fn the_file_survives_damage() {
+    #[tokio::test]
+    async fn the_file_carries_the_table_to_the_next_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("networks.json");
-        let networks = TcpNetworks::new(path.clone());
-        networks.remember(&network(1));
-        assert_eq!(networks.first(&network(1)), First::Tcp);
-        assert!(networks.is_news(&network(1)));
-        assert!(!TcpNetworks::new(path.clone()).is_news(&network(1)));
-        networks.forget(&network(1));
-        assert_eq!(networks.first(&network(1)), First::Quic);
+        let open = || TcpNetworks::new(path.clone());
+        let (networks, other_account) = (open(), open());
+        assert_eq!(other_account.first(&network(2)).await, First::Quic);
+        networks.remember(&network(1)).await;
+        assert_eq!(networks.first(&network(1)).await, First::Tcp);
+        other_account.remember(&network(2)).await;
+        assert!(networks.is_news(&network(1)).await);
+        for number in [1, 2] {
+            assert_eq!(open().first(&network(number)).await, First::Tcp);
+            assert_eq!(open().is_news(&network(number)).await, number == 2);
+        }
+        networks.forget(&network(1)).await;
+        assert_eq!(networks.first(&network(1)).await, First::Quic);
+        assert_eq!(open().first(&network(1)).await, First::Quic);
         std::fs::write(&path, "damaged").unwrap();
-        assert_eq!(networks.first(&network(1)), First::Quic);
-        networks.remember(&network(2));
-        assert_eq!(networks.first(&network(2)), First::Tcp);
+        assert_eq!(open().first(&network(2)).await, First::Quic);
+        // The table in memory counts.
+        assert_eq!(other_account.first(&network(2)).await, First::Tcp);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_changes_nothing_in_this_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let networks = TcpNetworks::new(directory.path().join("missing/networks.json"));
+        networks.remember(&network(1)).await;
+        assert_eq!(networks.first(&network(1)).await, First::Tcp);
+        assert!(networks.is_news(&network(1)).await && !networks.is_news(&network(1)).await);
     }
 }

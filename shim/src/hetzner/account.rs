@@ -47,7 +47,7 @@ pub(crate) struct Account {
     pub(super) audit: AuditLog,
     pub(super) keys: KeyStore,
     pub(super) lookups: Lookups,
-    pub(super) networks: TcpNetworks,
+    pub(super) networks: Arc<TcpNetworks>,
 }
 
 /// The server that this process is connected to.
@@ -100,7 +100,7 @@ impl Account {
             audit: AuditLog::new(state),
             keys: KeyStore::new(directory.join("keys")),
             lookups: Lookups::default(),
-            networks: TcpNetworks::new(state.join("tcp-networks.json")),
+            networks: Arc::new(TcpNetworks::new(state.join("tcp-networks.json"))),
         }))
     }
 
@@ -125,7 +125,7 @@ impl Account {
         if let Some(found) = &*held
             && let Some(volume) = found.volumes.get(&request.project)
         {
-            self.tell_of_tcp(&found.agent, progress);
+            self.tell_of_tcp(&found.agent, progress).await;
             return Ok(self.reached(found, volume, (false, false), project_use));
         }
         progress.step("listing servers and volumes at Hetzner");
@@ -157,7 +157,7 @@ impl Account {
         volumes.insert(request.project.clone(), volume.clone());
         let agent = Arc::new(connection);
         self.renew_lease_of(&server, &agent).await;
-        self.tell_of_tcp(&agent, progress);
+        self.tell_of_tcp(&agent, progress).await;
         let found = held.insert(HeldServer { server, agent, volumes, keys });
         Ok(self.reached(found, &volume, (fresh_server, fresh_volume), project_use))
     }
@@ -197,8 +197,9 @@ impl Account {
     }
 
     /// Tells the user, once for each network, that it blocks UDP.
-    fn tell_of_tcp(&self, agent: &ServerConnection, progress: &dyn Progress) {
-        if agent.tcp_network().is_some_and(|network| self.networks.is_news(network)) {
+    async fn tell_of_tcp(&self, agent: &ServerConnection, progress: &dyn Progress) {
+        let Some(network) = agent.tcp_network() else { return };
+        if self.networks.is_news(network).await {
             progress.say(
                 "this network blocks UDP: the server is reached over TCP, which takes each \
                  command two more round trips",
@@ -281,10 +282,10 @@ async fn reconnect(
     held: &mut Option<HeldServer>,
     request: &ServerRequest,
     anew: bool,
-    networks: &TcpNetworks,
+    networks: &Arc<TcpNetworks>,
 ) {
     let Some(found) = held else { return };
-    if found.agent.is_open(networks) && !anew {
+    if found.agent.is_open().await && !anew {
         return;
     }
     let idle_timeout = IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };

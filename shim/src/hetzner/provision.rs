@@ -9,6 +9,7 @@
 //! Invariant: every call adopts. Resources that an interrupted command has left behind
 //! have our names and labels, and the next command continues with them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use burst_agent::transport::IdleTimeout;
@@ -55,7 +56,7 @@ pub(super) struct Provision<'a> {
     /// The keys of servers.
     pub(super) keys: &'a KeyStore,
     /// The networks that block UDP.
-    pub(super) networks: &'a TcpNetworks,
+    pub(super) networks: &'a Arc<TcpNetworks>,
     /// The request of the command.
     pub(super) request: &'a ServerRequest,
     /// Shows the progress.

@@ -28,7 +28,11 @@ impl Account {
     ) -> Result<Option<ReachedServer>, Error> {
         let project_use = self.uses.begin(request, &self.client);
         let mut held = self.server.lock().await;
-        if !held.as_ref().is_some_and(|found| found.agent.is_open(&self.networks)) {
+        let is_open = match &*held {
+            Some(found) => found.agent.is_open().await,
+            None => false,
+        };
+        if !is_open {
             let idle_timeout =
                 IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };
             self.dial_again(&mut held, idle_timeout).await?;

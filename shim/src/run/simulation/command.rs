@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use burst_agent::identity::client_config;
 use burst_agent::transport::IdleTimeout;
 use burst_protocol::ByteBuf;
 use burst_protocol::message::Ending;
@@ -256,7 +257,9 @@ impl SimulatedDial {
         let (endpoint, _) = self.network.endpoint(None).unwrap();
         let timeout = IdleTimeout::default();
         let agent = *self.agent.lock().unwrap();
-        Connection::over(endpoint, agent, &self.keys.shim, pinned, timeout, deadline).await
+        let config = client_config(&self.keys.shim, pinned, timeout);
+        let config = config.map_err(ConnectionError::Keys)?;
+        Connection::over(endpoint, agent, config, timeout, deadline).await
     }
 }
 
