@@ -17,7 +17,7 @@ use hetzner_sim::simulator::lock;
 use hetzner_sim::{Scenario, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::hetzner::{cloud, logs, sandbox_on};
+use crate::hetzner::{cloud, logs, names, sandbox_on};
 use crate::ports;
 use crate::terminals::alive;
 
@@ -458,20 +458,40 @@ fn the_firewall_of_an_earlier_version_gets_tcp() {
         let world = lock(&simulator.shared().world);
         world.firewalls.values().map(|firewall| firewall.rules.clone()).collect::<Vec<_>>()
     };
+    let is_labelled = || {
+        let world = lock(&simulator.shared().world);
+        world.firewalls.values().all(|one| one.labels.contains_key("cargo-burst.tcp-rules"))
+    };
     assert_eq!(found(), [rules(&["udp", "tcp"])]);
-    let set_back = || {
+    assert!(is_labelled());
+    let set_back = |is_old: bool| {
         let mut world = lock(&simulator.shared().world);
-        world.firewalls.values_mut().for_each(|firewall| firewall.rules = rules(&["udp"]));
+        for firewall in world.firewalls.values_mut() {
+            firewall.rules = rules(&["udp"]);
+            if is_old {
+                firewall.labels.remove("cargo-burst.tcp-rules");
+            }
+        }
     };
     // With a server that exists, and with one that is created.
     for end in ["", "down"] {
-        match end {
-            "" => sandbox.kill_keeper(),
-            end => drop(ok(&project, &simulator, end)),
-        }
-        set_back();
-        ok(&project, &simulator, "check -q");
+        let next = |is_old| {
+            match end {
+                "" => sandbox.kill_keeper(),
+                end => drop(ok(&project, &simulator, end)),
+            }
+            set_back(is_old);
+            ok(&project, &simulator, "check -q");
+        };
+        next(true);
+        wait_until("the label", is_labelled);
         assert_eq!(found(), [rules(&["udp", "tcp"])], "after {end:?}");
+        // The user has removed the rule.
+        simulator.shared().forget_calls();
+        next(false);
+        assert_eq!(found(), [rules(&["udp"])], "after {end:?}");
+        let calls = names(&simulator.shared().calls());
+        assert!(!calls.iter().any(|call| call.contains("set_rules")), "{calls:?}");
     }
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
 }

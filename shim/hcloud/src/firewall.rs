@@ -118,6 +118,11 @@ impl Client {
         self.made(&new.name, new, ours).await
     }
 
+    /// Replaces all labels of a firewall.
+    pub async fn label_firewall(&self, id: Id, labels: &Labels) -> Result<(), Error> {
+        self.labelled::<Firewall>(id, labels).await
+    }
+
     /// Replaces all rules of a firewall.
     pub async fn set_firewall_rules(&self, id: Id, rules: &[Rule]) -> Result<Vec<Action>, Error> {
         let path = format!("/firewalls/{id}/actions/set_rules");

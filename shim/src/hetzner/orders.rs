@@ -5,7 +5,7 @@
 
 use burst_agent::transport::SERVER_PORT;
 use burst_agent::user_data::UserData;
-use burst_hcloud::firewall::{NewFirewall, Rule};
+use burst_hcloud::firewall::{Firewall, NewFirewall, Rule};
 use burst_hcloud::label::to_value;
 use burst_hcloud::server::NewServer;
 use burst_hcloud::volume::NewVolume;
@@ -13,7 +13,7 @@ use burst_hcloud::{Id, Labels};
 
 use super::naming::{
     self, FIREWALL, FIREWALL_NAME, HOST, KEEP_PAID_HOUR, KEYS, Owner, PROJECT, PROJECT_NAME,
-    SERVER, VOLUME,
+    SERVER, TCP_RULES, VOLUME,
 };
 use super::request::ServerRequest;
 
@@ -95,40 +95,92 @@ impl Orders<'_> {
 pub(super) fn firewall() -> NewFirewall {
     NewFirewall {
         name: FIREWALL_NAME.into(),
-        labels: naming::shared_identity(FIREWALL),
+        labels: with_tcp_label(naming::shared_identity(FIREWALL)),
         rules: vec![Rule::udp(SERVER_PORT), Rule::tcp(SERVER_PORT)],
         apply_to: vec![naming::ours(Some(SERVER))],
     }
 }
 
-/// The rules of the firewall with TCP beside UDP, from the same networks; `None` if they are so.
-/// Versions before this one have opened the port of UDP alone. A rule that the user has
-/// narrowed is not widened, one that the user has removed stays away.
-pub(super) fn with_tcp(rules: &[Rule]) -> Option<Vec<Rule>> {
+/// What is missing in a firewall of an earlier version, which has opened the port of UDP alone.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TcpCompletion {
+    /// All rules, if one is missing.
+    pub(super) rules: Option<Vec<Rule>>,
+    /// All labels, to be set after the rules: they say that this was done.
+    pub(super) labels: Labels,
+}
+
+/// The rules of a firewall with TCP beside each rule of UDP for the agent, from the same networks:
+/// a rule that the user has narrowed is not widened. `None` if that was done once. A rule that
+/// the user has removed since stays away.
+pub(super) fn tcp_completion(firewall: &Firewall) -> Option<TcpCompletion> {
+    if firewall.labels.contains_key(TCP_RULES) {
+        return None;
+    }
     let port = SERVER_PORT.to_string();
-    let to_agent = |rule: &&Rule| rule.direction == "in" && rule.port.as_ref() == Some(&port);
-    let of = |protocol| rules.iter().filter(to_agent).find(|rule| rule.protocol == protocol);
-    let (udp, None) = (of("udp")?, of("tcp")) else { return None };
-    let tcp = Rule { protocol: "tcp".into(), ..udp.clone() };
-    Some(rules.iter().cloned().chain([tcp]).collect())
+    let is_for_agent = |rule: &&Rule, protocol: &str| {
+        rule.direction == "in" && rule.port.as_ref() == Some(&port) && rule.protocol == protocol
+    };
+    let mut rules = firewall.rules.clone();
+    for udp in firewall.rules.iter().filter(|rule| is_for_agent(rule, "udp")) {
+        let mut tcp = rules.iter().filter(|rule| is_for_agent(rule, "tcp"));
+        if !tcp.any(|rule| rule.source_ips == udp.source_ips) {
+            rules.push(Rule { protocol: "tcp".into(), ..udp.clone() });
+        }
+    }
+    let labels = with_tcp_label(firewall.labels.clone());
+    let rules = (rules.len() > firewall.rules.len()).then_some(rules);
+    Some(TcpCompletion { rules, labels })
+}
+
+fn with_tcp_label(mut labels: Labels) -> Labels {
+    labels.insert(TCP_RULES.into(), "yes".into());
+    labels
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn with_rules(rules: &[Rule]) -> Firewall {
+        let (labels, name) = (naming::shared_identity(FIREWALL), FIREWALL_NAME.to_owned());
+        let id = serde_json::from_str("1").unwrap();
+        Firewall { id, name, labels, rules: rules.to_vec() }
+    }
+
+    fn from(protocol: &str, network: &str) -> Rule {
+        let source_ips = vec![network.to_owned()];
+        Rule { protocol: protocol.into(), source_ips, ..Rule::udp(SERVER_PORT) }
+    }
+
     #[test]
-    fn a_firewall_of_an_earlier_version_gets_tcp() {
+    fn each_rule_of_udp_in_a_firewall_of_an_earlier_version_gets_its_twin() {
         let (udp, tcp) = (Rule::udp(SERVER_PORT), Rule::tcp(SERVER_PORT));
-        let old = [udp.clone()];
-        assert_eq!(with_tcp(&old), Some(vec![udp.clone(), tcp.clone()]));
-        assert_eq!(with_tcp(&firewall().rules), None);
-        assert_eq!(with_tcp(&[]), None);
-        assert_eq!(with_tcp(&[Rule::udp(1), tcp]), None);
-        let narrow = Rule { source_ips: vec!["192.0.2.7/32".into()], ..udp };
-        let other = Rule::tcp(22);
-        let found = with_tcp(&[other.clone(), narrow.clone()]);
-        let twin = Rule { protocol: "tcp".into(), ..narrow.clone() };
-        assert_eq!(found, Some(vec![other, narrow, twin]));
+        let rules = |rules: &[Rule]| tcp_completion(&with_rules(rules)).unwrap().rules;
+        assert_eq!(rules(&[udp.clone()]), Some(vec![udp.clone(), tcp.clone()]));
+        assert_eq!(rules(&[udp.clone(), tcp.clone()]), None);
+        assert_eq!(rules(&[]), None);
+        assert_eq!(rules(&[Rule::udp(1)]), None);
+        let [v4, v6] = ["192.0.2.7/32", "2001:db8::/64"];
+        let (udp4, udp6) = (from("udp", v4), from("udp", v6));
+        let old = [Rule::tcp(22), udp4.clone(), from("tcp", v4), udp6.clone()];
+        let mut new = old.to_vec();
+        new.push(from("tcp", v6));
+        assert_eq!(rules(&old), Some(new));
+        let twins = [udp4.clone(), udp6.clone(), from("tcp", v4), from("tcp", v6)];
+        assert_eq!(rules(&[udp4, udp6]), Some(twins.to_vec()));
+    }
+
+    #[test]
+    fn a_rule_that_the_user_has_removed_stays_away() {
+        let mut firewall = with_rules(&[Rule::udp(SERVER_PORT)]);
+        let done = tcp_completion(&firewall).unwrap();
+        firewall.labels = done.labels;
+        assert_eq!(tcp_completion(&firewall), None);
+        assert!(naming::shared_identity(FIREWALL).iter().all(|label| {
+            firewall.labels.get_key_value(label.0) == Some(label)
+        }));
+        firewall.labels = super::firewall().labels;
+        assert_eq!(tcp_completion(&firewall), None);
     }
 }

@@ -26,7 +26,7 @@ use super::error;
 use super::inventory::Stock;
 use super::keys::{KeyPair, KeyStore};
 use super::naming::{FIREWALL, Owner, shared_identity};
-use super::orders::{self, Orders, ServerChoice};
+use super::orders::{self, Orders, ServerChoice, TcpCompletion};
 use super::progress::Progress;
 use super::refusal::{check_names, check_price, image_for, is_capacity, is_volume_busy};
 use super::request::ServerRequest;
@@ -103,9 +103,10 @@ impl Provision<'_> {
             }
             _ => self.create(&stock, volume.clone()).await?,
         };
-        let firewall = self.open_tcp(stock.firewall.as_ref());
-        let (provided, ()) = tokio::join!(self.bring_up(pair), firewall);
-        let provided = provided?;
+        if let Some(firewall) = stock.firewall {
+            tokio::spawn(open_tcp(self.client.clone(), firewall));
+        }
+        let provided = self.bring_up(pair).await?;
         if let Some(old) = volume.filter(|old| old.id != provided.volume.id) {
             self.progress.warn(&format!(
                 "the server is in {}, but the project's volume was in {}: the build starts with \
@@ -116,17 +117,6 @@ impl Provision<'_> {
             drop(self.client.delete_volume(old.id).await);
         }
         Ok(provided)
-    }
-
-    /// Opens the port of TCP in a firewall of an earlier version. If that fails, only networks
-    /// that block UDP are concerned, and the next command tries it again.
-    async fn open_tcp(&self, firewall: Option<&Firewall>) {
-        let Some(firewall) = firewall else { return };
-        let Some(rules) = orders::with_tcp(&firewall.rules) else { return };
-        match self.client.set_firewall_rules(firewall.id, &rules).await {
-            Ok(_) => tracing::info!("opened the port of TCP in the firewall"),
-            Err(error) => tracing::warn!("cannot open the port of TCP in the firewall: {error}"),
-        }
     }
 
     /// Whether this machine can use the owner's server. If not, the server does not exist
@@ -415,5 +405,21 @@ impl Provision<'_> {
 
     fn api(&self, action: &str, error: &ApiError) -> Error {
         error::api(self.endpoint, action, error)
+    }
+}
+
+/// Opens the port of TCP in a firewall of an earlier version, once. Only networks that block UDP
+/// wait for it; if it fails, the next command tries it again.
+async fn open_tcp(client: Client, firewall: Firewall) {
+    let Some(TcpCompletion { rules, labels }) = orders::tcp_completion(&firewall) else { return };
+    let completed = async {
+        if let Some(rules) = &rules {
+            client.set_firewall_rules(firewall.id, rules).await?;
+        }
+        client.label_firewall(firewall.id, &labels).await
+    };
+    match completed.await {
+        Ok(()) => tracing::info!("opened the port of TCP in the firewall"),
+        Err(error) => tracing::warn!("cannot open the port of TCP in the firewall: {error}"),
     }
 }
