@@ -92,6 +92,34 @@ fn attempts_to_connect_again_hardly_ask_the_api() {
     assert!(echo.command.wait().unwrap().success());
 }
 
+/// As after a floating address was moved.
+#[test]
+fn the_address_that_the_api_has_told_is_dialled_before_the_old_one() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = patient_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("check -q");
+    let mut echo = Echo::start(&project);
+    let line = Line::of(&simulator);
+    simulator.shared().forget_calls();
+    line.darken(true);
+    let server = *lock(&simulator.shared().world).servers.keys().next().unwrap();
+    simulator.shared().hosts().unwrap().move_address(server).unwrap();
+    // The old address and, once the API has told it, the new one.
+    wait_until("an attempt", || times(&simulator, &sandbox, "failed: the agent") >= 1);
+    line.darken(false);
+    echo.input.write_all(b"text\n").unwrap();
+    drop(echo.input);
+    let mut rest = String::new();
+    echo.output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "got text\n", "{}", logs(&simulator, &sandbox));
+    assert!(echo.command.wait().unwrap().success());
+    // Nobody has waited for the old one, after which the API would have been asked again.
+    let calls = names(&simulator.shared().calls());
+    let asked = calls.iter().filter(|call| *call == "GET /servers").count();
+    assert_eq!(asked, 1, "{calls:?}\n{}", logs(&simulator, &sandbox));
+}
+
 /// The number of records of streams, below the cache.
 fn recorded(sandbox: &Sandbox) -> usize {
     let states = std::fs::read_dir(sandbox.path().join("cache/cargo-burst/workspaces")).unwrap();

@@ -249,6 +249,7 @@ impl Account {
         }
     }
 
+    /// A server that is held, for a command.
     pub(super) fn reached(
         &self,
         held: &HeldServer,
@@ -256,6 +257,7 @@ impl Account {
         (fresh_server, fresh_volume): (bool, bool),
         project_use: ProjectUse,
     ) -> ReachedServer {
+        self.lookups.forget();
         let age_secs = self.client.now().as_second() - held.server.created.as_second();
         ReachedServer {
             agent: held.agent.clone(),

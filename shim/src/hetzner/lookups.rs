@@ -38,7 +38,12 @@ pub(super) struct Asked {
 }
 
 impl Lookups {
-    /// What was asked; to be forgotten with the next connection.
+    /// There is a connection: what was asked before says nothing about the next break.
+    pub(super) fn forget(&self) {
+        *self.lock() = Asked::default();
+    }
+
+    /// What was asked since the last connection.
     pub(super) fn lock(&self) -> MutexGuard<'_, Asked> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

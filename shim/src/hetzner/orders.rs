@@ -177,9 +177,11 @@ mod tests {
         let done = tcp_completion(&firewall).unwrap();
         firewall.labels = done.labels;
         assert_eq!(tcp_completion(&firewall), None);
-        assert!(naming::shared_identity(FIREWALL).iter().all(|label| {
-            firewall.labels.get_key_value(label.0) == Some(label)
-        }));
+        assert!(
+            naming::shared_identity(FIREWALL)
+                .iter()
+                .all(|label| { firewall.labels.get_key_value(label.0) == Some(label) })
+        );
         firewall.labels = super::firewall().labels;
         assert_eq!(tcp_completion(&firewall), None);
     }

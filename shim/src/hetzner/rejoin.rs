@@ -2,7 +2,8 @@
 //!
 //! Each command tries this every few seconds, for as long as its run waits. So the address that is
 //! known is dialled first, and the API is asked only if nothing answers there: at once after a
-//! break, then with growing pauses, whatever the number of commands.
+//! break, then with growing pauses, whatever the number of commands. What the API has said since
+//! the break is newer than the address of the broken connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::account::{Account, HeldServer, LIST_RESOURCES, ReachedServer};
 use super::dial::{self, RETURN_DEADLINE};
 use super::error;
 use super::inventory::Inventory;
-use super::lookups::{Asked, KnownServer};
+use super::lookups::KnownServer;
 use super::request::ServerRequest;
 use super::volume;
 use crate::error::Error;
@@ -42,15 +43,15 @@ impl Account {
         Ok(Some(self.reached(found, volume, (false, false), project_use)))
     }
 
-    /// Connects to the server that is held, or was found last; if it does not answer, to the one
-    /// that the API names now. Nothing is held then if there is none.
+    /// Connects to the server that the API has named last, or that is held; if it does not answer,
+    /// to the one that the API names now. Nothing is held then if there is none.
     async fn dial_again(
         &self,
         held: &mut Option<HeldServer>,
         idle_timeout: IdleTimeout,
     ) -> Result<(), Error> {
-        let known = held.as_ref().map(known_of);
-        let known = known.or_else(|| self.lookups.lock().found.clone());
+        let told = self.lookups.lock().found.clone();
+        let known = told.or_else(|| held.as_ref().map(known_of));
         let mut failure = error::silent("the server does not answer");
         let mut dialled = None;
         if let Some(known) = known {
@@ -58,7 +59,6 @@ impl Account {
             match self.dial(known, idle_timeout).await {
                 Ok(found) => {
                     *held = Some(found);
-                    *self.lookups.lock() = Asked::default();
                     return Ok(());
                 }
                 Err(error) => failure = error,
@@ -75,7 +75,6 @@ impl Account {
             Some(found) if dialled == Some(found.address) => return Err(failure),
             Some(found) => *held = Some(self.dial(found, idle_timeout).await?),
         }
-        *self.lookups.lock() = Asked::default();
         Ok(())
     }
 

@@ -151,6 +151,13 @@ impl Hosts {
         network.ok_or(io::ErrorKind::NotFound)?.block(protocols)
     }
 
+    /// From now on a host has another address, which the API tells.
+    pub fn move_address(&self, server: u64) -> io::Result<()> {
+        let networks = lock(&self.networks);
+        let network = networks.as_ref().and_then(|networks| networks.get(&server));
+        network.ok_or(io::ErrorKind::NotFound)?.move_to_second_address()
+    }
+
     pub(crate) fn push(&self, effect: Effect, user_data: String, gb: u64) {
         let network = match effect {
             Effect::Forget(server) => {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::AGENT_PORT;
 use super::commands::succeed;
@@ -21,6 +22,7 @@ pub(super) struct Network {
     pub(super) name: String,
     number: u32,
     mark: PathBuf,
+    is_moved: AtomicBool,
 }
 
 impl Network {
@@ -39,7 +41,7 @@ impl Network {
                 other => other?,
             };
             fs::write(&mark, "")?;
-            let network = Self { name, number, mark };
+            let network = Self { name, number, mark, is_moved: AtomicBool::new(false) };
             network.connect(&peer)?;
             return Ok(network);
         }
@@ -90,7 +92,29 @@ impl Network {
 
     /// The address of the host.
     pub(super) fn address(&self) -> String {
-        self.host(2).to_string()
+        match self.is_moved.load(Ordering::Relaxed) {
+            false => self.host(2).to_string(),
+            true => self.second_address().to_string(),
+        }
+    }
+
+    /// Gives the host another address instead of its first one.
+    pub(super) fn move_to_second_address(&self) -> io::Result<()> {
+        let (name, new) = (self.name.as_str(), self.second_address().to_string());
+        let script = format!(
+            "ip address del {}/30 dev eth0 && ip address add {new} peer {} dev eth0",
+            self.host(2),
+            self.host(1)
+        );
+        succeed("ip", ["netns", "exec", name, "sh", "-c", &script])?;
+        succeed("ip", ["route", "add", &new, "dev", name])?;
+        self.is_moved.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn second_address(&self) -> Ipv4Addr {
+        let [first, _, third, fourth] = self.host(2).octets();
+        Ipv4Addr::from([first, 202, third, fourth])
     }
 
     /// Creates a listener in the namespace.
