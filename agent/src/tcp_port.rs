@@ -40,6 +40,7 @@ pub(crate) struct TcpPort {
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     idle_timeout: IdleTimeout,
+    handshake_deadline: Duration,
     unproven: Arc<Unproven>,
     /// Each stream has a sender.
     open: mpsc::Sender<()>,
@@ -56,7 +57,8 @@ impl TcpPort {
         let listener = TcpListener::bind(address).await?;
         let (open, closed) = mpsc::channel(1);
         let (tls, unproven) = (Arc::new(tls), Arc::default());
-        Ok(Self { listener, tls, idle_timeout, unproven, open, closed })
+        let handshake_deadline = HANDSHAKE_DEADLINE;
+        Ok(Self { listener, tls, idle_timeout, handshake_deadline, unproven, open, closed })
     }
 
     /// Serves every connection. Never returns.
@@ -78,23 +80,34 @@ impl TcpPort {
 
     /// Serves a connection in a task of its own.
     fn take(&self, agent: &Arc<Agent>, socket: TcpStream) {
-        let (agent, tls, idle_timeout) = (agent.clone(), self.tls.clone(), self.idle_timeout);
-        let ((place, gone), open) = (self.unproven.admit(), self.open.clone());
+        let (agent, proof, open) = (agent.clone(), self.prove(socket), self.open.clone());
         tokio::spawn(async move {
+            if let Some(accepted) = proof.await {
+                serve(&agent, accepted).await;
+            }
+            drop(open);
+        });
+    }
+
+    /// Gives a connection a place until its client has proved who it is; `None` if it does not.
+    fn prove(&self, socket: TcpStream) -> impl Future<Output = Option<Accepted>> + Send + 'static {
+        let (tls, idle_timeout) = (self.tls.clone(), self.idle_timeout);
+        let (deadline, (place, gone)) = (self.handshake_deadline, self.unproven.admit());
+        async move {
+            let _place = place;
             let accepted = tokio::select! {
                 biased;
-                accepted = timeout(HANDSHAKE_DEADLINE, tcp::accept(socket, tls, idle_timeout)) => accepted,
-                _ = gone => return,
+                accepted = timeout(deadline, tcp::accept(socket, tls, idle_timeout)) => accepted,
+                _ = gone => return None,
             };
-            drop(place);
             match accepted {
-                Ok(Ok(accepted)) => serve(&agent, accepted).await,
+                Ok(Ok(accepted)) => return Some(accepted),
                 // Any stranger can cause this, so the log must not grow by it.
                 Ok(Err(error)) => tracing::debug!("TCP handshake failed: {}", shortened(&error)),
                 Err(_) => tracing::debug!("TCP handshake not complete in time"),
             }
-            drop(open);
-        });
+            None
+        }
     }
 
     /// Listens no more, and waits until no stream is left.
@@ -160,7 +173,43 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::task::JoinSet;
+
     use super::*;
+    use crate::identity::{Identity, client_tls, server_tls};
+
+    /// No deadline ends the strangers of this test.
+    #[tokio::test]
+    async fn strangers_that_say_nothing_make_room_for_the_client() {
+        const LATE: usize = 3;
+        let hour = Duration::from_secs(3600);
+        let [shim, own] = [(); 2].map(|()| Identity::generate().unwrap());
+        let server = server_tls(&own, shim.certificate().clone()).unwrap();
+        let client = Arc::new(client_tls(&shim, own.certificate().clone()).unwrap());
+        let listening = ([127, 0, 0, 1], 0).into();
+        let mut port = TcpPort::listen(listening, server, IdleTimeout::default()).await.unwrap();
+        port.handshake_deadline = hour;
+        let address = port.listener.local_addr().unwrap();
+        let (mut strangers, mut proofs) = (Vec::new(), JoinSet::new());
+        for _ in 0..UNPROVEN_MAX + LATE {
+            strangers.push(TcpStream::connect(address).await.unwrap());
+            proofs.spawn(port.prove(port.listener.accept().await.unwrap().0));
+        }
+        for stranger in &mut strangers[..LATE] {
+            let read = timeout(Duration::from_secs(60), stranger.read_u8()).await.unwrap();
+            assert!(read.is_err());
+            assert!(proofs.join_next().await.unwrap().unwrap().is_none());
+        }
+        let proof = async { port.prove(port.listener.accept().await.unwrap().0).await };
+        let connecting = tcp::connect(address, client, IdleTimeout::default());
+        let (connected, proved) = tokio::join!(connecting, proof);
+        assert!(connected.is_ok() && proved.is_some());
+        // It has taken one more place.
+        assert!(proofs.join_next().await.unwrap().unwrap().is_none());
+        assert!(proofs.try_join_next().is_none());
+        assert_eq!(lock(&port.unproven.0).places.len(), UNPROVEN_MAX - 1);
+    }
 
     #[test]
     fn of_connections_that_prove_nothing_the_oldest_goes_first() {
