@@ -57,14 +57,14 @@ pub(crate) struct Latest<T> {
     state: Mutex<(u32, Option<T>)>,
     offered: Notify,
     /// Whether the client has ended.
-    abandoned: watch::Sender<bool>,
+    cancelled: watch::Sender<bool>,
 }
 
 impl<T> Default for Latest<T> {
     /// Attempts are counted from 1.
     fn default() -> Self {
-        let abandoned = watch::Sender::new(false);
-        Self { state: Mutex::new((0, None)), offered: Notify::new(), abandoned }
+        let cancelled = watch::Sender::new(false);
+        Self { state: Mutex::new((0, None)), offered: Notify::new(), cancelled }
     }
 }
 
@@ -81,18 +81,18 @@ impl<T> Latest<T> {
     }
 
     /// Nothing more is offered: the client has ended.
-    fn abandon(&self) {
-        self.abandoned.send_replace(true);
+    fn cancel(&self) {
+        self.cancelled.send_replace(true);
     }
 
-    fn is_abandoned(&self) -> bool {
-        *self.abandoned.borrow()
+    fn is_cancelled(&self) -> bool {
+        *self.cancelled.borrow()
     }
 
     /// Waits until the client has ended. May be dropped.
-    async fn abandoned(&self) {
+    async fn cancelled(&self) {
         // The sender is here.
-        drop(self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await);
+        drop(self.cancelled.subscribe().wait_for(|cancelled| *cancelled).await);
     }
 
     /// Waits for the next one. May be dropped; for one caller at a time.
@@ -162,9 +162,9 @@ impl Resumptions {
     }
 
     /// Ends a stream whose client has ended without saying so. Returns whether there was one.
-    pub(crate) fn abandon(&self, id: StreamId) -> bool {
+    pub(crate) fn cancel(&self, id: StreamId) -> bool {
         let latest = self.find(id);
-        latest.inspect(|latest| latest.abandon()).is_ok()
+        latest.inspect(|latest| latest.cancel()).is_ok()
     }
 
     /// Waits for no client any more.
@@ -181,7 +181,7 @@ impl NextConnections {
         let next = tokio::select! {
             biased;
             next = tokio::time::timeout(grace, self.handed_over.take()) => next,
-            () = self.handed_over.abandoned() => return Err(SyncError::Gone),
+            () = self.handed_over.cancelled() => return Err(SyncError::Gone),
             _ = self.ending.wait_for(|ending| *ending) => return Err(SyncError::Gone),
         };
         match next {
@@ -207,7 +207,7 @@ impl Successor for NextConnections {
             tokio::select! {
                 biased;
                 // Nothing more is to be read.
-                () = self.handed_over.abandoned() => Link::new(tokio::io::empty(), tokio::io::sink()),
+                () = self.handed_over.cancelled() => Link::new(tokio::io::empty(), tokio::io::sink()),
                 (link, carrier) = self.handed_over.take() => {
                     self.carrier = carrier;
                     link
@@ -219,7 +219,7 @@ impl Successor for NextConnections {
     fn after(&mut self, end: LinkEnd) -> Pending<'_, Result<Link, SyncError>> {
         Box::pin(async move {
             let is_closed = end.is_heard && !self.carrier.is_broken();
-            if is_closed || self.handed_over.is_abandoned() {
+            if is_closed || self.handed_over.is_cancelled() {
                 return Err(end.into_error());
             }
             tracing::info!("the connection of a client broke; waiting for {} s", self.grace_secs);
@@ -400,8 +400,8 @@ mod tests {
     async fn a_stream_ends_whose_client_has_ended_without_saying_so() {
         let (ends, resumptions) = (Ends::new(), Arc::<Resumptions>::default());
         let (_first, mut incoming) = stream(&ends, &resumptions).await;
-        assert!(!resumptions.abandon(StreamId::from_bytes([4; 16])));
-        assert!(resumptions.abandon(ID));
+        assert!(!resumptions.cancel(StreamId::from_bytes([4; 16])));
+        assert!(resumptions.cancel(ID));
         let ended = tokio::task::spawn_blocking(move || incoming.message::<FromShim>());
         assert!(matches!(ended.await.unwrap(), Err(SyncError::Gone)));
     }

@@ -75,8 +75,8 @@ pub(crate) async fn serve(
                 }
             }
         }
-        Beginning::Control(Control::Abandon { id }) => {
-            if agent.resumptions().abandon(id) {
+        Beginning::Control(Control::Cancel { id }) => {
+            if agent.resumptions().cancel(id) {
                 tracing::info!("the client of a run has ended");
             }
             say_last(send, receive, &answer.to_bytes()).await

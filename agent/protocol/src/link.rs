@@ -8,7 +8,7 @@
 //! agent  welcome  Resumed { received }    frames from there  or Refused
 //! shim   Acknowledge { received }         frames from there
 //!
-//! shim   hello    Abandon { id }                             another connection
+//! shim   hello    Cancel { id }                             another connection
 //! agent  welcome
 //! ```
 //!
@@ -82,7 +82,7 @@ pub enum Control {
     End,
     /// From the shim, after its hello: the client of this stream has ended without a message, and
     /// will not resume it. The agent ends the stream; it ignores an unknown name.
-    Abandon {
+    Cancel {
         /// The name.
         id: StreamId,
     },

@@ -216,7 +216,7 @@ fn controls() -> Vec<Control> {
         Control::Acknowledge { received: 1 << 40 },
         Control::Stop,
         Control::End,
-        Control::Abandon { id },
+        Control::Cancel { id },
     ]
 }
 

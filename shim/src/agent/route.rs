@@ -144,9 +144,9 @@ impl AgentRoute {
     }
 
     /// Ends everything at once. Streams by way of the keeper end with their sockets.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn abort(&self) {
         if let Way::Direct(current) = &self.way {
-            current.get().abandon();
+            current.get().abort();
         }
     }
 }

@@ -7,7 +7,7 @@
 //! `AgentRoute`, above. A stream that survives its connection takes the next ones from a
 //! [`reconnect`].
 
-pub(crate) mod abandon;
+pub(crate) mod cancel;
 mod attempts;
 pub(crate) mod backoff;
 pub(crate) mod current;
@@ -252,7 +252,7 @@ impl Connection {
         (stats.udp_tx.bytes, stats.udp_rx.bytes)
     }
 
-    /// Tells the agent that this end is done, or that it was [abandoned](Self::abandon).
+    /// Tells the agent that this end is done, or that it was [aborted](Self::abort).
     /// QUIC would have us stay for three round trips in case that datagram is lost; the
     /// agent's idle timeout covers this, so we stay only until it is sent.
     pub(crate) async fn close(self) {
@@ -267,8 +267,8 @@ impl Connection {
 
     /// Ends all streams at once, without waiting for anything. The agent is told only if
     /// [`close`](Self::close) follows.
-    pub(crate) fn abandon(&self) {
-        self.connection.close(1_u32.into(), b"abandoned");
+    pub(crate) fn abort(&self) {
+        self.connection.close(1_u32.into(), b"aborted");
     }
 }
 

@@ -168,9 +168,9 @@ impl ServerConnection {
 
     /// Ends all streams of QUIC at once, without waiting for anything. Those over TCP end with
     /// the agent or its server.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn abort(&self) {
         match self {
-            Self::Quic(connection) => connection.abandon(),
+            Self::Quic(connection) => connection.abort(),
             Self::Tcp(agent) => agent.is_outdated.store(true, Ordering::Relaxed),
         }
     }

@@ -194,7 +194,7 @@ impl Account {
         match held.take_if(|held| held.server.id == server.id) {
             Some(held) => {
                 stop_agent(&held.agent).await;
-                held.agent.abandon();
+                held.agent.abort();
             }
             None => match self.connect(server).await {
                 Ok(agent) => stop_agent(&agent).await,

@@ -158,7 +158,7 @@ impl Session<'_> {
                 summary::record(&self.directories, self.run, &reached, exchanged.timing, began);
                 tracing::info!(ending = ?exchanged.ending, timing = ?exchanged.timing, "ended");
             }
-            _ => reached.connection.abandon(),
+            _ => reached.connection.abort(),
         }
         // On every way out: an agent that is not told waits for the end of the idle timeout,
         // and so does the next command.

@@ -4,12 +4,12 @@
 use tokio::runtime::Handle;
 
 use crate::agent::reached::ReachedAgent;
-use crate::connection::abandon::abandon;
+use crate::connection::cancel::cancel;
 use crate::connection::reconnect::new_stream_id;
 use crate::connection::{ConnectionError, Stream};
 use crate::error::Error;
 use crate::keeper::stream::KeeperRoute;
-use crate::transfer::stream_record::{Abandoned, StreamRecord, abandoned};
+use crate::transfer::stream_record::{Orphan, StreamRecord, orphans};
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
 
@@ -25,8 +25,8 @@ pub(super) fn open(
     // An agent on this machine sees the end of a process.
     let record = match reached.connection.keeper() {
         Some(route) => {
-            for abandoned in abandoned(state.directory()) {
-                runtime.spawn(tell(route.clone(), abandoned));
+            for orphan in orphans(state.directory()) {
+                runtime.spawn(tell(route.clone(), orphan));
             }
             Some(StreamRecord::begin(state.directory(), id).map_err(unreadable)?)
         }
@@ -36,11 +36,11 @@ pub(super) fn open(
     Ok((stream, record))
 }
 
-/// Has the agent end an abandoned stream. If that fails, the next command tries it again.
-async fn tell(route: KeeperRoute, stream: Abandoned) {
+/// Has the agent end an orphaned stream. If that fails, the next command tries it again.
+async fn tell(route: KeeperRoute, stream: Orphan) {
     let told = match route.open().await {
         Ok((read, write)) => {
-            abandon(read, write, stream.id).await.map_err(|error| error.to_string())
+            cancel(read, write, stream.id).await.map_err(|error| error.to_string())
         }
         Err(error) => Err(error.one_line()),
     };

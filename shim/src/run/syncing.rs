@@ -150,7 +150,7 @@ impl<'a> Syncing<'a> {
             });
             if let Err(Stop::Connection(_)) = &served {
                 // Ends the sending thread, which may wait for room on the stream.
-                reached.connection.abandon();
+                reached.connection.abort();
             }
             served
         });

@@ -2,7 +2,7 @@
 //!
 //! A command that ends while its connection is broken cannot tell the agent, which keeps the run
 //! for its grace time. So the name of the stream is recorded before the stream is opened, and
-//! removed once the exchange is over. The record of a process that has ended names an abandoned
+//! removed once the exchange is over. The record of a process that has ended names an orphaned
 //! stream: no process will resume it. A name is a secret: only the user can read the directory.
 //!
 //! A process has ended if the lock of its record is free; it takes that lock before it opens the
@@ -56,12 +56,12 @@ impl StreamRecord {
 
 /// A stream whose process has ended.
 #[derive(Debug)]
-pub(crate) struct Abandoned {
+pub(crate) struct Orphan {
     pub(crate) id: StreamId,
     record: StreamRecord,
 }
 
-impl Abandoned {
+impl Orphan {
     /// Forgets the stream: the agent knows.
     pub(crate) fn forget(self) {
         self.record.finish();
@@ -70,25 +70,25 @@ impl Abandoned {
 
 /// The streams whose processes have ended, or have given them up, and that no other process is
 /// reporting.
-pub(crate) fn abandoned(records: &Path) -> Vec<Abandoned> {
+pub(crate) fn orphans(records: &Path) -> Vec<Orphan> {
     let entries = std::fs::read_dir(records).into_iter().flatten().flatten();
     let paths = entries.filter_map(|entry| {
         let name = entry.file_name();
         let number = name.to_str()?.strip_prefix(STREAM)?;
         number.parse::<u32>().ok().map(|_| entry.path())
     });
-    let abandoned = |path: PathBuf| {
+    let orphan = |path: PathBuf| {
         let _lock = try_take(&path).ok()??;
         let record = StreamRecord { path, _lock };
         match read_record(&record.path) {
-            Some(id) => Some(Abandoned { id, record }),
+            Some(id) => Some(Orphan { id, record }),
             None => {
                 record.finish();
                 None
             }
         }
     };
-    paths.filter_map(abandoned).collect()
+    paths.filter_map(orphan).collect()
 }
 
 /// Takes the lock of a record; `None` if another process holds it.
@@ -102,21 +102,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_is_abandoned_once_its_process_is_gone_and_is_found_once() {
+    fn a_stream_is_orphaned_once_its_process_is_gone_and_is_found_once() {
         let records = tempfile::tempdir().unwrap();
         let records = records.path();
         let [first, second, third] = [1, 2, 3].map(|byte| StreamId::from_bytes([byte; 16]));
-        let found = || abandoned(records).iter().map(|one| one.id).collect::<Vec<_>>();
+        let found = || orphans(records).iter().map(|one| one.id).collect::<Vec<_>>();
         let lives = StreamRecord::begin(records, first).unwrap();
         let dies = StreamRecord::begin(records, second).unwrap();
         assert_eq!(found(), []);
         drop(dies);
         assert_eq!(found(), [second]);
-        let held = abandoned(records);
+        let held = orphans(records);
         // Another command finds it while the agent is told.
         assert_eq!(found(), []);
         let next = StreamRecord::begin(records, third).unwrap();
-        held.into_iter().for_each(Abandoned::forget);
+        held.into_iter().for_each(Orphan::forget);
         lives.finish();
         assert_eq!(found(), []);
         drop(next);

@@ -1,7 +1,7 @@
 //! The receiving direction of a stream: bytes become frames, which wait for their reader.
 //!
 //! Frames are read ahead of the reader, so that control messages behind them are heard while it
-//! is busy. Invariant: every await can be abandoned; a frame of which a part has arrived when
+//! is busy. Invariant: every await may be cancelled; a frame of which a part has arrived when
 //! the connection breaks is forgotten, and sent again.
 
 use std::collections::VecDeque;
@@ -291,7 +291,7 @@ impl Inbox {
             | Control::Resume { .. }
             | Control::Resumed { .. }
             | Control::Refused(_)
-            | Control::Abandon { .. } => return Err(SyncError::out_of_turn(&control)),
+            | Control::Cancel { .. } => return Err(SyncError::out_of_turn(&control)),
         }
         counters.add_received(bytes);
         Ok(())

@@ -1,7 +1,7 @@
 //! The sending direction of a stream: queued messages become frames, which are kept until the
 //! other end has acknowledged them.
 //!
-//! Invariant: every await can be abandoned. What was taken from the queue is in `pending` or
+//! Invariant: every await may be cancelled. What was taken from the queue is in `pending` or
 //! kept before the next one.
 
 use std::io;

@@ -16,12 +16,12 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Has the agent end the stream of this name, whose client will not resume it. `read` and `write`
 /// are a new stream.
-pub(crate) async fn abandon(
+pub(crate) async fn cancel(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
     id: StreamId,
 ) -> Result<(), SyncError> {
-    let control = wire::control_frame(&Control::Abandon { id })?;
+    let control = wire::control_frame(&Control::Cancel { id })?;
     let said = [Preface::hello(VERSION).to_bytes(), control].concat();
     write.write_all(&said).await.map_err(SyncError::Stream)?;
     let answer = tokio::time::timeout(ANSWER_DEADLINE, wire::read_preface(&mut read)).await;
