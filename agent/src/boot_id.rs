@@ -5,12 +5,12 @@
 const PATH: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The identity of this boot; empty if the kernel does not tell it.
-pub(crate) fn this_boot() -> Vec<u8> {
+pub fn this_boot() -> Vec<u8> {
     std::fs::read(PATH).unwrap_or_default()
 }
 
 /// Whether two boots are known and the same.
-pub(crate) fn is_same_boot(one: &[u8], other: &[u8]) -> bool {
+pub fn is_same_boot(one: &[u8], other: &[u8]) -> bool {
     !one.is_empty() && one == other
 }
 

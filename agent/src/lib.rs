@@ -41,7 +41,7 @@ mod agreement;
 mod artifacts;
 mod atomic_file;
 mod boot;
-mod boot_id;
+pub mod boot_id;
 mod carrier;
 mod clean;
 mod client;

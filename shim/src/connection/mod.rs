@@ -7,9 +7,9 @@
 //! `AgentRoute`, above. A stream that survives its connection takes the next ones from a
 //! [`reconnect`].
 
-pub(crate) mod cancel;
 mod attempts;
 pub(crate) mod backoff;
+pub(crate) mod cancel;
 pub(crate) mod current;
 mod network;
 mod race;

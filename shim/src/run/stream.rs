@@ -22,15 +22,15 @@ pub(super) fn open(
 ) -> Result<(Stream, Option<StreamRecord>), Error> {
     let id = new_stream_id()
         .map_err(|error| ConnectionError::Lost(burst_sync::SyncError::Stream(error)))?;
-    // An agent on this machine sees the end of a process.
-    let record = match reached.connection.keeper() {
-        Some(route) => {
-            for orphan in orphans(state.directory()) {
+    // An agent on this machine, where projects share its disk, sees the end of a process.
+    let record = match (reached.connection.keeper(), &reached.device) {
+        (Some(route), Some(disk)) => {
+            for orphan in orphans(state.directory(), disk) {
                 runtime.spawn(tell(route.clone(), orphan));
             }
-            Some(StreamRecord::begin(state.directory(), id).map_err(unreadable)?)
+            Some(StreamRecord::begin(state.directory(), id, disk).map_err(unreadable)?)
         }
-        None => None,
+        _ => None,
     };
     let stream = runtime.block_on(reached.connection.stream(id, grace_secs))?;
     Ok((stream, record))
