@@ -157,7 +157,7 @@ mod tests {
     fn each_rule_of_udp_in_a_firewall_of_an_earlier_version_gets_its_twin() {
         let (udp, tcp) = (Rule::udp(SERVER_PORT), Rule::tcp(SERVER_PORT));
         let rules = |rules: &[Rule]| tcp_completion(&with_rules(rules)).unwrap().rules;
-        assert_eq!(rules(&[udp.clone()]), Some(vec![udp.clone(), tcp.clone()]));
+        assert_eq!(rules(std::slice::from_ref(&udp)), Some(vec![udp.clone(), tcp.clone()]));
         assert_eq!(rules(&[udp.clone(), tcp.clone()]), None);
         assert_eq!(rules(&[]), None);
         assert_eq!(rules(&[Rule::udp(1)]), None);
