@@ -4,52 +4,37 @@
 //! It has `HEAD` and its branch, the tags behind it, the commits that `describe` needs, the
 //! directories of `HEAD` and the index. Of files it has only the contents of ignore rules and
 //! attributes, which are read from it above the workspace: git compares the others by digest.
-//! Hooks, credentials, other branches and the settings of the user are not in it. It is made
-//! anew, and comes out the same, when anything that it was made from ([`super::git_origin`]) has
-//! changed; git runs only then. Files that are tracked, here and not sent count as unchanged, and
-//! so do those of filters such as git-lfs. The index is locked: nothing below `.git` comes back.
+//! Hooks, credentials, other branches and the settings of the user are not in it. Files that are
+//! tracked, here and not sent count as unchanged, and so do those of filters such as git-lfs. The
+//! index is locked: nothing below `.git` comes back.
+//!
+//! Of the same state of a repository the same bytes are made; when, is decided by
+//! [`super::git_store`].
 //!
 //! git is told which repository it works in, as in [`super::git_index`].
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use burst_protocol::tree::Directory;
-use burst_protocol::{Digest, RelativePath};
-use burst_sync::SyncError;
-use burst_sync::clock::Moment;
+use burst_protocol::RelativePath;
 use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::RULES_BYTES_MAX;
 use burst_sync::regular_file::{self, Links};
 use burst_sync::root_directory::RootDirectory;
-use burst_sync::scan::{AllBut, scan};
-use burst_sync::stat_cache::{StatCache, read_record, write_record};
-use burst_sync::tally::Tally;
 
 use super::git_command::{self, answer};
 use super::git_excludes;
 use super::git_history::{Cut, History};
-use super::git_origin::origin;
 use super::url_password::without_password;
-use crate::background::lock;
 
 /// As many commits are sent whatever the tags are.
 const COMMITS_ALL: usize = 500;
 
 /// As many commits are looked at for a tag.
 const COMMITS_MAX: usize = 20_000;
-
-/// The largest repository, by the size of its index in bytes: about 40,000 files.
-const INDEX_BYTES_MAX: u64 = 4 << 20;
-
-/// The beginning of the names below the directory of a workspace's state: of the git directory, of
-/// the next one, and of what it was made from.
-const DIRECTORY: &str = "git";
-const NEXT: &str = "git-next";
-const ORIGIN: &str = "git-origin";
 
 /// The name of the one pack: always the same, so that it is sent as a difference.
 const PACK: &str = "objects/pack/pack-0000000000000000000000000000000000000000";
@@ -66,92 +51,14 @@ const PLAIN_INDEX: [&str; 8] = [
     "index.skipHash=false",
 ];
 
-/// The git directory to send.
-#[derive(Debug)]
-pub(super) struct Made {
-    /// Where it is.
-    pub(super) directory: RootDirectory,
-    /// What is in it.
-    pub(super) tree: Directory,
-}
-
-/// Brings the git directory of a repository below `state` up to date; users know it as
-/// `known_as`. `is_unsent` says of a path below the working tree whether it is here and not sent;
-/// `settings` stand for what that depends on. There is none if git fails, or the repository is
-/// too large.
-pub(super) fn bring_up_to_date(
+/// Makes the git directory of a repository at a new place. `is_unsent` says of a path below the
+/// working tree whether it is here and not sent.
+pub(super) fn make(
     repository: &Repository,
-    (state, known_as): (&Path, &Path),
-    settings: &Digest,
+    at: &Path,
     is_unsent: impl Fn(&RelativePath) -> bool,
-) -> Result<Option<Made>, SyncError> {
-    let index = repository.directory.join("index");
-    if fs::metadata(index).is_ok_and(|index| index.len() > INDEX_BYTES_MAX) {
-        return Ok(None);
-    }
-    let place = Place { state, known_as };
-    let origin = origin(repository, settings);
-    if let Some(made) = place.made_from(&origin) {
-        return Ok(Some(made));
-    }
-    let Ok(_lock) = lock::take(&state.join("git.lock")) else { return Ok(None) };
-    place.make_under_lock(repository, &origin, is_unsent)
-}
-
-/// Where the git directory of a workspace is.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    state: &'a Path,
-    /// How users know it.
-    known_as: &'a Path,
-}
-
-impl Place<'_> {
-    /// A path below the state. A workspace has git directories of several repositories.
-    fn path(self, name: &str) -> PathBuf {
-        let key = Digest::of(self.known_as.as_os_str().as_encoded_bytes()).to_hex();
-        self.state.join(format!("{name}-{}", &key[..16]))
-    }
-
-    /// The directory that is there, if it was made from `origin`.
-    fn made_from(self, origin: &Digest) -> Option<Made> {
-        let (of, tree) = read_record::<(Digest, Directory)>(&self.path(ORIGIN))?;
-        let directory = RootDirectory::open_as(&self.path(DIRECTORY), self.known_as);
-        (of == *origin).then_some(Made { directory: directory.ok()?, tree })
-    }
-
-    /// Makes the directory, unless another command has made it while this one waited for the
-    /// lock: that command is sending it.
-    fn make_under_lock(
-        self,
-        repository: &Repository,
-        origin: &Digest,
-        is_unsent: impl Fn(&RelativePath) -> bool,
-    ) -> Result<Option<Made>, SyncError> {
-        if let Some(made) = self.made_from(origin) {
-            return Ok(Some(made));
-        }
-        let [directory, next, record] = [DIRECTORY, NEXT, ORIGIN].map(|name| self.path(name));
-        drop(fs::remove_dir_all(&next));
-        let made = Facts { repository, at: &next }.make(is_unsent);
-        let replaced = made.and_then(|()| {
-            drop(fs::remove_file(&record));
-            drop(fs::remove_dir_all(&directory));
-            fs::rename(&next, &directory)
-        });
-        if let Err(error) = replaced {
-            tracing::info!(%error, "no git directory is sent");
-            return Ok(None);
-        }
-        let directory = RootDirectory::open_as(&directory, self.known_as)?;
-        let mut cache = StatCache::default();
-        let (filter, tally) = (AllBut::default(), Tally::default());
-        let now = Moment::coarse_now();
-        let tree = scan(&directory, None, &filter, &mut cache, now, &tally)?.tree;
-        // Without the record it is made again.
-        drop(write_record(&record, &(*origin, tree.clone())));
-        Ok(Some(Made { directory, tree }))
-    }
+) -> io::Result<()> {
+    Facts { repository, at }.make(is_unsent)
 }
 
 /// The making of a git directory.
@@ -381,38 +288,4 @@ fn ended_by_nul<'a>(paths: impl IntoIterator<Item = &'a RelativePath>) -> Vec<u8
 
 fn lines(names: &BTreeSet<String>) -> String {
     names.iter().flat_map(|name| [name, "\n"]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt;
-
-    use super::*;
-
-    /// The other one may be sending it.
-    #[test]
-    fn what_another_command_has_made_meanwhile_is_not_made_again() {
-        let disk = tempfile::tempdir().unwrap();
-        let work_tree = disk.path().join("app");
-        let mut git = Command::new("git");
-        assert!(git.args(["init", "-q"]).arg(&work_tree).status().unwrap().success());
-        fs::write(work_tree.join("x"), "x").unwrap();
-        let mut git = Command::new("git");
-        assert!(git.args(["add", "x"]).current_dir(&work_tree).status().unwrap().success());
-        let repository = Repository::at(&work_tree).unwrap();
-        let place = Place { state: disk.path(), known_as: Path::new("/app/.git") };
-        let make = |origin: &[u8], looked_at: &dyn Fn()| {
-            let is_unsent = |_: &RelativePath| {
-                looked_at();
-                false
-            };
-            let origin = Digest::of(origin);
-            let made = place.make_under_lock(&repository, &origin, is_unsent).unwrap().unwrap();
-            let inode = fs::metadata(place.path(DIRECTORY)).unwrap().ino();
-            (made.tree.digest(), inode)
-        };
-        let first = make(b"one", &|| ());
-        assert_eq!(make(b"one", &|| panic!("it is made again")), first);
-        assert_ne!(make(b"two", &|| ()).1, first.1);
-    }
 }

@@ -16,7 +16,6 @@ use burst_protocol::tree::{Directory, File as FileEntry, FileMode, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
-use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, Whole, cargo_reads};
 use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::{add_paths, scan};
@@ -30,9 +29,7 @@ use crate::workspace::configured_sources::configures_sources;
 use crate::workspace::credentials;
 use crate::workspace::git_command;
 use crate::workspace::git_excludes;
-use crate::workspace::git_facts::{self, Made};
 use crate::workspace::git_index::Listing;
-use crate::workspace::git_places;
 use crate::workspace::state::WorkspaceState;
 
 /// The manifest, and the open roots behind it.
@@ -55,15 +52,15 @@ pub(crate) struct Sources {
     /// Directories of the workspace of which everything is sent, below its root; none for the root.
     whole: Vec<Option<RelativePath>>,
     /// Whether the settings exclude the git directory.
-    excludes_git: bool,
-    roots: Vec<Root>,
+    pub(super) excludes_git: bool,
+    pub(super) roots: Vec<Root>,
     in_memory: HashMap<RelativePath, Vec<u8>>,
 }
 
 #[derive(Debug)]
-struct Root {
-    prefix: RelativePath,
-    handle: RootDirectory,
+pub(super) struct Root {
+    pub(super) prefix: RelativePath,
+    pub(super) handle: RootDirectory,
 }
 
 /// What the scans of one command have in common.
@@ -345,75 +342,8 @@ impl Sources {
         self.roots.iter().find_map(|root| Some((root, path.below(&root.prefix)?)))
     }
 
-    /// Adds small git directories in place of those of the workspace and of its packages, which can
-    /// be submodules or lie elsewhere, unless the settings exclude or send them.
-    fn add_git(
-        &mut self,
-        workspace: &Workspace,
-        settings: &Settings,
-        state: &WorkspaceState,
-    ) -> Result<(), SyncError> {
-        let has_files = match self.tree.get(&self.project) {
-            Some(Node::Directory(project)) => project.count_files() > 0,
-            _ => false,
-        };
-        if self.excludes_git || !has_files {
-            return Ok(());
-        }
-        let is_for_server = workspace.inputs.is_for_server;
-        let packages = workspace.inputs.packages.iter().map(PathBuf::as_path);
-        for directory in git_places::with_repositories(&workspace.root, packages) {
-            let Some((repository, top)) = git_places::around(directory) else { continue };
-            let place = below_root(&top.join(".git"))?;
-            // On this machine a run sees the one above what is sent.
-            let is_there = self.root_around(&place).is_none() && !is_for_server;
-            if !is_there && self.tree.get(&place).is_none() {
-                self.add_git_directory(&repository, (&below_root(top)?, place), settings, state)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the small git directory of a repository, whose working tree is at `top`.
-    fn add_git_directory(
-        &mut self,
-        repository: &Repository,
-        (top, place): (&RelativePath, RelativePath),
-        settings: &Settings,
-        state: &WorkspaceState,
-    ) -> Result<(), SyncError> {
-        let is_unsent = |path: &RelativePath| {
-            let is_sent = top.join_path(path).is_ok_and(|path| self.tree.get(&path).is_some());
-            !is_sent && path.in_directory(&repository.work_tree).symlink_metadata().is_ok()
-        };
-        let depends_on = (&settings.extra_excludes, &self.mounts, self.attributes());
-        let depends_on = Digest::of(format!("{depends_on:?}").as_bytes());
-        let seen_at = place.absolute();
-        let places = (state.directory(), seen_at.as_path());
-        let made = git_facts::bring_up_to_date(repository, places, &depends_on, is_unsent)?;
-        let Some(Made { directory: handle, tree }) = made else { return Ok(()) };
-        self.tree.put(&place, Node::Directory(tree))?;
-        if self.root_around(&place).is_none() {
-            self.mounts.push(place.clone());
-        }
-        // Before the root around it.
-        self.roots.insert(0, Root { prefix: place, handle });
-        Ok(())
-    }
-
-    /// The files that give attributes to git.
-    fn attributes(&self) -> Vec<(RelativePath, Digest)> {
-        let mut found = Vec::new();
-        self.tree.visit(&mut |path, node| {
-            if let (Node::File(file), b".gitattributes") = (node, path.file_name()) {
-                found.push((path.clone(), file.digest));
-            }
-        });
-        found
-    }
-
     /// The root that a path lies in.
-    fn root_around(&self, path: &RelativePath) -> Option<&Root> {
+    pub(super) fn root_around(&self, path: &RelativePath) -> Option<&Root> {
         self.roots.iter().find(|root| path.is_within(&root.prefix))
     }
 
