@@ -207,6 +207,126 @@ fn build_scripts_of_other_repositories_are_told_their_own_facts() {
     assert!(words[1].starts_with("module-1-1-g") && words[1].ends_with("-dirty"), "{said}");
 }
 
+/// A program that asks git in directories of its workspace.
+const ASKS_IN: &str = r#"
+fn main() {
+    for directory in std::fs::read_to_string("asked").unwrap().lines() {
+        let mut git = std::process::Command::new("git");
+        git.args(["-C", directory, "describe", "--tags", "--always", "--dirty"]);
+        let output = git.output().unwrap();
+        println!("{directory}: {}", String::from_utf8(output.stdout).unwrap().trim());
+    }
+}
+"#;
+
+/// No package lies in any of them: a submodule, a submodule of that, a clone that the outer
+/// repository ignores or does not know, and what git here refuses.
+#[test]
+fn repositories_without_packages_are_told_their_own_facts() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", ASKS_IN);
+    project.write("asked", ".\nsrc\nvendor/c\nvendor/c/deep\nclone\nmoved\nempty\n");
+    project.write(".gitignore", "/target\n/ignored\n");
+    script(
+        &sandbox,
+        "for name in deep c clone; do mkdir $name; (cd $name; git init -q; echo x >file; \
+         git add -A; git commit -qm one; git tag -a $name-1 -m one); done
+         cd c; git -c protocol.file.allow=always submodule -q add ../deep; git commit -qam two
+         cd ../app; cargo generate-lockfile -q --offline; git init -q
+         git -c protocol.file.allow=always submodule -q add ../c vendor/c
+         git -c protocol.file.allow=always submodule -q update --init --recursive
+         git add -A; git commit -qm one; git tag -a app-1 -m one; cp -r ../clone clone
+         mkdir -p moved empty/.git ignored/x; echo x >moved/x; echo x >empty/x
+         echo 'gitdir: /nowhere' >moved/.git",
+    );
+    let said = same(&simulator, &project);
+    let commit = ended(
+        sandbox.command("git", &project.root).args(["-C", "clone", "describe"]).output().unwrap(),
+    );
+    assert_eq!(commit.stdout, "clone-1\n");
+    assert!(said.starts_with(".: app-1\nsrc: app-1\nvendor/c: c-1-1-g"), "{said}");
+    assert!(
+        said.ends_with("\nvendor/c/deep: deep-1\nclone: clone-1\nmoved: \nempty: app-1\n"),
+        "{said}"
+    );
+    // An edit in the innermost one is one in each around it.
+    project.write("vendor/c/deep/file", "edited");
+    let said = same(&simulator, &project);
+    assert!(said.starts_with(".: app-1-dirty\n"), "{said}");
+    assert!(said.contains("\nvendor/c/deep: deep-1-dirty\n"), "{said}");
+    let kept = || {
+        let mut find = sandbox.command("sh", sandbox.path());
+        let text = "find cache -name 'git-*' | wc -l";
+        ended(find.args(["-c", text]).output().unwrap()).stdout
+    };
+    // What is kept of a repository goes with it.
+    assert_eq!(kept(), "8\n");
+    script(&sandbox, "cd app; rm -rf clone; mkdir clone");
+    same(&simulator, &project);
+    assert_eq!(kept(), "6\n");
+}
+
+/// As in an archive that somebody has made: its `.git` leads to another repository.
+#[test]
+fn a_repository_that_speaks_of_another_one_is_not_asked() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", ASKS_IN);
+    project.write("asked", ".\nsub\nlinked\n");
+    script(
+        &sandbox,
+        "mkdir secret; cd secret; git init -q; git commit -q --allow-empty -m secret; git tag secret
+         cd ../app; git init -q; git add -A; git commit -qm one; git tag app-1
+         mkdir sub; echo x >sub/x; echo \"gitdir: $top/secret/.git\" >sub/.git
+         git -C ../secret worktree add -q $top/app/linked; echo x >linked/x",
+    );
+    let ran = project.ok("run -q");
+    assert_eq!(ran.stdout, ".: app-1\nsub: \nlinked: secret\n");
+    let warnings: Vec<&str> =
+        ran.stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    let warning = "warning: git fails in the run in `sub` (its git directory does not name this \
+                   working tree)";
+    assert_eq!(warnings, [warning]);
+    script(&sandbox, "cd app; rm -rf .git; echo \"gitdir: $top/secret/.git\" >.git");
+    let ran = project.ok("run -q");
+    assert_eq!(ran.stdout, ".: \nsub: \nlinked: secret\n");
+}
+
+/// Those beyond the bound answer nothing, and not with the repository around them.
+#[test]
+fn of_many_repositories_the_first_have_git() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", ASKS_IN);
+    script(
+        &sandbox,
+        "cd app; git init -q; git add -A; git commit -qm one; git tag app-1
+         git init -q module; (cd module; echo x >x; git add x; git commit -qm one; git tag module-1)
+         for n in $(seq 100 165); do cp -r module m$n; echo m$n >>asked; done; rm -rf module; echo . >>asked",
+    );
+    let ran = project.ok("run -q");
+    let said: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(said[..2], ["m100: module-1", "m101: module-1"]);
+    assert_eq!(said[63..], ["m163: module-1", "m164: ", "m165: ", ".: app-1"]);
+    let warnings = ran.stderr.lines().filter(|line| line.starts_with("warning"));
+    let warning = "warning: git fails in the run in `m164` (more than 64 of them are not sent), \
+                   `m165` (more than 64 of them are not sent)";
+    assert_eq!(warnings.collect::<Vec<_>>(), [warning]);
+}
+
 /// There the one above the workspace is visible, whatever it is.
 #[test]
 fn the_agent_here_leaves_the_git_directory_above_alone() {

@@ -109,7 +109,7 @@ impl Facts<'_> {
         if version == 1 {
             text += &format!("[extensions]\n\tobjectFormat = {format}\n");
         }
-        if let Ok(url) = self.text(&["config", "--get", "remote.origin.url"])
+        if let Ok(url) = self.text(&["config", "--local", "--get", "remote.origin.url"])
             && !url.contains(['"', '\\', '\n'])
         {
             let url = without_password(&url).unwrap_or(url);

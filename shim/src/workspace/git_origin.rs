@@ -50,7 +50,8 @@ fn listed(repository: &Repository) -> Vec<u8> {
 fn digest(repository: &Repository, users: &[PathBuf], others: &[&[u8]]) -> Digest {
     let Repository { work_tree, directory, common } = repository;
     let mut files = Parts::default();
-    for name in ["HEAD", "index", "config.worktree", "logs/HEAD", "reftable/tables.list"] {
+    for name in ["HEAD", "index", "config.worktree", "gitdir", "logs/HEAD", "reftable/tables.list"]
+    {
         files.add_file(&directory.join(name));
     }
     // The names of the tables change with their contents.

@@ -1,10 +1,34 @@
 //! The repositories of git that a workspace and its packages lie in: a package can be a submodule,
-//! or lie elsewhere. Only files are looked at.
+//! or lie elsewhere, and others lie in what is sent. Only files are looked at.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use burst_sync::git_directory::Repository;
+
+/// What git finds in one directory.
+#[derive(Debug)]
+pub(super) enum Nested {
+    /// A repository.
+    Repository(Repository),
+    /// A `.git` with which it fails.
+    Unusable,
+    /// Nothing, so that it looks further above.
+    None,
+}
+
+/// What git finds in a directory.
+pub(super) fn nested(directory: &Path) -> Nested {
+    let git = directory.join(".git");
+    if git.symlink_metadata().is_err() {
+        return Nested::None;
+    }
+    match Repository::at(directory) {
+        Some(repository) => Nested::Repository(repository),
+        None if git.is_file() => Nested::Unusable,
+        None => Nested::None,
+    }
+}
 
 /// The root, and for each further repository a package in it.
 pub(super) fn with_repositories<'a>(
@@ -27,10 +51,10 @@ pub(super) fn with_repositories<'a>(
     found
 }
 
-/// The repository of this user around a directory, and the top of its working tree on the way to
+/// The repository around a directory, and the top of its working tree on the way to
 /// the directory.
 pub(super) fn around(directory: &Path) -> Option<(Repository, &Path)> {
-    let repository = Repository::around(directory).filter(Repository::is_own)?;
+    let repository = Repository::around(directory)?;
     // git follows links in the path of the directory, cargo does not.
     let real = directory.canonicalize().unwrap_or_default();
     let depth = real.strip_prefix(&repository.work_tree).map_or(0, |path| path.iter().count());

@@ -2,6 +2,7 @@
 //! its state. Each is made anew when anything that it was made from ([`super::git_origin`]) has
 //! changed; git runs only then.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,9 +16,11 @@ use burst_sync::scan::{AllBut, scan};
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
 use burst_sync::tally::Tally;
 
+use super::git_boundary;
 use super::git_facts;
 use super::git_origin::origin;
 use crate::background::lock;
+use crate::error::Error;
 
 /// The largest repository, by the size of its index in bytes: about 40,000 files.
 const INDEX_BYTES_MAX: u64 = 4 << 20;
@@ -37,27 +40,71 @@ pub(super) struct Made {
     pub(super) tree: Directory,
 }
 
+/// Why there is no git directory to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotMade {
+    /// The repository is too large.
+    Large,
+    /// The repository speaks of another working tree ([`super::git_boundary`]).
+    Elsewhere,
+    /// git fails.
+    Failed,
+}
+
 /// Brings the git directory of a repository below `state` up to date; users know it as
 /// `known_as`. `is_unsent` says of a path below the working tree whether it is here and not sent;
-/// `settings` stand for what that depends on. There is none if git fails, or the repository is
-/// too large.
+/// `settings` stand for what that depends on.
 pub(super) fn bring_up_to_date(
     repository: &Repository,
     (state, known_as): (&Path, &Path),
     settings: &Digest,
     is_unsent: impl Fn(&RelativePath) -> bool,
-) -> Result<Option<Made>, SyncError> {
+) -> Result<Result<Made, NotMade>, SyncError> {
     let index = repository.directory.join("index");
     if fs::metadata(index).is_ok_and(|index| index.len() > INDEX_BYTES_MAX) {
-        return Ok(None);
+        return Ok(Err(NotMade::Large));
     }
     let place = Place { state, known_as };
     let origin = origin(repository, settings);
     if let Some(made) = place.made_from(&origin) {
-        return Ok(Some(made));
+        return Ok(Ok(made));
     }
-    let Ok(_lock) = lock::take(&state.join("git.lock")) else { return Ok(None) };
+    if !git_boundary::is_within(repository) {
+        return Ok(Err(NotMade::Elsewhere));
+    }
+    let Ok(_lock) = lock(state) else { return Ok(Err(NotMade::Failed)) };
     place.make_under_lock(repository, &origin, is_unsent)
+}
+
+/// Removes the git directories below `state` of all repositories but those that users know as
+/// these. Another command may be sending one of them: it scans again then.
+pub(super) fn forget_others(state: &Path, known_as: &BTreeSet<PathBuf>) {
+    let kept: BTreeSet<String> = known_as.iter().map(|known_as| key(known_as)).collect();
+    let is_other = |name: &str| match name.rsplit_once('-') {
+        Some((DIRECTORY | NEXT | ORIGIN, key)) => !kept.contains(key),
+        _ => false,
+    };
+    let entries = fs::read_dir(state).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let others: Vec<PathBuf> =
+        names.filter(|name| is_other(name)).map(|name| state.join(name)).collect();
+    if others.is_empty() {
+        return;
+    }
+    let Ok(_lock) = lock(state) else { return };
+    for path in others {
+        // What cannot be removed is tried again with the next command.
+        drop(fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)));
+    }
+}
+
+fn lock(state: &Path) -> Result<fs::File, Error> {
+    lock::take(&state.join("git.lock"))
+}
+
+/// The end of the names of a git directory that users know as this.
+fn key(known_as: &Path) -> String {
+    Digest::of(known_as.as_os_str().as_encoded_bytes()).to_hex()[..16].to_owned()
 }
 
 /// Where the git directory of a workspace is.
@@ -71,8 +118,7 @@ struct Place<'a> {
 impl Place<'_> {
     /// A path below the state. A workspace has git directories of several repositories.
     fn path(self, name: &str) -> PathBuf {
-        let key = Digest::of(self.known_as.as_os_str().as_encoded_bytes()).to_hex();
-        self.state.join(format!("{name}-{}", &key[..16]))
+        self.state.join(format!("{name}-{}", key(self.known_as)))
     }
 
     /// The directory that is there, if it was made from `origin`.
@@ -89,9 +135,9 @@ impl Place<'_> {
         repository: &Repository,
         origin: &Digest,
         is_unsent: impl Fn(&RelativePath) -> bool,
-    ) -> Result<Option<Made>, SyncError> {
+    ) -> Result<Result<Made, NotMade>, SyncError> {
         if let Some(made) = self.made_from(origin) {
-            return Ok(Some(made));
+            return Ok(Ok(made));
         }
         let [directory, next, record] = [DIRECTORY, NEXT, ORIGIN].map(|name| self.path(name));
         drop(fs::remove_dir_all(&next));
@@ -103,7 +149,7 @@ impl Place<'_> {
         });
         if let Err(error) = replaced {
             tracing::info!(%error, "no git directory is sent");
-            return Ok(None);
+            return Ok(Err(NotMade::Failed));
         }
         let directory = RootDirectory::open_as(&directory, self.known_as)?;
         let mut cache = StatCache::default();
@@ -112,7 +158,7 @@ impl Place<'_> {
         let tree = scan(&directory, None, &filter, &mut cache, now, &tally)?.tree;
         // Without the record it is made again.
         drop(write_record(&record, &(*origin, tree.clone())));
-        Ok(Some(Made { directory, tree }))
+        Ok(Ok(Made { directory, tree }))
     }
 }
 

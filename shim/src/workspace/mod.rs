@@ -11,6 +11,7 @@ mod configured_sources;
 pub(crate) mod conflicts;
 pub(crate) mod credentials;
 pub(crate) mod error;
+mod git_boundary;
 mod git_command;
 mod git_directories;
 pub(crate) mod git_excludes;

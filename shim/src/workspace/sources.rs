@@ -54,7 +54,7 @@ pub(crate) struct Sources {
     /// Whether the settings exclude the git directory.
     pub(super) excludes_git: bool,
     pub(super) roots: Vec<Root>,
-    in_memory: HashMap<RelativePath, Vec<u8>>,
+    pub(super) in_memory: HashMap<RelativePath, Vec<u8>>,
 }
 
 #[derive(Debug)]
