@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::path::normalized;
+use burst_sync::regular_file::{self, Links};
 use toml::{Table, Value};
 
 /// The names of the configuration in each directory, the one that counts first.
@@ -64,11 +65,11 @@ impl<'a> Files<'a> {
     /// Looks in a file, then in those that it includes.
     pub(crate) fn file<T>(&mut self, file: &Path, look: Look<'_, T>) -> Option<T> {
         let file = normalized(file);
-        let is_readable = |found: std::fs::Metadata| found.is_file() && found.len() <= BYTES_MAX;
-        if !std::fs::metadata(&file).is_ok_and(is_readable) || !self.found.insert(file.clone()) {
+        let text = regular_file::read(&file, BYTES_MAX, Links::Followed).ok()?;
+        if !self.found.insert(file.clone()) {
             return None;
         }
-        let table: Table = std::fs::read_to_string(&file).ok()?.parse().ok()?;
+        let table: Table = str::from_utf8(&text).ok()?.parse().ok()?;
         look(&file, &table).or_else(|| {
             let directory = file.parent()?;
             let included: Vec<PathBuf> =

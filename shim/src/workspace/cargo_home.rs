@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::Workspace;
 use super::error::unreadable;
 use super::lock_file::{Locked, locked_in};
-use super::metadata::{CRATES_IO, cannot_run, color_arguments};
+use super::metadata::{CRATES_IO, cannot_run, color_arguments, parsed};
 use super::sources::Sources;
 use super::state::WorkspaceState;
 use crate::cargo_options::value_of;
@@ -246,14 +246,7 @@ fn resolve(
         let code = output.status.code().and_then(|code| u8::try_from(code).ok());
         return Err(Error::cargo("", code.unwrap_or(101).max(1)));
     }
-    serde_json::from_slice(&output.stdout).map_err(|error| {
-        Error::new(
-            ErrorKind::Workspace,
-            "cannot understand the output of `cargo metadata`",
-            "check that CARGO, if it is set, names a cargo of Rust 1.95 or later",
-        )
-        .caused_by(&error)
-    })
+    parsed(&output.stdout)
 }
 
 /// Where cargo keeps the packages that do not come from crates.io itself. A mirror of crates.io

@@ -13,6 +13,7 @@ use burst_protocol::path::normalized;
 
 use super::configuration::{Configuration, patched, patches};
 use super::configured_sources::is_of_other_source;
+use super::manifest;
 use super::metadata::{Package, metadata};
 use crate::environment;
 
@@ -204,6 +205,5 @@ fn behind_link(root: &Path, directory: &Path) -> Option<PathBuf> {
 
 /// The manifest of the workspace; empty if it cannot be read, which cargo reports.
 fn root_manifest(root: &Path) -> toml::Table {
-    let text = std::fs::read_to_string(root.join("Cargo.toml"));
-    text.ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+    manifest::table(&root.join("Cargo.toml")).unwrap_or_default()
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::manifest;
+
 /// A package of a lock file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Locked {
@@ -16,12 +18,11 @@ pub(super) struct Locked {
 
 /// All packages that the lock file of a workspace root names, unused patches included.
 pub(super) fn locked_in(root: &Path) -> Vec<Locked> {
-    locked(&std::fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default())
+    locked(&manifest::table(&root.join("Cargo.lock")).unwrap_or_default())
 }
 
 /// All packages of a lock file. Pure.
-fn locked(text: &str) -> Vec<Locked> {
-    let lock: Table = text.parse().unwrap_or_default();
+fn locked(lock: &Table) -> Vec<Locked> {
     let unused = lock.get("patch").and_then(|patch| patch.get("unused"));
     let packages = [lock.get("package"), unused].into_iter().flatten();
     let packages = packages.filter_map(Value::as_array).flatten();
@@ -51,7 +52,7 @@ mod tests {
             package("a", "2.0.0", Some("git+https://a#11")),
             package("b", "3.0.0", None),
         ];
-        assert_eq!(locked(lock), expected);
-        assert_eq!(locked("no toml"), []);
+        assert_eq!(locked(&lock.parse().unwrap()), expected);
+        assert_eq!(locked(&Table::new()), []);
     }
 }

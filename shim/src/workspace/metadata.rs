@@ -6,6 +6,7 @@ use std::process::Command;
 
 use burst_protocol::path::normalized;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::environment;
 use crate::error::{Error, ErrorKind};
@@ -56,8 +57,6 @@ pub(super) struct Target {
 /// A dependency, as the manifest names it.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Dependency {
-    /// Of the package, whatever the manifest calls it.
-    pub(super) name: String,
     pub(super) path: Option<PathBuf>,
     /// Absent for a path.
     source: Option<String>,
@@ -136,8 +135,28 @@ pub(super) fn metadata(
         command.arg("--manifest-path").arg(manifest);
     }
     command.args(options).args(color_arguments(color));
-    let output = run_cargo(&mut command)?;
-    serde_json::from_slice(&output).map_err(|error| {
+    parsed(&run_cargo(&mut command)?)
+}
+
+/// The directories of all packages of an answer of `cargo metadata`.
+pub(super) fn paths_of_packages(answer: &[u8]) -> Result<Vec<PathBuf>, Error> {
+    /// The part of the answer that is needed.
+    #[derive(Deserialize)]
+    struct Answer {
+        packages: Vec<OfPackage>,
+    }
+    #[derive(Deserialize)]
+    struct OfPackage {
+        manifest_path: PathBuf,
+    }
+    let Answer { packages } = parsed(answer)?;
+    let directory = |package: OfPackage| Some(package.manifest_path.parent()?.to_owned());
+    Ok(packages.into_iter().filter_map(directory).collect())
+}
+
+/// Reads an answer of `cargo metadata`.
+pub(super) fn parsed<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(answer).map_err(|error| {
         Error::new(
             ErrorKind::Workspace,
             "cannot understand the output of `cargo metadata`",

@@ -25,6 +25,7 @@ pub(crate) mod identity;
 pub(crate) mod inputs;
 pub(crate) mod large_files;
 mod lock_file;
+mod manifest;
 pub(crate) mod metadata;
 mod overrides;
 pub(crate) mod runs_code;
@@ -115,13 +116,8 @@ impl Workspace {
         let resolving_options = resolving_options(&options, arguments);
         let overrides = overrides::find(
             &configuration.overrides,
-            Resolving {
-                directory,
-                root: &root,
-                options: &resolving_options,
-                members: &metadata.packages,
-            },
-        );
+            Resolving { directory, root: &root, options: &resolving_options },
+        )?;
         configuration.packages.extend(overrides);
         let workspace = Self {
             target_directory,

@@ -2,21 +2,27 @@
 //!
 //! cargo reads all packages below such a directory and uses those that have the name of a
 //! dependency. A repository names the directory, and `..` has everything beside it. So only what
-//! cargo uses is sent: the packages that the lock file names, and one that `paths` names itself,
-//! as a path dependency could. Where the lock file does not have what the manifests depend on,
-//! cargo is asked to resolve it first.
+//! cargo uses is sent: the packages that it names itself when it is asked to resolve the
+//! dependencies, and one that `paths` names itself, as a path dependency could. What the lock file
+//! says does not count, since the repository has written it.
+//!
+//! A directory with too many entries is an error.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::lock_file::locked_in;
-use super::metadata::{Package, run_cargo};
+use super::manifest;
+use super::metadata::{paths_of_packages, run_cargo};
 use crate::environment;
+use crate::error::{Error, ErrorKind};
 
 /// The manifest of a package.
 const MANIFEST: &str = "Cargo.toml";
+
+/// How many entries of directories are looked at in search of packages.
+const ENTRIES_MAX: usize = 200_000;
 
 /// How cargo resolves dependencies.
 #[derive(Clone, Copy)]
@@ -26,80 +32,76 @@ pub(super) struct Resolving<'a> {
     /// The root of the workspace.
     pub(super) root: &'a Path,
     pub(super) options: &'a [OsString],
-    /// The members of the workspace.
-    pub(super) members: &'a [Package],
-}
-
-/// A package below a directory of `paths`.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
-    name: String,
-    directory: PathBuf,
 }
 
 /// The directories of the packages that cargo uses of those below the directories of `paths`.
-pub(super) fn find(paths: &BTreeSet<PathBuf>, resolving: Resolving<'_>) -> Vec<PathBuf> {
-    let found: Vec<Found> = paths.iter().flat_map(|path| packages_below(path)).collect();
+pub(super) fn find(
+    paths: &BTreeSet<PathBuf>,
+    resolving: Resolving<'_>,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    let mut left = ENTRIES_MAX;
+    for path in paths {
+        found.extend(packages_below(path, &mut left).ok_or_else(|| too_many(path))?);
+    }
     let (named, others): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|package| paths.contains(&package.directory));
+        found.into_iter().partition(|directory| paths.contains(directory));
     let used = match others.is_empty() {
         true => HashSet::new(),
-        false => dependencies(resolving),
+        false => used(resolving)?,
     };
-    let used = others.into_iter().filter(|package| used.contains(&package.name));
-    named.into_iter().chain(used).map(|package| package.directory).collect()
+    let is_used = |directory: &PathBuf| directory.canonicalize().is_ok_and(|at| used.contains(&at));
+    Ok(named.into_iter().chain(others.into_iter().filter(is_used)).collect())
 }
 
-/// The names of all packages that the workspace depends on.
-fn dependencies(resolving: Resolving<'_>) -> HashSet<String> {
-    let lock = || {
-        let packages = locked_in(resolving.root).into_iter();
-        packages.map(|package| package.name).collect::<HashSet<_>>()
-    };
-    let direct = resolving.members.iter().flat_map(|member| &member.dependencies);
-    let direct: HashSet<String> = direct.map(|dependency| dependency.name.clone()).collect();
-    let names = lock();
-    if direct.is_subset(&names) {
-        return names;
-    }
+/// The directories of all packages that cargo uses, with links followed.
+fn used(resolving: Resolving<'_>) -> Result<HashSet<PathBuf>, Error> {
     let mut command = environment::cargo_command();
     command
-        .args(["metadata", "--format-version", "1", "--manifest-path"])
+        .args(["metadata", "--all-features", "--format-version", "1", "--manifest-path"])
         .arg(resolving.root.join(MANIFEST))
         .args(resolving.options)
         .current_dir(resolving.directory);
-    // What it cannot resolve, the agent's cargo reports.
-    drop(run_cargo(&mut command));
-    lock().union(&direct).cloned().collect()
+    let packages = paths_of_packages(&run_cargo(&mut command)?)?;
+    Ok(packages.iter().filter_map(|package| package.canonicalize().ok()).collect())
 }
 
-/// The packages that cargo finds below a directory, in the order of their paths.
-fn packages_below(directory: &Path) -> Vec<Found> {
+fn too_many(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Workspace,
+        format!("there are more than {ENTRIES_MAX} files below `{}`", path.display()),
+        "let `paths` in cargo's configuration name the directories of the packages",
+    )
+    .cause("`paths` has cargo look for packages everywhere below it")
+}
+
+/// The directories of the packages that cargo finds below a directory, in their order; none if it
+/// has more entries than are left to look at.
+fn packages_below(directory: &Path, left: &mut usize) -> Option<Vec<PathBuf>> {
     let (mut found, mut directories) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(at) = directories.pop() {
-        if let Some(name) = name_of(&at) {
-            found.push(Found { name, directory: at.clone() });
-        }
         let is_of_package = at.join(MANIFEST).exists();
         for entry in std::fs::read_dir(&at).into_iter().flatten().flatten() {
+            *left = left.checked_sub(1)?;
             let (name, path) = (entry.file_name(), entry.path());
-            let is_left_out = name.as_bytes().starts_with(b".")
-                || (name == "target" && is_of_package)
-                || path.join(".git").exists();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !is_left_out {
+            let is_left_out =
+                name.as_bytes().starts_with(b".") || (name == "target" && is_of_package);
+            let is_directory = || entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_left_out && is_directory() && !path.join(".git").exists() {
                 directories.push(path);
             }
         }
+        if is_package(&at) {
+            found.push(at);
+        }
     }
-    found.sort_unstable_by(|one, other| one.directory.cmp(&other.directory));
-    found
+    found.sort_unstable();
+    Some(found)
 }
 
-/// The name of the package in a directory.
-fn name_of(directory: &Path) -> Option<String> {
-    let manifest: toml::Table =
-        std::fs::read_to_string(directory.join(MANIFEST)).ok()?.parse().ok()?;
-    Some(manifest.get("package")?.get("name")?.as_str()?.to_owned())
+fn is_package(directory: &Path) -> bool {
+    let manifest = manifest::table(&directory.join(MANIFEST));
+    manifest.is_some_and(|manifest| manifest.contains_key("package"))
 }
 
 #[cfg(test)]
@@ -124,10 +126,20 @@ mod tests {
         std::fs::create_dir(disk.path().join("submodule/.git")).unwrap();
         std::fs::write(disk.path().join("virtual").join(MANIFEST), "[workspace]").unwrap();
         std::os::unix::fs::symlink("one", disk.path().join("link")).unwrap();
-        let found = packages_below(disk.path());
-        let found: Vec<_> = found.iter().map(|found| found.name.as_str()).collect();
-        assert_eq!(found, ["one", "deep", "two"]);
-        assert_eq!(packages_below(&disk.path().join("submodule"))[0].name, "submodule");
-        assert_eq!(packages_below(&disk.path().join("none")), []);
+        std::fs::create_dir(disk.path().join("pipe")).unwrap();
+        let pipe = disk.path().join("pipe").join(MANIFEST);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, pipe, kind, rustix::fs::Mode::RUSR, 0).unwrap();
+        let below = |path: &str, mut left: usize| {
+            let found = packages_below(&disk.path().join(path), &mut left)?;
+            let shown = |path: PathBuf| path.strip_prefix(disk.path()).unwrap().to_owned();
+            Some(found.into_iter().map(shown).collect::<Vec<_>>())
+        };
+        let expected = ["one", "one/in/deep", "target/two"].map(PathBuf::from);
+        assert_eq!(below("", 100).unwrap(), expected);
+        assert_eq!(below("submodule", 100).unwrap(), [Path::new("submodule")]);
+        assert_eq!(below("none", 100).unwrap(), [""; 0].map(PathBuf::from));
+        // One entry after the other is looked at.
+        assert_eq!((below("one", 4), below("one", 5).map(|found| found.len())), (None, Some(2)));
     }
 }

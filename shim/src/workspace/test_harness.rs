@@ -8,12 +8,13 @@ use std::ffi::OsString;
 
 use toml::{Table, Value};
 
+use super::manifest;
 use super::metadata::{Package, Target};
 use crate::cargo_options::{has_option, values_of};
 
 /// The first selected test target of a package with a harness of its own.
 pub(super) fn own_harness(package: &Package, arguments: &[OsString]) -> Option<String> {
-    let manifest = std::fs::read_to_string(&package.manifest_path).ok()?.parse().ok()?;
+    let manifest = manifest::table(&package.manifest_path)?;
     let mut targets = package.targets.iter();
     let found =
         targets.find(|target| is_selected(target, arguments) && has_own_harness(&manifest, target));

@@ -50,7 +50,6 @@ fn packages_that_paths_replace_are_resolved_on_the_server() {
     assert_eq!(run.stdout, "320\n", "{run:#?}");
 }
 
-/// There is no lock file at first, so cargo is asked.
 #[test]
 fn of_what_paths_leads_to_only_the_packages_that_cargo_uses_are_sent() {
     if lacks(&["git"]) {
@@ -80,4 +79,25 @@ fn of_what_paths_leads_to_only_the_packages_that_cargo_uses_are_sent() {
     let run = project.burst("run -q");
     assert_eq!(run.code, Some(0), "{run:#?}\n{}", logs(&simulator, &sandbox));
     assert_eq!(run.stdout, "40 [true, false, false]\n", "{run:#?}");
+}
+
+/// A lock file can name any package, so what it says does not have one sent.
+#[test]
+fn a_package_that_only_the_lock_file_names_is_not_sent() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let (sandbox, _) = sandbox_with_home(&simulator);
+    library(&sandbox, "beside/private", "private", "0.1.0", "0");
+    let project = app(&sandbox, "", "std::path::Path::new(\"../beside\").exists()");
+    project.write(".cargo/config.toml", "paths = ['..']\n");
+    let package = |name: &str| format!("[[package]]\nname = '{name}'\nversion = '0.1.0'\n");
+    let lock = format!(
+        "version = 4\n{}dependencies = ['private']\n{}source = \
+         'registry+https://github.com/rust-lang/crates.io-index'\n",
+        package("app"),
+        package("private")
+    );
+    project.write("Cargo.lock", lock);
+    let run = project.burst("run -q");
+    assert_eq!(run.code, Some(0), "{run:#?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(run.stdout, "false\n", "{run:#?}");
 }
