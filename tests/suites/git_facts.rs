@@ -548,9 +548,9 @@ fn a_repository_runs_nothing_here() {
     }
 }
 
-/// git itself hangs in it, too, so it is killed.
+/// Where git itself hangs, it is killed: `workspace/git_command.rs` tests that.
 #[test]
-fn a_repository_of_pipes_devices_and_loops_ends() {
+fn a_repository_of_devices_and_loops_is_no_trap() {
     if lacks(&["git"]) {
         return;
     }
@@ -558,13 +558,11 @@ fn a_repository_of_pipes_devices_and_loops_ends() {
     let project = sandbox.hello("app");
     script(
         &sandbox,
-        "cd app; git init -q; git add -A; git commit -qm one; mkfifo .git/refs/tags/pipe .git/info/pipe
-         ln -s . .git/refs/tags/a; ln -s . .git/refs/tags/b
-         ln -sf /dev/zero .git/info/attributes; ln -sf pipe .git/info/exclude; mkfifo .git/commondir",
+        "cd app; git init -q; git add -A; git commit -qm one; mkfifo .git/info/pipe
+         ln -s . .git/refs/tags/a
+         ln -sf /dev/null .git/info/attributes; ln -sf loop .git/info/exclude; ln -s loop .git/info/loop",
     );
     let built = project.burst("build");
-    let warning = "warning: git has not answered here in time and was killed: files that it tracks and \
-                   ignores may not be sent, and there is no `.git` in the run\n";
     assert_eq!(built.code, Some(0), "{built:#?}");
-    assert!(built.stderr.contains(warning), "{built:#?}");
+    assert!(!built.stderr.contains("warning"), "{built:#?}");
 }

@@ -1,6 +1,6 @@
 //! Every call of git. A repository is not trusted, since it may be part of an archive: git runs
-//! nothing that its configuration names and asks no network, and its memory and its time are
-//! bounded. git ends with the thread that has started it, however that ends.
+//! nothing that its configuration names and asks no network, and its memory, its time and its
+//! answer are bounded. git ends with the thread that has started it, however that ends.
 //!
 //! A git that does not answer in time is killed, and none is started again by this process: a
 //! second one would hang as well. What git would have said counts as unknown then.
@@ -19,8 +19,9 @@ use rustix::process::{
     set_parent_process_death_signal, setrlimit, waitid,
 };
 
-/// How long git may take once its answer is awaited.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// The bounds of every call.
+const BOUNDS: Bounds<'_> =
+    Bounds { deadline: Duration::from_secs(20), answer_bytes: 256 << 20, has_hung: &HAS_HUNG };
 
 /// How much memory git may have beside the files that it maps, in bytes.
 const MEMORY_MAX: u64 = 2 << 30;
@@ -93,6 +94,17 @@ pub(super) fn inside(repository: &Repository, directory: &Path) -> Command {
     command
 }
 
+/// The bounds of a call.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    /// How long git may take once its answer is awaited.
+    deadline: Duration,
+    /// The longest answer.
+    answer_bytes: u64,
+    /// What is set if git does not answer in time.
+    has_hung: &'a AtomicBool,
+}
+
 /// A git that runs.
 #[derive(Debug)]
 pub(super) struct RunningGit(Child);
@@ -109,8 +121,14 @@ impl RunningGit {
         command.spawn().map(Self)
     }
 
-    /// Waits for the answer to an input, at most as long as the deadline. Blocks.
+    /// Waits for the answer to an input, at most as long as the deadline. A longer answer than the
+    /// bound is an error. Blocks.
     pub(super) fn output(self, input: &[u8]) -> io::Result<Output> {
+        self.output_within(BOUNDS, input)
+    }
+
+    fn output_within(self, bounds: Bounds<'_>, input: &[u8]) -> io::Result<Output> {
+        let Bounds { deadline, answer_bytes, has_hung } = bounds;
         let Self(mut child) = self;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -120,11 +138,13 @@ impl RunningGit {
             scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
             let (ended, end) = channel::<()>();
             scope.spawn(move || {
-                if end.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
-                    HAS_HUNG.store(true, Ordering::Relaxed);
+                if end.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
+                    has_hung.store(true, Ordering::Relaxed);
                     group.map(|group| kill_process_group(group, Signal::KILL));
                 }
             });
+            // One byte more tells a longer answer; git ends when it writes the next ones.
+            let stdout = stdout.map(|stdout| stdout.take(answer_bytes + 1));
             let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut answer));
             // It stays known by its number until nobody can kill it any more.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -135,7 +155,8 @@ impl RunningGit {
         })?;
         let status = child.wait()?;
         match status.signal() {
-            Some(_) if has_hung() => Err(io::ErrorKind::TimedOut.into()),
+            Some(_) if has_hung.load(Ordering::Relaxed) => Err(io::ErrorKind::TimedOut.into()),
+            _ if answer.len() as u64 > answer_bytes => Err(io::ErrorKind::FileTooLarge.into()),
             _ => Ok(Output { status, stdout: answer, stderr: Vec::new() }),
         }
     }
@@ -167,4 +188,40 @@ fn bounded(command: &mut Command) {
     };
     // SAFETY: the closure only makes system calls that are allowed after a fork.
     unsafe { command.pre_exec(bound) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a shell answers in place of git, and whether it counts as hung.
+    fn answer_of(script: &str, deadline: Duration) -> (Result<String, io::ErrorKind>, bool) {
+        let has_hung = AtomicBool::new(false);
+        let bounds = Bounds { deadline, answer_bytes: 4, has_hung: &has_hung };
+        let mut shell = Command::new("sh");
+        let git = RunningGit::start(shell.args(["-c", script])).unwrap();
+        let output = git.output_within(bounds, b"in");
+        let text = output.map(|output| String::from_utf8(output.stdout).unwrap());
+        (text.map_err(|error| error.kind()), has_hung.into_inner())
+    }
+
+    #[test]
+    fn an_answer_is_bounded() {
+        let long = Duration::from_secs(600);
+        assert_eq!(answer_of("cat; printf 34", long), (Ok("in34".to_owned()), false));
+        assert_eq!(answer_of("printf 12345", long), (Err(io::ErrorKind::FileTooLarge), false));
+        assert_eq!(answer_of("yes", long), (Err(io::ErrorKind::FileTooLarge), false));
+    }
+
+    /// Nothing is left of it: the last one of its group holds the pipe.
+    #[test]
+    fn a_git_that_waits_for_ever_is_killed_with_all_that_it_has_started() {
+        let disk = tempfile::tempdir().unwrap();
+        let pipe = disk.path().join("pipe");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RUSR, 0).unwrap();
+        let script = format!("(cat {0}) & cat {0}", pipe.display());
+        let answer = answer_of(&script, Duration::from_millis(1));
+        assert_eq!(answer, (Err(io::ErrorKind::TimedOut), true));
+    }
 }
