@@ -42,8 +42,9 @@ const GENERATED_FILES: &str = "companions";
 /// The name of the record of sources that runs have written.
 const WRITTEN: &str = "written";
 
-/// The name of the record of files that runs have lacked.
-const INPUTS: &str = "inputs";
+/// The name of the record of files that runs have lacked. Another meaning of its paths takes
+/// another name: `inputs` had paths below the workspace root.
+const INPUTS: &str = "lacked-files";
 
 /// The blobs of a workspace, which no other command uses meanwhile.
 #[derive(Debug)]
@@ -406,6 +407,20 @@ mod tests {
         std::fs::create_dir(&workspace).unwrap();
         load();
         assert_eq!(found(), ["base"]);
+    }
+
+    /// A file below the workspace root is not one below `/`.
+    #[test]
+    fn a_record_of_another_meaning_does_not_count() {
+        let cache = tempfile::tempdir().unwrap();
+        let state = WorkspaceState::load(cache.path(), "local", Path::new("/w")).unwrap();
+        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
+        let earlier = BTreeSet::from([path("etc/passwd")]);
+        write_record(&state.directory().join("inputs"), &earlier).unwrap();
+        assert_eq!(state.inputs(), BTreeSet::new());
+        let lacked = BTreeSet::from([path("w/gen.rs")]);
+        state.note_inputs(&lacked).unwrap();
+        assert_eq!(state.inputs(), lacked);
     }
 
     #[test]
