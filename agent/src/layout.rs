@@ -80,7 +80,7 @@ impl Layout {
                 user: None,
                 groups: Vec::new(),
                 open_files: host.open_files(),
-                working_directory: spec::path_bytes(&request.working_directory.absolute()),
+                working_directory: spec::path_bytes(&working_directory(request, Path::new("/"))),
                 command: Vec::new(),
                 environment: environment(host, request),
                 umask: request.umask,
@@ -175,7 +175,7 @@ impl Layout {
     }
 
     fn use_agent_paths(&mut self, request: &RunRequest, project: &Project) {
-        let directory = request.working_directory.in_directory(&project.tree());
+        let directory = working_directory(request, &project.tree());
         self.spec.working_directory = spec::path_bytes(&directory);
         self.target_seen.clone_from(&self.target);
         self.drops_target_argument = true;
@@ -192,6 +192,14 @@ impl Layout {
 
     fn set(&mut self, name: &str, value: &OsStr) {
         self.spec.set_variable(name, value);
+    }
+}
+
+/// The working directory, where `/` of the client is `root`.
+fn working_directory(request: &RunRequest, root: &Path) -> PathBuf {
+    match &request.working_directory {
+        Some(below) => below.in_directory(root),
+        None => root.to_owned(),
     }
 }
 

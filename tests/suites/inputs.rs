@@ -256,3 +256,48 @@ fn what_the_configuration_of_the_user_names_is_sent() {
     outer.write("src/lib.rs", "pub fn name() -> &'static str { \"edited\" }\n");
     assert_eq!(project.ok("run -q").stdout, "edited\npatched in ../patched\n");
 }
+
+/// cargo resolves its configuration from the working directory, wherever that is.
+#[test]
+fn a_command_names_a_workspace_from_anywhere() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    println!(\"{:?} {:?}\", std::env::current_dir().unwrap(), \
+         option_env!(\"BESIDE\"));\n}\n#[test]\nfn of_package() {\n    \
+         assert!(std::env::current_dir().unwrap().ends_with(\"app\"));\n}\n",
+    );
+    project
+        .write("Cargo.lock", "version = 4\n\n[[package]]\nname = \"hello\"\nversion = \"0.1.0\"\n");
+    let beside = sandbox.project(
+        "beside",
+        &[(".cargo/config.toml", "[env]\nBESIDE = 'beside'\n[build]\ntarget-dir = 'built'\n")],
+    );
+    let below = sandbox.path().join("beside/deep/er");
+    fs::create_dir_all(&below).unwrap();
+    let manifest = project.root.join("Cargo.toml");
+    let everywhere = [
+        "/".into(),
+        "/root".into(),
+        "/usr/lib".into(),
+        beside.root.clone(),
+        below,
+        sandbox.path().into(),
+    ];
+    for directory in &everywhere {
+        for verb in ["build", "run -q", "test -q"] {
+            let arguments = format!("{verb} --manifest-path {}", manifest.display());
+            let there = ended(sandbox.burst_command(directory, &arguments).output().unwrap());
+            let mut cargo = sandbox.command("cargo", directory);
+            let here = ended(cargo.args(arguments.split(' ')).output().unwrap());
+            let shown = format!("{verb} in {}: {there:#?}", directory.display());
+            assert_eq!(there.code, here.code, "{shown}");
+            if verb == "run -q" {
+                assert_eq!(there.stdout, here.stdout, "{shown}");
+            }
+        }
+    }
+    assert!(beside.has("built/debug/hello"));
+}

@@ -231,8 +231,9 @@ pub struct RunRequest {
     /// The path below `/` of the build directory on the client, if that is neither the target
     /// directory nor below it.
     pub build_directory: Option<RelativePath>,
-    /// The working directory of cargo, below `/`.
-    pub working_directory: RelativePath,
+    /// The working directory of cargo, below `/`; `/` itself if there is none. It need not be part
+    /// of what is sent.
+    pub working_directory: Option<RelativePath>,
     /// The state that the agent held after the last run, as far as the shim knows.
     pub base: Option<Digest>,
     /// The state that the run needs.

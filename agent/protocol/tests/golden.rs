@@ -60,7 +60,7 @@ fn request() -> RunRequest {
         target_directory: path("home/me/app/target"),
         names_target_directory: true,
         build_directory: Some(path("home/me/app/build")),
-        working_directory: path("home/me/app/src"),
+        working_directory: Some(path("home/me/app/src")),
         base: Some(Digest::from_bytes([3; 32])),
         root: Digest::from_bytes([4; 32]),
         offers_changes: true,

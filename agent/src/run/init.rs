@@ -186,17 +186,20 @@ fn cannot_mount(target: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot mount at `{}`: {error}", target.display()))
 }
 
-/// Opens the paths to the mount points for the build user: a directory on the way that only
-/// its owner may enter, as `/root` is, is covered with an empty directory, in which the
-/// mount points are then created.
+/// Opens the paths to the mount points, and to the working directory and itself, for the build
+/// user: a directory on the way that only its owner may enter, as `/root` is, is covered with an
+/// empty directory, in which the mount points are then created.
 fn open_paths_to_mounts(spec: &RunSpec) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     const SEARCH_BY_OTHERS: u32 = 0o001;
     if spec.user.is_none() {
         return Ok(());
     }
-    for target in spec.mounts.iter().map(|mount| spec::path(&mount.target)) {
-        let mut ancestors: Vec<&Path> = target.ancestors().skip(1).collect();
+    let targets: Vec<PathBuf> = spec.mounts.iter().map(|mount| spec::path(&mount.target)).collect();
+    let working_directory = spec::path(&spec.working_directory);
+    let above = targets.iter().filter_map(|target| target.parent());
+    for directory in above.chain([working_directory.as_path()]) {
+        let mut ancestors: Vec<&Path> = directory.ancestors().collect();
         ancestors.reverse();
         for ancestor in ancestors {
             match std::fs::metadata(ancestor) {

@@ -5,7 +5,7 @@
 //! it may have to wait for another run, or may refuse.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
@@ -334,7 +334,7 @@ fn request(
             .map(below_root)
             .transpose()
             .map_err(unreadable)?,
-        working_directory: below_root(exchange.directory).map_err(unreadable)?,
+        working_directory: working_directory(exchange.directory)?,
         base: base.digest(),
         root: sources.tree.digest(),
         offers_changes,
@@ -355,6 +355,12 @@ fn request(
         client: if is_local { this_process() } else { None },
         reports_ports: plan.reports_ports && !is_local,
     })
+}
+
+/// The working directory below `/`, unless it is that.
+fn working_directory(directory: &Path) -> Result<Option<RelativePath>, Error> {
+    let is_root = directory.parent().is_none();
+    (!is_root).then(|| below_root(directory)).transpose().map_err(unreadable)
 }
 
 /// The umask of this process, which cannot be read without setting it but here.
