@@ -84,6 +84,30 @@ fn colours_are_those_of_cargo_on_pipes_and_terminals() {
     }
 }
 
+/// Its standard error is a pipe then, and what it says is printed here.
+#[test]
+fn errors_of_cargo_about_the_workspace_have_its_colours() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.write("Cargo.toml", "[package]\nname = 'app\n");
+    for configured in ["", "never", "always"] {
+        project.write(".cargo/config.toml", format!("[term]\ncolor = '{configured}'\n"));
+        if configured.is_empty() {
+            project.write(".cargo/config.toml", "");
+        }
+        let more: [(&[(&str, &str)], &str); 2] =
+            [(&[("CARGO_TERM_COLOR", "wrong")], ""), (&[], "--color auto")];
+        for (variables, options) in CASES.into_iter().chain(more) {
+            let arguments = format!("check {options}");
+            for on_terminal in [false, true] {
+                let expected = shown(plain(&project, &arguments), on_terminal, variables);
+                let found = shown(project.command(&arguments), on_terminal, variables);
+                assert_eq!(found, expected, "{configured} {on_terminal} {variables:?} {options}");
+            }
+        }
+    }
+}
+
 #[test]
 fn our_own_messages_have_the_colours_of_cargos() {
     let sandbox = sandbox();

@@ -192,7 +192,7 @@ fn wrong_words_are_explained() {
     let project = echo(&sandbox);
     for (arguments, code, stderr) in [
         ("?", 2, "error: `?` is not a command\nhint: `cargo burst help` lists the verbs\n"),
-        ("statsu", 2, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
+        ("statsu", 101, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
         (
             "build --max-cost nan",
             2,
@@ -261,10 +261,10 @@ fn verbs_without_help_and_flags_without_use_are_explained() {
     let sandbox = sandbox();
     let project = echo(&sandbox);
     for (arguments, code, stderr) in [
-        ("help statsu", 2, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
+        ("help statsu", 101, "error: no such command: `statsu`\nhint: did you mean `status`?\n"),
         (
             "help no-such-verb",
-            2,
+            101,
             "error: no such command: `no-such-verb`\nhint: `cargo burst help` lists the verbs\n",
         ),
         ("help ?", 2, "error: `?` is not a command\nhint: `cargo burst help` lists the verbs\n"),
@@ -299,6 +299,30 @@ fn the_hint_of_a_misspelt_verb_leads_to_cargo() {
     let project = echo(&sandbox);
     let (found, expected) = (project.burst("-q -- statsu"), cargo(&project, "statsu"));
     assert_eq!((found.code, &found.stderr), (expected.code, &expected.stderr));
+}
+
+/// What cargo says without a verb is its own; so is the exit code of a verb that does not exist.
+#[test]
+fn options_without_a_verb_are_cargos() {
+    let sandbox = sandbox();
+    let project = echo(&sandbox);
+    for arguments in ["--list", "--explain E0308", "--explain nonsense"] {
+        let (found, expected) = (project.burst(arguments), cargo(&project, arguments));
+        assert_eq!(
+            (found.code, &found.stdout, &found.stderr),
+            (expected.code, &expected.stdout, &expected.stderr)
+        );
+    }
+    for misspelt in ["buidl", "statsu"] {
+        let (found, expected) = (project.burst(misspelt), cargo(&project, misspelt));
+        assert_eq!((found.code, expected.code), (Some(101), Some(101)));
+    }
+    assert_eq!(
+        project.burst("buidl").stderr,
+        "error: no such command: `buidl`\nhint: did you mean `build`?\n"
+    );
+    // Behind the verb `-q` is cargo's and silences ours, too.
+    assert_eq!(project.ok("build -q").stderr, "");
 }
 
 #[test]

@@ -156,6 +156,8 @@ fn parse_leading<'w>(
                 rest = more.get(1..).unwrap_or_default();
                 continue;
             }
+            Some(option) if is_without_verb(option) => break,
+            Some(option) if option.starts_with("-C") => return Err(no_directory(option).into()),
             Some("--") if !more.is_empty() => {
                 leading.skips_own = true;
                 return Ok((leading, more));
@@ -297,8 +299,10 @@ fn no_options(name: &str) -> Error {
 /// A verb that is in no table of ours.
 fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Command, Refusal> {
     let wrong = |error: Error| Err(Refusal::Error(error));
-    if leading.skips_own && name.starts_with('-') {
-        // Options of cargo alone, such as `--list`.
+    if name.starts_with('-') && (leading.skips_own || is_without_verb(name)) {
+        if !leading.given.is_empty() {
+            return wrong(no_options(name));
+        }
         return Ok(Command::Local([leading.cargos, words].concat()));
     }
     if name == "help" {
@@ -340,6 +344,20 @@ fn similar_verb(name: &str) -> Option<&'static str> {
     route::similar(name, VERBS.iter().map(|verb| verb.name))
 }
 
+/// Whether cargo has an option with which it needs no verb, and neither do we.
+fn is_without_verb(option: &str) -> bool {
+    ["--list", "--explain"].contains(&option.split('=').next().unwrap_or(option))
+}
+
+/// The error of cargo's option for a working directory, which only a nightly cargo takes.
+fn no_directory(option: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("`{option}` is not supported"),
+        "change to the directory with `cd`, or name the manifest with `--manifest-path`",
+    )
+}
+
 /// The error of a word that cannot be a verb.
 fn not_a_command(word: &str) -> Error {
     Error::new(ErrorKind::Usage, format!("`{word}` is not a command"), LIST_VERBS)
@@ -347,7 +365,7 @@ fn not_a_command(word: &str) -> Error {
 
 /// The error of a verb that does not exist.
 fn no_such_command(name: &str, hint: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Usage, format!("no such command: `{name}`"), hint)
+    Error::new(ErrorKind::NoCommand, format!("no such command: `{name}`"), hint)
 }
 
 /// Whether `cargo-NAME` is installed here.
@@ -402,6 +420,9 @@ fn misplaced(option: &str, behind: &[OsString]) -> Option<Refusal> {
 fn rendered(words: &[OsString]) -> Refusal {
     let program = std::iter::once(OsString::from("cargo burst"));
     match help::program().try_get_matches_from(program.chain(words.iter().cloned())) {
+        // Several letters in one word, such as `-vV`.
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayVersion => text(version()),
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => text(help_of(None)),
         Err(error) => {
             let text = styled(&error.render(), color::on_stderr());
             Refusal::Text { text, code: exit_code::USAGE }

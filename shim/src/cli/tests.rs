@@ -80,8 +80,15 @@ fn verbs_that_compile_nothing_run_here() {
         let Ok(Command::Local(words)) = parsed(line).command else { panic!("{line}") };
         assert_eq!(words.join(&OsString::from(" ")), expected);
     }
-    let Ok(Command::Local(words)) = parsed("-- --list").command else { panic!() };
-    assert_eq!(words, ["--list"]);
+    for (line, expected) in [
+        ("-- --list", "--list"),
+        ("--list", "--list"),
+        ("--explain E0308", "--explain E0308"),
+        ("--color always --explain=E0308", "--color always --explain=E0308"),
+    ] {
+        let Ok(Command::Local(words)) = parsed(line).command else { panic!("{line}") };
+        assert_eq!(words.join(&OsString::from(" ")), expected);
+    }
     // `-- VERB` skips the verbs of ours that cargo has, too.
     let Ok(Command::Local(words)) = parsed("-- config get").command else { panic!() };
     assert_eq!(words, ["config", "get"]);
@@ -98,18 +105,22 @@ fn own_verbs_have_typed_arguments() {
 }
 
 #[test]
-fn wrong_command_lines_exit_with_2() {
+fn wrong_command_lines_exit_with_2_and_verbs_that_do_not_exist_as_from_cargo() {
+    for (line, name) in [("statsu", "statsu"), ("help no-such-verb", "no-such-verb")] {
+        assert_eq!(refused(line), (format!("no such command: `{name}`"), 101));
+    }
     for (line, error) in [
         ("?", "`?` is not a command"),
-        ("statsu", "no such command: `statsu`"),
         (
             "build --max-cost nan",
             "invalid value `nan` for `--max-cost`: expected an amount in euros such as 0.50",
         ),
         ("build --env", "a value is required for `--env <NAME[=VALUE]>`"),
         ("--no-fetch status", "`status` takes none of the options of cargo verbs"),
-        ("help no-such-verb", "no such command: `no-such-verb`"),
         ("help ?", "`?` is not a command"),
+        ("-C sub build", "`-C` is not supported"),
+        ("-Csub build", "`-Csub` is not supported"),
+        ("--no-fetch --list", "`--list` takes none of the options of cargo verbs"),
     ] {
         assert_eq!(refused(line), (error.to_owned(), 2));
     }
@@ -139,7 +150,10 @@ fn all_ways_to_the_help_of_a_verb_agree() {
     for line in ["help", "", "burst", "-q", "--", "--no-fetch"] {
         assert_eq!(refused(line), refused("--help"), "{line}");
     }
-    assert_eq!(refused("version"), refused("--version"));
+    for line in ["version", "-vV", "-Vv", "-v -V"] {
+        assert_eq!(refused(line), refused("--version"), "{line}");
+    }
+    assert_eq!(refused("-vh"), refused("--help"));
 }
 
 #[test]

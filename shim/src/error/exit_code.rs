@@ -61,8 +61,8 @@ pub(crate) const fn of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => USAGE,
         ErrorKind::Settings | ErrorKind::Untrusted => SETTINGS,
-        // Only where cargo's own code is not known.
-        ErrorKind::Cargo => 101,
+        // Only where cargo's own code is not known; a verb that does not exist is no error of ours.
+        ErrorKind::Cargo | ErrorKind::NoCommand => 101,
         ErrorKind::Workspace | ErrorKind::WorkspaceChanged | ErrorKind::WouldEmpty => WORKSPACE,
         ErrorKind::AgentStart | ErrorKind::AgentSilent | ErrorKind::AgentEnding => AGENT,
         ErrorKind::RunLost | ErrorKind::AgentCorrupt => RUN_LOST,

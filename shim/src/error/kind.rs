@@ -56,4 +56,6 @@ pub(crate) enum ErrorKind {
     Version,
     /// A directory or file of cargo-burst's own cannot be used.
     State,
+    /// Neither cargo nor cargo-burst has the verb.
+    NoCommand,
 }

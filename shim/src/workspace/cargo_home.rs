@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::Workspace;
 use super::error::unreadable;
 use super::lock_file::{Locked, locked_in};
-use super::metadata::{CRATES_IO, cannot_run, color_arguments, parsed};
+use super::metadata::{CRATES_IO, cannot_run, color_as_here, parsed};
 use super::sources::Sources;
 use super::state::WorkspaceState;
 use crate::cargo_options::value_of;
@@ -235,10 +235,10 @@ fn resolve(
     command
         .args(["metadata", "--all-features", "--format-version", "1"])
         .args(workspace.resolving_options(options))
-        .args(color_arguments(value_of(options, "--color").as_ref()))
         .current_dir(&workspace.directory)
         .stdin(Stdio::inherit())
         .stderr(Stdio::inherit());
+    color_as_here(&mut command, value_of(options, "--color").as_ref());
     // cargo may ask for a password, and shows progress of its own.
     terminal.quiet();
     let output = command.output().map_err(|source| cannot_run(command.get_program(), &source))?;

@@ -86,18 +86,15 @@ impl Package {
     }
 }
 
-/// The options by which cargo colours its errors as it would without us: its standard error
-/// is a pipe here.
-pub(super) fn color_arguments(named: Option<&OsString>) -> Vec<OsString> {
-    // cargo follows that by itself, and reports a wrong one.
-    let is_set = environment::text("CARGO_TERM_COLOR").is_some_and(|value| value != "auto");
-    let color = match named {
-        Some(color) if color != "auto" => color.clone(),
-        None if is_set || !color::on_stderr() => return Vec::new(),
-        _ if color::on_stderr() => "always".into(),
-        _ => "never".into(),
-    };
-    vec!["--color".into(), color]
+/// Has cargo colour its errors as it would without us, with the value of `--color` that the user
+/// has named: its standard error is a pipe here. What cargo's configuration says still counts.
+pub(super) fn color_as_here(command: &mut Command, named: Option<&OsString>) {
+    if let Some(named) = named {
+        command.arg("--color").arg(named);
+    }
+    if color::on_stderr() {
+        command.env("CLICOLOR_FORCE", "1");
+    }
 }
 
 /// The error of a cargo that does not start.
@@ -134,7 +131,7 @@ pub(super) fn metadata(
     if let Some(manifest) = manifest {
         command.arg("--manifest-path").arg(manifest);
     }
-    command.args(options).args(color_arguments(color));
+    color_as_here(command.args(options), color);
     parsed(&run_cargo(&mut command)?)
 }
 

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::manifest;
-use super::metadata::{paths_of_packages, run_cargo};
+use super::metadata::{color_as_here, paths_of_packages, run_cargo};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 
@@ -62,6 +62,7 @@ fn used(resolving: Resolving<'_>) -> Result<HashSet<PathBuf>, Error> {
         .arg(resolving.root.join(MANIFEST))
         .args(resolving.options)
         .current_dir(resolving.directory);
+    color_as_here(&mut command, None);
     let packages = paths_of_packages(&run_cargo(&mut command)?)?;
     Ok(packages.iter().filter_map(|package| package.canonicalize().ok()).collect())
 }
