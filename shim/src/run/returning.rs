@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
 use burst_protocol::tree::{Change, Entry};
+use burst_sync::clock::Moment;
 use burst_sync::ignore_rules::cargo_reads;
 use burst_sync::wire::{Incoming, Outgoing};
 
@@ -55,7 +56,7 @@ impl<'a> Ended<'a> {
         self.exchange.signals.stop_forwarding();
         if let Some(began) = self.outcome.began {
             let scanned = self.exchange.sources.scanned;
-            note_run(state.directory(), began, scanned).map_err(unreadable)?;
+            note_run(state.directory(), began, scanned, Moment::now).map_err(unreadable)?;
         }
         let mut downloaded = self.download(state)?;
         let answered = self.settle(state, &downloaded).and_then(|()| {

@@ -22,7 +22,7 @@ use crate::background::lock;
 const HELD: &str = "target";
 
 /// The record of the runs.
-const RUNS: &str = "runs";
+const RUNS: &str = "run-times";
 
 /// What the agent has told of a whole target directory.
 #[derive(Debug, Default)]
@@ -61,14 +61,20 @@ pub(crate) fn held_digest(records: &Path, target: &Path) -> Option<Digest> {
     (!held.files.is_empty()).then(|| TargetFile::digest_of(&held.files).ok()).flatten()
 }
 
-/// Remembers when a run has begun. Runs of other commands may end at the same time.
-pub(crate) fn note_run(records: &Path, began: Timestamp, scanned: Moment) -> Result<(), SyncError> {
+/// Remembers when a run has begun. Runs of other commands may end at the same time: `now` is
+/// called for one after the other.
+pub(crate) fn note_run(
+    records: &Path,
+    began: Timestamp,
+    scanned: Moment,
+    now: impl FnOnce() -> Moment,
+) -> Result<(), SyncError> {
     let path = records.join(RUNS);
     let lock = path.with_extension("lock");
     let _lock =
         lock::take(&lock).map_err(|error| SyncError::store(&lock, io::Error::other(error)))?;
     let mut runs: RunTimes = read_record(&path).unwrap_or_default();
-    runs.add(began, scanned);
+    runs.add(began, scanned, now());
     write_record(&path, &runs)
 }
 
@@ -152,7 +158,8 @@ mod tests {
         let records = tempfile::tempdir().unwrap();
         let note = |second: i64| {
             let began = Timestamp { seconds: second, nanoseconds: 0 };
-            note_run(records.path(), began, Moment::from_seconds(second)).unwrap();
+            let scanned = Moment::from_seconds(second);
+            note_run(records.path(), began, scanned, || scanned).unwrap();
         };
         std::thread::scope(|scope| {
             for first in 0..8 {
@@ -163,8 +170,11 @@ mod tests {
         let runs: RunTimes = read_record(&records.path().join(RUNS)).unwrap();
         let mut expected = RunTimes::default();
         for second in 1..=64 {
-            expected
-                .add(Timestamp { seconds: second, nanoseconds: 0 }, Moment::from_seconds(second));
+            expected.add(
+                Timestamp { seconds: second, nanoseconds: 0 },
+                Moment::from_seconds(second),
+                Moment::from_seconds(second),
+            );
         }
         assert_eq!(runs, expected);
     }
@@ -174,8 +184,8 @@ mod tests {
         let records = tempfile::tempdir().unwrap();
         let (records, target) = (records.path(), Path::new("/t"));
         assert_eq!(held_digest(records, target), None);
-        note_run(records, Timestamp { seconds: 5, nanoseconds: 0 }, Moment::from_seconds(9))
-            .unwrap();
+        let (began, scanned) = (Timestamp { seconds: 5, nanoseconds: 0 }, Moment::from_seconds(9));
+        note_run(records, began, scanned, || scanned).unwrap();
         let first = [file("a", 7), file("b", 7)];
         let mut offered = Offered { changed: first.to_vec(), ..Offered::default() };
         let wanted = Wanted::new(&offered, &listed(&first, None), records, target).unwrap();
