@@ -5,6 +5,7 @@
 
 mod additions;
 pub(crate) mod cargo_home;
+mod clean_configuration;
 pub(crate) mod collection;
 mod configuration;
 mod configured_sources;
@@ -28,6 +29,7 @@ mod lock_file;
 mod manifest;
 pub(crate) mod metadata;
 mod overrides;
+mod run_records;
 pub(crate) mod runs_code;
 pub(crate) mod sources;
 pub(crate) mod state;

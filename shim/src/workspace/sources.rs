@@ -25,6 +25,7 @@ use crate::environment;
 use crate::settings::Settings;
 use crate::workspace::Workspace;
 use crate::workspace::additions::Additions;
+use crate::workspace::clean_configuration;
 use crate::workspace::configured_sources::configures_sources;
 use crate::workspace::credentials;
 use crate::workspace::git_command;
@@ -356,7 +357,7 @@ impl Sources {
         let bytes = std::fs::read(path)
             .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
         self.configures_sources |= configures_sources(&bytes);
-        let cleaned = is_cargos.then(|| credentials::without_credentials(&bytes)).flatten();
+        let cleaned = is_cargos.then(|| clean_configuration::without_credentials(&bytes)).flatten();
         let bytes = cleaned.unwrap_or(bytes);
         let size = bytes.len() as u64;
         let file = FileEntry { size, digest: Digest::of(&bytes), mode: FileMode::REGULAR };

@@ -27,7 +27,6 @@ use burst_sync::stat_cache::{StatCache, read_record, write_record};
 use super::error::unreadable;
 use super::identity::identity;
 use super::{collection, conflicts};
-use crate::agent::provider;
 use crate::background::lock;
 use crate::directories::unusable;
 use crate::error::Error;
@@ -40,11 +39,11 @@ pub(crate) const TAKEN: &str = "taken-";
 const GENERATED_FILES: &str = "companions";
 
 /// The name of the record of sources that runs have written.
-const WRITTEN: &str = "written";
+pub(super) const WRITTEN: &str = "written";
 
 /// The name of the record of files that runs have lacked. Another meaning of its paths takes
 /// another name: `inputs` had paths below the workspace root.
-const INPUTS: &str = "lacked-files";
+pub(super) const INPUTS: &str = "lacked-files";
 
 /// The blobs of a workspace, which no other command uses meanwhile.
 #[derive(Debug)]
@@ -203,56 +202,6 @@ impl WorkspaceState {
         read_record(&self.directory.join("targets")).unwrap_or_default()
     }
 
-    /// The files that failed runs have lacked, below `/`: they are sent whatever git says.
-    pub(crate) fn inputs(&self) -> BTreeSet<RelativePath> {
-        read_record(&self.directory.join(INPUTS)).unwrap_or_default()
-    }
-
-    /// Remembers further files of that kind.
-    pub(crate) fn note_inputs(&self, more: &BTreeSet<RelativePath>) -> Result<(), Error> {
-        let _lock = lock::take(&self.directory.join("inputs.lock"))?;
-        let inputs: BTreeSet<RelativePath> = self.inputs().union(more).cloned().collect();
-        write_record(&self.directory.join(INPUTS), &inputs).map_err(unreadable)
-    }
-
-    /// Whether a run has written a file here, which has this absolute path: a run of any workspace
-    /// around it, with any provider.
-    pub(crate) fn is_written_by_run(&self, file: &Path) -> bool {
-        let states = self.directory.parent().unwrap_or(&self.directory);
-        let has_written = |file: &Path, workspace: &Path| {
-            let path = file.strip_prefix(workspace).map(|path| path.as_os_str().as_bytes());
-            let Some(path) = path.ok().and_then(|path| RelativePath::new(path).ok()) else {
-                return false;
-            };
-            provider::NAMES.iter().any(|provider| {
-                let record = states.join(name_of(workspace, provider)).join(WRITTEN);
-                let written: BTreeSet<RelativePath> = read_record(&record).unwrap_or_default();
-                written.contains(&path)
-            })
-        };
-        // A command in the other workspace may have come to it without the link.
-        let paths = std::iter::once(file.to_owned()).chain(file.canonicalize());
-        paths
-            .into_iter()
-            .any(|file| file.ancestors().skip(1).any(|workspace| has_written(&file, workspace)))
-    }
-
-    /// The files that runs have written here, below the workspace root.
-    fn written_by_runs(&self) -> BTreeSet<RelativePath> {
-        read_record(&self.directory.join(WRITTEN)).unwrap_or_default()
-    }
-
-    /// Remembers further files of that kind.
-    pub(crate) fn note_written(&self, more: BTreeSet<RelativePath>) -> Result<(), Error> {
-        if more.is_empty() {
-            return Ok(());
-        }
-        let _lock = lock::take(&self.directory.join("written.lock"))?;
-        let written: BTreeSet<RelativePath> =
-            self.written_by_runs().into_iter().chain(more).collect();
-        write_record(&self.directory.join(WRITTEN), &written).map_err(unreadable)
-    }
-
     /// Remembers the variables that are set here and not sent; returns whether they are others
     /// than those that were remembered.
     pub(crate) fn note_unsent_variables(&self, names: &BTreeSet<String>) -> Result<bool, Error> {
@@ -320,7 +269,7 @@ impl WorkspaceState {
 }
 
 /// The name of the directory with the state of a workspace.
-fn name_of(workspace: &Path, provider: &str) -> String {
+pub(super) fn name_of(workspace: &Path, provider: &str) -> String {
     let key = Digest::of(workspace.as_os_str().as_bytes()).to_hex();
     format!("{}-{provider}", &key[..24])
 }
@@ -407,20 +356,6 @@ mod tests {
         std::fs::create_dir(&workspace).unwrap();
         load();
         assert_eq!(found(), ["base"]);
-    }
-
-    /// A file below the workspace root is not one below `/`.
-    #[test]
-    fn a_record_of_another_meaning_does_not_count() {
-        let cache = tempfile::tempdir().unwrap();
-        let state = WorkspaceState::load(cache.path(), "local", Path::new("/w")).unwrap();
-        let path = |text: &str| RelativePath::new(text.as_bytes()).unwrap();
-        let earlier = BTreeSet::from([path("etc/passwd")]);
-        write_record(&state.directory().join("inputs"), &earlier).unwrap();
-        assert_eq!(state.inputs(), BTreeSet::new());
-        let lacked = BTreeSet::from([path("w/gen.rs")]);
-        state.note_inputs(&lacked).unwrap();
-        assert_eq!(state.inputs(), lacked);
     }
 
     #[test]
