@@ -54,8 +54,6 @@ fn hold(arguments: &[OsString]) -> Result<(), Error> {
     let started: Started =
         started.to_str().and_then(|text| serde_json::from_str(text).ok()).ok_or_else(wrong_call)?;
     let directory = RunDirectory::at(PathBuf::from(directory));
-    // Fails only for the leader of a session, which it is to become.
-    rustix::process::setsid().ok();
     let Some(_lock) = lock::try_take(&directory.lock())? else { return Err(wrong_call()) };
     let failed = |source: io::Error| unusable("hold the run in", directory.path(), &source);
     let (path, _open) = socket::path(directory.path())?;

@@ -54,12 +54,17 @@ fn start_holder(
     let started = serde_json::to_string(started).map_err(|error| failed(error.to_string()))?;
     let mut command = background::same_environment(HOLDER);
     command.arg(directory.path()).arg(started).args(words);
-    match background::start_here(&mut command, stderr) {
-        Ok(Some(line)) if line.trim() == READY => Ok(()),
-        Ok(_) => {
-            let log = std::fs::read_to_string(&log).unwrap_or_default();
-            Err(failed(format!("its holder was not ready in time, or exited: {}", log.trim())))
-        }
-        Err(error) => Err(failed(error.to_string())),
+    let holder = background::start_here(&mut command, stderr);
+    let holder = holder.map_err(|error| failed(error.to_string()))?;
+    if holder.report.as_deref().map(str::trim) == Some(READY) {
+        return Ok(());
     }
+    let is_late = holder.report.is_none();
+    // Before its record goes: what it starts later nobody would know of.
+    holder.kill().map_err(|error| failed(error.to_string()))?;
+    let log = std::fs::read_to_string(&log).unwrap_or_default();
+    Err(failed(match is_late {
+        true => "its holder was not ready within 20 seconds and was killed".to_owned(),
+        false => format!("its holder has exited: {}", log.trim()),
+    }))
 }
