@@ -89,18 +89,26 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         let texts = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
         return keeper::service::main(&texts.collect::<Vec<_>>());
     }
-    let words = arguments.get(1..).unwrap_or_default();
+    let mut words = arguments.get(1..).unwrap_or_default();
     if called_as.is_some_and(|name| name == detached::HOLDER) {
         return detached::holder::main(words);
     }
-    let is_held = called_as.is_some_and(|name| name == detached::HELD);
+    let mut record = None;
+    if called_as.is_some_and(|name| name == detached::HELD)
+        && let Some((first, behind)) = words.split_first()
+    {
+        (record, words) = (Some(Path::new(first)), behind);
+    }
     let parsed = cli::parse(words.to_vec());
     if let Some(toolchain) = parsed.toolchain {
         environment::choose_toolchain(toolchain);
     }
-    let terminal = Arc::new(Terminal::new(parsed.verbosity));
+    let waits = record.map(|record| record.join(detached::record::WAITS));
+    let terminal = Arc::new(Terminal::new(parsed.verbosity).noting_waits(waits));
     let done = match parsed.command {
-        Ok(Command::Run(run)) if run.flags.detach && !is_held => detach(&terminal, &run, words),
+        Ok(Command::Run(run)) if run.flags.detach && record.is_none() => {
+            detach(&terminal, &run, words)
+        }
         Ok(command) => perform(&terminal, command),
         Err(Refusal::Text { text, code }) => {
             if parsed.json && code != 0 {

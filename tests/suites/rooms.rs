@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of the shim from top to bottom: a room may name those below it, never one
 /// above it. Rooms in one row do not know each other.
-const ROOMS: [&[&str]; 17] = [
+const ROOMS: [&[&str]; 18] = [
     &["main"],
     &["lib"],
     &["cli"],
     &["commands"],
-    &["run", "detached"],
+    &["run"],
+    &["detached"],
     &["transfer"],
     &["workspace"],
     &["agent"],

@@ -181,7 +181,7 @@ struct Relay {
 
 impl Progress for Relay {
     fn step(&self, text: &str) {
-        self.terminal.begin(text);
+        self.terminal.wait_for(&format!("a server: {text}"), text);
     }
 
     fn say(&self, text: &str) {

@@ -4,13 +4,14 @@
 //! from a process id. Probes take the lock shared and for a moment only, so that two
 //! probes at the same time do not mistake each other for the process.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use tokio::sync::oneshot;
 
 use crate::directories::unusable;
@@ -19,7 +20,7 @@ use crate::error::Error;
 /// Takes a lock, whose file is created if necessary; `None` if another process holds it.
 pub(crate) fn try_take(path: &Path) -> Result<Option<File>, Error> {
     let take = || {
-        let file = File::create(path)?;
+        let file = create(path)?;
         Ok(try_flock(&file, FlockOperation::NonBlockingLockExclusive)?.then_some(file))
     };
     take().map_err(|source| failed(path, &source))
@@ -28,9 +29,35 @@ pub(crate) fn try_take(path: &Path) -> Result<Option<File>, Error> {
 /// Takes a lock, and waits for it without limit: for locks that are held briefly.
 pub(crate) fn take(path: &Path) -> Result<File, Error> {
     let take = || {
-        let file = File::create(path)?;
+        let file = create(path)?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
+    };
+    take().map_err(|source| failed(path, &source))
+}
+
+/// Takes a lock, and waits for it up to `deadline`; `None` if another process holds it even then.
+/// Blocks: not for async code.
+pub(crate) fn take_within(path: &Path, deadline: Duration) -> Result<Option<File>, Error> {
+    let take = || {
+        let file = create(path)?;
+        if try_flock(&file, FlockOperation::NonBlockingLockExclusive)? {
+            return Ok(Some(file));
+        }
+        let (send, receive) = mpsc::channel();
+        let waiting = std::thread::Builder::new().name("lock".into()).spawn(move || {
+            let taken = flock(&file, FlockOperation::LockExclusive);
+            // After the deadline there is no receiver, and the lock is released at once.
+            drop(send.send(taken.map(|()| file)));
+        })?;
+        match receive.recv_timeout(deadline) {
+            Ok(taken) => {
+                // Nobody is left to whom a signal could be given.
+                drop(waiting.join());
+                taken.map(Some)
+            }
+            Err(_) => Ok(None),
+        }
     };
     take().map_err(|source| failed(path, &source))
 }
@@ -85,8 +112,15 @@ fn on_release(path: &Path, call: impl FnOnce(io::Result<()>) + Send + 'static) -
     Ok(())
 }
 
+/// Opens the file of a lock, which is created if necessary. What is in it stays.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
 fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    // Without waiting for a writer, whatever it is.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -126,5 +160,22 @@ mod tests {
         drop(held);
         assert!(receive.recv_timeout(Duration::from_secs(20)).unwrap());
         assert!(wait_until_released(&path, Duration::from_secs(20)).unwrap());
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_until_a_deadline() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let held = take_within(&path, Duration::ZERO).unwrap().unwrap();
+        assert!(take_within(&path, Duration::from_millis(1)).unwrap().is_none());
+        let (send, receive) = mpsc::channel();
+        let waited = path.clone();
+        std::thread::spawn(move || {
+            send.send(take_within(&waited, Duration::from_secs(20)).unwrap().is_some()).unwrap();
+        });
+        drop(held);
+        assert!(receive.recv_timeout(Duration::from_secs(20)).unwrap());
+        // That one has released it.
+        assert!(take_within(&path, Duration::from_secs(20)).unwrap().is_some());
     }
 }

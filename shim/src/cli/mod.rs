@@ -181,7 +181,11 @@ fn parse_verb(
     verbosity: &mut Verbosity,
 ) -> Result<Command, Refusal> {
     let Some((first, _)) = rest.split_first() else {
-        return Err(text(help_of(None)));
+        return Err(match leading.flags.detach {
+            // A script that has lost its verb is to notice.
+            true => nothing_to_detach().into(),
+            false => text(help_of(None)),
+        });
     };
     let own = first.to_str().and_then(verb::find);
     if let Some(verb @ Verb { kind: VerbKind::Own { read, .. }, .. }) = own
@@ -244,7 +248,7 @@ fn parse_own(
 ) -> Result<Command, Refusal> {
     let is_given = !leading.given.is_empty() || leading.toolchain.is_some();
     if is_given || !leading.cargos.is_empty() {
-        return Err(Refusal::Error(no_options(verb.name)));
+        return Err(Refusal::Error(no_options(verb.name, &leading.given)));
     }
     let command = read(&help::alone(verb).try_get_matches_from(rest).map_err(|error| {
         let code = u8::try_from(error.exit_code()).unwrap_or(exit_code::USAGE);
@@ -287,13 +291,26 @@ fn help_about(name: &str) -> Result<Command, Refusal> {
     .into())
 }
 
-/// The error of our options of cargo verbs before another verb.
-fn no_options(name: &str) -> Error {
+/// The error of `--detach` without a verb.
+fn nothing_to_detach() -> Error {
     Error::new(
         ErrorKind::Usage,
-        format!("`{name}` takes none of the options of cargo verbs"),
-        format!("`cargo burst help {name}` shows its options"),
+        "`--detach` stands before a verb, and there is none",
+        format!("usage: `cargo burst --detach VERB`; {LIST_VERBS}"),
     )
+}
+
+/// The error of our options of cargo verbs, which were `given`, before another verb.
+fn no_options(name: &str, given: &[&str]) -> Error {
+    let hint = match given {
+        ["--detach"] => format!(
+            "it runs on this machine and cannot be detached: `cargo burst {name}`, with `&` behind \
+             it in a shell to go on meanwhile"
+        ),
+        _ => format!("`cargo burst help {name}` shows its options"),
+    };
+    let message = format!("`{name}` takes none of the options of cargo verbs");
+    Error::new(ErrorKind::Usage, message, hint)
 }
 
 /// A verb that is in no table of ours.
@@ -301,7 +318,7 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
     let wrong = |error: Error| Err(Refusal::Error(error));
     if name.starts_with('-') && (leading.skips_own || is_without_verb(name)) {
         if !leading.given.is_empty() {
-            return wrong(no_options(name));
+            return wrong(no_options(name, &leading.given));
         }
         return Ok(Command::Local([leading.cargos, words].concat()));
     }
@@ -313,7 +330,7 @@ fn parse_other(name: &str, words: Vec<OsString>, leading: Leading) -> Result<Com
     }
     if route::is_local(name) {
         if !leading.given.is_empty() {
-            return wrong(no_options(name));
+            return wrong(no_options(name, &leading.given));
         }
         return Ok(Command::Local([leading.cargos, words].concat()));
     }

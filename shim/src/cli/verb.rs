@@ -116,7 +116,7 @@ pub(super) static VERBS: [Verb; 23] = [
         name: "attach",
         about: "Show a detached run from the beginning of its output, and give it the keyboard",
         examples: &[
-            ("attach", "the only one that runs, else the last one of this workspace"),
+            ("attach", "the one that runs in this workspace, else the last one there"),
             ("attach 3", "also when it has ended; the exit code is the run's"),
         ],
         kind: VerbKind::Own {

@@ -1,9 +1,9 @@
 //! `cargo burst down`: deletes the server and ends the agent on this machine.
 //!
 //! The JSON is `{"hetzner": {"servers", "volumes", "failed"}, "local_agent_ended",
-//! "keeper_pid"}`: names that were deleted, and reasons of deletions that failed. `hetzner` is
-//! `null` without a token; `keeper_pid` is the process id of a keeper that runs all the same,
-//! else `null`. If a deletion failed, `error` is added as in `commands/failure.rs`.
+//! "keeper_pid", "detached_runs"}`: names that were deleted, and reasons of deletions that failed.
+//! `hetzner` is `null` without a token; `keeper_pid` is the process id of a keeper that runs all the
+//! same, else `null`; `detached_runs` are the numbers of those that ran and are ended. If a deletion failed, `error` is added as in `commands/failure.rs`.
 
 use burst_protocol::message::FromShim;
 
@@ -12,6 +12,7 @@ use super::reap::{print_json, reaped_of, unfinished};
 use super::render;
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
+use crate::detached::record::{Run, RunState, Runs};
 use crate::directories::unusable;
 use crate::error::Error;
 use crate::hetzner::account::Account;
@@ -24,6 +25,24 @@ const ENDED_LOCAL: &str = "ended the agent on this machine";
 
 /// `cargo burst down`.
 pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Error> {
+    let runs = Runs::below(&context.directories.state);
+    // A record that cannot be read must not keep servers.
+    let mut running = runs.list().unwrap_or_default().runs;
+    running.retain(|run| run.state == RunState::Running);
+    for run in &running {
+        context.terminal.say(&format!("ending {}", render::run_name(run)));
+        runs.directory(run.number).note_down();
+    }
+    let done = end_all(context, options, &running);
+    if done.is_err() {
+        // What is not ended may go on, and its end is its own.
+        running.iter().for_each(|run| runs.directory(run.number).forget_down());
+    }
+    done
+}
+
+/// Ends everything; `running` are the detached runs that end with it.
+fn end_all(context: &Context<'_>, options: DownOptions, running: &[Run]) -> Result<(), Error> {
     // Without the API the agent here can still be ended.
     let ended = end_local(context, options.with_volumes)?;
     let reaped = match context.credentials()? {
@@ -47,6 +66,7 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
     if context.json {
         let value = serde_json::json!({
             "hetzner": reaped, "local_agent_ended": ended, "keeper_pid": keeper,
+            "detached_runs": running.iter().map(|run| run.number).collect::<Vec<_>>(),
         });
         return print_json(context, value, reaped);
     }

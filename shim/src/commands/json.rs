@@ -16,12 +16,17 @@
 //!              "projects": [{ "path", "idle_secs", "runs": ["cargo build"] }] },
 //!   "copies": { "projects", "bytes", "limit_gb" },
 //!   "runs": [{ "number", "title", "workspace", "started", "terminal", "state", "ended",
-//!              "exit_code", "signal", "shown" }]
+//!              "exit_code", "signal", "ended_by_down", "waits_for", "shown" }],
+//!   "unreadable_runs": [{ "number", "path", "why" }]
 //! }
 //! ```
 //!
-//! `runs` are those that were started with `--detach`; `state` is `running`, `ended` or `lost`.
-//! `copies` is what projects take on this machine's disk, as last measured.
+//! `runs` are all that were started with `--detach` and are kept; `state` is `running`, `ended` or
+//! `lost`. `waits_for` is what a running one waits for, if anything; `exit_code` and `signal` are
+//! `null`, too, for one that has ended if its end cannot be read or `ended_by_down` is true.
+//! `unreadable_runs` are records that are kept but cannot be read, such as those of a later version.
+//! `copies` is what projects take on this machine's disk, as last measured; `bytes` is `null`
+//! until all were. `idle_secs` is `null` while `runs` of the project are there.
 //! `hetzner` is `null` without a token, `local` where no agent runs on this machine.
 //! `deleted_at` is the time of deletion if no command uses it until then; `null` while one does.
 
@@ -31,7 +36,7 @@ use serde_json::{Value, json};
 
 use super::copies::Copies;
 use super::render::ENDLESS_SECS;
-use crate::detached::record::{How, Run, RunState};
+use crate::detached::record::{Found, How, Run, RunState, Unreadable};
 use crate::hetzner::report::{ImageLine, Report, ServerLine, VolumeLine};
 
 /// The document of `status`.
@@ -39,28 +44,36 @@ pub(super) fn status(
     report: Option<&Report>,
     local: Option<&AgentStatus>,
     copies: &Copies,
-    runs: &[Run],
+    found: &Found,
 ) -> Value {
     let Copies { projects, bytes, limit_gb } = copies;
     json!({
         "hetzner": report.map(hetzner),
         "local": local.map(agent),
         "copies": { "projects": projects, "bytes": bytes, "limit_gb": limit_gb },
-        "runs": runs.iter().map(detached_run).collect::<Vec<_>>(),
+        "runs": found.runs.iter().map(detached_run).collect::<Vec<_>>(),
+        "unreadable_runs": found.unreadable.iter().map(unreadable).collect::<Vec<_>>(),
     })
 }
 
+fn unreadable(record: &Unreadable) -> Value {
+    let Unreadable { number, path, why } = record;
+    json!({ "number": number, "path": path.to_string_lossy(), "why": why })
+}
+
 fn detached_run(run: &Run) -> Value {
-    let Run { number, started, state, is_shown } = run;
+    let Run { number, started, state, waits_for, is_shown } = run;
     let (state, ended) = match state {
         RunState::Running => ("running", None),
         RunState::Ended(ended) => ("ended", Some(ended)),
+        RunState::EndUnknown => ("ended", None),
         RunState::Lost => ("lost", None),
     };
-    let (code, signal) = match ended.map(|ended| ended.how) {
+    let how = ended.map(|ended| ended.how);
+    let (code, signal) = match how {
         Some(How::Code(code)) => (Some(code), None),
         Some(How::Signal(signal)) => (None, Some(signal)),
-        None => (None, None),
+        Some(How::Down) | None => (None, None),
     };
     json!({
         "number": number,
@@ -72,6 +85,8 @@ fn detached_run(run: &Run) -> Value {
         "ended": ended.map(|ended| time(ended.at)),
         "exit_code": code,
         "signal": signal,
+        "ended_by_down": how == Some(How::Down),
+        "waits_for": waits_for,
         "shown": is_shown,
     })
 }
@@ -133,7 +148,7 @@ fn agent(status: &AgentStatus) -> Value {
     let projects = status.projects.iter().map(|project| {
         json!({
             "path": project.project.absolute().to_string_lossy(),
-            "idle_secs": project.idle_secs,
+            "idle_secs": project.runs.is_empty().then_some(project.idle_secs),
             "runs": project.runs,
         })
     });
@@ -189,15 +204,25 @@ mod tests {
             pid: 5,
             up_secs: 6,
             ends_in_secs: Some(7),
-            projects: vec![ProjectStatus {
-                project: RelativePath::new(b"home/me/app").unwrap(),
-                idle_secs: 8,
-                runs: vec!["cargo build".into()],
-            }],
+            projects: vec![
+                ProjectStatus {
+                    project: RelativePath::new(b"home/me/app").unwrap(),
+                    idle_secs: 8,
+                    runs: vec!["cargo build".into()],
+                },
+                ProjectStatus {
+                    project: RelativePath::new(b"home/me/lib").unwrap(),
+                    idle_secs: 9,
+                    runs: Vec::new(),
+                },
+            ],
         };
-        let copies = Copies { projects: 2, bytes: 9, limit_gb: 100 };
+        let copies = Copies { projects: 2, bytes: Some(9), limit_gb: 100 };
+        let unreadable =
+            vec![Unreadable { number: 4, path: "/s/runs/4".into(), why: "why".into() }];
+        let found = Found { unreadable, ..Found::default() };
         assert_eq!(
-            status(Some(&report), Some(&local), &copies, &[]),
+            status(Some(&report), Some(&local), &copies, &found),
             json!({
                 "hetzner": {
                     "now": "2001-09-09T01:46:40Z",
@@ -217,32 +242,43 @@ mod tests {
                 "local": {
                     "version": "0.1.0", "pid": 5, "up_secs": 6, "ends_in_secs": 7,
                     "projects": [{
-                        "path": "/home/me/app", "idle_secs": 8, "runs": ["cargo build"],
+                        "path": "/home/me/app", "idle_secs": null, "runs": ["cargo build"],
+                    }, {
+                        "path": "/home/me/lib", "idle_secs": 9, "runs": [],
                     }],
                 },
                 "copies": { "projects": 2, "bytes": 9, "limit_gb": 100 },
                 "runs": [],
+                "unreadable_runs": [{ "number": 4, "path": "/s/runs/4", "why": "why" }],
             })
         );
-        let nothing = Copies { projects: 0, bytes: 0, limit_gb: 1 };
-        let none = json!({ "projects": 0, "bytes": 0, "limit_gb": 1 });
+        let unknown = Copies { projects: 1, bytes: None, limit_gb: 1 };
         assert_eq!(
-            status(None, None, &nothing, &[]),
-            json!({ "hetzner": null, "local": null, "copies": none, "runs": [] })
+            status(None, None, &unknown, &Found::default()),
+            json!({
+                "hetzner": null, "local": null, "runs": [], "unreadable_runs": [],
+                "copies": { "projects": 1, "bytes": null, "limit_gb": 1 },
+            })
         );
     }
 
     #[test]
     fn a_detached_run_has_the_documented_keys() {
         let title = "cargo build".to_owned();
-        let started = Started { title, workspace: "/w".into(), at: 0, terminal: None };
-        let run = |state| Run { number: 3, started: started.clone(), state, is_shown: false };
+        let workspace = "/w".into();
+        let started = Started { title, workspace, at: 0, terminal: None, one_output: false };
+        let run = |state| {
+            let waits_for = (state == RunState::Running).then(|| "x".to_owned());
+            Run { number: 3, started: started.clone(), state, waits_for, is_shown: false }
+        };
         let ended = |how| RunState::Ended(Ended { at: 9, how, unrecorded: 0 });
         let expected = |state: &str, ended: Value, code: Value, signal: Value| {
+            let waits_for = (state == "running").then_some("x");
             json!({
                 "number": 3, "title": "cargo build", "workspace": "/w",
                 "started": "1970-01-01T00:00:00Z", "terminal": false, "state": state,
-                "ended": ended, "exit_code": code, "signal": signal, "shown": false,
+                "ended": ended, "exit_code": code, "signal": signal, "ended_by_down": false,
+                "waits_for": waits_for, "shown": false,
             })
         };
         let (null, at) = (Value::Null, json!("1970-01-01T00:00:09Z"));
@@ -250,9 +286,13 @@ mod tests {
             (ended(How::Signal(2)), expected("ended", at.clone(), null.clone(), json!(2))),
             (ended(How::Code(0)), expected("ended", at, json!(0), null.clone())),
             (RunState::Running, expected("running", null.clone(), null.clone(), null.clone())),
-            (RunState::Lost, expected("lost", null.clone(), null.clone(), null)),
+            (RunState::Lost, expected("lost", null.clone(), null.clone(), null.clone())),
         ] {
             assert_eq!(detached_run(&run(state)), expected);
         }
+        let down = detached_run(&run(ended(How::Down)));
+        assert_eq!([&down["state"], &down["signal"]], [&json!("ended"), &null]);
+        assert_eq!(down["ended_by_down"], true);
+        assert_eq!(detached_run(&run(RunState::EndUnknown))["state"], "ended");
     }
 }

@@ -4,11 +4,11 @@
 use burst_protocol::message::AgentStatus;
 
 use super::copies::Copies;
-use crate::detached::record::{Ended, How, Run, RunState};
+use crate::detached::record::{Ended, Found, How, Run, RunState, Started, Unreadable};
 use crate::hetzner::audit::{Audit, Split};
 use crate::hetzner::reap::ReapReport;
 use crate::hetzner::report::{Report, ServerLine, VolumeLine};
-use crate::terminal::{amount, bytes, counted, span};
+use crate::terminal::{amount, bytes, counted, harmless_line, span};
 
 /// The resources of an account, one line each, and their cost.
 pub(super) fn resources(report: &Report) -> String {
@@ -112,12 +112,12 @@ pub(super) fn agent(status: &AgentStatus) -> String {
         secs(status.up_secs)
     )];
     for project in &status.projects {
-        let absolute = project.project.absolute();
-        let path = absolute.display();
+        let path = harmless_line(&project.project.absolute().to_string_lossy());
         if project.runs.is_empty() {
             lines.push(format!("  {path}  idle for {}", secs(project.idle_secs)));
         }
-        lines.extend(project.runs.iter().map(|run| format!("  {path}  running `{run}`")));
+        let runs = project.runs.iter().map(|run| harmless_line(run));
+        lines.extend(runs.map(|run| format!("  {path}  running `{run}`")));
     }
     lines.push(String::new());
     lines.join("\n")
@@ -126,37 +126,60 @@ pub(super) fn agent(status: &AgentStatus) -> String {
 /// The copies of projects on this machine.
 pub(super) fn copies(copies: &Copies) -> String {
     let size = match copies.bytes {
-        0 => "not measured yet".to_owned(),
-        measured => format!("{} as last measured", bytes(measured)),
+        None => "not measured yet".to_owned(),
+        Some(measured) => format!("{} as last measured", bytes(measured)),
     };
     let projects = counted(copies.projects, "project");
     format!("copies on this machine: {projects}, {size}, at most {} GB\n", copies.limit_gb)
 }
 
-/// The detached runs that are running, and those whose end was not shown yet.
-pub(super) fn runs(runs: &[Run], now: i64) -> String {
-    let unseen = runs.iter().filter(|run| !run.is_shown);
-    unseen.map(|run| format!("{}\n", run_line(run, now))).collect()
+/// The detached runs that are running, those whose end was not shown yet, and the records that
+/// cannot be read.
+pub(super) fn runs(found: &Found, now: i64) -> String {
+    let unseen = found.runs.iter().filter(|run| !run.is_shown);
+    let unseen = unseen.map(|run| format!("{}\n", run_line(run, now)));
+    unseen.chain(found.unreadable.iter().map(unreadable_line)).collect()
+}
+
+/// A detached run, by its number, command and workspace.
+pub(super) fn run_name(run: &Run) -> String {
+    let Started { title, workspace, .. } = &run.started;
+    let name = format!("detached run {}: `{title}` of {}", run.number, workspace.display());
+    harmless_line(&name)
 }
 
 fn run_line(run: &Run, now: i64) -> String {
     let Run { number, started, .. } = run;
     let since = |at: i64| span(now - at);
-    let state = match run.state {
-        RunState::Running => format!("running for {}", since(started.at)),
-        RunState::Ended(Ended { at, how: How::Code(code), .. }) => {
-            format!("ended {} ago with code {code}, not shown yet", since(at))
+    let state = match (run.state, &run.waits_for) {
+        (RunState::Running, Some(what)) => {
+            format!("waiting for {}, started {} ago", harmless_line(what), since(started.at))
         }
-        RunState::Ended(Ended { at, how: How::Signal(signal), .. }) => {
-            format!("ended {} ago by signal {signal}, not shown yet", since(at))
+        (RunState::Running, None) => format!("running for {}", since(started.at)),
+        (RunState::Ended(Ended { at, how, .. }), _) => {
+            let how = match how {
+                How::Code(code) => format!("with code {code}"),
+                How::Signal(signal) => format!("by signal {signal}"),
+                How::Down => "by `cargo burst down`".to_owned(),
+            };
+            format!("ended {} ago {how}, not shown yet", since(at))
         }
-        RunState::Lost => format!("lost, started {} ago: its holder was killed", since(started.at)),
+        (RunState::EndUnknown, _) => {
+            format!("started {} ago, has ended: how cannot be read", since(started.at))
+        }
+        (RunState::Lost, _) => {
+            format!("started {} ago, lost: its holder is gone", since(started.at))
+        }
     };
-    let workspace = started.workspace.display();
-    format!(
-        "detached run {number}: `{}` of {workspace}, {state}; `cargo burst attach {number}` shows it",
-        started.title
-    )
+    format!("{}, {state}; `cargo burst attach {number}` shows it", run_name(run))
+}
+
+fn unreadable_line(record: &Unreadable) -> String {
+    let Unreadable { number, path, why } = record;
+    let path = path.display();
+    let line =
+        format!("detached run {number}: its record cannot be read ({why}); `{path}` is kept");
+    format!("{}\n", harmless_line(&line))
 }
 
 /// The deleted resources, one line each. Deletions that failed are the error of the command.

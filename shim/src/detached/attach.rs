@@ -15,11 +15,11 @@ use burst_sync::clock::Moment;
 use super::choice::choose;
 use super::message::{FromAttach, KEYS_BYTES_MAX, MORE, TAKEN, line};
 use super::prune::prune;
-use super::record::{Run, RunDirectory, RunState, Runs};
+use super::record::{How, Run, RunDirectory, RunState, Runs};
 use super::transcript::Reader;
 use crate::background::{lock, socket};
 use crate::directories::{Directories, current_directory, unusable};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, exit_code};
 use crate::terminal::attached::{AttachedTerminal, Happening};
 use crate::terminal::{Terminal, bytes, unwritable};
 
@@ -27,19 +27,24 @@ use crate::terminal::{Terminal, bytes, unwritable};
 const EXIT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Shows the run of this number, or the one that is meant without a number. Returns how its
-/// command ended; an exit with 0 if the user leaves it. Blocks. For a process of one thread.
+/// command ended; if it is left before, never success. Blocks. For a process of one thread.
 pub(crate) fn attach(
     terminal: &Terminal,
     directories: &Directories,
     number: Option<u32>,
 ) -> Result<Ending, Error> {
     let runs = Runs::below(&directories.state);
-    {
-        let _lock = runs.lock()?;
-        prune(&runs, Moment::now().seconds)?;
+    // Not worth a wait, nor an error: what is there can be shown all the same.
+    if let Ok(Some(_lock)) = runs.try_lock() {
+        drop(prune(&runs, Moment::now().seconds));
     }
-    let list = runs.list()?;
-    let run = choose(&list, number, &current_directory()?)?;
+    let found = runs.list()?;
+    let here = current_directory()?;
+    let run = choose(&found, number, &here)?;
+    let workspace = &run.started.workspace;
+    if number.is_none() && !here.starts_with(workspace) {
+        terminal.say(&format!("run {} of {}", run.number, workspace.display()));
+    }
     let directory = runs.directory(run.number);
     let output = Reader::new(directory.path());
     View { terminal, run, directory, output }.show()
@@ -77,22 +82,35 @@ impl View<'_> {
                         self.terminal.warn(&format!("{size} of the output could not be recorded"));
                     }
                     self.directory.note_shown();
-                    return Ok(ended.how.into());
+                    return match ended.how {
+                        How::Code(code) => Ok(Ending::Exited(code)),
+                        How::Signal(signal) => Ok(Ending::Signaled(signal)),
+                        How::Down => Err(ended_by_down(number)),
+                    };
                 }
-                RunState::Lost => {
+                state @ (RunState::Lost | RunState::EndUnknown) => {
                     self.print_output()?;
                     self.directory.note_shown();
-                    return Err(lost(number));
+                    let error = match state {
+                        RunState::Lost => lost(number),
+                        _ => unknown_end(number, &self.directory),
+                    };
+                    return Err(match self.directory.last_message() {
+                        Some(message) => error.cause(message),
+                        None => error,
+                    });
                 }
                 RunState::Running => match self.follow()? {
                     Left::Detached => {
-                        self.terminal.say(&format!(
-                            "run {number} goes on: `cargo burst attach {number}` shows it again"
-                        ));
-                        return Ok(Ending::Exited(0));
+                        self.terminal.say(&goes_on(number));
+                        return Ok(Ending::Exited(exit_code::RUN_LOST.into()));
                     }
                     Left::Taken => return Err(taken(number)),
-                    Left::Signaled(signal) => return Ok(Ending::Signaled(signal)),
+                    Left::Signaled(signal) => {
+                        // Also with `--quiet`: it tells this from a run that the signal has ended.
+                        self.terminal.notice(&goes_on(number));
+                        return Ok(Ending::Signaled(signal));
+                    }
                     Left::Over => self.wait_for_holder()?,
                 },
             }
@@ -216,10 +234,34 @@ fn send(socket: &mut UnixStream, message: &FromAttach) {
     socket.write_all(&line(message)).ok();
 }
 
+fn goes_on(number: u32) -> String {
+    format!("run {number} goes on: `cargo burst attach {number}` shows it again")
+}
+
 fn lost(number: u32) -> Error {
     Error::new(
         ErrorKind::RunLost,
-        format!("run {number} was lost: the process that held it was killed, and so it was ended"),
+        format!(
+            "run {number} was lost: the process that held it is gone, and so is the run; how it \
+             ended is not recorded"
+        ),
+        "start it again; what it had changed comes back with the next command of its workspace",
+    )
+}
+
+fn unknown_end(number: u32, directory: &RunDirectory) -> Error {
+    let path = directory.path().display();
+    Error::new(
+        ErrorKind::RunLost,
+        format!("run {number} has ended, but the record of its end cannot be read"),
+        format!("its output is complete; look at `{path}/ended.json`, or start it again"),
+    )
+}
+
+fn ended_by_down(number: u32) -> Error {
+    Error::new(
+        ErrorKind::RunLost,
+        format!("run {number} was ended by `cargo burst down`"),
         "start it again; what it had changed comes back with the next command of its workspace",
     )
 }

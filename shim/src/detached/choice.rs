@@ -1,48 +1,93 @@
-//! Which run `attach` shows. Pure.
+//! Which run `attach` shows, and which one another command waits for. Pure.
 
 use std::path::Path;
 
-use super::record::{Run, RunState};
+use super::record::{Found, Run, RunState, Unreadable};
+use super::start::shortened;
 use crate::error::{Error, ErrorKind};
 
-/// Chooses a run: the one that is named; else the only one that runs, here before elsewhere;
-/// else the newest of this workspace whose end was not shown yet. `directory` is the working
-/// directory.
+/// The command that lists all runs that are kept.
+const LISTING: &str = "`cargo burst status --json` lists those that are kept";
+
+/// Chooses a run: the one that is named; else the only one of this workspace that runs; else the
+/// newest of this workspace whose end was not shown yet; else the only one that runs elsewhere.
+/// `directory` is the working directory.
 pub(super) fn choose<'r>(
-    runs: &'r [Run],
+    found: &'r Found,
     named: Option<u32>,
     directory: &Path,
 ) -> Result<&'r Run, Error> {
     if let Some(number) = named {
-        return runs.iter().find(|run| run.number == number).ok_or_else(|| unknown(number));
+        let run = found.runs.iter().find(|run| run.number == number);
+        let unreadable = || found.unreadable.iter().find(|other| other.number == number);
+        return run.ok_or_else(|| unreadable().map_or_else(|| unknown(number), is_unreadable));
     }
     let is_here = |run: &&Run| directory.starts_with(&run.started.workspace);
-    let running: Vec<&Run> = runs.iter().filter(|run| run.state == RunState::Running).collect();
-    let running_here: Vec<&Run> = running.iter().copied().filter(is_here).collect();
-    match (running.as_slice(), running_here.as_slice()) {
-        ([one], _) | (_, [one]) => Ok(one),
-        ([], _) => {
-            let unseen = runs.iter().filter(is_here).filter(|run| !run.is_shown);
-            unseen.max_by_key(|run| run.number).ok_or_else(none)
-        }
-        (several, _) => Err(ambiguous(several)),
+    let running = found.runs.iter().filter(|run| run.state == RunState::Running);
+    let (here, elsewhere): (Vec<&Run>, Vec<&Run>) = running.partition(is_here);
+    match here.as_slice() {
+        [one] => return Ok(one),
+        [] => {}
+        several => return Err(ambiguous(several)),
+    }
+    let unseen = found.runs.iter().filter(is_here).filter(|run| !run.is_shown);
+    match (unseen.max_by_key(|run| run.number), elsewhere.as_slice()) {
+        (Some(run), _) => Ok(run),
+        (None, [run]) => Ok(*run),
+        (None, []) if found.runs.iter().any(|run| is_here(&run)) => Err(all_shown()),
+        (None, []) => Err(none()),
+        (None, several) => Err(ambiguous(several)),
     }
 }
 
+/// The run of a workspace for which another command waits, by the title that the agent knows. One
+/// that waits itself is not meant.
+pub(crate) fn holder_of(found: &Found, workspace: &Path, title: &str) -> Option<u32> {
+    let title = shortened(title.to_owned());
+    let is_meant = |run: &&Run| {
+        run.state == RunState::Running
+            && run.waits_for.is_none()
+            && run.started.workspace == workspace
+            && run.started.title == title
+    };
+    found.runs.iter().find(is_meant).map(|run| run.number)
+}
+
 fn unknown(number: u32) -> Error {
+    Error::new(ErrorKind::Usage, format!("there is no detached run {number}"), LISTING)
+}
+
+/// The error of a record that cannot be read.
+fn is_unreadable(record: &Unreadable) -> Error {
+    let Unreadable { number, path, why } = record;
+    Error::new(
+        ErrorKind::State,
+        format!("the record of detached run {number} cannot be read"),
+        format!(
+            "it is kept in `{}`: read it with the version that wrote it, or delete it",
+            path.display()
+        ),
+    )
+    .cause(why)
+}
+
+fn all_shown() -> Error {
     Error::new(
         ErrorKind::Usage,
-        format!("there is no detached run {number}"),
-        "`cargo burst status` lists them; those that have ended are kept for a week, the last 20",
+        "no detached run is running, and the end of each one of this workspace was shown",
+        "`cargo burst --detach VERB` starts one, `cargo burst attach NUMBER` shows an earlier one; \
+         what was started without `--detach` stays in its terminal",
     )
 }
 
 fn none() -> Error {
     Error::new(
         ErrorKind::Usage,
-        "no detached run is running, and the end of each one of this workspace was shown",
-        "`cargo burst --detach VERB` starts one, `cargo burst attach NUMBER` shows an earlier one; \
-         what was started without `--detach` stays in its terminal",
+        "no detached run is running, and none was started in a workspace of this directory",
+        format!(
+            "`cargo burst attach NUMBER` shows one of another workspace, {LISTING}; `cargo burst \
+             --detach VERB` starts one"
+        ),
     )
 }
 
@@ -72,16 +117,14 @@ mod tests {
     fn run(number: u32, workspace: &str, state: RunState, is_shown: bool) -> Run {
         let title = format!("cargo {number}");
         let workspace = workspace.into();
-        Run {
-            number,
-            started: Started { title, workspace, at: 1, terminal: None },
-            state,
-            is_shown,
-        }
+        let started = Started { title, workspace, at: 1, terminal: None, one_output: false };
+        Run { number, started, state, waits_for: None, is_shown }
     }
 
     fn chosen(runs: &[Run], named: Option<u32>) -> Result<u32, String> {
-        choose(runs, named, Path::new("/w/a/src"))
+        let unreadable = vec![Unreadable { number: 90, path: "/x".into(), why: "why".into() }];
+        let found = Found { runs: runs.to_vec(), unreadable, ..Found::default() };
+        choose(&found, named, Path::new("/w/a/src"))
             .map(|run| run.number)
             .map_err(|error| error.one_line())
     }
@@ -89,26 +132,56 @@ mod tests {
     #[test]
     fn the_run_that_is_meant_is_chosen() {
         let (here, there) = ("/w/a", "/w/b");
-        let mut runs = vec![
+        let unseen = [
             run(1, here, ENDED, false),
             run(2, here, RunState::Lost, false),
             run(3, here, ENDED, true),
             run(4, there, ENDED, false),
         ];
+        assert_eq!(chosen(&unseen, None), Ok(2));
+        assert_eq!(chosen(&unseen, Some(4)), Ok(4));
+        assert_eq!(chosen(&unseen, Some(5)), Err("there is no detached run 5".into()));
+        let unreadable = "the record of detached run 90 cannot be read: why";
+        assert_eq!(chosen(&unseen, Some(90)), Err(unreadable.into()));
+        let elsewhere = run(5, there, RunState::Running, false);
+        let also_elsewhere = run(6, "/w/c", RunState::Running, false);
+        let mut runs = [&unseen[..], &[elsewhere.clone()]].concat();
         assert_eq!(chosen(&runs, None), Ok(2));
-        assert_eq!(chosen(&runs, Some(4)), Ok(4));
-        assert_eq!(chosen(&runs, Some(5)), Err("there is no detached run 5".into()));
-        runs.push(run(5, there, RunState::Running, false));
-        assert_eq!(chosen(&runs, None), Ok(5));
-        runs.push(run(6, here, RunState::Running, false));
-        assert_eq!(chosen(&runs, None), Ok(6));
-        runs.push(run(7, here, RunState::Running, false));
+        assert_eq!(chosen(&runs[2..], None), Ok(5));
+        runs.push(also_elsewhere);
         let several = "several detached runs are running: `cargo burst attach 5` shows `cargo 5` \
-                       of /w/b: `cargo burst attach 6` shows `cargo 6` of /w/a: `cargo burst \
-                       attach 7` shows `cargo 7` of /w/a";
+                       of /w/b: `cargo burst attach 6` shows `cargo 6` of /w/c";
+        assert_eq!(chosen(&runs[2..], None), Err(several.into()));
+        runs.push(run(7, here, RunState::Running, false));
+        assert_eq!(chosen(&runs, None), Ok(7));
+        runs.push(run(8, here, RunState::Running, false));
+        let several = "several detached runs are running: `cargo burst attach 7` shows `cargo 7` \
+                       of /w/a: `cargo burst attach 8` shows `cargo 8` of /w/a";
         assert_eq!(chosen(&runs, None), Err(several.into()));
-        let nothing = "no detached run is running, and the end of each one of this workspace was \
-                       shown";
-        assert_eq!(chosen(&runs[2..4], None), Err(nothing.into()));
+        let shown = "no detached run is running, and the end of each one of this workspace was \
+                     shown";
+        assert_eq!(chosen(&runs[2..4], None), Err(shown.into()));
+        let none = "no detached run is running, and none was started in a workspace of this \
+                    directory";
+        assert_eq!(chosen(&runs[3..4], None), Err(none.into()));
+    }
+
+    #[test]
+    fn the_run_that_another_one_waits_for_runs_in_its_workspace_and_does_not_wait() {
+        let waiting = Run { waits_for: Some("x".into()), ..run(1, "/w", RunState::Running, false) };
+        let same = |run: Run, number| {
+            let started = Started { title: "cargo 1".into(), ..run.started };
+            Run { number, started, ..run }
+        };
+        let runs = vec![
+            waiting.clone(),
+            same(run(2, "/v", RunState::Running, false), 2),
+            same(run(3, "/w", ENDED, false), 3),
+            run(4, "/w", RunState::Running, false),
+            same(run(5, "/w", RunState::Running, false), 5),
+        ];
+        let found = |runs| Found { runs, ..Found::default() };
+        assert_eq!(holder_of(&found(runs), Path::new("/w"), "cargo 1"), Some(5));
+        assert_eq!(holder_of(&found(vec![waiting]), Path::new("/w"), "cargo 1"), None);
     }
 }

@@ -6,17 +6,18 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use burst_agent::pseudo_terminal::PseudoTerminal;
 use burst_agent::terminal_modes;
-use burst_protocol::message::Stream;
+use burst_protocol::message::{Ending, Stream};
 use nix::sys::signal::SigSet;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::HELD;
-use super::record::How;
+use super::record::Started;
 use crate::background;
 use crate::terminal::streams::StartTerminal;
 
@@ -33,21 +34,22 @@ pub(super) struct HeldCommand {
 }
 
 impl HeldCommand {
-    /// Starts this program with `words` and this signal mask. It is killed when the calling
-    /// thread ends.
+    /// Starts this program with its record, `words` and this signal mask. It is killed when the
+    /// calling thread ends.
     pub(super) fn start(
+        record: &Path,
         words: &[OsString],
-        terminal: Option<&StartTerminal>,
+        started: &Started,
         mask: SigSet,
     ) -> io::Result<Self> {
         let mut command = background::same_environment(HELD);
-        command.args(words);
-        let (outputs, terminal) = match terminal {
+        command.arg(record).args(words);
+        let (outputs, terminal) = match &started.terminal {
             Some(terminal) => {
                 let ours = give_terminal(&mut command, terminal)?;
                 (vec![(Stream::Output, ours.try_clone()?)], Some(ours))
             }
-            None => (give_pipes(&mut command)?, None),
+            None => (give_pipes(&mut command, started.one_output)?, None),
         };
         for (_, output) in &outputs {
             let flags = rustix::fs::fcntl_getfl(output)?;
@@ -70,15 +72,12 @@ impl HeldCommand {
     }
 
     /// How the command ended. Blocks until it has.
-    pub(super) fn wait(&mut self) -> io::Result<How> {
-        self.child.wait().map(how)
-    }
-}
-
-fn how(status: ExitStatus) -> How {
-    match status.signal() {
-        Some(signal) => How::Signal(signal),
-        None => How::Code(status.code().unwrap_or_default()),
+    pub(super) fn wait(&mut self) -> io::Result<Ending> {
+        let status = self.child.wait()?;
+        Ok(match status.signal() {
+            Some(signal) => Ending::Signaled(signal),
+            None => Ending::Exited(status.code().unwrap_or_default()),
+        })
     }
 }
 
@@ -90,13 +89,21 @@ fn give_terminal(command: &mut Command, like: &StartTerminal) -> io::Result<File
     Ok(ours)
 }
 
-/// Gives the command pipes and an empty input. Returns the holder's ends.
-fn give_pipes(command: &mut Command) -> io::Result<Vec<(Stream, File)>> {
+/// Gives the command pipes, one alone if both outputs are one file, and an empty input. Returns
+/// the holder's ends.
+fn give_pipes(command: &mut Command, is_one: bool) -> io::Result<Vec<(Stream, File)>> {
     let (output, their_output) = io::pipe()?;
-    let (error, their_error) = io::pipe()?;
-    command.stdin(std::process::Stdio::null()).stdout(their_output).stderr(their_error);
-    let ours = [(Stream::Output, OwnedFd::from(output)), (Stream::Error, error.into())];
-    Ok(ours.map(|(stream, end)| (stream, end.into())).into())
+    let mut ours = vec![(Stream::Output, OwnedFd::from(output).into())];
+    let their_error = match is_one {
+        true => their_output.try_clone()?,
+        false => {
+            let (error, their_error) = io::pipe()?;
+            ours.push((Stream::Error, OwnedFd::from(error).into()));
+            their_error
+        }
+    };
+    command.stdin(Stdio::null()).stdout(their_output).stderr(their_error);
+    Ok(ours)
 }
 
 /// Starts the command as the leader of a session, which has the terminal that is its input.

@@ -10,17 +10,19 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use burst_agent::pseudo_terminal;
+use burst_protocol::message::Ending;
 use burst_sync::clock::Moment;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::command::HeldCommand;
 use super::message::{FromAttach, Lines, MORE, TAKEN};
-use super::record::{Ended, RunDirectory, Started};
+use super::record::{Ended, How, RunDirectory, Started};
 use super::transcript::{PIECE_BYTES_MAX, Writer};
 use crate::background::{lock, socket};
 use crate::directories::unusable;
@@ -32,6 +34,9 @@ const WAITING_KEYS_MAX: usize = 1 << 20;
 
 /// Most bytes that a pipe or terminal holds: the limit of pipes of users, `pipe-max-size`.
 const PIPE_BYTES_MAX: usize = 1 << 20;
+
+/// How long no `attach` is accepted after one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the process that starts a holder reads once the command is started.
 pub(super) const READY: &str = "ready";
@@ -63,16 +68,20 @@ fn hold(arguments: &[OsString]) -> Result<(), Error> {
     let transcript = Writer::create(directory.path()).map_err(failed)?;
     let (signals, mask) = receive_signals().map_err(failed)?;
     directory.write_started(&started)?;
-    let command = HeldCommand::start(words, started.terminal.as_ref(), mask).map_err(failed)?;
+    let command = HeldCommand::start(directory.path(), words, &started, mask);
+    let command = command.map_err(failed)?;
     let mut stdout = io::stdout();
     // The starter may have been killed.
     drop(writeln!(stdout, "{READY}").and_then(|()| stdout.flush()));
     // The directory may be deleted meanwhile.
     drop(std::env::set_current_dir("/"));
     let keys = Vec::new();
-    let mut holder = Holder { command, transcript, listener, signals, attached: None, keys };
-    let ended = holder.serve().map_err(failed)?;
-    directory.write_ended(&ended)
+    let mut holder =
+        Holder { command, transcript, listener, signals, attached: None, deaf_until: None, keys };
+    let ending = holder.serve().map_err(failed)?;
+    let how = How::of(ending, directory.is_down());
+    let unrecorded = holder.transcript.unrecorded();
+    directory.write_ended(&Ended { at: Moment::now().seconds, how, unrecorded })
 }
 
 fn wrong_call() -> Error {
@@ -105,6 +114,8 @@ struct Holder {
     listener: UnixListener,
     signals: SignalFd,
     attached: Option<Attached>,
+    /// Until when no `attach` is accepted: the last one could not be.
+    deaf_until: Option<Instant>,
     /// Keys that the command has not read.
     keys: Vec<u8>,
 }
@@ -122,14 +133,14 @@ struct Ready {
 
 impl Holder {
     /// Serves until the command has ended and its output is recorded.
-    fn serve(&mut self) -> io::Result<Ended> {
+    fn serve(&mut self) -> io::Result<Ending> {
         loop {
             let ready = self.wait()?;
-            // The last one first: an output that has ended is removed.
-            for output in ready.outputs.into_iter().rev() {
-                if self.record(output).is_none() {
-                    self.command.outputs.remove(output);
-                }
+            // Standard output first, as a terminal most often shows them; their real order is only
+            // known of one pipe.
+            let ended = ready.outputs.into_iter().filter(|output| self.record(*output).is_none());
+            for output in ended.collect::<Vec<_>>().into_iter().rev() {
+                self.command.outputs.remove(output);
             }
             if ready.has_ended {
                 break;
@@ -159,25 +170,28 @@ impl Holder {
                 left = left.saturating_sub(read);
             }
         }
-        let how = self.command.wait()?;
-        Ok(Ended { at: Moment::now().seconds, how, unrecorded: self.transcript.unrecorded() })
+        self.command.wait()
     }
 
     fn wait(&self) -> io::Result<Ready> {
         let readable = PollFlags::IN;
         let keys = self.command.terminal.as_ref().filter(|_| !self.keys.is_empty());
         let socket = self.attached.as_ref().map(|attached| &attached.socket);
+        let deaf = self.deaf_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let deaf = deaf.filter(|left| !left.is_zero());
+        let connecting = if deaf.is_some() { PollFlags::empty() } else { readable };
         let mut polled = vec![
             PollFd::new(&self.command.end, readable),
             PollFd::from_borrowed_fd(self.signals.as_fd(), readable),
-            PollFd::new(&self.listener, readable),
+            PollFd::new(&self.listener, connecting),
         ];
         polled.extend(self.command.outputs.iter().map(|(_, file)| PollFd::new(file, readable)));
         let outputs = 3..polled.len();
         polled.extend(socket.map(|socket| PollFd::new(socket, readable)));
         let at_keys = polled.len();
         polled.extend(keys.map(|terminal| PollFd::new(terminal, PollFlags::OUT)));
-        match poll(&mut polled, None) {
+        let deadline = deaf.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut polled, deadline.as_ref()) {
             Err(Errno::INTR) => return Ok(Ready::default()),
             other => other?,
         };
@@ -218,10 +232,20 @@ impl Holder {
 
     /// Takes an `attach` that connects; the one before leaves.
     fn accept(&mut self) {
-        let Ok((socket, _)) = self.listener.accept() else { return };
-        if socket.set_nonblocking(true).is_err() {
-            return;
-        }
+        let accepted = self.listener.accept();
+        let accepted =
+            accepted.and_then(|(socket, _)| socket.set_nonblocking(true).map(|()| socket));
+        let socket = match accepted {
+            Ok(socket) => socket,
+            Err(error) => {
+                if !matches!(error.kind(), Io::WouldBlock | Io::Interrupted | Io::ConnectionAborted)
+                {
+                    // Such as without a free descriptor: it still waits, so this would fail at once.
+                    self.deaf_until = Instant::now().checked_add(ACCEPT_PAUSE);
+                }
+                return;
+            }
+        };
         if let Some(mut last) = self.attached.replace(Attached::new(socket)) {
             last.tell(TAKEN);
         }

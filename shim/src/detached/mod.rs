@@ -30,15 +30,17 @@ pub(crate) mod holder;
 mod message;
 mod prune;
 pub(crate) mod record;
+mod record_file;
 mod start;
 mod transcript;
 
 pub(crate) use self::attach::attach;
+pub(crate) use self::choice::holder_of;
 pub(crate) use self::start::start;
 
 /// The name under which this program holds a detached run.
 pub(crate) const HOLDER: &str = "cargo-burst-holder";
 
-/// The name under which this program is the command of a detached run: `--detach` has no
-/// further meaning to it.
+/// The name under which this program is the command of a detached run: its first argument is the
+/// directory of its record, and `--detach` has no further meaning to it.
 pub(crate) const HELD: &str = "cargo-burst-detached";

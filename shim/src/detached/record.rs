@@ -7,34 +7,45 @@
 //! | `lock` | held by the holder as long as it lives |
 //! | `socket` | where the holder listens |
 //! | `output-…` | the [transcript](super::transcript) |
+//! | `waits` | what the command waits for; exists only meanwhile |
+//! | `down` | `cargo burst down` is about to end the run |
 //! | `reserve` | keeps room for the next one on a disk that is full by then |
 //! | `ended.json` | how the command ended, written by the holder before it exits |
 //! | `shown` | exists once `attach` has shown the end |
 //! | `holder.log` | messages of the holder |
 //!
 //! A directory without `run.json` is no run: it is about to be one, or about to be deleted. So
-//! a run whose holder does not live has ended or is lost.
+//! a run whose holder does not live has ended or is lost. What is no directory is no record, and
+//! a link to one is not followed.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use burst_protocol::message::Ending;
-use serde::de::DeserializeOwned;
+use nix::sys::signal::Signal;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use super::record_file::{self, Content, PRIVATE};
+use super::transcript;
 use crate::atomic_file;
 use crate::background::lock;
 use crate::directories::{create_private, unusable};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, exit_code};
 use crate::terminal::streams::StartTerminal;
-
-/// The mode of the files of a run.
-pub(super) const PRIVATE: u32 = 0o600;
 
 /// The file of what is started.
 pub(super) const STARTED: &str = "run.json";
+
+/// The file of what the command waits for.
+pub(crate) const WAITS: &str = "waits";
+
+/// The file that says that `down` is about to end the run.
+const DOWN: &str = "down";
 
 /// The file that keeps room for the record of the end.
 const RESERVE: &str = "reserve";
@@ -44,6 +55,9 @@ const RESERVE_BYTES: usize = 16 << 10;
 
 /// The file of the last number that was given.
 const LAST: &str = "last";
+
+/// How long the lock of all runs is waited for: longer than a start of a holder may take.
+const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +71,8 @@ pub(crate) struct Started {
     /// The terminal of the command, as it was where the run was detached; `None` if it has
     /// pipes.
     pub(crate) terminal: Option<StartTerminal>,
+    /// Whether one pipe is its standard output and its standard error.
+    pub(crate) one_output: bool,
 }
 
 /// How the command ended.
@@ -70,7 +86,7 @@ pub(crate) struct Ended {
     pub(crate) unrecorded: u64,
 }
 
-/// An exit code or a signal.
+/// An exit code, a signal, or what has ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum How {
@@ -78,13 +94,22 @@ pub(crate) enum How {
     Code(i32),
     /// The signal.
     Signal(i32),
+    /// `cargo burst down` has ended it.
+    Down,
 }
 
-impl From<How> for Ending {
-    fn from(how: How) -> Self {
-        match how {
-            How::Code(code) => Self::Exited(code),
-            How::Signal(signal) => Self::Signaled(signal),
+impl How {
+    /// How a command ended, as its process tells it. `is_down`: whether `down` was about to end
+    /// it. A command that ended by itself meanwhile keeps its exit code.
+    pub(super) fn of(ending: Ending, is_down: bool) -> Self {
+        const KILLED: i32 = Signal::SIGKILL as i32;
+        let agent =
+            [ErrorKind::AgentStart, ErrorKind::RunLost].map(|kind| exit_code::of(kind).into());
+        match ending {
+            Ending::Signaled(KILLED) if is_down => Self::Down,
+            Ending::Exited(code) if is_down && agent.contains(&code) => Self::Down,
+            Ending::Exited(code) => Self::Code(code),
+            Ending::Signaled(signal) => Self::Signal(signal),
         }
     }
 }
@@ -96,7 +121,9 @@ pub(crate) enum RunState {
     Running,
     /// The command has ended.
     Ended(Ended),
-    /// The holder was killed.
+    /// The command has ended, but the record of its end cannot be read.
+    EndUnknown,
+    /// The holder is gone and has recorded no end.
     Lost,
 }
 
@@ -109,8 +136,41 @@ pub(crate) struct Run {
     pub(crate) started: Started,
     /// Its state.
     pub(crate) state: RunState,
+    /// What it waits for while it is running.
+    pub(crate) waits_for: Option<String>,
     /// Whether `attach` has shown its end.
     pub(crate) is_shown: bool,
+}
+
+/// A record that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    /// The number of the run.
+    pub(crate) number: u32,
+    /// Its directory.
+    pub(crate) path: PathBuf,
+    /// Why.
+    pub(crate) why: String,
+}
+
+/// What the directory of all runs holds, by the numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The runs.
+    pub(crate) runs: Vec<Run>,
+    /// Records that cannot be read.
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// Directories that are no record and that nobody uses.
+    pub(crate) leftovers: Vec<u32>,
+}
+
+/// What the directory of one run holds.
+enum Record {
+    Run(Run),
+    Unreadable(String),
+    /// About to be a record, in use.
+    Begun,
+    Leftover,
 }
 
 /// The directory of all runs.
@@ -132,48 +192,111 @@ impl Runs {
         RunDirectory(self.0.join(number.to_string()))
     }
 
-    /// All runs, by their numbers.
-    pub(crate) fn list(&self) -> Result<Vec<Run>, Error> {
-        let mut runs = Vec::new();
-        for number in self.numbers()? {
-            runs.extend(self.directory(number).find(number)?);
+    /// All runs and what else there is.
+    pub(crate) fn list(&self) -> Result<Found, Error> {
+        let mut found = Found::default();
+        for number in self.numbers(|kind| kind.is_dir())? {
+            let directory = self.directory(number);
+            match directory.find(number) {
+                Record::Run(run) => found.runs.push(run),
+                Record::Unreadable(why) => {
+                    found.unreadable.push(Unreadable { number, path: directory.0, why });
+                }
+                Record::Begun => {}
+                Record::Leftover => found.leftovers.push(number),
+            }
         }
-        Ok(runs)
+        Ok(found)
     }
 
-    /// The numbers of all directories, sorted.
-    pub(super) fn numbers(&self) -> Result<Vec<u32>, Error> {
+    /// The numbers that name entries of this kind.
+    fn numbers(
+        &self,
+        is_meant: impl Fn(std::fs::FileType) -> bool,
+    ) -> Result<BTreeSet<u32>, Error> {
         let entries = match std::fs::read_dir(&self.0) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
             Err(source) => return Err(unusable("read", &self.0, &source)),
         };
-        let names = entries.flatten().map(|entry| entry.file_name());
-        let mut numbers: Vec<u32> =
-            names.filter_map(|name| name.to_str().and_then(|name| name.parse().ok())).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
+        let number = |entry: std::fs::DirEntry| {
+            // Not that of what a link leads to.
+            let kind = entry.file_type().ok()?;
+            let name = entry.file_name();
+            let number: u32 = name.to_str()?.parse().ok()?;
+            (is_meant(kind) && name == *number.to_string()).then_some(number)
+        };
+        Ok(entries.flatten().filter_map(number).collect())
     }
 
-    /// Waits for the lock of those who create and delete runs.
+    /// Waits for the lock of those who create and delete runs, up to 30 seconds.
     pub(super) fn lock(&self) -> Result<File, Error> {
-        create_private(&self.0)?;
-        lock::take(&self.0.join("lock"))
+        self.lock_within(LOCK_DEADLINE)
     }
 
-    /// Creates the directory of a run under a number that no run has had. The caller holds
-    /// the [lock](Self::lock).
+    fn lock_within(&self, deadline: Duration) -> Result<File, Error> {
+        create_private(&self.0)?;
+        let path = self.0.join("lock");
+        match lock::take_within(&path, deadline)? {
+            Some(mut lock) => {
+                // For the message of those who wait in vain.
+                let process = std::process::id().to_string();
+                drop(lock.set_len(0).and_then(|()| lock.write_all(process.as_bytes())));
+                Ok(lock)
+            }
+            None => Err(is_locked(&path)),
+        }
+    }
+
+    /// Takes that lock if nobody holds it.
+    pub(super) fn try_lock(&self) -> Result<Option<File>, Error> {
+        lock::try_take(&self.0.join("lock"))
+    }
+
+    /// Creates the directory of a run under a number that no run has had, as long as there is
+    /// one. The caller holds the [lock](Self::lock).
     pub(super) fn create(&self) -> Result<(u32, RunDirectory), Error> {
         let path = self.0.join(LAST);
-        let last = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-        let highest = self.numbers()?.last().copied();
-        let number = last.max(highest).unwrap_or(0).saturating_add(1);
+        let last = record_file::text(&path).and_then(|text| text.trim().parse().ok());
+        let number = next_number(last, &self.numbers(|_| true)?);
         atomic_file::write(&path, format!("{number}\n").as_bytes(), PRIVATE)
             .map_err(|source| unusable("write", &path, &source))?;
         let directory = self.directory(number);
-        create_private(&directory.0)?;
+        let created = DirBuilder::new().mode(0o700).create(&directory.0);
+        created.map_err(|source| unusable("create", &directory.0, &source))?;
         Ok((number, directory))
     }
+}
+
+/// The number of the next run: behind all others; behind the largest one there is, the smallest
+/// that is free. Pure.
+fn next_number(last: Option<u32>, taken: &BTreeSet<u32>) -> u32 {
+    let highest = last.max(taken.last().copied()).unwrap_or(0);
+    let free = || (1..=u32::MAX).find(|number| !taken.contains(number));
+    highest.checked_add(1).or_else(free).unwrap_or(u32::MAX)
+}
+
+/// The error of a lock that another command does not release.
+fn is_locked(path: &Path) -> Error {
+    let process = record_file::text(path).and_then(|text| text.trim().parse::<u32>().ok());
+    let name = |process| {
+        let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
+        Some(format!("process {process} (`{}`)", name.trim()))
+    };
+    let (holder, hint) = match process.and_then(|process| Some((process, name(process)?))) {
+        Some((process, holder)) => {
+            (holder, format!("wait until it ends, or end it: `kill {process}`"))
+        }
+        None => {
+            let command = format!("`fuser {}` tells which one", path.display());
+            ("another process".to_owned(), format!("wait until it ends, or end it; {command}"))
+        }
+    };
+    Error::new(
+        ErrorKind::State,
+        format!("{holder} keeps the records of detached runs locked"),
+        hint,
+    )
 }
 
 impl RunDirectory {
@@ -187,27 +310,47 @@ impl RunDirectory {
         &self.0
     }
 
-    /// The run in it; `None` if there is none.
-    pub(super) fn find(&self, number: u32) -> Result<Option<Run>, Error> {
-        let Some(started) = self.read(STARTED)? else { return Ok(None) };
-        let state = self.state()?;
-        let is_shown = self.0.join("shown").exists();
-        Ok(Some(Run { number, started, state, is_shown }))
+    /// What is in it.
+    fn find(&self, number: u32) -> Record {
+        let started = match record_file::read(&self.0.join(STARTED)) {
+            Content::Value(started) => started,
+            Content::Unreadable(why) => return Record::Unreadable(format!("`{STARTED}`: {why}")),
+            Content::Absent => {
+                return match self.is_held() {
+                    Ok(false) => Record::Leftover,
+                    Ok(true) | Err(_) => Record::Begun,
+                };
+            }
+        };
+        let state = match self.state() {
+            Ok(state) => state,
+            Err(error) => return Record::Unreadable(error.one_line()),
+        };
+        let waits_for = (state == RunState::Running).then(|| self.waits_for()).flatten();
+        let is_shown = self.0.join("shown").symlink_metadata().is_ok();
+        Record::Run(Run { number, started, state, waits_for, is_shown })
+    }
+
+    /// What the command waits for: on this machine or the agent's queue, as it says itself; for a
+    /// lock of cargo's, as cargo says.
+    fn waits_for(&self) -> Option<String> {
+        record_file::text(&self.0.join(WAITS)).or_else(|| transcript::blocked_on(&self.0))
     }
 
     /// The state of the run.
     pub(super) fn state(&self) -> Result<RunState, Error> {
         // In this order: the holder writes how the command ended before it releases the lock.
         let is_alive = self.is_held()?;
-        Ok(match self.read("ended.json")? {
-            Some(ended) => RunState::Ended(ended),
-            None if is_alive => RunState::Running,
-            None => RunState::Lost,
+        Ok(match record_file::read(&self.0.join("ended.json")) {
+            Content::Value(ended) => RunState::Ended(ended),
+            _ if is_alive => RunState::Running,
+            Content::Unreadable(_) => RunState::EndUnknown,
+            Content::Absent => RunState::Lost,
         })
     }
 
     /// Whether a holder lives.
-    pub(super) fn is_held(&self) -> Result<bool, Error> {
+    fn is_held(&self) -> Result<bool, Error> {
         lock::is_held(&self.lock())
     }
 
@@ -219,6 +362,12 @@ impl RunDirectory {
     /// The log of the holder.
     pub(super) fn log(&self) -> PathBuf {
         self.0.join("holder.log")
+    }
+
+    /// The last line of that log.
+    pub(super) fn last_message(&self) -> Option<String> {
+        let text = record_file::text(&self.log())?;
+        text.trim_end().lines().last().map(str::to_owned)
     }
 
     /// Records what is started.
@@ -238,27 +387,34 @@ impl RunDirectory {
 
     /// Notes that the end was shown. If that fails, it is shown once more.
     pub(super) fn note_shown(&self) {
-        let path = self.0.join("shown");
-        drop(OpenOptions::new().create(true).append(true).mode(PRIVATE).open(path));
+        self.note("shown");
+    }
+
+    /// Notes that `down` is about to end the run.
+    pub(crate) fn note_down(&self) {
+        self.note(DOWN);
+    }
+
+    /// Takes that back.
+    pub(crate) fn forget_down(&self) {
+        drop(std::fs::remove_file(self.0.join(DOWN)));
+    }
+
+    /// Whether `down` is about to end the run.
+    pub(super) fn is_down(&self) -> bool {
+        self.0.join(DOWN).symlink_metadata().is_ok()
+    }
+
+    fn note(&self, name: &str) {
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(PRIVATE).custom_flags(flags);
+        drop(options.open(self.0.join(name)));
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
         let path = self.0.join(name);
-        let written = serde_json::to_vec(value)
-            .map_err(io::Error::other)
-            .and_then(|text| atomic_file::write(&path, &text, PRIVATE));
-        written.map_err(|source| unusable("write", &path, &source))
-    }
-
-    /// Reads a file of ours; none if there is none, or if it is of a version that is too
-    /// different.
-    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
-        let path = self.0.join(name);
-        match std::fs::read(&path) {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(unusable("read", &path, &source)),
-        }
+        record_file::write(&path, value).map_err(|source| unusable("write", &path, &source))
     }
 }
 
@@ -267,28 +423,38 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn started() -> Started {
+        let (title, workspace) = ("cargo x".into(), PathBuf::from("/w"));
+        Started { title, workspace, at: 5, terminal: None, one_output: true }
+    }
+
     #[test]
     fn states_follow_the_lock_and_the_end() {
         let state = tempfile::tempdir().unwrap();
         let runs = Runs::below(state.path());
-        assert_eq!(runs.list().unwrap(), []);
+        let list = || runs.list().unwrap().runs;
+        assert_eq!(list(), []);
         let lock = runs.lock().unwrap();
         let (number, directory) = runs.create().unwrap();
         drop(lock);
-        assert_eq!((number, runs.list().unwrap().len()), (1, 0));
-        let workspace = PathBuf::from("/w");
-        let started = Started { title: "cargo x".into(), workspace, at: 5, terminal: None };
-        directory.write_started(&started).unwrap();
-        let found = |state, is_shown| Run { number: 1, started: started.clone(), state, is_shown };
-        assert_eq!(runs.list().unwrap(), [found(RunState::Lost, false)]);
+        assert_eq!((number, list().len()), (1, 0));
+        directory.write_started(&started()).unwrap();
+        let found = |state, is_shown| Run {
+            number: 1,
+            started: started(),
+            state,
+            waits_for: None,
+            is_shown,
+        };
+        assert_eq!(list(), [found(RunState::Lost, false)]);
         let holder = lock::try_take(&directory.lock()).unwrap().unwrap();
-        assert_eq!(runs.list().unwrap(), [found(RunState::Running, false)]);
+        assert_eq!(list(), [found(RunState::Running, false)]);
         let ended = Ended { at: 6, how: How::Signal(2), unrecorded: 0 };
         directory.write_ended(&ended).unwrap();
-        assert_eq!(runs.list().unwrap(), [found(RunState::Ended(ended), false)]);
+        assert_eq!(list(), [found(RunState::Ended(ended), false)]);
         drop(holder);
         directory.note_shown();
-        assert_eq!(runs.list().unwrap(), [found(RunState::Ended(ended), true)]);
+        assert_eq!(list(), [found(RunState::Ended(ended), true)]);
         let mode = |path: PathBuf| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(state.path().join("runs/1")), 0o700);
         assert_eq!(mode(state.path().join("runs/1/ended.json")), 0o600);
@@ -304,5 +470,74 @@ mod tests {
         assert_eq!(runs.create().unwrap().0, 2);
         std::fs::write(state.path().join("runs/last"), "nonsense").unwrap();
         assert_eq!(runs.create().unwrap().0, 3);
+        std::fs::write(state.path().join("runs/last"), "4294967295").unwrap();
+        assert_eq!(runs.create().unwrap().0, 1);
+        assert_eq!(runs.create().unwrap().0, 4);
+    }
+
+    #[test]
+    fn behind_the_last_number_free_ones_are_given() {
+        let taken = |numbers: &[u32]| numbers.iter().copied().collect::<BTreeSet<_>>();
+        assert_eq!(next_number(None, &taken(&[])), 1);
+        assert_eq!(next_number(Some(4), &taken(&[7])), 8);
+        assert_eq!(next_number(Some(u32::MAX), &taken(&[1, 3])), 2);
+        assert_eq!(next_number(Some(5), &taken(&[u32::MAX])), 1);
+    }
+
+    /// Whatever stands in the place of a file is told at once, and the end that it hides is not
+    /// invented.
+    #[test]
+    fn a_record_that_cannot_be_read_is_no_run_and_an_end_no_loss() {
+        let state = tempfile::tempdir().unwrap();
+        let runs = Runs::below(state.path());
+        let _lock = runs.lock().unwrap();
+        let (_, directory) = runs.create().unwrap();
+        directory.write_started(&started()).unwrap();
+        let end = directory.path().join("ended.json");
+        std::fs::write(&end, "{\"version\":1,\"at\":5").unwrap();
+        assert_eq!(directory.state().unwrap(), RunState::EndUnknown);
+        std::fs::remove_file(&end).unwrap();
+        let fifo = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for name in ["ended.json", "lock", "waits", "shown"] {
+            fifo(&directory.path().join(name));
+        }
+        assert_eq!(directory.state().unwrap(), RunState::EndUnknown);
+        directory.note_shown();
+        assert!(runs.list().unwrap().runs[0].is_shown);
+        let path = directory.path().to_owned();
+        std::fs::remove_file(path.join(STARTED)).unwrap();
+        fifo(&path.join(STARTED));
+        let why = "`run.json`: it is no regular file".to_owned();
+        let unreadable = vec![Unreadable { number: 1, path, why }];
+        assert_eq!(runs.list().unwrap(), Found { unreadable, ..Found::default() });
+        fifo(&state.path().join("runs/2"));
+        std::fs::remove_file(state.path().join("runs/last")).unwrap();
+        fifo(&state.path().join("runs/last"));
+        assert_eq!(runs.create().unwrap().0, 3);
+    }
+
+    #[test]
+    fn who_keeps_the_lock_is_named() {
+        let state = tempfile::tempdir().unwrap();
+        let runs = Runs::below(state.path());
+        let _lock = runs.lock().unwrap();
+        let error = runs.lock_within(Duration::from_millis(1)).unwrap_err();
+        let process = std::process::id();
+        let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let holder = format!("process {process} (`{}`)", name.trim());
+        assert_eq!(
+            error.to_string(),
+            format!("{holder} keeps the records of detached runs locked")
+        );
+        assert_eq!(error.hint(), format!("wait until it ends, or end it: `kill {process}`"));
+    }
+
+    #[test]
+    fn down_ends_what_was_killed_and_not_what_has_ended_by_itself() {
+        assert_eq!(How::of(Ending::Signaled(9), true), How::Down);
+        assert_eq!(How::of(Ending::Exited(114), true), How::Down);
+        assert_eq!(How::of(Ending::Signaled(9), false), How::Signal(9));
+        assert_eq!(How::of(Ending::Signaled(2), true), How::Signal(2));
+        assert_eq!(How::of(Ending::Exited(101), true), How::Code(101));
     }
 }

@@ -12,11 +12,15 @@ use super::record::{RunDirectory, Runs, Started};
 use crate::background::{self, log_file};
 use crate::directories::{Directories, unusable};
 use crate::error::{Error, ErrorKind};
-use crate::terminal::streams::start_terminal;
+use crate::terminal::streams::{is_one_output, start_terminal};
+
+/// Most characters of a title.
+const TITLE_CHARACTERS_MAX: usize = 1000;
 
 /// Starts the command of these words, which call this program, and returns the number of the
-/// run. It has a terminal if standard output is one here, else pipes and an empty input. Blocks
-/// for up to 20 seconds.
+/// run. It has a terminal if standard output is one here, else an empty input and pipes, one
+/// alone if both outputs are one file here. Blocks for up to 20 seconds, and before that for up to
+/// 30 until no other command creates or deletes runs.
 pub(crate) fn start(
     directories: &Directories,
     workspace: &Path,
@@ -28,10 +32,24 @@ pub(crate) fn start(
     let now = Moment::now().seconds;
     prune(&runs, now)?;
     let (number, directory) = runs.create()?;
-    let started =
-        Started { title, workspace: workspace.to_owned(), at: now, terminal: start_terminal() };
+    let started = Started {
+        title: shortened(title),
+        workspace: workspace.to_owned(),
+        at: now,
+        terminal: start_terminal(),
+        one_output: is_one_output(),
+    };
     start_holder(&directory, &started, words)?;
     Ok(number)
+}
+
+/// A title of a length that an argument of a process can have. Pure.
+pub(super) fn shortened(mut title: String) -> String {
+    if let Some((end, _)) = title.char_indices().nth(TITLE_CHARACTERS_MAX) {
+        title.truncate(end);
+        title.push('…');
+    }
+    title
 }
 
 fn start_holder(
@@ -67,4 +85,15 @@ fn start_holder(
         true => "its holder was not ready within 20 seconds and was killed".to_owned(),
         false => format!("its holder has exited: {}", log.trim()),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_title_is_cut_between_characters() {
+        assert_eq!(shortened("é".repeat(1000)), "é".repeat(1000));
+        assert_eq!(shortened("é".repeat(1001)), format!("{}…", "é".repeat(1000)));
+    }
 }

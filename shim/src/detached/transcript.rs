@@ -9,13 +9,13 @@
 //! and one that a killed writer has left so is never read.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use burst_protocol::message::Stream;
 
-use super::record::PRIVATE;
+use super::record_file::{self, PRIVATE};
 
 /// Bytes after which a segment is followed by the next one.
 const SEGMENT_BYTES: u64 = 32 << 20;
@@ -28,6 +28,9 @@ pub(super) const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes in front of those of a piece.
 const HEADER_BYTES: usize = 5;
+
+/// Bytes at the end of a transcript in which its last line is looked for.
+const LAST_BYTES: u64 = 512;
 
 /// The beginning of a segment's name.
 const NAME: &str = "output-";
@@ -176,7 +179,7 @@ impl Reader {
     }
 
     fn open(&mut self, start: u64) -> io::Result<()> {
-        match File::open(segment(&self.directory, start)) {
+        match record_file::open(&segment(&self.directory, start)) {
             Ok(file) => self.segment = Some(Segment { file, start, is_complete: false }),
             // Deleted meanwhile: a later one is there.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -211,6 +214,26 @@ impl Reader {
     }
 }
 
+/// The lock of cargo's for which the command waits, by the last line of its output.
+pub(super) fn blocked_on(directory: &Path) -> Option<String> {
+    let last = segments(directory).ok()?.pop()?;
+    let mut file = record_file::open(&segment(directory, last)).ok()?;
+    let begin = file.metadata().ok()?.len().saturating_sub(LAST_BYTES);
+    file.seek(SeekFrom::Start(begin)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LAST_BYTES).read_to_end(&mut bytes).ok()?;
+    lock_of_cargo(&bytes)
+}
+
+/// The lock that the last line of this output names, as in `Blocking waiting for file lock on
+/// package cache`. Pure.
+fn lock_of_cargo(output: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(output);
+    let line = text.trim_end().rsplit('\n').next()?;
+    let (_, lock) = line.split_once("waiting for file lock on ")?;
+    Some(format!("cargo's lock of the {}", lock.strip_prefix("the ").unwrap_or(lock)))
+}
+
 fn segment(directory: &Path, start: u64) -> PathBuf {
     directory.join(format!("{NAME}{start}"))
 }
@@ -224,9 +247,12 @@ fn new_segment(directory: &Path, start: u64) -> io::Result<File> {
 fn segments(directory: &Path) -> io::Result<Vec<u64>> {
     let mut starts = Vec::new();
     for entry in std::fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let start = name.to_str().and_then(|name| name.strip_prefix(NAME)?.parse::<u64>().ok());
-        starts.extend(start);
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let name = entry.file_name();
+            let start = name.to_str().and_then(|name| name.strip_prefix(NAME)?.parse::<u64>().ok());
+            starts.extend(start);
+        }
     }
     starts.sort_unstable();
     Ok(starts)
@@ -264,6 +290,31 @@ mod tests {
         assert_eq!(all(&mut Reader::new(directory.path())), "o1e2o34");
         writer.file.write_all(&[7; 5]).unwrap();
         assert_eq!(reader.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_lock_of_cargo_is_seen_in_the_last_line() {
+        let blocked =
+            "\u{1b}[1m\u{1b}[36m    Blocking\u{1b}[0m waiting for file lock on build directory";
+        let lock = Some("cargo's lock of the build directory".to_owned());
+        assert_eq!(lock_of_cargo(format!("x\n{blocked}\r\n").as_bytes()), lock);
+        assert_eq!(lock_of_cargo(format!("{blocked}\n   Compiling x\n").as_bytes()), None);
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(blocked_on(directory.path()), None);
+        let mut writer = Writer::create(directory.path()).unwrap();
+        writer.append(Stream::Error, &[b'x'; 2000]);
+        writer.append(Stream::Error, format!("{blocked}\n").as_bytes());
+        assert_eq!(blocked_on(directory.path()), lock);
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_segment() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(directory.path()).unwrap();
+        writer.append(Stream::Output, b"1");
+        std::fs::create_dir(segment(directory.path(), 3)).unwrap();
+        nix::unistd::mkfifo(&segment(directory.path(), 9), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(all(&mut Reader::new(directory.path())), "o1");
     }
 
     #[test]

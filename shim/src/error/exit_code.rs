@@ -14,7 +14,8 @@ pub(crate) const SETTINGS: u8 = 111;
 pub(crate) const WORKSPACE: u8 = 112;
 /// The agent cannot be started or reached.
 pub(crate) const AGENT: u8 = 113;
-/// The run was lost: the connection or the agent failed.
+/// The run was lost: the connection or the agent failed; or `attach` has left it, so that its
+/// exit code is not known.
 pub(crate) const RUN_LOST: u8 = 114;
 /// cargo ran, but its results or its output cannot be written here.
 pub(crate) const RESULTS: u8 = 115;
@@ -43,7 +44,7 @@ pub(crate) const MEANINGS: [(u8, &str); 15] = [
     (SETTINGS, "settings not valid or not trusted"),
     (WORKSPACE, "workspace"),
     (AGENT, "agent"),
-    (RUN_LOST, "run lost"),
+    (RUN_LOST, "run lost or left"),
     (RESULTS, "results not written"),
     (TOKEN, "token"),
     (UNAVAILABLE, "no server available"),

@@ -41,8 +41,8 @@ pub(super) struct Exchange<'a> {
     pub(super) signals: &'a Signals,
     /// The working directory of the command.
     pub(super) directory: &'a Path,
-    /// The directory that remembers which notices were shown.
-    pub(super) notices: &'a Path,
+    /// The directory that remembers which notices were shown and which runs are detached.
+    pub(super) state: &'a Path,
     /// Workspace, settings and plan.
     pub(super) prepared: &'a Prepared,
     /// The way to the agent.

@@ -432,7 +432,7 @@ impl Session<'_> {
                 terminal: self.terminal,
                 signals,
                 directory: &self.directory,
-                notices: &self.directories.state,
+                state: &self.directories.state,
                 prepared,
                 reached,
                 sources: &scanned.sources,

@@ -76,10 +76,11 @@ impl RunArguments {
         }
     }
 
-    /// The command line of cargo, for people.
+    /// The command line of cargo, for people; ours where cargo has no such verb.
     pub(crate) fn title(&self) -> String {
         let words = self.arguments.iter().map(|word| word.to_string_lossy());
-        ["cargo".into()]
+        let program = if self.verb == CargoVerb::Sync { "cargo burst" } else { "cargo" };
+        [program.into()]
             .into_iter()
             .chain(self.name().map(Into::into))
             .chain(words)

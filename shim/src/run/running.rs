@@ -131,7 +131,8 @@ fn follow(
             }
             FromAgent::OutputEnd => drop(outgoing.message(&FromShim::OutputCredit(credit.rest()))),
             FromAgent::Waiting { holder } => {
-                terminal.begin(format!("waiting for the results of `{holder}`"));
+                let text = format!("waiting for the results of `{holder}`");
+                terminal.wait_for(&format!("the results of `{holder}`"), text);
             }
             FromAgent::InputCredit(cost) => {
                 if let Some(input) = &input {
@@ -155,6 +156,7 @@ fn follow(
                     input.ended(ending);
                 }
                 outcome.ending = ending;
+                terminal.quiet();
                 hint_at_downloads(exchange, &outcome);
                 return Ok(outcome);
             }
@@ -220,7 +222,7 @@ fn warn_unreadable(terminal: &Terminal, errors: &[String], others: u64) {
 /// Shows a notice unless it was shown before on this machine.
 fn notify_once(exchange: &Exchange<'_>, notice: &str) {
     let marker = format!("noticed-{}", &Digest::of(notice.as_bytes()).to_hex()[..16]);
-    let marker = exchange.notices.join(marker);
+    let marker = exchange.state.join(marker);
     if !marker.exists() {
         exchange.terminal.warn(notice);
         // Without the marker it is shown once more.

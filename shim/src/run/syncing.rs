@@ -26,7 +26,7 @@ use super::forwarding;
 use super::prepare::Prepared;
 use super::running::{Begun, News, Synced};
 use crate::connection::{Peer, Stream, VERSION};
-use crate::environment;
+use crate::detached::record::Runs;
 use crate::error::{Error, ErrorKind};
 use crate::settings::Compression;
 use crate::terminal::{bytes, seconds, streams};
@@ -38,6 +38,7 @@ use crate::workspace::error::unreadable;
 use crate::workspace::identity::identity;
 use crate::workspace::sources::below_root;
 use crate::workspace::state::{Contents, ResultCount, WorkspaceState};
+use crate::{detached, environment};
 
 /// The step of the sync, as progress names it.
 const SYNCING: &str = "syncing";
@@ -250,6 +251,27 @@ fn send<'a>(
     (upload, sent)
 }
 
+/// Says that another run has to end first, and how to see that one if it is detached.
+fn wait_for(exchange: &Exchange<'_>, holder: &str) {
+    let Exchange { terminal, prepared, state, .. } = exchange;
+    let (mut what, text) =
+        (format!("`{holder}`"), format!("waiting for `{holder}` in this project"));
+    // First, so that this command does not find itself.
+    terminal.wait_for(&what, &*text);
+    // Without the records the title has to do.
+    let found = Runs::below(state).list().unwrap_or_default();
+    let run = detached::holder_of(&found, &prepared.workspace.root, holder);
+    let mut said = format!("waiting for {what}, which runs in this project");
+    if let Some(number) = run {
+        what = format!("detached run {number}, {what}");
+        said = format!(
+            "waiting for {what}, which runs in this project: `cargo burst attach {number}` shows it"
+        );
+    }
+    terminal.say(&said);
+    terminal.wait_for(&what, text);
+}
+
 /// Serves what the agent lacks until its tree is as needed.
 fn serve(
     exchange: &Exchange<'_>,
@@ -261,10 +283,7 @@ fn serve(
     loop {
         let message = incoming.message();
         match message.map_err(|error| Stop::Connection(lost(&error, Phase::Sync)))? {
-            FromAgent::Waiting { holder } => {
-                terminal.begin(format!("waiting for `{holder}` in this project"));
-                terminal.say(&format!("waiting for `{holder}`, which runs in this project"));
-            }
+            FromAgent::Waiting { holder } => wait_for(exchange, &holder),
             FromAgent::Working => {}
             FromAgent::Want(want) => {
                 tracing::debug!(want = want_name(&want), "the agent lacks something");

@@ -36,7 +36,7 @@ pub(super) fn harmless(text: &str) -> Cow<'_, str> {
 }
 
 /// The same on one line.
-pub(super) fn harmless_line(text: &str) -> String {
+pub(crate) fn harmless_line(text: &str) -> String {
     harmless(text).replace(['\n', '\t'], " ")
 }
 

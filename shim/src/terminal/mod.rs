@@ -25,8 +25,10 @@ mod raw_mode;
 pub(crate) mod signals;
 pub(crate) mod stdin;
 pub(crate) mod streams;
+mod wait_note;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burst_protocol::message::Stream;
@@ -34,9 +36,11 @@ use burst_sync::tally::Tally;
 
 use self::color::painted;
 pub(crate) use self::figure::{amount, bytes, counted, seconds, span};
-use self::line::{harmless, harmless_line};
+use self::line::harmless;
+pub(crate) use self::line::harmless_line;
 use self::progress::Progress;
 pub(crate) use self::question::{Answer, can_ask};
+use self::wait_note::WaitNote;
 use crate::error::{Error, ErrorKind};
 
 /// How much is printed.
@@ -55,12 +59,20 @@ pub(crate) enum Verbosity {
 pub(crate) struct Terminal {
     verbosity: Verbosity,
     progress: Progress,
+    /// Where a detached run notes what it waits for.
+    waits: Option<WaitNote>,
 }
 
 impl Terminal {
     /// For one command.
     pub(crate) fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, progress: Progress::new() }
+        Self { verbosity, progress: Progress::new(), waits: None }
+    }
+
+    /// Notes at this path what the command waits for, whatever it prints.
+    #[must_use]
+    pub(crate) fn noting_waits(self, path: Option<PathBuf>) -> Self {
+        Self { waits: path.map(WaitNote::at), ..self }
     }
 
     /// Whether only errors and warnings are printed.
@@ -71,11 +83,27 @@ impl Terminal {
     /// Starts the progress of a step, unless `--quiet`. It ends with the next step or with
     /// [`quiet`](Self::quiet), and is shown only after half a second.
     pub(crate) fn begin(&self, text: impl Into<String>) {
+        self.note_wait(None);
         match self.verbosity {
             Verbosity::Quiet => self.progress.clear(),
             Verbosity::Normal | Verbosity::Verbose => {
                 self.progress.start(harmless_line(&text.into()), None);
             }
+        }
+    }
+
+    /// Starts the progress of a step that is a wait for `what`. It ends with what is printed next,
+    /// and not where a tallied step begins: sources are sent while a server boots.
+    pub(crate) fn wait_for(&self, what: &str, text: impl Into<String>) {
+        self.begin(text);
+        self.note_wait(Some(what));
+    }
+
+    fn note_wait(&self, what: Option<&str>) {
+        match (&self.waits, what) {
+            (Some(note), Some(what)) => note.write(what),
+            (Some(note), None) => note.clear(),
+            (None, _) => {}
         }
     }
 
@@ -94,6 +122,7 @@ impl Terminal {
 
     /// Clears the progress line.
     pub(crate) fn quiet(&self) {
+        self.note_wait(None);
         self.progress.clear();
     }
 
@@ -113,9 +142,14 @@ impl Terminal {
     /// Prints one line on standard error, unless `--quiet`.
     pub(crate) fn say(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
-            self.quiet();
-            line::write(&format!("burst: {}", harmless(text)));
+            self.notice(text);
         }
+    }
+
+    /// Prints one line on standard error, also with `--quiet`.
+    pub(crate) fn notice(&self, text: &str) {
+        self.quiet();
+        line::write(&format!("burst: {}", harmless(text)));
     }
 
     /// Prints one line on standard error with `--verbose`.

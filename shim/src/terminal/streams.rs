@@ -21,7 +21,7 @@ pub(crate) fn describe(reads: bool) -> Terminal {
         input: isatty(stdin()),
         output: isatty(stdout()),
         error: isatty(stderr()),
-        one_output: is_one_file(stdout(), stderr()),
+        one_output: is_one_output(),
         control: (reads && may_take_keyboard()).then(modes),
         name: environment::terminal_name(),
         size: window_size(),
@@ -42,6 +42,11 @@ pub(crate) struct StartTerminal {
 pub(crate) fn start_terminal() -> Option<StartTerminal> {
     let size = window_size().unwrap_or(DEFAULT_SIZE);
     isatty(stdout()).then(|| StartTerminal { size, modes: modes() })
+}
+
+/// Whether standard output and standard error are one file.
+pub(crate) fn is_one_output() -> bool {
+    is_one_file(stdout(), stderr())
 }
 
 /// Whether standard output is a terminal.

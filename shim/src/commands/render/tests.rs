@@ -145,6 +145,47 @@ fn the_agent_idle_and_busy() {
 }
 
 #[test]
+fn detached_runs_are_on_one_line_each() {
+    let started = Started {
+        title: "cargo run -- a\n\u{1b}[31mb".into(),
+        workspace: "/w\nx".into(),
+        at: NOW - 61,
+        terminal: None,
+        one_output: false,
+    };
+    let run = |state, waits: Option<&str>, is_shown| Run {
+        number: 3,
+        started: started.clone(),
+        state,
+        waits_for: waits.map(str::to_owned),
+        is_shown,
+    };
+    let ended = |how| RunState::Ended(Ended { at: NOW - 5, how, unrecorded: 0 });
+    let name = "detached run 3: `cargo run -- a \\u001b[31mb` of /w x";
+    let shows = "`cargo burst attach 3` shows it";
+    for (one, expected) in [
+        (run(RunState::Running, None, false), "running for 1 min 1 s"),
+        (run(RunState::Running, Some("`x`"), false), "waiting for `x`, started 1 min 1 s ago"),
+        (run(ended(How::Code(4)), None, false), "ended 5 s ago with code 4, not shown yet"),
+        (run(ended(How::Signal(9)), None, false), "ended 5 s ago by signal 9, not shown yet"),
+        (run(ended(How::Down), None, false), "ended 5 s ago by `cargo burst down`, not shown yet"),
+        (
+            run(RunState::EndUnknown, None, false),
+            "started 1 min 1 s ago, has ended: how cannot be read",
+        ),
+        (run(RunState::Lost, None, false), "started 1 min 1 s ago, lost: its holder is gone"),
+    ] {
+        let found = Found { runs: vec![one], ..Found::default() };
+        assert_eq!(runs(&found, NOW), format!("{name}, {expected}; {shows}\n"));
+    }
+    let unreadable = vec![Unreadable { number: 4, path: "/s/4".into(), why: "why".into() }];
+    let shown = vec![run(ended(How::Code(0)), None, true)];
+    let found = Found { runs: shown, unreadable, ..Found::default() };
+    let line = "detached run 4: its record cannot be read (why); `/s/4` is kept\n";
+    assert_eq!(runs(&found, NOW), line);
+}
+
+#[test]
 fn deletions_and_none() {
     assert_eq!(reaped(&ReapReport::default()), "nothing to delete at Hetzner\n");
     let some = ReapReport {
