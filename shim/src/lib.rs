@@ -109,7 +109,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(Command::Run(run)) if run.flags.detach && record.is_none() => {
             detach(&terminal, &run, words)
         }
-        Ok(command) => perform(&terminal, command),
+        Ok(command) => perform(&terminal, command, record.and_then(detached::record::number_of)),
         Err(Refusal::Text { text, code }) => {
             if parsed.json && code != 0 {
                 print_failure(
@@ -148,7 +148,12 @@ fn say(terminal: &Terminal, text: &str, code: u8) -> Result<Ending, Error> {
     Ok(Ending::Exited(code.into()))
 }
 
-fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> {
+/// `detached`: the number of the run, if it is detached.
+fn perform(
+    terminal: &Arc<Terminal>,
+    command: Command,
+    detached: Option<u32>,
+) -> Result<Ending, Error> {
     if environment::is_inside_run() {
         return run_here(terminal, command);
     }
@@ -182,7 +187,7 @@ fn perform(terminal: &Arc<Terminal>, command: Command) -> Result<Ending, Error> 
     let done = match command {
         Command::Run(run) => {
             terminal.keep_moving();
-            run_remotely(terminal, runtime.handle().clone(), directories, &run)
+            run_remotely(terminal, runtime.handle().clone(), directories, &run, detached)
         }
         command => {
             let json = command.is_json();
@@ -256,9 +261,10 @@ fn run_remotely(
     runtime: Handle,
     directories: Directories,
     run: &RunArguments,
+    detached: Option<u32>,
 ) -> Result<Ending, Error> {
     let directory = current_directory()?;
-    Session { directory, terminal, runtime, directories, run }.run()
+    Session { directory, terminal, runtime, directories, run, detached }.run()
 }
 
 /// Inside a run, a script that calls this program means cargo.

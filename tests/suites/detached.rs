@@ -1,6 +1,8 @@
 //! Runs in the background: `--detach`, `attach`, and what `status` says of them.
 
 mod on_terminals;
+mod records;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -258,9 +260,9 @@ fn a_run_ends_with_its_holder() {
             &ended(output),
             114,
             &format!(
-                "error: run {number} was lost: the process that held it was killed, and so it was \
-                 ended\nhint: start it again; what it had changed comes back with the next command \
-                 of its workspace"
+                "error: run {number} was lost: the process that held it is gone, and so is the run; how \
+                 it ended is not recorded\nhint: start it again; what it had changed comes back with \
+                 the next command of its workspace"
             ),
         );
         wait_until("the end of the command", || {
@@ -333,16 +335,26 @@ fn runs_at_once_have_numbers_of_their_own() {
 }
 
 #[test]
-fn down_ends_a_detached_run_and_its_record_says_how() {
+fn down_names_the_detached_run_that_it_ends_and_is_the_end_in_its_record() {
     let sandbox = sandbox();
     let project = project(&sandbox);
-    let mut attached = attached_to_sleep(&project);
-    project.ok("down");
-    let status = attached.wait().unwrap();
-    // As without `--detach`: the agent has killed the run.
-    assert_eq!(status.signal(), Some(9));
-    let later = project.command("attach 1").output().unwrap();
-    assert_eq!(later.status.signal(), Some(9));
+    let attached = attached_to_sleep(&project);
+    let down = project.burst("down");
+    assert_eq!(down.code, Some(0));
+    let name = "detached run 1: `cargo run -q -- sh -c echo ready; exec sleep 1000` of";
+    assert_eq!(down.stderr, format!("burst: ending {name} {}\n", project.root.display()));
+    let told = "error: run 1 was ended by `cargo burst down`\n\
+                hint: start it again; what it had changed comes back with the next command of its \
+                workspace";
+    assert_explained(&ended(attached.wait_with_output().unwrap()), 114, told);
+    assert_explained(&project.burst("attach 1"), 114, told);
+    let document: serde_json::Value =
+        serde_json::from_str(&project.ok("status --json").stdout).unwrap();
+    let run = &document["runs"][0];
+    assert_eq!([&run["state"], &run["signal"]], [&serde_json::json!("ended"), &().into()]);
+    assert_eq!(run["ended_by_down"], true);
+    // Nothing is left to be named.
+    assert_eq!(project.burst("down").stderr, "");
 }
 
 #[test]
@@ -385,7 +397,23 @@ fn what_cannot_be_detached_is_refused_at_once() {
         &refused("--detach fmt"),
         2,
         "error: `fmt` takes none of the options of cargo verbs\n\
-         hint: `cargo burst help fmt` shows its options",
+         hint: it runs on this machine and cannot be detached: `cargo burst fmt`, with `&` behind it \
+         in a shell to go on meanwhile",
+    );
+    let nothing = refused("--detach");
+    assert_eq!(nothing.stdout, "");
+    assert_explained(
+        &nothing,
+        2,
+        "error: `--detach` stands before a verb, and there is none\n\
+         hint: usage: `cargo burst --detach VERB`; `cargo burst help` lists the verbs",
+    );
+    assert_explained(
+        &ended(sandbox.burst_command(sandbox.path(), "attach").output().unwrap()),
+        2,
+        "error: no detached run is running, and none was started in a workspace of this directory\n\
+         hint: `cargo burst attach NUMBER` shows one of another workspace, `cargo burst status --json` \
+         lists those that are kept; `cargo burst --detach VERB` starts one",
     );
     assert_explained(
         &refused("--detach status"),
@@ -410,8 +438,7 @@ fn what_cannot_be_detached_is_refused_at_once() {
         &refused("attach 7"),
         2,
         "error: there is no detached run 7\n\
-         hint: `cargo burst status` lists them; those that have ended are kept for a week, the \
-         last 20",
+         hint: `cargo burst status --json` lists those that are kept",
     );
 }
 

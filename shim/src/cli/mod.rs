@@ -248,7 +248,7 @@ fn parse_own(
 ) -> Result<Command, Refusal> {
     let is_given = !leading.given.is_empty() || leading.toolchain.is_some();
     if is_given || !leading.cargos.is_empty() {
-        return Err(Refusal::Error(no_options(verb.name, &leading.given)));
+        return Err(Refusal::Error(no_options(verb.name, &[])));
     }
     let command = read(&help::alone(verb).try_get_matches_from(rest).map_err(|error| {
         let code = u8::try_from(error.exit_code()).unwrap_or(exit_code::USAGE);

@@ -1,9 +1,8 @@
-//! Which run `attach` shows, and which one another command waits for. Pure.
+//! Which run `attach` shows. Pure.
 
 use std::path::Path;
 
 use super::record::{Found, Run, RunState, Unreadable};
-use super::start::shortened;
 use crate::error::{Error, ErrorKind};
 
 /// The command that lists all runs that are kept.
@@ -38,19 +37,6 @@ pub(super) fn choose<'r>(
         (None, []) => Err(none()),
         (None, several) => Err(ambiguous(several)),
     }
-}
-
-/// The run of a workspace for which another command waits, by the title that the agent knows. One
-/// that waits itself is not meant.
-pub(crate) fn holder_of(found: &Found, workspace: &Path, title: &str) -> Option<u32> {
-    let title = shortened(title.to_owned());
-    let is_meant = |run: &&Run| {
-        run.state == RunState::Running
-            && run.waits_for.is_none()
-            && run.started.workspace == workspace
-            && run.started.title == title
-    };
-    found.runs.iter().find(is_meant).map(|run| run.number)
 }
 
 fn unknown(number: u32) -> Error {
@@ -164,24 +150,5 @@ mod tests {
         let none = "no detached run is running, and none was started in a workspace of this \
                     directory";
         assert_eq!(chosen(&runs[3..4], None), Err(none.into()));
-    }
-
-    #[test]
-    fn the_run_that_another_one_waits_for_runs_in_its_workspace_and_does_not_wait() {
-        let waiting = Run { waits_for: Some("x".into()), ..run(1, "/w", RunState::Running, false) };
-        let same = |run: Run, number| {
-            let started = Started { title: "cargo 1".into(), ..run.started };
-            Run { number, started, ..run }
-        };
-        let runs = vec![
-            waiting.clone(),
-            same(run(2, "/v", RunState::Running, false), 2),
-            same(run(3, "/w", ENDED, false), 3),
-            run(4, "/w", RunState::Running, false),
-            same(run(5, "/w", RunState::Running, false), 5),
-        ];
-        let found = |runs| Found { runs, ..Found::default() };
-        assert_eq!(holder_of(&found(runs), Path::new("/w"), "cargo 1"), Some(5));
-        assert_eq!(holder_of(&found(vec![waiting]), Path::new("/w"), "cargo 1"), None);
     }
 }

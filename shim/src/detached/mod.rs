@@ -32,10 +32,10 @@ mod prune;
 pub(crate) mod record;
 mod record_file;
 mod start;
+pub(crate) mod title;
 mod transcript;
 
 pub(crate) use self::attach::attach;
-pub(crate) use self::choice::holder_of;
 pub(crate) use self::start::start;
 
 /// The name under which this program holds a detached run.

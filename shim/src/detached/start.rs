@@ -9,13 +9,11 @@ use super::HOLDER;
 use super::holder::READY;
 use super::prune::prune;
 use super::record::{RunDirectory, Runs, Started};
+use super::title::shortened;
 use crate::background::{self, log_file};
 use crate::directories::{Directories, unusable};
 use crate::error::{Error, ErrorKind};
 use crate::terminal::streams::{is_one_output, start_terminal};
-
-/// Most characters of a title.
-const TITLE_CHARACTERS_MAX: usize = 1000;
 
 /// Starts the command of these words, which call this program, and returns the number of the
 /// run. It has a terminal if standard output is one here, else an empty input and pipes, one
@@ -41,15 +39,6 @@ pub(crate) fn start(
     };
     start_holder(&directory, &started, words)?;
     Ok(number)
-}
-
-/// A title of a length that an argument of a process can have. Pure.
-pub(super) fn shortened(mut title: String) -> String {
-    if let Some((end, _)) = title.char_indices().nth(TITLE_CHARACTERS_MAX) {
-        title.truncate(end);
-        title.push('…');
-    }
-    title
 }
 
 fn start_holder(
@@ -85,15 +74,4 @@ fn start_holder(
         true => "its holder was not ready within 20 seconds and was killed".to_owned(),
         false => format!("its holder has exited: {}", log.trim()),
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_title_is_cut_between_characters() {
-        assert_eq!(shortened("é".repeat(1000)), "é".repeat(1000));
-        assert_eq!(shortened("é".repeat(1001)), format!("{}…", "é".repeat(1000)));
-    }
 }

@@ -43,6 +43,8 @@ pub(super) struct Exchange<'a> {
     pub(super) directory: &'a Path,
     /// The directory that remembers which notices were shown and which runs are detached.
     pub(super) state: &'a Path,
+    /// The number of the run, if it is detached.
+    pub(super) detached: Option<u32>,
     /// Workspace, settings and plan.
     pub(super) prepared: &'a Prepared,
     /// The way to the agent.

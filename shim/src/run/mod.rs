@@ -39,6 +39,7 @@ mod syncing;
 mod trusted;
 mod undownloaded;
 mod unsent;
+mod waiting;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -105,6 +106,8 @@ pub(crate) struct Session<'a> {
     pub(crate) directories: Directories,
     /// The verb, its arguments and flags.
     pub(crate) run: &'a RunArguments,
+    /// The number of the run, if it is detached.
+    pub(crate) detached: Option<u32>,
 }
 
 /// A workspace that was scanned.
@@ -433,6 +436,7 @@ impl Session<'_> {
                 signals,
                 directory: &self.directory,
                 state: &self.directories.state,
+                detached: self.detached,
                 prepared,
                 reached,
                 sources: &scanned.sources,

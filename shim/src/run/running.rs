@@ -16,6 +16,7 @@ use burst_sync::wire::{Incoming, Outgoing};
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::returning::Ended;
 use super::undownloaded;
+use super::waiting;
 use crate::error::Error;
 use crate::terminal::stdin::Forwarding;
 use crate::terminal::{Terminal, bytes, unwritable};
@@ -131,8 +132,7 @@ fn follow(
             }
             FromAgent::OutputEnd => drop(outgoing.message(&FromShim::OutputCredit(credit.rest()))),
             FromAgent::Waiting { holder } => {
-                let text = format!("waiting for the results of `{holder}`");
-                terminal.wait_for(&format!("the results of `{holder}`"), text);
+                waiting::wait_for_results(exchange, &holder);
             }
             FromAgent::InputCredit(cost) => {
                 if let Some(input) = &input {

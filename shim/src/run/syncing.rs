@@ -13,7 +13,7 @@ use std::time::Instant;
 use burst_protocol::RelativePath;
 use burst_protocol::hello::Preface;
 use burst_protocol::limit::CHANGES_PER_MESSAGE_MAX;
-use burst_protocol::message::{ClientProcess, FromAgent, FromShim, Invocation, RunRequest, Want};
+use burst_protocol::message::{ClientProcess, FromAgent, FromShim, RunRequest, Want};
 use burst_protocol::tree::{Change, Directory};
 use burst_sync::SyncError;
 use burst_sync::pack::PackStore;
@@ -25,8 +25,10 @@ use super::exchange::{Exchange, out_of_turn};
 use super::forwarding;
 use super::prepare::Prepared;
 use super::running::{Begun, News, Synced};
+use super::waiting;
+use super::waiting::title;
 use crate::connection::{Peer, Stream, VERSION};
-use crate::detached::record::Runs;
+use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::settings::Compression;
 use crate::terminal::{bytes, seconds, streams};
@@ -38,7 +40,6 @@ use crate::workspace::error::unreadable;
 use crate::workspace::identity::identity;
 use crate::workspace::sources::below_root;
 use crate::workspace::state::{Contents, ResultCount, WorkspaceState};
-use crate::{detached, environment};
 
 /// The step of the sync, as progress names it.
 const SYNCING: &str = "syncing";
@@ -251,27 +252,6 @@ fn send<'a>(
     (upload, sent)
 }
 
-/// Says that another run has to end first, and how to see that one if it is detached.
-fn wait_for(exchange: &Exchange<'_>, holder: &str) {
-    let Exchange { terminal, prepared, state, .. } = exchange;
-    let (mut what, text) =
-        (format!("`{holder}`"), format!("waiting for `{holder}` in this project"));
-    // First, so that this command does not find itself.
-    terminal.wait_for(&what, &*text);
-    // Without the records the title has to do.
-    let found = Runs::below(state).list().unwrap_or_default();
-    let run = detached::holder_of(&found, &prepared.workspace.root, holder);
-    let mut said = format!("waiting for {what}, which runs in this project");
-    if let Some(number) = run {
-        what = format!("detached run {number}, {what}");
-        said = format!(
-            "waiting for {what}, which runs in this project: `cargo burst attach {number}` shows it"
-        );
-    }
-    terminal.say(&said);
-    terminal.wait_for(&what, text);
-}
-
 /// Serves what the agent lacks until its tree is as needed.
 fn serve(
     exchange: &Exchange<'_>,
@@ -283,7 +263,7 @@ fn serve(
     loop {
         let message = incoming.message();
         match message.map_err(|error| Stop::Connection(lost(&error, Phase::Sync)))? {
-            FromAgent::Waiting { holder } => wait_for(exchange, &holder),
+            FromAgent::Waiting { holder } => waiting::wait_for(exchange, &holder),
             FromAgent::Working => {}
             FromAgent::Want(want) => {
                 tracing::debug!(want = want_name(&want), "the agent lacks something");
@@ -365,7 +345,7 @@ fn request(
         returns: plan.returns.clone(),
         compress_large,
         keep_alive_secs: Some(exchange.prepared.keep_alive.as_secs()),
-        title: title(&plan.invocations),
+        title: title(&plan.invocations, exchange.detached),
         fresh_target,
         taken: exchange.taken.changes.clone(),
         freed: freed.iter().filter_map(|path| sources.project.join_path(path).ok()).collect(),
@@ -393,16 +373,4 @@ fn umask() -> Option<u32> {
 fn this_process() -> Option<ClientProcess> {
     let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?.ino();
     Some(ClientProcess { pid: std::process::id(), namespace })
-}
-
-/// The command as `status` and waiting commands show it, at most 80 characters.
-fn title(invocations: &[Invocation]) -> String {
-    const CHARACTERS_MAX: usize = 80;
-    let Some(call) = invocations.first().and_then(|invocation| invocation.alternatives.first())
-    else {
-        return "cargo burst sync".to_owned();
-    };
-    let words: Vec<String> =
-        call.arguments.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    format!("cargo {}", words.join(" ")).chars().take(CHARACTERS_MAX).collect()
 }

@@ -56,7 +56,7 @@ fn the_size_of_the_terminal_is_the_runs() {
     desk.expect("40 120\r\n");
     desk.type_in("~d");
     desk.find("shows it again\r\n");
-    assert!(desk.end().success());
+    assert_eq!(desk.end().code(), Some(114));
     // A terminal of another size.
     let mut desk = attach(&project);
     desk.expect("30 100\r\n40 120\r\n30 100\r\n");
@@ -86,7 +86,7 @@ fn a_run_is_left_and_taken_up_again() {
     );
     desk.type_in("~d");
     desk.expect("\r\nburst: run 1 goes on: `cargo burst attach 1` shows it again\r\n");
-    assert!(desk.end().success());
+    assert_eq!(desk.end().code(), Some(114));
     let mut desk = attach(&project);
     desk.expect("ready\r\none\r\ngot one\r\n");
     desk.type_in("two\r");
@@ -103,7 +103,7 @@ fn who_leaves_a_full_screen_program_has_the_terminal_as_it_was() {
     desk.expect("\u{1b}[?1049h\u{1b}[?25lscreen");
     desk.type_in("~d");
     desk.expect("\u{1b}[?25h\u{1b}[?1049l\u{1b}[m\r\nburst: run 1 goes on");
-    assert!(desk.leave().success());
+    assert_eq!(desk.leave().code(), Some(114));
     let mut desk = attach(&project);
     desk.find("screen");
     desk.type_in("\r");
@@ -173,7 +173,7 @@ fn a_run_in_pipes_is_left_by_the_same_escape() {
     desk.wait_until_raw();
     desk.type_in("text~d\r~d");
     desk.expect("\r\r\nburst: run 1 goes on: `cargo burst attach 1` shows it again\r\n");
-    assert!(desk.end().success());
+    assert_eq!(desk.end().code(), Some(114));
     open(&gate);
     wait_for_end(&sandbox, "1");
     assert_eq!(project.burst("attach 1").stdout, "ready\nempty\n");

@@ -213,6 +213,7 @@ impl Command {
             runtime: self.runtime.clone(),
             directories,
             run: &run,
+            detached: None,
         };
         let dial = Arc::new(SimulatedDial {
             keys: self.keys.clone(),

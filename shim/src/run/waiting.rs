@@ -1,0 +1,47 @@
+//! Runs that wait for each other: what a run is called, and what is said of the one that another
+//! waits for.
+
+use burst_protocol::message::Invocation;
+
+use super::exchange::Exchange;
+use crate::detached::record::Runs;
+use crate::detached::title::{numbered, without_number};
+
+/// The command as `status` and waiting commands show it: at most 80 characters, and its number if
+/// it is `detached`.
+pub(super) fn title(invocations: &[Invocation], detached: Option<u32>) -> String {
+    const CHARACTERS_MAX: usize = 80;
+    let call = invocations.first().and_then(|invocation| invocation.alternatives.first());
+    let title = call.map_or("cargo burst sync".to_owned(), |call| {
+        let words = call.arguments.iter().map(|word| String::from_utf8_lossy(word).into_owned());
+        let line = format!("cargo {}", words.collect::<Vec<_>>().join(" "));
+        line.chars().take(CHARACTERS_MAX).collect()
+    });
+    match detached {
+        Some(number) => numbered(&title, number),
+        None => title,
+    }
+}
+
+/// Says that the run with this title has to end first, and how to see it if it is detached.
+pub(super) fn wait_for(exchange: &Exchange<'_>, title: &str) {
+    let Exchange { terminal, prepared, state, .. } = exchange;
+    // Without the records the title has to do.
+    let found = Runs::below(state).list().unwrap_or_default();
+    let (title, number) = without_number(title, &found, &prepared.workspace.root);
+    let (run, shows) = match number {
+        Some(number) => (
+            format!("`{title}`, detached run {number}"),
+            format!(": `cargo burst attach {number}` shows it"),
+        ),
+        None => (format!("`{title}`"), String::new()),
+    };
+    terminal.say(&format!("waiting for {run}, which runs in this project{shows}"));
+    terminal.wait_for(&run, format!("waiting for `{title}` in this project"));
+}
+
+/// Waits for the results of the run with this title.
+pub(super) fn wait_for_results(exchange: &Exchange<'_>, title: &str) {
+    let text = format!("waiting for the results of `{title}`");
+    exchange.terminal.wait_for(&format!("the results of `{title}`"), text);
+}

@@ -1,0 +1,47 @@
+//! Detached runs that wait, and commands that wait for them.
+
+use std::io::{BufRead, BufReader};
+
+use burst_tests::wait_until;
+
+use super::{detach, gate, open, record, wait_for_end};
+use crate::sandbox;
+use crate::terminals::keyboard::project;
+
+#[test]
+fn a_wait_for_a_detached_run_names_it() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let (gate, wait) = gate(&sandbox);
+    let script = format!("echo ready; {wait}; exit 3");
+    detach(&project, &script);
+    let transcript = record(&sandbox, "1").join("output-0");
+    wait_until("the program", || std::fs::read(&transcript).unwrap().ends_with(b"ready\n"));
+    // Other sources: the next ones wait.
+    project.write("src/other.rs", "");
+    let title: String = format!("cargo run -q -- sh -c {script}").chars().take(80).collect();
+    let mut here = project.start("sync");
+    let mut lines = BufReader::new(here.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.contains("waiting for")).unwrap();
+    let which = format!("`{title}`, detached run 1");
+    let shows = "`cargo burst attach 1` shows it";
+    let expected = format!("burst: waiting for {which}, which runs in this project: {shows}");
+    assert_eq!(line, expected);
+    let started = project.command("--detach sync").output().unwrap();
+    assert_eq!(started.stdout, b"2\n");
+    let waits = record(&sandbox, "2").join("waits");
+    wait_until("the wait", || std::fs::read_to_string(&waits).is_ok_and(|text| text == which));
+    let status = project.ok("status").stdout;
+    let status: Vec<_> = status.lines().filter(|line| line.starts_with("detached run 2")).collect();
+    let begin = format!(
+        "detached run 2: `cargo burst sync` of {}, waiting for {which}, started ",
+        project.root.display()
+    );
+    assert!(status[0].starts_with(&begin), "{status:?}");
+    open(&gate);
+    wait_for_end(&sandbox, "1");
+    wait_for_end(&sandbox, "2");
+    assert!(!waits.exists());
+    assert!(here.wait().unwrap().success());
+    assert_eq!(project.burst("attach 2").code, Some(0));
+}
