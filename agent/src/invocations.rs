@@ -5,6 +5,7 @@
 //! receives the client's messages during all calls of the run.
 
 use std::fs::File;
+use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -28,8 +29,10 @@ use crate::run::control::RunInput;
 use crate::run::control_group::RunGroups;
 use crate::run::helper::Assignment;
 use crate::run::listening::PortWatch;
+use crate::run::output::{Output, SetModes};
+use crate::run::reading::ReadWatch;
 use crate::run::spec::RunSpec;
-use crate::run::stdio::{self, Input, Streams};
+use crate::run::stdio::{Input, Streams};
 use crate::run::{Ended, Running};
 use crate::subcommands;
 
@@ -51,6 +54,7 @@ pub(crate) fn handle_messages(
                 }
             }
             Ok(FromShim::InputEnd) => input.end(),
+            Ok(FromShim::Keys(bytes)) => input.type_in(bytes.into_vec()),
             Ok(FromShim::Signal(signal)) => input.signal(signal),
             Ok(FromShim::Resize(size)) => input.resize(size),
             Ok(FromShim::Kill) => input.kill(),
@@ -86,6 +90,7 @@ pub(crate) struct Invocations<'a> {
 pub(crate) struct StartedCall {
     running: Running,
     ports: Option<PortWatch>,
+    reads: Option<ReadWatch>,
     outputs: Vec<JoinHandle<Named>>,
     /// Whether it may remove the target directory.
     cleans: bool,
@@ -139,7 +144,7 @@ impl<'a> Invocations<'a> {
 
     fn start_call(&mut self, call: &Call) -> Result<StartedCall, AgentError> {
         let reads = self.request.sends_input && std::mem::take(&mut self.first);
-        let Streams { theirs, input, outputs, terminals, has_control } =
+        let Streams { theirs, input, outputs, terminals, keys, modes } =
             Streams::open(&self.request.terminal, reads, call.json)
                 .map_err(|source| AgentError::Start { what: "cargo".into(), source })?;
         let assignment = Assignment { containment: self.host.containment(), run: Some(self.run) };
@@ -154,28 +159,35 @@ impl<'a> Invocations<'a> {
                 clean::remove_empty(directory);
             }
         }
-        let spec = RunSpec { has_control, ..self.spec(call, cleans) };
-        let running = Running::start(self.host.supervision(), assignment, spec, group, theirs)?;
+        let spec = self.spec(call, cleans);
+        let running = Running::start(self.host.supervision(), assignment, spec, group, &theirs)?;
+        let has_control = theirs.control.is_some();
+        // From now on only the call has them: a terminal ends when nobody has it open.
+        drop(theirs);
         lock(&self.input).attach(running.control()?, terminals, has_control);
         if let Some(input) = input {
             self.forward_input(input);
         }
-        let outputs = outputs.into_iter().map(|(stream, from)| {
-            let json = match stream {
+        let reads = keys.is_some().then(|| running.watch_terminal(self.outgoing)).flatten();
+        if let Some(keys) = keys {
+            self.forward_keys(keys);
+        }
+        let outputs = outputs.into_iter().map(|output| {
+            let json = match output.stream {
                 Stream::Output => call.json,
-                Stream::Error => JsonMessages::Absent,
+                Stream::Error | Stream::Terminal => JsonMessages::Absent,
             };
-            self.forward_output(stream, from, json)
+            self.forward_output(output, json, modes.clone())
         });
         let ports =
             self.request.reports_ports.then(|| running.watch_ports(self.outgoing)).flatten();
-        Ok(StartedCall { running, ports, outputs: outputs.collect(), cleans })
+        Ok(StartedCall { running, ports, reads, outputs: outputs.collect(), cleans })
     }
 
     /// Waits until a call has ended and all of its output has been sent.
     pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
         let ended = started.running.wait();
-        drop(started.ports);
+        drop((started.ports, started.reads));
         lock(&self.input).detach();
         for output in started.outputs {
             // Waits for the last output.
@@ -266,17 +278,32 @@ impl<'a> Invocations<'a> {
         });
     }
 
+    /// Types the client's keys into the controlling terminal of the attached call, on a thread of
+    /// its own.
+    fn forward_keys(&self, mut terminal: File) {
+        let received = lock(&self.input).open_keys();
+        log::spawn(move || {
+            for bytes in received {
+                // An error says that the run has ended.
+                if terminal.write_all(&bytes).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
     /// Forwards an output stream of the run to the client, on a thread of its own.
     fn forward_output(
         &self,
-        stream: Stream,
-        mut from: File,
+        mut output: Output,
         json: JsonMessages,
+        modes: Option<Arc<SetModes>>,
     ) -> JoinHandle<Named> {
         let outgoing = self.outgoing.clone();
         let window = self.output.clone();
         log::spawn(move || {
             let mut messages = MessageReader::new(json);
+            let stream = output.stream;
             let send = |bytes: Vec<u8>| {
                 if !bytes.is_empty() {
                     window.sent(bytes.len());
@@ -286,7 +313,14 @@ impl<'a> Invocations<'a> {
             };
             loop {
                 window.wait_for_room(OUTPUT_BYTES_MAX);
-                let Some(bytes) = stdio::read_some(&mut from) else { break };
+                let Some(mut bytes) = output.read() else { break };
+                if let Some(modes) = &modes {
+                    // As with output, an error says that the client is gone.
+                    modes.tell(|modes| drop(outgoing.message(&FromAgent::TerminalModes(modes))));
+                }
+                if let Some(modes) = modes.as_ref().filter(|_| output.reports_modes()) {
+                    bytes = modes.untranslated(bytes);
+                }
                 messages.push(&bytes);
                 send(bytes);
             }

@@ -84,7 +84,6 @@ impl Layout {
                 command: Vec::new(),
                 environment: environment(host, request),
                 umask: request.umask,
-                has_control: false,
             },
             target_seen: request.target_directory.absolute(),
             drops_target_argument: false,
@@ -264,7 +263,8 @@ fn environment(host: &Host, request: &RunRequest) -> Vec<(ByteBuf, ByteBuf)> {
         add("RUSTUP_TOOLCHAIN", toolchain);
     }
     let terminal = &request.terminal;
-    if let Some(name) = terminal.name.as_ref().filter(|_| terminal.output || terminal.error) {
+    let shows = terminal.output || terminal.error || terminal.control.is_some();
+    if let Some(name) = terminal.name.as_ref().filter(|_| shows) {
         add("TERM", name);
     }
     for (name, value) in &request.environment {

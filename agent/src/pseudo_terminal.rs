@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use burst_protocol::message::WindowSize;
 use rustix::fs::{Mode, OFlags};
+use rustix::ioctl::{Opcode, Setter, ioctl};
 use rustix::pty::OpenptFlags;
-use rustix::termios::{OptionalActions, Termios, Winsize};
+use rustix::termios::{LocalModes, OptionalActions, Termios, Winsize};
 
 /// The size of a terminal whose size is not known.
 pub const DEFAULT_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
@@ -37,6 +38,29 @@ impl PseudoTerminal {
         resize(ours.as_fd(), size)?;
         Ok(Self { ours: ours.into(), theirs })
     }
+}
+
+/// The first byte that is read from a terminal that reports modes: data follows (`TIOCPKT_DATA`).
+pub(crate) const DATA: u8 = 0;
+
+/// Has a terminal in the mode of `EXTPROC` report when a program changes its modes, in front of
+/// what is written afterwards. See tty_ioctl(4), "packet mode".
+pub(crate) fn report_modes(ours: impl AsFd) -> io::Result<()> {
+    // SAFETY: for this request the kernel reads one integer.
+    #[expect(unsafe_code, reason = "rustix has no safe function for packet mode")]
+    let done = unsafe {
+        type PacketMode = Setter<{ nix::libc::TIOCPKT as Opcode }, nix::libc::c_int>;
+        ioctl(ours, PacketMode::new(1))
+    };
+    Ok(done?)
+}
+
+/// Has a terminal look at what it passes on, from now on; it is no longer in the mode of `EXTPROC`.
+/// It shows nothing of that.
+pub(crate) fn begin_discipline(ours: impl AsFd) -> io::Result<()> {
+    let mut modes = rustix::termios::tcgetattr(&ours)?;
+    modes.local_modes.remove(LocalModes::EXTPROC | LocalModes::ECHO);
+    Ok(rustix::termios::tcsetattr(&ours, OptionalActions::Now, &modes)?)
 }
 
 /// Sets the size of a terminal.

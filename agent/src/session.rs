@@ -443,6 +443,7 @@ impl Session<'_> {
                 | FromShim::InputEnd
                 | FromShim::Signal(_)
                 | FromShim::Resize(_)
+                | FromShim::Keys(_)
                 | FromShim::OutputCredit(_) => {}
                 // The client is about to end and takes nothing more.
                 FromShim::Kill => return Err(SyncError::Gone.into()),

@@ -21,6 +21,9 @@ const CHARACTERS: [SpecialCodeIndex; 14] = [
     SpecialCodeIndex::VEOL2,
 ];
 
+/// The place of the character that ends the input, in [`TerminalModes::characters`].
+pub const END_OF_INPUT: usize = 4;
+
 /// The modes of a new terminal whose input is UTF-8.
 pub const USUAL: TerminalModes = TerminalModes {
     input: InputModes::ICRNL.union(InputModes::IXON).union(InputModes::IUTF8).bits(),

@@ -1,5 +1,6 @@
 pub(crate) mod desk;
 pub(crate) mod keyboard;
+pub(crate) mod shared;
 mod shared_streams;
 
 use std::io::{Read, Write};

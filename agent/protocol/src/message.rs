@@ -81,6 +81,10 @@ pub enum FromShim {
     /// port and `Output` from it, each with credit for 128 KiB; `InputEnd` and `OutputEnd` close one
     /// direction, and the agent says `Done` after both.
     Connect(NonZeroU16),
+    /// Bytes for the controlling terminal of the run where that is not its standard input. They
+    /// need no credit: of what the run does not read, the agent keeps a little and drops the rest,
+    /// as a terminal does.
+    Keys(ByteBuf),
 }
 
 /// A message from the agent.
@@ -199,6 +203,12 @@ pub enum FromAgent {
     NamedLinks(
         #[serde(deserialize_with = "capped_list::<_, _, CHANGES_PER_MESSAGE_MAX>")] Vec<NamedLink>,
     ),
+    /// A program has changed the modes of the controlling terminal, whose lines the client edits.
+    /// Comes before the output that was written after the change, to whatever stream.
+    TerminalModes(TerminalModes),
+    /// Whether a program of the run has opened the controlling terminal to read from it, where that
+    /// is not the standard input of the run. At first none has.
+    TerminalRead(bool),
 }
 
 /// A symbolic link in the target directory or in the project. Nobody follows it.
@@ -337,14 +347,32 @@ pub struct Terminal {
     /// Whether standard output and standard error are one file: then they are one on the
     /// agent, too, and arrive as `Stream::Output` in the order in which they were written.
     pub one_output: bool,
-    /// The modes of the controlling terminal that the run gets: its standard input, and its
-    /// standard output and standard error as far as these are terminals. With `None` it has
-    /// none.
-    pub control: Option<TerminalModes>,
+    /// The controlling terminal that the run gets: each of its standard streams that is a terminal
+    /// is this one. With `None` it has none.
+    pub control: Option<ControllingTerminal>,
     /// The value of `TERM`.
     pub name: Option<String>,
     /// The size, if any stream is a terminal.
     pub size: Option<WindowSize>,
+}
+
+/// A controlling terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControllingTerminal {
+    /// The modes with which it begins.
+    pub modes: TerminalModes,
+    /// Which end edits lines, shows what is typed and makes signals of keys.
+    pub discipline: LineDiscipline,
+}
+
+/// Which end does the work of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LineDiscipline {
+    /// The agent's terminal; the client passes every key on.
+    Agent,
+    /// The client's terminal, with the modes that the run sets: it also serves other programs
+    /// there. The agent passes what is typed and what is shown unchanged.
+    Client,
 }
 
 /// The modes with which a controlling terminal begins: those of the client's terminal. The
@@ -505,6 +533,8 @@ pub enum Stream {
     Output,
     /// Standard error.
     Error,
+    /// The controlling terminal, where neither of the two is a terminal.
+    Terminal,
 }
 
 /// The exit status of a run.

@@ -37,6 +37,15 @@ fn changes() -> Vec<Change> {
     ]
 }
 
+fn modes() -> TerminalModes {
+    TerminalModes {
+        input: 0x4500,
+        output: 5,
+        local: 0x8a3b,
+        characters: [3, 28, 127, 21, 4, 17, 19, 26, 0, 18, 15, 23, 22, 255],
+    }
+}
+
 fn blobs() -> [Blob; 2] {
     let digest = Digest::from_bytes([1; 32]);
     let base = Digest::from_bytes([2; 32]);
@@ -76,11 +85,9 @@ fn request() -> RunRequest {
             output: false,
             error: true,
             one_output: false,
-            control: Some(TerminalModes {
-                input: 0x4500,
-                output: 5,
-                local: 0x8a3b,
-                characters: [3, 28, 127, 21, 4, 17, 19, 26, 0, 18, 15, 23, 22, 255],
+            control: Some(ControllingTerminal {
+                modes: modes(),
+                discipline: LineDiscipline::Client,
             }),
             name: Some("xterm".into()),
             size: Some(WindowSize { columns: 80, rows: 24 }),
@@ -145,6 +152,7 @@ fn from_shim() -> Vec<FromShim> {
         FromShim::OutputCredit(1 << 18),
         FromShim::Declined(vec![1]),
         FromShim::Connect(8080.try_into().unwrap()),
+        FromShim::Keys(ByteBuf::from(b"key")),
     ]
 }
 
@@ -202,6 +210,9 @@ fn from_agent() -> Vec<FromAgent> {
             path: path("home/me/app/target/data/latest"),
             target: LinkTarget::new(b"run-1").unwrap(),
         }]),
+        FromAgent::TerminalModes(modes()),
+        FromAgent::TerminalRead(true),
+        FromAgent::Output { stream: Stream::Terminal, bytes: ByteBuf::from(b"?") },
     ]
 }
 

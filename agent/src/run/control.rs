@@ -16,6 +16,9 @@ use burst_sync::SyncError;
 
 use crate::pseudo_terminal;
 
+/// The most messages with keys that wait for the terminal of a call to take them.
+const WAITING_KEYS_MAX: usize = 16;
+
 /// Signals a started run; a run that has ended ignores them.
 #[derive(Debug)]
 pub(crate) struct Control(UnixStream);
@@ -51,6 +54,8 @@ pub(crate) struct RunInput {
     terminals: Vec<File>,
     /// Whether a terminal is the call's controlling one, which tells it of a new size.
     has_control: bool,
+    /// Takes the keys of a controlling terminal that is not the standard input.
+    keys: Option<mpsc::SyncSender<Vec<u8>>>,
     interrupted: bool,
     killed: bool,
     /// Input that arrived before the first call was started.
@@ -82,10 +87,26 @@ impl RunInput {
         (received, self.waiting.clone())
     }
 
+    /// The keys for the controlling terminal of the attached call.
+    pub(crate) fn open_keys(&mut self) -> mpsc::Receiver<Vec<u8>> {
+        let (keys, received) = mpsc::sync_channel(WAITING_KEYS_MAX);
+        self.keys = Some(keys);
+        received
+    }
+
+    /// Passes keys on. They are lost if the call has not read many earlier ones, or does not have
+    /// such a terminal.
+    pub(crate) fn type_in(&mut self, bytes: Vec<u8>) {
+        if let Some(keys) = &self.keys {
+            drop(keys.try_send(bytes));
+        }
+    }
+
     /// Disconnects the call that has ended.
     pub(crate) fn detach(&mut self) {
         self.control = None;
         self.queue = None;
+        self.keys = None;
         self.terminals.clear();
     }
 

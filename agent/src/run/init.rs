@@ -30,7 +30,7 @@ use super::containment::Containment;
 use super::control_group;
 use super::helper::Assignment;
 use super::mount_point::{self, Kind, MountPoints};
-use super::spec::{self, Mount, Report, RunSpec};
+use super::spec::{self, Descriptors, Mount, Report, RunSpec};
 
 /// Directories of a server in which everybody can write, and which live in its memory.
 const SHARED_MEMORY: [&str; 2] = ["/dev/shm", "/run/lock"];
@@ -65,7 +65,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
 
 fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     reset_signals()?;
-    let (spec, streams) = spec::receive(socket)?;
+    let (spec, Descriptors { streams, control }) = spec::receive(socket)?;
     let groups = control_group::open_entrances(&spec.groups)?;
     let mut points = MountPoints::new(spec.user);
     if containment.keeps_paths() {
@@ -80,7 +80,9 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     } else {
         nix::sys::prctl::set_child_subreaper(true)?;
     }
-    let cargo = match start(&spec, streams, &points, groups) {
+    // The terminal hangs up when nobody has it open, which programs need not have.
+    let _held = control.as_ref().map(OwnedFd::try_clone).transpose()?;
+    let cargo = match start(&spec, Descriptors { streams, control }, &points, groups) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Report::NoProgram),
         other => other?,
     };
@@ -234,14 +236,14 @@ fn mount_empty(path: &Path, options: &str) -> io::Result<()> {
 
 fn start(
     spec: &RunSpec,
-    streams: [OwnedFd; 3],
+    theirs: Descriptors,
     points: &MountPoints,
     groups: Vec<OwnedFd>,
 ) -> io::Result<Pid> {
-    let [input, output, error] = streams;
-    if let (Some((user, _)), true) = (spec.user, spec.has_control) {
+    let Descriptors { streams: [input, output, error], control } = theirs;
+    if let (Some((user, _)), Some(control)) = (spec.user, &control) {
         // Programs open their terminal by its name, too.
-        rustix::fs::fchown(&input, Some(rustix::fs::Uid::from_raw(user)), None)?;
+        rustix::fs::fchown(control, Some(rustix::fs::Uid::from_raw(user)), None)?;
     }
     let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(spec::os_string(program));
@@ -265,10 +267,9 @@ fn start(
         rustix::thread::set_no_new_privs(true)?;
     }
     enter_before_start(&mut command, groups);
-    if spec.has_control {
-        lead_session(&mut command);
-    } else {
-        command.process_group(0);
+    match control {
+        Some(control) => lead_session(&mut command, control),
+        None => drop(command.process_group(0)),
     }
     let child = command
         .current_dir(directory)
@@ -293,13 +294,13 @@ fn enter_before_start(command: &mut Command, groups: Vec<OwnedFd>) {
     unsafe { command.pre_exec(enter) };
 }
 
-/// Has the new process lead a session, with standard input as its controlling terminal, before
-/// it becomes cargo. It then leads a process group, too.
+/// Has the new process lead a session with this controlling terminal before it becomes cargo. It
+/// then leads a process group, too.
 #[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
-fn lead_session(command: &mut Command) {
-    let lead = || {
+fn lead_session(command: &mut Command, control: OwnedFd) {
+    let lead = move || {
         rustix::process::setsid()?;
-        Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
+        Ok(rustix::process::ioctl_tiocsctty(&control)?)
     };
     // SAFETY: the closure only makes two system calls, which is allowed after a fork.
     unsafe { command.pre_exec(lead) };

@@ -5,7 +5,7 @@
 //! active that asks for it: two short files, and the processes only when a new socket listens.
 //! Ports that the kernel chooses itself are left out; tests and tools use them among themselves.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use burst_protocol::message::FromAgent;
 use burst_sync::wire::Outgoing;
 
+use super::processes;
 use crate::log;
 
 /// The pause between two looks.
@@ -116,35 +117,7 @@ fn chosen_by_kernel(range: &str) -> RangeInclusive<u16> {
 
 /// The sockets of all processes below `ancestor`, by their inodes.
 fn sockets_below(ancestor: u32) -> HashSet<u64> {
-    let parents: HashMap<u32, u32> = std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            Some((pid, parent_in(&stat)?))
-        })
-        .collect();
-    let below = parents.keys().filter(|pid| is_below(**pid, ancestor, &parents));
-    below.flat_map(|pid| sockets_of(*pid)).collect()
-}
-
-/// The parent in the text of `/proc/PID/stat`; the name before it may contain anything.
-fn parent_in(stat: &str) -> Option<u32> {
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-}
-
-fn is_below(mut pid: u32, ancestor: u32, parents: &HashMap<u32, u32>) -> bool {
-    // Not longer than there are processes, should ids be used again while they are read.
-    for _ in 0..parents.len() {
-        match parents.get(&pid) {
-            Some(parent) if *parent == ancestor => return true,
-            Some(parent) => pid = *parent,
-            None => return false,
-        }
-    }
-    false
+    processes::below(ancestor).into_iter().flat_map(sockets_of).collect()
 }
 
 fn sockets_of(pid: u32) -> Vec<u64> {
@@ -160,6 +133,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::run::processes::parent_in;
 
     #[test]
     fn only_sockets_that_listen_count() {
@@ -178,15 +152,6 @@ mod tests {
         assert_eq!(chosen_by_kernel("32768\t60999\n"), 32768..=60999);
         assert_eq!(chosen_by_kernel("1024 2000"), 1024..=2000);
         assert_eq!(chosen_by_kernel(""), 32768..=60999);
-    }
-
-    #[test]
-    fn processes_are_below_their_parents() {
-        assert_eq!(parent_in("7 (a) b) S 3 7 7 0"), Some(3));
-        let parents = HashMap::from([(7, 3), (3, 2), (2, 1), (9, 8), (8, 9)]);
-        assert!(is_below(7, 2, &parents));
-        assert!(!is_below(2, 7, &parents));
-        assert!(!is_below(9, 1, &parents));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! each call of cargo has a [`control_group`].
 //!
 //! Agent and init share one socket, which is the standard input of both helpers. The agent
-//! sends the [`spec::RunSpec`] with cargo's three streams as passed descriptors, then
+//! sends the [`spec::RunSpec`] with [what cargo is connected to](spec::Descriptors), then
 //! signals; the init sends a report of how cargo ended. When the agent ends, for whatever
 //! reason, the init reads the end of the stream and ends the run.
 
@@ -20,6 +20,9 @@ pub(crate) mod helper;
 pub(crate) mod init;
 pub(crate) mod listening;
 mod mount_point;
+pub(crate) mod output;
+mod processes;
+pub(crate) mod reading;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated;
 pub(crate) mod spec;
@@ -40,7 +43,8 @@ use control::Control;
 use control_group::{OutOfMemory, RunGroup};
 use helper::{Assignment, SUPERVISOR};
 use listening::PortWatch;
-use spec::{Report, RunSpec};
+use reading::ReadWatch;
+use spec::{Descriptors, Report, RunSpec};
 
 /// The best containment that this machine allows. Starts the helpers for each candidate.
 pub(crate) fn probe() -> Containment {
@@ -109,21 +113,20 @@ pub(crate) struct Ended {
 }
 
 impl Running {
-    /// Starts a run in a control group; `streams` are cargo's standard input, output and
-    /// error.
+    /// Starts a run in a control group; `theirs` is what cargo is connected to.
     pub(crate) fn start(
         supervision: &Supervision,
         assignment: Assignment,
         mut spec: RunSpec,
         group: Option<RunGroup>,
-        streams: [OwnedFd; 3],
+        theirs: &Descriptors,
     ) -> Result<Self, AgentError> {
         let failed = |source| AgentError::Start { what: "the run's supervisor".into(), source };
-        let (socket, theirs) = UnixStream::pair().map_err(failed)?;
-        let supervisor = supervision.start(assignment, theirs).map_err(failed)?;
+        let (socket, end) = UnixStream::pair().map_err(failed)?;
+        let supervisor = supervision.start(assignment, end).map_err(failed)?;
         spec.groups = group.as_ref().map(RunGroup::entrances).unwrap_or_default();
         let running = Self { supervisor, socket, group };
-        spec::send(&running.socket, &spec, &streams).map_err(failed)?;
+        spec::send(&running.socket, &spec, theirs).map_err(failed)?;
         Ok(running)
     }
 
@@ -139,6 +142,13 @@ impl Running {
     pub(crate) fn watch_ports(&self, outgoing: &Outgoing) -> Option<PortWatch> {
         let supervisor = self.supervisor.as_ref()?;
         Some(PortWatch::start(supervisor.id(), outgoing.clone()))
+    }
+
+    /// Watches whether programs of the run open their controlling terminal to read from it, and
+    /// tells the client.
+    pub(crate) fn watch_terminal(&self, outgoing: &Outgoing) -> Option<ReadWatch> {
+        let supervisor = self.supervisor.as_ref()?;
+        Some(ReadWatch::start(supervisor.id(), outgoing.clone()))
     }
 
     /// Waits until no process of the run is left; returns how cargo ended.

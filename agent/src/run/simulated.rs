@@ -62,7 +62,11 @@ impl Simulated {
     }
 
     fn carry_out(&self, socket: &UnixStream) {
-        let Ok((spec, [_input, output, _error])) = spec::receive(socket) else { return };
+        let Ok((spec, spec::Descriptors { streams: [_input, output, _error], .. })) =
+            spec::receive(socket)
+        else {
+            return;
+        };
         let environment = spec.environment.iter();
         let call = Call {
             directory: spec::path(&spec.working_directory),

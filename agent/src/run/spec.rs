@@ -1,8 +1,8 @@
 //! The messages between agent and init, over their socket.
 //!
 //! ```text
-//! agent to init:  length (4 bytes, little endian), RunSpec (bincode), 3 descriptors;
-//!                 then one byte a command: a signal number, or 0 to end the run
+//! agent to init:  length (4 bytes, little endian), RunSpec (bincode), 3 descriptors, and one
+//!                 more for a controlling terminal; then one byte a command: a signal number, or 0 to end the run
 //! init to agent:  Report (bincode), then the end of the stream
 //! ```
 
@@ -48,9 +48,19 @@ pub(crate) struct RunSpec {
     pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
     /// The umask of cargo.
     pub(crate) umask: u32,
-    /// Whether cargo leads a session whose controlling terminal is its standard input.
-    pub(crate) has_control: bool,
 }
+
+/// What cargo is connected to.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    /// Its standard input, output and error.
+    pub(crate) streams: [OwnedFd; 3],
+    /// Its controlling terminal, if it leads a session with one.
+    pub(crate) control: Option<OwnedFd>,
+}
+
+/// The most descriptors that a message carries.
+const DESCRIPTORS_MAX: usize = 4;
 
 impl RunSpec {
     /// Sets an environment variable of cargo.
@@ -115,7 +125,6 @@ impl RunSpec {
             command: Vec::new(),
             environment: environment.iter().map(variable).collect(),
             umask: 0o022,
-            has_control: false,
         }
     }
 }
@@ -165,12 +174,12 @@ pub(crate) fn os_bytes(text: &OsStr) -> ByteBuf {
     ByteBuf::from(text.as_bytes())
 }
 
-/// Sends the spec and the three streams.
-pub(crate) fn send(socket: &UnixStream, spec: &RunSpec, streams: &[OwnedFd; 3]) -> io::Result<()> {
+/// Sends the spec and the descriptors.
+pub(crate) fn send(socket: &UnixStream, spec: &RunSpec, theirs: &Descriptors) -> io::Result<()> {
     let body = codec::encode(spec).map_err(io::Error::other)?;
     let length = u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes();
-    let fds = streams.each_ref().map(AsFd::as_fd);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let fds: Vec<_> = theirs.streams.iter().chain(&theirs.control).map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
     let sent =
@@ -182,9 +191,9 @@ pub(crate) fn send(socket: &UnixStream, spec: &RunSpec, streams: &[OwnedFd; 3]) 
 }
 
 /// Receives what [`send`] sent. The length is capped before memory is allocated.
-pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])> {
+pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, Descriptors)> {
     let mut length = [0; 4];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::net::recvmsg(
         socket,
@@ -201,15 +210,20 @@ pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, [OwnedFd; 3])
             streams.extend(fds);
         }
     }
-    let streams = <[OwnedFd; 3]>::try_from(streams)
-        .map_err(|_| io::Error::other("expected three descriptors"))?;
+    let mut streams = streams.into_iter();
+    let (Some(input), Some(output), Some(error), control) =
+        (streams.next(), streams.next(), streams.next(), streams.next())
+    else {
+        return Err(io::Error::other("expected three descriptors"));
+    };
+    let theirs = Descriptors { streams: [input, output, error], control };
     let length = u32::from_le_bytes(length) as usize;
     if length > MESSAGE_BYTES_MAX {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let mut body = vec![0; length];
     (&*socket).read_exact(&mut body)?;
-    Ok((codec::decode(&body).map_err(io::Error::other)?, streams))
+    Ok((codec::decode(&body).map_err(io::Error::other)?, theirs))
 }
 
 /// Sends the report to the agent.

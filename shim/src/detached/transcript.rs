@@ -91,6 +91,7 @@ impl Writer {
         piece.push(match stream {
             Stream::Output => 1,
             Stream::Error => 2,
+            Stream::Terminal => 3,
         });
         piece.extend_from_slice(&length.to_le_bytes());
         piece.extend_from_slice(bytes);
@@ -199,6 +200,7 @@ impl Reader {
             let stream = match stream {
                 1 => Stream::Output,
                 2 => Stream::Error,
+                3 => Stream::Terminal,
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             };
             let length = u32::from_le_bytes(length) as usize;

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     /// Whether the user's program or a plugin may read standard input. Tests read none, so a
     /// script that reads its own text from there keeps it.
     pub(crate) sends_input: bool,
+    /// Whether cargo starts programs that may use the terminal: the user's, tests, a pager.
+    pub(crate) has_programs: bool,
     /// Whether the user is told of ports on which a program listens.
     pub(crate) reports_ports: bool,
     /// The directory of the profile, below the target directory.
@@ -95,6 +97,8 @@ pub(crate) fn plan(
         CargoVerb::Other => !other.is_some_and(|verb| READ_NOTHING.contains(&verb)),
         _ => false,
     };
+    let has_programs =
+        sends_input || matches!(run.verb, CargoVerb::Test | CargoVerb::Bench | CargoVerb::Nextest);
     let reports_ports = run.verb == CargoVerb::Run;
     let returns = match fetch {
         Fetch::None => Returns::default(),
@@ -113,6 +117,7 @@ pub(crate) fn plan(
         returns,
         profile,
         sends_input,
+        has_programs,
         reports_ports,
         opens_docs,
         cleans,

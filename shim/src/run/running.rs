@@ -8,7 +8,7 @@ use burst_protocol::Digest;
 use burst_protocol::RelativePath;
 use burst_protocol::budget::Budget;
 use burst_protocol::limit::OUTPUT_WINDOW_BYTES;
-use burst_protocol::message::{FromAgent, FromShim};
+use burst_protocol::message::{ControllingTerminal, FromAgent, FromShim};
 use burst_protocol::tree::{Change, Directory};
 use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::wire::{Incoming, Outgoing};
@@ -45,8 +45,8 @@ pub(super) struct Synced<'a> {
 pub(super) struct Begun {
     /// What the agent did not hold before; none if it held everything.
     pub(super) news: Option<News>,
-    /// Whether the run has a controlling terminal.
-    pub(super) has_control: bool,
+    /// The controlling terminal of the run.
+    pub(super) control: Option<ControllingTerminal>,
     /// How long the sync took.
     pub(super) sync: Duration,
 }
@@ -64,7 +64,7 @@ impl<'a> Synced<'a> {
     /// Passes on output, input and signals until cargo has ended.
     pub(super) fn follow(self, state: &mut WorkspaceState) -> Result<Ended<'a>, Error> {
         let Self { exchange, mut incoming, outgoing, begun } = self;
-        let Begun { news, has_control, sync } = begun;
+        let Begun { news, control, sync } = begun;
         let began = Instant::now();
         exchange.signals.forward_to(outgoing.clone());
         let outcome = std::thread::scope(|scope| {
@@ -73,7 +73,7 @@ impl<'a> Synced<'a> {
             if !ports.is_empty() {
                 scope.spawn(|| ports.carry_all(runtime, &exchange.reached.connection));
             }
-            let outcome = follow(&exchange, &mut incoming, &outgoing, has_control);
+            let outcome = follow(&exchange, &mut incoming, &outgoing, control);
             ports.end();
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
@@ -92,7 +92,7 @@ fn follow(
     exchange: &Exchange<'_>,
     incoming: &mut Incoming,
     outgoing: &Outgoing,
-    has_control: bool,
+    control: Option<ControllingTerminal>,
 ) -> Result<Outcome, Error> {
     let terminal = exchange.terminal;
     let mut outcome = Outcome::default();
@@ -107,9 +107,10 @@ fn follow(
                 if let Some(notice) = notice {
                     notify_once(exchange, &notice);
                 }
-                if exchange.prepared.plan.sends_input {
+                let reads = exchange.prepared.plan.sends_input;
+                if reads || control.is_some() {
                     let signals = exchange.signals;
-                    input = Some(Forwarding::start(outgoing.clone(), signals, has_control));
+                    input = Some(Forwarding::start(outgoing.clone(), signals, reads, control));
                 }
             }
             FromAgent::Output { stream, bytes } => {
@@ -134,9 +135,11 @@ fn follow(
             FromAgent::Waiting { holder } => {
                 waiting::wait_for_results(exchange, &holder);
             }
-            FromAgent::InputCredit(cost) => {
+            told @ (FromAgent::TerminalModes(_)
+            | FromAgent::TerminalRead(_)
+            | FromAgent::InputCredit(_)) => {
                 if let Some(input) = &input {
-                    input.credit(cost);
+                    input.note(&told);
                 }
             }
             told @ (FromAgent::Changed(_)

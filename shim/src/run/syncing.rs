@@ -134,7 +134,7 @@ impl<'a> Syncing<'a> {
             seen,
         } = self;
         let reached = exchange.reached;
-        let has_control = request.terminal.control.is_some();
+        let control = request.terminal.control;
         let tally = Arc::new(Tally::default());
         if !reached.is_remote() || reached.ready().is_some() {
             exchange.terminal.begin_tallied(SYNCING, &tally);
@@ -170,7 +170,7 @@ impl<'a> Syncing<'a> {
             bytes(outgoing.traffic().sent())
         ));
         let news = (!base.is_current()).then_some(News { changes, contents });
-        Ok(Synced::new(exchange, incoming, outgoing, Begun { news, has_control, sync: took }))
+        Ok(Synced::new(exchange, incoming, outgoing, Begun { news, control, sync: took }))
     }
 }
 
@@ -340,7 +340,7 @@ fn request(
         invocations: plan.invocations.clone(),
         environment: variables,
         toolchain: environment::toolchain(),
-        terminal: streams::describe(plan.sends_input),
+        terminal: streams::describe(plan.sends_input, plan.has_programs),
         sends_input: plan.sends_input,
         returns: plan.returns.clone(),
         compress_large,

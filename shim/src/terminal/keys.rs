@@ -135,7 +135,7 @@ impl Drop for Keys {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Release);
         self.shared.wake(OVER);
-        self.signals.take_keyboard();
+        self.signals.take_terminal();
         raw_mode::restore();
     }
 }

@@ -12,6 +12,7 @@
 pub(crate) mod attached;
 pub(crate) mod browser;
 pub(crate) mod color;
+mod controlling;
 mod figure;
 mod foreground;
 mod job;
@@ -22,17 +23,20 @@ mod private_modes;
 mod progress;
 mod question;
 mod raw_mode;
+mod shared;
 pub(crate) mod signals;
 pub(crate) mod stdin;
 pub(crate) mod streams;
 mod wait_note;
 
 use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use burst_protocol::message::Stream;
 use burst_sync::tally::Tally;
+use rustix::io::Errno;
 
 use self::color::painted;
 pub(crate) use self::figure::{amount, bytes, counted, seconds, span};
@@ -136,6 +140,11 @@ impl Terminal {
                 stdout.flush()
             }
             Stream::Error => io::stderr().lock().write_all(bytes),
+            Stream::Terminal => {
+                // A terminal that is closed shows nothing any more.
+                drop(controlling::user_terminal().map(|terminal| write_all(terminal, bytes)));
+                Ok(())
+            }
         }
     }
 
@@ -228,6 +237,17 @@ impl Terminal {
         self.quiet();
         rpassword::prompt_password(harmless(question))
     }
+}
+
+fn write_all(terminal: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(terminal, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The error of output that cannot be written. A reader that has gone, as in `| head`, is

@@ -1,5 +1,5 @@
-//! The mode of the local terminal while a run has the keyboard: raw, so that every byte passes
-//! unchanged and the terminal of the run does the line discipline.
+//! The mode of the local terminal while a run uses it: raw, so that every byte passes unchanged and
+//! the terminal of the run does the line discipline, or as a program of the run has set it.
 //!
 //! The mode belongs to the process, not to a value: a signal or a panic on any thread has to
 //! restore it. So its state is a static of this module.
@@ -13,19 +13,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
 
+use super::controlling::user_terminal;
 use super::foreground::is_foreground;
 
 static STATE: Mutex<State> =
     Mutex::new(State { first: None, is_raw: false, suspends: false, is_over: false });
 
-/// The same as [`State::is_raw`], for those who print.
+/// Whether the terminal does not translate line ends, for those who print.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
 
 struct State {
     /// The mode that was found first.
     first: Option<Termios>,
+    /// Whether it is changed.
     is_raw: bool,
     /// Whether this process is about to stop.
     suspends: bool,
@@ -38,17 +40,26 @@ pub(super) fn is_raw() -> bool {
     IS_RAW.load(Ordering::Relaxed)
 }
 
+/// Whether the mode of the terminal is one that this process has set.
+pub(super) fn is_ours() -> bool {
+    state().is_raw
+}
+
 /// Makes the terminal raw if this process has it; otherwise forgets that it was. Returns
 /// whether it is raw now. `change` makes a mode raw. `anew`: another process may have changed the
 /// mode. Once the run is over the terminal stays as it is: `run_is_over` is read under the lock
 /// of [`restore`], so that no thread undoes that.
-pub(super) fn enter(run_is_over: &AtomicBool, anew: bool, change: fn(&mut Termios)) -> bool {
+pub(super) fn enter(
+    run_is_over: &AtomicBool,
+    anew: bool,
+    change: impl FnOnce(&mut Termios),
+) -> bool {
     let mut state = state();
     if run_is_over.load(Ordering::Acquire) || state.is_over || state.suspends {
         return false;
     }
     if !is_foreground(terminal()) {
-        state.set_raw(false);
+        state.forget();
         return false;
     }
     if state.is_raw && !anew {
@@ -60,7 +71,9 @@ pub(super) fn enter(run_is_over: &AtomicBool, anew: bool, change: fn(&mut Termio
     let Some(mut modes) = state.first.clone() else { return false };
     change(&mut modes);
     let done = set(&modes);
-    state.set_raw(done);
+    state.is_raw = done;
+    let translates = modes.output_modes.contains(OutputModes::OPOST);
+    IS_RAW.store(done && !translates, Ordering::Relaxed);
     done
 }
 
@@ -100,16 +113,17 @@ pub(super) fn restore_on_panic() {
 }
 
 impl State {
-    fn set_raw(&mut self, is_raw: bool) {
-        self.is_raw = is_raw;
-        IS_RAW.store(is_raw, Ordering::Relaxed);
+    /// Notes that the mode is not ours.
+    fn forget(&mut self) {
+        self.is_raw = false;
+        IS_RAW.store(false, Ordering::Relaxed);
     }
 
     fn restore(&mut self) {
         if !self.is_raw {
             return;
         }
-        self.set_raw(false);
+        self.forget();
         if let (Some(modes), true) = (&self.first, is_foreground(terminal())) {
             set(modes);
         }
@@ -122,7 +136,7 @@ fn state() -> MutexGuard<'static, State> {
 
 /// The terminal of the keyboard.
 fn terminal() -> BorrowedFd<'static> {
-    rustix::stdio::stdin()
+    user_terminal().unwrap_or(rustix::stdio::stdin())
 }
 
 /// Sets the mode of the terminal; returns whether it is set. Where this process has just lost

@@ -18,6 +18,7 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
+use super::controlling::user_terminal;
 use super::job::{Scope, suspend};
 use super::raw_mode;
 
@@ -51,8 +52,10 @@ impl fmt::Debug for Resumed {
 pub(crate) struct Signals {
     /// Receives the signals; none in a simulation, which has none.
     runtime: Option<Handle>,
-    /// Present while a run has the keyboard.
+    /// Present while a run uses the terminal.
     resumed: Arc<Mutex<Option<Resumed>>>,
+    /// Whether a run has the keyboard.
+    has_keyboard: Arc<AtomicBool>,
     /// Whether the signals of job control are received.
     controls_jobs: Arc<AtomicBool>,
     outgoing: Arc<Mutex<Option<Outgoing>>>,
@@ -96,9 +99,15 @@ impl Signals {
         });
     }
 
-    /// Notes that a run has the keyboard, and calls `resumed` whenever this process has been
-    /// stopped and resumed meanwhile.
+    /// Notes that a run has the keyboard. Otherwise like [`Self::share_terminal`].
     pub(super) fn give_keyboard(&self, resumed: impl Fn() + Send + Sync + 'static) {
+        self.has_keyboard.store(true, Ordering::Relaxed);
+        self.share_terminal(resumed);
+    }
+
+    /// Notes that a run may change the mode of the terminal, and calls `resumed` whenever this
+    /// process has been stopped and resumed meanwhile.
+    pub(super) fn share_terminal(&self, resumed: impl Fn() + Send + Sync + 'static) {
         *lock(&self.resumed) = Some(Resumed(Arc::new(resumed)));
         if !self.controls_jobs.swap(true, Ordering::Relaxed) {
             self.on(Signal::SIGTSTP, |signals| {
@@ -116,8 +125,9 @@ impl Signals {
         }
     }
 
-    /// Notes that no run has the keyboard any more.
-    pub(super) fn take_keyboard(&self) {
+    /// Notes that no run uses the terminal any more.
+    pub(super) fn take_terminal(&self) {
+        self.has_keyboard.store(false, Ordering::Relaxed);
         *lock(&self.resumed) = None;
     }
 
@@ -175,7 +185,7 @@ impl Signals {
             self.die_by(kind as i32)
         };
         let ends_listening = matches!(kind, Signal::SIGTERM | Signal::SIGHUP);
-        let has_grace = ends_listening && lock(&self.resumed).is_some();
+        let has_grace = ends_listening && self.has_keyboard.load(Ordering::Relaxed);
         let closes = has_grace && kind == Signal::SIGHUP;
         // A terminal that closes is told twice: by the signal and to the reader of keys.
         if closes && self.hung_up.swap(true, Ordering::Relaxed) {
@@ -210,7 +220,9 @@ impl Signals {
             tokio::time::sleep(GRACE).await;
             tokio::task::spawn_blocking(move || {
                 let target = signals.target();
-                if let (Some(outgoing), true) = (target, lock(&signals.resumed).is_some()) {
+                if let (Some(outgoing), true) =
+                    (target, signals.has_keyboard.load(Ordering::Relaxed))
+                {
                     signals.kill(kind, &outgoing);
                 }
             });
@@ -222,10 +234,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The size of the terminal, if one of the standard streams is one.
+/// The size of the terminal, if there is one.
 pub(crate) fn window_size() -> Option<WindowSize> {
-    let streams = [rustix::stdio::stdout(), rustix::stdio::stderr(), rustix::stdio::stdin()];
-    streams.into_iter().find_map(|stream| {
+    let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
+    streams.into_iter().chain(user_terminal()).find_map(|stream| {
         let size = rustix::termios::tcgetwinsize(stream).ok()?;
         (size.ws_col > 0).then_some(WindowSize { columns: size.ws_col, rows: size.ws_row })
     })

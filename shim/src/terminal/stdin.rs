@@ -1,60 +1,96 @@
-//! Forwarding of standard input to the run.
+//! Forwarding of standard input to the run, and of its terminal.
 //!
-//! It is read only for verbs whose programs may read it, so that a script which reads its
-//! own text from standard input keeps it. A terminal is read only while this process is in
+//! Standard input is read only for verbs whose programs may read it, so that a script which reads its
+//! own text from there keeps it. Other verbs that start programs still have the terminal, as for a
+//! pager. A terminal is read only while this process is in
 //! the foreground. At most one flow control window is on its way, so a program that reads
 //! nothing costs no memory.
 //!
 //! Three ways:
 //!
 //! - A pipe or file is read to its end.
-//! - Where the run has a controlling terminal, the [`keys`](super::keys) are the run's.
-//! - Else a terminal is read line by line, and only while no pager behind our output does: in
+//! - Where the run has the keyboard, the [`keys`](super::keys) are the run's.
+//! - Else a terminal is [shared](super::shared) with what else uses it here: in
 //!   `cargo burst run | less` the keys are the pager's.
 
-use std::io::{Read, Stdin};
+use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
 
 use burst_protocol::limit::INPUT_WINDOW_BYTES;
-use burst_protocol::message::{Ending, FromShim};
+use burst_protocol::message::{ControllingTerminal, Ending, FromAgent, FromShim, LineDiscipline};
 use burst_sync::flow_control::SendWindow;
 use burst_sync::wire::Outgoing;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::termios::{LocalModes, isatty, tcgetattr};
+use rustix::io::Errno;
+use rustix::stdio::stdin;
+use rustix::termios::isatty;
 
-use super::foreground::{FOREGROUND_CHECK_INTERVAL, fail_instead_of_stop, is_foreground};
+use super::controlling::user_terminal;
+use super::foreground::{fail_instead_of_stop, is_foreground};
 use super::keys::{Keys, PIECE_BYTES};
+use super::shared::SharedTerminal;
 use super::signals::Signals;
-
-/// The pause between two checks of whether a pager still has the terminal. Terminal modes
-/// change without an event that could be waited for.
-const LOOK_EACH: Duration = Duration::from_millis(50);
 
 /// Standard input on its way to a run. When it is dropped, the keyboard is this machine's again.
 pub(crate) struct Forwarding {
     window: Arc<SendWindow>,
+    signals: Signals,
     keys: Option<Keys>,
+    shared: Option<Arc<SharedTerminal>>,
 }
 
 impl Forwarding {
-    /// Starts to forward, on a thread that ends with the input or with the program.
-    /// `has_control`: whether the run has a controlling terminal.
-    pub(crate) fn start(outgoing: Outgoing, signals: &Signals, has_control: bool) -> Self {
+    /// Starts to forward, on threads that end with the input or with the program. `reads`: whether
+    /// the run has standard input. `control`: its controlling terminal.
+    pub(crate) fn start(
+        outgoing: Outgoing,
+        signals: &Signals,
+        reads: bool,
+        control: Option<ControllingTerminal>,
+    ) -> Self {
         let window = Arc::new(SendWindow::new(INPUT_WINDOW_BYTES));
-        if has_control && let Ok(keys) = Keys::start(&outgoing, signals, &window) {
-            return Self { window, keys: Some(keys) };
+        let mut forwarding =
+            Self { window: window.clone(), signals: signals.clone(), keys: None, shared: None };
+        if control.is_some_and(|control| control.discipline == LineDiscipline::Agent)
+            && let Ok(keys) = Keys::start(&outgoing, signals, &window)
+        {
+            forwarding.keys = Some(keys);
+            return forwarding;
         }
-        let shared = window.clone();
-        std::thread::spawn(move || forward(&outgoing, &shared));
-        Self { window, keys: None }
+        if let (Some(terminal), Some(control)) = (user_terminal(), control) {
+            let shared = SharedTerminal::share(terminal, control.modes, signals);
+            forwarding.shared = Some(shared.clone());
+            if reads && isatty(stdin()) {
+                std::thread::spawn(move || forward_lines(&outgoing, &window, &shared));
+                return forwarding;
+            }
+            shared.read_keys(outgoing.clone());
+        }
+        if reads {
+            std::thread::spawn(move || forward(&outgoing, &window));
+        }
+        forwarding
     }
 
-    /// Takes credit of the agent.
-    pub(crate) fn credit(&self, cost: u32) {
-        self.window.credit(cost);
-        if let Some(keys) = &self.keys {
-            keys.credited();
+    /// Learns what the agent tells of the input and the terminal.
+    pub(crate) fn note(&self, told: &FromAgent) {
+        match told {
+            FromAgent::InputCredit(cost) => {
+                self.window.credit(*cost);
+                if let Some(keys) = &self.keys {
+                    keys.credited();
+                }
+            }
+            FromAgent::TerminalModes(modes) => {
+                if let Some(shared) = &self.shared {
+                    shared.modes_changed(*modes);
+                }
+            }
+            FromAgent::TerminalRead(is_read) => {
+                if let Some(shared) = &self.shared {
+                    shared.read_changed(*is_read);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -73,19 +109,21 @@ impl Forwarding {
     }
 }
 
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.end(&self.signals);
+        }
+    }
+}
+
+/// Forwards a pipe or file.
 fn forward(outgoing: &Outgoing, window: &SendWindow) {
-    fail_instead_of_stop();
     let stdin = std::io::stdin();
-    let is_terminal = isatty(&stdin);
-    let pager_possible = is_terminal && !isatty(std::io::stdout());
     let mut buffer = vec![0; PIECE_BYTES];
     loop {
         window.wait_for_room(PIECE_BYTES);
-        if is_terminal {
-            wait_until_ours(&stdin, pager_possible);
-        }
         let read = match stdin.lock().read(&mut buffer) {
-            Err(_) if is_terminal && !is_foreground(&stdin) => continue,
             Ok(0) | Err(_) => break,
             Ok(read) => read,
         };
@@ -98,34 +136,24 @@ fn forward(outgoing: &Outgoing, window: &SendWindow) {
     drop(outgoing.message(&FromShim::InputEnd));
 }
 
-/// Waits for input on a terminal while this process is in the foreground. A pager behind our
-/// output may read it as well: it switches the terminal out of line mode, which we do not.
-fn wait_until_ours(stdin: &Stdin, pager_possible: bool) {
+/// Forwards a terminal that is shared.
+fn forward_lines(outgoing: &Outgoing, window: &SendWindow, terminal: &SharedTerminal) {
+    fail_instead_of_stop();
+    let mut buffer = vec![0; PIECE_BYTES];
     loop {
-        if !is_foreground(stdin) {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "no event tells that a process is in the foreground"
-            )]
-            std::thread::sleep(FOREGROUND_CHECK_INTERVAL);
-            continue;
-        }
-        let mut input = [PollFd::new(stdin, PollFlags::IN)];
-        match poll(&mut input, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => return,
-            Ok(_) if !is_foreground(stdin) => continue,
-            Ok(_) => {}
-        }
-        match tcgetattr(stdin) {
-            Ok(modes) if pager_possible && !modes.local_modes.contains(LocalModes::ICANON) => {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "no event tells that a terminal mode has changed"
-                )]
-                std::thread::sleep(LOOK_EACH);
-            }
-            _ => return,
+        window.wait_for_room(PIECE_BYTES);
+        terminal.wait_for_keys();
+        let read = match rustix::io::read(stdin(), &mut buffer) {
+            Err(Errno::INTR | Errno::AGAIN) => continue,
+            Err(_) if !is_foreground(stdin()) => continue,
+            Ok(0) | Err(_) => break,
+            Ok(read) => read,
+        };
+        window.sent(read);
+        if outgoing.message(&FromShim::Input(buffer[..read].to_vec().into())).is_err() {
+            return;
         }
     }
+    // After the end of the run it is not needed.
+    drop(outgoing.message(&FromShim::InputEnd));
 }

@@ -4,28 +4,42 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use burst_agent::pseudo_terminal::DEFAULT_SIZE;
 use burst_agent::terminal_modes;
-use burst_protocol::message::{Terminal, TerminalModes, WindowSize};
+use burst_protocol::message::{
+    ControllingTerminal, LineDiscipline, Terminal, TerminalModes, WindowSize,
+};
 use rustix::fs::{FileType, fstat};
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{isatty, tcgetattr};
+use rustix::termios::{LocalModes, isatty, tcgetattr};
 use serde::{Deserialize, Serialize};
 
+use super::controlling::user_terminal;
 use super::foreground::is_foreground;
 use super::signals::window_size;
 use crate::environment;
 
 /// The terminal of this command, and which streams are connected to it. `reads`: whether the
-/// run may read standard input.
-pub(crate) fn describe(reads: bool) -> Terminal {
+/// run may read standard input. `has_programs`: whether it starts programs that may use the terminal.
+pub(crate) fn describe(reads: bool, has_programs: bool) -> Terminal {
     Terminal {
         input: isatty(stdin()),
         output: isatty(stdout()),
         error: isatty(stderr()),
         one_output: is_one_output(),
-        control: (reads && may_take_keyboard()).then(modes),
+        control: if has_programs { control(reads) } else { None },
         name: environment::terminal_name(),
         size: window_size(),
     }
+}
+
+/// The controlling terminal that a run gets here: one if there is one here. The work of the terminal
+/// is done on the agent if the run can have the keyboard.
+fn control(reads: bool) -> Option<ControllingTerminal> {
+    user_terminal()?;
+    let discipline = match reads && may_take_keyboard() {
+        true => LineDiscipline::Agent,
+        false => LineDiscipline::Client,
+    };
+    Some(ControllingTerminal { modes: modes(), discipline })
 }
 
 /// The terminal of a run that is detached from it.
@@ -79,11 +93,12 @@ pub(super) fn is_pipe(stream: BorrowedFd<'_>) -> bool {
     })
 }
 
-/// The modes of the terminal. In the background they are those of the shell that reads a
-/// command line, which no program is started with.
+/// The modes of the terminal. In the background, and without lines, they are those of the shell
+/// that reads a command line or of a pager: no program is started with them.
 fn modes() -> TerminalModes {
-    match tcgetattr(stdin()) {
-        Ok(modes) if is_foreground(stdin()) => terminal_modes::of(&modes),
+    let terminal = user_terminal().filter(|terminal| is_foreground(terminal));
+    match terminal.and_then(|terminal| tcgetattr(terminal).ok()) {
+        Some(modes) if modes.local_modes.contains(LocalModes::ICANON) => terminal_modes::of(&modes),
         _ => terminal_modes::USUAL,
     }
 }

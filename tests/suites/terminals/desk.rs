@@ -68,9 +68,9 @@ impl Desk {
         self.seen += text.len();
     }
 
-    /// Waits until this is shown, whatever is shown before it.
+    /// Waits until this is shown, whatever is shown before it. Returns what that is.
     #[track_caller]
-    pub(crate) fn find(&mut self, text: &str) {
+    pub(crate) fn find(&mut self, text: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(60);
         let found = loop {
             match self.rest().find(text) {
@@ -78,7 +78,9 @@ impl Desk {
                 None => assert!(self.read_until(deadline), "no {text:?}: {:?}", self.rest()),
             }
         };
+        let before = self.rest()[..found].to_owned();
         self.seen += found + text.len();
+        before
     }
 
     /// Waits until the local terminal passes every key unchanged.
