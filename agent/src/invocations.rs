@@ -25,7 +25,7 @@ use crate::host::Host;
 use crate::layout::Layout;
 use crate::lock::lock;
 use crate::log;
-use crate::run::control::RunInput;
+use crate::run::control::{Receiver, RunInput};
 use crate::run::control_group::RunGroups;
 use crate::run::helper::Assignment;
 use crate::run::listening::PortWatch;
@@ -55,7 +55,8 @@ pub(crate) fn handle_messages(
             }
             Ok(FromShim::InputEnd) => input.end(),
             Ok(FromShim::Keys(bytes)) => input.type_in(bytes.into_vec()),
-            Ok(FromShim::Signal(signal)) => input.signal(signal),
+            Ok(FromShim::Signal(signal)) => input.signal(signal, Receiver::Group),
+            Ok(FromShim::SignalProcess(signal)) => input.signal(signal, Receiver::Cargo),
             Ok(FromShim::Resize(size)) => input.resize(size),
             Ok(FromShim::Kill) => input.kill(),
             Ok(FromShim::OutputCredit(cost)) => output.credit(cost),

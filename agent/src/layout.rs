@@ -84,6 +84,7 @@ impl Layout {
                 command: Vec::new(),
                 environment: environment(host, request),
                 umask: request.umask,
+                ignored_signals: request.ignored_signals.clone(),
             },
             target_seen: request.target_directory.absolute(),
             drops_target_argument: false,

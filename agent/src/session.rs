@@ -444,6 +444,7 @@ impl Session<'_> {
                 | FromShim::Signal(_)
                 | FromShim::Resize(_)
                 | FromShim::Keys(_)
+                | FromShim::SignalProcess(_)
                 | FromShim::OutputCredit(_) => {}
                 // The client is about to end and takes nothing more.
                 FromShim::Kill => return Err(SyncError::Gone.into()),

@@ -20,12 +20,13 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 
 pub use crate::build_layout::BuildLayout;
@@ -125,6 +126,7 @@ impl Sandbox {
             .env("XDG_CONFIG_HOME", self.path().join("config"))
             .env("CARGO_BURST_GRACE_SECS", "3");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        reset_signals(&mut command);
         command
     }
 
@@ -268,10 +270,25 @@ impl Project<'_> {
 /// directory and environment.
 pub fn carry_over(outer: &mut Command, inner: &Command) {
     outer.args(inner.get_args()).env_clear();
+    reset_signals(outer);
     if let Some(directory) = inner.get_current_dir() {
         outer.current_dir(directory);
     }
     outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+}
+
+/// Starts a command with signals that are not ignored, whatever the tests run below, such as `nohup`.
+#[allow(unsafe_code, reason = "the standard library has no other way between fork and exec")]
+pub fn reset_signals(command: &mut Command) {
+    let reset = || {
+        for kind in Signal::iterator().filter(|kind| *kind != Signal::SIGPIPE) {
+            // SAFETY: no handler is installed. Signals whose action is fixed are left out by the kernel.
+            unsafe { signal(kind, SigHandler::SigDfl) }.ok();
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls, which is allowed after a fork.
+    unsafe { command.pre_exec(reset) };
 }
 
 /// Waits for something that will certainly happen, or fails loudly.

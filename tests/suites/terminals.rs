@@ -2,6 +2,7 @@ pub(crate) mod desk;
 pub(crate) mod keyboard;
 pub(crate) mod shared;
 mod shared_streams;
+mod signals;
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;

@@ -106,6 +106,7 @@
 //! | 1 | New: [`Cancel`](link::Control::Cancel). Without it the run of a command that ended while its connection was broken went on until the grace time was over. |
 //! | 1 | New: [`NamedLinks`](message::FromAgent::NamedLinks). Without it links below a directory that was named were left out and nothing was told. |
 //! | 1 | The working directory of a [`RunRequest`](message::RunRequest) can be `/`. |
+//! | 1 | New: [`SignalProcess`](message::FromShim::SignalProcess), and `ignored_signals`. Without them children of a program got signals that were sent to cargo, and `nohup` had no effect. |
 //! | 1 | [`Terminal`](message::Terminal) says which end edits lines; new: [`Keys`](message::FromShim::Keys), [`TerminalModes`](message::FromAgent::TerminalModes), [`TerminalRead`](message::FromAgent::TerminalRead), [`Stream::Terminal`](message::Stream::Terminal). Without them only a run whose standard input and output were terminals had a controlling one, and others showed passwords. |
 //! | 1 | New: [`piece`], for TCP. Without it a network that blocks UDP had no servers. |
 //!

@@ -49,6 +49,9 @@ pub const DIGESTS_PER_MESSAGE_MAX: usize = 8192;
 /// Most unreadable entries that are named after a run; the others are counted.
 pub const UNREADABLE_NAMED_MAX: usize = 20;
 
+/// Most signals that a request names: Linux has 64.
+pub const IGNORED_SIGNALS_MAX: usize = 64;
+
 /// Most paths that a request names to be fetched.
 pub const NAMED_PATHS_MAX: usize = 256;
 

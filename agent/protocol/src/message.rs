@@ -10,7 +10,8 @@ use crate::budget::capped_list;
 use crate::codec::{self, CodecError};
 use crate::digest::Digest;
 use crate::limit::{
-    CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, NAMED_PATHS_MAX, UNREADABLE_NAMED_MAX,
+    CHANGES_PER_MESSAGE_MAX, DIGESTS_PER_MESSAGE_MAX, IGNORED_SIGNALS_MAX, NAMED_PATHS_MAX,
+    UNREADABLE_NAMED_MAX,
 };
 use crate::path::{FileName, RelativePath};
 use crate::tree::{Change, DirectoryObject, File, LinkTarget};
@@ -85,6 +86,9 @@ pub enum FromShim {
     /// need no credit: of what the run does not read, the agent keeps a little and drops the rest,
     /// as a terminal does.
     Keys(ByteBuf),
+    /// Sends a signal, by its Linux number, to cargo's process alone, or to the program that cargo
+    /// has become.
+    SignalProcess(i32),
 }
 
 /// A message from the agent.
@@ -289,6 +293,9 @@ pub struct RunRequest {
     pub client: Option<ClientProcess>,
     /// Whether the agent tells on which ports the programs of the run listen.
     pub reports_ports: bool,
+    /// The signals, by their Linux numbers, that cargo is started to ignore.
+    #[serde(deserialize_with = "capped_list::<_, _, IGNORED_SIGNALS_MAX>")]
+    pub ignored_signals: Vec<i32>,
 }
 
 /// A process of the client's machine.

@@ -113,6 +113,7 @@ fn request() -> RunRequest {
         umask: 0o027,
         client: Some(ClientProcess { pid: 4_000, namespace: 4_026_531_836 }),
         reports_ports: true,
+        ignored_signals: vec![1, 15],
     }
 }
 
@@ -153,6 +154,7 @@ fn from_shim() -> Vec<FromShim> {
         FromShim::Declined(vec![1]),
         FromShim::Connect(8080.try_into().unwrap()),
         FromShim::Keys(ByteBuf::from(b"key")),
+        FromShim::SignalProcess(10),
     ]
 }
 

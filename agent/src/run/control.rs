@@ -14,10 +14,20 @@ use burst_protocol::limit::INPUT_WINDOW_BYTES;
 use burst_protocol::message::WindowSize;
 use burst_sync::SyncError;
 
+use super::spec;
 use crate::pseudo_terminal;
 
 /// The most messages with keys that wait for the terminal of a call to take them.
 const WAITING_KEYS_MAX: usize = 16;
+
+/// Who receives a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    /// cargo's process group.
+    Group,
+    /// cargo's process, or the program that it has become.
+    Cargo,
+}
 
 /// Signals a started run; a run that has ended ignores them.
 #[derive(Debug)]
@@ -29,11 +39,11 @@ impl Control {
         Self(socket)
     }
 
-    /// Sends a signal to cargo's process group.
-    pub(crate) fn signal(&mut self, signal: i32) {
-        if let Ok(signal) = u8::try_from(signal) {
+    /// Sends a signal.
+    pub(crate) fn signal(&mut self, signal: i32, receiver: Receiver) {
+        if let Some(command) = spec::signal_command(signal, receiver) {
             // An error says that the run has ended.
-            drop(self.0.write_all(&[signal]));
+            drop(self.0.write_all(&[command]));
         }
     }
 
@@ -123,11 +133,11 @@ impl RunInput {
         }
     }
 
-    /// Sends a signal to the run and remembers that it was interrupted.
-    pub(crate) fn signal(&mut self, signal: i32) {
-        self.interrupted = true;
+    /// Sends a signal to the run, and remembers that it was interrupted if that may be its purpose.
+    pub(crate) fn signal(&mut self, signal: i32, receiver: Receiver) {
+        self.interrupted |= signal != nix::libc::SIGWINCH;
         if let Some(control) = &mut self.control {
-            control.signal(signal);
+            control.signal(signal, receiver);
         }
     }
 
@@ -138,7 +148,7 @@ impl RunInput {
             drop(pseudo_terminal::resize(terminal, size));
         }
         if let (Some(control), false) = (&mut self.control, self.has_control) {
-            control.signal(nix::libc::SIGWINCH);
+            control.signal(nix::libc::SIGWINCH, Receiver::Group);
         }
     }
 

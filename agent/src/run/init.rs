@@ -27,6 +27,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::log;
 
 use super::containment::Containment;
+use super::control::Receiver;
 use super::control_group;
 use super::helper::Assignment;
 use super::mount_point::{self, Kind, MountPoints};
@@ -97,7 +98,9 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
 
 /// Resets signals that the agent inherited as ignored, so that cargo does not ignore them.
 fn reset_signals() -> io::Result<()> {
-    const RESET: [Signal; 8] = [
+    const RESET: [Signal; 10] = [
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
         Signal::SIGINT,
         Signal::SIGQUIT,
         Signal::SIGHUP,
@@ -267,6 +270,7 @@ fn start(
         rustix::thread::set_no_new_privs(true)?;
     }
     enter_before_start(&mut command, groups);
+    ignore_signals(&mut command, &spec.ignored_signals);
     match control {
         Some(control) => lead_session(&mut command, control),
         None => drop(command.process_group(0)),
@@ -294,6 +298,22 @@ fn enter_before_start(command: &mut Command, groups: Vec<OwnedFd>) {
     unsafe { command.pre_exec(enter) };
 }
 
+/// Has the new process ignore signals before it becomes cargo. The init does not ignore them.
+#[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
+fn ignore_signals(command: &mut Command, numbers: &[i32]) {
+    let signals: Vec<_> =
+        numbers.iter().filter_map(|number| Signal::try_from(*number).ok()).collect();
+    let ignore = move || {
+        for ignored in &signals {
+            // SAFETY: no handler is installed. Signals that cannot be ignored are not.
+            unsafe { signal(*ignored, SigHandler::SigIgn) }.ok();
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls, which is allowed after a fork.
+    unsafe { command.pre_exec(ignore) };
+}
+
 /// Has the new process lead a session with this controlling terminal before it becomes cargo. It
 /// then leads a process group, too.
 #[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
@@ -310,10 +330,11 @@ fn lead_session(command: &mut Command, control: OwnedFd) {
 fn handle_commands(mut commands: UnixStream, cargo: Pid, containment: Containment) {
     let mut command = [0; 1];
     while let Ok(1) = commands.read(&mut command) {
-        match Signal::try_from(i32::from(command[0])) {
-            // An error says that the process group has ended.
-            Ok(signal) => killpg(cargo, signal).unwrap_or_default(),
-            Err(_) => break,
+        // An error says that cargo has ended.
+        match spec::commanded_signal(command[0]) {
+            Some((signal, Receiver::Group)) => killpg(cargo, signal).unwrap_or_default(),
+            Some((signal, Receiver::Cargo)) => kill(cargo, signal).unwrap_or_default(),
+            None => break,
         }
     }
     if containment == Containment::Plain {

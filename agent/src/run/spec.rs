@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! agent to init:  length (4 bytes, little endian), RunSpec (bincode), 3 descriptors, and one
-//!                 more for a controlling terminal; then one byte a command: a signal number, or 0 to end the run
+//!                 more for a controlling terminal; then one byte a command: a signal number,
+//!                 to which 128 is added for cargo's process alone, or 0 to end the run
 //! init to agent:  Report (bincode), then the end of the stream
 //! ```
 
@@ -17,11 +18,14 @@ use std::path::{Path, PathBuf};
 use burst_protocol::ByteBuf;
 use burst_protocol::codec;
 use burst_protocol::limit::MESSAGE_BYTES_MAX;
+use nix::sys::signal::Signal;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize};
+
+use super::control::Receiver;
 
 /// One run, as the init carries it out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +52,8 @@ pub(crate) struct RunSpec {
     pub(crate) environment: Vec<(ByteBuf, ByteBuf)>,
     /// The umask of cargo.
     pub(crate) umask: u32,
+    /// The signals that cargo is started to ignore.
+    pub(crate) ignored_signals: Vec<i32>,
 }
 
 /// What cargo is connected to.
@@ -125,6 +131,7 @@ impl RunSpec {
             command: Vec::new(),
             environment: environment.iter().map(variable).collect(),
             umask: 0o022,
+            ignored_signals: Vec::new(),
         }
     }
 }
@@ -226,6 +233,24 @@ pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, Descriptors)>
     Ok((codec::decode(&body).map_err(io::Error::other)?, theirs))
 }
 
+/// The bit of a command that sends a signal to cargo's process alone.
+const ALONE: u8 = 128;
+
+/// The command that sends a signal; none if that is no signal.
+pub(super) fn signal_command(signal: i32, receiver: Receiver) -> Option<u8> {
+    let signal = u8::try_from(signal).ok().filter(|signal| (1..ALONE).contains(signal))?;
+    Some(match receiver {
+        Receiver::Group => signal,
+        Receiver::Cargo => signal | ALONE,
+    })
+}
+
+/// The signal that a command sends, and to whom; none for any other command.
+pub(super) fn commanded_signal(command: u8) -> Option<(Signal, Receiver)> {
+    let receiver = if command & ALONE == 0 { Receiver::Group } else { Receiver::Cargo };
+    Some((Signal::try_from(i32::from(command & !ALONE)).ok()?, receiver))
+}
+
 /// Sends the report to the agent.
 pub(crate) fn write_report(mut socket: &UnixStream, report: &Report) {
     if let Ok(bytes) = codec::encode(report) {
@@ -242,6 +267,19 @@ pub(crate) fn read_report(bytes: &[u8]) -> Option<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signals_are_commanded_as_they_are_named() {
+        for receiver in [Receiver::Group, Receiver::Cargo] {
+            let command = signal_command(15, receiver).unwrap();
+            assert_eq!(commanded_signal(command), Some((Signal::SIGTERM, receiver)));
+        }
+        for no_signal in [-1, 0, 128, 300] {
+            assert_eq!(signal_command(no_signal, Receiver::Group), None);
+        }
+        assert_eq!(commanded_signal(0), None);
+        assert_eq!(commanded_signal(ALONE), None);
+    }
 
     #[test]
     fn places_on_the_disk_are_found_through_mounts() {

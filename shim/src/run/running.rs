@@ -107,11 +107,7 @@ fn follow(
                 if let Some(notice) = notice {
                     notify_once(exchange, &notice);
                 }
-                let reads = exchange.prepared.plan.sends_input;
-                if reads || control.is_some() {
-                    let signals = exchange.signals;
-                    input = Some(Forwarding::start(outgoing.clone(), signals, reads, control));
-                }
+                input = start_input(exchange, outgoing, control);
             }
             FromAgent::Output { stream, bytes } => {
                 if let Some(input) = &input {
@@ -169,6 +165,17 @@ fn follow(
             other => return Err(out_of_turn(&other)),
         }
     }
+}
+
+/// Starts to forward standard input and the terminal, if the run has either.
+fn start_input(
+    exchange: &Exchange<'_>,
+    outgoing: &Outgoing,
+    control: Option<ControllingTerminal>,
+) -> Option<Forwarding> {
+    let reads = exchange.prepared.plan.sends_input;
+    let start = || Forwarding::start(outgoing.clone(), exchange.signals, reads, control);
+    (reads || control.is_some()).then(start)
 }
 
 /// Says what to do where cargo on a server could not download a package.

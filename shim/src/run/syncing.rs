@@ -31,7 +31,7 @@ use crate::connection::{Peer, Stream, VERSION};
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::settings::Compression;
-use crate::terminal::{bytes, seconds, streams};
+use crate::terminal::{bytes, seconds, signals, streams};
 use crate::transfer::error::{Phase, agent_failed, lost, not_sent};
 use crate::transfer::upload::Upload;
 use crate::transfer::whole_target;
@@ -353,6 +353,7 @@ fn request(
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },
         reports_ports: plan.reports_ports && !is_local,
+        ignored_signals: signals::ignored(),
     })
 }
 

@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::stdio::stdin;
 use rustix::termios::isatty;
@@ -19,4 +20,12 @@ pub(super) fn user_terminal() -> Option<BorrowedFd<'static>> {
         open("/dev/tty", flags, Mode::empty()).ok()
     });
     opened.as_ref().map(OwnedFd::as_fd)
+}
+
+/// Whether the terminal is closed.
+pub(super) fn has_hung_up() -> bool {
+    let Some(terminal) = user_terminal() else { return false };
+    let mut events = [PollFd::new(&terminal, PollFlags::empty())];
+    poll(&mut events, Some(&Timespec::default())).is_ok()
+        && events[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }

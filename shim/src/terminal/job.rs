@@ -41,7 +41,7 @@ pub(super) fn wait_until_parent_has(kind: Signal) {
     }
     for _ in 0..LOOKS_MAX {
         let status = std::fs::read_to_string(format!("/proc/{parent}/status")).unwrap_or_default();
-        if !is_pending(&status, kind) {
+        if !signals_in(&status, &PENDING).contains(&(kind as i32)) {
             return;
         }
         #[expect(clippy::disallowed_methods, reason = "no event tells that a signal is delivered")]
@@ -49,14 +49,25 @@ pub(super) fn wait_until_parent_has(kind: Signal) {
     }
 }
 
-/// Whether a signal is pending, by the text of `/proc/PID/status` (see proc(5)).
-fn is_pending(status: &str, kind: Signal) -> bool {
-    let masks = status.lines().filter_map(|line| {
-        let mask = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))?;
-        u64::from_str_radix(mask.trim(), 16).ok()
-    });
-    let bit = 1_u64 << (kind as i32 - 1);
-    masks.fold(0, |all, mask| all | mask) & bit != 0
+/// The masks of pending signals.
+const PENDING: [&str; 2] = ["SigPnd:", "ShdPnd:"];
+
+/// The signals that this process has been started to ignore, but for SIGPIPE, which it ignores by
+/// itself.
+pub(crate) fn ignored() -> Vec<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut ignored = signals_in(&status, &["SigIgn:"]);
+    ignored.retain(|number| *number != Signal::SIGPIPE as i32);
+    ignored
+}
+
+/// The signals in masks, by the text of `/proc/PID/status` (see proc(5)).
+fn signals_in(status: &str, masks: &[&str]) -> Vec<i32> {
+    let texts =
+        status.lines().filter_map(|line| masks.iter().find_map(|mask| line.strip_prefix(mask)));
+    let masks = texts.filter_map(|text| u64::from_str_radix(text.trim(), 16).ok());
+    let all = masks.fold(0, |all, mask| all | mask);
+    (1..=64).filter(|number| all & (1_u64 << (number - 1)) != 0).collect()
 }
 
 /// Suspends as a shell expects it: stopped by SIGTSTP, with the terminal in its own mode. Returns
@@ -89,13 +100,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pending_signal_is_a_bit_of_two_masks() {
+    fn signals_are_bits_of_masks() {
         let status = |own, shared| format!("Name:\tsh\nSigPnd:\t{own}\nShdPnd:\t{shared}\n");
-        let (none, interrupt) = ("0000000000000000", "0000000000000002");
-        assert!(is_pending(&status(interrupt, none), Signal::SIGINT));
-        assert!(is_pending(&status(none, interrupt), Signal::SIGINT));
-        assert!(!is_pending(&status(interrupt, interrupt), Signal::SIGQUIT));
-        assert!(!is_pending(&status(none, none), Signal::SIGINT));
-        assert!(!is_pending("", Signal::SIGINT));
+        let (none, some) = ("0000000000000000", "8000000000000006");
+        assert_eq!(signals_in(&status(some, none), &PENDING), [2, 3, 64]);
+        assert_eq!(signals_in(&status(none, some), &PENDING), [2, 3, 64]);
+        assert_eq!(signals_in(&status(none, some), &["SigPnd:"]), [0; 0]);
+        assert_eq!(signals_in(&status(none, none), &PENDING), [0; 0]);
+        assert_eq!(signals_in("", &PENDING), [0; 0]);
     }
 }

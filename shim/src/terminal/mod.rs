@@ -130,21 +130,27 @@ impl Terminal {
         self.progress.clear();
     }
 
-    /// Passes on output of the run, byte for byte.
+    /// Passes on output of the run, byte for byte. A terminal that is closed shows nothing any more,
+    /// which a program may survive.
     pub(crate) fn pass_on(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         self.quiet();
-        match stream {
+        let written = match stream {
             Stream::Output => {
                 let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes)?;
-                stdout.flush()
+                stdout.write_all(bytes).and_then(|()| stdout.flush())
             }
             Stream::Error => io::stderr().lock().write_all(bytes),
-            Stream::Terminal => {
-                // A terminal that is closed shows nothing any more.
-                drop(controlling::user_terminal().map(|terminal| write_all(terminal, bytes)));
-                Ok(())
-            }
+            Stream::Terminal => match controlling::user_terminal() {
+                Some(terminal) => write_all(terminal, bytes),
+                None => Ok(()),
+            },
+        };
+        let is_closed = |error: &io::Error| {
+            error.raw_os_error() == Some(Errno::IO.raw_os_error()) && controlling::has_hung_up()
+        };
+        match written {
+            Err(error) if is_closed(&error) => Ok(()),
+            other => other,
         }
     }
 

@@ -1,8 +1,16 @@
 //! Signals (Ctrl-C, Ctrl-\, SIGTERM, SIGHUP) during a run.
 //!
-//! The first one is forwarded to cargo's process group on the other end; cargo ends as it
+//! The first one is forwarded; cargo ends as it
 //! would here, and this program with it. The second one kills the run and ends this program
 //! at once. Before cargo runs, the first one ends this program: nothing has happened yet.
+//!
+//! `cargo run` becomes the program that it runs, so what is sent to the process is the program's
+//! alone, and what a terminal sends is received by all of the process group. It is the same there:
+//! Ctrl-C, Ctrl-\ and the SIGHUP of a terminal that is closed go to cargo's process group, SIGTERM,
+//! SIGUSR1, SIGUSR2, another SIGHUP, and SIGWINCH where there is no terminal to cargo's process. A
+//! SIGINT or SIGQUIT that was sent to the process counts as a key.
+//!
+//! What this process was started to ignore, as by `nohup`, it ignores, and cargo there as well.
 //!
 //! While a run has the keyboard, Ctrl-C and Ctrl-\ are bytes and no signals here. SIGTERM and
 //! SIGHUP then end the run also if it does not listen: it has ten seconds.
@@ -18,7 +26,8 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
-use super::controlling::user_terminal;
+use super::controlling::{has_hung_up, user_terminal};
+pub(crate) use super::job::ignored;
 use super::job::{Scope, suspend};
 use super::raw_mode;
 
@@ -74,18 +83,31 @@ impl Signals {
         for kind in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
             signals.on(kind, move |signals| signals.received(kind));
         }
+        for kind in [Signal::SIGUSR1, Signal::SIGUSR2] {
+            signals.on(kind, move |signals| match signals.target() {
+                Some(outgoing) => {
+                    drop(outgoing.message(&FromShim::SignalProcess(kind as i32)));
+                }
+                None => signals.die_by(kind as i32),
+            });
+        }
         signals.on(Signal::SIGWINCH, |signals| {
-            if let (Some(outgoing), Some(size)) = (signals.target(), window_size()) {
-                // After the end of the run it is not needed.
-                drop(outgoing.message(&FromShim::Resize(size)));
-            }
+            let Some(outgoing) = signals.target() else { return };
+            // After the end of the run it is not needed.
+            drop(outgoing.message(&match window_size() {
+                Some(size) => FromShim::Resize(size),
+                None => FromShim::SignalProcess(Signal::SIGWINCH as i32),
+            }));
         });
         signals
     }
 
-    /// Calls this on a thread of its own whenever the signal is received.
+    /// Calls this on a thread of its own whenever the signal is received, unless it is ignored.
     fn on(&self, kind: Signal, act: impl Fn(&Self) + Clone + Send + 'static) {
         let Some(runtime) = &self.runtime else { return };
+        if ignored().contains(&(kind as i32)) {
+            return;
+        }
         let signals = self.clone();
         runtime.spawn(async move {
             let Ok(mut received) = tokio::signal::unix::signal(SignalKind::from_raw(kind as i32))
@@ -141,7 +163,9 @@ impl Signals {
 
     /// Acts as on SIGHUP: the terminal is closed.
     pub(super) fn hung_up(&self) {
-        self.received(Signal::SIGHUP);
+        if !ignored().contains(&(Signal::SIGHUP as i32)) {
+            self.received(Signal::SIGHUP);
+        }
     }
 
     /// Forwards signals to this run from now on.
@@ -186,15 +210,24 @@ impl Signals {
         };
         let ends_listening = matches!(kind, Signal::SIGTERM | Signal::SIGHUP);
         let has_grace = ends_listening && self.has_keyboard.load(Ordering::Relaxed);
-        let closes = has_grace && kind == Signal::SIGHUP;
-        // A terminal that closes is told twice: by the signal and to the reader of keys.
+        let closes = kind == Signal::SIGHUP && (has_grace || has_hung_up());
+        // A terminal that closes is told several times: by the signal, when the shell ends, and to
+        // the reader of keys.
         if closes && self.hung_up.swap(true, Ordering::Relaxed) {
             return;
         }
         if self.once.swap(true, Ordering::Relaxed) && !closes {
             self.kill(kind, &outgoing);
         }
-        drop(outgoing.message(&FromShim::Signal(kind as i32)));
+        let of_group = match kind {
+            Signal::SIGHUP => closes,
+            Signal::SIGTERM => false,
+            _ => true,
+        };
+        drop(outgoing.message(&match of_group {
+            true => FromShim::Signal(kind as i32),
+            false => FromShim::SignalProcess(kind as i32),
+        }));
         if has_grace {
             self.kill_after_grace(kind);
         }

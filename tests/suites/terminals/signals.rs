@@ -1,0 +1,156 @@
+//! Signals that are sent to `cargo burst run`, whose program is to learn of them as from plain cargo,
+//! with which each test is tried, too.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use burst_tests::{Project, Sandbox, carry_over, wait_until};
+use nix::sys::signal::Signal;
+
+use super::desk::Desk;
+use super::keyboard::project;
+use super::send;
+use super::shared::{RUNNERS, Runner};
+use crate::sandbox;
+
+/// A script that logs the signals of a program and of its child, each until it is told to end.
+const LOGS: &str = r#"log() { echo "$1" >>"$DIRECTORY/log"; }
+follow() {
+    for kind in TERM HUP INT USR1 USR2 WINCH; do trap "log '$1 $kind'" $kind; done
+    log "$1 ready"
+    until test -e "$DIRECTORY/$1"; do sleep 0.01; done
+    log "$1 ends"
+}
+DIRECTORY=$1
+(follow child) &
+until test -s "$DIRECTORY/log"; do sleep 0.01; done
+follow program
+until wait; do :; done
+"#;
+
+/// What the script of [`LOGS`] has logged, and how it is told to end.
+struct Log(PathBuf);
+
+impl Log {
+    fn new(sandbox: &Sandbox) -> Self {
+        let directory = sandbox.path().join("log");
+        drop(std::fs::remove_dir_all(&directory));
+        std::fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.0.join("log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn wait_for(&self, line: &str) {
+        wait_until(line, || self.lines().iter().any(|found| found == line));
+    }
+
+    /// Ends the child, then the program. Returns what was logged after both were ready.
+    fn end(&self) -> Vec<String> {
+        for process in ["child", "program"] {
+            std::fs::write(self.0.join(process), "").unwrap();
+            self.wait_for(&format!("{process} ends"));
+        }
+        let mut lines = self.lines().split_off(2);
+        lines.retain(|line| !line.ends_with(" ends"));
+        lines.sort();
+        lines
+    }
+}
+
+/// Starts a line of bash without a terminal, as the leader of a session.
+fn start(runner: Runner, project: &Project<'_>, directory: &Path, before: &str) -> Child {
+    let run = match runner {
+        Runner::Cargo => "exec cargo run -q -- bash logs.sh",
+        Runner::Burst => "exec \"$burst\" burst -q run -q -- bash logs.sh",
+    };
+    project.write("logs.sh", LOGS);
+    let line = format!("{before}{run} {}", directory.display());
+    let shell = runner.shell(project, &line);
+    let mut session = Command::new("setsid");
+    session.arg(shell.get_program());
+    carry_over(&mut session, &shell);
+    session.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_signal_to_the_command_is_the_programs_alone() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    for kind in
+        [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH]
+    {
+        let name = &kind.as_str()["SIG".len()..];
+        for runner in RUNNERS {
+            let log = Log::new(&sandbox);
+            let mut command = start(runner, &project, &log.0, "");
+            log.wait_for("program ready");
+            send(&command, kind);
+            log.wait_for(&format!("program {name}"));
+            assert_eq!(log.end(), [format!("program {name}")], "{runner:?}");
+            assert!(command.wait().unwrap().success(), "{runner:?} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_a_program_does_not_handle_ends_the_command() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let begun = sandbox.path().join("begun");
+    let script = format!("touch {}; exec sleep 1000", begun.display());
+    for kind in [Signal::SIGTERM, Signal::SIGUSR1] {
+        let mut command = project.command("-q run -q -- sh -c").arg(&script).spawn().unwrap();
+        wait_until("the run", || begun.exists());
+        send(&command, kind);
+        assert_eq!(command.wait().unwrap().signal(), Some(kind as i32));
+        std::fs::remove_file(&begun).unwrap();
+    }
+}
+
+#[test]
+fn a_terminal_that_is_closed_tells_every_process_once() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    for runner in RUNNERS {
+        let log = Log::new(&sandbox);
+        project.write("logs.sh", LOGS);
+        let line = format!("run bash logs.sh {} </dev/null; :", log.0.display());
+        let desk = Desk::start(&runner.shell(&project, &line));
+        log.wait_for("program ready");
+        let Desk { ours, theirs, mut child, .. } = desk;
+        drop((ours, theirs));
+        log.wait_for("program HUP");
+        log.wait_for("child HUP");
+        let mut lines = log.end();
+        if runner == Runner::Cargo {
+            // The kernel tells it once more when the shell ends.
+            lines.dedup();
+        }
+        assert_eq!(lines, ["child HUP", "program HUP"], "{runner:?}");
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn signals_that_are_ignored_here_are_ignored_there() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    for runner in RUNNERS {
+        let log = Log::new(&sandbox);
+        let mut command = start(runner, &project, &log.0, "trap '' HUP INT TERM; ");
+        log.wait_for("program ready");
+        for kind in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+            send(&command, kind);
+        }
+        send(&command, Signal::SIGUSR2);
+        log.wait_for("program USR2");
+        // A shell does not trap what it was started to ignore.
+        assert_eq!(log.end(), ["program USR2"], "{runner:?}");
+        assert!(command.wait().unwrap().success(), "{runner:?}");
+    }
+}
