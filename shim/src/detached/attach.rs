@@ -4,6 +4,7 @@
 //! Only one `attach` shows a run at a time; a second one takes it up, and the first one leaves.
 //! An `attach` that is left or killed changes nothing for the run.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -16,12 +17,12 @@ use super::choice::choose;
 use super::message::{FromAttach, KEYS_BYTES_MAX, MORE, TAKEN, line};
 use super::prune::prune;
 use super::record::{How, Run, RunDirectory, RunState, Runs};
-use super::transcript::Reader;
+use super::transcript::{Piece, Reader};
 use crate::background::{lock, socket};
 use crate::directories::{Directories, current_directory, unusable};
 use crate::error::{Error, ErrorKind, exit_code};
 use crate::terminal::attached::{AttachedTerminal, Happening};
-use crate::terminal::{Terminal, bytes, unwritable};
+use crate::terminal::{Patience, Terminal, bytes, unwritable};
 
 /// How long a holder may take to exit once it does not listen any more.
 const EXIT_DEADLINE: Duration = Duration::from_secs(20);
@@ -47,7 +48,8 @@ pub(crate) fn attach(
     }
     let directory = runs.directory(run.number);
     let output = Reader::new(directory.path());
-    View { terminal, run, directory, output }.show()
+    let unprinted = VecDeque::new();
+    View { terminal, run, directory, output, unprinted, has_signaled: false }.show()
 }
 
 /// How a run is left before its end is shown.
@@ -68,6 +70,10 @@ struct View<'a> {
     run: &'a Run,
     directory: RunDirectory,
     output: Reader,
+    /// What has been read of it and not been printed yet.
+    unprinted: VecDeque<Piece>,
+    /// Whether a signal was passed on to the run.
+    has_signaled: bool,
 }
 
 impl View<'_> {
@@ -76,7 +82,8 @@ impl View<'_> {
         loop {
             match self.directory.state()? {
                 RunState::Ended(ended) => {
-                    self.print_output()?;
+                    let is_killed = self.has_signaled && matches!(ended.how, How::Signal(_));
+                    self.print_output(if is_killed { Patience::Brief } else { Patience::Endless })?;
                     if ended.unrecorded > 0 {
                         let size = bytes(ended.unrecorded);
                         self.terminal.warn(&format!("{size} of the output could not be recorded"));
@@ -89,7 +96,7 @@ impl View<'_> {
                     };
                 }
                 state @ (RunState::Lost | RunState::EndUnknown) => {
-                    self.print_output()?;
+                    self.print_output(Patience::Endless)?;
                     self.directory.note_shown();
                     let error = match state {
                         RunState::Lost => lost(number),
@@ -126,7 +133,7 @@ impl View<'_> {
         let mut has_more = true;
         loop {
             // Piece by piece, so that keys are heard meanwhile.
-            has_more = has_more && self.print_some(|bytes| keyboard.shown(bytes))?;
+            has_more = has_more && self.show_some(&mut keyboard)?;
             let failed = |source| unusable("follow the run in", self.directory.path(), &source);
             let happening = keyboard.next(socket.as_fd(), !has_more).map_err(failed)?;
             let Some(happening) = happening else { continue };
@@ -159,7 +166,10 @@ impl View<'_> {
                     continue;
                 }
                 Happening::Size(_) | Happening::Keys(_) => continue,
-                Happening::Signal(signal) => FromAttach::Signal(signal),
+                Happening::Signal(signal) => {
+                    self.has_signaled = true;
+                    FromAttach::Signal(signal)
+                }
             };
             send(&mut socket, &message);
         }
@@ -195,13 +205,31 @@ impl View<'_> {
     }
 
     /// Prints what the transcript holds and was not printed yet.
-    fn print_output(&mut self) -> Result<(), Error> {
-        while self.print_some(|_| {})? {}
+    fn print_output(&mut self, patience: Patience<'_>) -> Result<(), Error> {
+        while self.read_some()? {
+            if !self.print(patience, |_| {})? {
+                return Ok(());
+            }
+        }
         Ok(())
     }
 
-    /// Prints a part of that, and tells what it is. Returns whether there was any.
-    fn print_some(&mut self, mut shown: impl FnMut(&[u8])) -> Result<bool, Error> {
+    /// Prints a part of that while the run is followed. Returns whether there may be more.
+    fn show_some(&mut self, keyboard: &mut AttachedTerminal) -> Result<bool, Error> {
+        if !self.read_some()? {
+            return Ok(false);
+        }
+        let mut shown = Vec::new();
+        let printed = self.print(keyboard.patience(), |bytes| shown.extend_from_slice(bytes));
+        keyboard.shown(&shown);
+        printed.map(|_| true)
+    }
+
+    /// Reads a part of the transcript unless one is not printed yet. Returns whether there is any.
+    fn read_some(&mut self) -> Result<bool, Error> {
+        if !self.unprinted.is_empty() {
+            return Ok(true);
+        }
         let pieces = self
             .output
             .next()
@@ -212,10 +240,25 @@ impl View<'_> {
             self.terminal.say(&format!("{size} of the output are not kept any more"));
         }
         let Some(pieces) = pieces else { return Ok(false) };
-        for piece in pieces {
-            let printed = self.terminal.pass_on(piece.stream, &piece.bytes);
-            printed.map_err(|source| unwritable(&source))?;
-            shown(&piece.bytes);
+        self.unprinted.extend(pieces);
+        Ok(true)
+    }
+
+    /// Prints what has been read, and tells what of it. Returns whether all of it is printed.
+    fn print(
+        &mut self,
+        patience: Patience<'_>,
+        mut shown: impl FnMut(&[u8]),
+    ) -> Result<bool, Error> {
+        while let Some(piece) = self.unprinted.front_mut() {
+            let printed = self.terminal.pass_on(piece.stream, &piece.bytes, patience);
+            let printed = printed.map_err(|source| unwritable(&source))?;
+            shown(&piece.bytes[..printed]);
+            if printed < piece.bytes.len() {
+                piece.bytes.drain(..printed);
+                return Ok(false);
+            }
+            self.unprinted.pop_front();
         }
         Ok(true)
     }

@@ -24,6 +24,7 @@ mod missing_inputs;
 mod nextest;
 mod opened_page;
 mod output_tail;
+mod passed_output;
 mod plan;
 mod port_forwarding;
 mod prepare;

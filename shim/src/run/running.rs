@@ -14,12 +14,13 @@ use burst_sync::flow_control::ReceivedCredit;
 use burst_sync::wire::{Incoming, Outgoing};
 
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
+use super::passed_output::PassedOutput;
 use super::returning::Ended;
 use super::undownloaded;
 use super::waiting;
 use crate::error::Error;
 use crate::terminal::stdin::Forwarding;
-use crate::terminal::{Terminal, bytes, unwritable};
+use crate::terminal::{Terminal, bytes};
 use crate::transfer::error::{Phase, agent_failed, lost};
 use crate::transfer::upload;
 use crate::workspace::error::unreadable;
@@ -94,10 +95,10 @@ fn follow(
     outgoing: &Outgoing,
     control: Option<ControllingTerminal>,
 ) -> Result<Outcome, Error> {
-    let terminal = exchange.terminal;
     let mut outcome = Outcome::default();
     let mut listed = Budget::default();
     let mut input: Option<Forwarding> = None;
+    let mut passed = PassedOutput::new(exchange.terminal, exchange.signals);
     let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
     loop {
         let message = incoming.message();
@@ -117,12 +118,9 @@ fn follow(
                 if exchange.prepared.plan.opens_docs {
                     outcome.opening.push(&bytes);
                 }
-                if let Err(error) = terminal.pass_on(stream, &bytes) {
-                    // SIGPIPE or a write error would end cargo here, too.
-                    drop(outgoing.message(&FromShim::Kill));
-                    return Err(unwritable(&error));
-                }
-                if let Some(cost) = credit.add(bytes.len()) {
+                let size = bytes.len();
+                passed.push(stream, bytes.into_vec(), outgoing)?;
+                if let Some(cost) = credit.add(size) {
                     // If the connection is lost, the next read reports it.
                     drop(outgoing.message(&FromShim::OutputCredit(cost)));
                 }
@@ -149,13 +147,16 @@ fn follow(
             told @ (FromAgent::Withheld { .. } | FromAgent::LargeTestFiles { .. }) => {
                 warn_not_fetched(exchange, told);
             }
-            FromAgent::Unreadable { errors, others } => warn_unreadable(terminal, &errors, others),
+            FromAgent::Unreadable { errors, others } => {
+                warn_unreadable(exchange.terminal, &errors, others)
+            }
             FromAgent::Finished(ending) => {
                 if let Some(input) = &input {
                     input.ended(ending);
                 }
                 outcome.ending = ending;
-                terminal.quiet();
+                passed.end(ending)?;
+                exchange.terminal.quiet();
                 hint_at_downloads(exchange, &outcome);
                 return Ok(outcome);
             }

@@ -8,7 +8,7 @@
 //! This is for a process of one thread: signals are blocked in it and arrive as events.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,6 +25,7 @@ use super::keyboard::{Escapes, Event, Keyboard};
 use super::private_modes::PrivateModes;
 use super::signals::window_size;
 use super::streams::may_take_keyboard;
+use super::writing::{self, Patience};
 use super::{line, raw_mode};
 
 /// Bytes that are read at once.
@@ -145,9 +146,14 @@ impl AttachedTerminal {
         if !isatty(rustix::stdio::stdout()) {
             return;
         }
-        let mut stdout = io::stdout().lock();
+        let text = format!("{}\r\n", self.modes.reset());
         // A terminal that is closed needs neither.
-        drop(write!(stdout, "{}\r\n", self.modes.reset()).and_then(|()| stdout.flush()));
+        drop(writing::write(rustix::stdio::stdout(), text.as_bytes(), Patience::Brief));
+    }
+
+    /// The patience with a reader of what is shown: until there is a signal.
+    pub(crate) fn patience(&self) -> Patience<'_> {
+        Patience::Until(self.signals.as_fd())
     }
 
     /// Prints a line in the middle of what the run shows.

@@ -28,9 +28,9 @@ pub(crate) mod signals;
 pub(crate) mod stdin;
 pub(crate) mod streams;
 mod wait_note;
+mod writing;
 
 use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ pub(crate) use self::line::harmless_line;
 use self::progress::Progress;
 pub(crate) use self::question::{Answer, can_ask};
 use self::wait_note::WaitNote;
+pub(crate) use self::writing::Patience;
 use crate::error::{Error, ErrorKind};
 
 /// How much is printed.
@@ -130,26 +131,27 @@ impl Terminal {
         self.progress.clear();
     }
 
-    /// Passes on output of the run, byte for byte. A terminal that is closed shows nothing any more,
+    /// Passes on output of the run, byte for byte. Returns how many bytes are written: all, unless
+    /// the patience with the reader has ended. A terminal that is closed shows nothing any more,
     /// which a program may survive.
-    pub(crate) fn pass_on(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn pass_on(
+        &self,
+        stream: Stream,
+        bytes: &[u8],
+        patience: Patience<'_>,
+    ) -> io::Result<usize> {
         self.quiet();
-        let written = match stream {
-            Stream::Output => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes).and_then(|()| stdout.flush())
-            }
-            Stream::Error => io::stderr().lock().write_all(bytes),
-            Stream::Terminal => match controlling::user_terminal() {
-                Some(terminal) => write_all(terminal, bytes),
-                None => Ok(()),
-            },
+        let to = match stream {
+            Stream::Output => Some(rustix::stdio::stdout()),
+            Stream::Error => Some(rustix::stdio::stderr()),
+            Stream::Terminal => controlling::user_terminal(),
         };
+        let Some(to) = to else { return Ok(bytes.len()) };
         let is_closed = |error: &io::Error| {
             error.raw_os_error() == Some(Errno::IO.raw_os_error()) && controlling::has_hung_up()
         };
-        match written {
-            Err(error) if is_closed(&error) => Ok(()),
+        match writing::write(to, bytes, patience) {
+            Err(error) if is_closed(&error) => Ok(bytes.len()),
             other => other,
         }
     }
@@ -243,17 +245,6 @@ impl Terminal {
         self.quiet();
         rpassword::prompt_password(harmless(question))
     }
-}
-
-fn write_all(terminal: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(terminal, bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// The error of output that cannot be written. A reader that has gone, as in `| head`, is

@@ -16,6 +16,7 @@
 //! SIGHUP then end the run also if it does not listen: it has ten seconds.
 
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use burst_protocol::message::{FromShim, WindowSize};
 use burst_sync::wire::Outgoing;
 use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
@@ -30,6 +32,7 @@ use super::controlling::{has_hung_up, user_terminal};
 pub(crate) use super::job::ignored;
 use super::job::{Scope, suspend};
 use super::raw_mode;
+use super::writing::Patience;
 
 /// How long this program waits for its last message to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -72,6 +75,8 @@ pub(crate) struct Signals {
     once: Arc<AtomicBool>,
     /// Whether the terminal of a run that has the keyboard is closed.
     hung_up: Arc<AtomicBool>,
+    /// Can be read once a signal has been forwarded; none in a simulation.
+    forwarded: Option<Arc<OwnedFd>>,
     /// The signal by which this program ends; 0 for none.
     last: Arc<AtomicI32>,
 }
@@ -79,7 +84,9 @@ pub(crate) struct Signals {
 impl Signals {
     /// Installs the handlers. Signals end the program until [`Self::forward_to`].
     pub(crate) fn listen(runtime: &Handle) -> Self {
-        let signals = Self { runtime: Some(runtime.clone()), ..Self::default() };
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let forwarded = eventfd(0, flags).ok().map(Arc::new);
+        let signals = Self { runtime: Some(runtime.clone()), forwarded, ..Self::default() };
         for kind in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
             signals.on(kind, move |signals| signals.received(kind));
         }
@@ -198,6 +205,16 @@ impl Signals {
         Some(self.last.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
 
+    /// The patience with a reader of the run's output: until a signal is forwarded.
+    pub(crate) fn patience(&self) -> Patience<'_> {
+        self.forwarded.as_ref().map_or(Patience::Endless, |event| Patience::Until(event.as_fd()))
+    }
+
+    /// Whether a signal was forwarded that may have ended the run.
+    pub(crate) fn has_forwarded(&self) -> bool {
+        self.once.load(Ordering::Relaxed) || self.hung_up.load(Ordering::Relaxed)
+    }
+
     fn target(&self) -> Option<Outgoing> {
         lock(&self.outgoing).clone()
     }
@@ -228,6 +245,10 @@ impl Signals {
             true => FromShim::Signal(kind as i32),
             false => FromShim::SignalProcess(kind as i32),
         }));
+        if let Some(forwarded) = &self.forwarded {
+            // Fails only if it can be read already.
+            rustix::io::write(forwarded, &1_u64.to_ne_bytes()).ok();
+        }
         if has_grace {
             self.kill_after_grace(kind);
         }

@@ -1,6 +1,7 @@
 //! Signals that are sent to `cargo burst run`, whose program is to learn of them as from plain cargo,
 //! with which each test is tried, too.
 
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -153,4 +154,48 @@ fn signals_that_are_ignored_here_are_ignored_there() {
         assert_eq!(log.end(), ["program USR2"], "{runner:?}");
         assert!(command.wait().unwrap().success(), "{runner:?}");
     }
+}
+
+#[test]
+fn a_signal_is_heard_though_nobody_reads_the_output() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    // More than a pipe and all windows hold.
+    let script = "head -c 4000000 /dev/zero; exec sleep 1000";
+    let last = |command: &Child| {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", command.id())).unwrap();
+        io.lines().find(|line| line.starts_with("wchar")).unwrap().to_owned()
+    };
+    for kind in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut command = project.command("-q run -q -- sh -c");
+        let mut command = command.arg(script).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut before, mut same) = (String::new(), 0);
+        wait_until("the pipe is full", || {
+            let now = last(&command);
+            same = if before == now { same + 1 } else { 0 };
+            before = now;
+            same > 100
+        });
+        send(&command, kind);
+        assert_eq!(command.wait().unwrap().signal(), Some(kind as i32));
+    }
+}
+
+#[test]
+fn output_of_a_program_that_survives_a_signal_is_complete_once_it_is_read() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let begun = sandbox.path().join("begun");
+    let script = format!(
+        "trap 'head -c 3000000 /dev/zero; exit 7' TERM; touch {}; head -c 3000000 /dev/zero; exit 8",
+        begun.display()
+    );
+    let mut command = project.command("-q run -q -- sh -c");
+    let mut command = command.arg(script).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("the run", || begun.exists());
+    send(&command, Signal::SIGTERM);
+    let mut output = Vec::new();
+    command.stdout.take().unwrap().read_to_end(&mut output).unwrap();
+    assert_eq!(command.wait().unwrap().code(), Some(7));
+    assert_eq!(output.len(), 6_000_000);
 }
