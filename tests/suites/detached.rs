@@ -400,6 +400,29 @@ fn what_cannot_be_detached_is_refused_at_once() {
          hint: it runs on this machine and cannot be detached: `cargo burst fmt`, with `&` behind it \
          in a shell to go on meanwhile",
     );
+    for option in ["-q", "--verbose"] {
+        assert_explained(
+            &refused(&format!("attach {option}")),
+            2,
+            &format!(
+                "error: unexpected argument `{option}` behind `attach`\n\
+                 hint: it stands before the verb: `cargo burst {option} attach`"
+            ),
+        );
+    }
+    let json = refused("attach --json 99");
+    let document: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(document["error"]["message"], "unexpected argument `--json` behind `attach`");
+    assert_explained(
+        &json,
+        2,
+        "error: unexpected argument `--json` behind `attach`\n\
+         hint: `cargo burst status --json` tells how detached runs have ended",
+    );
+    let wrong = refused("attach abc");
+    let expected = "error: invalid value 'abc' for '[NUMBER]': it is no number of a run; `cargo burst \
+                    status --json` lists them";
+    assert_eq!((wrong.code, wrong.stderr.lines().next()), (Some(2), Some(expected)));
     let nothing = refused("--detach");
     assert_eq!(nothing.stdout, "");
     assert_explained(

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use self::alias::Aliases;
 use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
 
 pub(crate) use self::command::Command;
 pub(crate) use self::route::compiles_here;
@@ -251,6 +252,9 @@ fn parse_own(
         return Err(Refusal::Error(no_options(verb.name, &[])));
     }
     let command = read(&help::alone(verb).try_get_matches_from(rest).map_err(|error| {
+        if let Some(error) = unknown_option(verb.name, &error) {
+            return error.into();
+        }
         let code = u8::try_from(error.exit_code()).unwrap_or(exit_code::USAGE);
         let text = match code {
             0 => help_of(Some(verb)),
@@ -270,6 +274,26 @@ fn parse_own(
         }
         command => Ok(command),
     }
+}
+
+/// The error of an option behind a verb of ours, where `clap` knows no better than to take it for
+/// a value.
+fn unknown_option(verb: &str, error: &clap::Error) -> Option<Error> {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let hint = match option.as_str() {
+        "-q" | "--quiet" | "-v" | "--verbose" => {
+            format!("it stands before the verb: `cargo burst {option} {verb}`")
+        }
+        "--json" if verb == "attach" => {
+            "`cargo burst status --json` tells how detached runs have ended".to_owned()
+        }
+        _ => return None,
+    };
+    let is_unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
+    let message = format!("unexpected argument `{option}` behind `{verb}`");
+    is_unknown.then(|| Error::new(ErrorKind::Usage, message, hint))
 }
 
 /// `help NAME`: ours for a verb of the table; cargo's for any other verb that cargo has.

@@ -124,7 +124,7 @@ pub(super) static VERBS: [Verb; 23] = [
                 command.arg(
                     Arg::new("number")
                         .value_name("NUMBER")
-                        .value_parser(value_parser!(u32))
+                        .value_parser(run_number)
                         .help("The number of the run, as `status` shows it"),
                 )
             },
@@ -386,4 +386,10 @@ fn json() -> Arg {
 
 fn is_json(matches: &ArgMatches) -> bool {
     matches.get_flag("json")
+}
+
+/// The number of a detached run.
+fn run_number(text: &str) -> Result<u32, String> {
+    let hint = "it is no number of a run; `cargo burst status --json` lists them";
+    text.parse().map_err(|_| hint.to_owned())
 }

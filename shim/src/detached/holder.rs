@@ -47,8 +47,11 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     match hold(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error is the log of the run.
-            drop(writeln!(io::stderr(), "{}", error.one_line()));
+            // Standard error is the log of the run. Before the command is started the starter
+            // reads standard output: the log may be on a full disk.
+            let line = error.one_line();
+            drop(writeln!(io::stderr(), "{line}"));
+            drop(writeln!(io::stdout(), "{line}"));
             ExitCode::FAILURE
         }
     }

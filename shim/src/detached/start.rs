@@ -52,7 +52,8 @@ fn start_holder(
         Error::new(
             ErrorKind::State,
             "the run cannot be started in the background",
-            "run it without `--detach`, or check the limits of processes (`ulimit -u`)",
+            "run it without `--detach`, or check the disk of the state directory, the load of this \
+             machine and the limits of processes (`ulimit -u`)",
         )
         .cause(cause)
     };
@@ -63,15 +64,18 @@ fn start_holder(
     command.arg(directory.path()).arg(started).args(words);
     let holder = background::start_here(&mut command, stderr);
     let holder = holder.map_err(|error| failed(error.to_string()))?;
-    if holder.report.as_deref().map(str::trim) == Some(READY) {
+    let report = holder.report.clone().map(|line| line.trim().to_owned());
+    if report.as_deref() == Some(READY) {
         return Ok(());
     }
-    let is_late = holder.report.is_none();
     // Before its record goes: what it starts later nobody would know of.
     holder.kill().map_err(|error| failed(error.to_string()))?;
-    let log = std::fs::read_to_string(&log).unwrap_or_default();
-    Err(failed(match is_late {
-        true => "its holder was not ready within 20 seconds and was killed".to_owned(),
-        false => format!("its holder has exited: {}", log.trim()),
+    Err(failed(match report.as_deref() {
+        None => "its holder was not ready within 20 seconds and was killed".to_owned(),
+        Some("") => {
+            let message = directory.last_message().unwrap_or_default();
+            format!("its holder was killed, or failed: {message}")
+        }
+        Some(message) => message.to_owned(),
     }))
 }
