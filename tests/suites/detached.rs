@@ -375,6 +375,24 @@ fn a_run_on_a_server_is_detached_and_taken_up() {
 }
 
 #[test]
+fn down_ends_a_detached_run_on_a_server_and_is_its_end() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = project(&sandbox);
+    let attached = attached_to_sleep(&project);
+    let down = project.burst("down");
+    assert_eq!(down.code, Some(0), "{down:?}");
+    assert!(down.stderr.starts_with("burst: ending detached run 1: `cargo run -q "), "{down:?}");
+    let shown = ended(attached.wait_with_output().unwrap());
+    assert_explained(
+        &shown,
+        114,
+        "error: run 1 was ended by `cargo burst down`\n\
+         hint: start it again; what it had changed comes back with the next command of its workspace",
+    );
+}
+
+#[test]
 fn records_are_the_users_alone() {
     let sandbox = sandbox();
     let project = project(&sandbox);
@@ -389,17 +407,10 @@ fn records_are_the_users_alone() {
 }
 
 #[test]
-fn what_cannot_be_detached_is_refused_at_once() {
+fn what_attach_does_not_take_is_explained() {
     let sandbox = sandbox();
-    let project = project(&sandbox);
+    let project = sandbox.hello("app");
     let refused = |arguments: &str| project.burst(arguments);
-    assert_explained(
-        &refused("--detach fmt"),
-        2,
-        "error: `fmt` takes none of the options of cargo verbs\n\
-         hint: it runs on this machine and cannot be detached: `cargo burst fmt`, with `&` behind it \
-         in a shell to go on meanwhile",
-    );
     for option in ["-q", "--verbose"] {
         assert_explained(
             &refused(&format!("attach {option}")),
@@ -423,6 +434,20 @@ fn what_cannot_be_detached_is_refused_at_once() {
     let expected = "error: invalid value 'abc' for '[NUMBER]': it is no number of a run; `cargo burst \
                     status --json` lists them";
     assert_eq!((wrong.code, wrong.stderr.lines().next()), (Some(2), Some(expected)));
+}
+
+#[test]
+fn what_cannot_be_detached_is_refused_at_once() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let refused = |arguments: &str| project.burst(arguments);
+    assert_explained(
+        &refused("--detach fmt"),
+        2,
+        "error: `fmt` takes none of the options of cargo verbs\n\
+         hint: it runs on this machine and cannot be detached: `cargo burst fmt`, with `&` behind it \
+         in a shell to go on meanwhile",
+    );
     let nothing = refused("--detach");
     assert_eq!(nothing.stdout, "");
     assert_explained(

@@ -31,14 +31,9 @@ pub(crate) fn down(context: &Context<'_>, options: DownOptions) -> Result<(), Er
     running.retain(|run| run.state == RunState::Running);
     for run in &running {
         context.terminal.say(&format!("ending {}", render::run_name(run)));
-        runs.directory(run.number).note_down();
+        runs.directory(run.number).end_for_down();
     }
-    let done = end_all(context, options, &running);
-    if done.is_err() {
-        // What is not ended may go on, and its end is its own.
-        running.iter().for_each(|run| runs.directory(run.number).forget_down());
-    }
-    done
+    end_all(context, options, &running)
 }
 
 /// Ends everything; `running` are the detached runs that end with it.

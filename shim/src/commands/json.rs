@@ -173,6 +173,27 @@ mod tests {
     use burst_protocol::RelativePath;
     use burst_protocol::message::ProjectStatus;
 
+    fn local() -> AgentStatus {
+        AgentStatus {
+            version: "0.1.0".into(),
+            pid: 5,
+            up_secs: 6,
+            ends_in_secs: Some(7),
+            projects: vec![
+                ProjectStatus {
+                    project: RelativePath::new(b"home/me/app").unwrap(),
+                    idle_secs: 8,
+                    runs: vec!["cargo build".into()],
+                },
+                ProjectStatus {
+                    project: RelativePath::new(b"home/me/lib").unwrap(),
+                    idle_secs: 9,
+                    runs: Vec::new(),
+                },
+            ],
+        }
+    }
+
     #[test]
     fn the_document_has_the_documented_keys() {
         let report = Report {
@@ -199,30 +220,12 @@ mod tests {
                 monthly: 0.1,
             }],
         };
-        let local = AgentStatus {
-            version: "0.1.0".into(),
-            pid: 5,
-            up_secs: 6,
-            ends_in_secs: Some(7),
-            projects: vec![
-                ProjectStatus {
-                    project: RelativePath::new(b"home/me/app").unwrap(),
-                    idle_secs: 8,
-                    runs: vec!["cargo build".into()],
-                },
-                ProjectStatus {
-                    project: RelativePath::new(b"home/me/lib").unwrap(),
-                    idle_secs: 9,
-                    runs: Vec::new(),
-                },
-            ],
-        };
         let copies = Copies { projects: 2, bytes: Some(9), limit_gb: 100 };
         let unreadable =
             vec![Unreadable { number: 4, path: "/s/runs/4".into(), why: "why".into() }];
         let found = Found { unreadable, ..Found::default() };
         assert_eq!(
-            status(Some(&report), Some(&local), &copies, &found),
+            status(Some(&report), Some(&local()), &copies, &found),
             json!({
                 "hetzner": {
                     "now": "2001-09-09T01:46:40Z",
@@ -252,6 +255,10 @@ mod tests {
                 "unreadable_runs": [{ "number": 4, "path": "/s/runs/4", "why": "why" }],
             })
         );
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
         let unknown = Copies { projects: 1, bytes: None, limit_gb: 1 };
         assert_eq!(
             status(None, None, &unknown, &Found::default()),

@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(chosen(&unseen, Some(90)), Err(unreadable.into()));
         let elsewhere = run(5, there, RunState::Running, false);
         let also_elsewhere = run(6, "/w/c", RunState::Running, false);
-        let mut runs = [&unseen[..], &[elsewhere.clone()]].concat();
+        let mut runs = [&unseen[..], &[elsewhere]].concat();
         assert_eq!(chosen(&runs, None), Ok(2));
         assert_eq!(chosen(&runs[2..], None), Ok(5));
         runs.push(also_elsewhere);

@@ -24,7 +24,7 @@ use super::command::HeldCommand;
 use super::message::{FromAttach, Lines, MORE, TAKEN};
 use super::record::{Ended, How, RunDirectory, Started};
 use super::transcript::{PIECE_BYTES_MAX, Writer};
-use crate::background::{lock, socket};
+use crate::background::socket;
 use crate::directories::unusable;
 use crate::error::{Error, ErrorKind};
 
@@ -62,7 +62,7 @@ fn hold(arguments: &[OsString]) -> Result<(), Error> {
     let started: Started =
         started.to_str().and_then(|text| serde_json::from_str(text).ok()).ok_or_else(wrong_call)?;
     let directory = RunDirectory::at(PathBuf::from(directory));
-    let Some(_lock) = lock::try_take(&directory.lock())? else { return Err(wrong_call()) };
+    let Some(_lock) = directory.hold()? else { return Err(wrong_call()) };
     let failed = |source: io::Error| unusable("hold the run in", directory.path(), &source);
     let (path, _open) = socket::path(directory.path())?;
     let listener =

@@ -4,7 +4,7 @@
 //! | file | |
 //! |---|---|
 //! | `run.json` | what is started, written by the holder before it starts that |
-//! | `lock` | held by the holder as long as it lives |
+//! | `lock` | held by the holder as long as it lives, with the number of its process |
 //! | `socket` | where the holder listens |
 //! | `output-…` | the [transcript](super::transcript) |
 //! | `waits` | what the command waits for; exists only meanwhile |
@@ -28,6 +28,7 @@ use std::time::Duration;
 use burst_protocol::message::Ending;
 use nix::sys::signal::Signal;
 use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use super::record_file::{self, Content, PRIVATE};
@@ -103,10 +104,11 @@ impl How {
     /// it. A command that ended by itself meanwhile keeps its exit code.
     pub(super) fn of(ending: Ending, is_down: bool) -> Self {
         const KILLED: i32 = Signal::SIGKILL as i32;
+        const TERMINATED: i32 = Signal::SIGTERM as i32;
         let agent =
             [ErrorKind::AgentStart, ErrorKind::RunLost].map(|kind| exit_code::of(kind).into());
         match ending {
-            Ending::Signaled(KILLED) if is_down => Self::Down,
+            Ending::Signaled(KILLED | TERMINATED) if is_down => Self::Down,
             Ending::Exited(code) if is_down && agent.contains(&code) => Self::Down,
             Ending::Exited(code) => Self::Code(code),
             Ending::Signaled(signal) => Self::Signal(signal),
@@ -238,10 +240,9 @@ impl Runs {
         create_private(&self.0)?;
         let path = self.0.join("lock");
         match lock::take_within(&path, deadline)? {
-            Some(mut lock) => {
+            Some(lock) => {
                 // For the message of those who wait in vain.
-                let process = std::process::id().to_string();
-                drop(lock.set_len(0).and_then(|()| lock.write_all(process.as_bytes())));
+                write_process(&lock);
                 Ok(lock)
             }
             None => Err(is_locked(&path)),
@@ -266,6 +267,13 @@ impl Runs {
         created.map_err(|source| unusable("create", &directory.0, &source))?;
         Ok((number, directory))
     }
+}
+
+/// Writes the number of this process into a lock that it has taken. A disk that is full costs that
+/// alone.
+fn write_process(mut lock: &File) {
+    let process = std::process::id().to_string();
+    drop(lock.set_len(0).and_then(|()| lock.write_all(process.as_bytes())));
 }
 
 /// The number of the run with this directory.
@@ -395,14 +403,25 @@ impl RunDirectory {
         self.note("shown");
     }
 
-    /// Notes that `down` is about to end the run.
-    pub(crate) fn note_down(&self) {
-        self.note(DOWN);
+    /// Takes the lock of the holder, for this process; `None` if there is one.
+    pub(super) fn hold(&self) -> Result<Option<File>, Error> {
+        let lock = lock::try_take(&self.lock())?;
+        Ok(lock.inspect(write_process))
     }
 
-    /// Takes that back.
-    pub(crate) fn forget_down(&self) {
-        drop(std::fs::remove_file(self.0.join(DOWN)));
+    /// Ends the run for `down`, and notes that: the command gets SIGTERM from its holder. One that
+    /// waits for a server or another run would go on otherwise.
+    pub(crate) fn end_for_down(&self) {
+        self.note(DOWN);
+        let process = record_file::text(&self.lock()).and_then(|text| text.trim().parse().ok());
+        let holder = process.and_then(Pid::from_raw);
+        let holder = holder.and_then(|holder| pidfd_open(holder, PidfdFlags::empty()).ok());
+        // Held even now, so it is no later process with that number.
+        if let Some(holder) = holder
+            && self.is_held() == Ok(true)
+        {
+            pidfd_send_signal(holder, rustix::process::Signal::TERM).ok();
+        }
     }
 
     /// Whether `down` is about to end the run.

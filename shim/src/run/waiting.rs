@@ -12,11 +12,12 @@ use crate::detached::title::{numbered, without_number};
 pub(super) fn title(invocations: &[Invocation], detached: Option<u32>) -> String {
     const CHARACTERS_MAX: usize = 80;
     let call = invocations.first().and_then(|invocation| invocation.alternatives.first());
-    let title = call.map_or("cargo burst sync".to_owned(), |call| {
+    let line = call.map(|call| {
         let words = call.arguments.iter().map(|word| String::from_utf8_lossy(word).into_owned());
         let line = format!("cargo {}", words.collect::<Vec<_>>().join(" "));
         line.chars().take(CHARACTERS_MAX).collect()
     });
+    let title = line.unwrap_or_else(|| "cargo burst sync".to_owned());
     match detached {
         Some(number) => numbered(&title, number),
         None => title,

@@ -3,8 +3,10 @@
 use std::io::{BufRead, BufReader};
 
 use burst_tests::wait_until;
+use hetzner_sim::{Options, Scenario, Simulator};
 
 use super::{detach, gate, open, record, wait_for_end};
+use crate::hetzner::{TOKEN, sandbox_on};
 use crate::sandbox;
 use crate::terminals::keyboard::project;
 
@@ -44,4 +46,29 @@ fn a_wait_for_a_detached_run_names_it() {
     assert!(!waits.exists());
     assert!(here.wait().unwrap().success());
     assert_eq!(project.burst("attach 2").code, Some(0));
+}
+
+/// Servers of this simulator never answer.
+#[test]
+fn a_wait_for_a_server_is_shown() {
+    let simulator = Simulator::start(Options::new(TOKEN, Scenario::default())).unwrap();
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    assert_eq!(project.ok("-q --detach build").stdout, "1\n");
+    let waits = record(&sandbox, "1").join("waits");
+    let server = "a server: waiting for the cx53 server in hel1 to boot";
+    wait_until("the wait", || std::fs::read_to_string(&waits).is_ok_and(|text| text == server));
+    let status = project.ok("status").stdout;
+    let status: Vec<_> = status.lines().filter(|line| line.starts_with("detached run 1")).collect();
+    let begin = format!(
+        "detached run 1: `cargo build` of {}, waiting for {server}, started ",
+        project.root.display()
+    );
+    assert!(status[0].starts_with(&begin), "{status:?}");
+    let document: serde_json::Value =
+        serde_json::from_str(&project.ok("status --json").stdout).unwrap();
+    assert_eq!(document["runs"][0]["waits_for"], server);
+    project.ok("down");
+    wait_for_end(&sandbox, "1");
+    assert_eq!(project.burst("attach 1").code, Some(114));
 }

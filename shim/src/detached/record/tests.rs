@@ -107,6 +107,7 @@ fn who_keeps_the_lock_is_named() {
 #[test]
 fn down_ends_what_was_killed_and_not_what_has_ended_by_itself() {
     assert_eq!(How::of(Ending::Signaled(9), true), How::Down);
+    assert_eq!(How::of(Ending::Signaled(15), true), How::Down);
     assert_eq!(How::of(Ending::Exited(114), true), How::Down);
     assert_eq!(How::of(Ending::Signaled(9), false), How::Signal(9));
     assert_eq!(How::of(Ending::Signaled(2), true), How::Signal(2));
