@@ -6,7 +6,7 @@
 //! | `run.json` | what is started, written by the holder before it starts that |
 //! | `lock` | held by the holder as long as it lives, with the number of its process |
 //! | `socket` | where the holder listens |
-//! | `output-…` | the [transcript](super::transcript) |
+//! | `output-…` | the [transcript] |
 //! | `waits` | what the command waits for; exists only meanwhile |
 //! | `down` | `cargo burst down` is about to end the run |
 //! | `reserve` | keeps room for the next one on a disk that is full by then |

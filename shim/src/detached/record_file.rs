@@ -77,7 +77,7 @@ pub(super) fn text(path: &Path) -> Option<String> {
     String::from_utf8(bytes(path).ok()??).ok()
 }
 
-/// Reads JSON that [`write`] has written.
+/// Reads JSON that [`write()`] has written.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Content<T> {
     let text = match bytes(path) {
         Ok(None) => return Content::Absent,
