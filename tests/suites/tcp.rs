@@ -6,12 +6,15 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use burst_agent::identity::{Identity, client_tls};
 use burst_agent::tcp;
 use burst_agent::transport::{IdleTimeout, SERVER_PORT};
+use burst_protocol::hello::Preface;
+use burst_protocol::link::{Control, Refusal, StreamId};
 use burst_tests::{Ended, Project, Sandbox, ended, lacks, wait_until};
 use hetzner_sim::simulator::lock;
 use hetzner_sim::{Scenario, Simulator};
@@ -404,14 +407,14 @@ fn a_client_without_the_pinned_certificate_is_refused() {
     let project = sandbox.hello("app");
     ok(&project, &simulator, "check -q");
     let (address, before) = (agent(&simulator), agent_log(&simulator));
-    let pinned = certificate_of_agent(&sandbox);
+    let pinned = fs::read(path_of(&sandbox, "agent.cert")).unwrap().into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let own = Identity::generate().unwrap();
         let tls = Arc::new(client_tls(&own, pinned).unwrap());
         let (mut reader, mut writer) =
             tcp::connect(address, tls, IdleTimeout::default()).await.unwrap();
-        let hello = burst_protocol::hello::Preface::hello("test").to_bytes();
+        let hello = Preface::hello("test").to_bytes();
         writer.write_all(&hello).await.ok();
         let mut answer = Vec::new();
         let read = reader.read_to_end(&mut answer).await;
@@ -420,21 +423,20 @@ fn a_client_without_the_pinned_certificate_is_refused() {
     assert_eq!(agent_log(&simulator), before);
 }
 
-/// What the keeper has pinned.
-fn certificate_of_agent(sandbox: &Sandbox) -> rustls::pki_types::CertificateDer<'static> {
-    let accounts = sandbox.path().join("state/cargo-burst/hetzner");
-    let mut directories = vec![accounts];
+/// A file of the keeper's keys.
+fn path_of(sandbox: &Sandbox, name: &str) -> PathBuf {
+    let mut directories = vec![sandbox.path().join("state/cargo-burst/hetzner")];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 directories.push(path);
-            } else if path.file_name().is_some_and(|name| name == "agent.cert") {
-                return fs::read(path).unwrap().into();
+            } else if path.file_name().is_some_and(|found| found == name) {
+                return path;
             }
         }
     }
-    panic!("the keeper has no certificate of an agent");
+    panic!("the keeper has no {name}");
 }
 
 #[test]
@@ -492,4 +494,62 @@ fn the_firewall_of_an_earlier_version_gets_tcp() {
         assert!(!calls.iter().any(|call| call.contains("set_rules")), "{calls:?}");
     }
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
+}
+
+/// What a command records of its stream: name, disk, boot and lock file.
+type Recorded = (StreamId, Vec<u8>, Vec<u8>, (u64, u64));
+
+/// The name of the only stream that is recorded.
+fn recorded_stream(sandbox: &Sandbox) -> StreamId {
+    let states = fs::read_dir(sandbox.path().join("cache/cargo-burst/workspaces")).unwrap();
+    let mut found = states.filter_map(|state| {
+        let record = state.unwrap().path().join("stream-0");
+        burst_sync::stat_cache::read_record::<Recorded>(&record)
+    });
+    found.next().unwrap().0
+}
+
+/// What the agent sends on a new stream of the client, whose first words are these, until its end.
+fn answer_to(sandbox: &Sandbox, address: SocketAddr, control: &Control) -> Vec<u8> {
+    let certificate = path_of(sandbox, "agent.cert");
+    let own = Identity::load(certificate.parent().unwrap(), "shim").unwrap();
+    let pinned = fs::read(certificate).unwrap().into();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tls = Arc::new(client_tls(&own, pinned).unwrap());
+        let (mut reader, mut writer) =
+            tcp::connect(address, tls, IdleTimeout::default()).await.unwrap();
+        let control = burst_sync::wire::control_frame(control).unwrap();
+        writer.write_all(&[Preface::hello("test").to_bytes(), control].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        // It may end as a connection that breaks.
+        reader.read_to_end(&mut answer).await.ok();
+        answer
+    })
+}
+
+#[test]
+fn a_replayed_stream_neither_ends_nor_takes_a_run() {
+    let Some(simulator) = cloud_without(&["udp"]) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    let mut talk = Talk::begin(&project);
+    talk.say("one");
+    assert_eq!(talk.line(), "got one\n");
+    let (id, address) = (recorded_stream(&sandbox), agent(&simulator));
+    // A second opening, and an attempt to go on that is no later one.
+    assert_eq!(answer_to(&sandbox, address, &Control::Open { id, grace_secs: 60 }), b"");
+    let resumed = burst_sync::wire::control_frame(&Control::Resumed { received: 0 }).unwrap();
+    let again = answer_to(&sandbox, address, &Control::Resume { id, received: 0, attempt: 0 });
+    // A welcome, and no more.
+    assert!(again.len() < 64 && again.windows(resumed.len()).all(|part| part != resumed));
+    talk.say("two");
+    assert_eq!(talk.line(), "got two\n", "{}", logs(&simulator, &sandbox));
+    talk.end(&project);
+    assert_eq!(came_back(&simulator), (0, 0));
+    // Once it has ended it is unknown.
+    let unknown = Control::Refused(Refusal::Unknown);
+    let refused = answer_to(&sandbox, address, &Control::Resume { id, received: 0, attempt: 9 });
+    assert!(refused.ends_with(&burst_sync::wire::control_frame(&unknown).unwrap()));
+    ok(&project, &simulator, "check -q");
 }
