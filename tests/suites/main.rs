@@ -92,6 +92,7 @@ mod secrets;
 mod server_breaks;
 mod settings;
 mod tcp;
+mod tcp_strangers;
 mod terminals;
 mod together;
 mod toolchains;

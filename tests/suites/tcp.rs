@@ -5,20 +5,13 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use burst_agent::identity::{Identity, client_tls};
-use burst_agent::tcp;
-use burst_agent::transport::{IdleTimeout, SERVER_PORT};
-use burst_protocol::hello::Preface;
-use burst_protocol::link::{Control, Refusal, StreamId};
-use burst_tests::{Ended, Project, Sandbox, ended, lacks, wait_until};
+use burst_agent::transport::SERVER_PORT;
+use burst_tests::{Ended, Project, Sandbox, ended, wait_until};
 use hetzner_sim::simulator::lock;
 use hetzner_sim::{Scenario, Simulator};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::hetzner::{cloud, logs, names, sandbox_on};
 use crate::ports;
@@ -29,7 +22,7 @@ const NOTICE: &str = "burst: this network blocks UDP: the server is reached over
                       each command two more round trips\n";
 
 /// A simulator whose hosts' networks drop these protocols from the beginning.
-fn cloud_without(protocols: &[&str]) -> Option<Simulator> {
+pub(crate) fn cloud_without(protocols: &[&str]) -> Option<Simulator> {
     let blocked = protocols.iter().map(ToString::to_string).collect();
     cloud(Scenario { blocked, ..Scenario::default() })
 }
@@ -39,18 +32,18 @@ fn block(simulator: &Simulator, protocols: &[&str]) {
     simulator.shared().hosts().unwrap().block(server(simulator), protocols).unwrap();
 }
 
-fn server(simulator: &Simulator) -> u64 {
+pub(crate) fn server(simulator: &Simulator) -> u64 {
     *lock(&simulator.shared().world).servers.keys().next().unwrap()
 }
 
 /// The address of the agent.
-fn agent(simulator: &Simulator) -> SocketAddr {
+pub(crate) fn agent(simulator: &Simulator) -> SocketAddr {
     let world = lock(&simulator.shared().world);
     let address = world.servers.values().next().unwrap().ipv4.clone().unwrap();
     SocketAddr::new(address.parse().unwrap(), SERVER_PORT)
 }
 
-fn agent_log(simulator: &Simulator) -> String {
+pub(crate) fn agent_log(simulator: &Simulator) -> String {
     simulator.shared().hosts().unwrap().log_of(server(simulator))
 }
 
@@ -88,14 +81,14 @@ fn let_an_hour_pass(sandbox: &Sandbox) {
     fs::write(file, serde_json::to_string(&networks).unwrap()).unwrap();
 }
 
-fn ok(project: &Project<'_>, simulator: &Simulator, arguments: &str) -> Ended {
+pub(crate) fn ok(project: &Project<'_>, simulator: &Simulator, arguments: &str) -> Ended {
     let found = project.burst(arguments);
     assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(simulator, project.sandbox));
     found
 }
 
 /// Bytes that do not compress.
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut noise = vec![0; bytes];
     random.fill(&mut noise);
@@ -162,14 +155,14 @@ fn where_udp_is_blocked_all_goes_over_tcp_and_that_is_remembered() {
 }
 
 /// A run that answers lines.
-struct Talk {
+pub(crate) struct Talk {
     run: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Talk {
-    fn begin(project: &Project<'_>) -> Self {
+    pub(crate) fn begin(project: &Project<'_>) -> Self {
         project.write(
             "src/main.rs",
             "use std::io::Write;
@@ -193,18 +186,18 @@ fn main() {
         talk
     }
 
-    fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line
     }
 
     /// Ends the input, and expects the end of the program and nothing more.
-    fn end(mut self, project: &Project<'_>) {
+    pub(crate) fn end(mut self, project: &Project<'_>) {
         drop(self.input);
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();
@@ -222,7 +215,7 @@ fn wait_for_break(simulator: &Simulator, count: usize) {
 }
 
 /// How often the client has come back over TCP, and in all.
-fn came_back(simulator: &Simulator) -> (usize, usize) {
+pub(crate) fn came_back(simulator: &Simulator) -> (usize, usize) {
     let log = agent_log(simulator);
     let mut lines = log.lines().filter(|line| line.contains("the client has come back from "));
     let over_tcp = lines.clone().filter(|line| line.ends_with(" over TCP")).count();
@@ -281,6 +274,49 @@ fn a_run_goes_on_over_the_other_transport() {
     assert_eq!(remembered(&sandbox).len(), 0);
 }
 
+/// Each transport is cut where so many lines have come.
+#[test]
+fn output_is_exact_over_all_changes_of_the_transport() {
+    const LINES: usize = 60_000;
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "fn main() {
+    for line in 0..60_000 {
+        println!(\"{line:0100}\");
+        eprintln!(\"{line}\");
+    }
+}
+",
+    );
+    let mut run = project.command("run -q");
+    run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = run.spawn().unwrap();
+    let errors = run.stderr.take().unwrap();
+    let errors = std::thread::spawn(move || {
+        BufReader::new(errors).lines().map(Result::unwrap).collect::<Vec<_>>()
+    });
+    let output = BufReader::new(run.stdout.take().unwrap());
+    let mut came = 0;
+    for line in output.lines() {
+        assert_eq!(line.unwrap(), format!("{came:0100}"), "{}", logs(&simulator, &sandbox));
+        came += 1;
+        match came {
+            10_000 | 30_000 | 50_000 => block(&simulator, &["udp"]),
+            20_000 | 40_000 => block(&simulator, &["tcp"]),
+            _ => {}
+        }
+    }
+    assert_eq!(came, LINES);
+    let told: Vec<String> = errors.join().unwrap();
+    assert!(run.wait().unwrap().success(), "{}", logs(&simulator, &sandbox));
+    assert!(told.iter().eq((0..LINES).map(|line| line.to_string()).collect::<Vec<_>>().iter()));
+    let (over_tcp, all) = came_back(&simulator);
+    assert!(over_tcp >= 1 && all > over_tcp, "{over_tcp} of {all}");
+}
+
 /// The keeper closes the stream of a command that was killed: its run ends at once, and is not
 /// waited for.
 #[test]
@@ -295,76 +331,6 @@ fn a_killed_command_ends_its_run_over_tcp() {
     wait_until("the end of the run", || alive(&project) == 0);
     let log = agent_log(&simulator);
     assert!(!log.contains("the connection of a client broke"), "{log}");
-}
-
-#[test]
-fn strangers_cannot_keep_the_client_out_nor_fill_the_log() {
-    let Some(simulator) = cloud_without(&["udp"]) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    ok(&project, &simulator, "check -q");
-    let (address, before) = (agent(&simulator), agent_log(&simulator));
-    // More than the agent keeps.
-    let silent: Vec<_> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 100_000], &noise(3, 100_000)] {
-        let mut socket = TcpStream::connect(address).unwrap();
-        // The agent may have closed it before all of it was written.
-        socket.write_all(garbage).and_then(|()| socket.shutdown(Shutdown::Write)).ok();
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).ok();
-        assert!(answer.len() < 100, "{answer:?}");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let [own, pinned] = [(); 2].map(|()| Identity::generate().unwrap());
-        let tls = Arc::new(client_tls(&own, pinned.certificate().clone()).unwrap());
-        let connected = tcp::connect(address, tls, IdleTimeout::default()).await;
-        assert!(connected.is_err(), "{connected:?}");
-    });
-    assert_eq!(agent_log(&simulator), before);
-    ok(&project, &simulator, "check -q");
-    drop(silent);
-}
-
-/// Too many open files neither end the agent nor fill its log.
-#[test]
-fn an_agent_without_file_descriptors_goes_on_when_there_are_some() {
-    let Some(simulator) = cloud_without(&["udp"]) else { return };
-    if lacks(&["prlimit"]) {
-        return;
-    }
-    const FAILED: &str = "cannot accept a TCP connection: ";
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    ok(&project, &simulator, "check -q");
-    let address = agent(&simulator);
-    let process = agent_process(&simulator);
-    let limit = |files: usize| {
-        let limit = format!("--nofile={files}:");
-        let set = Command::new("prlimit").args(["--pid", &process.to_string(), &limit]).status();
-        assert!(set.unwrap().success());
-    };
-    let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
-    limit(open + 10);
-    let silent: Vec<_> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
-    wait_until(FAILED, || agent_log(&simulator).contains(FAILED));
-    drop(silent);
-    limit(1024);
-    ok(&project, &simulator, "check -q");
-    assert_eq!(agent_log(&simulator).matches(FAILED).count(), 1);
-    assert_eq!(agent_process(&simulator), process);
-}
-
-/// The process of the agent.
-fn agent_process(simulator: &Simulator) -> u32 {
-    let namespace = simulator.shared().hosts().unwrap().namespace_of(server(simulator)).unwrap();
-    let listed = Command::new("ip").args(["netns", "pids", &namespace]).output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    let is_agent = |process: &u32| {
-        let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-        line.starts_with(b"burst-agent\0serve\0")
-    };
-    listed.lines().filter_map(|line| line.parse().ok()).find(is_agent).unwrap()
 }
 
 #[test]
@@ -396,47 +362,6 @@ fn a_server_that_is_gone_is_replaced_over_tcp() {
     assert_ne!(server(&simulator), gone);
     // The next host may be in another network than the one before.
     assert_eq!(chosen(&sandbox, "Quic") + chosen(&sandbox, "Tcp"), 2);
-}
-
-/// The certificate of the agent is no secret: a client that has it, but not the key of the shim, is
-/// refused after the handshake.
-#[test]
-fn a_client_without_the_pinned_certificate_is_refused() {
-    let Some(simulator) = cloud_without(&["udp"]) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    ok(&project, &simulator, "check -q");
-    let (address, before) = (agent(&simulator), agent_log(&simulator));
-    let pinned = fs::read(path_of(&sandbox, "agent.cert")).unwrap().into();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let own = Identity::generate().unwrap();
-        let tls = Arc::new(client_tls(&own, pinned).unwrap());
-        let (mut reader, mut writer) =
-            tcp::connect(address, tls, IdleTimeout::default()).await.unwrap();
-        let hello = Preface::hello("test").to_bytes();
-        writer.write_all(&hello).await.ok();
-        let mut answer = Vec::new();
-        let read = reader.read_to_end(&mut answer).await;
-        assert!(read.is_err() && answer.is_empty(), "{read:?} {answer:?}");
-    });
-    assert_eq!(agent_log(&simulator), before);
-}
-
-/// A file of the keeper's keys.
-fn path_of(sandbox: &Sandbox, name: &str) -> PathBuf {
-    let mut directories = vec![sandbox.path().join("state/cargo-burst/hetzner")];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.file_name().is_some_and(|found| found == name) {
-                return path;
-            }
-        }
-    }
-    panic!("the keeper has no {name}");
 }
 
 #[test]
@@ -494,62 +419,4 @@ fn the_firewall_of_an_earlier_version_gets_tcp() {
         assert!(!calls.iter().any(|call| call.contains("set_rules")), "{calls:?}");
     }
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
-}
-
-/// What a command records of its stream: name, disk, boot and lock file.
-type Recorded = (StreamId, Vec<u8>, Vec<u8>, (u64, u64));
-
-/// The name of the only stream that is recorded.
-fn recorded_stream(sandbox: &Sandbox) -> StreamId {
-    let states = fs::read_dir(sandbox.path().join("cache/cargo-burst/workspaces")).unwrap();
-    let mut found = states.filter_map(|state| {
-        let record = state.unwrap().path().join("stream-0");
-        burst_sync::stat_cache::read_record::<Recorded>(&record)
-    });
-    found.next().unwrap().0
-}
-
-/// What the agent sends on a new stream of the client, whose first words are these, until its end.
-fn answer_to(sandbox: &Sandbox, address: SocketAddr, control: &Control) -> Vec<u8> {
-    let certificate = path_of(sandbox, "agent.cert");
-    let own = Identity::load(certificate.parent().unwrap(), "shim").unwrap();
-    let pinned = fs::read(certificate).unwrap().into();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let tls = Arc::new(client_tls(&own, pinned).unwrap());
-        let (mut reader, mut writer) =
-            tcp::connect(address, tls, IdleTimeout::default()).await.unwrap();
-        let control = burst_sync::wire::control_frame(control).unwrap();
-        writer.write_all(&[Preface::hello("test").to_bytes(), control].concat()).await.unwrap();
-        let mut answer = Vec::new();
-        // It may end as a connection that breaks.
-        reader.read_to_end(&mut answer).await.ok();
-        answer
-    })
-}
-
-#[test]
-fn a_replayed_stream_neither_ends_nor_takes_a_run() {
-    let Some(simulator) = cloud_without(&["udp"]) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    let mut talk = Talk::begin(&project);
-    talk.say("one");
-    assert_eq!(talk.line(), "got one\n");
-    let (id, address) = (recorded_stream(&sandbox), agent(&simulator));
-    // A second opening, and an attempt to go on that is no later one.
-    assert_eq!(answer_to(&sandbox, address, &Control::Open { id, grace_secs: 60 }), b"");
-    let resumed = burst_sync::wire::control_frame(&Control::Resumed { received: 0 }).unwrap();
-    let again = answer_to(&sandbox, address, &Control::Resume { id, received: 0, attempt: 0 });
-    // A welcome, and no more.
-    assert!(again.len() < 64 && again.windows(resumed.len()).all(|part| part != resumed));
-    talk.say("two");
-    assert_eq!(talk.line(), "got two\n", "{}", logs(&simulator, &sandbox));
-    talk.end(&project);
-    assert_eq!(came_back(&simulator), (0, 0));
-    // Once it has ended it is unknown.
-    let unknown = Control::Refused(Refusal::Unknown);
-    let refused = answer_to(&sandbox, address, &Control::Resume { id, received: 0, attempt: 9 });
-    assert!(refused.ends_with(&burst_sync::wire::control_frame(&unknown).unwrap()));
-    ok(&project, &simulator, "check -q");
 }

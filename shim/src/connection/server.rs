@@ -22,11 +22,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::attempts::ATTEMPT;
 use super::network::Network;
 use super::race::{First, Lost, Won, race};
 use super::tcp_networks::{TCP_FIRST, TcpNetworks};
 use super::udp_probe::{PROBE, Verdict, verdict};
-use super::{CONNECT_DEADLINE, Connection, ConnectionError, Peer, Stream};
+use super::{Connection, ConnectionError, Peer, Stream};
 
 /// The two directions of a stream, as bytes.
 pub(crate) type Directions =
@@ -188,7 +189,7 @@ impl TcpAgent {
     }
 
     async fn open_stream(&self) -> Result<Directions, ConnectionError> {
-        let dialled = self.dial.dial(CONNECT_DEADLINE).await;
+        let dialled = self.dial.dial(ATTEMPT).await;
         let (reader, writer) =
             dialled.inspect_err(|_| self.is_outdated.store(true, Ordering::Relaxed))?;
         let reader = Watched { reader, is_outdated: self.is_outdated.clone() };
