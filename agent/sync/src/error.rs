@@ -65,7 +65,7 @@ pub enum SyncError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// A file no longer has the content that the manifest names.
+    /// A file no longer has the content that the manifest names, or is of another kind.
     #[error("`{}` changed while it was read", display(.0))]
     Changed(PathBuf),
     /// The received bytes do not have the digest that was announced.

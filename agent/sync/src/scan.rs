@@ -7,6 +7,8 @@
 //! - Sockets, pipes and devices are not part of the manifest; they are listed separately.
 //! - A file that changes while it is read is read again, up to three times. Its last digest
 //!   is then recorded as unsettled, so that the next scan reads it again.
+//! - An entry that is of another kind when it is read than it was in its directory is
+//!   [`SyncError::Changed`].
 //!
 //! A [`Filter`] selects the files. Files are hashed on all cores.
 
@@ -170,7 +172,8 @@ pub fn add_paths<'a>(
                 let digest = match cache.see(key.as_bytes(), &signature) {
                     Some(digest) => digest,
                     None => {
-                        let Some(cached) = hash_file(handle, path, now)? else { continue };
+                        let cached = hash_file(handle, path, now).map_err(or_changed)?;
+                        let Some(cached) = cached else { continue };
                         cache.insert(key.as_bytes(), cached);
                         cached.digest
                     }
@@ -253,7 +256,7 @@ impl<F: Filter> Walk<'_, F> {
             return Ok(is_kept.then(|| Node::Directory(Directory::new())));
         }
         let found = self.readable_entry(parent, name, &path, kind, context);
-        found.or_else(|error| self.filter.unreadable(Some(&path), error))
+        found.map_err(or_changed).or_else(|error| self.filter.unreadable(Some(&path), error))
     }
 
     fn readable_entry(
@@ -369,7 +372,7 @@ fn hash_all<F: Filter>(
         let mut buffer = vec![0; READ_BYTES];
         while let Some((path, seen)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let key = full_path(&handle, prefix, path)?;
-            let cached = hash_with(&handle, path, now, &mut buffer);
+            let cached = hash_with(&handle, path, now, &mut buffer).map_err(or_changed);
             tally.bytes(seen.size());
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             results.push((path, key, cached));
@@ -406,6 +409,25 @@ fn hash_all<F: Filter>(
         }
     }
     Ok(())
+}
+
+/// The error of an entry that is of another kind than it was: it has changed.
+fn or_changed(error: SyncError) -> SyncError {
+    match error {
+        SyncError::Read { path, source } if is_of_other_kind(&source) => SyncError::Changed(path),
+        error => error,
+    }
+}
+
+/// Whether an entry cannot be opened, or read as a link, because another one of another kind is at
+/// its path or at one above it.
+pub fn is_of_other_kind(error: &io::Error) -> bool {
+    const KINDS: [Errno; 4] = [Errno::NOTDIR, Errno::LOOP, Errno::NXIO, Errno::INVAL];
+    match Errno::from_io_error(error) {
+        Some(errno) => KINDS.contains(&errno),
+        // What `RootDirectory` says of a file that is not a regular one.
+        None => error.kind() == io::ErrorKind::InvalidInput,
+    }
 }
 
 /// The manifest entry of a cached file.
@@ -546,6 +568,67 @@ mod tests {
         let directory = RelativePath::new(b"x").unwrap();
         let error = hash_file(&handle, &directory, Moment::now()).unwrap_err();
         assert_eq!(error.to_string(), "cannot read `/home/me/x`");
+    }
+
+    /// Replaces an entry when a later one is looked at.
+    struct Replacing<'a> {
+        tree: &'a std::path::Path,
+        at: &'a str,
+        by: fn(&std::path::Path),
+    }
+
+    impl Filter for Replacing<'_> {
+        type Context = ();
+
+        fn root(&self) {}
+
+        fn enter(&self, _: Option<&RelativePath>, _: &HashSet<&[u8]>, (): &()) -> Option<()> {
+            Some(())
+        }
+
+        fn skips(&self, path: &RelativePath, _: bool, (): &()) -> bool {
+            if path.as_bytes() == self.at.as_bytes() {
+                let entry = self.tree.join("entry");
+                drop(fs::remove_file(&entry).or_else(|_| fs::remove_dir_all(&entry)));
+                (self.by)(&entry);
+            }
+            false
+        }
+    }
+
+    #[test]
+    fn an_entry_that_becomes_one_of_another_kind_has_changed() {
+        let file = |path: &std::path::Path| fs::write(path, "x").unwrap();
+        let directory = |path: &std::path::Path| fs::create_dir(path).unwrap();
+        let link = |path: &std::path::Path| symlink("/etc", path).unwrap();
+        let pipe = |path: &std::path::Path| {
+            let kind = FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::RUSR, 0).unwrap();
+        };
+        type Make = fn(&std::path::Path);
+        let cases: [(Make, &str, Make); 8] = [
+            (directory, "entry", file),
+            (directory, "entry", link),
+            (directory, "entry", pipe),
+            (link, "entry", file),
+            (link, "entry", directory),
+            // When it is hashed.
+            (file, "other", link),
+            (file, "other", directory),
+            (file, "other", pipe),
+        ];
+        for (index, (before, at, after)) in cases.into_iter().enumerate() {
+            let tree = tempfile::tempdir().unwrap();
+            fs::write(tree.path().join("other"), "other").unwrap();
+            before(&tree.path().join("entry"));
+            let handle = RootDirectory::open(tree.path()).unwrap();
+            let filter = Replacing { tree: tree.path(), at, by: after };
+            let (mut cache, tally) = (StatCache::default(), Tally::default());
+            let found = scan(&handle, None, &filter, &mut cache, Moment::now(), &tally);
+            let error = found.map(|found| found.tree).unwrap_err();
+            let is_entry = matches!(&error, SyncError::Changed(path) if path.ends_with("entry"));
+            assert!(is_entry, "{index}: {error:?}");
+        }
     }
 
     #[test]

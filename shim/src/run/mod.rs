@@ -50,6 +50,7 @@ use std::time::{Instant, SystemTime};
 use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
 use burst_protocol::path::display;
+use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::tally::Tally;
 use tokio::runtime::Handle;
@@ -330,12 +331,18 @@ impl Session<'_> {
         now: Moment,
     ) -> Result<Sources, Error> {
         let began = Instant::now();
-        state.begin_scan();
-        let tally = Arc::new(Tally::default());
-        self.terminal.begin_tallied(READING, &tally);
         let workspace = &prepared.workspace;
-        let sources = Sources::scan(workspace, settings, state, &self.directory, now, &tally)
-            .map_err(unreadable)?;
+        let mut attempt = 1;
+        let sources = loop {
+            state.begin_scan();
+            let tally = Arc::new(Tally::default());
+            self.terminal.begin_tallied(READING, &tally);
+            match Sources::scan(workspace, settings, state, &self.directory, now, &tally) {
+                // Something else is in the place of a file than in its directory.
+                Err(SyncError::Changed(_)) if attempt < ATTEMPTS_MAX => attempt += 1,
+                scanned => break scanned.map_err(unreadable)?,
+            }
+        };
         self.terminal.detail(&format!(
             "scanned {} files in {}",
             state.scanned.len(),

@@ -18,7 +18,7 @@ use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::ignore_rules::{IgnoreRules, RuleWarning, Whole, cargo_reads};
 use burst_sync::root_directory::RootDirectory;
-use burst_sync::scan::{add_paths, scan};
+use burst_sync::scan::{add_paths, is_of_other_kind, scan};
 use burst_sync::tally::Tally;
 
 use crate::environment;
@@ -164,7 +164,9 @@ impl Sources {
         };
         match root.handle.open_file(&below) {
             Ok(file) => Ok(Opened::File(file)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound || is_of_other_kind(&error) =>
+            {
                 Err(SyncError::Changed(path.absolute()))
             }
             Err(error) => Err(unreadable(error)),
