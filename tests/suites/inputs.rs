@@ -301,3 +301,28 @@ fn a_command_names_a_workspace_from_anywhere() {
     }
     assert!(beside.has("built/debug/hello"));
 }
+
+/// Such a file is not taken into memory, and is the same one there: its mode, and what a link in its
+/// place leads to.
+#[test]
+fn a_single_file_from_outside_is_sent_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    let asks = "fn main() {\n    let output = std::process::Command::new(\"../tool\").output().unwrap();\n    \
+                print!(\"{}\", String::from_utf8(output.stdout).unwrap());\n    \
+                println!(\"{}\", std::fs::read_to_string(\"../data\").unwrap());\n}\n";
+    project.write("src/main.rs", asks);
+    project.write("../tool", "#!/bin/sh\necho one\n");
+    fs::set_permissions(project.root.join("../tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    project.write("../elsewhere/real", "data");
+    symlink("elsewhere/real", sandbox.path().join("data")).unwrap();
+    sandbox.settings("include_paths = ['../tool', '../data']\n");
+    let run = project.burst("run -q");
+    assert_eq!(run.code, Some(0), "{run:#?}\n{}", logs(&simulator, &sandbox));
+    assert_eq!(run.stdout, "one\ndata\n");
+    project.write("../tool", "#!/bin/sh\necho two\n");
+    project.write("../elsewhere/real", "other");
+    assert_eq!(project.ok("run -q").stdout, "two\nother\n");
+}

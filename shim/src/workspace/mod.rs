@@ -31,6 +31,7 @@ pub(crate) mod metadata;
 mod overrides;
 mod run_records;
 pub(crate) mod runs_code;
+mod single_files;
 pub(crate) mod sources;
 pub(crate) mod state;
 mod target_place;

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use burst_protocol::tree::{Directory, File as FileEntry, FileMode, Node};
+use burst_protocol::tree::{Directory, File as FileEntry, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
@@ -25,7 +25,6 @@ use crate::environment;
 use crate::settings::Settings;
 use crate::workspace::Workspace;
 use crate::workspace::additions::Additions;
-use crate::workspace::clean_configuration;
 use crate::workspace::configured_sources::configures_sources;
 use crate::workspace::credentials;
 use crate::workspace::git_command;
@@ -56,6 +55,8 @@ pub(crate) struct Sources {
     pub(super) excludes_git: bool,
     pub(super) roots: Vec<Root>,
     pub(super) in_memory: HashMap<RelativePath, Vec<u8>>,
+    /// Files that lie in no root: the directory of each, with links followed, and its name there.
+    pub(super) single_files: HashMap<RelativePath, (RootDirectory, RelativePath)>,
 }
 
 #[derive(Debug)]
@@ -66,10 +67,10 @@ pub(super) struct Root {
 
 /// What the scans of one command have in common.
 #[derive(Clone, Copy)]
-struct Scanning<'a> {
+pub(super) struct Scanning<'a> {
     workspace: &'a Workspace,
     settings: &'a Settings,
-    now: Moment,
+    pub(super) now: Moment,
     tally: &'a Tally,
 }
 
@@ -107,6 +108,7 @@ impl Sources {
             excludes_git: false,
             roots: Vec::new(),
             in_memory: HashMap::new(),
+            single_files: HashMap::new(),
         };
         let inputs = &workspace.inputs;
         let scanning = Scanning { workspace, settings, now, tally };
@@ -130,7 +132,10 @@ impl Sources {
             named.map(|file| (file, false)).chain(inputs.files.iter().map(|file| (file, true)));
         for (file, is_cargos) in files {
             if sources.root_around(&below_root(file)?).is_none() && file.is_file() {
-                sources.add_file(file, is_cargos)?;
+                match is_cargos {
+                    true => sources.add_cargos_file(file)?,
+                    false => sources.add_file(file, scanning, state)?,
+                }
             }
         }
         sources.remove_credentials(workspace)?;
@@ -141,9 +146,12 @@ impl Sources {
             sources.warnings.push(RuleWarning(text.to_owned()));
         }
         let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
-        let kept = sources.mounts.iter().chain(&home);
-        let prefixes: Vec<Vec<u8>> = kept.map(|kept| [kept.as_bytes(), b"/"].concat()).collect();
-        state.scanned.retain(|path| prefixes.iter().any(|prefix| path.starts_with(prefix)));
+        let kept: Vec<&[u8]> =
+            sources.mounts.iter().chain(&home).map(RelativePath::as_bytes).collect();
+        let is_within = |path: &[u8], kept: &[u8]| {
+            path.strip_prefix(kept).is_some_and(|below| below.is_empty() || below[0] == b'/')
+        };
+        state.scanned.retain(|path| kept.iter().any(|kept| is_within(path, kept)));
         let inside = working_directory.starts_with(&workspace.root);
         if let (true, Ok(directory)) = (inside, below_root(working_directory))
             && sources.tree.get(&directory).is_none()
@@ -159,10 +167,10 @@ impl Sources {
             return Ok(Opened::Memory(bytes.clone()));
         }
         let unreadable = |source| SyncError::Read { path: path.absolute(), source };
-        let Some((root, below)) = self.below_a_root(path) else {
+        let Some((handle, below)) = self.handle_of(path) else {
             return Err(unreadable(std::io::ErrorKind::NotFound.into()));
         };
-        match root.handle.open_file(&below) {
+        match handle.open_file(&below) {
             Ok(file) => Ok(Opened::File(file)),
             Err(error)
                 if error.kind() == std::io::ErrorKind::NotFound || is_of_other_kind(&error) =>
@@ -336,37 +344,21 @@ impl Sources {
         if let Some(text) = self.in_memory.get(path) {
             return Ok(text.clone());
         }
-        let (root, below) = self.below_a_root(path).ok_or(std::io::ErrorKind::NotFound)?;
-        root.handle.read(&below, most)
+        let (handle, below) = self.handle_of(path).ok_or(std::io::ErrorKind::NotFound)?;
+        handle.read(&below, most)
     }
 
-    /// The first root that a path lies below, and the path below it.
-    fn below_a_root(&self, path: &RelativePath) -> Option<(&Root, RelativePath)> {
-        self.roots.iter().find_map(|root| Some((root, path.below(&root.prefix)?)))
+    /// The open directory in which a file of the manifest is read, and its path there: the first
+    /// root that it lies below, or that of a single file.
+    fn handle_of(&self, path: &RelativePath) -> Option<(&RootDirectory, RelativePath)> {
+        let single = self.single_files.get(path).map(|(handle, name)| (handle, name.clone()));
+        let below = |root: &'_ Root| path.below(&root.prefix);
+        single.or_else(|| self.roots.iter().find_map(|root| Some((&root.handle, below(root)?))))
     }
 
     /// The root that a path lies in.
     pub(super) fn root_around(&self, path: &RelativePath) -> Option<&Root> {
         self.roots.iter().find(|root| path.is_within(&root.prefix))
-    }
-
-    /// Adds a single file; those of cargo without credentials.
-    fn add_file(&mut self, path: &Path, is_cargos: bool) -> Result<(), SyncError> {
-        let place = below_root(path)?;
-        if self.tree.get(&place).is_some() {
-            return Ok(());
-        }
-        let bytes = std::fs::read(path)
-            .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
-        self.configures_sources |= configures_sources(&bytes);
-        let cleaned = is_cargos.then(|| clean_configuration::without_credentials(&bytes)).flatten();
-        let bytes = cleaned.unwrap_or(bytes);
-        let size = bytes.len() as u64;
-        let file = FileEntry { size, digest: Digest::of(&bytes), mode: FileMode::REGULAR };
-        self.tree.put(&place, Node::File(file))?;
-        self.mounts.push(place.clone());
-        self.in_memory.insert(place, bytes);
-        Ok(())
     }
 }
 
