@@ -16,6 +16,7 @@ mod command;
 mod completions;
 mod flag;
 mod help;
+mod refusal;
 mod route;
 mod split;
 mod verb;
@@ -24,21 +25,22 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use self::alias::Aliases;
-use clap::builder::StyledStr;
-use clap::error::{ContextKind, ContextValue};
 
 pub(crate) use self::command::Command;
+pub(crate) use self::refusal::Refusal;
+use self::refusal::{
+    LIST_VERBS, help_of, misplaced, no_directory, no_options, no_such_command, not_a_command,
+    nothing_to_detach, rendered, styled, text, unknown_option, version,
+};
 pub(crate) use self::route::compiles_here;
+use self::route::is_option;
 use self::split::Split;
 use self::verb::{VERBS, Verb, VerbKind};
 use crate::cargo_options::before_dashes;
 use crate::environment;
-use crate::error::{Error, ErrorKind, exit_code};
+use crate::error::{Error, exit_code};
 use crate::run::request::{CargoVerb, Flags, RunArguments};
 use crate::terminal::{Verbosity, color};
-
-/// The hint of an error about a verb, where no verb is similar.
-const LIST_VERBS: &str = "`cargo burst help` lists the verbs";
 
 /// A command line, understood.
 #[derive(Debug)]
@@ -51,26 +53,6 @@ pub(crate) struct Parsed {
     pub(crate) toolchain: Option<String>,
     /// The command.
     pub(crate) command: Result<Command, Refusal>,
-}
-
-/// Why a command line is not carried out.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// An error of ours.
-    Error(Error),
-    /// A text that `clap` has rendered, with its exit code: 0 for help and version.
-    Text {
-        /// The text.
-        text: String,
-        /// The exit code.
-        code: u8,
-    },
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
 }
 
 /// What stands before the verb.
@@ -236,10 +218,6 @@ fn parse_verb(
     }
 }
 
-fn is_option(word: &OsString) -> bool {
-    word.as_encoded_bytes().starts_with(b"-")
-}
-
 /// A verb of ours, by `clap`.
 fn parse_own(
     verb: &Verb,
@@ -276,26 +254,6 @@ fn parse_own(
     }
 }
 
-/// The error of an option behind a verb of ours, where `clap` knows no better than to take it for
-/// a value.
-fn unknown_option(verb: &str, error: &clap::Error) -> Option<Error> {
-    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
-        return None;
-    };
-    let hint = match option.as_str() {
-        "-q" | "--quiet" | "-v" | "--verbose" => {
-            format!("it stands before the verb: `cargo burst {option} {verb}`")
-        }
-        "--json" if verb == "attach" => {
-            "`cargo burst status --json` tells how detached runs have ended".to_owned()
-        }
-        _ => return None,
-    };
-    let is_unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
-    let message = format!("unexpected argument `{option}` behind `{verb}`");
-    is_unknown.then(|| Error::new(ErrorKind::Usage, message, hint))
-}
-
 /// `help NAME`: ours for a verb of the table; cargo's for any other verb that cargo has.
 fn help_about(name: &str) -> Result<Command, Refusal> {
     if let Some(verb) = verb::find(alias::built_in(name).unwrap_or(name)) {
@@ -313,28 +271,6 @@ fn help_about(name: &str) -> Result<Command, Refusal> {
         None => no_such_command(name, LIST_VERBS),
     }
     .into())
-}
-
-/// The error of `--detach` without a verb.
-fn nothing_to_detach() -> Error {
-    Error::new(
-        ErrorKind::Usage,
-        "`--detach` stands before a verb, and there is none",
-        format!("usage: `cargo burst --detach VERB`; {LIST_VERBS}"),
-    )
-}
-
-/// The error of our options of cargo verbs, which were `given`, before another verb.
-fn no_options(name: &str, given: &[&str]) -> Error {
-    let hint = match given {
-        ["--detach"] => format!(
-            "it runs on this machine and cannot be detached: `cargo burst {name}`, with `&` behind \
-             it in a shell to go on meanwhile"
-        ),
-        _ => format!("`cargo burst help {name}` shows its options"),
-    };
-    let message = format!("`{name}` takes none of the options of cargo verbs");
-    Error::new(ErrorKind::Usage, message, hint)
 }
 
 /// A verb that is in no table of ours.
@@ -390,25 +326,6 @@ fn is_without_verb(option: &str) -> bool {
     ["--list", "--explain"].contains(&option.split('=').next().unwrap_or(option))
 }
 
-/// The error of cargo's option for a working directory, which only a nightly cargo takes.
-fn no_directory(option: &str) -> Error {
-    Error::new(
-        ErrorKind::Usage,
-        format!("`{option}` is not supported"),
-        "change to the directory with `cd`, or name the manifest with `--manifest-path`",
-    )
-}
-
-/// The error of a word that cannot be a verb.
-fn not_a_command(word: &str) -> Error {
-    Error::new(ErrorKind::Usage, format!("`{word}` is not a command"), LIST_VERBS)
-}
-
-/// The error of a verb that does not exist.
-fn no_such_command(name: &str, hint: impl Into<String>) -> Error {
-    Error::new(ErrorKind::NoCommand, format!("no such command: `{name}`"), hint)
-}
-
 /// Whether `cargo-NAME` is installed here.
 fn is_installed(name: &str) -> bool {
     let program = format!("cargo-{name}");
@@ -416,61 +333,6 @@ fn is_installed(name: &str) -> bool {
     let home = environment::cargo_home().map(|home| home.join("bin"));
     let is_there = |directory: PathBuf| Path::new(&directory).join(&program).is_file();
     std::env::split_paths(&path).chain(home).any(is_there)
-}
-
-fn help_of(verb: Option<&Verb>) -> String {
-    let mut command = verb.map_or_else(help::program, help::alone);
-    styled(&command.render_help(), color::on_stdout())
-}
-
-/// A text of `clap`, with its colours where they are shown.
-fn styled(text: &StyledStr, colored: bool) -> String {
-    if colored { text.ansi().to_string() } else { text.to_string() }
-}
-
-fn version() -> String {
-    format!("cargo-burst {}\n", help::version())
-}
-
-/// A text for standard output.
-const fn text(text: String) -> Refusal {
-    Refusal::Text { text, code: 0 }
-}
-
-/// The error of an option that is not ours, where a verb follows it: a misspelt one of ours, or
-/// one of cargo's.
-fn misplaced(option: &str, behind: &[OsString]) -> Option<Refusal> {
-    let verb = behind.iter().find(|word| !is_option(word))?.to_str()?;
-    let is_verb = matches!(
-        verb::find(alias::built_in(verb).unwrap_or(verb)),
-        Some(Verb { kind: VerbKind::Cargo(_), .. })
-    );
-    let hint = match flag::misspelt(option.as_ref(), None) {
-        Some(flag) => format!("did you mean `{flag}`?"),
-        None if is_verb => format!(
-            "options of cargo stand behind the verb: `cargo burst {verb} {option}`; `cargo burst \
-             help` shows those that stand before it"
-        ),
-        None => return None,
-    };
-    let message = format!("unexpected argument `{option}` before the verb");
-    Some(Error::new(ErrorKind::Usage, message, hint).into())
-}
-
-/// What `clap` says of options before the verb that are not ours.
-fn rendered(words: &[OsString]) -> Refusal {
-    let program = std::iter::once(OsString::from("cargo burst"));
-    match help::program().try_get_matches_from(program.chain(words.iter().cloned())) {
-        // Several letters in one word, such as `-vV`.
-        Err(error) if error.kind() == clap::error::ErrorKind::DisplayVersion => text(version()),
-        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => text(help_of(None)),
-        Err(error) => {
-            let text = styled(&error.render(), color::on_stderr());
-            Refusal::Text { text, code: exit_code::USAGE }
-        }
-        // `--` alone: as without a verb.
-        Ok(_) => text(help_of(None)),
-    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,11 @@ pub(super) fn is_built_in(verb: &str) -> bool {
     BUILT_IN_LOCAL.contains(&verb) || BUILT_IN_OTHER.contains(&verb)
 }
 
+/// Whether a word is an option.
+pub(super) fn is_option(word: &OsString) -> bool {
+    word.as_encoded_bytes().starts_with(b"-")
+}
+
 /// Whether a word can be the name of a cargo subcommand.
 pub(super) fn is_name(word: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
