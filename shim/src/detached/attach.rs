@@ -133,7 +133,7 @@ impl View<'_> {
         let mut has_more = true;
         loop {
             // Piece by piece, so that keys are heard meanwhile.
-            has_more = has_more && self.show_some(&mut keyboard)?;
+            has_more = has_more && self.show_some(&keyboard)?;
             let failed = |source| unusable("follow the run in", self.directory.path(), &source);
             let happening = keyboard.next(socket.as_fd(), !has_more).map_err(failed)?;
             let Some(happening) = happening else { continue };
@@ -204,25 +204,24 @@ impl View<'_> {
         ))
     }
 
-    /// Prints what the transcript holds and was not printed yet.
+    /// Prints what the transcript holds and was not printed yet: the run is over, and its terminal
+    /// with it.
     fn print_output(&mut self, patience: Patience<'_>) -> Result<(), Error> {
         while self.read_some()? {
-            if !self.print(patience, |_| {})? {
-                return Ok(());
+            if !self.print(patience)? {
+                break;
             }
         }
+        self.terminal.undo_modes();
         Ok(())
     }
 
     /// Prints a part of that while the run is followed. Returns whether there may be more.
-    fn show_some(&mut self, keyboard: &mut AttachedTerminal) -> Result<bool, Error> {
+    fn show_some(&mut self, keyboard: &AttachedTerminal) -> Result<bool, Error> {
         if !self.read_some()? {
             return Ok(false);
         }
-        let mut shown = Vec::new();
-        let printed = self.print(keyboard.patience(), |bytes| shown.extend_from_slice(bytes));
-        keyboard.shown(&shown);
-        printed.map(|_| true)
+        self.print(keyboard.patience()).map(|_| true)
     }
 
     /// Reads a part of the transcript unless one is not printed yet. Returns whether there is any.
@@ -244,16 +243,11 @@ impl View<'_> {
         Ok(true)
     }
 
-    /// Prints what has been read, and tells what of it. Returns whether all of it is printed.
-    fn print(
-        &mut self,
-        patience: Patience<'_>,
-        mut shown: impl FnMut(&[u8]),
-    ) -> Result<bool, Error> {
+    /// Prints what has been read. Returns whether all of it is printed.
+    fn print(&mut self, patience: Patience<'_>) -> Result<bool, Error> {
         while let Some(piece) = self.unprinted.front_mut() {
             let printed = self.terminal.pass_on(piece.stream, &piece.bytes, patience);
             let printed = printed.map_err(|source| unwritable(&source))?;
-            shown(&piece.bytes[..printed]);
             if printed < piece.bytes.len() {
                 piece.bytes.drain(..printed);
                 return Ok(false);

@@ -75,6 +75,9 @@ impl<'a> Synced<'a> {
                 scope.spawn(|| ports.carry_all(runtime, &exchange.reached.connection));
             }
             let outcome = follow(&exchange, &mut incoming, &outgoing, control);
+            if outcome.is_err() || exchange.signals.ends_by().is_some() {
+                exchange.terminal.undo_modes();
+            }
             ports.end();
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;

@@ -17,16 +17,15 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::termios::{LocalModes, Termios, isatty};
+use rustix::termios::{LocalModes, Termios};
 
 use super::foreground::{FOREGROUND_CHECK_INTERVAL, fail_instead_of_stop, is_foreground};
-use super::job::{Scope, suspend};
+use super::job::{Scope, ignored, suspend};
 use super::keyboard::{Escapes, Event, Keyboard};
-use super::private_modes::PrivateModes;
 use super::signals::window_size;
 use super::streams::may_take_keyboard;
-use super::writing::{self, Patience};
-use super::{line, raw_mode};
+use super::writing::Patience;
+use super::{line, private_modes, raw_mode};
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 32 << 10;
@@ -70,8 +69,6 @@ pub(crate) struct AttachedTerminal {
     /// Whether another process may have changed the mode of the terminal.
     is_changed: bool,
     passes_keys: bool,
-    /// What the program has set in the terminal.
-    modes: PrivateModes,
     is_over: AtomicBool,
     happened: VecDeque<Happening>,
 }
@@ -80,6 +77,7 @@ impl AttachedTerminal {
     /// Takes the keyboard if there is one. `passes_keys`: whether the run has a terminal.
     pub(crate) fn take(passes_keys: bool) -> io::Result<Self> {
         let mut signals = SigSet::empty();
+        let ignored = ignored();
         for kind in [
             Signal::SIGINT,
             Signal::SIGQUIT,
@@ -87,8 +85,16 @@ impl AttachedTerminal {
             Signal::SIGHUP,
             Signal::SIGWINCH,
             Signal::SIGCONT,
+            Signal::SIGTSTP,
+            Signal::SIGALRM,
+            Signal::SIGABRT,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
         ] {
-            signals.add(kind);
+            // A signal that is ignored would arrive if it were blocked.
+            if !ignored.contains(&(kind as i32)) {
+                signals.add(kind);
+            }
         }
         let mask = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         fail_instead_of_stop();
@@ -102,7 +108,6 @@ impl AttachedTerminal {
             has_keyboard: false,
             is_changed: false,
             passes_keys,
-            modes: PrivateModes::default(),
             is_over: AtomicBool::new(false),
             happened: VecDeque::new(),
         };
@@ -133,22 +138,10 @@ impl AttachedTerminal {
         }
     }
 
-    /// Learns what the run shows.
-    pub(crate) fn shown(&mut self, bytes: &[u8]) {
-        if self.passes_keys {
-            self.modes.shown(bytes);
-        }
-    }
-
     /// Undoes what the program of the run has set in the terminal, and ends the line that it has
     /// begun: the user leaves it while it runs.
     pub(crate) fn leave(&self) {
-        if !isatty(rustix::stdio::stdout()) {
-            return;
-        }
-        let text = format!("{}\r\n", self.modes.reset());
-        // A terminal that is closed needs neither.
-        drop(writing::write(rustix::stdio::stdout(), text.as_bytes(), Patience::Brief));
+        private_modes::leave();
     }
 
     /// The patience with a reader of what is shown: until there is a signal.
@@ -210,6 +203,10 @@ impl AttachedTerminal {
             let number = i32::try_from(info.ssi_signo).unwrap_or_default();
             match Signal::try_from(number) {
                 Ok(Signal::SIGWINCH | Signal::SIGCONT) => self.is_changed = true,
+                Ok(Signal::SIGTSTP) => {
+                    suspend(Scope::Process);
+                    self.is_changed = true;
+                }
                 Ok(Signal::SIGINT | Signal::SIGQUIT) => {
                     self.happened.push_back(Happening::Signal(number));
                 }

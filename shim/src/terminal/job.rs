@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, raise, sigaction,
+};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid};
 
 use super::raw_mode;
@@ -79,6 +81,13 @@ pub(super) fn suspend(scope: Scope) {
         }
         if let Some(handler) = set(Signal::SIGTSTP, SigHandler::SigDfl) {
             raise(Signal::SIGTSTP).ok();
+            // Where it is blocked it stops this process now.
+            let mut stop = SigSet::empty();
+            stop.add(Signal::SIGTSTP);
+            let mask = stop.thread_swap_mask(SigmaskHow::SIG_UNBLOCK);
+            if let Ok(mask) = mask {
+                mask.thread_set_mask().ok();
+            }
             set_action(Signal::SIGTSTP, &handler);
         }
     });

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use burst_protocol::message::Stream;
 use burst_sync::tally::Tally;
 use rustix::io::Errno;
+use rustix::termios::isatty;
 
 use self::color::painted;
 pub(crate) use self::figure::{amount, bytes, counted, seconds, span};
@@ -150,10 +151,20 @@ impl Terminal {
         let is_closed = |error: &io::Error| {
             error.raw_os_error() == Some(Errno::IO.raw_os_error()) && controlling::has_hung_up()
         };
-        match writing::write(to, bytes, patience) {
-            Err(error) if is_closed(&error) => Ok(bytes.len()),
-            other => other,
+        let written = match writing::write(to, bytes, patience) {
+            Err(error) if is_closed(&error) => bytes.len(),
+            other => other?,
+        };
+        if isatty(to) {
+            private_modes::note(&bytes[..written]);
         }
+        Ok(written)
+    }
+
+    /// Resets private modes of the terminal that a program has set and that it cannot reset: it was
+    /// killed.
+    pub(crate) fn undo_modes(&self) {
+        private_modes::undo();
     }
 
     /// Prints one line on standard error, unless `--quiet`.

@@ -1,15 +1,58 @@
 //! The private modes that a program has set in the terminal, such as the alternate screen or mouse
-//! reports: who leaves the program while it runs resets them. Pure.
+//! reports. They are reset where the program cannot do it itself: it goes on elsewhere, or was
+//! killed. What a program leaves when it ends is left, as without cargo-burst.
+//!
+//! The modes belong to the terminal, and a signal on any thread has to reset them, so they are a static.
 //!
 //! Only `CSI ? … h` and `CSI ? … l` count, and of other attributes the colours.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::stdio::stdout;
+use rustix::termios::isatty;
+
+use super::writing::{self, Patience};
+
+/// What programs have set in the terminal of this process.
+static SHOWN: Mutex<PrivateModes> =
+    Mutex::new(PrivateModes { place: Place::Text, changed: BTreeSet::new(), has_escapes: false });
 
 /// Modes that are set in a new terminal: line wrap, and the cursor.
 const SET_AT_FIRST: [u16; 2] = [7, 25];
 
 /// Most bytes of the parameters of a sequence.
 const PARAMETERS_BYTES_MAX: usize = 64;
+
+/// Learns what a program shows in the terminal.
+pub(super) fn note(bytes: &[u8]) {
+    shown().shown(bytes);
+}
+
+/// Resets what programs have set in the terminal.
+pub(super) fn undo() {
+    let mut modes = shown();
+    if !modes.changed.is_empty() {
+        show(&modes.reset());
+        *modes = PrivateModes::default();
+    }
+}
+
+/// The same, for a user who leaves a program while it runs: also ends the line that it has begun.
+pub(super) fn leave() {
+    show(&format!("{}\r\n", shown().reset()));
+}
+
+fn show(text: &str) {
+    if isatty(stdout()) {
+        // A terminal that is closed or stopped needs it not.
+        drop(writing::write(stdout(), text.as_bytes(), Patience::Brief));
+    }
+}
+
+fn shown() -> MutexGuard<'static, PrivateModes> {
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where in a sequence the output has stopped.
 #[derive(Debug, Default)]
@@ -23,7 +66,7 @@ enum Place {
 
 /// The modes that are not as in a new terminal.
 #[derive(Debug, Default)]
-pub(super) struct PrivateModes {
+struct PrivateModes {
     place: Place,
     changed: BTreeSet<u16>,
     /// Whether there was any escape sequence.
@@ -32,7 +75,7 @@ pub(super) struct PrivateModes {
 
 impl PrivateModes {
     /// Learns what is shown. A sequence may come in pieces.
-    pub(super) fn shown(&mut self, bytes: &[u8]) {
+    fn shown(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.place = match (std::mem::take(&mut self.place), byte) {
                 (_, 0x1b) => {
@@ -67,7 +110,7 @@ impl PrivateModes {
     }
 
     /// What makes the terminal as it was.
-    pub(super) fn reset(&self) -> String {
+    fn reset(&self) -> String {
         let mut text = String::new();
         for mode in &self.changed {
             let end = if SET_AT_FIRST.contains(mode) { 'h' } else { 'l' };

@@ -31,8 +31,8 @@ use tokio::signal::unix::SignalKind;
 use super::controlling::{has_hung_up, user_terminal};
 pub(crate) use super::job::ignored;
 use super::job::{Scope, suspend};
-use super::raw_mode;
 use super::writing::Patience;
+use super::{private_modes, raw_mode};
 
 /// How long this program waits for its last message to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -264,6 +264,7 @@ impl Signals {
             reason = "no event tells that the last datagram has left this machine"
         )]
         std::thread::sleep(LAST_WORDS);
+        private_modes::undo();
         self.die_by(kind as i32)
     }
 

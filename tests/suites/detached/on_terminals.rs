@@ -3,9 +3,11 @@
 use std::os::unix::process::ExitStatusExt;
 
 use burst_tests::wait_until;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::{attach, detach, detach_on_terminal, detaching, gate, open, wait_for_end};
+use super::{attach, detach, detach_on_terminal, detaching, gate, holder, open, wait_for_end};
 use crate::sandbox;
 use crate::terminals::desk::Desk;
 use crate::terminals::keyboard::project;
@@ -177,4 +179,88 @@ fn a_run_in_pipes_is_left_by_the_same_escape() {
     open(&gate);
     wait_for_end(&sandbox, "1");
     assert_eq!(project.burst("attach 1").stdout, "ready\nempty\n");
+}
+
+#[test]
+fn the_screen_of_a_program_is_left_when_its_run_ends_or_is_lost() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "printf '\\033[?1049h\\033[?25lscreen'; read x";
+    detach_on_terminal(&project, script);
+    let mut desk = attach(&project);
+    desk.expect("\u{1b}[?1049h\u{1b}[?25lscreen");
+    desk.type_in("\u{3}");
+    desk.find("\u{1b}[?25h\u{1b}[?1049l\u{1b}[m");
+    assert_eq!(desk.end().signal(), Some(2));
+
+    detach_on_terminal(&project, script);
+    let mut desk = attach(&project);
+    desk.expect("\u{1b}[?1049h\u{1b}[?25lscreen");
+    kill(holder(&sandbox, "2"), Signal::SIGKILL).unwrap();
+    desk.expect("\u{1b}[?25h\u{1b}[?1049l\u{1b}[m");
+    desk.find("error: run 2 was lost");
+    assert_eq!(desk.leave().code(), Some(114));
+}
+
+#[test]
+fn signals_leave_the_terminal_as_it_was() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    detach(&project, "echo ready; exec sleep 1000");
+    for kind in [Signal::SIGALRM, Signal::SIGUSR1, Signal::SIGABRT, Signal::SIGTERM] {
+        let mut desk = attach(&project);
+        desk.expect("ready\r\n");
+        desk.wait_until_raw();
+        kill(Pid::from_raw(desk.child.id() as i32), kind).unwrap();
+        desk.expect("\r\r\n");
+        assert_eq!(desk.end().signal(), Some(kind as i32));
+    }
+}
+
+#[test]
+fn an_attach_that_is_stopped_takes_the_terminal_again() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    detach(&project, "echo ready; exec sleep 1000");
+    let burst = project.command("");
+    let mut shell = sandbox.command("bash", &project.root);
+    shell.args(["--norc", "--noediting", "-i"]).env("PS1", "% ").env("burst", burst.get_program());
+    let mut desk = Desk::start(&shell);
+    desk.expect("% ");
+    desk.type_in("\"$burst\" burst attach\r");
+    desk.find("ready\r\n");
+    desk.wait_until_raw();
+    desk.type_in("\u{1a}");
+    desk.find("Stopped");
+    desk.find("% ");
+    wait_until("lines", || desk.has_lines());
+    desk.type_in("fg\r");
+    desk.find("fg\r\n");
+    desk.wait_until_raw();
+    desk.type_in("~d");
+    desk.find("shows it again\r\n");
+    desk.find("% ");
+    desk.type_in("exit\r");
+    desk.leave();
+}
+
+#[test]
+fn a_signal_is_heard_though_nobody_reads_what_is_shown() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    detach(&project, "head -c 1000000 /dev/zero; exec sleep 1000");
+    let mut attached = project.start("attach");
+    let io = format!("/proc/{}/io", attached.id());
+    let mut before = String::new();
+    let mut same = 0;
+    wait_until("the pipe is full", || {
+        let now = std::fs::read_to_string(&io).unwrap();
+        let written =
+            |text: &str| text.lines().find(|line| line.starts_with("wchar")).map(str::to_owned);
+        same = if written(&before) == written(&now) { same + 1 } else { 0 };
+        before = now;
+        same > 100
+    });
+    kill(Pid::from_raw(attached.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(attached.wait().unwrap().signal(), Some(15));
 }

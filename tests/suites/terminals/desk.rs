@@ -91,6 +91,12 @@ impl Desk {
         });
     }
 
+    /// Whether the local terminal gives lines, and shows what is typed.
+    pub(crate) fn has_lines(&self) -> bool {
+        let lines = LocalModes::ICANON | LocalModes::ECHO;
+        tcgetattr(&self.theirs).unwrap().local_modes.contains(lines)
+    }
+
     /// Waits for the end: nothing more is shown, and the terminal is as it was.
     #[track_caller]
     pub(crate) fn end(mut self) -> ExitStatus {

@@ -264,6 +264,27 @@ fn the_terminal_is_restored_when_the_agent_is_killed() {
 }
 
 #[test]
+fn the_screen_of_a_program_that_is_killed_is_left() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "printf '\\033[?1049h\\033[?25lscreen'; exec sleep 1000";
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("\u{1b}[?1049h\u{1b}[?25lscreen");
+    sandbox.end_agent(Signal::SIGKILL);
+    desk.expect("\u{1b}[?25h\u{1b}[?1049l\u{1b}[m");
+    desk.leave();
+    let mut desk = Desk::start(&run(&project, &["sh", "-c", script]));
+    desk.expect("\u{1b}[?1049h\u{1b}[?25lscreen");
+    desk.type_in("\r~.");
+    desk.find("\u{1b}[?25h\u{1b}[?1049l\u{1b}[m");
+    desk.leave();
+    // What a program leaves at its end is left.
+    let mut desk = Desk::start(&run(&project, &["printf", "\\033[?25lend"]));
+    desk.expect("\u{1b}[?25lend");
+    assert!(desk.end().success());
+}
+
+#[test]
 fn the_terminal_is_restored_when_this_command_is_terminated() {
     let sandbox = sandbox();
     let project = project(&sandbox);
