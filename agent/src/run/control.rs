@@ -14,20 +14,11 @@ use burst_protocol::limit::INPUT_WINDOW_BYTES;
 use burst_protocol::message::WindowSize;
 use burst_sync::SyncError;
 
-use super::spec;
+use super::spec::{self, Receiver};
 use crate::pseudo_terminal;
 
 /// The most messages with keys that wait for the terminal of a call to take them.
 const WAITING_KEYS_MAX: usize = 16;
-
-/// Who receives a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Receiver {
-    /// cargo's process group.
-    Group,
-    /// cargo's process, or the program that it has become.
-    Cargo,
-}
 
 /// Signals a started run; a run that has ended ignores them.
 #[derive(Debug)]

@@ -27,11 +27,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::log;
 
 use super::containment::Containment;
-use super::control::Receiver;
 use super::control_group;
 use super::helper::Assignment;
 use super::mount_point::{self, Kind, MountPoints};
-use super::spec::{self, Descriptors, Mount, Report, RunSpec};
+use super::spec::{self, Descriptors, Mount, Receiver, Report, RunSpec};
 
 /// Directories of a server in which everybody can write, and which live in its memory.
 const SHARED_MEMORY: [&str; 2] = ["/dev/shm", "/run/lock"];

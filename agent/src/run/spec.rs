@@ -25,8 +25,6 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::control::Receiver;
-
 /// One run, as the init carries it out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RunSpec {
@@ -231,6 +229,15 @@ pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, Descriptors)>
     let mut body = vec![0; length];
     (&*socket).read_exact(&mut body)?;
     Ok((codec::decode(&body).map_err(io::Error::other)?, theirs))
+}
+
+/// Who receives a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    /// cargo's process group.
+    Group,
+    /// cargo's process, or the program that it has become.
+    Cargo,
 }
 
 /// The bit of a command that sends a signal to cargo's process alone.
