@@ -325,4 +325,11 @@ fn a_single_file_from_outside_is_sent_as_it_is() {
     project.write("../tool", "#!/bin/sh\necho two\n");
     project.write("../elsewhere/real", "other");
     assert_eq!(project.ok("run -q").stdout, "two\nother\n");
+    // Nothing of an earlier run is in their place.
+    sandbox.settings("");
+    project.write(
+        "src/main.rs",
+        "fn main() { println!(\"{:?}\", [\"../tool\", \"../data\"].map(|path| std::path::Path::new(path).exists())) }\n",
+    );
+    assert_eq!(project.ok("run -q").stdout, "[false, false]\n");
 }

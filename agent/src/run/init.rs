@@ -8,6 +8,7 @@
 //! with shared memory of its own: System V and POSIX queues, `/dev/shm` and `/run/lock` are
 //! empty when a run starts and are gone when it ends.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,6 +32,9 @@ use super::control_group;
 use super::helper::Assignment;
 use super::mount_point::{self, Kind, MountPoints};
 use super::spec::{self, Descriptors, Mount, Receiver, Report, RunSpec};
+
+/// The id of the first process of a namespace.
+const FIRST: u32 = 1;
 
 /// Directories of a server in which everybody can write, and which live in its memory.
 const SHARED_MEMORY: [&str; 2] = ["/dev/shm", "/run/lock"];
@@ -82,7 +86,7 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     }
     // The terminal hangs up when nobody has it open, which programs need not have.
     let _held = control.as_ref().map(OwnedFd::try_clone).transpose()?;
-    let cargo = match start(&spec, Descriptors { streams, control }, &points, groups) {
+    let cargo = match start(&spec, Descriptors { streams, control }, &mut points, groups) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Report::NoProgram),
         other => other?,
     };
@@ -91,6 +95,12 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     let report = reap_until(cargo)?;
     if containment == Containment::Plain {
         kill_descendants();
+    }
+    if points.has_empty_files() && std::process::id() == FIRST {
+        // All other processes of this namespace, which end with this one anyway.
+        kill(Pid::from_raw(-1), Signal::SIGKILL).ok();
+        while waitpid(None::<Pid>, None).is_ok() {}
+        points.remove_empty_files();
     }
     Ok(report)
 }
@@ -191,29 +201,51 @@ fn cannot_mount(target: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Opens the paths to the mount points, and to the working directory and itself, for the build
-/// user: a directory on the way that only its owner may enter, as `/root` is, is covered with an
-/// empty directory, in which the mount points are then created.
+/// user. A directory on the way that only its owner may enter, as `/root` is, or that is empty is
+/// covered with an empty one, in which the mount points are then created: they are gone with the
+/// run, so what an earlier run had is not there for a later one as an empty file or directory. Of
+/// what is missing on the way only the first directory is created on the machine.
 fn open_paths_to_mounts(spec: &RunSpec) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    const SEARCH_BY_OTHERS: u32 = 0o001;
     if spec.user.is_none() {
         return Ok(());
     }
     let targets: Vec<PathBuf> = spec.mounts.iter().map(|mount| spec::path(&mount.target)).collect();
     let working_directory = spec::path(&spec.working_directory);
     let above = targets.iter().filter_map(|target| target.parent());
+    let mut covered: BTreeSet<&Path> = BTreeSet::new();
     for directory in above.chain([working_directory.as_path()]) {
         let mut ancestors: Vec<&Path> = directory.ancestors().collect();
         ancestors.reverse();
-        for ancestor in ancestors {
-            match std::fs::metadata(ancestor) {
-                Ok(found) if found.mode() & SEARCH_BY_OTHERS == 0 => cover_with_empty(ancestor)?,
-                Ok(_) => {}
-                Err(_) => break,
+        // The root of the file system is not covered.
+        for ancestor in ancestors.into_iter().skip(1) {
+            if covered.contains(ancestor) {
+                continue;
+            }
+            if covered.iter().any(|covered| ancestor.starts_with(covered)) {
+                break;
+            }
+            let is_made = match std::fs::create_dir(ancestor) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                made => made.map(|()| true).map_err(|error| cannot_mount(directory, &error))?,
+            };
+            if is_made || is_to_be_covered(ancestor) {
+                cover_with_empty(ancestor)?;
+                covered.insert(ancestor);
             }
         }
     }
     Ok(())
+}
+
+/// Whether a directory on the way to a mount point is closed to others, or has nothing in it.
+fn is_to_be_covered(directory: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    const SEARCH_BY_OTHERS: u32 = 0o001;
+    let is_closed =
+        |found: std::fs::Metadata| found.is_dir() && found.mode() & SEARCH_BY_OTHERS == 0;
+    let is_empty =
+        || std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    std::fs::metadata(directory).is_ok_and(is_closed) || is_empty()
 }
 
 fn cover_hidden(spec: &RunSpec) -> io::Result<()> {
@@ -239,7 +271,7 @@ fn mount_empty(path: &Path, options: &str) -> io::Result<()> {
 fn start(
     spec: &RunSpec,
     theirs: Descriptors,
-    points: &MountPoints,
+    points: &mut MountPoints,
     groups: Vec<OwnedFd>,
 ) -> io::Result<Pid> {
     let Descriptors { streams: [input, output, error], control } = theirs;

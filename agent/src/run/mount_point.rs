@@ -6,12 +6,13 @@
 //! build user. Links of the machine's own file system, which a build cannot place, are
 //! followed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use nix::mount::{MntFlags, umount2};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::file_rights;
@@ -32,12 +33,24 @@ pub(super) struct MountPoints {
     mounted: Vec<PathBuf>,
     /// The user and group that own what is created below them; none if this process's own do.
     owner: Option<(u32, u32)>,
+    /// Empty files at which something is mounted.
+    files: Vec<EmptyFile>,
+}
+
+/// A mount point that is an empty file.
+#[derive(Debug)]
+struct EmptyFile {
+    directory: OwnedFd,
+    name: OsString,
+    path: PathBuf,
+    /// Locked as long as this run uses it.
+    lock: OwnedFd,
 }
 
 impl MountPoints {
     /// Before the first mount.
     pub(super) const fn new(owner: Option<(u32, u32)>) -> Self {
-        Self { mounted: Vec::new(), owner }
+        Self { mounted: Vec::new(), owner, files: Vec::new() }
     }
 
     /// From now on a build can write below `path`.
@@ -48,7 +61,7 @@ impl MountPoints {
     /// Opens the mount point at an absolute path, created if it does not exist. Below a
     /// mount, whatever is of another kind than it is replaced, unless that is a directory
     /// with entries.
-    pub(super) fn open(&self, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
+    pub(super) fn open(&mut self, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
         let names: Vec<&OsStr> = path
             .components()
             .filter_map(|component| match component {
@@ -62,13 +75,66 @@ impl MountPoints {
             let kind = if index + 1 == names.len() { kind } else { Kind::Directory };
             let is_last = index + 1 == names.len();
             directory = if self.mounted.iter().any(|mount| at.starts_with(mount)) {
-                self.as_owner(|| open_without_links(directory.as_fd(), name, kind, is_last))?
+                match kind {
+                    Kind::File => self.open_file(directory, name, path)?,
+                    Kind::Directory => self
+                        .as_owner(|| open_without_links(directory.as_fd(), name, kind, is_last))?,
+                }
             } else {
                 open_on_machine(directory.as_fd(), name, kind)?
             };
             at.push(name);
         }
         Ok(directory)
+    }
+
+    /// Opens a mount point that is a file; notes it if it is empty.
+    fn open_file(&mut self, directory: OwnedFd, name: &OsStr, path: &Path) -> io::Result<OwnedFd> {
+        loop {
+            let (found, lock) = self.as_owner(|| {
+                let found = open_without_links(directory.as_fd(), name, Kind::File, true)?;
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let lock = rustix::fs::openat(&directory, name, flags, Mode::empty());
+                Ok::<_, io::Error>((found, lock))
+            })?;
+            // What another process has removed or replaced meanwhile is looked for again; what
+            // the owner may not read is no empty file of ours.
+            let lock = match lock {
+                Err(Errno::NOENT | Errno::LOOP) => continue,
+                Err(_) => return Ok(found),
+                Ok(lock) => lock,
+            };
+            if rustix::fs::fstat(&lock)?.st_size > 0 {
+                return Ok(found);
+            }
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::LockShared))?;
+            if rustix::fs::fstat(&found)?.st_nlink > 0 {
+                let (name, path) = (name.to_owned(), path.to_owned());
+                self.files.push(EmptyFile { directory, name, path, lock });
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Whether something is mounted at an empty file.
+    pub(super) const fn has_empty_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Removes the empty files at which this run alone has something mounted, after its processes
+    /// have ended. One that cannot be removed stays.
+    pub(super) fn remove_empty_files(&mut self) {
+        for EmptyFile { directory, name, path, lock } in std::mem::take(&mut self.files) {
+            if umount2(&path, MntFlags::MNT_DETACH).is_err() {
+                continue;
+            }
+            let is_last =
+                rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+            let is_empty = rustix::fs::fstat(&lock).is_ok_and(|status| status.st_size == 0);
+            if is_last && is_empty {
+                self.as_owner(|| rustix::fs::unlinkat(&directory, &name, AtFlags::empty())).ok();
+            }
+        }
     }
 
     /// Does something with the file rights of the owner.
@@ -195,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_link_on_the_way_is_refused_and_its_target_stays() {
-        let (directory, points) = mounted();
+        let (directory, mut points) = mounted();
         let (tree, elsewhere) = (directory.path().join("tree"), directory.path().join("elsewhere"));
         symlink(&elsewhere, tree.join("out")).unwrap();
         for kind in [Kind::Directory, Kind::File] {
@@ -207,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_link_in_the_place_of_a_mount_point_is_replaced() {
-        let (directory, points) = mounted();
+        let (directory, mut points) = mounted();
         let (tree, elsewhere) = (directory.path().join("tree"), directory.path().join("elsewhere"));
         symlink(&elsewhere, tree.join("target")).unwrap();
         symlink(elsewhere.join("dangling"), tree.join("config.toml")).unwrap();
@@ -220,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_file_in_the_place_of_a_directory_is_replaced_and_entries_are_kept() {
-        let (directory, points) = mounted();
+        let (directory, mut points) = mounted();
         let tree = directory.path().join("tree");
         fs::write(tree.join("target"), "a file").unwrap();
         points.open(&tree.join("target"), Kind::Directory).unwrap();
