@@ -97,3 +97,20 @@ fn all_is_opened_as_well_and_what_is_not_fetched_is_not() {
     let failed = ended_of(&mut project.command("doc --open"), "show");
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(101), ""));
 }
+
+#[test]
+fn cargo_here_documents_again_what_was_documented_otherwise() {
+    let sandbox = sandbox();
+    let project = libraries(&sandbox);
+    project.write("first/src/lib.rs", "pub fn shown() {}\nfn hidden() {}\n");
+    let plain = || {
+        let documented =
+            sandbox.command("cargo", &project.root).args(["doc", "-p", "first"]).output().unwrap();
+        assert!(documented.status.success());
+        ["shown", "hidden"].map(|name| project.has(&format!("target/doc/first/fn.{name}.html")))
+    };
+    assert_eq!(plain(), [true, false]);
+    project.ok("-q doc -p first --document-private-items");
+    assert!(project.has("target/doc/first/fn.hidden.html"));
+    assert_eq!(plain(), [true, false]);
+}

@@ -168,8 +168,11 @@ fn linker(sandbox: &Sandbox) -> Project<'_> {
          let path = std::path::Path::new(path);\n        \
          std::fs::create_dir_all(path.parent().unwrap()).unwrap();\n        \
          std::fs::remove_file(path).ok();\n        \
-         std::os::unix::fs::symlink(to, path).unwrap();\n        \
-         std::fs::write(path.with_file_name(\"file\"), \"text\").unwrap();\n    }\n}\n",
+         let directory = match to {\n            \
+             \"DIRECTORY\" => { std::fs::create_dir(path).unwrap(); path.join(\"file\") }\n            \
+             to => { std::os::unix::fs::symlink(to, path).unwrap(); path.with_file_name(\"file\") }\n        \
+         };\n        \
+         std::fs::write(directory, \"text\").unwrap();\n    }\n}\n",
     );
     project
 }

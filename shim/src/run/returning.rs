@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::transfer::Downloaded;
 use crate::transfer::download::{Caches, Download, Receiving, answer, base_after};
 use crate::transfer::error::{confused, not_returned};
-use crate::transfer::leftovers::Writing;
+use crate::transfer::leftovers::{Writing, clear_leftovers};
 use crate::transfer::whole_target::{Offered, Wanted, note_run};
 use crate::workspace::conflicts::Conflicts;
 use crate::workspace::credentials::is_credentials;
@@ -120,6 +120,7 @@ impl<'a> Ended<'a> {
         let mut caches = Caches::load(state);
         // Read once and if it is needed: the agent gives other commands no results meanwhile.
         let base = LazyCell::new(|| state.base());
+        let is_named = |path: &RelativePath| is_named_artifact(prepared, path);
         let receiving = Receiving {
             sources,
             workspace: &workspace.root,
@@ -130,6 +131,7 @@ impl<'a> Ended<'a> {
             base: &|| base.as_ref(),
             excluded: &excluded,
             left_out: &left_out,
+            is_named: &is_named,
             packages: workspace.inputs.packages.iter().map(PathBuf::as_path).collect(),
         };
         let Outcome { changes, artifacts, links, whole, .. } = &self.outcome;
@@ -139,9 +141,11 @@ impl<'a> Ended<'a> {
             links.iter().filter_map(|link| link.path.below(&target)).collect();
         let has_results = !artifacts.is_empty() || whole.is_some() || !links_of_target.is_empty();
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
-        self.lock_cargo(&mut download, whole.as_ref())?;
-        let is_named = |path: &RelativePath| self.is_named_artifact(path);
-        download.artifacts(artifacts, &is_named, &mut caches.returned).map_err(not_returned)?;
+        let waits = |profile: &str| {
+            terminal.begin(format!("waiting for a cargo that builds in `{profile}`"))
+        };
+        download.lock_cargo(artifacts, whole.as_ref(), &mut caches.returned, &waits);
+        download.artifacts(artifacts, &mut caches.returned).map_err(not_returned)?;
         if prepared.plan.returns.tests {
             download.create_directory_of_tests().map_err(not_returned)?;
         }
@@ -154,15 +158,8 @@ impl<'a> Ended<'a> {
             false => None,
         };
         self.take_sources(&mut download, &target, &mut caches)?;
-        let wanted = download.wanted_bytes();
-        tracing::debug!(bytes = wanted, "fetching results");
-        if wanted > 0 {
-            terminal.begin_tallied("fetching results", &download.begin_tally());
-        }
-        let downloaded = download.fetch(&mut self.incoming, &self.outgoing, &mut caches)?;
-        if let Some(writing) = writing {
-            writing.finish();
-        }
+        let streams = (&mut self.incoming, &self.outgoing);
+        let downloaded = receive(self.exchange, streams, state, (download, writing), &mut caches)?;
         if let Some(whole) = whole.filter(|_| downloaded.is_complete) {
             whole.remember().map_err(unreadable)?;
             self.tell_what_compiles_again();
@@ -171,18 +168,6 @@ impl<'a> Ended<'a> {
         terminal.detail(&format!("{} files fetched", downloaded.written));
         caches.save(state)?;
         Ok(downloaded)
-    }
-
-    /// Keeps a cargo here from building what is replaced.
-    fn lock_cargo(&self, download: &mut Download<'_>, whole: Option<&Wanted>) -> Result<(), Error> {
-        let of_whole = whole.into_iter().flat_map(|whole| &whole.files);
-        let artifacts = self.outcome.artifacts.iter().map(|artifact| &artifact.path);
-        let paths = artifacts.chain(of_whole.map(|(file, _)| &file.path));
-        let terminal = self.exchange.terminal;
-        let waits = |profile: &str| {
-            terminal.begin(format!("waiting for a cargo that builds in `{profile}`"))
-        };
-        download.lock_cargo(paths, &waits).map_err(not_returned)
     }
 
     /// Whether there is something of the workspace, or a link, that the user has named.
@@ -226,17 +211,9 @@ impl<'a> Ended<'a> {
         download.links(links, &linked, target).map_err(not_returned)?;
         download.named(named, &caches.named).map_err(not_returned)?;
         if returns.docs && *ending == Ending::Exited(0) {
-            download.remove_stale_pages(artifacts, &mut caches.returned);
+            download.remove_stale_pages(artifacts, &mut caches.returned).map_err(not_returned)?;
         }
         Ok(())
-    }
-
-    /// Whether a path of the target directory is one that the user has named to be fetched.
-    fn is_named_artifact(&self, path: &RelativePath) -> bool {
-        let Prepared { plan, workspace, .. } = self.exchange.prepared;
-        let place = below_root(&workspace.target_directory).ok();
-        let place = place.and_then(|target| target.join_path(path).ok());
-        place.is_some_and(|place| plan.returns.paths.iter().any(|named| place.is_within(named)))
     }
 
     /// The page of the documentation to open.
@@ -299,6 +276,41 @@ impl<'a> Ended<'a> {
             base_after(held.as_ref().unwrap_or(sent), changes, &downloaded.adopted)
         })
     }
+}
+
+/// Fetches what was decided for, and writes it. After an error nothing temporary is left.
+fn receive(
+    exchange: Exchange<'_>,
+    (incoming, outgoing): (&mut Incoming, &Outgoing),
+    state: &WorkspaceState,
+    (download, writing): (Download<'_>, Option<Writing>),
+    caches: &mut Caches,
+) -> Result<Downloaded, Error> {
+    let Exchange { terminal, prepared, .. } = exchange;
+    let wanted = download.wanted_bytes();
+    tracing::debug!(bytes = wanted, "fetching results");
+    if wanted > 0 {
+        terminal.begin_tallied("fetching results", &download.begin_tally());
+    }
+    let downloaded = download.fetch(incoming, outgoing, caches);
+    let Ok(downloaded) = downloaded else {
+        // As the next command would.
+        let notes = clear_leftovers(state.directory(), &prepared.workspace.root)?;
+        notes.iter().for_each(|note| terminal.warn(note));
+        return downloaded;
+    };
+    if let Some(writing) = writing {
+        writing.finish();
+    }
+    Ok(downloaded)
+}
+
+/// Whether a path of the target directory is one that the user has named to be fetched.
+fn is_named_artifact(prepared: &Prepared, path: &RelativePath) -> bool {
+    let Prepared { plan, workspace, .. } = prepared;
+    let place = below_root(&workspace.target_directory).ok();
+    let place = place.and_then(|target| target.join_path(path).ok());
+    place.is_some_and(|place| plan.returns.paths.iter().any(|named| place.is_within(named)))
 }
 
 /// The changes of these indices.

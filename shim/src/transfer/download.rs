@@ -11,6 +11,7 @@
 mod changes;
 mod freshness;
 mod links;
+mod locking;
 mod whole;
 
 use std::collections::{BTreeSet, HashSet};
@@ -37,7 +38,7 @@ use super::error::{Phase, agent_failed, confused, lost, not_returned};
 use super::held_units::HeldUnits;
 use super::local_files::LocalFiles;
 use super::receiving::{BASE_BYTES_MAX, Downloaded, Results};
-use super::stale_pages::remove_stale;
+use super::stale_pages::{remove, stale};
 use super::taken::Taken;
 use super::target::TargetDirectory;
 use crate::error::Error;
@@ -71,6 +72,8 @@ pub(crate) struct Receiving<'a> {
     /// Whether a file that is not in the tree that was sent is in no later one either, unless git
     /// tracks it.
     pub(crate) left_out: &'a dyn Fn(&RelativePath) -> bool,
+    /// Whether a path of the target directory is one that the user has named to be fetched.
+    pub(crate) is_named: &'a dyn Fn(&RelativePath) -> bool,
     /// The directories of packages.
     pub(crate) packages: Vec<&'a Path>,
 }
@@ -160,19 +163,6 @@ impl<'a> Download<'a> {
         })
     }
 
-    /// Keeps a cargo here from building what these paths of the target directory belong to.
-    /// Blocks while one does, which `waits` is told of.
-    pub(crate) fn lock_cargo<'p>(
-        &mut self,
-        paths: impl Iterator<Item = &'p RelativePath>,
-        waits: &dyn Fn(&str),
-    ) -> Result<(), SyncError> {
-        if let Some(target) = &self.results.target {
-            self.locks = Some(CargoLocks::take(target.root(), paths, waits)?);
-        }
-        Ok(())
-    }
-
     /// Tells of a change that is not taken.
     fn refuse(&mut self, change: &Change, verdict: &Verdict) {
         let why = match verdict {
@@ -187,13 +177,12 @@ impl<'a> Download<'a> {
     }
 
     /// Decides about files of the target directory, which only cargo writes to: but what the user
-    /// has named (`is_named`) and changed since it was fetched stays. Fingerprints do not come so:
+    /// has named and changed since it was fetched stays. Fingerprints do not come so:
     /// they would be newer than sources that were edited since. `cache` holds the digests of files
     /// fetched earlier.
     pub(crate) fn artifacts(
         &mut self,
         artifacts: &[Artifact],
-        is_named: &dyn Fn(&RelativePath) -> bool,
         cache: &mut StatCache,
     ) -> Result<(), SyncError> {
         let (fingerprints, artifacts): (Vec<&Artifact>, Vec<&Artifact>) =
@@ -209,7 +198,9 @@ impl<'a> Download<'a> {
             if here.is_some_and(|here| here == *file) {
                 continue;
             }
-            if is_named(path) && here.is_some_and(|here| Some(here.digest) != fetched) {
+            if (self.receiving.is_named)(path)
+                && here.is_some_and(|here| Some(here.digest) != fetched)
+            {
                 // It was not fetched.
                 cache.remove(path.as_bytes());
                 let shown = target.root().absolute(path);
@@ -219,6 +210,7 @@ impl<'a> Download<'a> {
                 ));
                 continue;
             }
+            self.make_way(path)?;
             let base = here.filter(|here| here.size <= BASE_BYTES_MAX).map(|here| here.digest);
             let place = Place::Artifact { base, modified: None };
             let destination = Destination { path: path.clone(), file: *file, place };
@@ -282,10 +274,19 @@ impl<'a> Download<'a> {
     }
 
     /// Removes pages of the documentation that were fetched earlier and are gone.
-    pub(crate) fn remove_stale_pages(&self, artifacts: &[Artifact], cache: &mut StatCache) {
-        if let Some(target) = &self.results.target {
-            remove_stale(target.root(), artifacts, cache);
+    pub(crate) fn remove_stale_pages(
+        &mut self,
+        artifacts: &[Artifact],
+        cache: &mut StatCache,
+    ) -> Result<(), SyncError> {
+        let Some(target) = &self.results.target else { return Ok(()) };
+        for page in stale(target.root(), artifacts, cache) {
+            self.unseal(&page)?;
+            if let Some(target) = &self.results.target {
+                remove(target.root(), &page);
+            }
         }
+        Ok(())
     }
 
     /// The number of bytes to fetch, without patches and compression.

@@ -12,9 +12,14 @@ use burst_sync::root_directory::RootDirectory;
 use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::StatCache;
 
-/// Removes the pages of `cache`, which were fetched earlier, that are not among the
-/// `artifacts`, from the directories with pages that are. A page that was edited here stays.
-pub(super) fn remove_stale(target: &RootDirectory, artifacts: &[Artifact], cache: &mut StatCache) {
+/// The pages of `cache`, which were fetched earlier, that are not among the `artifacts` and are in
+/// the directories with pages that are. The cache forgets them. A page that was edited here is
+/// none.
+pub(super) fn stale(
+    target: &RootDirectory,
+    artifacts: &[Artifact],
+    cache: &mut StatCache,
+) -> Vec<RelativePath> {
     let offered: HashSet<&[u8]> = artifacts.iter().map(|page| page.path.as_bytes()).collect();
     let roots: HashSet<&[u8]> = offered.iter().filter_map(|page| root_of(page)).collect();
     let is_stale = |page: &[u8]| {
@@ -22,16 +27,18 @@ pub(super) fn remove_stale(target: &RootDirectory, artifacts: &[Artifact], cache
     };
     let stale: Vec<Vec<u8>> =
         cache.paths().filter(|page| is_stale(page)).map(<[u8]>::to_vec).collect();
+    let mut found = Vec::new();
     for page in stale {
         if let Ok(path) = RelativePath::new(&page)
             && let Some(fetched) = cache.get(&page)
             && let Ok(Some(here)) = hash_file(target, &path, Moment::coarse_now())
             && here.digest == fetched.digest
         {
-            remove(target, &path);
+            found.push(path);
         }
         cache.remove(&page);
     }
+    found
 }
 
 /// Removes a file, and the directories that this leaves empty.

@@ -3,7 +3,7 @@
 //! Invariants: a link is made only if its text leads to a place in the directory that was named,
 //! or, if the link itself was, in the directory that it is in; a link of the user there may lead
 //! further. It replaces nothing but an earlier such link below the target directory. The user is
-//! told of all others that are not here.
+//! told of all others that are not here. Such an earlier link makes way for a directory.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +18,8 @@ use burst_sync::SyncError;
 use super::Download;
 use crate::transfer::boundary::Verdict;
 use crate::transfer::local_files::{LocalFiles, Replaced};
+use crate::transfer::target::obstacle;
+use crate::workspace::sources::below_root;
 
 /// How many links are named to the user.
 const SHOWN_MAX: usize = 3;
@@ -58,6 +60,28 @@ impl Download<'_> {
             }
         }
         self.results.returned.notes.extend(not_fetched(&refused));
+        Ok(())
+    }
+
+    /// Removes a link above a path of the target directory that leads to a place in it: it is an
+    /// earlier run's, and a later one has made a directory of it.
+    pub(super) fn make_way(&self, path: &RelativePath) -> Result<(), SyncError> {
+        let Some(files) = &self.results.target else { return Ok(()) };
+        let root = files.root();
+        let Some(parent) = path.parent() else { return Ok(()) };
+        while let Some((link, _)) = obstacle(root, &parent) {
+            let place = below_root(&root.absolute(&link))?;
+            let names = link.names().count();
+            let top = std::iter::successors(Some(place.clone()), RelativePath::parent).nth(names);
+            let leads_to = root.read_link(&link).ok().and_then(|to| LinkTarget::new(&to).ok());
+            match (top, leads_to) {
+                (Some(top), Some(to)) if stays_in(&top, &place, &to) => {
+                    let removed = root.remove_file(&link);
+                    removed.map_err(|error| root.unwritable(&link, error))?;
+                }
+                _ => return Ok(()),
+            }
+        }
         Ok(())
     }
 

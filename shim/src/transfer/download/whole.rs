@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 
 use super::{Download, held_artifact};
 use crate::transfer::destination::{Destination, Place};
+use crate::transfer::held_units::HeldUnits;
 use crate::transfer::receiving::BASE_BYTES_MAX;
 use crate::transfer::stale_pages::remove;
 use crate::transfer::whole_target::Wanted;
@@ -30,12 +31,11 @@ impl Download<'_> {
         wanted: &Wanted,
         cache: &mut StatCache,
     ) -> Result<(), SyncError> {
+        let here = self.look(wanted, cache);
         let Some(target) = &self.results.target else { return Ok(()) };
-        let look = |(file, modified): &(TargetFile, Moment)| {
-            Here::look(target.root(), file, *modified, cache)
-        };
-        let here: Vec<Here> = wanted.files.iter().map(look).collect();
-        self.unseal_whole(wanted, &here)?;
+        let AtStake { unsealed, .. } =
+            AtStake::find(target.root(), &mut self.held_units, wanted, &here);
+        self.held_units.remove(target.root(), &unsealed)?;
         let Some(target) = &self.results.target else { return Ok(()) };
         for TargetFile { path, file, .. } in &wanted.gone {
             if held_artifact(target.root(), path, cache).is_some_and(|here| here == *file) {
@@ -60,6 +60,7 @@ impl Download<'_> {
                 }
                 continue;
             }
+            self.make_way(path)?;
             let base = here.file.filter(|here| here.size <= BASE_BYTES_MAX);
             let base = base.map(|here| here.digest);
             let place = Place::Artifact { base, modified: Some(*modified) };
@@ -68,29 +69,27 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Removes the fingerprints here of the units of which something is about to be replaced, and
-    /// those of units that are not brought and depend on one of which something is replaced or
-    /// gets another time.
-    fn unseal_whole(&mut self, wanted: &Wanted, here: &[Here]) -> Result<(), SyncError> {
-        let Some(target) = &self.results.target else { return Ok(()) };
-        let root = target.root();
-        let mut units_of = |paths: &mut dyn Iterator<Item = &RelativePath>| -> BTreeSet<Unit> {
-            paths.flat_map(|path| self.held_units.units_of(root, path)).collect()
+    /// The profiles of the units of which a whole target directory replaces, removes or dates
+    /// something, and of those that lose their fingerprints.
+    pub(super) fn profiles_at_stake(
+        &mut self,
+        wanted: &Wanted,
+        cache: &mut StatCache,
+    ) -> BTreeSet<Vec<u8>> {
+        let here = self.look(wanted, cache);
+        let Some(target) = &self.results.target else { return BTreeSet::new() };
+        let AtStake { touched, unsealed } =
+            AtStake::find(target.root(), &mut self.held_units, wanted, &here);
+        touched.into_iter().chain(unsealed).map(|unit| unit.profile).collect()
+    }
+
+    /// Looks at what is here of the wanted files.
+    fn look(&self, wanted: &Wanted, cache: &mut StatCache) -> Vec<Here> {
+        let Some(target) = &self.results.target else { return Vec::new() };
+        let look = |(file, modified): &(TargetFile, Moment)| {
+            Here::look(target.root(), file, *modified, cache)
         };
-        let files = || wanted.files.iter().map(|(file, _)| file).zip(here);
-        let differ = files().filter(|(file, here)| !here.is(&file.file)).map(|(file, _)| file);
-        let mut replaced = units_of(&mut differ.chain(&wanted.gone).map(|file| &file.path));
-        let redated = files().filter(|(file, here)| here.is(&file.file) && !here.is_dated);
-        let mut touched = units_of(&mut redated.map(|(file, _)| &file.path));
-        touched.extend(replaced.iter().cloned());
-        if touched.is_empty() {
-            return Ok(());
-        }
-        let brought = wanted.files.iter().filter(|(file, _)| is_fingerprint(&file.path));
-        let brought: BTreeSet<Unit> = brought.filter_map(|(file, _)| unit_of(&file.path)).collect();
-        let dependents = self.held_units.dependents_of(root, &touched);
-        replaced.extend(dependents.difference(&brought).cloned());
-        self.held_units.remove(root, &replaced)
+        wanted.files.iter().map(look).collect()
     }
 
     /// Removes what cargo here has kept beside the fingerprints of units that are brought: it
@@ -125,6 +124,42 @@ impl Download<'_> {
             self.results.fetched.push((path, digest));
         }
         Ok(())
+    }
+}
+
+/// The units here that a whole target directory concerns.
+struct AtStake {
+    /// Those of which something is replaced or removed, or gets another time.
+    touched: BTreeSet<Unit>,
+    /// Those that lose their fingerprints: of which something is replaced or removed, and those
+    /// that are not brought and depend on one that is touched.
+    unsealed: BTreeSet<Unit>,
+}
+
+impl AtStake {
+    fn find(
+        target: &RootDirectory,
+        held_units: &mut HeldUnits,
+        wanted: &Wanted,
+        here: &[Here],
+    ) -> Self {
+        let mut units_of = |paths: &mut dyn Iterator<Item = &RelativePath>| -> BTreeSet<Unit> {
+            paths.flat_map(|path| held_units.units_of(target, path)).collect()
+        };
+        let files = || wanted.files.iter().map(|(file, _)| file).zip(here);
+        let differ = files().filter(|(file, here)| !here.is(&file.file)).map(|(file, _)| file);
+        let mut unsealed = units_of(&mut differ.chain(&wanted.gone).map(|file| &file.path));
+        let redated = files().filter(|(file, here)| here.is(&file.file) && !here.is_dated);
+        let mut touched = units_of(&mut redated.map(|(file, _)| &file.path));
+        touched.extend(unsealed.iter().cloned());
+        if touched.is_empty() {
+            return Self { touched, unsealed };
+        }
+        let brought = wanted.files.iter().filter(|(file, _)| is_fingerprint(&file.path));
+        let brought: BTreeSet<Unit> = brought.filter_map(|(file, _)| unit_of(&file.path)).collect();
+        let dependents = held_units.dependents_of(target, &touched);
+        unsealed.extend(dependents.difference(&brought).cloned());
+        Self { touched, unsealed }
     }
 }
 
