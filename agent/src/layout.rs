@@ -97,6 +97,8 @@ impl Layout {
         } else {
             layout.use_agent_paths(request, project);
         }
+        // As a shell sets it.
+        layout.set("PWD", spec::path(&layout.spec.working_directory).as_os_str());
         Ok(layout)
     }
 

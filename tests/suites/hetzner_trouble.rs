@@ -654,7 +654,9 @@ fn down_without_a_token_names_the_keeper() {
     );
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&down("down --json")).unwrap(),
-        serde_json::json!({ "hetzner": null, "local_agent_ended": false, "keeper_pid": keeper })
+        serde_json::json!({
+            "detached_runs": [], "hetzner": null, "local_agent_ended": false, "keeper_pid": keeper
+        })
     );
     // While a command runs, the times at which its server and volume expire are not known.
     project.write(

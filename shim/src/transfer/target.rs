@@ -34,7 +34,7 @@ pub(crate) struct TargetDirectory {
 
 impl TargetDirectory {
     /// Finds the directory at an absolute path. Links of the user are followed, as cargo
-    /// does.
+    /// does; one that leads to nothing is an error, as for cargo.
     pub(crate) fn find(path: &Path) -> Result<Self, SyncError> {
         let mut missing: Vec<&OsStr> = Vec::new();
         let mut above = path;
@@ -42,7 +42,9 @@ impl TargetDirectory {
             match RootDirectory::open(above) {
                 Ok(found) => break found,
                 Err(SyncError::Root { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound && above.parent().is_some() =>
+                    if source.kind() == io::ErrorKind::NotFound
+                        && above.parent().is_some()
+                        && above.symlink_metadata().is_err() =>
                 {
                     missing.extend(above.file_name());
                     above = above.parent().unwrap_or(above);
@@ -179,6 +181,15 @@ mod tests {
             assert!(refused.open().is_err());
         }
         assert_eq!(std::fs::read_dir(path("outside")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_no_target_directory() {
+        let disk = tempfile::tempdir().unwrap();
+        symlink(disk.path().join("nowhere"), disk.path().join("target")).unwrap();
+        for below in ["target", "target/x"] {
+            assert!(TargetDirectory::find(&disk.path().join(below)).is_err(), "{below}");
+        }
     }
 
     #[test]
