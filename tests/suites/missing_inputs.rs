@@ -316,3 +316,22 @@ fn many_printed_errors_are_looked_at_in_bounded_time() {
     assert_eq!(failed.code, Some(101));
     assert_told(&failed, &[]);
 }
+
+#[test]
+fn a_program_that_panics_without_a_file_is_told_which_one_is_not_sent() {
+    let sandbox = sandbox();
+    let project = sandbox.hello("app");
+    project.ignore("/target\n*.csv\n");
+    project.write("data.csv", "1");
+    project.write("whole.csv", "1");
+    for (name, path) in [
+        ("data.csv", "\"data.csv\""),
+        ("whole.csv", "concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/whole.csv\")"),
+    ] {
+        let main = format!("fn main() {{ std::fs::read_to_string({path}).unwrap(); }}\n");
+        project.write("src/main.rs", &main);
+        let run = project.burst("run");
+        assert_eq!(run.code, Some(101), "{run:?}");
+        assert_told(&run, &[hint(Path::new(name))]);
+    }
+}

@@ -73,7 +73,7 @@ pub(super) fn find(run: FailedRun<'_>) -> Missing {
     let text = with_rendered(&text);
     let (unread, not_found) = (unread(&text), not_found(&text));
     let mut missing = Missing::default();
-    if unread.is_empty() && not_found.is_empty() {
+    if unread.is_empty() && !says_not_found(&text) {
         return missing;
     }
     let root = run.workspace.root.as_path();
@@ -103,6 +103,9 @@ pub(super) fn find(run: FailedRun<'_>) -> Missing {
             .flat_map(|base| not_found.iter().map(|path| normalized(&base.join(path))));
         let unsent = paths.filter_map(|path| look.unsent(&path));
         named.extend(unsent.map(|unsent| shown(unsent.place)).take(NAMED_MAX));
+        if named.is_empty() && says_not_found(&text) {
+            named.extend(look.named_by_panics(&text).map(|unsent| shown(unsent.place)));
+        }
     }
     for path in named {
         if missing.named.len() < NAMED_MAX {
@@ -200,6 +203,26 @@ impl Look<'_> {
         is_outside.then(|| path.to_owned())
     }
 
+    /// The files that are here and named in sources in which a program has panicked: an error says
+    /// that a file was not found, and not which one.
+    fn named_by_panics(&self, text: &str) -> impl Iterator<Item = Unsent> {
+        panics(text).into_iter().take(NAMED_MAX).flat_map(|path| {
+            let path = normalized(&self.run.workspace.root.join(path));
+            let names = self.source(&path).map(|source| source.names).unwrap_or_default();
+            let packages = self.run.workspace.inputs.packages.iter();
+            let package = packages.filter(|package| path.starts_with(package)).max();
+            let bases = [Some(self.run.directory), package.map(PathBuf::as_path)];
+            let directory = path.parent().unwrap_or(&path);
+            // From where the program runs, and the whole paths of the macros.
+            let from_bases = bases.into_iter().flatten().flat_map(|base| {
+                names.below(directory).map(move |name| normalized(&base.join(name)))
+            });
+            let whole = names.below(Path::new("/")).map(|name| Path::new("/").join(name));
+            let paths = from_bases.chain(whole);
+            paths.filter_map(|path| self.unsent(&path)).collect::<Vec<_>>()
+        })
+    }
+
     /// A source of the workspace or of a package, by its path as the compiler says it.
     fn source(&self, path: &Path) -> Option<ReadSource> {
         let path = normalized(&self.run.workspace.root.join(path));
@@ -229,9 +252,27 @@ impl Look<'_> {
     }
 }
 
+/// What says that a file was not found.
+const SAYING: [&str; 3] = ["No such file or directory", "os error 2)", "NotFound"];
+
+fn says_not_found(text: &str) -> bool {
+    SAYING.iter().any(|words| text.contains(words))
+}
+
+/// The sources in which a program has panicked, as it says: `panicked at src/main.rs:2:5`.
+fn panics(text: &str) -> BTreeSet<PathBuf> {
+    let places = text.split("panicked at ").skip(1);
+    let path = |place: &str| {
+        let place = place.lines().next()?;
+        let end = place.find(".rs:")? + ".rs".len();
+        // Before Rust 1.73 the message is in between.
+        Some(PathBuf::from(place[..end].rsplit(' ').next()?))
+    };
+    places.filter_map(path).collect()
+}
+
 /// What can be a path in lines that say that a file was not found.
 fn not_found(text: &str) -> BTreeSet<PathBuf> {
-    const SAYING: [&str; 3] = ["No such file or directory", "os error 2)", "NotFound"];
     let lines = text.lines().filter(|line| SAYING.iter().any(|words| line.contains(words)));
     let is_around = |letter: char| "\"'`()[]{}<>,;".contains(letter) || letter.is_whitespace();
     let words = lines.flat_map(|line| line.split(is_around));
@@ -246,6 +287,14 @@ fn not_found(text: &str) -> BTreeSet<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sources_of_panics_are_told() {
+        let text = "thread 'main' panicked at src/main.rs:2:5:\ncalled `unwrap`: Os { code: 2 }\n\
+                    thread 'x' panicked at 'no file', tests/my test.rs:1:1\npanicked at last";
+        let expected = ["src/main.rs", "test.rs"].map(PathBuf::from);
+        assert_eq!(panics(text), expected.into());
+    }
 
     #[test]
     fn words_of_a_line_can_be_paths() {

@@ -76,6 +76,11 @@ impl SourceNames {
         }
     }
 
+    /// The paths that are named below a directory, as they are below it.
+    pub(super) fn below<'n>(&'n self, directory: &'n Path) -> impl Iterator<Item = &'n Path> {
+        self.paths.iter().filter_map(move |path| path.strip_prefix(directory).ok())
+    }
+
     fn add(&mut self, path: &Path) {
         let path = normalized(path);
         self.names.extend(path.file_name().map(OsStr::to_owned));
