@@ -1,14 +1,19 @@
-//! Whether what a git directory says is about the working tree that leads to it.
+//! Whether a git directory is of the working tree that leads to it.
 //!
 //! A repository may be part of an archive, made so that another repository of its user speaks: by a
-//! `.git` file, a `commondir`, or links in place of `HEAD`, `refs` or the index. What git says of
-//! that one, such as messages of commits and names of files, is not sent. So the git directory is
-//! `.git` itself, or one that names the working tree, as git makes them for linked worktrees and
-//! submodules; and what tells which commits and files it has lies in it, with all links followed.
-//! Objects may lie elsewhere (`objects/info/alternates`): they are found only by names that the
-//! repository itself has.
+//! `.git` file, a `commondir`, or a link. What git says of that one, such as messages of commits and
+//! names of files, is not sent. So a git directory is the working tree's *own* only if it is `.git`
+//! itself, or one that names the working tree, as git makes them for linked worktrees and
+//! submodules.
+//!
+//! What adds to what is sent is asked only of an own git directory ([`OwnRepository`]): the facts
+//! about commits, which are read from a copy of it ([`super::git_copy`]), and which ignored files
+//! are tracked. What only keeps files from being sent or removed is asked of any: its excludes file,
+//! and whether a target directory has tracked files.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -17,27 +22,54 @@ use burst_sync::regular_file::{self, Links};
 
 use super::git_command::{self, answer};
 
-/// The largest file that names a path or a branch, in bytes.
+/// The largest file that names a path, in bytes.
 const NAME_BYTES_MAX: u64 = 64 << 10;
 
-/// How many references are followed from one to the next: as many as git follows.
-const REFERENCES_MAX: usize = 5;
+/// The files that git reads to list the tracked files; shared parts of an index are others.
+const READ_FOR_LISTS: [&str; 3] = ["index", "config", "config.worktree"];
 
-/// Whether the git directory is of the working tree and uses its own files. Blocks: git is asked if
-/// the directory lies elsewhere.
-pub(super) fn is_within(repository: &Repository) -> bool {
-    is_within_real(repository).unwrap_or(false)
+/// The beginning of the name of a shared part of an index.
+pub(super) const SHARED_INDEX: &[u8] = b"sharedindex.";
+
+/// A repository with an own git directory.
+#[derive(Clone, Debug)]
+pub(super) struct OwnRepository<'a> {
+    pub(super) repository: &'a Repository,
+    /// The git directory of the working tree, without links.
+    pub(super) directory: PathBuf,
+    /// The one that all working trees share, without links.
+    pub(super) common: PathBuf,
 }
 
-fn is_within_real(repository: &Repository) -> Option<bool> {
-    let work_tree = repository.work_tree.canonicalize().ok()?;
-    let directory = repository.directory.canonicalize().ok()?;
-    let common = repository.common.canonicalize().ok()?;
-    let is_of_common =
-        directory == common || directory.parent() == Some(common.join("worktrees").as_path());
-    let is_of_work_tree =
-        directory == work_tree.join(".git") || names_work_tree(&directory, &work_tree);
-    Some(is_of_common && is_of_work_tree && has_own_files(&directory, &common))
+impl<'a> OwnRepository<'a> {
+    /// The repository, if the git directory is the working tree's own. Blocks: git is asked if the
+    /// directory lies elsewhere.
+    pub(super) fn of(repository: &'a Repository) -> Option<Self> {
+        let work_tree = repository.work_tree.canonicalize().ok()?;
+        let directory = repository.directory.canonicalize().ok()?;
+        let common = repository.common.canonicalize().ok()?;
+        let is_of_common =
+            directory == common || directory.parent() == Some(common.join("worktrees").as_path());
+        let is_of_work_tree =
+            directory == work_tree.join(".git") || names_work_tree(&directory, &work_tree);
+        (is_of_common && is_of_work_tree).then_some(Self { repository, directory, common })
+    }
+
+    /// Whether git reads no link to list the tracked files.
+    pub(super) fn has_own_index(&self) -> bool {
+        let is_own = |path: &Path| match path.symlink_metadata() {
+            Ok(found) => found.is_file(),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        let Ok(entries) = fs::read_dir(&self.directory) else { return false };
+        let shared = entries
+            .flatten()
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(SHARED_INDEX));
+        let named = [&self.directory, &self.common]
+            .into_iter()
+            .flat_map(|directory| READ_FOR_LISTS.map(|name| directory.join(name)));
+        named.chain(shared.map(|entry| entry.path())).all(|path| is_own(&path))
+    }
 }
 
 /// Whether a git directory names a working tree: as a linked one, or as that of a submodule.
@@ -58,28 +90,6 @@ fn same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
     let is_named = real(one).is_some_and(|one| Some(one) == real(other));
     is_named || one.canonicalize().ok().is_some_and(|one| other.canonicalize().ok() == Some(one))
-}
-
-/// Whether the files that say which commits and files there are lie in the git directories.
-fn has_own_files(directory: &Path, common: &Path) -> bool {
-    // What is missing leads nowhere.
-    let is_own = |path: PathBuf| match path.canonicalize() {
-        Ok(real) => real.starts_with(directory) || real.starts_with(common),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-    };
-    let of_work_tree = ["HEAD", "index", "config.worktree"].map(|name| directory.join(name));
-    let shared = ["config", "packed-refs", "refs", "refs/tags", "reftable", "shallow"];
-    let shared = shared.map(|name| common.join(name));
-    let mut reference = directory.join("HEAD");
-    let mut branches = Vec::new();
-    while let Some(line) = first_line(&reference)
-        && let Some(name) = line.as_os_str().as_bytes().strip_prefix(b"ref: ")
-        && branches.len() < REFERENCES_MAX
-    {
-        reference = common.join(OsStr::from_bytes(name));
-        branches.push(reference.clone());
-    }
-    of_work_tree.into_iter().chain(shared).chain(branches).all(is_own)
 }
 
 /// The first line of a small file.
@@ -116,25 +126,23 @@ mod tests {
              git init -q outer; git -C outer submodule -q add ../secret module
              git -C outer commit -qm one; git -C outer worktree add -q ../outer2
              git -C outer2 submodule -q update --init
-             git init -q old; ln -s refs/heads/main old/.git/HEAD2; mv old/.git/HEAD2 old/.git/HEAD
-             for name in file link common refs branch chain index; do git init -q $name; done
+             for name in file link common taken; do git init -q $name; done
              rm -r file/.git link/.git; echo \"gitdir: $PWD/secret/.git\" >file/.git
              ln -s ../secret/.git link/.git
              echo \"$PWD/secret/.git\" >common/.git/commondir
-             rm -r refs/.git/refs; ln -s ../../secret/.git/refs refs/.git/refs
-             branch=$(command git -C secret symbolic-ref HEAD)
-             echo \"ref: $branch\" >branch/.git/HEAD
-             ln -s ../../../../secret/.git/$branch branch/.git/$branch
-             echo 'ref: refs/heads/next' >chain/.git/HEAD; echo 'ref: refs/heads/last' >chain/.git/refs/heads/next
-             ln -s ../../../../secret/.git/$branch chain/.git/refs/heads/last
-             touch secret/.git/index; ln -s ../../secret/.git/index index/.git/index",
+             rm -r taken/.git; echo \"gitdir: $PWD/secret/.git/worktrees/linked\" >taken/.git
+             git init -q own; mkdir own/a; mv own/.git own/a/git
+             printf '[core]\\n\\tworktree = ../..' >own/a/git/config; echo 'gitdir: a/git' >own/.git",
         );
-        for own in ["secret", "linked", "shared", "outer", "outer/module", "outer2/module", "old"] {
-            assert!(is_within(&Repository::at(&disk.join(own)).unwrap()), "{own}");
+        for own in ["secret", "linked", "shared", "outer", "outer/module", "outer2/module", "own"] {
+            assert!(
+                OwnRepository::of(&Repository::at(&disk.join(own)).unwrap()).is_some(),
+                "{own}"
+            );
         }
-        for foreign in ["file", "link", "common", "refs", "branch", "chain", "index"] {
+        for foreign in ["file", "link", "common", "taken"] {
             let found = Repository::at(&disk.join(foreign)).unwrap();
-            assert!(!is_within(&found), "{foreign}");
+            assert!(OwnRepository::of(&found).is_none(), "{foreign}");
         }
     }
 }

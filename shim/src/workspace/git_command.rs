@@ -53,7 +53,7 @@ const VARIABLES: [(&str, &str); 5] = [
 ];
 
 /// What a hook of git has for its own repository, which is not the one that is asked.
-const OF_ANOTHER: [&str; 10] = [
+const OF_ANOTHER: [&str; 11] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
     "GIT_DIR",
@@ -62,6 +62,7 @@ const OF_ANOTHER: [&str; 10] = [
     "GIT_NAMESPACE",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
+    "GIT_REFERENCE_BACKEND",
     "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
 ];
@@ -85,7 +86,8 @@ pub(super) fn outside(directory: &Path) -> Command {
     command
 }
 
-/// A call of git in a directory of a repository.
+/// A call of git in a directory of a repository. It may say what another repository has:
+/// [`super::git_boundary`] tells what is asked of which.
 pub(super) fn inside(repository: &Repository, directory: &Path) -> Command {
     let mut command = outside(directory);
     // Nothing ever returns to a `.git`, so the one that is found is no run's.

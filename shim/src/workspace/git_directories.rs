@@ -14,6 +14,7 @@ use burst_sync::SyncError;
 use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::RuleWarning;
 
+use super::git_copy::NotCopied;
 use super::git_places::{self, Nested};
 use super::git_store::{self, Made, NotMade};
 use super::sources::{Root, Sources, below_root};
@@ -61,12 +62,28 @@ impl Lack {
     fn reason(self) -> Option<String> {
         match self {
             Self::Many => Some(format!("more than {NESTED_MAX} of them are not sent")),
-            Self::Large | Self::NotMade(NotMade::Large) => Some("it is too large".to_owned()),
+            Self::Large | Self::NotMade(NotMade::Large | NotMade::NotCopied(NotCopied::Large)) => {
+                Some("it is too large".to_owned())
+            }
             Self::NotMade(NotMade::Elsewhere) => {
                 Some("its git directory does not name this working tree".to_owned())
             }
-            Self::NotMade(NotMade::Failed) | Self::Unusable => None,
+            Self::NotMade(NotMade::NotCopied(NotCopied::Leads)) => {
+                Some("its git directory leads to files outside of it".to_owned())
+            }
+            Self::NotMade(NotMade::NotCopied(NotCopied::Alternates)) => {
+                Some("its objects lie in another repository".to_owned())
+            }
+            Self::NotMade(NotMade::Failed | NotMade::NotCopied(NotCopied::Failed))
+            | Self::Unusable => None,
         }
+    }
+
+    /// Whether users take the repository for usable where none lies around it.
+    fn is_of_its_own(self) -> bool {
+        use NotCopied::{Alternates, Leads};
+        let Self::NotMade(lack) = self else { return false };
+        matches!(lack, NotMade::Elsewhere | NotMade::NotCopied(Leads | Alternates))
     }
 }
 
@@ -132,7 +149,7 @@ impl Sources {
                     if is_in_other {
                         self.put_refused(&place)?;
                     }
-                    if is_in_other || lack == Lack::NotMade(NotMade::Elsewhere) {
+                    if is_in_other || lack.is_of_its_own() {
                         said.insert(top.clone(), lack);
                     }
                     lacking.insert(top, lack);

@@ -11,7 +11,8 @@
 //! Of the same state of a repository the same bytes are made; when, is decided by
 //! [`super::git_store`].
 //!
-//! git is told which repository it works in, as in [`super::git_index`].
+//! git is asked in a copy of the git directory ([`super::git_copy`]), so that it says nothing of
+//! another repository.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,12 +21,12 @@ use std::path::Path;
 use std::process::Command;
 
 use burst_protocol::RelativePath;
-use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::RULES_BYTES_MAX;
 use burst_sync::regular_file::{self, Links};
 use burst_sync::root_directory::RootDirectory;
 
-use super::git_command::{self, answer};
+use super::git_command::answer;
+use super::git_copy::GitCopy;
 use super::git_excludes;
 use super::git_history::{Cut, History};
 use super::url_password::without_password;
@@ -35,6 +36,9 @@ const COMMITS_ALL: usize = 500;
 
 /// As many commits are looked at for a tag.
 const COMMITS_MAX: usize = 20_000;
+
+/// The beginning of the names of branches.
+const BRANCHES: &str = "refs/heads/";
 
 /// The name of the one pack: always the same, so that it is sent as a difference.
 const PACK: &str = "objects/pack/pack-0000000000000000000000000000000000000000";
@@ -51,19 +55,19 @@ const PLAIN_INDEX: [&str; 8] = [
     "index.skipHash=false",
 ];
 
-/// Makes the git directory of a repository at a new place. `is_unsent` says of a path below the
+/// Makes the git directory of a repository at a new place, from a copy of the real one. `is_unsent` says of a path below the
 /// working tree whether it is here and not sent.
 pub(super) fn make(
-    repository: &Repository,
+    copy: &GitCopy<'_>,
     at: &Path,
     is_unsent: impl Fn(&RelativePath) -> bool,
 ) -> io::Result<()> {
-    Facts { repository, at }.make(is_unsent)
+    Facts { copy, at }.make(is_unsent)
 }
 
 /// The making of a git directory.
 struct Facts<'a> {
-    repository: &'a Repository,
+    copy: &'a GitCopy<'a>,
     /// Where it is made.
     at: &'a Path,
 }
@@ -76,6 +80,10 @@ impl Facts<'_> {
         let head = self.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).ok();
         let branch = self.text(&["symbolic-ref", "--quiet", "HEAD"]).ok();
         match &branch {
+            // The copy has no others.
+            Some(branch) if !branch.starts_with(BRANCHES) => {
+                return Err(io::Error::other(format!("`HEAD` is `{branch}`")));
+            }
             Some(branch) => self.write("HEAD", &format!("ref: {branch}\n"))?,
             None => self.write("HEAD", &format!("{}\n", head.as_deref().unwrap_or_default()))?,
         }
@@ -124,7 +132,7 @@ impl Facts<'_> {
     /// and those that lie in the repository itself. A repository is not trusted: a file that its
     /// configuration or a link in it names is not copied.
     fn excludes(&self) -> String {
-        let user = git_excludes::of_user(self.repository);
+        let user = git_excludes::of_user(self.copy.repository());
         let user =
             user.and_then(|file| regular_file::read(&file, RULES_BYTES_MAX, Links::Followed).ok());
         let texts = user.into_iter().chain(self.file("info/exclude"));
@@ -133,14 +141,14 @@ impl Facts<'_> {
 
     /// Reads a small file of the repository, which must lie in it without a link.
     fn file(&self, name: &str) -> Option<Vec<u8>> {
-        let root = RootDirectory::open(&self.repository.common).ok()?;
+        let root = RootDirectory::open(&self.copy.repository().common).ok()?;
         root.read(&RelativePath::new(name.as_bytes()).ok()?, RULES_BYTES_MAX).ok()
     }
 
     /// Adds the tags, and the pack with what `HEAD` and they need.
     fn add_objects(&self, head: &str) -> io::Result<()> {
         let cut = self.commits(head)?;
-        let known_shallow = self.file("shallow").unwrap_or_default();
+        let known_shallow = self.copy.read("shallow").unwrap_or_default();
         let known_shallow = String::from_utf8_lossy(&known_shallow);
         let known = known_shallow.lines().map(ToOwned::to_owned);
         let mut shallow = cut.shallow;
@@ -278,7 +286,7 @@ impl Facts<'_> {
     }
 
     fn git(&self) -> Command {
-        git_command::inside(self.repository, &self.repository.work_tree)
+        self.copy.git()
     }
 }
 

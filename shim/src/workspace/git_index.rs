@@ -13,6 +13,7 @@ use burst_protocol::RelativePath;
 use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::DEFAULT_EXCLUDES;
 
+use super::git_boundary::OwnRepository;
 use super::git_command::{self, RunningGit};
 
 /// A running `git ls-files`.
@@ -21,22 +22,25 @@ pub(crate) struct Listing(Option<RunningGit>);
 
 impl Listing {
     /// Starts git for the tracked files below `root` that an ignore pattern or a default exclude
-    /// matches.
+    /// matches. These are sent, so only the repository of the working tree itself is asked.
     pub(crate) fn of_tracked_ignored(root: &Path) -> Self {
         let excludes = DEFAULT_EXCLUDES.map(|exclude| format!("--exclude={exclude}"));
         let excludes = excludes.iter().map(String::as_str);
         let filters: Vec<&str> =
             ["--ignored", "--exclude-standard"].into_iter().chain(excludes).collect();
-        Self::start(root, &filters)
+        let has_own_index = |repository: &Repository| {
+            OwnRepository::of(repository).is_some_and(|own| own.has_own_index())
+        };
+        Self::start(root, &filters, has_own_index)
     }
 
     /// Starts git for all tracked files below `root`.
     pub(crate) fn of_tracked(root: &Path) -> Self {
-        Self::start(root, &[])
+        Self::start(root, &[], |_| true)
     }
 
-    fn start(root: &Path, filters: &[&str]) -> Self {
-        let repository = Repository::around(root).filter(Repository::is_own);
+    fn start(root: &Path, filters: &[&str], is_asked: impl Fn(&Repository) -> bool) -> Self {
+        let repository = Repository::around(root).filter(Repository::is_own).filter(is_asked);
         let Some(repository) = repository else { return Self(None) };
         let mut command = git_command::inside(&repository, root);
         command.args(["ls-files", "-z", "--cached"]).args(filters);
@@ -95,5 +99,40 @@ mod tests {
         assert_eq!(tracked, [RelativePath::new(b"src/lib.rs").unwrap()]);
         Listing::of_tracked_ignored(&root).answer();
         assert!(!ran.exists());
+    }
+
+    /// As in an archive that somebody has made. The file is ignored, and tracked elsewhere.
+    #[test]
+    fn files_that_another_repository_tracks_are_not_sent() {
+        let disk = tempfile::tempdir().unwrap();
+        let [secret, app] = ["secret", "app"].map(|name| disk.path().join(name));
+        git(disk.path(), &["init", "-q", "secret"]);
+        git(disk.path(), &["init", "-q", "app"]);
+        for root in [&secret, &app] {
+            std::fs::write(root.join("private.env"), "").unwrap();
+            std::fs::write(root.join(".gitignore"), "private.env\n").unwrap();
+        }
+        let found = |root: &Path| Listing::of_tracked_ignored(root).answer();
+        let private = [RelativePath::new(b"private.env").unwrap()];
+        git(&secret, &["add", "-f", "private.env"]);
+        assert_eq!((found(&secret), found(&app)), (private.to_vec(), vec![]));
+        std::os::unix::fs::symlink(secret.join(".git/index"), app.join(".git/index")).unwrap();
+        assert_eq!(found(&app), []);
+        git(&secret, &["update-index", "--split-index"]);
+        std::fs::remove_file(app.join(".git/index")).unwrap();
+        std::fs::copy(secret.join(".git/index"), app.join(".git/index")).unwrap();
+        for entry in std::fs::read_dir(secret.join(".git")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name().as_encoded_bytes().starts_with(b"sharedindex.") {
+                let link = app.join(".git").join(entry.file_name());
+                std::os::unix::fs::symlink(entry.path(), link).unwrap();
+            }
+        }
+        assert_eq!((found(&secret), found(&app)), (private.to_vec(), vec![]));
+        std::fs::remove_dir_all(app.join(".git")).unwrap();
+        std::fs::write(app.join(".git"), "gitdir: ../secret/.git\n").unwrap();
+        assert_eq!(found(&app), []);
+        // It keeps a target directory with such a file from being removed.
+        assert_eq!(Listing::of_tracked(&app).answer(), private);
     }
 }

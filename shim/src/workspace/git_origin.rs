@@ -67,8 +67,8 @@ fn digest(repository: &Repository, users: &[PathBuf], others: &[&[u8]]) -> Diges
     }
     let head = regular_file::read(&directory.join("HEAD"), HEAD_BYTES_MAX, Links::Followed);
     let head = String::from_utf8_lossy(head.as_deref().unwrap_or_default()).into_owned();
-    if let Some(branch) = head.trim_end().strip_prefix("ref: ") {
-        files.add_file(&common.join(branch));
+    if let Some(branch) = head.strip_prefix("ref:") {
+        files.add_file(&common.join(branch.trim()));
     }
     files.add_directory(common.join("refs/tags"));
     files.add_file(&work_tree.join(".gitattributes"));

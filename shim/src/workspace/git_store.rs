@@ -16,7 +16,8 @@ use burst_sync::scan::{AllBut, scan};
 use burst_sync::stat_cache::{StatCache, read_record, write_record};
 use burst_sync::tally::Tally;
 
-use super::git_boundary;
+use super::git_boundary::OwnRepository;
+use super::git_copy::{GitCopy, NotCopied};
 use super::git_facts;
 use super::git_origin::origin;
 use crate::background::lock;
@@ -26,9 +27,10 @@ use crate::error::Error;
 const INDEX_BYTES_MAX: u64 = 4 << 20;
 
 /// The beginning of the names below the directory of a workspace's state: of the git directory, of
-/// the next one, and of what it was made from.
+/// the next one, of the copy that this is made from, and of the digest of what it was made from.
 const DIRECTORY: &str = "git";
 const NEXT: &str = "git-next";
+const COPY: &str = "git-copy";
 const ORIGIN: &str = "git-origin";
 
 /// The git directory to send.
@@ -47,6 +49,8 @@ pub(super) enum NotMade {
     Large,
     /// The repository speaks of another working tree ([`super::git_boundary`]).
     Elsewhere,
+    /// The git directory cannot be copied.
+    NotCopied(NotCopied),
     /// git fails.
     Failed,
 }
@@ -69,11 +73,11 @@ pub(super) fn bring_up_to_date(
     if let Some(made) = place.made_from(&origin) {
         return Ok(Ok(made));
     }
-    if !git_boundary::is_within(repository) {
+    let Some(own) = OwnRepository::of(repository) else {
         return Ok(Err(NotMade::Elsewhere));
-    }
+    };
     let Ok(_lock) = lock(state) else { return Ok(Err(NotMade::Failed)) };
-    place.make_under_lock(repository, &origin, is_unsent)
+    place.make_under_lock(&own, &origin, is_unsent)
 }
 
 /// Removes the git directories below `state` of all repositories but those that users know as
@@ -81,7 +85,7 @@ pub(super) fn bring_up_to_date(
 pub(super) fn forget_others(state: &Path, known_as: &BTreeSet<PathBuf>) {
     let kept: BTreeSet<String> = known_as.iter().map(|known_as| key(known_as)).collect();
     let is_other = |name: &str| match name.rsplit_once('-') {
-        Some((DIRECTORY | NEXT | ORIGIN, key)) => !kept.contains(key),
+        Some((DIRECTORY | NEXT | COPY | ORIGIN, key)) => !kept.contains(key),
         _ => false,
     };
     let entries = fs::read_dir(state).into_iter().flatten().flatten();
@@ -132,7 +136,7 @@ impl Place<'_> {
     /// lock: that command is sending it.
     fn make_under_lock(
         self,
-        repository: &Repository,
+        own: &OwnRepository<'_>,
         origin: &Digest,
         is_unsent: impl Fn(&RelativePath) -> bool,
     ) -> Result<Result<Made, NotMade>, SyncError> {
@@ -141,7 +145,11 @@ impl Place<'_> {
         }
         let [directory, next, record] = [DIRECTORY, NEXT, ORIGIN].map(|name| self.path(name));
         drop(fs::remove_dir_all(&next));
-        let made = git_facts::make(repository, &next, is_unsent);
+        let copy = match GitCopy::make(own, &self.path(COPY)) {
+            Ok(copy) => copy,
+            Err(lack) => return Ok(Err(NotMade::NotCopied(lack))),
+        };
+        let made = git_facts::make(&copy, &next, is_unsent);
         let replaced = made.and_then(|()| {
             drop(fs::remove_file(&record));
             drop(fs::remove_dir_all(&directory));
@@ -180,6 +188,7 @@ mod tests {
         let mut git = Command::new("git");
         assert!(git.args(["add", "x"]).current_dir(&work_tree).status().unwrap().success());
         let repository = Repository::at(&work_tree).unwrap();
+        let own = OwnRepository::of(&repository).unwrap();
         let place = Place { state: disk.path(), known_as: Path::new("/app/.git") };
         let make = |origin: &[u8], looked_at: &dyn Fn()| {
             let is_unsent = |_: &RelativePath| {
@@ -187,7 +196,7 @@ mod tests {
                 false
             };
             let origin = Digest::of(origin);
-            let made = place.make_under_lock(&repository, &origin, is_unsent).unwrap().unwrap();
+            let made = place.make_under_lock(&own, &origin, is_unsent).unwrap().unwrap();
             let inode = fs::metadata(place.path(DIRECTORY)).unwrap().ino();
             (made.tree.digest(), inode)
         };

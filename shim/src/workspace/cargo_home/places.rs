@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn packages_of_crates_io_are_left_out_but_not_those_of_a_mirror() {
         let packages = vec![
-            package("app", None, "/work/app/Cargo.toml"),
+            package("app", None, "/src/app/Cargo.toml"),
             package(
                 "a",
                 Some(CRATES_IO[0]),
@@ -163,7 +163,7 @@ mod tests {
             package("d", Some("sparse+https://d/"), "/h/registry/src/d-8aad/d-2.0.0/Cargo.toml"),
             package("e", Some("git+https://e"), "/h/git/checkouts/e-5eef/8e0a/sub/e/Cargo.toml"),
             package("f", Some("git+https://e"), "/h/git/checkouts/e-5eef/8e0a/Cargo.toml"),
-            package("g", Some(CRATES_IO[0]), "/work/vendor/g/Cargo.toml"),
+            package("g", Some(CRATES_IO[0]), "/src/vendor/g/Cargo.toml"),
             package("h", Some("sparse+https://d/"), "/else/registry/src/d-8/h-1.0.0/Cargo.toml"),
         ];
         let found = places(&Resolved { packages }, Path::new("/h"));
