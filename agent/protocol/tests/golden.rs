@@ -117,6 +117,15 @@ fn request() -> RunRequest {
     }
 }
 
+/// A request from a directory that is not there any more, with a terminal of the agent.
+fn without_directory() -> RunRequest {
+    let mut request = request();
+    request.working_directory = None;
+    let discipline = LineDiscipline::Agent;
+    request.terminal.control = Some(ControllingTerminal { modes: modes(), discipline });
+    request
+}
+
 fn from_shim() -> Vec<FromShim> {
     let digest = Digest::from_bytes([5; 32]);
     let object = DirectoryObject(vec![
@@ -155,6 +164,7 @@ fn from_shim() -> Vec<FromShim> {
         FromShim::Connect(8080.try_into().unwrap()),
         FromShim::Keys(ByteBuf::from(b"key")),
         FromShim::SignalProcess(10),
+        FromShim::Run(Box::new(without_directory())),
     ]
 }
 
