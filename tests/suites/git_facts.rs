@@ -301,6 +301,47 @@ fn a_repository_that_speaks_of_another_one_is_not_asked() {
     assert_eq!(ran.stdout, ".: \nsub: \nlinked: secret\n");
 }
 
+/// As in an archive that somebody has made: its references are links to those of another
+/// repository, whose objects it uses.
+#[test]
+fn a_repository_says_nothing_of_commits_of_another_one() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    if lacks(&["git"]) {
+        return;
+    }
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.write("src/main.rs", ASKS_IN);
+    project.write("asked", "tab\nlines\nbisect\nshared\n");
+    script(
+        &sandbox,
+        "git init -q -b main secret; cd secret; git commit -q --allow-empty -m secret; git tag secret
+         cd ../app; git init -q; git add -A; git commit -qm one; git tag app-1
+         for name in tab lines; do
+             git init -q $name; echo x >$name/x
+             ln -s $top/secret/.git/refs/heads/main $name/.git/refs/heads/b
+             ln -s $top/secret/.git/refs/tags/secret $name/.git/refs/tags/secret
+         done
+         printf 'ref:\\trefs/heads/b' >tab/.git/HEAD; printf 'ref:\\n\\nrefs/heads/b\\n' >lines/.git/HEAD
+         git init -q main; (cd main; git commit -q --allow-empty -m main
+             git worktree add -q ../bisect)
+         echo x >bisect/x; cd main/.git/worktrees/bisect; mkdir -p refs/bisect
+         ln -s $top/secret/.git/refs/heads/main refs/bisect/b; echo ref: refs/bisect/b >HEAD
+         cd $top/app; git clone -q --shared $top/secret shared; echo x >shared/x
+         # Not only for want of the objects.
+         for name in tab lines main; do cp -r $top/secret/.git/objects $name/.git; done
+         for name in tab lines bisect shared; do git -C $name log -1 --format=%s | grep -q secret; done",
+    );
+    let ran = project.ok("run -q");
+    assert_eq!(ran.stdout, "tab: \nlines: \nbisect: \nshared: \n");
+    let warnings: Vec<&str> =
+        ran.stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    let warning = "warning: git fails in the run in `bisect` (its `HEAD` is neither a branch nor a \
+                   commit), `lines` (its git directory leads to files outside of it), `shared` (its \
+                   objects lie in another repository), 1 more";
+    assert_eq!(warnings, [warning]);
+}
+
 /// Those beyond the bound answer nothing, and not with the repository around them.
 #[test]
 fn of_many_repositories_the_first_have_git() {
@@ -559,10 +600,14 @@ fn a_repository_of_devices_and_loops_is_no_trap() {
     script(
         &sandbox,
         "cd app; git init -q; git add -A; git commit -qm one; mkfifo .git/info/pipe
-         ln -s . .git/refs/tags/a
          ln -sf /dev/null .git/info/attributes; ln -sf loop .git/info/exclude; ln -s loop .git/info/loop",
     );
     let built = project.burst("build");
     assert_eq!(built.code, Some(0), "{built:#?}");
     assert!(!built.stderr.contains("warning"), "{built:#?}");
+    script(&sandbox, "cd app; ln -s . .git/refs/tags/a; echo '# changed' >>.git/config");
+    let built = project.burst("build");
+    assert_eq!(built.code, Some(0), "{built:#?}");
+    let warning = "(its git directory leads to files outside of it)";
+    assert!(built.stderr.contains(warning), "{built:#?}");
 }

@@ -76,20 +76,23 @@ impl<'a> OwnRepository<'a> {
 fn names_work_tree(directory: &Path, work_tree: &Path) -> bool {
     if let Some(named) = first_line(&directory.join("gitdir")) {
         // What is named is the `.git` of the working tree.
-        return same(&directory.join(named), &work_tree.join(".git"));
+        return is_same_name(&directory.join(named), &work_tree.join(".git"));
     }
     let mut command = git_command::outside(directory);
     command.args(["config", "-z", "--file"]).arg(directory.join("config"));
     let named = answer(command.args(["--get", "core.worktree"]), b"").unwrap_or_default();
-    let named = named.strip_suffix(b"\0").unwrap_or_default();
-    !named.is_empty() && same(&directory.join(OsStr::from_bytes(named)), work_tree)
+    let Some(named) = named.strip_suffix(b"\0").filter(|named| !named.is_empty()) else {
+        return false;
+    };
+    let named = directory.join(OsStr::from_bytes(named)).canonicalize();
+    named.is_ok_and(|named| named == work_tree)
 }
 
-/// Whether two paths are the same directory, or names in the same one.
-fn same(one: &Path, other: &Path) -> bool {
+/// Whether two paths are the same name in the same directory. It may be a link, which counts for
+/// itself.
+fn is_same_name(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
-    let is_named = real(one).is_some_and(|one| Some(one) == real(other));
-    is_named || one.canonicalize().ok().is_some_and(|one| other.canonicalize().ok() == Some(one))
+    real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 /// The first line of a small file.
@@ -126,11 +129,12 @@ mod tests {
              git init -q outer; git -C outer submodule -q add ../secret module
              git -C outer commit -qm one; git -C outer worktree add -q ../outer2
              git -C outer2 submodule -q update --init
-             for name in file link common taken; do git init -q $name; done
+             for name in file link common taken borrowed; do git init -q $name; done
              rm -r file/.git link/.git; echo \"gitdir: $PWD/secret/.git\" >file/.git
              ln -s ../secret/.git link/.git
              echo \"$PWD/secret/.git\" >common/.git/commondir
              rm -r taken/.git; echo \"gitdir: $PWD/secret/.git/worktrees/linked\" >taken/.git
+             rm -r borrowed/.git; ln -s ../linked/.git borrowed/.git
              git init -q own; mkdir own/a; mv own/.git own/a/git
              printf '[core]\\n\\tworktree = ../..' >own/a/git/config; echo 'gitdir: a/git' >own/.git",
         );
@@ -140,7 +144,7 @@ mod tests {
                 "{own}"
             );
         }
-        for foreign in ["file", "link", "common", "taken"] {
+        for foreign in ["file", "link", "common", "taken", "borrowed"] {
             let found = Repository::at(&disk.join(foreign)).unwrap();
             assert!(OwnRepository::of(&found).is_none(), "{foreign}");
         }

@@ -21,6 +21,7 @@ use burst_sync::regular_file::{self, Links};
 
 use super::git_boundary::{OwnRepository, SHARED_INDEX};
 use super::git_command::{self, answer};
+use super::git_configuration::written;
 
 /// The largest file that is copied, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -30,22 +31,16 @@ const ENTRIES_MAX: usize = 200_000;
 
 /// What is copied of the directory that all working trees share. A reference that git packs
 /// meanwhile is in the later one.
-const SHARED: [&str; 6] =
-    ["refs/heads", "refs/tags", "packed-refs", "reftable", "shallow", "info/attributes"];
+const SHARED: [&str; 5] = ["refs/heads", "refs/tags", "packed-refs", "reftable", "shallow"];
+
+/// The beginning of the names of branches.
+const BRANCHES: &[u8] = b"refs/heads/";
+
+/// Attributes, of which nothing is sent: they tell which files a filter makes.
+const ATTRIBUTES: &str = "info/attributes";
 
 /// The list of the tables of references.
 const TABLES: &str = "reftable/tables.list";
-
-/// The settings of the section `core` that change what git says.
-const CORE: [&str; 7] = [
-    "core.repositoryformatversion",
-    "core.filemode",
-    "core.symlinks",
-    "core.ignorecase",
-    "core.autocrlf",
-    "core.eol",
-    "core.abbrev",
-];
 
 /// Why there is no copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +49,8 @@ pub(super) enum NotCopied {
     Leads,
     /// Objects lie in another repository.
     Alternates,
+    /// `HEAD` is a reference that is not copied.
+    NoBranch,
     /// There is too much.
     Large,
     /// It cannot be read, or git fails.
@@ -98,11 +95,20 @@ impl<'a> GitCopy<'a> {
         for name in SHARED {
             copy_all(&own.common, name, &copy.common, &mut left)?;
         }
+        match copy_all(&own.common, ATTRIBUTES, &copy.common, &mut left) {
+            // Some users have a link there; git goes without.
+            Ok(()) | Err(NotCopied::Leads) => {}
+            Err(lack) => return Err(lack),
+        }
         for name in copy.names_of_work_tree()? {
             copy_all(&own.directory, &name, &copy.directory, &mut left)?;
         }
-        fs::write(at.join("config"), copy.configuration()?)?;
-        Ok(copy)
+        copy.add_configuration()?;
+        match answer(copy.git().args(["symbolic-ref", "--quiet", "HEAD"]), b"") {
+            Ok(branch) if !branch.starts_with(BRANCHES) => Err(NotCopied::NoBranch),
+            // It fails where `HEAD` is a commit.
+            _ => Ok(copy),
+        }
     }
 
     /// The repository.
@@ -145,19 +151,21 @@ impl<'a> GitCopy<'a> {
         }
     }
 
-    /// The configuration of the copy. Of a file that is included nothing is read.
-    fn configuration(&self) -> Result<String, NotCopied> {
-        let mut listed = Vec::new();
-        let named = [(&self.own.common, "config"), (&self.own.directory, "config.worktree")];
-        for (directory, name) in named {
-            for file in files(directory, name, &mut 1)? {
+    /// Writes the configuration of the copy. Of a file that is included nothing is read.
+    fn add_configuration(&self) -> Result<(), NotCopied> {
+        let Self { own, common, directory } = self;
+        let named =
+            [(&own.common, "config", common), (&own.directory, "config.worktree", directory)];
+        for (from, name, to) in named {
+            for file in files(from, name, &mut 1)? {
                 let text = regular_file::read(&file, FILE_BYTES_MAX, Links::Refused)?;
                 let mut git = git_command::outside(Path::new("/"));
                 git.args(["config", "--file", "-", "--no-includes", "--null", "--list"]);
-                listed.extend(answer(&mut git, &text)?);
+                let text = written(&answer(&mut git, &text)?).ok_or(NotCopied::Leads)?;
+                fs::write(to.join(name), text)?;
             }
         }
-        configuration(&listed).ok_or(NotCopied::Leads)
+        Ok(())
     }
 }
 
@@ -225,38 +233,6 @@ fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
     }
-}
-
-/// Writes the configuration of the copy from a list of all settings; none if one of them can lead
-/// elsewhere, or if it changes how a repository is read in a way that cannot be repeated.
-fn configuration(listed: &[u8]) -> Option<String> {
-    let mut text = String::new();
-    let is_plain = |value: &str| {
-        value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    for setting in listed.split(|byte| *byte == 0) {
-        let Ok(setting) = std::str::from_utf8(setting) else { continue };
-        // Without a value it is true.
-        let (key, value) = setting.split_once('\n').unwrap_or((setting, "true"));
-        match key.split_once('.') {
-            // Its file is part of this one.
-            Some(("extensions", "worktreeconfig")) => {}
-            Some(("extensions", name)) => {
-                if !is_plain(name) || !is_plain(value) {
-                    return None;
-                }
-                text += &format!("[extensions]\n\t{name} = {value}\n");
-            }
-            Some(("core", name)) if CORE.contains(&key) && is_plain(value) => {
-                text += &format!("[core]\n\t{name} = {value}\n");
-            }
-            _ if key == "remote.origin.url" && !value.contains(['"', '\\', '\n']) => {
-                text += &format!("[remote \"origin\"]\n\turl = \"{value}\"\n");
-            }
-            _ => {}
-        }
-    }
-    Some(text)
 }
 
 #[cfg(test)]
@@ -332,7 +308,8 @@ mod tests {
     /// As in an archive that somebody has made.
     #[test]
     fn git_says_nothing_of_another_repository() {
-        let leads = Err(NotCopied::Leads);
+        let [leads, no_branch, alternates] =
+            [NotCopied::Leads, NotCopied::NoBranch, NotCopied::Alternates].map(Err);
         let nothing = Ok(", , , ".to_owned());
         for (script, expected) in [
             (
@@ -358,33 +335,22 @@ mod tests {
             ("mkdir .git/reftable; echo ../../../secret/x.ref >.git/reftable/tables.list", &leads),
             ("echo ref: refs/heads/../../../../secret/.git/HEAD >.git/refs/heads/main", &leads),
             ("git config extensions.refStorage files://$secret", &leads),
-            ("echo $secret/objects >.git/objects/info/alternates", &Err(NotCopied::Alternates)),
+            ("echo $secret/objects >.git/objects/info/alternates", &alternates),
             (
                 "mkdir .git/refs/bisect; from_secret refs/bisect/b refs/heads/main
               echo ref: refs/bisect/b >.git/HEAD",
-                &nothing,
+                &no_branch,
             ),
             (
                 "from_secret hooks/b refs/heads/main; echo ref: hooks/b >.git/refs/heads/main",
-                &nothing,
+                &no_branch,
             ),
             ("git config include.path $secret/config", &nothing),
             ("git config core.worktree $secret/..", &nothing),
             ("from_secret logs", &nothing),
+            ("from_secret info/attributes config", &nothing),
         ] {
             assert_eq!(said(script), *expected, "{script}");
         }
-    }
-
-    #[test]
-    fn only_settings_that_lead_nowhere_are_kept() {
-        let listed = b"core.eol\nlf\0core.filemode\0core.attributesfile\n/x\0core.abbrev\n1/2\0\
-                       remote.origin.url\nhttps://h/x y\0extensions.worktreeconfig\ntrue\0\
-                       extensions.other-one\ntrue\0";
-        let expected = "[core]\n\teol = lf\n[core]\n\tfilemode = true\n\
-                        [remote \"origin\"]\n\turl = \"https://h/x y\"\n\
-                        [extensions]\n\tother-one = true\n";
-        assert_eq!(configuration(listed).as_deref(), Some(expected));
-        assert_eq!(configuration(b"extensions.refstorage\nfiles:///x\0"), None);
     }
 }

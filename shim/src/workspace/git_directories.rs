@@ -74,6 +74,9 @@ impl Lack {
             Self::NotMade(NotMade::NotCopied(NotCopied::Alternates)) => {
                 Some("its objects lie in another repository".to_owned())
             }
+            Self::NotMade(NotMade::NotCopied(NotCopied::NoBranch)) => {
+                Some("its `HEAD` is neither a branch nor a commit".to_owned())
+            }
             Self::NotMade(NotMade::Failed | NotMade::NotCopied(NotCopied::Failed))
             | Self::Unusable => None,
         }
@@ -81,9 +84,9 @@ impl Lack {
 
     /// Whether users take the repository for usable where none lies around it.
     fn is_of_its_own(self) -> bool {
-        use NotCopied::{Alternates, Leads};
+        use NotCopied::{Alternates, Leads, NoBranch};
         let Self::NotMade(lack) = self else { return false };
-        matches!(lack, NotMade::Elsewhere | NotMade::NotCopied(Leads | Alternates))
+        matches!(lack, NotMade::Elsewhere | NotMade::NotCopied(Leads | Alternates | NoBranch))
     }
 }
 

@@ -37,9 +37,6 @@ const COMMITS_ALL: usize = 500;
 /// As many commits are looked at for a tag.
 const COMMITS_MAX: usize = 20_000;
 
-/// The beginning of the names of branches.
-const BRANCHES: &str = "refs/heads/";
-
 /// The name of the one pack: always the same, so that it is sent as a difference.
 const PACK: &str = "objects/pack/pack-0000000000000000000000000000000000000000";
 
@@ -80,10 +77,6 @@ impl Facts<'_> {
         let head = self.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).ok();
         let branch = self.text(&["symbolic-ref", "--quiet", "HEAD"]).ok();
         match &branch {
-            // The copy has no others.
-            Some(branch) if !branch.starts_with(BRANCHES) => {
-                return Err(io::Error::other(format!("`HEAD` is `{branch}`")));
-            }
             Some(branch) => self.write("HEAD", &format!("ref: {branch}\n"))?,
             None => self.write("HEAD", &format!("{}\n", head.as_deref().unwrap_or_default()))?,
         }

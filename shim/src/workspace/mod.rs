@@ -14,6 +14,7 @@ pub(crate) mod credentials;
 pub(crate) mod error;
 mod git_boundary;
 mod git_command;
+mod git_configuration;
 mod git_copy;
 mod git_directories;
 pub(crate) mod git_excludes;
