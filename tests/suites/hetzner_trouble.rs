@@ -678,3 +678,18 @@ fn down_without_a_token_names_the_keeper() {
     assert!(run.wait().unwrap().success());
     assert_eq!(sandbox.keeper(), Some(keeper));
 }
+
+#[test]
+fn status_tells_of_this_machine_while_the_api_does_not_answer() {
+    let sandbox = crate::sandbox();
+    let project = sandbox.hello("app");
+    project.ok("check");
+    let agent = sandbox.agent().unwrap();
+    let mut status = project.command("status");
+    // Nobody listens there.
+    status.env("HCLOUD_TOKEN", "a".repeat(64)).env("HCLOUD_ENDPOINT", "http://127.0.0.1:9/v1");
+    let status = ended(status.output().unwrap());
+    assert_eq!(status.code, Some(120), "{status:?}");
+    assert!(status.stdout.contains(&format!("pid {agent}")), "{status:?}");
+    assert!(status.stderr.starts_with("error: "), "{status:?}");
+}

@@ -19,7 +19,7 @@ use crate::keeper::message::{Ask, Event};
 pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     let settings = context.settings(None)?;
     let report = match Credentials::of(&settings) {
-        None => None,
+        None => Ok(None),
         Some(credentials) => {
             let ask = || Ask::Report { credentials: credentials.clone(), all };
             let taken = |event| match event {
@@ -27,7 +27,7 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
                 _ => None,
             };
             let own = async |account: &Account| account.report(all).await;
-            Some(context.with_account(&credentials, ask, taken, own)?)
+            context.with_account(&credentials, ask, taken, own).map(Some)
         }
     };
     let provider =
@@ -36,12 +36,18 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     let copies = Copies::of(&provider.copies(), settings.local_disk_gb);
     let runs = Runs::below(&context.directories.state).list()?;
     if context.json {
+        let report = report?;
         return context.print_json(&json::status(report.as_ref(), local.as_ref(), &copies, &runs));
     }
+    // What is on this machine is known all the same.
+    let (report, failure) = match report {
+        Ok(report) => (report, None),
+        Err(error) => (None, Some(error)),
+    };
     let mut text = report.as_ref().map(render::resources).unwrap_or_default();
     match local {
         Some(status) => text.push_str(&render::agent(&status)),
-        None if report.is_none() => {
+        None if report.is_none() && failure.is_none() => {
             text.push_str("agent on this machine: not running; the next command starts it\n");
         }
         None => {}
@@ -50,7 +56,8 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
         text.push_str(&render::copies(&copies));
     }
     text.push_str(&render::runs(&runs, Moment::now().seconds));
-    context.print(&text)
+    context.print(&text)?;
+    failure.map_or(Ok(()), Err)
 }
 
 fn local_status(
