@@ -12,7 +12,7 @@
 //! that replaces commits.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,7 +88,7 @@ impl<'a> GitCopy<'a> {
             fs::create_dir_all(directory)?;
         }
         if is_linked {
-            fs::write(copy.directory.join("commondir"), "../..\n")?;
+            write(&copy.directory.join("commondir"), b"../..\n")?;
         }
         let mut left = ENTRIES_MAX;
         copy.check_objects(&mut left)?;
@@ -162,7 +162,7 @@ impl<'a> GitCopy<'a> {
                 let mut git = git_command::outside(Path::new("/"));
                 git.args(["config", "--file", "-", "--no-includes", "--null", "--list"]);
                 let text = written(&answer(&mut git, &text)?).ok_or(NotCopied::Leads)?;
-                fs::write(to.join(name), text)?;
+                write(&to.join(name), text.as_bytes())?;
             }
         }
         Ok(())
@@ -189,11 +189,7 @@ fn copy_all(from: &Path, name: &str, to: &Path, left: &mut usize) -> Result<(), 
         if leads_upwards || (below == Path::new(TABLES) && text.contains(&b'/')) {
             return Err(NotCopied::Leads);
         }
-        let to = to.join(below);
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::write(to, text)?;
+        write(&to.join(below), &text)?;
     }
     Ok(())
 }
@@ -225,6 +221,14 @@ fn files(directory: &Path, name: &str, left: &mut usize) -> Result<Vec<PathBuf>,
         }
     }
     Ok(found)
+}
+
+/// Writes a file of a git directory that nothing reads until it is complete.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::File::create(path)?.write_all(bytes)
 }
 
 /// What is missing is no error: git removes files that it packs.
@@ -311,6 +315,7 @@ mod tests {
         let [leads, no_branch, alternates] =
             [NotCopied::Leads, NotCopied::NoBranch, NotCopied::Alternates].map(Err);
         let nothing = Ok(", , , ".to_owned());
+        let no_commit = Ok(", main, , ".to_owned());
         for (script, expected) in [
             (
                 "printf ref:refs/heads/b >.git/HEAD; from_secret refs/heads/b refs/heads/main",
@@ -347,6 +352,18 @@ mod tests {
             ),
             ("git config include.path $secret/config", &nothing),
             ("git config core.worktree $secret/..", &nothing),
+            // Other packs are found by an index of several; git itself shows the commit then.
+            (
+                "git -C ../secret repack -adq; cp $secret/objects/pack/* .git/objects/pack
+              git multi-pack-index write; cd .git/objects/pack; name=$(echo *.idx); rm pack-*
+              mkdir ../../../../packs; for end in idx pack; do
+                  cp $secret/objects/pack/*.$end ../../../../packs/p.$end; done
+              chmod u+w multi-pack-index
+              other=../../../../packs///////////////////////////p.idx; test ${#name} = ${#other}
+              LC_ALL=C sed -i s,$name,$other, multi-pack-index; cd ../../..
+              command git -C ../secret rev-parse HEAD >.git/refs/heads/main; git log | grep secret",
+                &no_commit,
+            ),
             ("from_secret logs", &nothing),
             ("from_secret info/attributes config", &nothing),
         ] {

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,7 +26,7 @@ use burst_sync::regular_file::{self, Links};
 use burst_sync::root_directory::RootDirectory;
 
 use super::git_command::answer;
-use super::git_copy::GitCopy;
+use super::git_copy::{self, GitCopy};
 use super::git_excludes;
 use super::git_history::{Cut, History};
 use super::url_password::without_password;
@@ -261,11 +261,7 @@ impl Facts<'_> {
     /// Writes a file. The directory has another name until it is complete, so that git reads no
     /// half-written file.
     fn write_bytes(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.at.join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::File::create(path)?.write_all(bytes)
+        git_copy::write(&self.at.join(name), bytes)
     }
 
     /// Runs git; returns its output without the last end of a line.
