@@ -121,9 +121,9 @@ impl<'a> Invocations<'a> {
         }
     }
 
-    /// Whether the client has sent a signal or a kill.
-    pub(crate) fn is_interrupted(&self) -> bool {
-        lock(&self.input).is_interrupted()
+    /// Whether the client has asked the last call to end.
+    pub(crate) fn is_asked_to_end(&self) -> bool {
+        lock(&self.input).is_asked_to_end()
     }
 
     /// The artifacts that cargo has named in its messages.

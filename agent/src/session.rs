@@ -271,10 +271,7 @@ impl Session<'_> {
             toolchain::check(&layout.spec)?;
             let mut ending = Ending::Exited(0);
             for (index, invocation) in self.request.invocations.iter().enumerate() {
-                if invocations.is_interrupted() {
-                    break;
-                }
-                if !runs_after(invocation, ending) {
+                if !runs_after(invocation, ending, invocations.is_asked_to_end()) {
                     continue;
                 }
                 let Some(running) = invocations.start(invocation)? else { continue };
@@ -455,11 +452,12 @@ impl Session<'_> {
     }
 }
 
-/// Whether an invocation runs after those before have ended so.
-fn runs_after(invocation: &Invocation, ending: Ending) -> bool {
+/// Whether an invocation runs after those before have ended so. `asked`: whether they were asked to
+/// end; one that has succeeded all the same has not done that.
+fn runs_after(invocation: &Invocation, ending: Ending, asked: bool) -> bool {
     match ending {
         Ending::Exited(0) => true,
-        Ending::Exited(code) => invocation.runs_after == Some(code),
+        Ending::Exited(code) => invocation.runs_after == Some(code) && !asked,
         Ending::Signaled(_) => false,
     }
 }
@@ -496,15 +494,18 @@ mod tests {
     fn an_invocation_runs_after_success_and_after_the_code_that_it_names() {
         let invocation =
             |runs_after| Invocation { alternatives: Vec::new(), optional: false, runs_after };
-        for (named, ending, expected) in [
-            (None, Ending::Exited(0), true),
-            (None, Ending::Exited(100), false),
-            (Some(100), Ending::Exited(0), true),
-            (Some(100), Ending::Exited(100), true),
-            (Some(100), Ending::Exited(101), false),
-            (Some(2), Ending::Signaled(2), false),
+        for (named, ending, expected, expected_if_asked) in [
+            (None, Ending::Exited(0), true, true),
+            (None, Ending::Exited(100), false, false),
+            (Some(100), Ending::Exited(0), true, true),
+            (Some(100), Ending::Exited(100), true, false),
+            (Some(100), Ending::Exited(101), false, false),
+            (Some(2), Ending::Signaled(2), false, false),
         ] {
-            assert_eq!(runs_after(&invocation(named), ending), expected, "{named:?} {ending:?}");
+            for (asked, expected) in [(false, expected), (true, expected_if_asked)] {
+                let runs = runs_after(&invocation(named), ending, asked);
+                assert_eq!(runs, expected, "{named:?} {ending:?} {asked}");
+            }
         }
     }
 }

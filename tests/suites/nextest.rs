@@ -1,10 +1,14 @@
 //! `test` by way of nextest: it accepts what `cargo test` accepts, and means the same.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 
-use burst_tests::{Ended, Project, Sandbox, assert_lines, assert_progress, ended};
+use burst_tests::{Ended, Project, Sandbox, assert_lines, assert_progress, ended, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::command_line::cargo;
 use crate::sandbox;
@@ -251,4 +255,32 @@ fn a_target_with_a_harness_of_its_own_is_run_by_cargo_test() {
     let ended = project.burst("test --lib");
     assert_eq!((ended.code, is_told(&ended)), (Some(0), false), "{ended:#?}");
     assert_eq!(tests_of(&ended).0, ["two_is", "two_is_two"]);
+}
+
+#[test]
+fn documentation_tests_run_after_a_signal_that_nextest_takes_as_a_question() {
+    if burst_tests::lacks(&["cargo-nextest"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let [begun, gate] = ["begun", "gate"].map(|name| sandbox.path().join(name));
+    let library = format!(
+        "/// ```\n/// panic!();\n/// ```\npub fn fails() {{}}\n\n#[test]\nfn waits() {{\n    \
+         std::fs::write({begun:?}, \"\").unwrap();\n    while !std::path::Path::new({gate:?})\
+         .exists() {{\n        std::thread::sleep(std::time::Duration::from_millis(10));\n    }}\n}}\n"
+    );
+    let manifest = "[package]\nname = 'kit'\nversion = '0.1.0'\nedition = '2021'\n";
+    let project = sandbox.project("kit", &[("Cargo.toml", manifest), ("src/lib.rs", &library)]);
+    let mut command = project.command("test");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the test", || begun.exists());
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGUSR1).unwrap();
+    let shown = BufReader::new(child.stderr.take().unwrap());
+    let mut lines = shown.lines().map(Result::unwrap);
+    lines.find(|line| line.contains("info: ")).expect("what nextest answers");
+    fs::write(&gate, "").unwrap();
+    assert_eq!(lines.filter(|line| line.contains("1 test run: 1 passed")).count(), 1);
+    let ended = ended(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(101), "{ended:#?}");
+    assert!(ended.stdout.contains("test src/lib.rs - fails (line 1) ... FAILED"), "{ended:#?}");
 }

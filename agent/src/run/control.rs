@@ -1,7 +1,7 @@
 //! Control of a run from other threads: input, signals, terminal sizes and its end.
 //!
-//! [`RunInput`] exists before cargo is started, so that input and a kill that arrive early
-//! are kept until then. [`Control`] is the agent's end of the socket to the init.
+//! [`RunInput`] exists before cargo is started, so that input, signals and a kill that arrive early
+//! are kept until then; signals also between two calls. [`Control`] is the agent's end of the socket to the init.
 
 use std::fs::File;
 use std::io::Write;
@@ -57,16 +57,19 @@ pub(crate) struct RunInput {
     has_control: bool,
     /// Takes the keys of a controlling terminal that is not the standard input.
     keys: Option<mpsc::SyncSender<Vec<u8>>>,
-    interrupted: bool,
+    /// Whether the attached call, or the last one, was sent a signal that asks it to end.
+    asked_to_end: bool,
     killed: bool,
+    /// Signals that arrived while no call was attached, each once, as the kernel keeps them.
+    early_signals: Vec<(i32, Receiver)>,
     /// Input that arrived before the first call was started.
     early: Vec<Vec<u8>>,
     early_end: bool,
 }
 
 impl RunInput {
-    /// Connects a started call with its terminals. Kills it if the run was killed already.
-    /// `has_control`: whether one of the terminals controls it.
+    /// Connects a started call with its terminals. It receives the signals that arrived before it,
+    /// and is killed if the run was killed already. `has_control`: whether one of the terminals controls it.
     pub(crate) fn attach(&mut self, mut control: Control, terminals: Vec<File>, has_control: bool) {
         if self.killed {
             control.kill();
@@ -74,6 +77,10 @@ impl RunInput {
         self.control = Some(control);
         self.terminals = terminals;
         self.has_control = has_control;
+        self.asked_to_end = false;
+        for (signal, receiver) in std::mem::take(&mut self.early_signals) {
+            self.signal(signal, receiver);
+        }
     }
 
     /// The input for the attached call, beginning with what has arrived already, and the
@@ -111,9 +118,9 @@ impl RunInput {
         self.terminals.clear();
     }
 
-    /// Whether the client has sent a signal or a kill.
-    pub(crate) const fn is_interrupted(&self) -> bool {
-        self.interrupted || self.killed
+    /// Whether the client has asked the attached call, or the last one, to end.
+    pub(crate) const fn is_asked_to_end(&self) -> bool {
+        self.asked_to_end || self.killed
     }
 
     /// Ends the run, at once or as soon as it is started.
@@ -124,12 +131,16 @@ impl RunInput {
         }
     }
 
-    /// Sends a signal to the run, and remembers that it was interrupted if that may be its purpose.
+    /// Sends a signal to the attached call, or to the next one.
     pub(crate) fn signal(&mut self, signal: i32, receiver: Receiver) {
-        self.interrupted |= signal != nix::libc::SIGWINCH;
-        if let Some(control) = &mut self.control {
-            control.signal(signal, receiver);
-        }
+        let Some(control) = &mut self.control else {
+            if !self.early_signals.contains(&(signal, receiver)) {
+                self.early_signals.push((signal, receiver));
+            }
+            return;
+        };
+        self.asked_to_end |= asks_to_end(signal);
+        control.signal(signal, receiver);
     }
 
     /// Sets the size of the terminals and tells cargo of it.
@@ -161,5 +172,62 @@ impl RunInput {
     pub(crate) fn end(&mut self) {
         self.early_end = true;
         self.queue = None;
+    }
+}
+
+/// Whether a program that handles a signal is expected to end all the same, with a code of its own.
+/// Others tell it something, as SIGUSR1 tells nextest to show what it does.
+const fn asks_to_end(signal: i32) -> bool {
+    use nix::libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use nix::libc::{SIGINT, SIGUSR1, SIGWINCH};
+
+    use super::*;
+
+    /// Attaches a call; returns the init's end of its socket.
+    fn attach(input: &mut RunInput) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        input.attach(Control::new(ours), Vec::new(), false);
+        theirs
+    }
+
+    #[test]
+    fn a_signal_between_two_calls_is_the_next_ones() {
+        let mut input = RunInput::default();
+        for signal in [SIGUSR1, SIGINT, SIGUSR1] {
+            input.signal(signal, Receiver::Group);
+        }
+        assert!(!input.is_asked_to_end());
+        let mut init = attach(&mut input);
+        assert!(input.is_asked_to_end());
+        input.detach();
+        let mut commands = Vec::new();
+        init.read_to_end(&mut commands).unwrap();
+        let expected =
+            [SIGUSR1, SIGINT].map(|signal| spec::signal_command(signal, Receiver::Group));
+        assert_eq!(commands, expected.map(Option::unwrap));
+    }
+
+    #[test]
+    fn a_call_is_asked_to_end_by_signals_to_it_that_mean_that() {
+        let mut input = RunInput::default();
+        let init = attach(&mut input);
+        for signal in [SIGUSR1, SIGWINCH] {
+            input.signal(signal, Receiver::Cargo);
+        }
+        assert!(!input.is_asked_to_end());
+        input.signal(SIGINT, Receiver::Group);
+        input.detach();
+        assert!(input.is_asked_to_end());
+        drop((init, attach(&mut input)));
+        assert!(!input.is_asked_to_end());
+        input.kill();
+        assert!(input.is_asked_to_end());
     }
 }
