@@ -5,9 +5,9 @@ mod shared_streams;
 mod signals;
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use burst_tests::{Project, assert_explained, ended, wait_until};
@@ -40,6 +40,14 @@ pub(crate) fn terminal() -> (std::fs::File, OwnedFd) {
     let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&theirs, size).unwrap();
     (ours.into(), theirs)
+}
+
+/// Whether a pipe takes nothing more until its reader reads.
+pub(crate) fn is_full(reader: &ChildStdout) -> bool {
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let writer = std::fs::File::options().write(true).open(path).unwrap();
+    let mut room = [PollFd::new(&writer, PollFlags::OUT)];
+    poll(&mut room, Some(&Timespec::default())).unwrap() == 0
 }
 
 fn read_all(mut terminal: std::fs::File) -> String {

@@ -20,7 +20,7 @@ use super::undownloaded;
 use super::waiting;
 use crate::error::Error;
 use crate::terminal::stdin::Forwarding;
-use crate::terminal::{Terminal, bytes};
+use crate::terminal::{Terminal, bytes, unwritable};
 use crate::transfer::error::{Phase, agent_failed, lost};
 use crate::transfer::upload;
 use crate::workspace::error::unreadable;
@@ -68,13 +68,17 @@ impl<'a> Synced<'a> {
         let Begun { news, control, sync } = begun;
         let began = Instant::now();
         exchange.signals.forward_to(outgoing.clone());
+        let passed = PassedOutput::new(exchange.terminal, exchange.signals, &outgoing);
+        let passed = passed.map_err(|error| unwritable(&error))?;
         let outcome = std::thread::scope(|scope| {
             let remembering = scope.spawn(|| remember(&exchange, state, news));
             let (ports, runtime) = (&exchange.prepared.ports, exchange.runtime);
             if !ports.is_empty() {
                 scope.spawn(|| ports.carry_all(runtime, &exchange.reached.connection));
             }
-            let outcome = follow(&exchange, &mut incoming, &outgoing, control);
+            scope.spawn(|| passed.write_held());
+            let outcome = follow(&exchange, &mut incoming, &outgoing, &passed, control);
+            passed.close();
             if outcome.is_err() || exchange.signals.ends_by().is_some() {
                 exchange.terminal.undo_modes();
             }
@@ -96,12 +100,12 @@ fn follow(
     exchange: &Exchange<'_>,
     incoming: &mut Incoming,
     outgoing: &Outgoing,
+    passed: &PassedOutput<'_>,
     control: Option<ControllingTerminal>,
 ) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
     let mut listed = Budget::default();
     let mut input: Option<Forwarding> = None;
-    let mut passed = PassedOutput::new(exchange.terminal, exchange.signals);
     let mut credit = ReceivedCredit::of(OUTPUT_WINDOW_BYTES);
     loop {
         let message = incoming.message();
@@ -122,7 +126,7 @@ fn follow(
                     outcome.opening.push(&bytes);
                 }
                 let size = bytes.len();
-                passed.push(stream, bytes.into_vec(), outgoing)?;
+                passed.push(stream, bytes.into_vec())?;
                 if let Some(cost) = credit.add(size) {
                     // If the connection is lost, the next read reports it.
                     drop(outgoing.message(&FromShim::OutputCredit(cost)));

@@ -142,12 +142,7 @@ impl Terminal {
         patience: Patience<'_>,
     ) -> io::Result<usize> {
         self.quiet();
-        let to = match stream {
-            Stream::Output => Some(rustix::stdio::stdout()),
-            Stream::Error => Some(rustix::stdio::stderr()),
-            Stream::Terminal => controlling::user_terminal(),
-        };
-        let Some(to) = to else { return Ok(bytes.len()) };
+        let Some(to) = streams::destination(stream) else { return Ok(bytes.len()) };
         let is_closed = |error: &io::Error| {
             error.raw_os_error() == Some(Errno::IO.raw_os_error()) && controlling::has_hung_up()
         };
@@ -159,6 +154,12 @@ impl Terminal {
             private_modes::note(&bytes[..written]);
         }
         Ok(written)
+    }
+
+    /// Waits until output can be passed on, or an error says why not; false once the patience with
+    /// the reader has ended.
+    pub(crate) fn wait_for_room(&self, stream: Stream, patience: Patience<'_>) -> io::Result<bool> {
+        streams::destination(stream).map_or(Ok(true), |to| writing::has_room(to, patience))
     }
 
     /// Resets private modes of the terminal that a program has set and that it cannot reset: it was

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use burst_agent::pseudo_terminal::DEFAULT_SIZE;
 use burst_agent::terminal_modes;
 use burst_protocol::message::{
-    ControllingTerminal, LineDiscipline, Terminal, TerminalModes, WindowSize,
+    ControllingTerminal, LineDiscipline, Stream, Terminal, TerminalModes, WindowSize,
 };
 use rustix::fs::{FileType, fstat};
 use rustix::stdio::{stderr, stdin, stdout};
@@ -56,6 +56,15 @@ pub(crate) struct StartTerminal {
 pub(crate) fn start_terminal() -> Option<StartTerminal> {
     let size = window_size().unwrap_or(DEFAULT_SIZE);
     isatty(stdout()).then(|| StartTerminal { size, modes: modes() })
+}
+
+/// Where output of a run goes; nowhere if it is a terminal's and there is none.
+pub(super) fn destination(stream: Stream) -> Option<BorrowedFd<'static>> {
+    match stream {
+        Stream::Output => Some(stdout()),
+        Stream::Error => Some(stderr()),
+        Stream::Terminal => user_terminal(),
+    }
 }
 
 /// Whether standard output and standard error are one file.

@@ -40,8 +40,9 @@ pub(super) fn write(to: BorrowedFd<'_>, bytes: &[u8], patience: Patience<'_>) ->
     Ok(written)
 }
 
-/// Waits until something can be written, or an error says why not; false once the patience has ended.
-fn has_room(to: BorrowedFd<'_>, patience: Patience<'_>) -> io::Result<bool> {
+/// Waits until something can be written, or an error says why not; false once the patience has
+/// ended.
+pub(super) fn has_room(to: BorrowedFd<'_>, patience: Patience<'_>) -> io::Result<bool> {
     let (interrupt, deadline) = match patience {
         Patience::Endless => (None, None),
         Patience::Until(interrupt) => (Some(interrupt), None),

@@ -10,6 +10,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::{attach, detach, detach_on_terminal, detaching, gate, holder, open, wait_for_end};
 use crate::sandbox;
 use crate::terminals::desk::Desk;
+use crate::terminals::is_full;
 use crate::terminals::keyboard::project;
 
 #[test]
@@ -250,17 +251,8 @@ fn a_signal_is_heard_though_nobody_reads_what_is_shown() {
     let project = project(&sandbox);
     detach(&project, "head -c 1000000 /dev/zero; exec sleep 1000");
     let mut attached = project.start("attach");
-    let io = format!("/proc/{}/io", attached.id());
-    let mut before = String::new();
-    let mut same = 0;
-    wait_until("the pipe is full", || {
-        let now = std::fs::read_to_string(&io).unwrap();
-        let written =
-            |text: &str| text.lines().find(|line| line.starts_with("wchar")).map(str::to_owned);
-        same = if written(&before) == written(&now) { same + 1 } else { 0 };
-        before = now;
-        same > 100
-    });
+    let output = attached.stdout.take().unwrap();
+    wait_until("the pipe is full", || is_full(&output));
     kill(Pid::from_raw(attached.id() as i32), Signal::SIGTERM).unwrap();
     assert_eq!(attached.wait().unwrap().signal(), Some(15));
 }

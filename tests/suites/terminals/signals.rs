@@ -5,14 +5,16 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burst_tests::{Project, Sandbox, carry_over, wait_until};
 use nix::sys::signal::Signal;
 
 use super::desk::Desk;
 use super::keyboard::project;
-use super::send;
 use super::shared::{RUNNERS, Runner};
+use super::{is_full, send};
 use crate::sandbox;
 
 /// A script that logs the signals of a program and of its child, each until it is told to end.
@@ -162,20 +164,11 @@ fn a_signal_is_heard_though_nobody_reads_the_output() {
     let project = project(&sandbox);
     // More than a pipe and all windows hold.
     let script = "head -c 4000000 /dev/zero; exec sleep 1000";
-    let last = |command: &Child| {
-        let io = std::fs::read_to_string(format!("/proc/{}/io", command.id())).unwrap();
-        io.lines().find(|line| line.starts_with("wchar")).unwrap().to_owned()
-    };
     for kind in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut command = project.command("-q run -q -- sh -c");
         let mut command = command.arg(script).stdout(Stdio::piped()).spawn().unwrap();
-        let (mut before, mut same) = (String::new(), 0);
-        wait_until("the pipe is full", || {
-            let now = last(&command);
-            same = if before == now { same + 1 } else { 0 };
-            before = now;
-            same > 100
-        });
+        let output = command.stdout.take().unwrap();
+        wait_until("the pipe is full", || is_full(&output));
         send(&command, kind);
         assert_eq!(command.wait().unwrap().signal(), Some(kind as i32));
     }
@@ -198,4 +191,42 @@ fn output_of_a_program_that_survives_a_signal_is_complete_once_it_is_read() {
     command.stdout.take().unwrap().read_to_end(&mut output).unwrap();
     assert_eq!(command.wait().unwrap().code(), Some(7));
     assert_eq!(output.len(), 6_000_000);
+}
+
+#[test]
+fn output_after_a_signal_is_shown_as_soon_as_it_is_read() {
+    const BYTES: usize = 500_000;
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let [begun, gate] = ["begun", "gate"].map(|name| sandbox.path().join(name));
+    let script = format!(
+        "trap 'head -c {BYTES} /dev/zero' HUP; touch {}; until test -e {}; do sleep 0.01; done",
+        begun.display(),
+        gate.display()
+    );
+    let mut command = project.command("-q run -q -- sh -c");
+    let mut command = command.arg(script).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("the run", || begun.exists());
+    send(&command, Signal::SIGHUP);
+    let mut output = command.stdout.take().unwrap();
+    wait_until("the pipe is full", || is_full(&output));
+    let count = Arc::new(AtomicUsize::new(0));
+    let reading = std::thread::spawn({
+        let count = count.clone();
+        move || {
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match output.read(&mut buffer).unwrap() {
+                    0 => return,
+                    read => count.fetch_add(read, Ordering::Relaxed),
+                };
+            }
+        }
+    });
+    // While the program runs.
+    wait_until("the output", || count.load(Ordering::Relaxed) == BYTES);
+    std::fs::write(gate, "").unwrap();
+    assert!(command.wait().unwrap().success());
+    reading.join().unwrap();
+    assert_eq!(count.load(Ordering::Relaxed), BYTES);
 }
