@@ -37,7 +37,6 @@ use std::sync::Arc;
 use burst_protocol::message::Stream;
 use burst_sync::tally::Tally;
 use rustix::io::Errno;
-use rustix::termios::isatty;
 
 use self::color::painted;
 pub(crate) use self::figure::{amount, bytes, counted, seconds, span};
@@ -150,9 +149,7 @@ impl Terminal {
             Err(error) if is_closed(&error) => bytes.len(),
             other => other?,
         };
-        if isatty(to) {
-            private_modes::note(&bytes[..written]);
-        }
+        private_modes::note(to, &bytes[..written]);
         Ok(written)
     }
 
@@ -162,8 +159,8 @@ impl Terminal {
         streams::destination(stream).map_or(Ok(true), |to| writing::has_room(to, patience))
     }
 
-    /// Resets private modes of the terminal that a program has set and that it cannot reset: it was
-    /// killed.
+    /// Resets private modes of the terminals that a program has set and that it cannot reset: it
+    /// was killed.
     pub(crate) fn undo_modes(&self) {
         private_modes::undo();
     }

@@ -2,21 +2,30 @@
 //! reports. They are reset where the program cannot do it itself: it goes on elsewhere, or was
 //! killed. What a program leaves when it ends is left, as without cargo-burst.
 //!
-//! The modes belong to the terminal, and a signal on any thread has to reset them, so they are a static.
+//! The modes belong to a terminal, and a signal on any thread has to reset them, so they are a
+//! static. Output of a run can go to several terminals: each has its own modes, whatever stream
+//! leads there.
 //!
 //! Only `CSI ? … h` and `CSI ? … l` count, and of other attributes the colours.
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::stdio::stdout;
 use rustix::termios::isatty;
 
+use super::streams::is_one_file;
 use super::writing::{self, Patience};
 
-/// What programs have set in the terminal of this process.
-static SHOWN: Mutex<PrivateModes> =
-    Mutex::new(PrivateModes { place: Place::Text, changed: BTreeSet::new(), has_escapes: false });
+/// What programs have set in the terminals of this process.
+static SHOWN: Mutex<Vec<Shown>> = Mutex::new(Vec::new());
+
+/// A terminal to which output of programs went.
+struct Shown {
+    terminal: BorrowedFd<'static>,
+    modes: PrivateModes,
+}
 
 /// Modes that are set in a new terminal: line wrap, and the cursor.
 const SET_AT_FIRST: [u16; 2] = [7, 25];
@@ -24,33 +33,46 @@ const SET_AT_FIRST: [u16; 2] = [7, 25];
 /// Most bytes of the parameters of a sequence.
 const PARAMETERS_BYTES_MAX: usize = 64;
 
-/// Learns what a program shows in the terminal.
-pub(super) fn note(bytes: &[u8]) {
-    shown().shown(bytes);
+/// Learns what a program shows at the end of a stream, which may be a terminal.
+pub(super) fn note(to: BorrowedFd<'static>, bytes: &[u8]) {
+    if !isatty(to) {
+        return;
+    }
+    let mut shown = shown();
+    match shown.iter_mut().find(|one| is_one_file(one.terminal, to)) {
+        Some(one) => one.modes.shown(bytes),
+        None => {
+            let mut modes = PrivateModes::default();
+            modes.shown(bytes);
+            shown.push(Shown { terminal: to, modes });
+        }
+    }
 }
 
-/// Resets what programs have set in the terminal.
+/// Resets what programs have set in the terminals.
 pub(super) fn undo() {
-    let mut modes = shown();
-    if !modes.changed.is_empty() {
-        show(&modes.reset());
-        *modes = PrivateModes::default();
+    for one in shown().iter_mut().filter(|one| !one.modes.changed.is_empty()) {
+        show(one.terminal, &one.modes.reset());
+        one.modes = PrivateModes::default();
     }
 }
 
 /// The same, for a user who leaves a program while it runs: also ends the line that it has begun.
 pub(super) fn leave() {
-    show(&format!("{}\r\n", shown().reset()));
-}
-
-fn show(text: &str) {
+    for one in shown().iter() {
+        show(one.terminal, &one.modes.reset());
+    }
     if isatty(stdout()) {
-        // A terminal that is closed or stopped needs it not.
-        drop(writing::write(stdout(), text.as_bytes(), Patience::Brief));
+        show(stdout(), "\r\n");
     }
 }
 
-fn shown() -> MutexGuard<'static, PrivateModes> {
+fn show(terminal: BorrowedFd<'_>, text: &str) {
+    // A terminal that is closed or stopped needs it not.
+    drop(writing::write(terminal, text.as_bytes(), Patience::Brief));
+}
+
+fn shown() -> MutexGuard<'static, Vec<Shown>> {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn shows_output() -> bool {
 }
 
 /// Whether two streams are one file: written to both, the order is visible.
-fn is_one_file(one: impl AsFd, other: impl AsFd) -> bool {
+pub(super) fn is_one_file(one: impl AsFd, other: impl AsFd) -> bool {
     let (Ok(one), Ok(other)) = (fstat(one), fstat(other)) else { return false };
     let is_device = |mode| FileType::from_raw_mode(mode) == FileType::CharacterDevice;
     match (is_device(one.st_mode), is_device(other.st_mode)) {

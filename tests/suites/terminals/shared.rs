@@ -19,8 +19,8 @@ pub(crate) enum Runner {
 pub(crate) const RUNNERS: [Runner; 2] = [Runner::Cargo, Runner::Burst];
 
 impl Runner {
-    /// bash that carries out a line, in which `cargo_` is cargo or the program under test, and `run` is
-    /// its `run -q --`.
+    /// bash that carries out a line, in which `cargo_` is cargo or the program under test, and `run`
+    /// is its `run -q --`.
     pub(crate) fn shell(self, project: &Project<'_>, line: &str) -> Command {
         let burst = project.command("");
         let cargo = match self {
@@ -133,6 +133,37 @@ fn a_terminal_that_a_program_had_changed_is_restored_when_it_is_interrupted() {
     desk.expect("password: ");
     desk.type_in("\u{3}");
     desk.leave();
+}
+
+#[test]
+fn the_screen_of_a_program_that_is_killed_is_left_whatever_its_streams_are() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    // In a terminal that the run shares, Ctrl-C is a signal, and the second one kills.
+    for (to, streams, has_keyboard) in [
+        (">/dev/tty", "| cat", false),
+        (">/dev/tty", "2>&1 | cat", false),
+        (">/dev/tty", ">shown 2>&1", false),
+        (">&2", "| cat", false),
+        (">&2", ">shown", true),
+    ] {
+        let script = format!(
+            "trap \"echo asked {to}\" INT; printf \"\\033[?1049h\\033[?25lscreen\" {to}; while :; do \
+             sleep 0.01; done"
+        );
+        let line = format!("run sh -c '{script}' {streams}");
+        let mut desk = Desk::start(&Runner::Burst.shell(&project, &line));
+        desk.expect("\u{1b}[?1049h\u{1b}[?25lscreen");
+        if has_keyboard {
+            desk.type_in("~.");
+        } else {
+            desk.type_in("\u{3}");
+            desk.find("asked");
+            desk.type_in("\u{3}");
+        }
+        desk.find("\u{1b}[?25h\u{1b}[?1049l\u{1b}[m");
+        desk.leave();
+    }
 }
 
 #[test]
