@@ -148,7 +148,7 @@ impl Running {
     /// tells the client.
     pub(crate) fn watch_terminal(&self, outgoing: &Outgoing) -> Option<ReadWatch> {
         let supervisor = self.supervisor.as_ref()?;
-        Some(ReadWatch::start(supervisor.id(), outgoing.clone()))
+        ReadWatch::start(supervisor.id(), outgoing.clone())
     }
 
     /// Waits until no process of the run is left; returns how cargo ended.
