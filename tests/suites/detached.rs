@@ -74,6 +74,13 @@ fn wait_for_end(sandbox: &Sandbox, number: &str) {
     wait_until("the end of the run", || end.exists());
 }
 
+/// Waits until the transcript of a run ends with this text.
+#[track_caller]
+fn wait_for_output(sandbox: &Sandbox, number: &str, text: &str) {
+    let transcript = record(sandbox, number).join("output-0");
+    wait_until("the output", || std::fs::read(&transcript).unwrap().ends_with(text.as_bytes()));
+}
+
 /// A file for which scripts wait, and the text of that wait.
 fn gate(sandbox: &Sandbox) -> (PathBuf, String) {
     let path = sandbox.path().join("gate");

@@ -7,9 +7,9 @@ use super::record::{Found, RunState};
 /// Most characters of a title, so that it can be an argument of a process.
 const CHARACTERS_MAX: usize = 1000;
 
-/// What stands around the number.
-const BEFORE: &str = " (detached run ";
-const BEHIND: &str = ")";
+/// What stands before the number, in front of the title: no title of a run begins so.
+const BEFORE: &str = "detached run ";
+const BEHIND: &str = ": ";
 
 /// A title of a length that is recorded.
 pub(super) fn shortened(mut title: String) -> String {
@@ -22,7 +22,7 @@ pub(super) fn shortened(mut title: String) -> String {
 
 /// The title of a run for the agent, which tells it to commands that wait for the run.
 pub(crate) fn numbered(title: &str, number: u32) -> String {
-    format!("{title}{BEFORE}{number}{BEHIND}")
+    format!("{BEFORE}{number}{BEHIND}{title}")
 }
 
 /// The title of a run as the agent tells it, without the number, and the number if such a run of
@@ -32,8 +32,8 @@ pub(crate) fn without_number<'t>(
     found: &Found,
     workspace: &Path,
 ) -> (&'t str, Option<u32>) {
-    let parts = title.strip_suffix(BEHIND).and_then(|title| title.rsplit_once(BEFORE));
-    let Some((rest, number)) = parts.and_then(|(rest, number)| Some((rest, number.parse().ok()?)))
+    let parts = title.strip_prefix(BEFORE).and_then(|title| title.split_once(BEHIND));
+    let Some((number, rest)) = parts.and_then(|(number, rest)| Some((number.parse().ok()?, rest)))
     else {
         return (title, None);
     };
@@ -65,10 +65,21 @@ mod tests {
         let known = numbered("cargo x", 3);
         let told = |title| without_number(title, &found, Path::new("/w"));
         assert_eq!(told(&known), ("cargo x", Some(3)));
-        for title in ["cargo x", "cargo x (detached run 4)", "cargo x (detached run y)"] {
+        let behind = numbered("cargo run -- detached run 4: x", 3);
+        assert_eq!(told(&behind), ("cargo run -- detached run 4: x", Some(3)));
+        for title in [
+            "cargo x",
+            "detached run 4: cargo x",
+            "detached run y: cargo x",
+            "detached run 3",
+            // What a command can have as arguments.
+            "cargo x (detached run 3)",
+            "cargo x detached run 3: ",
+            "cargo detached run 3: cargo x",
+        ] {
             assert_eq!(told(title), (title, None));
         }
-        let elsewhere = without_number("x (detached run 3)", &found, Path::new("/v"));
-        assert_eq!(elsewhere, ("x (detached run 3)", None));
+        let elsewhere = without_number(&known, &found, Path::new("/v"));
+        assert_eq!(elsewhere, (known.as_str(), None));
     }
 }

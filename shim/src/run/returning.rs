@@ -142,9 +142,12 @@ impl<'a> Ended<'a> {
         let has_results = !artifacts.is_empty() || whole.is_some() || !links_of_target.is_empty();
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
         let waits = |profile: &str| {
-            terminal.begin(format!("waiting for a cargo that builds in `{profile}`"))
+            let cargo = format!("a cargo that builds in `{profile}`");
+            terminal.wait_for(&cargo, format!("waiting for {cargo}"));
         };
         download.lock_cargo(artifacts, whole.as_ref(), &mut caches.returned, &waits);
+        // No step that begins now ends the wait.
+        terminal.quiet();
         download.artifacts(artifacts, &mut caches.returned).map_err(not_returned)?;
         if prepared.plan.returns.tests {
             download.create_directory_of_tests().map_err(not_returned)?;
