@@ -35,13 +35,15 @@ pub(crate) fn attach(
     number: Option<u32>,
 ) -> Result<Ending, Error> {
     let runs = Runs::below(&directories.state);
-    // Not worth a wait, nor an error: what is there can be shown all the same.
-    if let Ok(Some(_lock)) = runs.try_lock() {
-        drop(prune(&runs, Moment::now().seconds));
-    }
     let found = runs.list()?;
     let here = current_directory()?;
-    let run = choose(&found, number, &here)?;
+    let chosen = choose(&found, number, &here);
+    // Not worth a wait, nor an error: what is there can be shown all the same.
+    if let Ok(Some(_lock)) = runs.try_lock() {
+        let shown = chosen.as_ref().ok().map(|run| run.number);
+        drop(prune(&runs, Moment::now().seconds, shown));
+    }
+    let run = chosen?;
     let workspace = &run.started.workspace;
     if number.is_none() && !here.starts_with(workspace) {
         terminal.say(&format!("run {} of {}", run.number, workspace.display()));

@@ -17,15 +17,38 @@ const UNSEEN_SECS: i64 = 30 * 24 * 60 * 60;
 /// How many ended runs are kept whose end was shown.
 const KEPT_MAX: usize = 20;
 
-/// Deletes the records of runs whose time is over, and what was left of others. A record that
-/// cannot be read is kept; what cannot be deleted is left to the next call. The caller holds the
-/// lock of all runs.
-pub(super) fn prune(runs: &Runs, now: i64) -> Result<(), Error> {
+/// A run that is over.
+#[derive(Clone, Copy, Debug)]
+struct Over {
+    number: u32,
+    /// When it ended, in Unix seconds; of an end that is not recorded, when it was noticed.
+    since: i64,
+    is_shown: bool,
+}
+
+/// Deletes the records of runs whose time is over, and what was left of others; not the record of
+/// the run `in_use`. A record that cannot be read is kept; what cannot be deleted is left to the
+/// next call. The caller holds the lock of all runs.
+pub(super) fn prune(runs: &Runs, now: i64, in_use: Option<u32>) -> Result<(), Error> {
     let found = runs.list()?;
-    for number in expired(&found.runs, now).into_iter().chain(found.leftovers) {
+    let over: Vec<Over> = found.runs.iter().filter_map(|run| over(runs, run, now)).collect();
+    let expired = expired(over, now).into_iter().chain(found.leftovers);
+    for number in expired.filter(|number| Some(*number) != in_use) {
         delete(runs.directory(number).path());
     }
     Ok(())
+}
+
+/// Since when a run is over; `None` if it is running. The time at which it began says nothing of
+/// the end of one that was lost.
+fn over(runs: &Runs, run: &Run, now: i64) -> Option<Over> {
+    let Run { number, is_shown, .. } = *run;
+    let since = match run.state {
+        RunState::Running => return None,
+        RunState::Ended(ended) => ended.at,
+        RunState::EndUnknown | RunState::Lost => runs.directory(number).noticed_over(now),
+    };
+    Some(Over { number, since, is_shown })
 }
 
 /// Deletes a directory, but nothing behind a link.
@@ -41,22 +64,14 @@ fn delete(path: &Path) {
 }
 
 /// The numbers of the runs that are not kept any more. Pure.
-fn expired(runs: &[Run], now: i64) -> Vec<u32> {
-    let mut over: Vec<(&Run, i64)> = runs
-        .iter()
-        .filter_map(|run| match run.state {
-            RunState::Running => None,
-            RunState::Ended(ended) => Some((run, ended.at)),
-            RunState::EndUnknown | RunState::Lost => Some((run, run.started.at)),
-        })
-        .collect();
-    over.sort_unstable_by_key(|(run, _)| std::cmp::Reverse(run.number));
-    let (shown, unseen): (Vec<_>, Vec<_>) = over.into_iter().partition(|(run, _)| run.is_shown);
-    let age = |at: i64| now.saturating_sub(at);
-    let unseen = unseen.into_iter().filter(|(_, at)| age(*at) > UNSEEN_SECS);
+fn expired(mut over: Vec<Over>, now: i64) -> Vec<u32> {
+    over.sort_unstable_by_key(|run| std::cmp::Reverse(run.number));
+    let (shown, unseen): (Vec<_>, Vec<_>) = over.into_iter().partition(|run| run.is_shown);
+    let age = |run: &Over| now.saturating_sub(run.since);
+    let unseen = unseen.into_iter().filter(|run| age(run) > UNSEEN_SECS);
     let shown = shown.into_iter().enumerate();
-    let shown = shown.filter(|(place, (_, at))| *place >= KEPT_MAX || age(*at) > KEPT_SECS);
-    unseen.chain(shown.map(|(_, run)| run)).map(|(run, _)| run.number).collect()
+    let shown = shown.filter(|(place, run)| *place >= KEPT_MAX || age(run) > KEPT_SECS);
+    unseen.chain(shown.map(|(_, run)| run)).map(|run| run.number).collect()
 }
 
 #[cfg(test)]
@@ -69,34 +84,56 @@ mod tests {
         Started { title, workspace: "/".into(), at, terminal: None, one_output: false }
     }
 
-    fn run(number: u32, at: i64, state: RunState, is_shown: bool) -> Run {
-        Run { number, started: started(at), state, waits_for: None, is_shown }
-    }
-
-    fn ended(at: i64) -> RunState {
-        RunState::Ended(Ended { at, how: How::Code(1), unrecorded: 0 })
-    }
-
     #[test]
     fn runs_are_kept_for_a_week_and_the_last_twenty_unless_nobody_has_seen_them() {
         let now = 10 * UNSEEN_SECS;
-        let runs = [
-            run(1, 0, RunState::Running, false),
-            run(2, 0, ended(now - KEPT_SECS), true),
-            run(3, 0, ended(now - KEPT_SECS - 1), true),
-            run(4, now - KEPT_SECS - 1, RunState::Lost, true),
-            run(5, now, RunState::Lost, true),
-            run(6, 0, ended(now + 50), true),
-            run(7, 0, ended(now - UNSEEN_SECS), false),
-            run(8, 0, ended(now - UNSEEN_SECS - 1), false),
-            run(9, now - KEPT_SECS - 1, RunState::EndUnknown, true),
+        let run = |number, since, is_shown| Over { number, since, is_shown };
+        let runs = vec![
+            run(2, now - KEPT_SECS, true),
+            run(3, now - KEPT_SECS - 1, true),
+            run(6, now + 50, true),
+            run(7, now - UNSEEN_SECS, false),
+            run(8, now - UNSEEN_SECS - 1, false),
         ];
-        assert_eq!(expired(&runs, now), [8, 9, 4, 3]);
-        let mut many: Vec<Run> = (1..=23).map(|number| run(number, 0, ended(now), true)).collect();
-        assert_eq!(expired(&many, now), [3, 2, 1]);
-        many.extend((24..=60).map(|number| run(number, 0, ended(now), false)));
-        assert_eq!(expired(&many, now), [3, 2, 1]);
-        assert_eq!(expired(&[], now), Vec::<u32>::new());
+        assert_eq!(expired(runs, now), [8, 3]);
+        let mut many: Vec<Over> = (1..=23).map(|number| run(number, now, true)).collect();
+        assert_eq!(expired(many.clone(), now), [3, 2, 1]);
+        many.extend((24..=60).map(|number| run(number, now, false)));
+        assert_eq!(expired(many, now), [3, 2, 1]);
+        assert_eq!(expired(Vec::new(), now), Vec::<u32>::new());
+    }
+
+    /// However long it had run, its end was not recorded, and nobody has seen it before.
+    #[test]
+    fn a_lost_run_is_kept_from_when_its_loss_was_noticed() {
+        let state = tempfile::tempdir().unwrap();
+        let runs = Runs::below(state.path());
+        let _lock = runs.lock().unwrap();
+        let (number, lost) = runs.create().unwrap();
+        lost.write_started(&started(0)).unwrap();
+        let noticed = 2 * UNSEEN_SECS;
+        let is_there_at = |now, in_use| {
+            prune(&runs, now, in_use).unwrap();
+            lost.path().exists()
+        };
+        assert!(is_there_at(noticed, None));
+        assert!(is_there_at(noticed + UNSEEN_SECS, None));
+        assert!(is_there_at(noticed + UNSEEN_SECS + 1, Some(number)));
+        assert!(!is_there_at(noticed + UNSEEN_SECS + 1, None));
+    }
+
+    #[test]
+    fn a_run_that_is_running_is_not_over() {
+        let state = tempfile::tempdir().unwrap();
+        let runs = Runs::below(state.path());
+        let run = |state| {
+            let (started, waits_for) = (started(3), None);
+            over(&runs, &Run { number: 1, started, state, waits_for, is_shown: false }, 9)
+        };
+        assert!(run(RunState::Running).is_none());
+        let ended = RunState::Ended(Ended { at: 5, how: How::Code(1), unrecorded: 0 });
+        assert_eq!(run(ended).unwrap().since, 5);
+        assert_eq!(run(RunState::EndUnknown).unwrap().since, 9);
     }
 
     #[test]
@@ -117,7 +154,7 @@ mod tests {
         }
         std::fs::write(below("6"), "").unwrap();
         std::fs::create_dir(below("07")).unwrap();
-        prune(&runs, 200).unwrap();
+        prune(&runs, 200, None).unwrap();
         let left = || {
             let entries = below("").read_dir().unwrap().flatten();
             let mut names: Vec<_> =
@@ -129,7 +166,7 @@ mod tests {
         let found = runs.list().unwrap();
         assert_eq!(found.runs.len(), 1);
         assert_eq!(found.unreadable.iter().map(|one| one.number).collect::<Vec<_>>(), [4, 5]);
-        prune(&runs, 200 + UNSEEN_SECS).unwrap();
+        prune(&runs, 201 + UNSEEN_SECS, None).unwrap();
         assert_eq!(left(), ["07", "3", "4", "5", "6", "last", "lock"]);
         assert!(below("4/output-0").exists());
         assert_eq!(runs.create().unwrap().0, 7);

@@ -11,6 +11,7 @@
 //! | `down` | `cargo burst down` is about to end the run |
 //! | `reserve` | keeps room for the next one on a disk that is full by then |
 //! | `ended.json` | how the command ended, written by the holder before it exits |
+//! | `over` | when it was noticed that the run is over without such a record, in Unix seconds |
 //! | `shown` | exists once `attach` has shown the end |
 //! | `holder.log` | messages of the holder |
 //!
@@ -48,6 +49,9 @@ pub(crate) const WAITS: &str = "waits";
 /// The file that says that `down` is about to end the run.
 const DOWN: &str = "down";
 
+/// The file that says when a run was noticed to be over.
+const OVER: &str = "over";
+
 /// The file that keeps room for the record of the end.
 const RESERVE: &str = "reserve";
 
@@ -72,7 +76,9 @@ pub(crate) struct Started {
     /// The terminal of the command, as it was where the run was detached; `None` if it has
     /// pipes.
     pub(crate) terminal: Option<StartTerminal>,
-    /// Whether one pipe is its standard output and its standard error.
+    /// Whether one pipe is its standard output and its standard error. Earlier builds recorded it
+    /// not, and had two.
+    #[serde(default)]
     pub(crate) one_output: bool,
 }
 
@@ -401,6 +407,17 @@ impl RunDirectory {
     /// Notes that the end was shown. If that fails, it is shown once more.
     pub(super) fn note_shown(&self) {
         self.note("shown");
+    }
+
+    /// When it was noticed that the run is over without a record of its end; `now` if it was not
+    /// before, which is noted. On a disk that is full it is noticed again.
+    pub(super) fn noticed_over(&self, now: i64) -> i64 {
+        let path = self.0.join(OVER);
+        let noted = record_file::text(&path).and_then(|text| text.trim().parse().ok());
+        noted.unwrap_or_else(|| {
+            drop(atomic_file::write(&path, format!("{now}\n").as_bytes(), PRIVATE));
+            now
+        })
     }
 
     /// Takes the lock of the holder, for this process; `None` if there is one.

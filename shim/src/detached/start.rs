@@ -28,7 +28,7 @@ pub(crate) fn start(
     let runs = Runs::below(&directories.state);
     let _lock = runs.lock()?;
     let now = Moment::now().seconds;
-    prune(&runs, now)?;
+    prune(&runs, now, None)?;
     let (number, directory) = runs.create()?;
     let started = Started {
         title: shortened(title),

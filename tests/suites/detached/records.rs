@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
-use super::{detach, detaching, gate, holder, open, record, wait_for_end};
+use super::{detach, detaching, gate, holder, open, record, wait_for_end, wait_for_output};
 use crate::sandbox;
 use crate::terminals::keyboard::project;
 
@@ -191,4 +191,67 @@ fn a_holder_that_cannot_accept_does_not_spin() {
     drop(waiting);
     open(&gate);
     assert_eq!(project.burst("attach 1").code, Some(7));
+}
+
+/// Its loss was not seen before, however long ago it began.
+#[test]
+fn a_lost_run_that_began_long_ago_is_shown() {
+    const DAYS: i64 = 31;
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    detach(&project, "echo one; exec sleep 1000");
+    wait_for_output(&sandbox, "1", "one\n");
+    let path = record(&sandbox, "1").join("run.json");
+    let mut started: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    started["at"] = (started["at"].as_i64().unwrap() - DAYS * 24 * 60 * 60).into();
+    std::fs::write(&path, started.to_string()).unwrap();
+    kill(holder(&sandbox, "1"), Signal::SIGKILL).unwrap();
+    wait_until("the end of the holder", || {
+        super::processes("cargo-burst-holder", &sandbox).is_empty()
+    });
+    let offered = || {
+        let status = project.ok("status").stdout;
+        listed(&status).iter().any(|line| line.ends_with("`cargo burst attach 1` shows it"))
+    };
+    assert!(offered());
+    // Also the start of another run leaves it.
+    detach(&project, "true");
+    wait_for_end(&sandbox, "2");
+    assert!(offered());
+    for _ in 0..2 {
+        let shown = project.burst("attach 1");
+        assert_eq!((shown.code, shown.stdout.as_str()), (Some(114), "one\n"), "{shown:?}");
+    }
+    // Once its time is over it is shown a last time: it is asked for.
+    let over = record(&sandbox, "1").join("over");
+    let noticed: i64 = std::fs::read_to_string(&over).unwrap().trim().parse().unwrap();
+    std::fs::write(&over, (noticed - DAYS * 24 * 60 * 60).to_string()).unwrap();
+    assert_eq!(project.burst("attach 1").stdout, "one\n");
+    assert_eq!(project.burst("attach 2").code, Some(0));
+    assert!(!record(&sandbox, "1").exists());
+}
+
+/// An earlier build did not record whether both outputs are one.
+#[test]
+fn a_run_of_an_earlier_build_is_listed_and_ended() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    detach(&project, "echo one; exec sleep 1000");
+    wait_for_output(&sandbox, "1", "one\n");
+    let path = record(&sandbox, "1").join("run.json");
+    let mut started: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(started.as_object_mut().unwrap().remove("one_output"), Some(false.into()));
+    std::fs::write(&path, started.to_string()).unwrap();
+    let name = format!(
+        "detached run 1: `cargo run -q -- sh -c echo one; exec sleep 1000` of {}",
+        project.root.display()
+    );
+    let status = project.ok("status").stdout;
+    assert!(listed(&status)[0].starts_with(&format!("{name}, running for ")), "{status}");
+    assert_eq!(project.ok("down").stderr, format!("burst: ending {name}\n"));
+    wait_for_end(&sandbox, "1");
+    let shown = project.burst("attach 1");
+    assert_eq!((shown.code, shown.stdout.as_str()), (Some(114), "one\n"), "{shown:?}");
 }
