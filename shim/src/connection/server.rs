@@ -100,8 +100,9 @@ impl ServerConnection {
                     let config =
                         identity::client_config(own, pinned.clone(), patient).map_err(keys)?;
                     let quic = Connection::open_with(address, config, patient, PROBE);
+                    let (network, networks) = (network.clone(), networks.clone());
                     let is_outdated = agent.is_outdated.clone();
-                    tokio::spawn(probe(quic, network.clone(), networks.clone(), is_outdated));
+                    tokio::spawn(probe(quic, address, network, networks, is_outdated));
                 }
                 Ok(Self::Tcp(agent))
             }
@@ -211,16 +212,12 @@ impl TcpDial {
 /// Finds out whether a network blocks UDP. If it does not, the transport is chosen again.
 async fn probe(
     quic: impl Future<Output = Result<Connection, ConnectionError>>,
+    address: SocketAddr,
     network: Network,
     networks: Arc<TcpNetworks>,
     is_outdated: Arc<AtomicBool>,
 ) {
     let probed = quic.await;
-    let address = match &probed {
-        Ok(connection) => connection.address(),
-        Err(ConnectionError::Silent { address, .. }) => *address,
-        Err(_) => return,
-    };
     let is_same_network = Network::find(address).await.as_ref() == Some(&network);
     match verdict(probed.as_ref().map(drop), is_same_network) {
         Verdict::Blocks => networks.remember(&network).await,
@@ -275,5 +272,39 @@ impl AsyncRead for Watched {
             self.is_outdated.store(true, Ordering::Relaxed);
         }
         Poll::Ready(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// UDP passes where something is answered, whatever it is; where nothing is said of it, what
+    /// was known stays.
+    #[tokio::test]
+    async fn a_probe_that_is_answered_with_an_error_has_passed() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let network = Network::find(address).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let not_ours = ConnectionError::NotOurs { address, source: "another".into() };
+        let refused = ConnectionError::Silent {
+            address,
+            source: Some(Box::new(quinn::ConnectionError::Reset)),
+        };
+        let own = io::Error::from_raw_os_error(24);
+        let own = ConnectionError::Silent { address, source: Some(Box::new(own)) };
+        let answered =
+            [(ConnectionError::Ending, true), (not_ours, true), (refused, true), (own, false)];
+        for (error, passes) in answered {
+            let told = error.to_string();
+            let networks = Arc::new(TcpNetworks::new(directory.path().join("networks")));
+            networks.remember(&network).await;
+            let is_outdated = Arc::<AtomicBool>::default();
+            let probed = std::future::ready(Err(error));
+            probe(probed, address, network.clone(), networks.clone(), is_outdated.clone()).await;
+            let first = if passes { First::Quic } else { First::Tcp };
+            assert_eq!(networks.first(&network).await, first, "{told}");
+            assert_eq!(is_outdated.load(Ordering::Relaxed), passes, "{told}");
+        }
     }
 }

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use quinn::ConnectionError as QuicError;
+
 use super::ConnectionError;
 
 /// How long a probe takes at most. QUIC sends its first packet again after one, three and seven
@@ -26,16 +28,26 @@ pub(super) enum Verdict {
 
 /// The verdict of a probe that ended with this error, or with none. `is_same_network` says whether
 /// the machine is in the network of the probe's beginning.
-pub(super) const fn verdict(
-    probed: Result<(), &ConnectionError>,
-    is_same_network: bool,
-) -> Verdict {
+pub(super) fn verdict(probed: Result<(), &ConnectionError>, is_same_network: bool) -> Verdict {
     match probed {
-        Err(ConnectionError::Silent { source: None, .. }) if is_same_network => Verdict::Blocks,
-        Err(ConnectionError::Silent { .. } | ConnectionError::Keys(_)) => Verdict::Nothing,
-        Ok(()) | Err(_) if is_same_network => Verdict::Passes,
-        Ok(()) | Err(_) => Verdict::Nothing,
+        _ if !is_same_network => Verdict::Nothing,
+        Err(ConnectionError::Silent { source: None, .. }) => Verdict::Blocks,
+        Err(ConnectionError::Keys(_)) => Verdict::Nothing,
+        Err(ConnectionError::Silent { source: Some(source), .. })
+            if !is_answer(source.as_ref()) =>
+        {
+            Verdict::Nothing
+        }
+        Ok(()) | Err(_) => Verdict::Passes,
     }
+}
+
+/// Whether the other end has sent this error of a connection.
+fn is_answer(source: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        source.downcast_ref::<QuicError>(),
+        Some(QuicError::ConnectionClosed(_) | QuicError::ApplicationClosed(_) | QuicError::Reset)
+    )
 }
 
 #[cfg(test)]
@@ -45,9 +57,9 @@ mod tests {
 
     use super::*;
 
-    fn silent(source: Option<io::Error>) -> ConnectionError {
+    fn silent(source: Option<super::super::Source>) -> ConnectionError {
         let address = SocketAddr::from(([192, 0, 2, 1], 7777));
-        ConnectionError::Silent { address, source: source.map(Into::into) }
+        ConnectionError::Silent { address, source }
     }
 
     #[test]
@@ -57,10 +69,21 @@ mod tests {
         // Too many open files, no buffers, no route, a handshake that is slow.
         let own = [24, 105, 101].map(io::Error::from_raw_os_error);
         for error in own.into_iter().chain([io::Error::other(super::super::SLOW)]) {
-            assert_eq!(verdict(Err(&silent(Some(error))), true), Verdict::Nothing);
+            assert_eq!(verdict(Err(&silent(Some(error.into()))), true), Verdict::Nothing);
+        }
+        for error in [QuicError::TimedOut, QuicError::LocallyClosed] {
+            assert_eq!(verdict(Err(&silent(Some(error.into()))), true), Verdict::Nothing);
         }
         assert_eq!(verdict(Ok(()), true), Verdict::Passes);
         assert_eq!(verdict(Ok(()), false), Verdict::Nothing);
-        assert_eq!(verdict(Err(&ConnectionError::Ending), true), Verdict::Passes);
+    }
+
+    #[test]
+    fn udp_passes_where_the_agent_answers_with_an_error() {
+        let refused = silent(Some(QuicError::Reset.into()));
+        for error in [refused, ConnectionError::Ending] {
+            assert_eq!(verdict(Err(&error), true), Verdict::Passes);
+            assert_eq!(verdict(Err(&error), false), Verdict::Nothing);
+        }
     }
 }
