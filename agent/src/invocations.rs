@@ -5,7 +5,6 @@
 //! receives the client's messages during all calls of the run.
 
 use std::fs::File;
-use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -33,7 +32,7 @@ use crate::run::output::{Output, SetModes};
 use crate::run::reading::ReadWatch;
 use crate::run::spec::{Receiver, RunSpec};
 use crate::run::stdio::{Input, Streams};
-use crate::run::{Ended, Running};
+use crate::run::{Ended, Running, typing};
 use crate::subcommands;
 
 /// Handles the client's messages during a run. Returns with the first message that is not
@@ -281,12 +280,12 @@ impl<'a> Invocations<'a> {
 
     /// Types the client's keys into the controlling terminal of the attached call, on a thread of
     /// its own.
-    fn forward_keys(&self, mut terminal: File) {
+    fn forward_keys(&self, terminal: File) {
         let received = lock(&self.input).open_keys();
         log::spawn(move || {
             for bytes in received {
                 // An error says that the run has ended.
-                if terminal.write_all(&bytes).is_err() {
+                if typing::write(&terminal, &bytes).is_err() {
                     return;
                 }
             }

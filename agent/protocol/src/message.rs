@@ -48,7 +48,9 @@ pub enum FromShim {
     /// The directory objects that the agent wanted, in the order of its request. They may
     /// be split into several messages.
     DirectoryObjects(Vec<DirectoryObject>),
-    /// Bytes for the standard input of the run.
+    /// Bytes for the standard input of the run. Where that is a terminal whose work the client does,
+    /// a message of the control character that ends its input, alone, is an end of input that was
+    /// typed: it ends one read.
     Input(ByteBuf),
     /// The end of standard input.
     InputEnd,

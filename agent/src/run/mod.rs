@@ -28,6 +28,7 @@ pub(crate) mod simulated;
 pub(crate) mod spec;
 pub(crate) mod stdio;
 pub(crate) mod supervisor;
+pub(crate) mod typing;
 
 use std::io::Read;
 use std::os::fd::OwnedFd;

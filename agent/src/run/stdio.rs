@@ -28,6 +28,7 @@ use rustix::termios::{LocalModes, OutputModes, SpecialCodeIndex, Termios};
 
 use super::output::{Output, SetModes};
 use super::spec::Descriptors;
+use super::typing;
 use crate::pseudo_terminal::{self, DEFAULT_SIZE, PseudoTerminal};
 use crate::terminal_modes;
 
@@ -217,7 +218,10 @@ pub(crate) struct Input {
 impl Input {
     /// Writes input. Blocks while cargo does not read it.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        match self.end {
+            InputEnd::UnseenCharacter => typing::write(&self.stream, bytes),
+            InputEnd::Closed | InputEnd::Character => self.stream.write_all(bytes),
+        }
     }
 
     /// Ends the input. `in_line`: whether the last line is not complete; the first control

@@ -28,6 +28,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::termios::{LocalModes, SpecialCodeIndex, Termios, tcgetattr};
 
+use super::controlling::has_hung_up;
 use super::foreground::{FOREGROUND_CHECK_INTERVAL, fail_instead_of_stop, is_foreground};
 use super::keys::PIECE_BYTES;
 use super::raw_mode;
@@ -111,7 +112,7 @@ impl SharedTerminal {
                     continue;
                 }
                 let keys = match rustix::io::read(shared.terminal, &mut buffer) {
-                    // The end of the input, which the terminal here has made of a key.
+                    Ok(0) if has_hung_up() => return,
                     Ok(0) => vec![shared.end_of_input()],
                     Ok(read) => buffer[..read].to_vec(),
                     Err(Errno::INTR | Errno::AGAIN) => continue,
@@ -184,7 +185,9 @@ impl SharedTerminal {
         !self.is_over() && (state.is_read || state.set.is_some())
     }
 
-    fn end_of_input(&self) -> u8 {
+    /// What tells the run of an end of input, which the terminal here has made of a key: alone in a
+    /// message, the control character that ends the input of the run's terminal.
+    pub(super) fn end_of_input(&self) -> u8 {
         let state = self.state();
         let modes = state.set.as_ref().unwrap_or(&self.first);
         modes.characters[terminal_modes::END_OF_INPUT]

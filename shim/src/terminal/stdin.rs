@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use rustix::stdio::stdin;
 use rustix::termios::isatty;
 
-use super::controlling::user_terminal;
+use super::controlling::{has_hung_up, user_terminal};
 use super::foreground::{fail_instead_of_stop, is_foreground};
 use super::keys::{Keys, PIECE_BYTES};
 use super::shared::SharedTerminal;
@@ -136,21 +136,23 @@ fn forward(outgoing: &Outgoing, window: &SendWindow) {
     drop(outgoing.message(&FromShim::InputEnd));
 }
 
-/// Forwards a terminal that is shared.
+/// Forwards a terminal that is shared, until it is closed. An end of input that is typed there ends
+/// one read of a program, and what is typed behind it is for the next.
 fn forward_lines(outgoing: &Outgoing, window: &SendWindow, terminal: &SharedTerminal) {
     fail_instead_of_stop();
     let mut buffer = vec![0; PIECE_BYTES];
     loop {
         window.wait_for_room(PIECE_BYTES);
         terminal.wait_for_keys();
-        let read = match rustix::io::read(stdin(), &mut buffer) {
+        let input = match rustix::io::read(stdin(), &mut buffer) {
             Err(Errno::INTR | Errno::AGAIN) => continue,
             Err(_) if !is_foreground(stdin()) => continue,
+            Ok(0) if !has_hung_up() => vec![terminal.end_of_input()],
             Ok(0) | Err(_) => break,
-            Ok(read) => read,
+            Ok(read) => buffer[..read].to_vec(),
         };
-        window.sent(read);
-        if outgoing.message(&FromShim::Input(buffer[..read].to_vec().into())).is_err() {
+        window.sent(input.len());
+        if outgoing.message(&FromShim::Input(input.into())).is_err() {
             return;
         }
     }

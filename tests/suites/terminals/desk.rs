@@ -91,6 +91,14 @@ impl Desk {
         });
     }
 
+    /// Waits until the local terminal does not show what is typed.
+    #[track_caller]
+    pub(crate) fn wait_until_hidden(&self) {
+        wait_until("a terminal that hides", || {
+            !tcgetattr(&self.theirs).unwrap().local_modes.contains(LocalModes::ECHO)
+        });
+    }
+
     /// Whether the local terminal gives lines, and shows what is typed.
     pub(crate) fn has_lines(&self) -> bool {
         let lines = LocalModes::ICANON | LocalModes::ECHO;

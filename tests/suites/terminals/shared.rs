@@ -102,6 +102,55 @@ fn single_keys_reach_a_program_in_front_of_a_pipe() {
 }
 
 #[test]
+fn an_end_of_input_ends_one_read_and_not_the_keys() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let script = "echo A; cat; echo B; cat; echo C; read -s -p PW: p </dev/tty; echo \"got $p\"";
+    for runner in RUNNERS {
+        let line = format!("run bash -c '{script}' | cat");
+        let mut desk = Desk::start(&runner.shell(&project, &line));
+        desk.expect("A\r\n");
+        desk.type_in("one\r");
+        desk.expect("one\r\none\r\n");
+        desk.type_in("\u{4}");
+        desk.expect("B\r\n");
+        desk.type_in("two\r");
+        desk.expect("two\r\ntwo\r\n");
+        desk.type_in("\u{4}");
+        desk.expect("C\r\nPW:");
+        desk.wait_until_hidden();
+        desk.type_in("secret\r");
+        desk.expect("got secret\r\n");
+        assert!(desk.end().success(), "{runner:?}");
+    }
+}
+
+#[test]
+fn each_program_reads_its_line_of_what_is_typed_ahead() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let (begun, gate) = (sandbox.path().join("begun"), sandbox.path().join("gate"));
+    let script = format!(
+        "touch {}; until test -e {}; do sleep 0.01; done; head -n1; head -n1; cat; read x; echo \"<$x>\"",
+        begun.display(),
+        gate.display()
+    );
+    for runner in RUNNERS {
+        let line = format!("run sh -c '{script}' | cat");
+        let mut desk = Desk::start(&runner.shell(&project, &line));
+        wait_until("the run", || begun.exists());
+        desk.type_in("one\rtwo\rthree\r\u{4}four\r");
+        desk.expect("one\r\ntwo\r\nthree\r\nfour\r\n");
+        std::fs::write(&gate, "").unwrap();
+        desk.expect("one\r\ntwo\r\nthree\r\n<four>\r\n");
+        assert!(desk.end().success(), "{runner:?}");
+        for file in [&begun, &gate] {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[test]
 fn what_is_typed_while_a_program_reads_a_file_is_the_shells() {
     let sandbox = sandbox();
     let project = project(&sandbox);
