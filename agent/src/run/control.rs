@@ -1,7 +1,7 @@
 //! Control of a run from other threads: input, signals, terminal sizes and its end.
 //!
-//! [`RunInput`] exists before cargo is started, so that input, signals and a kill that arrive early
-//! are kept until then; signals also between two calls. [`Control`] is the agent's end of the socket to the init.
+//! [`RunInput`] exists before cargo is started, so that input, signals and a kill that arrive
+//! early are kept until then; signals also between two calls. [`Control`] is the agent's end of the socket to the init.
 
 use std::fs::File;
 use std::io::Write;
@@ -69,7 +69,8 @@ pub(crate) struct RunInput {
 
 impl RunInput {
     /// Connects a started call with its terminals. It receives the signals that arrived before it,
-    /// and is killed if the run was killed already. `has_control`: whether one of the terminals controls it.
+    /// and is killed if the run was killed already. `has_control`: whether one of the terminals
+    /// controls it.
     pub(crate) fn attach(&mut self, mut control: Control, terminals: Vec<File>, has_control: bool) {
         if self.killed {
             control.kill();

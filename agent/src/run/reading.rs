@@ -1,10 +1,10 @@
 //! Whether a program of a run reads its controlling terminal where that is not the standard input:
 //! the client, whose user types there, leaves the keys to others until then.
 //!
-//! A program that asks opens `/dev/tty`. The kernel tells that some process of the machine has opened
-//! or closed that file, not which one: then, and only then, the open files of the run's processes
-//! are looked at, and not again for a while. So a run whose programs ask nothing costs nothing,
-//! however many they are.
+//! A program that asks opens `/dev/tty`. The kernel tells that some process of the machine has
+//! opened or closed that file, not which one: then, and only then, the open files of the run's
+//! processes are looked at, and not again for a while. So a run whose programs ask nothing costs
+//! nothing, however many they are.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};

@@ -9,10 +9,10 @@
 //!   lines, makes signals of Ctrl-C and translates line ends, with the modes that the client's
 //!   terminal had. The client's own terminal then passes every byte unchanged.
 //! - The client, where its terminal also serves other programs there, such as a pager. The terminal
-//!   here (in the mode of `EXTPROC`) passes what is typed unchanged, and reports the modes that programs
-//!   set, before what they write afterwards to any stream: so the client's terminal hides a password before the prompt
-//!   is shown. It translates line ends, as the program can see, and that is undone: the client's
-//!   terminal does it as well.
+//!   here (in the mode of `EXTPROC`) passes what is typed unchanged, and reports the modes that
+//!   programs set, before what they write afterwards to any stream: so the client's terminal hides
+//!   a password before the prompt is shown. It translates line ends, as the program can see, and
+//!   that is undone: the client's terminal does it as well.
 //!
 //! Any other terminal here translates nothing, since the client's terminal does.
 

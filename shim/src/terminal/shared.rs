@@ -2,16 +2,16 @@
 //! `cargo burst run <file`: each of them can open it, read keys and set its modes.
 //!
 //! This terminal does the line discipline: it echoes, edits lines and makes signals of keys. The
-//! agent tells which modes a program of the run sets, and they are set here, in order with the output
-//! of the run. So what is typed behind a prompt for a password is not shown, and a program that takes
-//! single keys gets them.
+//! agent tells which modes a program of the run sets, and they are set here, in order with the
+//! output of the run. So what is typed behind a prompt for a password is not shown, and a program
+//! that takes single keys gets them.
 //!
 //! Keys are left to the other programs unless the run needs them:
 //!
 //! - Where the terminal is standard input, they are read line by line, and by key after a program
 //!   of the run has set such a mode.
-//! - Where the run does not have the terminal as standard input, they are read only while a program of the run has opened the terminal to read
-//!   it, or has changed its modes.
+//! - Where the run does not have the terminal as standard input, they are read only while a program
+//!   of the run has opened the terminal to read it, or has changed its modes.
 //! - Where another process here takes single keys, as a pager does, they are its.
 //!
 //! Not shared is what another program here does to the terminal: programs of the run do not see it.

@@ -1,8 +1,8 @@
 //! Signals (Ctrl-C, Ctrl-\, SIGTERM, SIGHUP) during a run.
 //!
-//! The first one is forwarded; cargo ends as it
-//! would here, and this program with it. The second one kills the run and ends this program
-//! at once. Before cargo runs, the first one ends this program: nothing has happened yet.
+//! The first one is forwarded; cargo ends as it would here, and this program with it. The second
+//! one kills the run and ends this program at once. Before cargo runs, the first one ends this
+//! program: nothing has happened yet.
 //!
 //! `cargo run` becomes the program that it runs, so what is sent to the process is the program's
 //! alone, and what a terminal sends is received by all of the process group. It is the same there:

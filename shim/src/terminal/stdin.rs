@@ -1,10 +1,9 @@
 //! Forwarding of standard input to the run, and of its terminal.
 //!
-//! Standard input is read only for verbs whose programs may read it, so that a script which reads its
-//! own text from there keeps it. Other verbs that start programs still have the terminal, as for a
-//! pager. A terminal is read only while this process is in
-//! the foreground. At most one flow control window is on its way, so a program that reads
-//! nothing costs no memory.
+//! Standard input is read only for verbs whose programs may read it, so that a script which reads
+//! its own text from there keeps it. Other verbs that start programs still have the terminal, as
+//! for a pager. A terminal is read only while this process is in the foreground. At most one flow
+//! control window is on its way, so a program that reads nothing costs no memory.
 //!
 //! Three ways:
 //!

@@ -17,8 +17,8 @@ use super::foreground::is_foreground;
 use super::signals::window_size;
 use crate::environment;
 
-/// The terminal of this command, and which streams are connected to it. `reads`: whether the
-/// run may read standard input. `has_programs`: whether it starts programs that may use the terminal.
+/// The terminal of this command, and which streams are connected to it. `reads`: whether the run
+/// may read standard input. `has_programs`: whether it starts programs that may use the terminal.
 pub(crate) fn describe(reads: bool, has_programs: bool) -> Terminal {
     Terminal {
         input: isatty(stdin()),
@@ -31,8 +31,8 @@ pub(crate) fn describe(reads: bool, has_programs: bool) -> Terminal {
     }
 }
 
-/// The controlling terminal that a run gets here: one if there is one here. The work of the terminal
-/// is done on the agent if the run can have the keyboard.
+/// The controlling terminal that a run gets here: one if there is one here. The work of the
+/// terminal is done on the agent if the run can have the keyboard.
 fn control(reads: bool) -> Option<ControllingTerminal> {
     user_terminal()?;
     let discipline = match reads && may_take_keyboard() {

@@ -1,4 +1,5 @@
-//! Writing of a run's output to streams whose readers may have stopped: a signal is heard meanwhile.
+//! Writing of a run's output to streams whose readers may have stopped: a signal is heard
+//! meanwhile.
 
 use std::io;
 use std::os::fd::BorrowedFd;
