@@ -3,13 +3,13 @@
 //! The hosts' networks drop the packets to the agent's port. Silence of three seconds counts as
 //! the loss of a connection.
 
+mod changes;
+mod distant;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use burst_agent::transport::SERVER_PORT;
 use burst_tests::{Ended, Project, Sandbox, ended, wait_until};
@@ -157,87 +157,6 @@ fn where_udp_is_blocked_all_goes_over_tcp_and_that_is_remembered() {
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
 }
 
-/// What a proxy has seen of one connection.
-#[derive(Default)]
-struct Carried {
-    /// Bytes from the client, once the agent has answered.
-    after_answer: AtomicUsize,
-    has_answer: AtomicBool,
-}
-
-/// A proxy before the TCP port of the only server, in the network of that. Each direction takes
-/// half of `round_trip` longer, and a connection a round trip, as of a distant server.
-fn delay(simulator: &Simulator, round_trip: Duration) -> Arc<Mutex<Vec<Arc<Carried>>>> {
-    let namespace = simulator.shared().hosts().unwrap().namespace_of(server(simulator)).unwrap();
-    let rules = "table ip far { chain pre { type nat hook prerouting priority dstnat; \
-                 iifname \"eth0\" tcp dport 7777 redirect to :7778; }; }";
-    let set = Command::new("ip").args(["netns", "exec", &namespace, "nft", rules]).status();
-    assert!(set.unwrap().success());
-    let network = fs::File::open(format!("/run/netns/{namespace}")).unwrap();
-    let (seen, listening) = (Arc::<Mutex<Vec<Arc<Carried>>>>::default(), mpsc::channel());
-    let connections = seen.clone();
-    // The threads that it starts are in that network, too. They end with this process.
-    std::thread::spawn(move || {
-        nix::sched::setns(&network, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        let listener = TcpListener::bind("0.0.0.0:7778").unwrap();
-        listening.0.send(()).unwrap();
-        for client in listener.incoming() {
-            let carried = Arc::<Carried>::default();
-            connections.lock().unwrap().push(carried.clone());
-            let client = client.unwrap();
-            std::thread::spawn(move || {
-                std::thread::sleep(round_trip);
-                let agent = TcpStream::connect("127.0.0.1:7777").unwrap();
-                let up = (client.try_clone().unwrap(), agent.try_clone().unwrap());
-                let answered = carried.clone();
-                std::thread::spawn(move || {
-                    carry(up, round_trip / 2, |bytes| {
-                        if answered.has_answer.load(Ordering::SeqCst) {
-                            answered.after_answer.fetch_add(bytes, Ordering::SeqCst);
-                        }
-                    });
-                });
-                carry((agent, client), round_trip / 2, |_| {
-                    carried.has_answer.store(true, Ordering::SeqCst);
-                });
-            });
-        }
-    });
-    listening.1.recv().unwrap();
-    seen
-}
-
-/// Carries one direction to its end. What comes meanwhile waits as long.
-fn carry((mut from, mut to): (TcpStream, TcpStream), takes: Duration, saw: impl Fn(usize)) {
-    let mut buffer = [0; 1 << 16];
-    while let Ok(count @ 1..) = from.read(&mut buffer) {
-        saw(count);
-        std::thread::sleep(takes);
-        if to.write_all(&buffer[..count]).is_err() {
-            break;
-        }
-    }
-    // Either may be closed.
-    to.shutdown(Shutdown::Write).ok();
-}
-
-/// The first connection is not given up for another one before its handshake is complete.
-#[test]
-fn a_distant_server_is_reached_at_the_first_attempt_where_udp_is_blocked() {
-    let Some(simulator) = cloud_without(&["udp"]) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    ok(&project, &simulator, "check -q");
-    sandbox.kill_keeper();
-    // What a slow machine may have found out by now.
-    fs::remove_file(sandbox.path().join("state/cargo-burst/hetzner/tcp-networks.json")).ok();
-    let seen = delay(&simulator, Duration::from_millis(800));
-    ok(&project, &simulator, "check -q");
-    assert_eq!(chosen(&sandbox, "Quic"), 2);
-    let first = seen.lock().unwrap()[0].clone();
-    assert!(first.after_answer.load(Ordering::SeqCst) > 0, "{}", logs(&simulator, &sandbox));
-}
-
 /// A run that answers lines.
 pub(crate) struct Talk {
     run: Child,
@@ -292,113 +211,12 @@ fn main() {
     }
 }
 
-/// Waits until the agent has lost the connection of a run so often.
-fn wait_for_break(simulator: &Simulator, count: usize) {
-    const BROKE: &str = "the connection of a client broke";
-    wait_until(BROKE, || agent_log(simulator).matches(BROKE).count() >= count);
-}
-
 /// How often the client has come back over TCP, and in all.
 pub(crate) fn came_back(simulator: &Simulator) -> (usize, usize) {
     let log = agent_log(simulator);
     let mut lines = log.lines().filter(|line| line.contains("the client has come back from "));
     let over_tcp = lines.clone().filter(|line| line.ends_with(" over TCP")).count();
     (over_tcp, lines.by_ref().count())
-}
-
-#[test]
-fn a_tcp_connection_that_breaks_is_resumed() {
-    let Some(simulator) = cloud_without(&["udp"]) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    let mut talk = Talk::begin(&project);
-    talk.say("one");
-    assert_eq!(talk.line(), "got one\n");
-    wait_for_verdict(&sandbox);
-    block(&simulator, &["udp", "tcp"]);
-    talk.say("two");
-    wait_for_break(&simulator, 1);
-    talk.say("three");
-    block(&simulator, &["udp"]);
-    assert_eq!((talk.line(), talk.line()), ("got two\n".into(), "got three\n".into()));
-    // A killed keeper breaks a connection, too, and is no end of it.
-    sandbox.kill_keeper();
-    talk.say("four");
-    assert_eq!(talk.line(), "got four\n", "{}", logs(&simulator, &sandbox));
-    talk.end(&project);
-    assert_eq!(came_back(&simulator), (2, 2));
-    assert_eq!((chosen(&sandbox, "Quic"), chosen(&sandbox, "Tcp")), (1, 2));
-    ok(&project, &simulator, "down");
-    assert!(lock(&simulator.shared().world).servers.is_empty());
-}
-
-/// As on a laptop that is carried into a network that blocks UDP, and out of it.
-#[test]
-fn a_run_goes_on_over_the_other_transport() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    let mut talk = Talk::begin(&project);
-    talk.say("quic");
-    assert_eq!(talk.line(), "got quic\n");
-    assert_eq!(keeper_log(&sandbox).matches("connected over TCP").count(), 0);
-    block(&simulator, &["udp", "tcp"]);
-    wait_for_break(&simulator, 1);
-    talk.say("tcp");
-    block(&simulator, &["udp"]);
-    assert_eq!(talk.line(), "got tcp\n", "{}", logs(&simulator, &sandbox));
-    assert_eq!(came_back(&simulator), (1, 1));
-    block(&simulator, &["udp", "tcp"]);
-    wait_for_break(&simulator, 2);
-    talk.say("quic again");
-    block(&simulator, &["tcp"]);
-    assert_eq!(talk.line(), "got quic again\n", "{}", logs(&simulator, &sandbox));
-    talk.end(&project);
-    assert_eq!(came_back(&simulator), (1, 2));
-    assert_eq!(remembered(&sandbox).len(), 0);
-}
-
-/// Each transport is cut where so many lines have come.
-#[test]
-fn output_is_exact_over_all_changes_of_the_transport() {
-    const LINES: usize = 60_000;
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = sandbox.hello("app");
-    project.write(
-        "src/main.rs",
-        "fn main() {
-    for line in 0..60_000 {
-        println!(\"{line:0100}\");
-        eprintln!(\"{line}\");
-    }
-}
-",
-    );
-    let mut run = project.command("run -q");
-    run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut run = run.spawn().unwrap();
-    let errors = run.stderr.take().unwrap();
-    let errors = std::thread::spawn(move || {
-        BufReader::new(errors).lines().map(Result::unwrap).collect::<Vec<_>>()
-    });
-    let output = BufReader::new(run.stdout.take().unwrap());
-    let mut came = 0;
-    for line in output.lines() {
-        assert_eq!(line.unwrap(), format!("{came:0100}"), "{}", logs(&simulator, &sandbox));
-        came += 1;
-        match came {
-            10_000 | 30_000 | 50_000 => block(&simulator, &["udp"]),
-            20_000 | 40_000 => block(&simulator, &["tcp"]),
-            _ => {}
-        }
-    }
-    assert_eq!(came, LINES);
-    let told: Vec<String> = errors.join().unwrap();
-    assert!(run.wait().unwrap().success(), "{}", logs(&simulator, &sandbox));
-    assert!(told.iter().eq((0..LINES).map(|line| line.to_string()).collect::<Vec<_>>().iter()));
-    let (over_tcp, all) = came_back(&simulator);
-    assert!(over_tcp >= 1 && all > over_tcp, "{over_tcp} of {all}");
 }
 
 /// The keeper closes the stream of a command that was killed: its run ends at once, and is not
