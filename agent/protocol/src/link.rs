@@ -8,7 +8,7 @@
 //! agent  welcome  Resumed { received }    frames from there  or Refused
 //! shim   Acknowledge { received }         frames from there
 //!
-//! shim   hello    Cancel { id }                             another connection
+//! shim   hello    Cancel { id }                              another connection
 //! agent  welcome
 //! ```
 //!

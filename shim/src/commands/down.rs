@@ -2,8 +2,9 @@
 //!
 //! The JSON is `{"hetzner": {"servers", "volumes", "failed"}, "local_agent_ended",
 //! "keeper_pid", "detached_runs"}`: names that were deleted, and reasons of deletions that failed.
-//! `hetzner` is `null` without a token; `keeper_pid` is the process id of a keeper that runs all the
-//! same, else `null`; `detached_runs` are the numbers of those that ran and are ended. If a deletion failed, `error` is added as in `commands/failure.rs`.
+//! `hetzner` is `null` without a token; `keeper_pid` is the process id of a keeper that runs all
+//! the same, else `null`; `detached_runs` are the numbers of those that ran and are ended. If a
+//! deletion failed, `error` is added as in `commands/failure.rs`.
 
 use burst_protocol::message::FromShim;
 
@@ -12,7 +13,8 @@ use super::reap::{print_json, reaped_of, unfinished};
 use super::render;
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
-use crate::detached::record::{Run, RunState, Runs};
+use crate::detached::record::{Run, RunState};
+use crate::detached::runs::Runs;
 use crate::directories::unusable;
 use crate::error::Error;
 use crate::hetzner::account::Account;

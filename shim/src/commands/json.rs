@@ -36,7 +36,8 @@ use serde_json::{Value, json};
 
 use super::copies::Copies;
 use super::render::ENDLESS_SECS;
-use crate::detached::record::{Found, How, Run, RunState, Unreadable};
+use crate::detached::record::{How, Run, RunState};
+use crate::detached::runs::{Found, Unreadable};
 use crate::hetzner::report::{ImageLine, Report, ServerLine, VolumeLine};
 
 /// The document of `status`.

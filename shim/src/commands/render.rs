@@ -4,7 +4,8 @@
 use burst_protocol::message::AgentStatus;
 
 use super::copies::Copies;
-use crate::detached::record::{Ended, Found, How, Run, RunState, Started, Unreadable};
+use crate::detached::record::{Ended, How, Run, RunState, Started};
+use crate::detached::runs::{Found, Unreadable};
 use crate::hetzner::audit::{Audit, Split};
 use crate::hetzner::reap::ReapReport;
 use crate::hetzner::report::{Report, ServerLine, VolumeLine};

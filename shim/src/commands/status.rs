@@ -9,7 +9,7 @@ use super::{json, render};
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
 use crate::connection::ConnectionError;
-use crate::detached::record::Runs;
+use crate::detached::runs::Runs;
 use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::hetzner::credentials::Credentials;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::record::{Found, Run, RunState, Unreadable};
+use super::record::{Run, RunState};
+use super::runs::{Found, Unreadable};
 use crate::error::{Error, ErrorKind};
 
 /// The command that lists all runs that are kept.

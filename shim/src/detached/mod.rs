@@ -31,6 +31,7 @@ mod message;
 mod prune;
 pub(crate) mod record;
 mod record_file;
+pub(crate) mod runs;
 mod start;
 pub(crate) mod title;
 mod transcript;

@@ -5,7 +5,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::record::{Run, RunState, Runs, STARTED};
+use super::record::{Run, RunState, STARTED};
+use super::runs::Runs;
 use crate::error::Error;
 
 /// Seconds for which a run is kept after its end.

@@ -19,12 +19,10 @@
 //! a run whose holder does not live has ended or is lost. What is no directory is no record, and
 //! a link to one is not followed.
 
-use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use burst_protocol::message::Ending;
 use nix::sys::signal::Signal;
@@ -36,7 +34,7 @@ use super::record_file::{self, Content, PRIVATE};
 use super::transcript;
 use crate::atomic_file;
 use crate::background::lock;
-use crate::directories::{create_private, unusable};
+use crate::directories::unusable;
 use crate::error::{Error, ErrorKind, exit_code};
 use crate::terminal::streams::StartTerminal;
 
@@ -57,12 +55,6 @@ const RESERVE: &str = "reserve";
 
 /// Its size: more than that record takes, in blocks.
 const RESERVE_BYTES: usize = 16 << 10;
-
-/// The file of the last number that was given.
-const LAST: &str = "last";
-
-/// How long the lock of all runs is waited for: longer than a start of a holder may take.
-const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,134 +142,25 @@ pub(crate) struct Run {
     pub(crate) is_shown: bool,
 }
 
-/// A record that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable {
-    /// The number of the run.
-    pub(crate) number: u32,
-    /// Its directory.
-    pub(crate) path: PathBuf,
-    /// Why.
-    pub(crate) why: String,
-}
-
-/// What the directory of all runs holds, by the numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// The runs.
-    pub(crate) runs: Vec<Run>,
-    /// Records that cannot be read.
-    pub(crate) unreadable: Vec<Unreadable>,
-    /// Directories that are no record and that nobody uses.
-    pub(crate) leftovers: Vec<u32>,
-}
-
 /// What the directory of one run holds.
-enum Record {
+pub(super) enum Record {
+    /// A run.
     Run(Run),
+    /// A record that cannot be read, and why.
     Unreadable(String),
     /// About to be a record, in use.
     Begun,
+    /// No record, and nobody uses it.
     Leftover,
 }
-
-/// The directory of all runs.
-#[derive(Clone, Debug)]
-pub(crate) struct Runs(PathBuf);
 
 /// The directory of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct RunDirectory(PathBuf);
 
-impl Runs {
-    /// Below the state directory.
-    pub(crate) fn below(state: &Path) -> Self {
-        Self(state.join("runs"))
-    }
-
-    /// The directory of a run.
-    pub(crate) fn directory(&self, number: u32) -> RunDirectory {
-        RunDirectory(self.0.join(number.to_string()))
-    }
-
-    /// All runs and what else there is.
-    pub(crate) fn list(&self) -> Result<Found, Error> {
-        let mut found = Found::default();
-        for number in self.numbers(|kind| kind.is_dir())? {
-            let directory = self.directory(number);
-            match directory.find(number) {
-                Record::Run(run) => found.runs.push(run),
-                Record::Unreadable(why) => {
-                    found.unreadable.push(Unreadable { number, path: directory.0, why });
-                }
-                Record::Begun => {}
-                Record::Leftover => found.leftovers.push(number),
-            }
-        }
-        Ok(found)
-    }
-
-    /// The numbers that name entries of this kind.
-    fn numbers(
-        &self,
-        is_meant: impl Fn(std::fs::FileType) -> bool,
-    ) -> Result<BTreeSet<u32>, Error> {
-        let entries = match std::fs::read_dir(&self.0) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-            Err(source) => return Err(unusable("read", &self.0, &source)),
-        };
-        let number = |entry: std::fs::DirEntry| {
-            // Not that of what a link leads to.
-            let kind = entry.file_type().ok()?;
-            let name = entry.file_name();
-            let number: u32 = name.to_str()?.parse().ok()?;
-            (is_meant(kind) && name == *number.to_string()).then_some(number)
-        };
-        Ok(entries.flatten().filter_map(number).collect())
-    }
-
-    /// Waits for the lock of those who create and delete runs, up to 30 seconds.
-    pub(super) fn lock(&self) -> Result<File, Error> {
-        self.lock_within(LOCK_DEADLINE)
-    }
-
-    fn lock_within(&self, deadline: Duration) -> Result<File, Error> {
-        create_private(&self.0)?;
-        let path = self.0.join("lock");
-        match lock::take_within(&path, deadline)? {
-            Some(lock) => {
-                // For the message of those who wait in vain.
-                write_process(&lock);
-                Ok(lock)
-            }
-            None => Err(is_locked(&path)),
-        }
-    }
-
-    /// Takes that lock if nobody holds it.
-    pub(super) fn try_lock(&self) -> Result<Option<File>, Error> {
-        lock::try_take(&self.0.join("lock"))
-    }
-
-    /// Creates the directory of a run under a number that no run has had, as long as there is
-    /// one. The caller holds the [lock](Self::lock).
-    pub(super) fn create(&self) -> Result<(u32, RunDirectory), Error> {
-        let path = self.0.join(LAST);
-        let last = record_file::text(&path).and_then(|text| text.trim().parse().ok());
-        let number = next_number(last, &self.numbers(|_| true)?);
-        atomic_file::write(&path, format!("{number}\n").as_bytes(), PRIVATE)
-            .map_err(|source| unusable("write", &path, &source))?;
-        let directory = self.directory(number);
-        let created = DirBuilder::new().mode(0o700).create(&directory.0);
-        created.map_err(|source| unusable("create", &directory.0, &source))?;
-        Ok((number, directory))
-    }
-}
-
 /// Writes the number of this process into a lock that it has taken. A disk that is full costs that
 /// alone.
-fn write_process(mut lock: &File) {
+pub(super) fn write_process(mut lock: &File) {
     let process = std::process::id().to_string();
     drop(lock.set_len(0).and_then(|()| lock.write_all(process.as_bytes())));
 }
@@ -285,37 +168,6 @@ fn write_process(mut lock: &File) {
 /// The number of the run with this directory.
 pub(crate) fn number_of(directory: &Path) -> Option<u32> {
     directory.file_name()?.to_str()?.parse().ok()
-}
-
-/// The number of the next run: behind all others; behind the largest one there is, the smallest
-/// that is free. Pure.
-fn next_number(last: Option<u32>, taken: &BTreeSet<u32>) -> u32 {
-    let highest = last.max(taken.last().copied()).unwrap_or(0);
-    let free = || (1..=u32::MAX).find(|number| !taken.contains(number));
-    highest.checked_add(1).or_else(free).unwrap_or(u32::MAX)
-}
-
-/// The error of a lock that another command does not release.
-fn is_locked(path: &Path) -> Error {
-    let process = record_file::text(path).and_then(|text| text.trim().parse::<u32>().ok());
-    let name = |process| {
-        let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
-        Some(format!("process {process} (`{}`)", name.trim()))
-    };
-    let (holder, hint) = match process.and_then(|process| Some((process, name(process)?))) {
-        Some((process, holder)) => {
-            (holder, format!("wait until it ends, or end it: `kill {process}`"))
-        }
-        None => {
-            let command = format!("`fuser {}` tells which one", path.display());
-            ("another process".to_owned(), format!("wait until it ends, or end it; {command}"))
-        }
-    };
-    Error::new(
-        ErrorKind::State,
-        format!("{holder} keeps the records of detached runs locked"),
-        hint,
-    )
 }
 
 impl RunDirectory {
@@ -330,7 +182,7 @@ impl RunDirectory {
     }
 
     /// What is in it.
-    fn find(&self, number: u32) -> Record {
+    pub(super) fn find(&self, number: u32) -> Record {
         let started = match record_file::read(&self.0.join(STARTED)) {
             Content::Value(started) => started,
             Content::Unreadable(why) => return Record::Unreadable(format!("`{STARTED}`: {why}")),
@@ -460,4 +312,16 @@ impl RunDirectory {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn down_ends_what_was_killed_and_not_what_has_ended_by_itself() {
+        assert_eq!(How::of(Ending::Signaled(9), true), How::Down);
+        assert_eq!(How::of(Ending::Signaled(15), true), How::Down);
+        assert_eq!(How::of(Ending::Exited(114), true), How::Down);
+        assert_eq!(How::of(Ending::Signaled(9), false), How::Signal(9));
+        assert_eq!(How::of(Ending::Signaled(2), true), How::Signal(2));
+        assert_eq!(How::of(Ending::Exited(101), true), How::Code(101));
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::record::{Found, RunState};
+use super::record::RunState;
+use super::runs::Found;
 
 /// Most characters of a title, so that it can be an argument of a process.
 const CHARACTERS_MAX: usize = 1000;

@@ -4,7 +4,7 @@
 use burst_protocol::message::Invocation;
 
 use super::exchange::Exchange;
-use crate::detached::record::Runs;
+use crate::detached::runs::Runs;
 use crate::detached::title::{numbered, without_number};
 
 /// The command as `status` and waiting commands show it: at most 80 characters, and its number if

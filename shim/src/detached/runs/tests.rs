@@ -1,7 +1,9 @@
 //! Records in directories of their own.
 
-use super::*;
 use std::os::unix::fs::PermissionsExt;
+
+use super::super::record::{Ended, How, RunState, STARTED, Started};
+use super::*;
 
 fn started() -> Started {
     let (title, workspace) = ("cargo x".into(), PathBuf::from("/w"));
@@ -102,14 +104,4 @@ fn who_keeps_the_lock_is_named() {
     let holder = format!("process {process} (`{}`)", name.trim());
     assert_eq!(error.to_string(), format!("{holder} keeps the records of detached runs locked"));
     assert_eq!(error.hint(), format!("wait until it ends, or end it: `kill {process}`"));
-}
-
-#[test]
-fn down_ends_what_was_killed_and_not_what_has_ended_by_itself() {
-    assert_eq!(How::of(Ending::Signaled(9), true), How::Down);
-    assert_eq!(How::of(Ending::Signaled(15), true), How::Down);
-    assert_eq!(How::of(Ending::Exited(114), true), How::Down);
-    assert_eq!(How::of(Ending::Signaled(9), false), How::Signal(9));
-    assert_eq!(How::of(Ending::Signaled(2), true), How::Signal(2));
-    assert_eq!(How::of(Ending::Exited(101), true), How::Code(101));
 }
