@@ -1,7 +1,10 @@
 //! Runs in the background: `--detach`, `attach`, and what `status` says of them.
 
+mod down;
+mod limits;
 mod on_terminals;
 mod records;
+mod refusals;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -13,10 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use burst_tests::{
-    Ended, Project, Sandbox, assert_explained, assert_lines, carry_over, ended, is_root, lacks,
-    skip, wait_until,
-};
+use burst_tests::{Project, Sandbox, assert_explained, assert_lines, ended, wait_until};
 use hetzner_sim::Scenario;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -342,29 +342,6 @@ fn runs_at_once_have_numbers_of_their_own() {
 }
 
 #[test]
-fn down_names_the_detached_run_that_it_ends_and_is_the_end_in_its_record() {
-    let sandbox = sandbox();
-    let project = project(&sandbox);
-    let attached = attached_to_sleep(&project);
-    let down = project.burst("down");
-    assert_eq!(down.code, Some(0));
-    let name = "detached run 1: `cargo run -q -- sh -c echo ready; exec sleep 1000` of";
-    assert_eq!(down.stderr, format!("burst: ending {name} {}\n", project.root.display()));
-    let told = "error: run 1 was ended by `cargo burst down`\n\
-                hint: start it again; what it had changed comes back with the next command of its \
-                workspace";
-    assert_explained(&ended(attached.wait_with_output().unwrap()), 114, told);
-    assert_explained(&project.burst("attach 1"), 114, told);
-    let document: serde_json::Value =
-        serde_json::from_str(&project.ok("status --json").stdout).unwrap();
-    let run = &document["runs"][0];
-    assert_eq!([&run["state"], &run["signal"]], [&serde_json::json!("ended"), &().into()]);
-    assert_eq!(run["ended_by_down"], true);
-    // Nothing is left to be named.
-    assert_eq!(project.burst("down").stderr, "");
-}
-
-#[test]
 fn a_run_on_a_server_is_detached_and_taken_up() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
     let sandbox = sandbox_on(&simulator);
@@ -382,24 +359,6 @@ fn a_run_on_a_server_is_detached_and_taken_up() {
 }
 
 #[test]
-fn down_ends_a_detached_run_on_a_server_and_is_its_end() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    let sandbox = sandbox_on(&simulator);
-    let project = project(&sandbox);
-    let attached = attached_to_sleep(&project);
-    let down = project.burst("down");
-    assert_eq!(down.code, Some(0), "{down:?}");
-    assert!(down.stderr.starts_with("burst: ending detached run 1: `cargo run -q "), "{down:?}");
-    let shown = ended(attached.wait_with_output().unwrap());
-    assert_explained(
-        &shown,
-        114,
-        "error: run 1 was ended by `cargo burst down`\n\
-         hint: start it again; what it had changed comes back with the next command of its workspace",
-    );
-}
-
-#[test]
 fn records_are_the_users_alone() {
     let sandbox = sandbox();
     let project = project(&sandbox);
@@ -411,139 +370,4 @@ fn records_are_the_users_alone() {
     for name in ["run.json", "ended.json", "output-0", "holder.log"] {
         assert_eq!(mode(&record.join(name)), 0o600, "{name}");
     }
-}
-
-#[test]
-fn what_attach_does_not_take_is_explained() {
-    let sandbox = sandbox();
-    let project = sandbox.hello("app");
-    let refused = |arguments: &str| project.burst(arguments);
-    for option in ["-q", "--verbose"] {
-        assert_explained(
-            &refused(&format!("attach {option}")),
-            2,
-            &format!(
-                "error: unexpected argument `{option}` behind `attach`\n\
-                 hint: it stands before the verb: `cargo burst {option} attach`"
-            ),
-        );
-    }
-    let json = refused("attach --json 99");
-    let document: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!(document["error"]["message"], "unexpected argument `--json` behind `attach`");
-    assert_explained(
-        &json,
-        2,
-        "error: unexpected argument `--json` behind `attach`\n\
-         hint: `cargo burst status --json` tells how detached runs have ended",
-    );
-    let wrong = refused("attach abc");
-    let expected = "error: invalid value 'abc' for '[NUMBER]': it is no number of a run; `cargo burst \
-                    status --json` lists them";
-    assert_eq!((wrong.code, wrong.stderr.lines().next()), (Some(2), Some(expected)));
-}
-
-#[test]
-fn what_cannot_be_detached_is_refused_at_once() {
-    let sandbox = sandbox();
-    let project = project(&sandbox);
-    let refused = |arguments: &str| project.burst(arguments);
-    assert_explained(
-        &refused("--detach fmt"),
-        2,
-        "error: `fmt` takes none of the options of cargo verbs\n\
-         hint: it runs on this machine and cannot be detached: `cargo burst fmt`, with `&` behind it \
-         in a shell to go on meanwhile",
-    );
-    let nothing = refused("--detach");
-    assert_eq!(nothing.stdout, "");
-    assert_explained(
-        &nothing,
-        2,
-        "error: `--detach` stands before a verb, and there is none\n\
-         hint: usage: `cargo burst --detach VERB`; `cargo burst help` lists the verbs",
-    );
-    assert_explained(
-        &ended(sandbox.burst_command(sandbox.path(), "attach").output().unwrap()),
-        2,
-        "error: no detached run is running, and none was started in a workspace of this directory\n\
-         hint: `cargo burst attach NUMBER` shows one of another workspace, `cargo burst status --json` \
-         lists those that are kept; `cargo burst --detach VERB` starts one",
-    );
-    assert_explained(
-        &refused("--detach status"),
-        2,
-        "error: `status` takes none of the options of cargo verbs\n\
-         hint: `cargo burst help status` shows its options",
-    );
-    let mut inside = project.command("--detach build");
-    assert_explained(
-        &ended(inside.env("CARGO_BURST_INSIDE", "1").output().unwrap()),
-        2,
-        "error: `--detach` is not available inside a run\n\
-         hint: detach the whole run on the machine that starts it, or use `&` in a shell",
-    );
-    let mut wrong = project.command("--detach build");
-    let wrong: Ended = ended(wrong.env("CARGO_BURST_KEEP_ALIVE_SECS", "x").output().unwrap());
-    assert_eq!(wrong.code, Some(111), "{wrong:?}");
-    let nowhere = ended(sandbox.burst_command(sandbox.path(), "--detach build").output().unwrap());
-    assert_eq!(nowhere.code, Some(101), "{nowhere:?}");
-    assert!(!record(&sandbox, "1").exists());
-    assert_explained(
-        &refused("attach 7"),
-        2,
-        "error: there is no detached run 7\n\
-         hint: `cargo burst status --json` lists those that are kept",
-    );
-}
-
-/// What the transcript cannot hold is counted, and the exit code is not lost.
-#[test]
-fn a_full_disk_loses_output_alone() {
-    if lacks(&["unshare"]) {
-        return;
-    }
-    if !is_root() {
-        return skip("needs root, to mount a small disk");
-    }
-    let sandbox = sandbox();
-    let project = project(&sandbox);
-    project.ok("run -q -- true");
-    let runs = sandbox.path().join("state/cargo-burst/runs");
-    std::fs::create_dir_all(&runs).unwrap();
-    let script = "yes 0123456789 | head -c 3000000; exit 9";
-    let inner = detaching(&project, "", script);
-    let mut outer = Command::new("unshare");
-    // Seen by these processes alone; the disk ends with them.
-    outer.args([
-        "--mount",
-        "sh",
-        "-c",
-        "mount -t tmpfs -o size=1m none \"$1\" && shift && id=$(\"$@\") && exec \"$1\" burst attach $id",
-        "sh",
-    ]);
-    outer.arg(&runs).arg(inner.get_program());
-    carry_over(&mut outer, &inner);
-    let shown = ended(outer.output().unwrap());
-    assert_eq!(shown.code, Some(9), "{}", shown.stderr);
-    assert!(shown.stdout.starts_with("0123456789\n"));
-    assert!(shown.stderr.contains(" of the output could not be recorded"), "{}", shown.stderr);
-}
-
-/// A limit of the size of files is no end of the holder.
-#[test]
-fn a_limit_of_file_sizes_loses_output_alone() {
-    let sandbox = sandbox();
-    let project = project(&sandbox);
-    project.ok("run -q -- true");
-    let script = "yes 0123456789 | head -c 3000000; exit 9";
-    let inner = detaching(&project, "", script);
-    let mut outer = Command::new("bash");
-    // In units of 1024 bytes.
-    outer.args(["-c", "ulimit -f 1000 && id=$(\"$@\") && exec \"$1\" burst attach $id", "bash"]);
-    outer.arg(inner.get_program());
-    carry_over(&mut outer, &inner);
-    let shown = ended(outer.output().unwrap());
-    assert_eq!(shown.code, Some(9), "{}", shown.stderr);
-    assert!(shown.stderr.contains(" of the output could not be recorded"), "{}", shown.stderr);
 }
