@@ -9,17 +9,29 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::stdio::stdin;
 use rustix::termios::isatty;
 
-/// That terminal; none if there is none.
+/// That terminal, as it was found first; none if there was none. One that is closed later remains it,
+/// though it then no longer says that it is a terminal.
 pub(super) fn user_terminal() -> Option<BorrowedFd<'static>> {
-    static CONTROLLING: OnceLock<Option<OwnedFd>> = OnceLock::new();
-    if isatty(stdin()) {
-        return Some(stdin());
-    }
-    let opened = CONTROLLING.get_or_init(|| {
+    static FOUND: OnceLock<Found> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        if isatty(stdin()) {
+            return Found::Input;
+        }
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        open("/dev/tty", flags, Mode::empty()).ok()
+        open("/dev/tty", flags, Mode::empty()).map_or(Found::None, Found::Controlling)
     });
-    opened.as_ref().map(OwnedFd::as_fd)
+    match found {
+        Found::Input => Some(stdin()),
+        Found::Controlling(terminal) => Some(terminal.as_fd()),
+        Found::None => None,
+    }
+}
+
+/// Where the terminal was found.
+enum Found {
+    Input,
+    Controlling(OwnedFd),
+    None,
 }
 
 /// Whether the terminal is closed.
