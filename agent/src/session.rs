@@ -252,7 +252,8 @@ impl Session<'_> {
         incoming: Incoming,
         output: &Arc<SendWindow>,
     ) -> (Result<(Ending, Named), AgentError>, Listener) {
-        let input = Arc::new(Mutex::new(RunInput::default()));
+        let input = RunInput::ignoring(self.request.ignored_signals.clone());
+        let input = Arc::new(Mutex::new(input));
         self.agent.register_run(&input);
         let listener = log::spawn({
             let (input, output) = (input.clone(), output.clone());

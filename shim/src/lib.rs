@@ -80,6 +80,7 @@ const AGENT: &str = "burst-agent";
 
 /// The whole program; `arguments` begin with its name.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    terminal::signals::begin();
     let called_as = arguments.first().map(Path::new).and_then(Path::file_name);
     if called_as.is_some_and(|name| name == AGENT) {
         let texts = arguments.iter().map(|word| word.to_string_lossy().into_owned());

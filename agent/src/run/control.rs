@@ -57,6 +57,8 @@ pub(crate) struct RunInput {
     has_control: bool,
     /// Takes the keys of a controlling terminal that is not the standard input.
     keys: Option<mpsc::SyncSender<Vec<u8>>>,
+    /// The signals that the run was started to ignore.
+    ignored: Vec<i32>,
     /// Whether the attached call, or the last one, was sent a signal that asks it to end.
     asked_to_end: bool,
     killed: bool,
@@ -68,6 +70,11 @@ pub(crate) struct RunInput {
 }
 
 impl RunInput {
+    /// Of a run that is started to ignore these signals.
+    pub(crate) fn ignoring(ignored: Vec<i32>) -> Self {
+        Self { ignored, ..Self::default() }
+    }
+
     /// Connects a started call with its terminals. It receives the signals that arrived before it,
     /// and is killed if the run was killed already. `has_control`: whether one of the terminals
     /// controls it.
@@ -140,7 +147,7 @@ impl RunInput {
             }
             return;
         };
-        self.asked_to_end |= asks_to_end(signal);
+        self.asked_to_end |= asks_to_end(signal) && !self.ignored.contains(&signal);
         control.signal(signal, receiver);
     }
 

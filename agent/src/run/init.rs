@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode, Stdio};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -105,9 +105,10 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     Ok(report)
 }
 
-/// Resets signals that the agent inherited as ignored, so that cargo does not ignore them.
+/// Resets signals that the agent inherited as ignored or blocked, so that cargo does not ignore them.
 fn reset_signals() -> io::Result<()> {
-    const RESET: [Signal; 10] = [
+    const RESET: [Signal; 11] = [
+        Signal::SIGCHLD,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
         Signal::SIGINT,
@@ -127,6 +128,29 @@ fn reset_signals() -> io::Result<()> {
         )]
         unsafe { signal(reset, SigHandler::SigDfl) }?;
     }
+    reset_cancellation()?;
+    Ok(SigSet::empty().thread_set_mask()?)
+}
+
+/// Resets the signal by which glibc cancels threads, which its `posix_spawn` has every new process
+/// ignore. Only a system call can: its own functions refuse it.
+#[expect(unsafe_code, reason = "no safe function changes what happens on this signal")]
+fn reset_cancellation() -> io::Result<()> {
+    const CANCELLATION: nix::libc::c_int = 32;
+    const SIGNAL_SET_BYTES: usize = 8;
+    // The kernel's structure: the default action, without flags and mask.
+    let action = [0_u64; 4];
+    // SAFETY: the kernel reads the structure and stores no pointer; the default runs no code.
+    let done = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_rt_sigaction,
+            CANCELLATION,
+            action.as_ptr(),
+            std::ptr::null::<u64>(),
+            SIGNAL_SET_BYTES,
+        )
+    };
+    Errno::result(done)?;
     Ok(())
 }
 

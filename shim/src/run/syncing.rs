@@ -353,7 +353,7 @@ fn request(
         umask: umask().unwrap_or(0o022),
         client: if is_local { this_process() } else { None },
         reports_ports: plan.reports_ports && !is_local,
-        ignored_signals: signals::ignored(),
+        ignored_signals: signals::ignored().to_vec(),
     })
 }
 

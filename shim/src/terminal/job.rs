@@ -3,11 +3,13 @@
 //! A key that a terminal turns into a signal reaches every process of the job. While the
 //! terminal is raw, this module does that.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, raise, sigaction,
 };
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid};
 
 use super::raw_mode;
@@ -54,13 +56,54 @@ pub(super) fn wait_until_parent_has(kind: Signal) {
 /// The masks of pending signals.
 const PENDING: [&str; 2] = ["SigPnd:", "ShdPnd:"];
 
-/// The signals that this process has been started to ignore, but for SIGPIPE, which it ignores by
-/// itself.
-pub(crate) fn ignored() -> Vec<i32> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mut ignored = signals_in(&status, &["SigIgn:"]);
-    ignored.retain(|number| *number != Signal::SIGPIPE as i32);
+/// What is forwarded to a run if this process was started to ignore it: a program of the run may
+/// handle it all the same.
+const FORWARDED: [Signal; 6] = [
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// The standard signals that this process was started to ignore, but for SIGPIPE, which it ignores
+/// by itself, and SIGCHLD, which it does not.
+pub(crate) fn ignored() -> &'static [i32] {
+    static IGNORED: OnceLock<Vec<i32>> = OnceLock::new();
+    IGNORED.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        passed_on(signals_in(&status, &["SigIgn:"]))
+    })
+}
+
+fn passed_on(mut ignored: Vec<i32>) -> Vec<i32> {
+    // The first real-time signals are libc's own.
+    ignored.retain(|number| Signal::try_from(*number).is_ok());
+    ignored.retain(|number| ![Signal::SIGPIPE as i32, Signal::SIGCHLD as i32].contains(number));
     ignored
+}
+
+/// Prepares this process, while it has one thread, for what its parent has it ignore. Children that
+/// it waits for are no longer lost to it. A signal that is ignored arrives only where every thread
+/// blocks it: then [`ignored_arrivals`] reads it, and this process and its children go on ignoring it.
+pub(crate) fn begin() {
+    set(Signal::SIGCHLD, SigHandler::SigDfl);
+    forwarded_ignored().thread_block().ok();
+}
+
+fn forwarded_ignored() -> SigSet {
+    FORWARDED.into_iter().filter(|kind| ignored().contains(&(*kind as i32))).collect()
+}
+
+/// Where the arrivals of ignored signals that are forwarded to a run are read; none if none of them
+/// is ignored.
+pub(super) fn ignored_arrivals() -> Option<SignalFd> {
+    let signals = forwarded_ignored();
+    if signals.iter().next().is_none() {
+        return None;
+    }
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).ok()
 }
 
 /// The signals in masks, by the text of `/proc/PID/status` (see proc(5)).
@@ -107,6 +150,11 @@ fn set_action(kind: Signal, action: &SigAction) -> Option<SigAction> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn standard_signals_but_those_of_this_process_are_passed_on() {
+        assert_eq!(passed_on(vec![1, 2, 13, 15, 17, 20, 31, 32, 33, 64]), [1, 2, 15, 20, 31]);
+    }
 
     #[test]
     fn signals_are_bits_of_masks() {

@@ -10,7 +10,8 @@
 //! SIGUSR1, SIGUSR2, another SIGHUP, and SIGWINCH where there is no terminal to cargo's process. A
 //! SIGINT or SIGQUIT that was sent to the process counts as a key.
 //!
-//! What this process was started to ignore, as by `nohup`, it ignores, and cargo there as well.
+//! What this process was started to ignore, as by `nohup`, it ignores, and cargo there as well. It is
+//! forwarded, for a program that handles it all the same, and does not count here.
 //!
 //! While a run has the keyboard, Ctrl-C and Ctrl-\ are bytes and no signals here. SIGTERM and
 //! SIGHUP then end the run also if it does not listen: it has ten seconds.
@@ -29,8 +30,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
 use super::controlling::{has_hung_up, user_terminal};
-pub(crate) use super::job::ignored;
-use super::job::{Scope, suspend};
+use super::job::{Scope, ignored_arrivals, suspend};
+pub(crate) use super::job::{begin, ignored};
 use super::writing::Patience;
 use super::{private_modes, raw_mode};
 
@@ -106,7 +107,24 @@ impl Signals {
                 None => FromShim::SignalProcess(Signal::SIGWINCH as i32),
             }));
         });
+        signals.forward_ignored();
         signals
+    }
+
+    /// Forwards what this process ignores, on a thread of its own.
+    fn forward_ignored(&self) {
+        let Some(arrivals) = ignored_arrivals() else { return };
+        let signals = self.clone();
+        std::thread::spawn(move || {
+            while let Ok(arrived) = arrivals.read_signal() {
+                let number = arrived.and_then(|info| i32::try_from(info.ssi_signo).ok());
+                let kind = number.and_then(|number| Signal::try_from(number).ok());
+                if let (Some(kind), Some(outgoing)) = (kind, signals.target()) {
+                    // After the end of the run it is not needed.
+                    drop(outgoing.message(&forwarded(kind, has_hung_up())));
+                }
+            }
+        });
     }
 
     /// Calls this on a thread of its own whenever the signal is received, unless it is ignored.
@@ -236,15 +254,7 @@ impl Signals {
         if self.once.swap(true, Ordering::Relaxed) && !closes {
             self.kill(kind, &outgoing);
         }
-        let of_group = match kind {
-            Signal::SIGHUP => closes,
-            Signal::SIGTERM => false,
-            _ => true,
-        };
-        drop(outgoing.message(&match of_group {
-            true => FromShim::Signal(kind as i32),
-            false => FromShim::SignalProcess(kind as i32),
-        }));
+        drop(outgoing.message(&forwarded(kind, closes)));
         if let Some(forwarded) = &self.forwarded {
             // Fails only if it can be read already.
             rustix::io::write(forwarded, &1_u64.to_ne_bytes()).ok();
@@ -282,6 +292,19 @@ impl Signals {
                 }
             });
         });
+    }
+}
+
+/// What forwards a signal. `closes`: whether the terminal is closed.
+fn forwarded(kind: Signal, closes: bool) -> FromShim {
+    let of_group = match kind {
+        Signal::SIGINT | Signal::SIGQUIT => true,
+        Signal::SIGHUP => closes,
+        _ => false,
+    };
+    match of_group {
+        true => FromShim::Signal(kind as i32),
+        false => FromShim::SignalProcess(kind as i32),
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burst_tests::{Project, Sandbox, carry_over, wait_until};
+use burst_tests::{Project, Sandbox, carry_over, lacks, wait_until};
 use nix::sys::signal::Signal;
 
 use super::desk::Desk;
@@ -156,6 +156,101 @@ fn signals_that_are_ignored_here_are_ignored_there() {
         assert_eq!(log.end(), ["program USR2"], "{runner:?}");
         assert!(command.wait().unwrap().success(), "{runner:?}");
     }
+}
+
+#[test]
+fn a_terminal_that_is_closed_does_not_end_what_goes_on() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let (made, gate) = (sandbox.path().join("made"), sandbox.path().join("gate"));
+    let script = format!(
+        "trap : HUP; echo begun; until test -e {}; do sleep 0.01; done; for n in 1 2 3; do echo $n; \
+         sleep 0.1; done; echo ended >{}",
+        gate.display(),
+        made.display()
+    );
+    for runner in RUNNERS {
+        for before in ["", "trap '' HUP; "] {
+            let line = format!("{before}run sh -c '{script}'; :");
+            let mut desk = Desk::start(&runner.shell(&project, &line));
+            desk.find("begun\r\n");
+            let Desk { ours, theirs, mut child, .. } = desk;
+            drop((ours, theirs));
+            std::fs::write(&gate, "").unwrap();
+            wait_until("the end of the program", || made.exists());
+            child.wait().unwrap();
+            for file in [&made, &gate] {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_is_ignored_here_reaches_a_program_that_handles_it() {
+    if lacks(&["python3"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let begun = sandbox.path().join("begun");
+    let script = "import os, signal, sys\n\
+                  got = []\n\
+                  for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n    \
+                  signal.signal(kind, lambda number, _: got.append(number))\n\
+                  open(sys.argv[1], \"w\").close()\n\
+                  while len(got) < 3: signal.pause()\n\
+                  print(sorted(got))\n\
+                  sys.exit(7)\n";
+    project.write("handles.py", script);
+    for runner in RUNNERS {
+        let exec = match runner {
+            Runner::Cargo => "exec cargo",
+            Runner::Burst => "exec \"$burst\" burst -q",
+        };
+        let line = format!(
+            "trap '' INT TERM HUP; {exec} run -q -- python3 handles.py {}",
+            begun.display()
+        );
+        let mut command = runner.shell(&project, &line).stdout(Stdio::piped()).spawn().unwrap();
+        wait_until("the run", || begun.exists());
+        for kind in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            send(&command, kind);
+        }
+        let mut output = String::new();
+        command.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+        assert_eq!(output, "[1, 2, 15]\n", "{runner:?}");
+        assert_eq!(command.wait().unwrap().code(), Some(7), "{runner:?}");
+        std::fs::remove_file(&begun).unwrap();
+    }
+}
+
+#[test]
+fn programs_start_with_the_signals_of_the_command() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    for before in ["", "trap '' INT USR1; "] {
+        let [cargo, burst] = RUNNERS.map(|runner| {
+            let line = format!("{before}run awk '/Sig(Ign|Blk)/ {{ print $2 }}' /proc/self/status");
+            let output = runner.shell(&project, &line).output().unwrap();
+            assert!(output.status.success(), "{runner:?} {output:?}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            text.lines().map(|mask| u64::from_str_radix(mask, 16).unwrap()).collect::<Vec<_>>()
+        });
+        // Signal 32 is libc's own: this process, not a shell, has had its children ignore it.
+        let of_shell: Vec<_> = cargo.into_iter().map(|mask| mask & !(1 << 31)).collect();
+        assert_eq!(burst, of_shell, "{before}");
+    }
+}
+
+#[test]
+fn a_parent_that_ignores_the_end_of_children_changes_nothing() {
+    let sandbox = sandbox();
+    let project = project(&sandbox);
+    let line = "trap '' CHLD; run sh -c 'true; echo made'";
+    let output = Runner::Burst.shell(&project, line).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "made\n", "{output:?}");
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
