@@ -100,9 +100,7 @@ fn forwarded_ignored() -> SigSet {
 /// is ignored.
 pub(super) fn ignored_arrivals() -> Option<SignalFd> {
     let signals = forwarded_ignored();
-    if signals.iter().next().is_none() {
-        return None;
-    }
+    signals.iter().next()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).ok()
 }
 
