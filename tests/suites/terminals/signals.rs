@@ -275,7 +275,8 @@ fn output_of_a_program_that_survives_a_signal_is_complete_once_it_is_read() {
     let project = project(&sandbox);
     let begun = sandbox.path().join("begun");
     let script = format!(
-        "trap 'head -c 3000000 /dev/zero; exit 7' TERM; touch {}; head -c 3000000 /dev/zero; exit 8",
+        "trap 'head -c 3000000 /dev/zero; exit 7' TERM; \
+         sh -c 'touch {}; exec head -c 3000000 /dev/zero'; exit 8",
         begun.display()
     );
     let mut command = project.command("-q run -q -- sh -c");
