@@ -28,7 +28,7 @@ use crate::run::control::RunInput;
 use crate::run::control_group::RunGroups;
 use crate::run::helper::Assignment;
 use crate::run::listening::PortWatch;
-use crate::run::output::{Output, SetModes};
+use crate::run::output::{Output, Passage, SetModes};
 use crate::run::reading::ReadWatch;
 use crate::run::spec::{Receiver, RunSpec};
 use crate::run::stdio::{Input, Streams};
@@ -92,6 +92,7 @@ pub(crate) struct StartedCall {
     ports: Option<PortWatch>,
     reads: Option<ReadWatch>,
     outputs: Vec<JoinHandle<Named>>,
+    passages: Vec<Arc<Passage>>,
     /// Whether it may remove the target directory.
     cleans: bool,
 }
@@ -172,6 +173,7 @@ impl<'a> Invocations<'a> {
         if let Some(keys) = keys {
             self.forward_keys(keys);
         }
+        let passages = outputs.iter().map(Output::passage).collect();
         let outputs = outputs.into_iter().map(|output| {
             let json = match output.stream {
                 Stream::Output => call.json,
@@ -181,12 +183,16 @@ impl<'a> Invocations<'a> {
         });
         let ports =
             self.request.reports_ports.then(|| running.watch_ports(self.outgoing)).flatten();
-        Ok(StartedCall { running, ports, reads, outputs: outputs.collect(), cleans })
+        Ok(StartedCall { running, ports, reads, outputs: outputs.collect(), passages, cleans })
     }
 
     /// Waits until a call has ended and all of its output has been sent.
     pub(crate) fn wait(&mut self, started: StartedCall) -> Result<Ending, AgentError> {
-        let ended = started.running.wait();
+        let ended = started.running.wait(|| {
+            started.passages.iter().for_each(|passage| passage.wait_until_passed());
+            // If the client is gone, `handle_messages` ends the run.
+            drop(self.outgoing.message(&FromAgent::Stopped));
+        });
         drop((started.ports, started.reads));
         lock(&self.input).detach();
         for output in started.outputs {
@@ -303,7 +309,7 @@ impl<'a> Invocations<'a> {
         let window = self.output.clone();
         log::spawn(move || {
             let mut messages = MessageReader::new(json);
-            let stream = output.stream;
+            let (stream, reports_modes) = (output.stream, output.reports_modes());
             let send = |bytes: Vec<u8>| {
                 if !bytes.is_empty() {
                     window.sent(bytes.len());
@@ -313,16 +319,21 @@ impl<'a> Invocations<'a> {
             };
             loop {
                 window.wait_for_room(OUTPUT_BYTES_MAX);
-                let Some(mut bytes) = output.read() else { break };
-                if let Some(modes) = &modes {
-                    // As with output, an error says that the client is gone.
-                    modes.tell(|modes| drop(outgoing.message(&FromAgent::TerminalModes(modes))));
+                let goes_on = output.pass_on(|mut bytes| {
+                    if let Some(modes) = &modes {
+                        // As with output, an error says that the client is gone.
+                        let tell = |modes| drop(outgoing.message(&FromAgent::TerminalModes(modes)));
+                        modes.tell(tell);
+                    }
+                    if let Some(modes) = modes.as_ref().filter(|_| reports_modes) {
+                        bytes = modes.untranslated(bytes);
+                    }
+                    messages.push(&bytes);
+                    send(bytes);
+                });
+                if !goes_on {
+                    break;
                 }
-                if let Some(modes) = modes.as_ref().filter(|_| output.reports_modes()) {
-                    bytes = modes.untranslated(bytes);
-                }
-                messages.push(&bytes);
-                send(bytes);
             }
             messages.finish()
         })

@@ -3,6 +3,7 @@ pub(crate) mod keyboard;
 pub(crate) mod shared;
 mod shared_streams;
 mod signals;
+mod stopped;
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};

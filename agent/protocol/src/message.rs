@@ -215,6 +215,9 @@ pub enum FromAgent {
     /// Whether a program of the run has opened the controlling terminal to read from it, where that
     /// is not the standard input of the run. At first none has.
     TerminalRead(bool),
+    /// A signal has stopped cargo's process, or the program that cargo has become. Comes after the
+    /// output that was written before. `Signal` with SIGCONT continues the run.
+    Stopped,
 }
 
 /// A symbolic link in the target directory or in the project. Nobody follows it.

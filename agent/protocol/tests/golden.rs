@@ -224,6 +224,7 @@ fn from_agent() -> Vec<FromAgent> {
         }]),
         FromAgent::TerminalModes(modes()),
         FromAgent::TerminalRead(true),
+        FromAgent::Stopped,
         FromAgent::Output { stream: Stream::Terminal, bytes: ByteBuf::from(b"?") },
     ]
 }

@@ -1,8 +1,8 @@
 //! The init: the first process of a run's namespaces.
 //!
-//! It mounts the project, starts cargo, reaps orphans, and passes signals on. It ends when
-//! cargo ends, when the agent says so, or when the agent ends; with it ends every process
-//! that the run has started.
+//! It mounts the project, [starts cargo](super::starting), reaps orphans, passes signals on, and
+//! tells the agent when cargo is stopped. It ends when cargo ends, when the agent says so, or when
+//! the agent ends; with it ends every process that the run has started.
 //!
 //! On a server cargo runs as the build user, in a control group that the init is not in, and
 //! with shared memory of its own: System V and POSIX queues, `/dev/shm` and `/run/lock` are
@@ -13,17 +13,15 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::log;
 
@@ -31,7 +29,8 @@ use super::containment::Containment;
 use super::control_group;
 use super::helper::Assignment;
 use super::mount_point::{self, Kind, MountPoints};
-use super::spec::{self, Descriptors, Mount, Receiver, Report, RunSpec};
+use super::spec::{self, Descriptors, FromInit, Mount, Receiver, Report, RunSpec};
+use super::starting;
 
 /// The id of the first process of a namespace.
 const FIRST: u32 = 1;
@@ -63,7 +62,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         Report::Failed(error.to_string())
     });
     tracing::debug!(?report, "the run ended");
-    spec::write_report(&socket, &report);
+    spec::tell(&socket, &FromInit::Ended(report));
     ExitCode::SUCCESS
 }
 
@@ -86,13 +85,14 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     }
     // The terminal hangs up when nobody has it open, which programs need not have.
     let _held = control.as_ref().map(OwnedFd::try_clone).transpose()?;
-    let cargo = match start(&spec, Descriptors { streams, control }, &mut points, groups) {
+    let cargo = match starting::start(&spec, Descriptors { streams, control }, &mut points, groups)
+    {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Report::NoProgram),
         other => other?,
     };
     let commands = socket.try_clone()?;
     log::spawn(move || handle_commands(commands, cargo, containment));
-    let report = reap_until(cargo)?;
+    let report = reap_until(cargo, || spec::tell(socket, &FromInit::Stopped))?;
     if containment == Containment::Plain {
         kill_descendants();
     }
@@ -292,95 +292,6 @@ fn mount_empty(path: &Path, options: &str) -> io::Result<()> {
     })
 }
 
-fn start(
-    spec: &RunSpec,
-    theirs: Descriptors,
-    points: &mut MountPoints,
-    groups: Vec<OwnedFd>,
-) -> io::Result<Pid> {
-    let Descriptors { streams: [input, output, error], control } = theirs;
-    if let (Some((user, _)), Some(control)) = (spec.user, &control) {
-        // Programs open their terminal by its name, too.
-        rustix::fs::fchown(control, Some(rustix::fs::Uid::from_raw(user)), None)?;
-    }
-    let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(spec::os_string(program));
-    command.args(arguments.iter().map(spec::os_string)).env_clear();
-    for (name, value) in &spec.environment {
-        command.env(spec::os_string(name), spec::os_string(value));
-    }
-    let directory = spec::path(&spec.working_directory);
-    points.open(&directory, Kind::Directory).map_err(|error| {
-        let text = format!("cannot use the directory `{}`: {error}", directory.display());
-        io::Error::new(error.kind(), text)
-    })?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(spec.umask & 0o777));
-    if spec.open_files.is_some() {
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: spec.open_files, maximum })?;
-    }
-    if let Some((user, group)) = spec.user {
-        command.uid(user).gid(group);
-        // Programs with set-user-id bits give a build no further rights.
-        rustix::thread::set_no_new_privs(true)?;
-    }
-    enter_before_start(&mut command, groups);
-    ignore_signals(&mut command, &spec.ignored_signals);
-    match control {
-        Some(control) => lead_session(&mut command, control),
-        None => drop(command.process_group(0)),
-    }
-    let child = command
-        .current_dir(directory)
-        .stdin(Stdio::from(input))
-        .stdout(Stdio::from(output))
-        .stderr(Stdio::from(error))
-        .spawn()?;
-    Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
-}
-
-/// Has the new process enter the control group before it becomes cargo, so that nothing of
-/// the run is outside of it.
-#[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
-fn enter_before_start(command: &mut Command, groups: Vec<OwnedFd>) {
-    let enter = move || {
-        for group in &groups {
-            rustix::io::write(group, b"0")?;
-        }
-        Ok(())
-    };
-    // SAFETY: the closure only writes to open descriptors, which is allowed after a fork.
-    unsafe { command.pre_exec(enter) };
-}
-
-/// Has the new process ignore signals before it becomes cargo. The init does not ignore them.
-#[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
-fn ignore_signals(command: &mut Command, numbers: &[i32]) {
-    let signals: Vec<_> =
-        numbers.iter().filter_map(|number| Signal::try_from(*number).ok()).collect();
-    let ignore = move || {
-        for ignored in &signals {
-            // SAFETY: no handler is installed. Signals that cannot be ignored are not.
-            unsafe { signal(*ignored, SigHandler::SigIgn) }.ok();
-        }
-        Ok(())
-    };
-    // SAFETY: the closure only makes system calls, which is allowed after a fork.
-    unsafe { command.pre_exec(ignore) };
-}
-
-/// Has the new process lead a session with this controlling terminal before it becomes cargo. It
-/// then leads a process group, too.
-#[expect(unsafe_code, reason = "the standard library has no other way between fork and exec")]
-fn lead_session(command: &mut Command, control: OwnedFd) {
-    let lead = move || {
-        rustix::process::setsid()?;
-        Ok(rustix::process::ioctl_tiocsctty(&control)?)
-    };
-    // SAFETY: the closure only makes two system calls, which is allowed after a fork.
-    unsafe { command.pre_exec(lead) };
-}
-
 /// Handles the agent's commands. Ends this process when the agent asks for it or ends.
 fn handle_commands(mut commands: UnixStream, cargo: Pid, containment: Containment) {
     let mut command = [0; 1];
@@ -399,10 +310,11 @@ fn handle_commands(mut commands: UnixStream, cargo: Pid, containment: Containmen
     std::process::exit(0);
 }
 
-/// Reaps all children until cargo itself has ended.
-fn reap_until(cargo: Pid) -> io::Result<Report> {
+/// Reaps all children until cargo itself has ended. Calls `stopped` whenever it is stopped.
+fn reap_until(cargo: Pid, stopped: impl Fn()) -> io::Result<Report> {
     loop {
-        match waitpid(None::<Pid>, None) {
+        match waitpid(None::<Pid>, Some(WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::Stopped(pid, _)) if pid == cargo => stopped(),
             Ok(WaitStatus::Exited(pid, code)) if pid == cargo => return Ok(Report::Exited(code)),
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == cargo => {
                 return Ok(Report::Signaled(signal as i32));

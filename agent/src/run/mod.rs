@@ -9,7 +9,7 @@
 //!
 //! Agent and init share one socket, which is the standard input of both helpers. The agent
 //! sends the [`spec::RunSpec`] with [what cargo is connected to](spec::Descriptors), then
-//! signals; the init sends a report of how cargo ended. When the agent ends, for whatever
+//! signals; the init tells whenever cargo is stopped, and reports how it ended. When the agent ends, for whatever
 //! reason, the init reads the end of the stream and ends the run.
 
 pub(crate) mod containment;
@@ -26,6 +26,7 @@ pub(crate) mod reading;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated;
 pub(crate) mod spec;
+mod starting;
 pub(crate) mod stdio;
 pub(crate) mod supervisor;
 pub(crate) mod typing;
@@ -45,7 +46,7 @@ use control_group::{OutOfMemory, RunGroup};
 use helper::{Assignment, SUPERVISOR};
 use listening::PortWatch;
 use reading::ReadWatch;
-use spec::{Descriptors, Report, RunSpec};
+use spec::{Descriptors, FromInit, Report, RunSpec};
 
 /// The best containment that this machine allows. Starts the helpers for each candidate.
 pub(crate) fn probe() -> Containment {
@@ -152,15 +153,22 @@ impl Running {
         ReadWatch::start(supervisor.id(), outgoing.clone())
     }
 
-    /// Waits until no process of the run is left; returns how cargo ended.
-    pub(crate) fn wait(mut self) -> Result<Ended, AgentError> {
-        let mut report = Vec::new();
-        // After a read error the report is incomplete, which is handled below.
-        drop(self.socket.read_to_end(&mut report));
+    /// Waits until no process of the run is left; returns how cargo ended. Calls `stopped` whenever
+    /// a signal has stopped cargo.
+    pub(crate) fn wait(self, mut stopped: impl FnMut()) -> Result<Ended, AgentError> {
+        let report = loop {
+            match spec::read_told(&self.socket) {
+                Some(FromInit::Stopped) => stopped(),
+                Some(FromInit::Ended(report)) => break Some(report),
+                None => break None,
+            }
+        };
+        // The end of the stream: nothing of the run is left.
+        drop((&self.socket).read_to_end(&mut Vec::new()));
         let succeeded = self
             .supervisor
             .is_none_or(|mut process| process.wait().is_ok_and(|status| status.success()));
-        let ending = match spec::read_report(&report) {
+        let ending = match report {
             Some(Report::Exited(code)) => Ending::Exited(code),
             Some(Report::Signaled(signal)) => Ending::Signaled(signal),
             Some(Report::NoProgram) => return Err(AgentError::NoCargo),

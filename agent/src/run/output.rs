@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Mutex;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use burst_protocol::limit::OUTPUT_BYTES_MAX;
 use burst_protocol::message::{Stream, TerminalModes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::termios::{OutputModes, tcgetattr};
 
 use crate::lock::lock;
@@ -17,20 +18,29 @@ use crate::terminal_modes;
 /// writes at once: 20 ms.
 const PAIR_DEADLINE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
+/// More than what a pipe or terminal holds.
+const HELD_BYTES_MAX: usize = 1 << 20;
+
 /// An output.
 #[derive(Debug)]
 pub(crate) struct Output {
     /// The stream that it is at the client.
     pub(crate) stream: Stream,
-    file: File,
+    passage: Arc<Passage>,
     /// Whether it is a terminal that reports when its modes change.
     reports_modes: bool,
 }
 
 impl Output {
     /// The output that is read from a file.
-    pub(super) const fn new(stream: Stream, file: File, reports_modes: bool) -> Self {
-        Self { stream, file, reports_modes }
+    pub(super) fn new(stream: Stream, file: File, reports_modes: bool) -> Self {
+        let passage = Passage { file, passed: Mutex::new(0), changed: Condvar::new() };
+        Self { stream, passage: Arc::new(passage), reports_modes }
+    }
+
+    /// What other threads see of it.
+    pub(crate) fn passage(&self) -> Arc<Passage> {
+        self.passage.clone()
     }
 
     /// Whether it is a terminal whose work the client does.
@@ -38,15 +48,30 @@ impl Output {
         self.reports_modes
     }
 
-    /// Reads what is available, at most `OUTPUT_BYTES_MAX`, and waits if there is nothing yet;
-    /// nothing if modes of a terminal have changed. None at the end of the stream. What comes from a
-    /// terminal that reports modes does not end within a translated line end.
-    pub(crate) fn read(&mut self) -> Option<Vec<u8>> {
+    /// Passes on what is available, at most `OUTPUT_BYTES_MAX`, and waits if there is nothing yet;
+    /// nothing if modes of a terminal have changed. False at the end of the stream. What comes from
+    /// a terminal that reports modes does not end within a translated line end.
+    pub(crate) fn pass_on(&mut self, pass: impl FnOnce(Vec<u8>)) -> bool {
+        let passage = self.passage.clone();
+        passage.wait_for_more();
+        let mut passed = lock(&passage.passed);
+        let read = self.read();
+        let goes_on = read.is_some();
+        if let Some(bytes) = read {
+            *passed = passed.wrapping_add(bytes.len());
+            pass(bytes);
+        }
+        drop(passed);
+        passage.changed.notify_all();
+        goes_on
+    }
+
+    fn read(&self) -> Option<Vec<u8>> {
         let mut bytes = self.read_at_most(OUTPUT_BYTES_MAX - 1)?;
         while self.reports_modes
             && bytes.last() == Some(&b'\r')
             && bytes.len() < OUTPUT_BYTES_MAX
-            && self.has_more()
+            && self.passage.has_more(&PAIR_DEADLINE)
         {
             // The end of the stream is there the next time, too.
             bytes.extend(self.read_at_most(1).unwrap_or_default());
@@ -54,12 +79,12 @@ impl Output {
         Some(bytes)
     }
 
-    fn read_at_most(&mut self, size: usize) -> Option<Vec<u8>> {
+    fn read_at_most(&self, size: usize) -> Option<Vec<u8>> {
         // In front of what a reporting terminal has is one byte that says what follows.
         let head = usize::from(self.reports_modes);
         let mut buffer = vec![0; head + size];
         loop {
-            match self.file.read(&mut buffer) {
+            match (&self.passage.file).read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(_) if self.reports_modes && buffer[0] != DATA => return Some(Vec::new()),
                 Ok(read) => {
@@ -73,11 +98,37 @@ impl Output {
             }
         }
     }
+}
 
-    /// Whether there is more within [`PAIR_DEADLINE`].
-    fn has_more(&self) -> bool {
+/// An output as it is passed on, for those who wait for that.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    file: File,
+    /// The number of bytes so far. Locked from before bytes are read until they are passed on.
+    passed: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Passage {
+    /// Waits until all that was written so far is passed on, or the stream has ended.
+    pub(crate) fn wait_until_passed(&self) {
+        let passed = lock(&self.passed);
+        let before = *passed;
+        let has_earlier = |passed: &mut usize| {
+            passed.wrapping_sub(before) < HELD_BYTES_MAX && self.has_more(&Timespec::default())
+        };
+        drop(self.changed.wait_while(passed, has_earlier).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits until there is something to read, or the end of the stream.
+    fn wait_for_more(&self) {
+        while poll(&mut [PollFd::new(&self.file, PollFlags::IN)], None) == Err(Errno::INTR) {}
+    }
+
+    /// Whether there is more within this time.
+    fn has_more(&self, deadline: &Timespec) -> bool {
         let mut events = [PollFd::new(&self.file, PollFlags::IN)];
-        poll(&mut events, Some(&PAIR_DEADLINE)).is_ok_and(|ready| {
+        poll(&mut events, Some(deadline)).is_ok_and(|ready| {
             // A terminal that nobody has open has no more.
             ready > 0 && events[0].revents().contains(PollFlags::IN)
         })

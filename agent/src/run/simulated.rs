@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::spec::{self, Report};
+use super::spec::{self, FromInit, Report};
 
 /// One call of cargo, as the program sees it.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Simulated {
             }
         });
         if let Some(code) = code {
-            spec::write_report(socket, &Report::Exited(code));
+            spec::tell(socket, &FromInit::Ended(Report::Exited(code)));
         }
         // Ends the thread that reads commands.
         drop(socket.shutdown(std::net::Shutdown::Both));

@@ -4,7 +4,7 @@
 //! agent to init:  length (4 bytes, little endian), RunSpec (bincode), 3 descriptors, and one
 //!                 more for a controlling terminal; then one byte a command: a signal number,
 //!                 to which 128 is added for cargo's process alone, or 0 to end the run
-//! init to agent:  Report (bincode), then the end of the stream
+//! init to agent:  any number of FromInit, each as length (4 bytes, little endian) and bincode
 //! ```
 
 use std::ffi::{OsStr, OsString};
@@ -146,6 +146,15 @@ pub(crate) struct Mount {
     pub(crate) target: ByteBuf,
 }
 
+/// What the init tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FromInit {
+    /// A signal has stopped cargo's process, or the program that it has become.
+    Stopped,
+    /// The run ended. Nothing follows.
+    Ended(Report),
+}
+
 /// How the run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
@@ -195,7 +204,7 @@ pub(crate) fn send(socket: &UnixStream, spec: &RunSpec, theirs: &Descriptors) ->
     (&*socket).write_all(&body)
 }
 
-/// Receives what [`send`] sent. The length is capped before memory is allocated.
+/// Receives what [`send`] sent.
 pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, Descriptors)> {
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
@@ -222,12 +231,7 @@ pub(crate) fn receive(socket: &UnixStream) -> io::Result<(RunSpec, Descriptors)>
         return Err(io::Error::other("expected three descriptors"));
     };
     let theirs = Descriptors { streams: [input, output, error], control };
-    let length = u32::from_le_bytes(length) as usize;
-    if length > MESSAGE_BYTES_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    let mut body = vec![0; length];
-    (&*socket).read_exact(&mut body)?;
+    let body = read_body(socket, length)?;
     Ok((codec::decode(&body).map_err(io::Error::other)?, theirs))
 }
 
@@ -258,17 +262,30 @@ pub(super) fn commanded_signal(command: u8) -> Option<(Signal, Receiver)> {
     Some((Signal::try_from(i32::from(command & !ALONE)).ok()?, receiver))
 }
 
-/// Sends the report to the agent.
-pub(crate) fn write_report(mut socket: &UnixStream, report: &Report) {
-    if let Ok(bytes) = codec::encode(report) {
-        // An error says that the agent has ended.
-        drop(socket.write_all(&bytes));
-    }
+/// Tells the agent something.
+pub(crate) fn tell(mut socket: &UnixStream, told: &FromInit) {
+    let Ok(body) = codec::encode(told) else { return };
+    let Ok(length) = u32::try_from(body.len()) else { return };
+    // An error says that the agent has ended.
+    drop(socket.write_all(&[&length.to_le_bytes(), body.as_slice()].concat()));
 }
 
-/// Decodes a report; none if it is missing or incomplete.
-pub(crate) fn read_report(bytes: &[u8]) -> Option<Report> {
-    codec::decode(bytes).ok()
+/// Reads what the init tells; none if it is missing or incomplete.
+pub(crate) fn read_told(mut socket: &UnixStream) -> Option<FromInit> {
+    let mut length = [0; 4];
+    socket.read_exact(&mut length).ok()?;
+    codec::decode(&read_body(socket, length).ok()?).ok()
+}
+
+/// Reads what follows its length, which is capped before memory is allocated.
+fn read_body(mut socket: &UnixStream, length: [u8; 4]) -> io::Result<Vec<u8>> {
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body)?;
+    Ok(body)
 }
 
 #[cfg(test)]

@@ -133,9 +133,7 @@ fn follow(
                 }
             }
             FromAgent::OutputEnd => drop(outgoing.message(&FromShim::OutputCredit(credit.rest()))),
-            FromAgent::Waiting { holder } => {
-                waiting::wait_for_results(exchange, &holder);
-            }
+            FromAgent::Waiting { holder } => waiting::wait_for_results(exchange, &holder),
             told @ (FromAgent::TerminalModes(_)
             | FromAgent::TerminalRead(_)
             | FromAgent::InputCredit(_)) => {
@@ -167,6 +165,7 @@ fn follow(
                 hint_at_downloads(exchange, &outcome);
                 return Ok(outcome);
             }
+            FromAgent::Stopped => exchange.signals.run_stopped(),
             FromAgent::Listening { port } => tell_port(exchange, port),
             FromAgent::Working => {}
             FromAgent::Failed(failure) => return Err(agent_failed(failure, Phase::Run)),

@@ -178,6 +178,9 @@ impl Reader {
             if has_keyboard && (anew || !had) {
                 self.tell_size();
             }
+            if anew {
+                self.signals.continue_run();
+            }
             anew = false;
             match self.wait(has_keyboard) {
                 Next::Keys => {}

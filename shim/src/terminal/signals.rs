@@ -14,7 +14,9 @@
 //! forwarded, for a program that handles it all the same, and does not count here.
 //!
 //! While a run has the keyboard, Ctrl-C and Ctrl-\ are bytes and no signals here. SIGTERM and
-//! SIGHUP then end the run also if it does not listen: it has ten seconds.
+//! SIGHUP then end the run also if it does not listen: it has ten seconds. Ctrl-Z is a byte, too: when
+//! it, or anything else, has stopped the program there, this process suspends itself. However the
+//! program was stopped, it goes on when this process is continued.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,8 +71,10 @@ pub(crate) struct Signals {
     resumed: Arc<Mutex<Option<Resumed>>>,
     /// Whether a run has the keyboard.
     has_keyboard: Arc<AtomicBool>,
-    /// Whether the signals of job control are received.
+    /// Whether SIGTSTP is received.
     controls_jobs: Arc<AtomicBool>,
+    /// Whether the run is stopped until this process is continued.
+    run_is_stopped: Arc<AtomicBool>,
     outgoing: Arc<Mutex<Option<Outgoing>>>,
     before_death: Arc<Mutex<Option<Goodbye>>>,
     once: Arc<AtomicBool>,
@@ -99,6 +103,7 @@ impl Signals {
                 None => signals.die_by(kind as i32),
             });
         }
+        signals.on(Signal::SIGCONT, Self::tell_resumed);
         signals.on(Signal::SIGWINCH, |signals| {
             let Some(outgoing) = signals.target() else { return };
             // After the end of the run it is not needed.
@@ -161,7 +166,6 @@ impl Signals {
                 suspend(Scope::Process);
                 signals.tell_resumed();
             });
-            self.on(Signal::SIGCONT, Self::tell_resumed);
         }
     }
 
@@ -169,6 +173,32 @@ impl Signals {
         let resumed = lock(&self.resumed).clone();
         if let Some(Resumed(act)) = resumed {
             act();
+        }
+        // The reader of its keys continues it once it has the terminal.
+        if !self.has_keyboard.load(Ordering::Relaxed) {
+            self.continue_run();
+        }
+    }
+
+    /// Learns that the run is stopped. If it has the keyboard, the user is to have the shell: suspends
+    /// the job of this process, and returns when that is resumed.
+    pub(crate) fn run_stopped(&self) {
+        if self.has_keyboard.load(Ordering::Relaxed) {
+            suspend(Scope::Group);
+            self.run_is_stopped.store(true, Ordering::Relaxed);
+            self.tell_resumed();
+        } else {
+            self.run_is_stopped.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Continues the run if it is stopped.
+    pub(super) fn continue_run(&self) {
+        if self.run_is_stopped.swap(false, Ordering::Relaxed)
+            && let Some(outgoing) = self.target()
+        {
+            // If the connection is lost, the receiver of messages reports it.
+            drop(outgoing.message(&FromShim::Signal(Signal::SIGCONT as i32)));
         }
     }
 

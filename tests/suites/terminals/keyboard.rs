@@ -32,7 +32,7 @@ fn run(project: &Project<'_>, words: &[&str]) -> Command {
 }
 
 /// bash with these arguments, in which `$burst` is the program under test.
-fn shell(project: &Project<'_>, arguments: &[&str]) -> Command {
+pub(super) fn shell(project: &Project<'_>, arguments: &[&str]) -> Command {
     let burst = project.command("");
     let mut shell = project.sandbox.command("bash", &project.root);
     shell.args(arguments).env("PS1", "% ").env("burst", burst.get_program());
