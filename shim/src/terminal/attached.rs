@@ -22,8 +22,8 @@ use rustix::termios::{LocalModes, Termios};
 use super::foreground::{FOREGROUND_CHECK_INTERVAL, fail_instead_of_stop, is_foreground};
 use super::job::{Scope, ignored, suspend};
 use super::keyboard::{Escapes, Event, Keyboard};
-use super::signals::window_size;
 use super::streams::may_take_keyboard;
+use super::streams::window_size;
 use super::writing::Patience;
 use super::{line, private_modes, raw_mode};
 

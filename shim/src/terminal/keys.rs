@@ -21,7 +21,8 @@ use rustix::termios::Termios;
 use super::foreground::{FOREGROUND_CHECK_INTERVAL, fail_instead_of_stop, is_foreground};
 use super::job::{Scope, signal_others, suspend, wait_until_parent_has};
 use super::keyboard::{Escapes, Event, INTERRUPT, Keyboard, QUIT, is_answer};
-use super::signals::{Signals, window_size};
+use super::signals::Signals;
+use super::streams::window_size;
 use super::{line, raw_mode};
 
 /// Bytes of one message; several fit into the window.

@@ -24,16 +24,17 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use burst_protocol::message::{FromShim, WindowSize};
+use burst_protocol::message::FromShim;
 use burst_sync::wire::Outgoing;
 use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
-use super::controlling::{has_hung_up, user_terminal};
+use super::controlling::has_hung_up;
 use super::job::{Scope, ignored_arrivals, suspend};
 pub(crate) use super::job::{begin, ignored};
+use super::streams::window_size;
 use super::writing::Patience;
 use super::{private_modes, raw_mode};
 
@@ -340,15 +341,6 @@ fn forwarded(kind: Signal, closes: bool) -> FromShim {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The size of the terminal, if there is one.
-pub(crate) fn window_size() -> Option<WindowSize> {
-    let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
-    streams.into_iter().chain(user_terminal()).find_map(|stream| {
-        let size = rustix::termios::tcgetwinsize(stream).ok()?;
-        (size.ws_col > 0).then_some(WindowSize { columns: size.ws_col, rows: size.ws_row })
-    })
 }
 
 /// Ends this program by a signal, so that its parent sees that signal.

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use super::controlling::user_terminal;
 use super::foreground::is_foreground;
-use super::signals::window_size;
 use crate::environment;
 
 /// The terminal of this command, and which streams are connected to it. `reads`: whether the run
@@ -65,6 +64,15 @@ pub(super) fn destination(stream: Stream) -> Option<BorrowedFd<'static>> {
         Stream::Error => Some(stderr()),
         Stream::Terminal => user_terminal(),
     }
+}
+
+/// The size of the terminal, if there is one.
+pub(crate) fn window_size() -> Option<WindowSize> {
+    let streams = [stdout(), stderr()];
+    streams.into_iter().chain(user_terminal()).find_map(|stream| {
+        let size = rustix::termios::tcgetwinsize(stream).ok()?;
+        (size.ws_col > 0).then_some(WindowSize { columns: size.ws_col, rows: size.ws_row })
+    })
 }
 
 /// Whether standard output and standard error are one file.

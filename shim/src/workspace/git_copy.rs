@@ -105,6 +105,8 @@ impl<'a> GitCopy<'a> {
         }
         copy.add_configuration()?;
         match answer(copy.git().args(["symbolic-ref", "--quiet", "HEAD"]), b"") {
+            // No answer of git.
+            Ok(branch) if branch.is_empty() => Err(NotCopied::Failed),
             Ok(branch) if !branch.starts_with(BRANCHES) => Err(NotCopied::NoBranch),
             // It fails where `HEAD` is a commit.
             _ => Ok(copy),

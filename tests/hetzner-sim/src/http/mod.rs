@@ -149,6 +149,8 @@ fn decide(shared: &Arc<Shared>, asked: &Asked, route: Option<&Route>) -> Answere
     let now = lock(&shared.clock).now();
     let mut world = lock(&shared.world);
     world.settle(now);
+    // A host can have got another one.
+    shared.give_addresses(&mut world);
     let answered = perform::perform(&mut world, route, &Query::parse(&asked.query), &body, now);
     // Actions of no duration are completed at once, and hosts have their address at once.
     world.settle(now);
