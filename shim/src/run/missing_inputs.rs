@@ -203,15 +203,20 @@ impl Look<'_> {
         is_outside.then(|| path.to_owned())
     }
 
+    /// The directory of the innermost package around a normalized path.
+    fn package_of(&self, path: &Path) -> Option<&Path> {
+        let packages = self.run.workspace.inputs.packages.iter();
+        let around = packages.filter(|package| path.starts_with(package));
+        around.max_by_key(|package| package.iter().count()).map(PathBuf::as_path)
+    }
+
     /// The files that are here and named in sources in which a program has panicked: an error says
     /// that a file was not found, and not which one.
     fn named_by_panics(&self, text: &str) -> impl Iterator<Item = Unsent> {
         panics(text).into_iter().take(NAMED_MAX).flat_map(|path| {
             let path = normalized(&self.run.workspace.root.join(path));
             let names = self.source(&path).map(|source| source.names).unwrap_or_default();
-            let packages = self.run.workspace.inputs.packages.iter();
-            let package = packages.filter(|package| path.starts_with(package)).max();
-            let bases = [Some(self.run.directory), package.map(PathBuf::as_path)];
+            let bases = [Some(self.run.directory), self.package_of(&path)];
             let directory = path.parent().unwrap_or(&path);
             // From where the program runs, and the whole paths of the macros.
             let from_bases = bases.into_iter().flatten().flat_map(|base| {
@@ -239,11 +244,10 @@ impl Look<'_> {
             false => Author::Run,
         };
         let inputs = &self.run.workspace.inputs;
-        let packages = inputs.packages.iter().filter(|package| path.starts_with(package));
         let place = SourcePlace {
             path: &path,
             is_target: inputs.targets.iter().any(|(target, _)| *target == path),
-            package: packages.max_by_key(|package| package.iter().count()).map(PathBuf::as_path),
+            package: self.package_of(&path),
         };
         Some(ReadSource {
             author,
@@ -252,10 +256,9 @@ impl Look<'_> {
     }
 }
 
-/// What says that a file was not found.
-const SAYING: [&str; 3] = ["No such file or directory", "os error 2)", "NotFound"];
-
+/// Whether a text says that a file was not found.
 fn says_not_found(text: &str) -> bool {
+    const SAYING: [&str; 3] = ["No such file or directory", "os error 2)", "NotFound"];
     SAYING.iter().any(|words| text.contains(words))
 }
 
@@ -273,7 +276,7 @@ fn panics(text: &str) -> BTreeSet<PathBuf> {
 
 /// What can be a path in lines that say that a file was not found.
 fn not_found(text: &str) -> BTreeSet<PathBuf> {
-    let lines = text.lines().filter(|line| SAYING.iter().any(|words| line.contains(words)));
+    let lines = text.lines().filter(|line| says_not_found(line));
     let is_around = |letter: char| "\"'`()[]{}<>,;".contains(letter) || letter.is_whitespace();
     let words = lines.flat_map(|line| line.split(is_around));
     words
