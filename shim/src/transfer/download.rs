@@ -31,6 +31,7 @@ use burst_sync::stat_cache::{Cached, Signature, StatCache};
 use burst_sync::tally::Tally;
 use burst_sync::wire::{Incoming, Outgoing};
 
+use self::whole::Found;
 use super::boundary::{Boundary, Verdict};
 use super::cargo_lock::CargoLocks;
 use super::destination::{Destination, Place};
@@ -129,6 +130,8 @@ pub(crate) struct Download<'a> {
     input_lists: Vec<RelativePath>,
     /// The fingerprints in the target directory here.
     held_units: HeldUnits,
+    /// What was found here of the whole target directory.
+    found: Option<Found>,
     /// Until the end of the download.
     locks: Option<CargoLocks>,
 }
@@ -159,6 +162,7 @@ impl<'a> Download<'a> {
             redated: Vec::new(),
             input_lists: Vec::new(),
             held_units: HeldUnits::default(),
+            found: None,
             locks: None,
         })
     }

@@ -24,7 +24,7 @@ impl Download<'_> {
         loop {
             let mut profiles = self.profiles_of(artifacts, cache);
             if let Some(whole) = whole {
-                profiles.extend(self.profiles_at_stake(whole, cache));
+                profiles.extend(self.find_whole(whole, cache));
             }
             let Some(target) = &self.results.target else { return };
             if profiles.is_subset(&locked) {

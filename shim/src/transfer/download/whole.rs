@@ -12,7 +12,7 @@ use burst_protocol::tree::File;
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::fingerprint::{Unit, is_dep_info, is_fingerprint, is_script_output, unit_of};
-use burst_sync::root_directory::{self, RootDirectory};
+use burst_sync::root_directory::RootDirectory;
 use burst_sync::stat_cache::StatCache;
 use std::collections::BTreeSet;
 
@@ -24,19 +24,16 @@ use crate::transfer::stale_pages::remove;
 use crate::transfer::whole_target::Wanted;
 
 impl Download<'_> {
-    /// Decides about the whole target directory. What was brought before and is gone is removed,
-    /// unless it was changed here.
+    /// Decides about the whole target directory, as [`Self::find_whole`] has found it under the
+    /// locks of cargo. What was brought before and is gone is removed, unless it was changed here.
     pub(crate) fn whole(
         &mut self,
         wanted: &Wanted,
         cache: &mut StatCache,
     ) -> Result<(), SyncError> {
-        let here = self.look(wanted, cache);
+        let Some(Found { here, unsealed }) = self.found.take() else { return Ok(()) };
         let Some(target) = &self.results.target else { return Ok(()) };
-        let AtStake { unsealed, .. } =
-            AtStake::find(target.root(), &mut self.held_units, wanted, &here);
         self.held_units.remove(target.root(), &unsealed)?;
-        let Some(target) = &self.results.target else { return Ok(()) };
         for TargetFile { path, file, .. } in &wanted.gone {
             if held_artifact(target.root(), path, cache).is_some_and(|here| here == *file) {
                 remove(target.root(), path);
@@ -69,27 +66,24 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// The profiles of the units of which a whole target directory replaces, removes or dates
-    /// something, and of those that lose their fingerprints.
-    pub(super) fn profiles_at_stake(
+    /// Finds what is here of a whole target directory, for [`Self::whole`]. Returns the profiles of
+    /// the units of which something is replaced, removed or dated, and of those that lose their
+    /// fingerprints.
+    pub(super) fn find_whole(
         &mut self,
         wanted: &Wanted,
         cache: &mut StatCache,
     ) -> BTreeSet<Vec<u8>> {
-        let here = self.look(wanted, cache);
         let Some(target) = &self.results.target else { return BTreeSet::new() };
-        let AtStake { touched, unsealed } =
-            AtStake::find(target.root(), &mut self.held_units, wanted, &here);
-        touched.into_iter().chain(unsealed).map(|unit| unit.profile).collect()
-    }
-
-    /// Looks at what is here of the wanted files.
-    fn look(&self, wanted: &Wanted, cache: &mut StatCache) -> Vec<Here> {
-        let Some(target) = &self.results.target else { return Vec::new() };
         let look = |(file, modified): &(TargetFile, Moment)| {
             Here::look(target.root(), file, *modified, cache)
         };
-        wanted.files.iter().map(look).collect()
+        let here: Vec<Here> = wanted.files.iter().map(look).collect();
+        let AtStake { touched, unsealed } =
+            AtStake::find(target.root(), &mut self.held_units, wanted, &here);
+        let profiles = touched.iter().chain(&unsealed).map(|unit| unit.profile.clone()).collect();
+        self.found = Some(Found { here, unsealed });
+        profiles
     }
 
     /// Removes what cargo here has kept beside the fingerprints of units that are brought: it
@@ -125,6 +119,14 @@ impl Download<'_> {
         }
         Ok(())
     }
+}
+
+/// What was found here of a whole target directory.
+pub(super) struct Found {
+    /// At the path of each wanted file.
+    here: Vec<Here>,
+    /// The units that lose their fingerprints.
+    unsealed: BTreeSet<Unit>,
 }
 
 /// The units here that a whole target directory concerns.
@@ -178,11 +180,9 @@ impl Here {
         cache: &mut StatCache,
     ) -> Self {
         let file = held_artifact(target, path, cache);
-        let status = target.status(path);
-        Self {
-            file,
-            is_dated: status.is_ok_and(|status| root_directory::modified(&status) == modified),
-        }
+        // The cache holds the status by which the file was judged.
+        let dated = cache.get(path.as_bytes()).map(|cached| cached.signature.modified());
+        Self { is_dated: file.is_some() && dated == Some(modified), file }
     }
 
     /// Whether it is the wanted file.
