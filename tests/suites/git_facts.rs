@@ -271,7 +271,7 @@ fn repositories_without_packages_are_told_their_own_facts() {
     assert_eq!(kept(), "6\n");
 }
 
-/// As in an archive that somebody has made: its `.git` leads to another repository.
+/// As in a hostile archive: its `.git` leads to another repository.
 #[test]
 fn a_repository_that_speaks_of_another_one_is_not_asked() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
@@ -301,7 +301,7 @@ fn a_repository_that_speaks_of_another_one_is_not_asked() {
     assert_eq!(ran.stdout, ".: \nsub: \nlinked: secret\n");
 }
 
-/// As in an archive that somebody has made: its references are links to those of another
+/// As in a hostile archive: its references are links to those of another
 /// repository, whose objects it uses.
 #[test]
 fn a_repository_says_nothing_of_commits_of_another_one() {
@@ -516,7 +516,7 @@ fn rules_above_the_workspace_are_read_from_the_repository() {
 const TELLS_EXCLUDES: &str =
     "fn main() { print!(\"{}\", std::fs::read_to_string(\".git/info/exclude\").unwrap()); }\n";
 
-/// As in an archive that somebody has made.
+/// As in a hostile archive.
 #[test]
 fn a_repository_has_no_file_sent_that_lies_outside_of_it() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
@@ -548,7 +548,7 @@ fn a_repository_has_no_file_sent_that_lies_outside_of_it() {
     assert_eq!(project.ok("run -q").stdout, "chosen\n\n");
 }
 
-/// As in an archive that somebody has made: a partial clone that lacks an object, and whose other
+/// As in a hostile archive: a partial clone that lacks an object, and whose other
 /// end is reached by a program.
 #[test]
 fn a_repository_runs_nothing_here() {

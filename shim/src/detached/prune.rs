@@ -104,7 +104,8 @@ mod tests {
         assert_eq!(expired(Vec::new(), now), Vec::<u32>::new());
     }
 
-    /// However long it had run, its end was not recorded, and nobody has seen it before.
+    /// Its end is not recorded, and this is the first command that finds it lost; how long it had run
+    /// does not count.
     #[test]
     fn a_lost_run_is_kept_from_when_its_loss_was_noticed() {
         let state = tempfile::tempdir().unwrap();

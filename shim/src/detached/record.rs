@@ -150,7 +150,7 @@ pub(super) enum Record {
     Unreadable(String),
     /// About to be a record, in use.
     Begun,
-    /// No record, and nobody uses it.
+    /// No record, and no process uses it.
     Leftover,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Found {
     pub(crate) runs: Vec<Run>,
     /// Records that cannot be read.
     pub(crate) unreadable: Vec<Unreadable>,
-    /// Directories that are no record and that nobody uses.
+    /// Directories that are no record and that no process uses.
     pub(crate) leftovers: Vec<u32>,
 }
 
@@ -120,7 +120,7 @@ impl Runs {
         }
     }
 
-    /// Takes that lock if nobody holds it.
+    /// Takes that lock if no process holds it.
     pub(super) fn try_lock(&self) -> Result<Option<File>, Error> {
         lock::try_take(&self.0.join("lock"))
     }

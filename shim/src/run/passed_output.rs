@@ -2,8 +2,8 @@
 //!
 //! Until a signal is forwarded to the run, a reader is waited for, and with it the run. Afterwards
 //! output is held, so that the end of the run is heard, and a thread writes it as soon as there is
-//! room: a run that the signal has ended takes what nobody reads along, as a program here does
-//! whose reader has stopped. Of any other run all output is written.
+//! room. If the signal has ended the run, held output that its reader does not take is dropped, as
+//! the output of a program here is whose reader has stopped. Of any other run all is written.
 
 use std::collections::VecDeque;
 use std::io::{self, PipeReader, PipeWriter};

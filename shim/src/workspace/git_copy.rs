@@ -311,7 +311,7 @@ mod tests {
         }
     }
 
-    /// As in an archive that somebody has made.
+    /// As in a hostile archive.
     #[test]
     fn git_says_nothing_of_another_repository() {
         let [leads, no_branch, alternates] =

@@ -102,7 +102,7 @@ mod tests {
         assert!(!ran.exists());
     }
 
-    /// As in an archive that somebody has made. The file is ignored, and tracked elsewhere.
+    /// As in a hostile archive. The file is ignored, and tracked elsewhere.
     #[test]
     fn files_that_another_repository_tracks_are_not_sent() {
         let disk = tempfile::tempdir().unwrap();
