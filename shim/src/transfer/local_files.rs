@@ -132,18 +132,6 @@ impl LocalFiles {
         Ok(temporary)
     }
 
-    /// Makes a temporary link in the directory of `path`, which is created.
-    pub(super) fn temporary_link(
-        &self,
-        path: &RelativePath,
-        target: &LinkTarget,
-    ) -> Result<RelativePath, SyncError> {
-        let temporary = self.temporary(path)?;
-        let created = self.root.create_link(&temporary, target.as_bytes());
-        created.map_err(|error| self.unwritable(path, error))?;
-        Ok(temporary)
-    }
-
     /// Moves a temporary entry, which is this `version` of a run, to `path` if the entry there
     /// is the expected one; otherwise the temporary one stays.
     pub(super) fn replace(
@@ -162,6 +150,24 @@ impl LocalFiles {
                 self.exchange(temporary, path, expected)
             }
         }
+    }
+
+    /// Makes a link at `path`, whose directory is created, if the entry there is the expected one.
+    pub(super) fn replace_by_link(
+        &self,
+        path: &RelativePath,
+        target: &LinkTarget,
+        expected: Option<&Node>,
+    ) -> Result<Replaced, SyncError> {
+        let temporary = self.temporary(path)?;
+        let created = self.root.create_link(&temporary, target.as_bytes());
+        created.map_err(|error| self.unwritable(path, error))?;
+        let replaced = self.replace(&temporary, path, expected, &Node::Link(target.clone()))?;
+        if replaced == Replaced::Edited {
+            // After an error the user's entry can be there.
+            drop(self.root.remove_file(&temporary));
+        }
+        Ok(replaced)
     }
 
     /// Moves a temporary file, which is this `version` of a run, beside `path`: to the first

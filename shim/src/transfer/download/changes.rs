@@ -125,10 +125,8 @@ impl Download<'_> {
                 self.results.adopt(index, path, sent.is_none());
             }
             (Decision::Take, Entry::Link(target)) => {
-                let temporary = self.results.workspace.temporary_link(path, target)?;
-                let version = Node::Link(target.clone());
                 let files = &self.results.workspace;
-                match files.replace(&temporary, path, expected.as_ref(), &version)? {
+                match files.replace_by_link(path, target, expected.as_ref())? {
                     Replaced::Expected => {
                         self.results.returned.written += 1;
                         self.results.adopt(index, path, sent.is_none());
@@ -136,7 +134,6 @@ impl Download<'_> {
                         self.results.note_ignore_file(path);
                     }
                     Replaced::Edited => {
-                        drop(self.results.workspace.root().remove_file(&temporary));
                         let conflict = self.conflict(path, here.as_ref(), sent);
                         self.results.keep(index, path, conflict, MADE_A_LINK);
                     }

@@ -130,18 +130,12 @@ fn make(
         true => files.entry(path)?,
         false => return Ok(false),
     };
-    let version = Node::Link(target.clone());
     match &here {
-        Some(here) if *here == version => return Ok(true),
+        Some(here) if *here == Node::Link(target.clone()) => return Ok(true),
         Some(here) if !may_replace(here) => return Ok(false),
         _ => {}
     }
-    let temporary = files.temporary_link(path, target)?;
-    let replaced = files.replace(&temporary, path, here.as_ref(), &version);
-    if !matches!(replaced, Ok(Replaced::Expected)) {
-        drop(files.root().remove_file(&temporary));
-    }
-    Ok(replaced? == Replaced::Expected)
+    Ok(files.replace_by_link(path, target, here.as_ref())? == Replaced::Expected)
 }
 
 /// Whether a link at `path` leads to a place in a named directory, or the named path is the link and
