@@ -9,7 +9,7 @@ use crate::connection::reconnect::new_stream_id;
 use crate::connection::{ConnectionError, Stream};
 use crate::error::Error;
 use crate::keeper::stream::KeeperRoute;
-use crate::transfer::stream_record::{Orphan, StreamRecord, orphans};
+use crate::transfer::stream_record::{StreamRecord, orphans};
 use crate::workspace::error::unreadable;
 use crate::workspace::state::WorkspaceState;
 
@@ -37,7 +37,7 @@ pub(super) fn open(
 }
 
 /// Has the agent end an orphaned stream. If that fails, the next command tries it again.
-async fn tell(route: KeeperRoute, stream: Orphan) {
+async fn tell(route: KeeperRoute, stream: StreamRecord) {
     let told = match route.open().await {
         Ok((read, write)) => {
             cancel(read, write, stream.id).await.map_err(|error| error.to_string())
@@ -45,7 +45,7 @@ async fn tell(route: KeeperRoute, stream: Orphan) {
         Err(error) => Err(error.one_line()),
     };
     match told {
-        Ok(()) => stream.forget(),
+        Ok(()) => stream.finish(),
         Err(error) => {
             tracing::info!("cannot end the run of a command that has ended: {error}");
         }

@@ -50,7 +50,7 @@ struct Recorded {
 #[derive(Debug)]
 pub(crate) struct StreamRecord {
     path: PathBuf,
-    id: StreamId,
+    pub(crate) id: StreamId,
     _lock: File,
 }
 
@@ -80,23 +80,9 @@ impl StreamRecord {
     }
 }
 
-/// A stream whose process has ended.
-#[derive(Debug)]
-pub(crate) struct Orphan {
-    pub(crate) id: StreamId,
-    record: StreamRecord,
-}
-
-impl Orphan {
-    /// Forgets the stream: the agent knows.
-    pub(crate) fn forget(self) {
-        self.record.finish();
-    }
-}
-
 /// The streams at the server with this disk whose processes have ended, or have given them up,
 /// and that no other process is reporting. Removes records that tell nothing.
-pub(crate) fn orphans(records: &Path, disk: &FileName) -> Vec<Orphan> {
+pub(crate) fn orphans(records: &Path, disk: &FileName) -> Vec<StreamRecord> {
     let entries = std::fs::read_dir(records).into_iter().flatten().flatten();
     let paths = entries.filter_map(|entry| {
         let name = entry.file_name();
@@ -113,9 +99,8 @@ pub(crate) fn orphans(records: &Path, disk: &FileName) -> Vec<Orphan> {
             drop(std::fs::remove_file(path));
             return None;
         };
-        let id = recorded.id;
-        let record = StreamRecord { path, id, _lock: lock };
-        (recorded.disk == disk.as_bytes()).then_some(Orphan { id, record })
+        let record = StreamRecord { path, id: recorded.id, _lock: lock };
+        (recorded.disk == disk.as_bytes()).then_some(record)
     };
     paths.filter_map(orphan).collect()
 }
@@ -163,7 +148,7 @@ mod tests {
         // Another command finds it while the agent is told.
         assert_eq!(found(), []);
         let next = begin(records, third);
-        held.into_iter().for_each(Orphan::forget);
+        held.into_iter().for_each(StreamRecord::finish);
         lives.finish();
         assert_eq!(found(), []);
         drop(next);
