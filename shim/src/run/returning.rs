@@ -148,13 +148,15 @@ impl<'a> Ended<'a> {
         download.lock_cargo(artifacts, whole.as_ref(), &mut caches.returned, &waits);
         // No step that begins now ends the wait.
         terminal.quiet();
-        download.artifacts(artifacts, &mut caches.returned).map_err(not_returned)?;
         if prepared.plan.returns.tests {
             download.create_directory_of_tests().map_err(not_returned)?;
         }
-        if let Some(whole) = &whole {
-            download.whole(whole, &mut caches.returned).map_err(not_returned)?;
+        match &whole {
+            // Artifacts are among its files.
+            Some(whole) => download.whole(whole, &mut caches.returned),
+            None => download.artifacts(artifacts, &mut caches.returned),
         }
+        .map_err(not_returned)?;
         // Most commands find everything here.
         let writing = match download.writes_target() || !changes.is_empty() || self.has_named() {
             true => Some(self.begin_writing(state, whole.as_ref())?),

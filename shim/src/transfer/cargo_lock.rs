@@ -19,6 +19,8 @@ use burst_sync::root_directory::RootDirectory;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::held_units::join;
+
 /// The name of the lock in the directory of a profile.
 const NAME: &[u8] = b".cargo-lock";
 
@@ -67,8 +69,7 @@ fn try_lock(file: &File) -> rustix::io::Result<()> {
 
 /// The file of a profile's lock, created if it does not exist.
 fn lock_file(target: &RootDirectory, profile: &[u8]) -> Option<(RelativePath, File)> {
-    let parts = [profile, NAME].into_iter().filter(|part| !part.is_empty());
-    let path = RelativePath::new(&parts.collect::<Vec<_>>().join(b"/".as_slice())).ok()?;
+    let path = RelativePath::new(&join(profile, NAME)).ok()?;
     if let Some(profile) = path.parent() {
         target.create_directories(&profile, false).ok()?;
     }

@@ -204,7 +204,7 @@ fn open(target: &RootDirectory, directory: &[u8]) -> Option<RootDirectory> {
 }
 
 /// A name in a directory, which is empty for the target directory itself.
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     let parts = [directory, name].into_iter().filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(b"/".as_slice())
 }

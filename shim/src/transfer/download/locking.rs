@@ -22,10 +22,10 @@ impl Download<'_> {
     ) {
         let mut locked = BTreeSet::new();
         loop {
-            let mut profiles = self.profiles_of(artifacts, cache);
-            if let Some(whole) = whole {
-                profiles.extend(self.find_whole(whole, cache));
-            }
+            let profiles = match whole {
+                Some(whole) => self.find_whole(whole, cache),
+                None => self.profiles_of(artifacts, cache),
+            };
             let Some(target) = &self.results.target else { return };
             if profiles.is_subset(&locked) {
                 return;

@@ -47,8 +47,8 @@ impl Download<'_> {
                 self.input_lists.push(path.clone());
             }
             let Some(target) = &self.results.target else { return Ok(()) };
-            if is_fingerprint(path) {
-                // It may have gone with its unit.
+            if is_fingerprint(path) && unit_of(path).is_some_and(|unit| unsealed.contains(&unit)) {
+                // It has gone with its unit.
                 here = Here::look(target.root(), file, *modified, cache);
             }
             if here.is(wanted) {
