@@ -1,6 +1,7 @@
-//! Reading of files that anybody may have made: a pipe is not waited for, a device not read, and a
+//! Reading of files that are not trusted: a pipe is not waited for, a device not read, and a
 //! large file not taken into memory.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -15,19 +16,25 @@ pub enum Links {
     Refused,
 }
 
-/// Reads a regular file of at most so many bytes.
-pub fn read(path: &Path, most: u64, links: Links) -> std::io::Result<Vec<u8>> {
+/// Opens a regular file for reading. Any other file is an error of the kind `InvalidInput`.
+pub fn open(path: &Path, links: Links) -> std::io::Result<File> {
     let flags = match links {
         Links::Followed => OFlags::empty(),
         Links::Refused => OFlags::NOFOLLOW,
     };
     let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(std::io::ErrorKind::InvalidInput.into());
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::ErrorKind::InvalidInput.into()),
     }
-    if found.len() > most {
+}
+
+/// Reads a regular file of at most so many bytes. A longer one is an error of the kind
+/// `FileTooLarge`.
+pub fn read(path: &Path, most: u64, links: Links) -> std::io::Result<Vec<u8>> {
+    let file = open(path, links)?;
+    if file.metadata()?.len() > most {
         return Err(std::io::ErrorKind::FileTooLarge.into());
     }
     let mut text = Vec::new();

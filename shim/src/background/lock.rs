@@ -52,7 +52,7 @@ pub(crate) fn take_within(path: &Path, deadline: Duration) -> Result<Option<File
         })?;
         match receive.recv_timeout(deadline) {
             Ok(taken) => {
-                // Nobody is left to whom a signal could be given.
+                // The thread has ended when this returns, so no signal is delivered to it.
                 drop(waiting.join());
                 taken.map(Some)
             }

@@ -9,6 +9,7 @@ use super::{json, render};
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
 use crate::connection::ConnectionError;
+use crate::detached::record::RunState;
 use crate::detached::runs::Runs;
 use crate::error::Error;
 use crate::hetzner::account::Account;
@@ -34,7 +35,11 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
         LocalAgent::new(context.directories, KeepAlive::Seconds(0), settings.local_disk_gb);
     let local = local_status(context, &provider)?;
     let copies = Copies::of(&provider.copies(), settings.local_disk_gb);
-    let runs = Runs::below(&context.directories.state).list()?;
+    let records = Runs::below(&context.directories.state);
+    let mut runs = records.list()?;
+    for run in runs.runs.iter_mut().filter(|run| run.state == RunState::Running) {
+        run.waits_for = records.directory(run.number).waits_for();
+    }
     if context.json {
         let report = report?;
         return context.print_json(&json::status(report.as_ref(), local.as_ref(), &copies, &runs));

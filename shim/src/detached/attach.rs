@@ -36,14 +36,16 @@ pub(crate) fn attach(
     number: Option<u32>,
 ) -> Result<Ending, Error> {
     let runs = Runs::below(&directories.state);
+    // Not worth a wait, nor an error: what is there can be shown all the same.
+    let lock = runs.try_lock();
     let found = runs.list()?;
     let here = current_directory()?;
     let chosen = choose(&found, number, &here);
-    // Not worth a wait, nor an error: what is there can be shown all the same.
-    if let Ok(Some(_lock)) = runs.try_lock() {
+    if let Ok(Some(_)) = lock {
         let shown = chosen.as_ref().ok().map(|run| run.number);
-        drop(prune(&runs, Moment::now().seconds, shown));
+        prune(&runs, &found, Moment::now().seconds, shown);
     }
+    drop(lock);
     let run = chosen?;
     let workspace = &run.started.workspace;
     if number.is_none() && !here.starts_with(workspace) {

@@ -243,7 +243,8 @@ impl Holder {
             Err(error) => {
                 if !matches!(error.kind(), Io::WouldBlock | Io::Interrupted | Io::ConnectionAborted)
                 {
-                    // Such as without a free descriptor: it still waits, so this would fail at once.
+                    // Such as without a free descriptor: it still waits, so this would fail at
+                    // once.
                     self.deaf_until = Instant::now().checked_add(ACCEPT_PAUSE);
                 }
                 return;

@@ -6,8 +6,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::record::{Run, RunState, STARTED};
-use super::runs::Runs;
-use crate::error::Error;
+use super::runs::{Found, Runs};
 
 /// Seconds for which a run is kept after its end.
 const KEPT_SECS: i64 = 7 * 24 * 60 * 60;
@@ -29,15 +28,13 @@ struct Over {
 
 /// Deletes the records of runs whose time is over, and what was left of others; not the record of
 /// the run `in_use`. A record that cannot be read is kept; what cannot be deleted is left to the
-/// next call. The caller holds the lock of all runs.
-pub(super) fn prune(runs: &Runs, now: i64, in_use: Option<u32>) -> Result<(), Error> {
-    let found = runs.list()?;
+/// next call. The caller has taken the lock of all runs before it `found` them.
+pub(super) fn prune(runs: &Runs, found: &Found, now: i64, in_use: Option<u32>) {
     let over: Vec<Over> = found.runs.iter().filter_map(|run| over(runs, run, now)).collect();
-    let expired = expired(over, now).into_iter().chain(found.leftovers);
+    let expired = expired(over, now).into_iter().chain(found.leftovers.iter().copied());
     for number in expired.filter(|number| Some(*number) != in_use) {
         delete(runs.directory(number).path());
     }
-    Ok(())
 }
 
 /// Since when a run is over; `None` if it is running. The time at which it began says nothing of
@@ -86,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_kept_for_a_week_and_the_last_twenty_unless_nobody_has_seen_them() {
+    fn runs_are_kept_for_a_week_and_the_last_twenty_and_longer_if_not_shown() {
         let now = 10 * UNSEEN_SECS;
         let run = |number, since, is_shown| Over { number, since, is_shown };
         let runs = vec![
@@ -104,8 +101,8 @@ mod tests {
         assert_eq!(expired(Vec::new(), now), Vec::<u32>::new());
     }
 
-    /// Its end is not recorded, and this is the first command that finds it lost; how long it had run
-    /// does not count.
+    /// Its end is not recorded, and this is the first command that finds it lost; how long it had
+    /// run does not count.
     #[test]
     fn a_lost_run_is_kept_from_when_its_loss_was_noticed() {
         let state = tempfile::tempdir().unwrap();
@@ -115,7 +112,7 @@ mod tests {
         lost.write_started(&started(0)).unwrap();
         let noticed = 2 * UNSEEN_SECS;
         let is_there_at = |now, in_use| {
-            prune(&runs, now, in_use).unwrap();
+            prune(&runs, &runs.list().unwrap(), now, in_use);
             lost.path().exists()
         };
         assert!(is_there_at(noticed, None));
@@ -156,7 +153,7 @@ mod tests {
         }
         std::fs::write(below("6"), "").unwrap();
         std::fs::create_dir(below("07")).unwrap();
-        prune(&runs, 200, None).unwrap();
+        prune(&runs, &runs.list().unwrap(), 200, None);
         let left = || {
             let entries = below("").read_dir().unwrap().flatten();
             let mut names: Vec<_> =
@@ -168,7 +165,7 @@ mod tests {
         let found = runs.list().unwrap();
         assert_eq!(found.runs.len(), 1);
         assert_eq!(found.unreadable.iter().map(|one| one.number).collect::<Vec<_>>(), [4, 5]);
-        prune(&runs, 201 + UNSEEN_SECS, None).unwrap();
+        prune(&runs, &runs.list().unwrap(), 201 + UNSEEN_SECS, None);
         assert_eq!(left(), ["07", "3", "4", "5", "6", "last", "lock"]);
         assert!(below("4/output-0").exists());
         assert_eq!(runs.create().unwrap().0, 7);

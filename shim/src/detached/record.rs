@@ -136,7 +136,7 @@ pub(crate) struct Run {
     pub(crate) started: Started,
     /// Its state.
     pub(crate) state: RunState,
-    /// What it waits for while it is running.
+    /// What it waits for while it is running, as far as [`RunDirectory::waits_for`] was asked.
     pub(crate) waits_for: Option<String>,
     /// Whether `attach` has shown its end.
     pub(crate) is_shown: bool,
@@ -197,14 +197,13 @@ impl RunDirectory {
             Ok(state) => state,
             Err(error) => return Record::Unreadable(error.one_line()),
         };
-        let waits_for = (state == RunState::Running).then(|| self.waits_for()).flatten();
         let is_shown = self.0.join("shown").symlink_metadata().is_ok();
-        Record::Run(Run { number, started, state, waits_for, is_shown })
+        Record::Run(Run { number, started, state, waits_for: None, is_shown })
     }
 
     /// What the command waits for: on this machine or the agent's queue, as it says itself; for a
     /// lock of cargo's, as cargo says.
-    fn waits_for(&self) -> Option<String> {
+    pub(crate) fn waits_for(&self) -> Option<String> {
         record_file::text(&self.0.join(WAITS)).or_else(|| transcript::blocked_on(&self.0))
     }
 
@@ -265,8 +264,7 @@ impl RunDirectory {
     /// before, which is noted. On a disk that is full it is noticed again.
     pub(super) fn noticed_over(&self, now: i64) -> i64 {
         let path = self.0.join(OVER);
-        let noted = record_file::text(&path).and_then(|text| text.trim().parse().ok());
-        noted.unwrap_or_else(|| {
+        record_file::number(&path).unwrap_or_else(|| {
             drop(atomic_file::write(&path, format!("{now}\n").as_bytes(), PRIVATE));
             now
         })
@@ -282,8 +280,7 @@ impl RunDirectory {
     /// waits for a server or another run would go on otherwise.
     pub(crate) fn end_for_down(&self) {
         self.note(DOWN);
-        let process = record_file::text(&self.lock()).and_then(|text| text.trim().parse().ok());
-        let holder = process.and_then(Pid::from_raw);
+        let holder = record_file::number(&self.lock()).and_then(Pid::from_raw);
         let holder = holder.and_then(|holder| pidfd_open(holder, PidfdFlags::empty()).ok());
         // Held even now, so it is no later process with that number.
         if let Some(holder) = holder

@@ -3,12 +3,12 @@
 //! Invariant: whatever stands in the place of such a file, a read neither waits, nor follows a
 //! link, nor takes more memory than the largest record needs.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
 use std::path::Path;
+use std::str::FromStr;
 
-use rustix::fs::OFlags;
+use burst_sync::regular_file::{self, Links};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -48,33 +48,35 @@ struct Versioned<T> {
 
 /// Opens a regular file for reading.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let flags = flags.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is no regular file")),
-    }
+    regular_file::open(path, Links::Refused).map_err(told)
 }
 
 /// The bytes of a file; `None` if there is none.
 pub(super) fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    let read = file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    match read as u64 > BYTES_MAX {
-        true => Err(io::Error::other("it is too large")),
-        false => Ok(Some(bytes)),
+    match regular_file::read(path, BYTES_MAX, Links::Refused) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(told(error)),
+    }
+}
+
+/// An error as users are told of it.
+fn told(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::other("it is no regular file"),
+        io::ErrorKind::FileTooLarge => io::Error::other("it is too large"),
+        _ => error,
     }
 }
 
 /// The text of a file, as far as it can be read.
 pub(super) fn text(path: &Path) -> Option<String> {
     String::from_utf8(bytes(path).ok()??).ok()
+}
+
+/// The number that is alone in a file.
+pub(super) fn number<T: FromStr>(path: &Path) -> Option<T> {
+    text(path)?.trim().parse().ok()
 }
 
 /// Reads JSON that [`write()`] has written.

@@ -1,5 +1,5 @@
 //! The directory of all detached runs, `runs` below the state directory: their numbers, and the
-//! lock of those who create and delete them.
+//! lock of the commands that create and delete them.
 //!
 //! What is no directory is no [record](super::record), and a link to one is not followed. No
 //! number is given twice as long as there is another one.
@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::record::{Record, Run, RunDirectory, write_process};
+use super::record::{Record, Run, RunDirectory, RunState, write_process};
 use super::record_file::{self, PRIVATE};
 use crate::atomic_file;
 use crate::background::lock;
@@ -82,6 +82,16 @@ impl Runs {
         Ok(found)
     }
 
+    /// Whether the run of this number is running in a workspace.
+    pub(crate) fn is_running(&self, number: u32, workspace: &Path) -> bool {
+        let directory = self.directory(number);
+        // A link is no record.
+        let is_record = directory.path().symlink_metadata().is_ok_and(|found| found.is_dir());
+        is_record
+            && matches!(directory.find(number), Record::Run(run)
+                if run.state == RunState::Running && run.started.workspace == workspace)
+    }
+
     /// The numbers that name entries of this kind.
     fn numbers(
         &self,
@@ -102,7 +112,7 @@ impl Runs {
         Ok(entries.flatten().filter_map(number).collect())
     }
 
-    /// Waits for the lock of those who create and delete runs, up to 30 seconds.
+    /// Waits for the lock of the commands that create and delete runs, up to 30 seconds.
     pub(super) fn lock(&self) -> Result<File, Error> {
         self.lock_within(LOCK_DEADLINE)
     }
@@ -112,7 +122,7 @@ impl Runs {
         let path = self.0.join("lock");
         match lock::take_within(&path, deadline)? {
             Some(lock) => {
-                // For the message of those who wait in vain.
+                // A command that waits in vain names this process.
                 write_process(&lock);
                 Ok(lock)
             }
@@ -129,8 +139,7 @@ impl Runs {
     /// one. The caller holds the [lock](Self::lock).
     pub(super) fn create(&self) -> Result<(u32, RunDirectory), Error> {
         let path = self.0.join(LAST);
-        let last = record_file::text(&path).and_then(|text| text.trim().parse().ok());
-        let number = next_number(last, &self.numbers(|_| true)?);
+        let number = next_number(record_file::number(&path), &self.numbers(|_| true)?);
         atomic_file::write(&path, format!("{number}\n").as_bytes(), PRIVATE)
             .map_err(|source| unusable("write", &path, &source))?;
         let directory = self.directory(number);
@@ -150,8 +159,8 @@ fn next_number(last: Option<u32>, taken: &BTreeSet<u32>) -> u32 {
 
 /// The error of a lock that another command does not release.
 fn is_locked(path: &Path) -> Error {
-    let process = record_file::text(path).and_then(|text| text.trim().parse::<u32>().ok());
-    let name = |process| {
+    let process = record_file::number(path);
+    let name = |process: u32| {
         let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
         Some(format!("process {process} (`{}`)", name.trim()))
     };

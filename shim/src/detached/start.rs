@@ -29,7 +29,7 @@ pub(crate) fn start(
     let runs = Runs::below(&directories.state);
     let _lock = runs.lock()?;
     let now = Moment::now().seconds;
-    prune(&runs, now, None)?;
+    prune(&runs, &runs.list()?, now, None);
     let (number, directory) = runs.create()?;
     let started = Started {
         title: shortened(title),
@@ -64,14 +64,15 @@ fn start_holder(
     let mut command = background::same_environment(HOLDER);
     command.arg(directory.path()).arg(started).args(words);
     let holder = background::start_here(&mut command, stderr);
-    let holder = holder.map_err(|error| failed(error.to_string()))?;
-    let report = holder.report.clone().map(|line| line.trim().to_owned());
-    if report.as_deref() == Some(READY) {
+    let mut holder = holder.map_err(|error| failed(error.to_string()))?;
+    let report = holder.report.take();
+    let report = report.as_deref().map(str::trim);
+    if report == Some(READY) {
         return Ok(());
     }
-    // Before its record goes: what it starts later nobody would know of.
+    // Before its record is deleted: a command that it starts later would have none.
     holder.kill().map_err(|error| failed(error.to_string()))?;
-    Err(failed(match report.as_deref() {
+    Err(failed(match report {
         None => "its holder was not ready within 20 seconds and was killed".to_owned(),
         Some("") => {
             let message = directory.last_message().unwrap_or_default();

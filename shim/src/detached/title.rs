@@ -1,10 +1,5 @@
 //! The titles of runs, and the number of a detached one in the title that the agent shows. Pure.
 
-use std::path::Path;
-
-use super::record::RunState;
-use super::runs::Found;
-
 /// Most characters of a title, so that it can be an argument of a process.
 const CHARACTERS_MAX: usize = 1000;
 
@@ -26,27 +21,21 @@ pub(crate) fn numbered(title: &str, number: u32) -> String {
     format!("{BEFORE}{number}{BEHIND}{title}")
 }
 
-/// The title of a run as the agent tells it, without the number, and the number if such a run of
-/// the workspace is running: the agent may tell of one of another machine.
-pub(crate) fn without_number<'t>(
-    title: &'t str,
-    found: &Found,
-    workspace: &Path,
-) -> (&'t str, Option<u32>) {
+/// The title of a run as the agent tells it, without the number, and the number if such a run
+/// `is_here`: the agent may tell of one of another machine.
+pub(crate) fn without_number(
+    title: &str,
+    is_here: impl FnOnce(u32) -> bool,
+) -> (&str, Option<u32>) {
     let parts = title.strip_prefix(BEFORE).and_then(|title| title.split_once(BEHIND));
-    let Some((number, rest)) = parts.and_then(|(number, rest)| Some((number.parse().ok()?, rest)))
-    else {
-        return (title, None);
-    };
-    let is_here = found.runs.iter().any(|run| {
-        run.number == number && run.state == RunState::Running && run.started.workspace == workspace
-    });
-    if is_here { (rest, Some(number)) } else { (title, None) }
+    match parts.and_then(|(number, rest)| Some((number.parse().ok()?, rest))) {
+        Some((number, rest)) if is_here(number) => (rest, Some(number)),
+        _ => (title, None),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Run, Started};
     use super::*;
 
     #[test]
@@ -57,14 +46,8 @@ mod tests {
 
     #[test]
     fn the_number_of_a_run_that_is_here_is_found_in_its_title() {
-        let title = "cargo x".to_owned();
-        let workspace = "/w".into();
-        let started = Started { title, workspace, at: 1, terminal: None, one_output: false };
-        let state = RunState::Running;
-        let run = Run { number: 3, started, state, waits_for: None, is_shown: false };
-        let found = Found { runs: vec![run], ..Found::default() };
+        let told = |title| without_number(title, |number| number == 3);
         let known = numbered("cargo x", 3);
-        let told = |title| without_number(title, &found, Path::new("/w"));
         assert_eq!(told(&known), ("cargo x", Some(3)));
         let behind = numbered("cargo run -- detached run 4: x", 3);
         assert_eq!(told(&behind), ("cargo run -- detached run 4: x", Some(3)));
@@ -80,7 +63,7 @@ mod tests {
         ] {
             assert_eq!(told(title), (title, None));
         }
-        let elsewhere = without_number(&known, &found, Path::new("/v"));
+        let elsewhere = without_number(&known, |_| false);
         assert_eq!(elsewhere, (known.as_str(), None));
     }
 }

@@ -27,9 +27,9 @@ pub(super) fn title(invocations: &[Invocation], detached: Option<u32>) -> String
 /// Says that the run with this title has to end first, and how to see it if it is detached.
 pub(super) fn wait_for(exchange: &Exchange<'_>, title: &str) {
     let Exchange { terminal, prepared, state, .. } = exchange;
-    // Without the records the title has to do.
-    let found = Runs::below(state).list().unwrap_or_default();
-    let (title, number) = without_number(title, &found, &prepared.workspace.root);
+    let runs = Runs::below(state);
+    let is_here = |number| runs.is_running(number, &prepared.workspace.root);
+    let (title, number) = without_number(title, is_here);
     let (run, shows) = match number {
         Some(number) => (
             format!("`{title}`, detached run {number}"),
