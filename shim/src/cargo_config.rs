@@ -65,10 +65,11 @@ impl<'a> Files<'a> {
     /// Looks in a file, then in those that it includes.
     pub(crate) fn file<T>(&mut self, file: &Path, look: Look<'_, T>) -> Option<T> {
         let file = normalized(file);
-        let text = regular_file::read(&file, BYTES_MAX, Links::Followed).ok()?;
-        if !self.found.insert(file.clone()) {
+        if self.found.contains(&file) {
             return None;
         }
+        let text = regular_file::read(&file, BYTES_MAX, Links::Followed).ok()?;
+        self.found.insert(file.clone());
         let table: Table = str::from_utf8(&text).ok()?.parse().ok()?;
         look(&file, &table).or_else(|| {
             let directory = file.parent()?;

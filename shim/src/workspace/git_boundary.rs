@@ -1,15 +1,15 @@
 //! Whether a git directory is of the working tree that leads to it.
 //!
 //! A repository may be part of an archive, made so that another repository of its user speaks: by a
-//! `.git` file, a `commondir`, or a link. What git says of that one, such as messages of commits and
-//! names of files, is not sent. So a git directory is the working tree's *own* only if it is `.git`
-//! itself, or one that names the working tree, as git makes them for linked worktrees and
+//! `.git` file, a `commondir`, or a link. What git says of that one, such as messages of commits
+//! and names of files, is not sent. So a git directory is the working tree's *own* only if it is
+//! `.git` itself, or one that names the working tree, as git makes them for linked worktrees and
 //! submodules.
 //!
 //! What adds to what is sent is asked only of an own git directory ([`OwnRepository`]): the facts
 //! about commits, which are read from a copy of it ([`super::git_copy`]), and which ignored files
-//! are tracked. What only keeps files from being sent or removed is asked of any: its excludes file,
-//! and whether a target directory has tracked files.
+//! are tracked. What only keeps files from being sent or removed is asked of any: its excludes
+//! file, and whether a target directory has tracked files.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -148,7 +148,7 @@ impl RunningGit {
             // One byte more tells a longer answer; git ends when it writes the next ones.
             let stdout = stdout.map(|stdout| stdout.take(answer_bytes + 1));
             let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut answer));
-            // It stays known by its number until nobody can kill it any more.
+            // Not reaped before the killing thread has ended: its number stays its own until then.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             let waited = group.map_or(Ok(None), |group| waitid(WaitId::Pid(group), options));
             drop(ended);

@@ -1,6 +1,6 @@
-//! The configuration with which git is asked in a copy of a git directory ([`super::git_copy`]): the
-//! settings of the repository that change what git says, and none that names a file, a program or
-//! another configuration. Pure.
+//! The configuration with which git is asked in a copy of a git directory ([`super::git_copy`]):
+//! the settings of the repository that change what git says, and none that names a file, a program
+//! or another configuration. Pure.
 
 /// The settings of the section `core` that change what git says.
 const CORE: [&str; 7] = [

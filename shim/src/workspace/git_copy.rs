@@ -1,9 +1,9 @@
 //! A copy of what git reads of a git directory to tell the facts about its commits.
 //!
-//! A git directory may be part of an archive, and many of its files can lead git to those of another
-//! repository: links, names in references and in tables of them, and the configuration. So git is
-//! not asked in it, but in a copy, which has only regular files, no names that lead upwards, and a
-//! configuration that is written here. However git reads these files, it stays in the copy.
+//! A git directory may be part of an archive, and many of its files can lead git to those of
+//! another repository: links, names in references and in tables of them, and the configuration. So
+//! git is not asked in it, but in a copy, which has only regular files, no names that lead upwards,
+//! and a configuration that is written here. However git reads these files, it stays in the copy.
 //!
 //! The objects are used where they are, if there is neither a link among them nor a file that names
 //! those of another repository (`objects/info/alternates`).
@@ -42,9 +42,11 @@ const ATTRIBUTES: &str = "info/attributes";
 /// The list of the tables of references.
 const TABLES: &str = "reftable/tables.list";
 
-/// Why there is no copy.
+/// Why there is no git directory to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotCopied {
+pub(super) enum NotMade {
+    /// The repository speaks of another working tree ([`super::git_boundary`]).
+    Elsewhere,
     /// A file, link or setting leads out of the git directory.
     Leads,
     /// Objects lie in another repository.
@@ -53,11 +55,11 @@ pub(super) enum NotCopied {
     NoBranch,
     /// There is too much.
     Large,
-    /// It cannot be read, or git fails.
+    /// It cannot be read, or git fails, maybe in the repository itself.
     Failed,
 }
 
-impl From<io::Error> for NotCopied {
+impl From<io::Error> for NotMade {
     fn from(error: io::Error) -> Self {
         tracing::info!(%error, "a git directory is not copied");
         match error.kind() {
@@ -75,15 +77,17 @@ pub(super) struct GitCopy<'a> {
     common: PathBuf,
     /// The copy of what is the working tree's alone.
     directory: PathBuf,
+    /// The branch in `HEAD`; none if that is a commit.
+    branch: Option<String>,
 }
 
 impl<'a> GitCopy<'a> {
     /// Copies a git directory to a path, where nothing else lies. Blocks.
-    pub(super) fn make(own: &'a OwnRepository<'a>, at: &Path) -> Result<Self, NotCopied> {
+    pub(super) fn make(own: &'a OwnRepository<'a>, at: &Path) -> Result<Self, NotMade> {
         drop(fs::remove_dir_all(at));
         let is_linked = own.directory != own.common;
         let directory = if is_linked { at.join("worktrees/one") } else { at.to_owned() };
-        let copy = Self { own, common: at.to_owned(), directory };
+        let mut copy = Self { own, common: at.to_owned(), directory, branch: None };
         for directory in [&copy.directory, &at.join("refs"), &at.join("objects")] {
             fs::create_dir_all(directory)?;
         }
@@ -97,7 +101,7 @@ impl<'a> GitCopy<'a> {
         }
         match copy_all(&own.common, ATTRIBUTES, &copy.common, &mut left) {
             // Some users have a link there; git goes without.
-            Ok(()) | Err(NotCopied::Leads) => {}
+            Ok(()) | Err(NotMade::Leads) => {}
             Err(lack) => return Err(lack),
         }
         for name in copy.names_of_work_tree()? {
@@ -106,11 +110,21 @@ impl<'a> GitCopy<'a> {
         copy.add_configuration()?;
         match answer(copy.git().args(["symbolic-ref", "--quiet", "HEAD"]), b"") {
             // No answer of git.
-            Ok(branch) if branch.is_empty() => Err(NotCopied::Failed),
-            Ok(branch) if !branch.starts_with(BRANCHES) => Err(NotCopied::NoBranch),
-            // It fails where `HEAD` is a commit.
-            _ => Ok(copy),
+            Ok(branch) if branch.is_empty() => Err(NotMade::Failed),
+            Ok(branch) if !branch.starts_with(BRANCHES) => Err(NotMade::NoBranch),
+            Ok(branch) => {
+                let branch = String::from_utf8_lossy(&branch);
+                copy.branch = Some(branch.trim_end_matches('\n').to_owned());
+                Ok(copy)
+            }
+            // `HEAD` is a commit.
+            Err(_) => Ok(copy),
         }
+    }
+
+    /// The branch in `HEAD`, with its whole name; none if that is a commit.
+    pub(super) fn branch(&self) -> Option<&str> {
+        self.branch.as_deref()
     }
 
     /// The repository.
@@ -144,18 +158,18 @@ impl<'a> GitCopy<'a> {
         Ok(names)
     }
 
-    fn check_objects(&self, left: &mut usize) -> Result<(), NotCopied> {
+    fn check_objects(&self, left: &mut usize) -> Result<(), NotMade> {
         files(&self.own.common, "objects", left)?;
         let alternates = self.own.common.join("objects/info/alternates");
         match alternates.symlink_metadata() {
-            Ok(found) if found.len() > 0 => Err(NotCopied::Alternates),
+            Ok(found) if found.len() > 0 => Err(NotMade::Alternates),
             _ => Ok(()),
         }
     }
 
     /// Writes the configuration of the copy. Of a file that is included nothing is read.
-    fn add_configuration(&self) -> Result<(), NotCopied> {
-        let Self { own, common, directory } = self;
+    fn add_configuration(&self) -> Result<(), NotMade> {
+        let Self { own, common, directory, .. } = self;
         let named =
             [(&own.common, "config", common), (&own.directory, "config.worktree", directory)];
         for (from, name, to) in named {
@@ -163,7 +177,7 @@ impl<'a> GitCopy<'a> {
                 let text = regular_file::read(&file, FILE_BYTES_MAX, Links::Refused)?;
                 let mut git = git_command::outside(Path::new("/"));
                 git.args(["config", "--file", "-", "--no-includes", "--null", "--list"]);
-                let text = written(&answer(&mut git, &text)?).ok_or(NotCopied::Leads)?;
+                let text = written(&answer(&mut git, &text)?).ok_or(NotMade::Leads)?;
                 write(&to.join(name), text.as_bytes())?;
             }
         }
@@ -179,7 +193,7 @@ impl Drop for GitCopy<'_> {
 }
 
 /// Copies a file, or a directory with all in it, if it is there.
-fn copy_all(from: &Path, name: &str, to: &Path, left: &mut usize) -> Result<(), NotCopied> {
+fn copy_all(from: &Path, name: &str, to: &Path, left: &mut usize) -> Result<(), NotMade> {
     for file in files(from, name, left)? {
         let Ok(below) = file.strip_prefix(from) else { continue };
         let Some(text) = if_there(regular_file::read(&file, FILE_BYTES_MAX, Links::Refused))?
@@ -189,7 +203,7 @@ fn copy_all(from: &Path, name: &str, to: &Path, left: &mut usize) -> Result<(), 
         let is_reference = below.starts_with("refs") || below == Path::new("HEAD");
         let leads_upwards = is_reference && text.windows(2).any(|part| part == b"..");
         if leads_upwards || (below == Path::new(TABLES) && text.contains(&b'/')) {
-            return Err(NotCopied::Leads);
+            return Err(NotMade::Leads);
         }
         write(&to.join(below), &text)?;
     }
@@ -198,7 +212,7 @@ fn copy_all(from: &Path, name: &str, to: &Path, left: &mut usize) -> Result<(), 
 
 /// The regular files at and below a name in a directory, if there are any. Anything else than files
 /// and directories, also on the way to it, leads out of the directory.
-fn files(directory: &Path, name: &str, left: &mut usize) -> Result<Vec<PathBuf>, NotCopied> {
+fn files(directory: &Path, name: &str, left: &mut usize) -> Result<Vec<PathBuf>, NotMade> {
     let mut found = Vec::new();
     let mut path = directory.to_owned();
     for part in Path::new(name) {
@@ -206,7 +220,7 @@ fn files(directory: &Path, name: &str, left: &mut usize) -> Result<Vec<PathBuf>,
         match if_there(path.symlink_metadata())? {
             Some(kind) if kind.is_dir() => {}
             Some(kind) if kind.is_file() => found.push(path.clone()),
-            Some(_) => return Err(NotCopied::Leads),
+            Some(_) => return Err(NotMade::Leads),
             None => return Ok(found),
         }
     }
@@ -214,11 +228,11 @@ fn files(directory: &Path, name: &str, left: &mut usize) -> Result<Vec<PathBuf>,
     while let Some(directory) = open.pop() {
         for entry in if_there(fs::read_dir(directory))?.into_iter().flatten() {
             let entry = entry?;
-            *left = left.checked_sub(1).ok_or(NotCopied::Large)?;
+            *left = left.checked_sub(1).ok_or(NotMade::Large)?;
             match entry.file_type()? {
                 kind if kind.is_dir() => open.push(entry.path()),
                 kind if kind.is_file() => found.push(entry.path()),
-                _ => return Err(NotCopied::Leads),
+                _ => return Err(NotMade::Leads),
             }
         }
     }
@@ -249,7 +263,7 @@ mod tests {
 
     /// Makes a repository `secret`, and beside it one by a script that runs in its directory.
     /// Returns what git says in the copy of its git directory.
-    fn said(script: &str) -> Result<String, NotCopied> {
+    fn said(script: &str) -> Result<String, NotMade> {
         const PREPARED: &str = "set -e; git() { command git -c user.name=a -c user.email=a@b \\
             -c protocol.file.allow=always \"$@\"; }
             commit() { git commit -q --allow-empty -m $1; git tag tag-$1; }
@@ -315,7 +329,7 @@ mod tests {
     #[test]
     fn git_says_nothing_of_another_repository() {
         let [leads, no_branch, alternates] =
-            [NotCopied::Leads, NotCopied::NoBranch, NotCopied::Alternates].map(Err);
+            [NotMade::Leads, NotMade::NoBranch, NotMade::Alternates].map(Err);
         let nothing = Ok(", , , ".to_owned());
         let no_commit = Ok(", main, , ".to_owned());
         for (script, expected) in [

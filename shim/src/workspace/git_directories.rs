@@ -2,21 +2,22 @@
 //! places of the real ones: of the repository of the workspace, of those of packages, which can be
 //! submodules or lie elsewhere, and of all others in directories that are sent.
 //!
-//! Where a repository gets none, git must not answer with what it finds above. There a git directory
-//! stands that git refuses by name, and the repository around it counts its entry as unchanged.
+//! Where a repository gets none, git must not answer with what it finds above. There a git
+//! directory stands that git refuses by name, and the repository around it counts its entry as
+//! unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use burst_protocol::tree::{Directory, File as FileEntry, FileMode, Node};
+use burst_protocol::tree::{Directory, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::git_directory::Repository;
 use burst_sync::ignore_rules::RuleWarning;
 
-use super::git_copy::NotCopied;
+use super::git_copy::NotMade;
 use super::git_places::{self, Nested};
-use super::git_store::{self, Made, NotMade};
+use super::git_store::{self, Made};
 use super::sources::{Root, Sources, below_root};
 use super::state::WorkspaceState;
 use crate::settings::Settings;
@@ -49,44 +50,32 @@ const REFUSED_DIRECTORIES: [&[u8]; 2] = [b"objects", b"refs"];
 enum Lack {
     /// There are too many.
     Many,
-    /// Together they are too large.
-    Large,
-    /// As [`NotMade`].
+    /// Of one of them, or of all together.
     NotMade(NotMade),
-    /// git does not work in it here either.
-    Unusable,
 }
 
 impl Lack {
     /// What users are told.
     fn reason(self) -> Option<String> {
-        match self {
-            Self::Many => Some(format!("more than {NESTED_MAX} of them are not sent")),
-            Self::Large | Self::NotMade(NotMade::Large | NotMade::NotCopied(NotCopied::Large)) => {
-                Some("it is too large".to_owned())
-            }
-            Self::NotMade(NotMade::Elsewhere) => {
-                Some("its git directory does not name this working tree".to_owned())
-            }
-            Self::NotMade(NotMade::NotCopied(NotCopied::Leads)) => {
-                Some("its git directory leads to files outside of it".to_owned())
-            }
-            Self::NotMade(NotMade::NotCopied(NotCopied::Alternates)) => {
-                Some("its objects lie in another repository".to_owned())
-            }
-            Self::NotMade(NotMade::NotCopied(NotCopied::NoBranch)) => {
-                Some("its `HEAD` is neither a branch nor a commit".to_owned())
-            }
-            Self::NotMade(NotMade::Failed | NotMade::NotCopied(NotCopied::Failed))
-            | Self::Unusable => None,
-        }
+        let lack = match self {
+            Self::Many => return Some(format!("more than {NESTED_MAX} of them are not sent")),
+            Self::NotMade(lack) => lack,
+        };
+        let reason = match lack {
+            NotMade::Large => "it is too large",
+            NotMade::Elsewhere => "its git directory does not name this working tree",
+            NotMade::Leads => "its git directory leads to files outside of it",
+            NotMade::Alternates => "its objects lie in another repository",
+            NotMade::NoBranch => "its `HEAD` is neither a branch nor a commit",
+            NotMade::Failed => return None,
+        };
+        Some(reason.to_owned())
     }
 
     /// Whether users take the repository for usable where none lies around it.
     fn is_of_its_own(self) -> bool {
-        use NotCopied::{Alternates, Leads, NoBranch};
-        let Self::NotMade(lack) = self else { return false };
-        matches!(lack, NotMade::Elsewhere | NotMade::NotCopied(Leads | Alternates | NoBranch))
+        use NotMade::{Alternates, Elsewhere, Leads, NoBranch};
+        matches!(self, Self::NotMade(Elsewhere | Leads | Alternates | NoBranch))
     }
 }
 
@@ -142,7 +131,7 @@ impl Sources {
             };
             let made = made.and_then(|made| {
                 bytes += bytes_of(&made.tree);
-                if bytes > BYTES_MAX { Err(Lack::Large) } else { Ok(made) }
+                if bytes > BYTES_MAX { Err(Lack::NotMade(NotMade::Large)) } else { Ok(made) }
             });
             match made {
                 Ok(made) => self.put_git(place, made)?,
@@ -187,7 +176,7 @@ impl Sources {
                     left -= 1;
                     own(repository)
                 }
-                Nested::Unusable => Err(Lack::Unusable),
+                Nested::Unusable => Err(Lack::NotMade(NotMade::Failed)),
                 Nested::None => continue,
             };
             tops.insert(directory, repository);
@@ -233,10 +222,7 @@ impl Sources {
             self.tree.put(&in_place(name)?, Node::Directory(Directory::new()))?;
         }
         for (name, text) in REFUSED {
-            let (size, digest) = (text.len() as u64, Digest::of(text));
-            let file = FileEntry { size, digest, mode: FileMode::REGULAR };
-            self.tree.put(&in_place(name)?, Node::File(file))?;
-            self.in_memory.insert(in_place(name)?, text.to_vec());
+            self.put_text(in_place(name)?, text.to_vec())?;
         }
         if self.root_around(place).is_none() {
             self.mounts.push(place.clone());
@@ -262,7 +248,7 @@ fn git() -> Result<RelativePath, SyncError> {
 
 /// git does nothing in a repository of another user.
 fn own(repository: Repository) -> Result<Repository, Lack> {
-    if repository.is_own() { Ok(repository) } else { Err(Lack::Unusable) }
+    if repository.is_own() { Ok(repository) } else { Err(Lack::NotMade(NotMade::Failed)) }
 }
 
 fn is_in_repository(directory: &RelativePath) -> bool {
@@ -307,8 +293,8 @@ mod tests {
     fn a_line_names_the_first_repositories_without_a_git_directory() {
         let path = |path: &str| RelativePath::new(path.as_bytes()).unwrap();
         let lacking = [
-            ("w/a", Lack::Unusable),
-            ("w/b", Lack::Large),
+            ("w/a", Lack::NotMade(NotMade::Failed)),
+            ("w/b", Lack::NotMade(NotMade::Large)),
             ("w/c", Lack::Many),
             ("x", Lack::NotMade(NotMade::Elsewhere)),
             ("y", Lack::Many),

@@ -1,10 +1,10 @@
 //! The files that tell git what to ignore: the excludes file of a repository, which
 //! `core.excludesFile` names on any level of git's configuration, and those in its working tree.
 //!
-//! git alone knows its configuration. It is asked only where a file of it, or a variable, can
-//! name an excludes file; otherwise the file is git's default, and no process is started. A
-//! repository is asked about as in [`super::git_index`], also if its git directory is not the working
-//! tree's own: without the answer more would be sent.
+//! git alone knows its configuration. It is asked only where a file of it, or a variable, can name
+//! an excludes file; otherwise the file is git's default, and no process is started. A repository
+//! is asked about as in [`super::git_index`], also if its git directory is not the working tree's
+//! own: without the answer more would be sent.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

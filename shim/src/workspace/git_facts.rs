@@ -52,8 +52,8 @@ const PLAIN_INDEX: [&str; 8] = [
     "index.skipHash=false",
 ];
 
-/// Makes the git directory of a repository at a new place, from a copy of the real one. `is_unsent` says of a path below the
-/// working tree whether it is here and not sent.
+/// Makes the git directory of a repository at a new place, from a copy of the real one. `is_unsent`
+/// says of a path below the working tree whether it is here and not sent.
 pub(super) fn make(
     copy: &GitCopy<'_>,
     at: &Path,
@@ -75,12 +75,12 @@ impl Facts<'_> {
             fs::create_dir_all(self.at.join(name))?;
         }
         let head = self.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).ok();
-        let branch = self.text(&["symbolic-ref", "--quiet", "HEAD"]).ok();
-        match &branch {
+        let branch = self.copy.branch();
+        match branch {
             Some(branch) => self.write("HEAD", &format!("ref: {branch}\n"))?,
             None => self.write("HEAD", &format!("{}\n", head.as_deref().unwrap_or_default()))?,
         }
-        if let (Some(branch), Some(head)) = (&branch, &head) {
+        if let (Some(branch), Some(head)) = (branch, &head) {
             self.write(branch, &format!("{head}\n"))?;
         }
         self.write("config", &self.configuration(head.is_some())?)?;

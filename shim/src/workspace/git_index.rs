@@ -34,8 +34,8 @@ impl Listing {
         Self::start(root, &filters, has_own_index)
     }
 
-    /// Starts git for all tracked files below `root`, whatever repository says so: the answer is not
-    /// sent.
+    /// Starts git for all tracked files below `root`, whatever repository says so: the answer is
+    /// not sent.
     pub(crate) fn of_tracked(root: &Path) -> Self {
         Self::start(root, &[], |_| true)
     }

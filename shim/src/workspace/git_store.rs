@@ -17,7 +17,7 @@ use burst_sync::stat_cache::{StatCache, read_record, write_record};
 use burst_sync::tally::Tally;
 
 use super::git_boundary::OwnRepository;
-use super::git_copy::{GitCopy, NotCopied};
+use super::git_copy::{GitCopy, NotMade};
 use super::git_facts;
 use super::git_origin::origin;
 use crate::background::lock;
@@ -40,19 +40,6 @@ pub(super) struct Made {
     pub(super) directory: RootDirectory,
     /// What is in it.
     pub(super) tree: Directory,
-}
-
-/// Why there is no git directory to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotMade {
-    /// The repository is too large.
-    Large,
-    /// The repository speaks of another working tree ([`super::git_boundary`]).
-    Elsewhere,
-    /// The git directory cannot be copied.
-    NotCopied(NotCopied),
-    /// git fails.
-    Failed,
 }
 
 /// Brings the git directory of a repository below `state` up to date; users know it as
@@ -147,7 +134,7 @@ impl Place<'_> {
         drop(fs::remove_dir_all(&next));
         let copy = match GitCopy::make(own, &self.path(COPY)) {
             Ok(copy) => copy,
-            Err(lack) => return Ok(Err(NotMade::NotCopied(lack))),
+            Err(lack) => return Ok(Err(lack)),
         };
         let made = git_facts::make(&copy, &next, is_unsent);
         let replaced = made.and_then(|()| {

@@ -1,4 +1,4 @@
-//! Reading of manifests, lock files and other files of cargo, which anybody may have made.
+//! Reading of manifests, lock files and other files of cargo, which are not trusted.
 
 use std::path::Path;
 

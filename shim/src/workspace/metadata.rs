@@ -107,8 +107,8 @@ pub(crate) fn cannot_run(program: &OsStr, source: &std::io::Error) -> Error {
     .caused_by(source)
 }
 
-/// Runs a call of [`environment::cargo_command`] and returns what it writes to standard output. Errors
-/// of cargo are reported in its own words.
+/// Runs a call of [`environment::cargo_command`] and returns what it writes to standard output.
+/// Errors of cargo are reported in its own words.
 pub(crate) fn run_cargo(command: &mut Command) -> Result<Vec<u8>, Error> {
     let output = command.output().map_err(|source| cannot_run(command.get_program(), &source))?;
     if output.status.success() {

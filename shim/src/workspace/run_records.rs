@@ -1,5 +1,5 @@
-//! What is remembered of the runs of a workspace, in its [`WorkspaceState`]: the files that they have
-//! lacked, and the sources that they have written.
+//! What is remembered of the runs of a workspace, in its [`WorkspaceState`]: the files that they
+//! have lacked, and the sources that they have written.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;

@@ -63,11 +63,16 @@ impl Sources {
             .map_err(|source| SyncError::Read { path: path.to_owned(), source })?;
         self.configures_sources |= configures_sources(&bytes);
         let bytes = clean_configuration::without_credentials(&bytes).unwrap_or(bytes);
-        let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
+        self.mounts.push(place.clone());
+        self.put_text(place, bytes)
+    }
+
+    /// Adds a file that is sent from memory.
+    pub(super) fn put_text(&mut self, place: RelativePath, text: Vec<u8>) -> Result<(), SyncError> {
+        let (size, digest) = (text.len() as u64, Digest::of(&text));
         let file = FileEntry { size, digest, mode: FileMode::REGULAR };
         self.tree.put(&place, Node::File(file))?;
-        self.mounts.push(place.clone());
-        self.in_memory.insert(place, bytes);
+        self.in_memory.insert(place, text);
         Ok(())
     }
 }

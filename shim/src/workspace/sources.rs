@@ -317,8 +317,8 @@ impl Sources {
         Ok(())
     }
 
-    /// Removes credentials from everything that was scanned, wherever it lies and whyever it is
-    /// sent.
+    /// Removes credentials from everything that was scanned, whatever its place and the reason why
+    /// it is sent.
     fn remove_credentials(&mut self, workspace: &Workspace) -> Result<(), SyncError> {
         let home = environment::cargo_home().and_then(|home| below_root(&home).ok());
         let named = workspace.inputs.configuration.iter();

@@ -1,8 +1,8 @@
 //! Test targets that bring a harness of their own (`harness = false`): their program may do
 //! anything, and nextest can only run what lists its tests as the harness of Rust does.
 //!
-//! `cargo metadata` does not tell, so the manifests are read. Whether such a program lists its tests
-//! is known only once it has run.
+//! `cargo metadata` does not tell, so the manifests are read. Whether such a program lists its
+//! tests is known only once it has run.
 
 use std::ffi::OsString;
 
