@@ -80,7 +80,7 @@ const AGENT: &str = "burst-agent";
 
 /// The whole program; `arguments` begin with its name.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    terminal::signals::begin();
+    terminal::signals::hear_of_children();
     let called_as = arguments.first().map(Path::new).and_then(Path::file_name);
     if called_as.is_some_and(|name| name == AGENT) {
         let texts = arguments.iter().map(|word| word.to_string_lossy().into_owned());
@@ -94,6 +94,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if called_as.is_some_and(|name| name == detached::HOLDER) {
         return detached::holder::main(words);
     }
+    terminal::signals::block_ignored();
     let mut record = None;
     if called_as.is_some_and(|name| name == detached::HELD)
         && let Some((first, behind)) = words.split_first()

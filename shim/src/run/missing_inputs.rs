@@ -1,10 +1,11 @@
 //! Files that a failed run lacked although they are here.
 //!
-//! What a run prints is not trusted: a build could name any file to have it sent. So the output only
-//! selects among the files that a source of the user names itself ([`source_names`]), which no run
-//! has ever written and which is as it was sent. Such a file is sent if it lies in the workspace or
-//! in a package outside of it that is sent, is a regular file that the settings do not exclude, and
-//! has not the name of a secret. Other files that exist here are only named to the user.
+//! What a run prints is not trusted: a build could name any file to have it sent. So the output
+//! only selects among the files that a source of the user names itself ([`source_names`]), which no
+//! run has ever written and which is as it was sent. Such a file is sent if it lies in the
+//! workspace or in a package outside of it that is sent, is a regular file that the settings do not
+//! exclude, and has not the name of a secret. Other files that exist here are only named to the
+//! user.
 
 mod compiler_errors;
 mod secret_names;
@@ -73,7 +74,8 @@ pub(super) fn find(run: FailedRun<'_>) -> Missing {
     let text = with_rendered(&text);
     let (unread, not_found) = (unread(&text), not_found(&text));
     let mut missing = Missing::default();
-    if unread.is_empty() && !says_not_found(&text) {
+    let says_not_found = says_not_found(&text);
+    if unread.is_empty() && !says_not_found {
         return missing;
     }
     let root = run.workspace.root.as_path();
@@ -103,7 +105,7 @@ pub(super) fn find(run: FailedRun<'_>) -> Missing {
             .flat_map(|base| not_found.iter().map(|path| normalized(&base.join(path))));
         let unsent = paths.filter_map(|path| look.unsent(&path));
         named.extend(unsent.map(|unsent| shown(unsent.place)).take(NAMED_MAX));
-        if named.is_empty() && says_not_found(&text) {
+        if named.is_empty() && says_not_found {
             named.extend(look.named_by_panics(&text).map(|unsent| shown(unsent.place)));
         }
     }

@@ -58,11 +58,13 @@ impl<'a> PassedOutput<'a> {
         let mut held = self.held();
         held.pieces.push_back((stream, bytes));
         let mut written = self.write(&mut held, self.signals.patience());
-        let size: usize = held.pieces.iter().map(|(_, bytes)| bytes.len()).sum();
-        if size > HELD_BYTES_MAX {
-            written = written.and_then(|()| self.write(&mut held, Patience::Endless));
+        if !held.pieces.is_empty() {
+            let size: usize = held.pieces.iter().map(|(_, bytes)| bytes.len()).sum();
+            if size > HELD_BYTES_MAX {
+                written = written.and_then(|()| self.write(&mut held, Patience::Endless));
+            }
+            self.changed.notify_all();
         }
-        self.changed.notify_all();
         written.map_err(|error| {
             self.end_run();
             unwritable(&error)

@@ -16,7 +16,6 @@ use super::compiler;
 use super::exchange::{Exchange, Exchanged, Outcome, Timing, finish};
 use super::fetched_paths::missing;
 use super::foreign_program;
-use super::prepare::Prepared;
 use crate::error::Error;
 use crate::transfer::Downloaded;
 use crate::transfer::download::{Caches, Download, Receiving, answer, base_after};
@@ -66,7 +65,7 @@ impl<'a> Ended<'a> {
             state.note_target(target, target.is_dir())?;
             answer(&downloaded, &self.outgoing).map(|()| cleaned)
         });
-        // Not before: other runs wait for the answer, and nobody may read what is written here.
+        // Not before: other runs wait for the answer, and this may wait for a reader.
         let prepared = self.exchange.prepared;
         let (target, profile) =
             (&prepared.workspace.target_directory, prepared.plan.profile.as_bytes());
@@ -120,7 +119,12 @@ impl<'a> Ended<'a> {
         let mut caches = Caches::load(state);
         // Read once and if it is needed: the agent gives other commands no results meanwhile.
         let base = LazyCell::new(|| state.base());
-        let is_named = |path: &RelativePath| is_named_artifact(prepared, path);
+        let target = below_root(&workspace.target_directory).map_err(not_returned)?;
+        let named = &prepared.plan.returns.paths;
+        let is_named = |path: &RelativePath| {
+            let place = target.join_path(path);
+            place.is_ok_and(|place| named.iter().any(|named| place.is_within(named)))
+        };
         let receiving = Receiving {
             sources,
             workspace: &workspace.root,
@@ -136,10 +140,8 @@ impl<'a> Ended<'a> {
         };
         let Outcome { changes, artifacts, links, whole, .. } = &self.outcome;
         let whole = wanted_of(whole, state, &workspace.target_directory)?;
-        let target = below_root(&workspace.target_directory).map_err(not_returned)?;
-        let links_of_target: Vec<RelativePath> =
-            links.iter().filter_map(|link| link.path.below(&target)).collect();
-        let has_results = !artifacts.is_empty() || whole.is_some() || !links_of_target.is_empty();
+        let has_links = links.iter().any(|link| link.path.below(&target).is_some());
+        let has_results = !artifacts.is_empty() || whole.is_some() || has_links;
         let mut download = Download::new(receiving, changes, has_results).map_err(not_returned)?;
         let waits = |profile: &str| {
             let cargo = format!("a cargo that builds in `{profile}`");
@@ -308,14 +310,6 @@ fn receive(
         writing.finish();
     }
     Ok(downloaded)
-}
-
-/// Whether a path of the target directory is one that the user has named to be fetched.
-fn is_named_artifact(prepared: &Prepared, path: &RelativePath) -> bool {
-    let Prepared { plan, workspace, .. } = prepared;
-    let place = below_root(&workspace.target_directory).ok();
-    let place = place.and_then(|target| target.join_path(path).ok());
-    place.is_some_and(|place| plan.returns.paths.iter().any(|named| place.is_within(named)))
 }
 
 /// The changes of these indices.

@@ -9,8 +9,8 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::stdio::stdin;
 use rustix::termios::isatty;
 
-/// That terminal, as it was found first; none if there was none. One that is closed later remains it,
-/// though it then no longer says that it is a terminal.
+/// That terminal, as it was found first; none if there was none. One that is closed later remains
+/// it, though it then no longer says that it is a terminal.
 pub(super) fn user_terminal() -> Option<BorrowedFd<'static>> {
     static FOUND: OnceLock<Found> = OnceLock::new();
     let found = FOUND.get_or_init(|| {

@@ -84,11 +84,15 @@ fn passed_on(mut ignored: Vec<i32>) -> Vec<i32> {
     ignored
 }
 
-/// Prepares this process, while it has one thread, for what its parent has it ignore. Children that
-/// it waits for are no longer lost to it. A signal that is ignored arrives only where every thread
-/// blocks it: then [`ignored_arrivals`] reads it, and this process and its children go on ignoring it.
-pub(crate) fn begin() {
+/// Has this process hear of the end of its children, though its parent may have it ignore that.
+pub(crate) fn hear_of_children() {
     set(Signal::SIGCHLD, SigHandler::SigDfl);
+}
+
+/// Prepares this process, while it has one thread, to forward what its parent has it ignore. A
+/// signal that is ignored arrives only where every thread blocks it: then [`ignored_arrivals`]
+/// reads it, and this process and its children go on ignoring it.
+pub(crate) fn block_ignored() {
     forwarded_ignored().thread_block().ok();
 }
 

@@ -17,8 +17,8 @@ pub(super) fn write(line: &str) {
     drop(written);
 }
 
-/// Text from a peer, a file or the environment, made safe: control characters but newline and
-/// tab are shown escaped, and so are characters that change the direction of the text. The escapes are
+/// Text from a peer, a file or the environment, made safe: control characters but newline and tab
+/// are shown escaped, and so are characters that change the direction of the text. The escapes are
 /// JSON's, so that a document stays one.
 pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {

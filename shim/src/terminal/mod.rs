@@ -181,8 +181,7 @@ impl Terminal {
     /// Prints one line on standard error with `--verbose`.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbosity >= Verbosity::Verbose {
-            self.quiet();
-            line::write(&format!("burst: {}", harmless(text)));
+            self.notice(text);
         }
     }
 

@@ -9,7 +9,7 @@
 //! Only `CSI ? … h` and `CSI ? … l` count, and of other attributes the colours.
 
 use std::collections::BTreeSet;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::stdio::stdout;
@@ -35,18 +35,20 @@ const PARAMETERS_BYTES_MAX: usize = 64;
 
 /// Learns what a program shows at the end of a stream, which may be a terminal.
 pub(super) fn note(to: BorrowedFd<'static>, bytes: &[u8]) {
-    if !isatty(to) {
-        return;
-    }
     let mut shown = shown();
-    match shown.iter_mut().find(|one| is_one_file(one.terminal, to)) {
-        Some(one) => one.modes.shown(bytes),
-        None => {
-            let mut modes = PrivateModes::default();
-            modes.shown(bytes);
-            shown.push(Shown { terminal: to, modes });
+    // A descriptor does not change, so that a known one needs no system call.
+    let is_known = |one: &Shown| one.terminal.as_raw_fd() == to.as_raw_fd();
+    let known = shown.iter().position(is_known);
+    let known = known.or_else(|| shown.iter().position(|one| is_one_file(one.terminal, to)));
+    let place = match known {
+        Some(place) => place,
+        None if isatty(to) => {
+            shown.push(Shown { terminal: to, modes: PrivateModes::default() });
+            shown.len() - 1
         }
-    }
+        None => return,
+    };
+    shown[place].modes.shown(bytes);
 }
 
 /// Resets what programs have set in the terminals.
@@ -68,7 +70,7 @@ pub(super) fn leave() {
 }
 
 fn show(terminal: BorrowedFd<'_>, text: &str) {
-    // A terminal that is closed or stopped needs it not.
+    // A terminal that is closed or stopped does not need it.
     drop(writing::write(terminal, text.as_bytes(), Patience::Brief));
 }
 

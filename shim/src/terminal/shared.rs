@@ -56,6 +56,16 @@ struct State {
     is_read: bool,
 }
 
+/// What was read from a terminal.
+pub(super) enum Typed {
+    /// What was typed; an end of input is its character.
+    Bytes(Vec<u8>),
+    /// Nothing for this process.
+    Nothing,
+    /// The terminal is closed.
+    Closed,
+}
+
 impl SharedTerminal {
     /// Shares the terminal with a run whose own has begun with these modes.
     pub(super) fn share(
@@ -111,19 +121,27 @@ impl SharedTerminal {
                 if !shared.wants(&shared.state()) {
                     continue;
                 }
-                let keys = match rustix::io::read(shared.terminal, &mut buffer) {
-                    Ok(0) if has_hung_up() => return,
-                    Ok(0) => vec![shared.end_of_input()],
-                    Ok(read) => buffer[..read].to_vec(),
-                    Err(Errno::INTR | Errno::AGAIN) => continue,
-                    Err(_) if !is_foreground(shared.terminal) => continue,
-                    Err(_) => return,
+                let keys = match shared.read(&mut buffer) {
+                    Typed::Bytes(keys) => keys,
+                    Typed::Nothing => continue,
+                    Typed::Closed => return,
                 };
                 if outgoing.message(&FromShim::Keys(keys.into())).is_err() {
                     return;
                 }
             }
         });
+    }
+
+    /// Reads what is typed.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> Typed {
+        match rustix::io::read(self.terminal, &mut *buffer) {
+            Ok(0) if !has_hung_up() => Typed::Bytes(vec![self.end_of_input()]),
+            Ok(read) if read > 0 => Typed::Bytes(buffer[..read].to_vec()),
+            Err(Errno::INTR | Errno::AGAIN) => Typed::Nothing,
+            Err(_) if !is_foreground(self.terminal) => Typed::Nothing,
+            Ok(_) | Err(_) => Typed::Closed,
+        }
     }
 
     /// Waits for keys on the terminal while this process is in the foreground and no other one
@@ -187,7 +205,7 @@ impl SharedTerminal {
 
     /// What tells the run of an end of input, which the terminal here has made of a key: alone in a
     /// message, the control character that ends the input of the run's terminal.
-    pub(super) fn end_of_input(&self) -> u8 {
+    fn end_of_input(&self) -> u8 {
         let state = self.state();
         let modes = state.set.as_ref().unwrap_or(&self.first);
         modes.characters[terminal_modes::END_OF_INPUT]

@@ -10,13 +10,13 @@
 //! SIGUSR1, SIGUSR2, another SIGHUP, and SIGWINCH where there is no terminal to cargo's process. A
 //! SIGINT or SIGQUIT that was sent to the process counts as a key.
 //!
-//! What this process was started to ignore, as by `nohup`, it ignores, and cargo there as well. It is
-//! forwarded, for a program that handles it all the same, and does not count here.
+//! What this process was started to ignore, as by `nohup`, it ignores, and cargo there as well. It
+//! is forwarded, for a program that handles it all the same, and does not count here.
 //!
 //! While a run has the keyboard, Ctrl-C and Ctrl-\ are bytes and no signals here. SIGTERM and
-//! SIGHUP then end the run also if it does not listen: it has ten seconds. Ctrl-Z is a byte, too: when
-//! it, or anything else, has stopped the program there, this process suspends itself. However the
-//! program was stopped, it goes on when this process is continued.
+//! SIGHUP then end the run also if it does not listen: it has ten seconds. Ctrl-Z is a byte, too:
+//! when it, or anything else, has stopped the program there, this process suspends itself. However
+//! the program was stopped, it goes on when this process is continued.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,7 +33,7 @@ use tokio::signal::unix::SignalKind;
 
 use super::controlling::has_hung_up;
 use super::job::{Scope, ignored_arrivals, suspend};
-pub(crate) use super::job::{begin, ignored};
+pub(crate) use super::job::{block_ignored, hear_of_children, ignored};
 use super::streams::window_size;
 use super::writing::Patience;
 use super::{private_modes, raw_mode};
@@ -181,8 +181,8 @@ impl Signals {
         }
     }
 
-    /// Learns that the run is stopped. If it has the keyboard, the user is to have the shell: suspends
-    /// the job of this process, and returns when that is resumed.
+    /// Learns that the run is stopped. If it has the keyboard, the user is to have the shell:
+    /// suspends the job of this process, and returns when that is resumed.
     pub(crate) fn run_stopped(&self) {
         if self.has_keyboard.load(Ordering::Relaxed) {
             suspend(Scope::Group);

@@ -19,14 +19,13 @@ use burst_protocol::limit::INPUT_WINDOW_BYTES;
 use burst_protocol::message::{ControllingTerminal, Ending, FromAgent, FromShim, LineDiscipline};
 use burst_sync::flow_control::SendWindow;
 use burst_sync::wire::Outgoing;
-use rustix::io::Errno;
 use rustix::stdio::stdin;
 use rustix::termios::isatty;
 
-use super::controlling::{has_hung_up, user_terminal};
-use super::foreground::{fail_instead_of_stop, is_foreground};
+use super::controlling::user_terminal;
+use super::foreground::fail_instead_of_stop;
 use super::keys::{Keys, PIECE_BYTES};
-use super::shared::SharedTerminal;
+use super::shared::{SharedTerminal, Typed};
 use super::signals::Signals;
 
 /// Standard input on its way to a run. When it is dropped, the keyboard is this machine's again.
@@ -143,12 +142,10 @@ fn forward_lines(outgoing: &Outgoing, window: &SendWindow, terminal: &SharedTerm
     loop {
         window.wait_for_room(PIECE_BYTES);
         terminal.wait_for_keys();
-        let input = match rustix::io::read(stdin(), &mut buffer) {
-            Err(Errno::INTR | Errno::AGAIN) => continue,
-            Err(_) if !is_foreground(stdin()) => continue,
-            Ok(0) if !has_hung_up() => vec![terminal.end_of_input()],
-            Ok(0) | Err(_) => break,
-            Ok(read) => buffer[..read].to_vec(),
+        let input = match terminal.read(&mut buffer) {
+            Typed::Bytes(input) => input,
+            Typed::Nothing => continue,
+            Typed::Closed => break,
         };
         window.sent(input.len());
         if outgoing.message(&FromShim::Input(input.into())).is_err() {
