@@ -163,7 +163,7 @@ impl<'a> Invocations<'a> {
         let spec = self.spec(call, cleans);
         let running = Running::start(self.host.supervision(), assignment, spec, group, &theirs)?;
         let has_control = theirs.control.is_some();
-        // From now on only the call has them: a terminal ends when nobody has it open.
+        // Only the call holds them from now on: a terminal ends once no process has it open.
         drop(theirs);
         lock(&self.input).attach(running.control()?, terminals, has_control);
         if let Some(input) = input {

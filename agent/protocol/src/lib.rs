@@ -46,11 +46,11 @@
 //! 5. The agent sends `Started`, then `Output` as cargo writes it. The shim sends `Input`,
 //!    `InputEnd`, `Signal`, `Resize` and `Kill`. `OutputCredit` and `InputCredit` bound the
 //!    bytes in flight: each end returns credit for the messages that it has processed.
-//! 6. The agent sends `Changed` for everything that runs have changed and the shim does not
-//!    hold, `Artifacts`, `Withheld` and `Unreadable`, then `Finished` with cargo's exit status. The shim
-//!    requests blobs with `Fetch`, answers the changes with `Adopted` and `Declined`, and
-//!    sends `Done`. The agent replies `Done`. A change that is not answered is offered
-//!    again after the next run.
+//! 6. The agent sends `Changed` for everything that runs have changed and the shim does not hold,
+//!    `Artifacts`, `Withheld` and `Unreadable`, then `Finished` with cargo's exit status. The shim
+//!    requests blobs with `Fetch`, answers the changes with `Adopted` and `Declined`, and sends
+//!    `Done`. The agent replies `Done`. A change that is not answered is offered again after the
+//!    next run.
 //!
 //! From the request until step 6 the agent sends `Working` every few seconds, whatever else
 //! it sends, so that the shim can tell an agent that works from one that hangs.

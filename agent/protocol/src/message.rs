@@ -48,9 +48,9 @@ pub enum FromShim {
     /// The directory objects that the agent wanted, in the order of its request. They may
     /// be split into several messages.
     DirectoryObjects(Vec<DirectoryObject>),
-    /// Bytes for the standard input of the run. Where that is a terminal whose work the client does,
-    /// a message of the control character that ends its input, alone, is an end of input that was
-    /// typed: it ends one read.
+    /// Bytes for the standard input of the run. Where that is a terminal whose work the client
+    /// does, a message of the control character that ends its input, alone, is an end of input that
+    /// was typed: it ends one read.
     Input(ByteBuf),
     /// The end of standard input.
     InputEnd,
@@ -80,8 +80,8 @@ pub enum FromShim {
     /// does not offer these versions again, and restores what the shim has at their paths.
     /// It offers what was neither adopted nor declined after the next run again.
     Declined(Vec<u32>),
-    /// Connects the stream to a TCP port on the agent's machine. `Input` carries bytes to the
-    /// port and `Output` from it, each with credit for 128 KiB; `InputEnd` and `OutputEnd` close one
+    /// Connects the stream to a TCP port on the agent's machine. `Input` carries bytes to the port
+    /// and `Output` from it, each with credit for 128 KiB; `InputEnd` and `OutputEnd` close one
     /// direction, and the agent says `Done` after both.
     Connect(NonZeroU16),
     /// Bytes for the controlling terminal of the run where that is not its standard input. They
@@ -220,7 +220,7 @@ pub enum FromAgent {
     Stopped,
 }
 
-/// A symbolic link in the target directory or in the project. Nobody follows it.
+/// A symbolic link in the target directory or in the project. Neither end follows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedLink {
     /// The path below `/`.

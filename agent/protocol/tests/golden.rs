@@ -117,8 +117,8 @@ fn request() -> RunRequest {
     }
 }
 
-/// A request from a directory that is not there any more, with a terminal of the agent.
-fn without_directory() -> RunRequest {
+/// A request from `/`, with a terminal of the agent.
+fn from_root() -> RunRequest {
     let mut request = request();
     request.working_directory = None;
     let discipline = LineDiscipline::Agent;
@@ -164,7 +164,7 @@ fn from_shim() -> Vec<FromShim> {
         FromShim::Connect(8080.try_into().unwrap()),
         FromShim::Keys(ByteBuf::from(b"key")),
         FromShim::SignalProcess(10),
-        FromShim::Run(Box::new(without_directory())),
+        FromShim::Run(Box::new(from_root())),
     ]
 }
 

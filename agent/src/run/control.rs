@@ -1,7 +1,8 @@
 //! Control of a run from other threads: input, signals, terminal sizes and its end.
 //!
-//! [`RunInput`] exists before cargo is started, so that input, signals and a kill that arrive
-//! early are kept until then; signals also between two calls. [`Control`] is the agent's end of the socket to the init.
+//! [`RunInput`] exists before cargo is started, so that input, signals and a kill that arrive early
+//! are kept until then; signals also between two calls. [`Control`] is the agent's end of the
+//! socket to the init.
 
 use std::fs::File;
 use std::io::Write;

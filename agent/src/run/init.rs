@@ -8,7 +8,6 @@
 //! with shared memory of its own: System V and POSIX queues, `/dev/shm` and `/run/lock` are
 //! empty when a run starts and are gone when it ends.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -83,7 +82,7 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     } else {
         nix::sys::prctl::set_child_subreaper(true)?;
     }
-    // The terminal hangs up when nobody has it open, which programs need not have.
+    // A terminal hangs up once no process has it open, and programs may close it.
     let _held = control.as_ref().map(OwnedFd::try_clone).transpose()?;
     let cargo = match starting::start(&spec, Descriptors { streams, control }, &mut points, groups)
     {
@@ -105,7 +104,8 @@ fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {
     Ok(report)
 }
 
-/// Resets signals that the agent inherited as ignored or blocked, so that cargo does not ignore them.
+/// Resets signals that the agent inherited as ignored or blocked, so that cargo does not ignore
+/// them.
 fn reset_signals() -> io::Result<()> {
     const RESET: [Signal; 11] = [
         Signal::SIGCHLD,
@@ -236,15 +236,12 @@ fn open_paths_to_mounts(spec: &RunSpec) -> io::Result<()> {
     let targets: Vec<PathBuf> = spec.mounts.iter().map(|mount| spec::path(&mount.target)).collect();
     let working_directory = spec::path(&spec.working_directory);
     let above = targets.iter().filter_map(|target| target.parent());
-    let mut covered: BTreeSet<&Path> = BTreeSet::new();
+    let mut covered: Vec<&Path> = Vec::new();
     for directory in above.chain([working_directory.as_path()]) {
         let mut ancestors: Vec<&Path> = directory.ancestors().collect();
         ancestors.reverse();
         // The root of the file system is not covered.
         for ancestor in ancestors.into_iter().skip(1) {
-            if covered.contains(ancestor) {
-                continue;
-            }
             if covered.iter().any(|covered| ancestor.starts_with(covered)) {
                 break;
             }
@@ -254,7 +251,7 @@ fn open_paths_to_mounts(spec: &RunSpec) -> io::Result<()> {
             };
             if is_made || is_to_be_covered(ancestor) {
                 cover_with_empty(ancestor)?;
-                covered.insert(ancestor);
+                covered.push(ancestor);
             }
         }
     }

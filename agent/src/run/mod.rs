@@ -7,10 +7,10 @@
 //! all descendants itself. [`mount_point`] keeps the mounts where they belong, and on a server
 //! each call of cargo has a [`control_group`].
 //!
-//! Agent and init share one socket, which is the standard input of both helpers. The agent
-//! sends the [`spec::RunSpec`] with [what cargo is connected to](spec::Descriptors), then
-//! signals; the init tells whenever cargo is stopped, and reports how it ended. When the agent ends, for whatever
-//! reason, the init reads the end of the stream and ends the run.
+//! Agent and init share one socket, which is the standard input of both helpers. The agent sends
+//! the [`spec::RunSpec`] with [what cargo is connected to](spec::Descriptors), then signals; the
+//! init tells whenever cargo is stopped, and reports how it ended. When the agent ends, for
+//! whatever reason, the init reads the end of the stream and ends the run.
 
 pub(crate) mod containment;
 pub(crate) mod control;

@@ -129,7 +129,7 @@ impl Passage {
     fn has_more(&self, deadline: &Timespec) -> bool {
         let mut events = [PollFd::new(&self.file, PollFlags::IN)];
         poll(&mut events, Some(deadline)).is_ok_and(|ready| {
-            // A terminal that nobody has open has no more.
+            // A terminal that no process has open has no more.
             ready > 0 && events[0].revents().contains(PollFlags::IN)
         })
     }
@@ -150,8 +150,8 @@ impl SetModes {
         Ok(Self { terminal, told })
     }
 
-    /// Tells the client of modes that it does not know. Called after output is read and before it is
-    /// sent: when the client shows a prompt, it knows that what is typed is not to be shown,
+    /// Tells the client of modes that it does not know. Called after output is read and before it
+    /// is sent: when the client shows a prompt, it knows that what is typed is not to be shown,
     /// whatever stream the prompt was written to.
     pub(crate) fn tell(&self, tell: impl FnOnce(TerminalModes)) {
         let mut told = lock(&self.told);

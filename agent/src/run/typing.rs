@@ -1,9 +1,9 @@
 //! Typing into a controlling terminal whose work the client does.
 //!
 //! Such a terminal (in the mode of `EXTPROC`) does not look at what it passes on: a program's read
-//! returns all that is there, and an end of input is one only where nothing else is there. So, while
-//! programs read lines, it is given one line or one end of input at a time, the next after the one
-//! before has been read. Single keys it is given at once.
+//! returns all that is there, and an end of input is one only where nothing else is there. So,
+//! while programs read lines, it is given one line or one end of input at a time, the next after
+//! the one before has been read. Single keys it is given at once.
 //!
 //! The kernel reports no event when input has been read. It is looked at only while more waits.
 
@@ -20,8 +20,8 @@ use rustix::termios::{LocalModes, tcgetattr};
 /// The pause between two looks at whether input has been read.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Types what the client has read from its terminal at once. Blocks while earlier lines are not read.
-/// An error says that no program has the terminal open any more.
+/// Types what the client has read from its terminal at once. Blocks while earlier lines are not
+/// read. An error says that no program has the terminal open any more.
 pub(crate) fn write(mut terminal: &File, bytes: &[u8]) -> io::Result<()> {
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
         while gives_lines(terminal)? && has_unread(terminal)? {
