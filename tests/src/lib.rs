@@ -51,6 +51,26 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// The lines of standard error that are warnings.
+    pub fn warnings(&self) -> Vec<&str> {
+        self.stderr.lines().filter(|line| line.starts_with("warning")).collect()
+    }
+}
+
+/// The temporary files of downloads in a directory and below it.
+pub fn temporaries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let entries = entries.map(|entry| entry.expect("an entry").path());
+    let (directories, files): (Vec<PathBuf>, Vec<PathBuf>) =
+        entries.partition(|path| path.is_dir());
+    let is_temporary = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".burst-"))
+    };
+    let below = directories.iter().flat_map(|directory| temporaries(directory));
+    files.into_iter().filter(is_temporary).chain(below).collect()
+}
+
 impl Sandbox {
     /// A new one, for this program.
     pub fn new(program: &str) -> Self {
@@ -277,12 +297,14 @@ pub fn carry_over(outer: &mut Command, inner: &Command) {
     outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
 }
 
-/// Starts a command with signals that are not ignored, whatever the tests run below, such as `nohup`.
+/// Starts a command with signals that are not ignored, whatever the tests run below, such as
+/// `nohup`.
 #[allow(unsafe_code, reason = "the standard library has no other way between fork and exec")]
 pub fn reset_signals(command: &mut Command) {
     let reset = || {
         for kind in Signal::iterator().filter(|kind| *kind != Signal::SIGPIPE) {
-            // SAFETY: no handler is installed. Signals whose action is fixed are left out by the kernel.
+            // SAFETY: no handler is installed. Signals whose action is fixed are left out by the
+            // kernel.
             unsafe { signal(kind, SigHandler::SigDfl) }.ok();
         }
         Ok(())

@@ -1,10 +1,9 @@
 //! `--fetch PATH`: what else a run has written.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 
-use burst_tests::{Ended, Moment, Project, Sandbox, assert_explained, ended};
+use burst_tests::{Moment, Project, Sandbox, assert_explained, ended, temporaries};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -62,19 +61,14 @@ fn a_command_that_is_killed_leaves_no_temporary_file_of_what_is_named() {
     let sandbox = sandbox();
     let project = writer(&sandbox);
     project.ok("run -q first");
-    let is_temporary = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(b".burst-");
-    let temporaries = || {
-        let entries = fs::read_dir(&project.root).unwrap().map(Result::unwrap);
-        entries.filter(is_temporary).count()
-    };
     let comes = Moment::new(&[&project.root], ".burst-", 1);
     let mut command = project.command("run -q --fetch large second").spawn().unwrap();
     assert!(comes.comes_before_end_of(&command));
     command.kill().unwrap();
     command.wait().unwrap();
-    assert_eq!((temporaries(), project.has("large")), (1, false));
+    assert_eq!((temporaries(&project.root).len(), project.has("large")), (1, false));
     project.ok("-q sync");
-    assert_eq!(temporaries(), 0);
+    assert_eq!(temporaries(&project.root).len(), 0);
 }
 
 #[test]
@@ -182,11 +176,6 @@ fn leads_to(project: &Project<'_>, link: &str) -> String {
     target.map_or_else(|error| error.kind().to_string(), |target| target.display().to_string())
 }
 
-/// The warnings.
-fn warnings(ended: &Ended) -> Vec<&str> {
-    ended.stderr.lines().filter(|line| line.starts_with("warning: ")).collect()
-}
-
 #[test]
 fn links_come_if_they_stay_in_what_is_named() {
     let Some(simulator) = cloud(hetzner_sim::Scenario::default()) else { return };
@@ -195,7 +184,7 @@ fn links_come_if_they_stay_in_what_is_named() {
     let data = "target/data/deep/up=../file target/data/latest=deep";
     let fetched = "--fetch target/data --fetch ignored";
     let ended = project.ok(&format!("run -q {fetched} {data} ignored/link=file"));
-    assert_eq!(warnings(&ended), [""; 0]);
+    assert_eq!(ended.warnings(), [""; 0]);
     assert_eq!(project.read("ignored/file"), "text");
     assert_eq!(leads_to(&project, "target/data/deep/up"), "../file");
     assert_eq!(leads_to(&project, "target/data/latest"), "deep");
@@ -216,7 +205,7 @@ fn links_come_if_they_stay_in_what_is_named() {
             "warning: `{path}` is something else here and stays: remove it to have the run's link"
         )
     };
-    assert_eq!(warnings(&ended), [stays("target/data/deep/up")]);
+    assert_eq!(ended.warnings(), [stays("target/data/deep/up")]);
     assert_eq!(project.read("target/data/deep/up"), "mine");
     // None that leads elsewhere is made, not even over another one.
     let ended = project.ok("run -q --fetch target/data target/data/latest=/etc/passwd");
@@ -227,13 +216,13 @@ fn links_come_if_they_stay_in_what_is_named() {
          `{}` -> `/etc/passwd`",
         latest.display()
     );
-    assert_eq!(warnings(&ended), [stays("target/data/deep/up"), expected]);
+    assert_eq!(ended.warnings(), [stays("target/data/deep/up"), expected]);
     // A link that is a source comes as one, wherever it leads.
     let ended = project.ok("run -q --fetch data data/out=/etc/passwd");
-    assert_eq!(warnings(&ended), [""; 0]);
+    assert_eq!(ended.warnings(), [""; 0]);
     let ended = project.ok("-q sync --fetch data");
     assert_eq!(
-        (leads_to(&project, "data/out").as_str(), warnings(&ended)),
+        (leads_to(&project, "data/out").as_str(), ended.warnings()),
         ("/etc/passwd", vec![])
     );
     // One that is named itself, and one with an absolute path in what is named.
@@ -241,7 +230,7 @@ fn links_come_if_they_stay_in_what_is_named() {
     let inside = inside.display();
     let link = "--fetch target/more --fetch target/latest";
     let ended = project.ok(&format!("run -q {link} target/more/link={inside} target/latest=more"));
-    assert_eq!(warnings(&ended), [""; 0]);
+    assert_eq!(ended.warnings(), [""; 0]);
     assert_eq!(project.read("target/latest/link"), "text");
 }
 
@@ -258,10 +247,10 @@ fn links_come_with_the_whole_target_directory() {
          `{}` -> `../../src`",
         refused.display()
     );
-    assert_eq!(warnings(&ended), [expected.as_str()]);
+    assert_eq!(ended.warnings(), [expected.as_str()]);
     assert_eq!(project.read("target/a/link"), "text");
     let ended = project.ok("run -q --fetch all target/a/link=other target/a/out=file");
-    assert_eq!(warnings(&ended), [""; 0]);
+    assert_eq!(ended.warnings(), [""; 0]);
     assert_eq!(
         (leads_to(&project, "target/a/link"), leads_to(&project, "target/a/out")),
         ("other".into(), "file".into())
@@ -295,7 +284,7 @@ fn a_file_that_is_already_what_the_run_has_made_of_it_is_no_conflict() {
     for run in ["run", "run", "run -- longer"] {
         let (verb, rest) = run.split_once(' ').unwrap_or((run, ""));
         let ended = project.ok(&format!("{verb} --fetch out --fetch out/b {rest}"));
-        assert_eq!(warnings(&ended), [""; 0], "{run}");
+        assert_eq!(ended.warnings(), [""; 0], "{run}");
         let mut names: Vec<_> = fs::read_dir(project.root.join("out"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

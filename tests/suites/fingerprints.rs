@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burst_tests::{BuildLayout, Ended, Project, Sandbox, ended};
+use burst_tests::{BuildLayout, Ended, Project, Sandbox, ended, temporaries};
 
 use crate::sandbox;
 use crate::whole_target::says_what_is_not_sent;
@@ -209,18 +209,6 @@ fn find(directory: &Path, name: &str) -> Option<PathBuf> {
 }
 
 /// Fingerprints are written last: all outputs are here when the download fails at one of them.
-/// The temporary files of downloads.
-fn temporaries(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let (directories, files): (Vec<PathBuf>, Vec<PathBuf>) =
-        entries.partition(|path| path.is_dir());
-    let is_temporary = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".burst-"))
-    };
-    let below = directories.iter().flat_map(|directory| temporaries(directory));
-    files.into_iter().filter(is_temporary).chain(below).collect()
-}
-
 #[test]
 fn a_download_that_fails_leaves_nothing_that_counts_as_fresh() {
     for layout in [BuildLayout::Classic, BuildLayout::ByUnit] {

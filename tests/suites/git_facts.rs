@@ -59,17 +59,18 @@ fn same(simulator: &Simulator, project: &Project<'_>) -> String {
     let there = ended(burst.output().unwrap());
     assert_eq!(there.code, Some(0), "{there:#?}\n{}", logs(simulator, project.sandbox));
     assert_eq!(there.stdout, here.stdout, "{}", there.stderr);
-    let warnings = there.stderr.lines().filter(|line| line.starts_with("warning"));
-    assert_eq!(warnings.collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(there.warnings(), [""; 0]);
     here.stdout
+}
+
+/// A simulator with hosts; none where there are no hosts or no git.
+fn cloud_with_git() -> Option<Simulator> {
+    cloud(Scenario::default()).filter(|_| !lacks(&["git"]))
 }
 
 #[test]
 fn git_says_the_same_on_a_server() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.write("src/main.rs", PROGRAM);
@@ -125,10 +126,7 @@ fn git_says_the_same_on_a_server() {
 
 #[test]
 fn worktrees_submodules_and_workspaces_below_a_repository_have_git() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let made = sandbox.project("main", &[]);
     let app = sandbox.hello("main/app");
@@ -157,10 +155,7 @@ fn worktrees_submodules_and_workspaces_below_a_repository_have_git() {
 /// about its own repository.
 #[test]
 fn build_scripts_of_other_repositories_are_told_their_own_facts() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let manifest = |name: &str, rest: &str| {
         format!("[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2021'\n{rest}")
@@ -223,10 +218,7 @@ fn main() {
 /// repository ignores or does not know, and what git here refuses.
 #[test]
 fn repositories_without_packages_are_told_their_own_facts() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.write("src/main.rs", ASKS_IN);
@@ -274,10 +266,7 @@ fn repositories_without_packages_are_told_their_own_facts() {
 /// As in a hostile archive: its `.git` leads to another repository.
 #[test]
 fn a_repository_that_speaks_of_another_one_is_not_asked() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.write("src/main.rs", ASKS_IN);
@@ -291,11 +280,9 @@ fn a_repository_that_speaks_of_another_one_is_not_asked() {
     );
     let ran = project.ok("run -q");
     assert_eq!(ran.stdout, ".: app-1\nsub: \nlinked: secret\n");
-    let warnings: Vec<&str> =
-        ran.stderr.lines().filter(|line| line.starts_with("warning")).collect();
     let warning = "warning: git fails in the run in `sub` (its git directory does not name this \
                    working tree)";
-    assert_eq!(warnings, [warning]);
+    assert_eq!(ran.warnings(), [warning]);
     script(&sandbox, "cd app; rm -rf .git; echo \"gitdir: $top/secret/.git\" >.git");
     let ran = project.ok("run -q");
     assert_eq!(ran.stdout, ".: \nsub: \nlinked: secret\n");
@@ -305,10 +292,7 @@ fn a_repository_that_speaks_of_another_one_is_not_asked() {
 /// repository, whose objects it uses.
 #[test]
 fn a_repository_says_nothing_of_commits_of_another_one() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.write("src/main.rs", ASKS_IN);
@@ -334,21 +318,16 @@ fn a_repository_says_nothing_of_commits_of_another_one() {
     );
     let ran = project.ok("run -q");
     assert_eq!(ran.stdout, "tab: \nlines: \nbisect: \nshared: \n");
-    let warnings: Vec<&str> =
-        ran.stderr.lines().filter(|line| line.starts_with("warning")).collect();
     let warning = "warning: git fails in the run in `bisect` (its `HEAD` is neither a branch nor a \
                    commit), `lines` (its git directory leads to files outside of it), `shared` (its \
                    objects lie in another repository), 1 more";
-    assert_eq!(warnings, [warning]);
+    assert_eq!(ran.warnings(), [warning]);
 }
 
 /// Those beyond the bound answer nothing, and not with the repository around them.
 #[test]
 fn of_many_repositories_the_first_have_git() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.write("src/main.rs", ASKS_IN);
@@ -362,10 +341,9 @@ fn of_many_repositories_the_first_have_git() {
     let said: Vec<&str> = ran.stdout.lines().collect();
     assert_eq!(said[..2], ["m100: module-1", "m101: module-1"]);
     assert_eq!(said[63..], ["m163: module-1", "m164: ", "m165: ", ".: app-1"]);
-    let warnings = ran.stderr.lines().filter(|line| line.starts_with("warning"));
     let warning = "warning: git fails in the run in `m164` (more than 64 of them are not sent), \
                    `m165` (more than 64 of them are not sent)";
-    assert_eq!(warnings.collect::<Vec<_>>(), [warning]);
+    assert_eq!(ran.warnings(), [warning]);
 }
 
 /// There the one above the workspace is visible, whatever it is.
@@ -496,10 +474,7 @@ fn a_commit_alone_builds_nothing_again() {
 /// also by rules above the workspace, which are not in the working tree there.
 #[test]
 fn rules_above_the_workspace_are_read_from_the_repository() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("repository/apps/app");
     project.write("build.rs", "fn main() {}\n");
@@ -519,10 +494,7 @@ const TELLS_EXCLUDES: &str =
 /// As in a hostile archive.
 #[test]
 fn a_repository_has_no_file_sent_that_lies_outside_of_it() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    if lacks(&["git"]) {
-        return;
-    }
+    let Some(simulator) = cloud_with_git() else { return };
     let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.write("src/main.rs", TELLS_EXCLUDES);

@@ -302,8 +302,8 @@ fn a_command_names_a_workspace_from_anywhere() {
     assert!(beside.has("built/debug/hello"));
 }
 
-/// Such a file is not taken into memory, and is the same one there: its mode, and what a link in its
-/// place leads to.
+/// Such a file is not taken into memory, and is the same one there: its mode, and what a link in
+/// its place leads to.
 #[test]
 fn a_single_file_from_outside_is_sent_as_it_is() {
     use std::os::unix::fs::PermissionsExt;

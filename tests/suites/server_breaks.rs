@@ -115,7 +115,7 @@ fn the_address_that_the_api_has_told_is_dialled_before_the_old_one() {
     echo.output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "got text\n", "{}", logs(&simulator, &sandbox));
     assert!(echo.command.wait().unwrap().success());
-    // Nobody has waited for the old one, after which the API would have been asked again.
+    // The old address was not dialled first: behind that wait the API would be asked again.
     let calls = names(&simulator.shared().calls());
     let asked = calls.iter().filter(|call| *call == "GET /servers").count();
     assert_eq!(asked, 1, "{calls:?}\n{}", logs(&simulator, &sandbox));

@@ -1,5 +1,5 @@
-//! A terminal that a run shares with what else uses it: one of the streams is a pipe or a file. Each
-//! test is tried with plain cargo, too.
+//! A terminal that a run shares with what else uses it: one of the streams is a pipe or a file.
+//! Each test is tried with plain cargo, too.
 
 use std::process::Command;
 
@@ -19,8 +19,8 @@ pub(crate) enum Runner {
 pub(crate) const RUNNERS: [Runner; 2] = [Runner::Cargo, Runner::Burst];
 
 impl Runner {
-    /// bash that carries out a line, in which `cargo_` is cargo or the program under test, and `run`
-    /// is its `run -q --`.
+    /// bash that carries out a line, in which `cargo_` is cargo or the program under test, and
+    /// `run` is its `run -q --`.
     pub(crate) fn shell(self, project: &Project<'_>, line: &str) -> Command {
         let burst = project.command("");
         let cargo = match self {

@@ -1,5 +1,5 @@
-//! Signals that are sent to `cargo burst run`, whose program is to learn of them as from plain cargo,
-//! with which each test is tried, too.
+//! Signals that are sent to `cargo burst run`, whose program is to learn of them as from plain
+//! cargo, with which each test is tried, too.
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
