@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep_until};
 /// The time from the beginning of one attempt to that of the next.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an attempt may take, and the opening of a stream over TCP: time for three first packets.
+/// How long an attempt may take, and the opening of a stream over TCP: time for three first
+/// packets.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(4);
 
 /// How long the first attempt may take at least, whatever the deadline of all.

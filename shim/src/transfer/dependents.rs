@@ -2,7 +2,8 @@
 //!
 //! cargo looks at times to see that a unit was compiled before what it depends on. Files that are
 //! brought have times of before, so a unit that only a cargo here has compiled would count as
-//! fresh, though it was compiled with another version of what is replaced. Its fingerprints go, too.
+//! fresh, though it was compiled with another version of what is replaced. Its fingerprints go,
+//! too.
 //!
 //! Source of the format: `cargo::core::compiler::fingerprint`. A unit's hash file holds the hash of
 //! its fingerprint, a number of 64 bits, as 16 hexadecimal digits with the low byte first; the file

@@ -2,9 +2,9 @@
 //!
 //! Invariants: an output is replaced only after the fingerprints here that vouch for it are gone,
 //! so that a command which is killed, or a disk that is full, leaves nothing that counts as fresh.
-//! With a whole target directory the fingerprints of units go that are here alone and depend on what
-//! is replaced. The fingerprint by which cargo decides first, the seal, is written after all that it
-//! vouches for, and not at all if the unit has inputs that are here and were not sent.
+//! With a whole target directory the fingerprints of units go that are here alone and depend on
+//! what is replaced. The fingerprint by which cargo decides first, the seal, is written after all
+//! that it vouches for, and not at all if the unit has inputs that are here and were not sent.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -138,9 +138,9 @@ fn make(
     Ok(files.replace_by_link(path, target, here.as_ref())? == Replaced::Expected)
 }
 
-/// Whether a link at `path` leads to a place in a named directory, or the named path is the link and
-/// it leads to a place in the directory that it is in. A `..` behind a name could lead out of it, if
-/// that name is a link, too.
+/// Whether a link at `path` leads to a place in a named directory, or the named path is the link
+/// and it leads to a place in the directory that it is in. A `..` behind a name could lead out of
+/// it, if that name is a link, too.
 fn stays_in(named: &RelativePath, path: &RelativePath, target: &LinkTarget) -> bool {
     let parent = named.parent().filter(|_| path == named);
     let directory = parent.as_ref().unwrap_or(named);
