@@ -20,22 +20,21 @@ use std::sync::Arc;
 
 use burst_protocol::limit::DIGESTS_PER_MESSAGE_MAX;
 use burst_protocol::message::{Artifact, Fetch, FromAgent, FromShim};
-use burst_protocol::tree::{Change, Directory, Entry, File, Node};
+use burst_protocol::tree::{Change, Directory, Entry, Node};
 use burst_protocol::{Digest, RelativePath};
 use burst_sync::SyncError;
 use burst_sync::clock::Moment;
 use burst_sync::fingerprint::is_fingerprint;
 use burst_sync::root_directory::RootDirectory;
-use burst_sync::scan::hash_file;
 use burst_sync::stat_cache::{Cached, Signature, StatCache};
 use burst_sync::tally::Tally;
 use burst_sync::wire::{Incoming, Outgoing};
 
-use self::whole::Found;
 use super::boundary::{Boundary, Verdict};
 use super::cargo_lock::CargoLocks;
 use super::destination::{Destination, Place};
 use super::error::{Phase, agent_failed, confused, lost, not_returned};
+use super::held_target::{Found, held_artifact};
 use super::held_units::HeldUnits;
 use super::local_files::LocalFiles;
 use super::receiving::{BASE_BYTES_MAX, Downloaded, Results};
@@ -382,23 +381,6 @@ fn incomplete(digest: Digest, incoming: &mut Incoming) -> Result<(), Error> {
         FromAgent::Failed(failure) => Err(agent_failed(failure, Phase::Results)),
         _ => Err(not_returned(SyncError::Damaged(digest))),
     }
-}
-
-/// The current file at a path of the target directory, by the cache if possible.
-fn held_artifact(
-    target: &RootDirectory,
-    path: &RelativePath,
-    cache: &mut StatCache,
-) -> Option<File> {
-    let status = target.status(path).ok()?;
-    let signature = Signature::of(&status);
-    if let Some(digest) = cache.lookup(path.as_bytes(), &signature) {
-        let (size, mode) = (signature.size(), signature.mode());
-        return Some(File { size, digest, mode });
-    }
-    let cached = hash_file(target, path, Moment::coarse_now()).ok()??;
-    cache.insert(path.as_bytes(), cached);
-    Some(burst_sync::scan::file_of(&cached))
 }
 
 /// Enters files that were written into a cache.

@@ -9,6 +9,7 @@ mod displacement;
 pub(crate) mod download;
 pub(crate) mod error;
 mod file_times;
+mod held_target;
 mod held_units;
 mod journal;
 pub(crate) mod leftovers;

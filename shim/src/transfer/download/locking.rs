@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use burst_protocol::message::Artifact;
 use burst_sync::stat_cache::StatCache;
 
-use super::{Download, held_artifact};
+use super::Download;
 use crate::transfer::cargo_lock::CargoLocks;
+use crate::transfer::held_target::held_artifact;
 use crate::transfer::held_units::HeldUnits;
 use crate::transfer::whole_target::Wanted;
 

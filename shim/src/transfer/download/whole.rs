@@ -8,17 +8,14 @@
 
 use burst_protocol::RelativePath;
 use burst_protocol::message::TargetFile;
-use burst_protocol::tree::File;
 use burst_sync::SyncError;
-use burst_sync::clock::Moment;
-use burst_sync::fingerprint::{Unit, is_dep_info, is_fingerprint, is_script_output, unit_of};
-use burst_sync::root_directory::RootDirectory;
+use burst_sync::fingerprint::{is_dep_info, is_fingerprint, is_script_output, unit_of};
 use burst_sync::stat_cache::StatCache;
 use std::collections::BTreeSet;
 
-use super::{Download, held_artifact};
+use super::Download;
 use crate::transfer::destination::{Destination, Place};
-use crate::transfer::held_units::HeldUnits;
+use crate::transfer::held_target::{Found, Here, held_artifact};
 use crate::transfer::receiving::BASE_BYTES_MAX;
 use crate::transfer::stale_pages::remove;
 use crate::transfer::whole_target::Wanted;
@@ -75,14 +72,8 @@ impl Download<'_> {
         cache: &mut StatCache,
     ) -> BTreeSet<Vec<u8>> {
         let Some(target) = &self.results.target else { return BTreeSet::new() };
-        let look = |(file, modified): &(TargetFile, Moment)| {
-            Here::look(target.root(), file, *modified, cache)
-        };
-        let here: Vec<Here> = wanted.files.iter().map(look).collect();
-        let AtStake { touched, unsealed } =
-            AtStake::find(target.root(), &mut self.held_units, wanted, &here);
-        let profiles = touched.iter().chain(&unsealed).map(|unit| unit.profile.clone()).collect();
-        self.found = Some(Found { here, unsealed });
+        let (found, profiles) = Found::look(target.root(), &mut self.held_units, wanted, cache);
+        self.found = Some(found);
         profiles
     }
 
@@ -118,75 +109,5 @@ impl Download<'_> {
             self.results.fetched.push((path, digest));
         }
         Ok(())
-    }
-}
-
-/// What was found here of a whole target directory.
-pub(super) struct Found {
-    /// At the path of each wanted file.
-    here: Vec<Here>,
-    /// The units that lose their fingerprints.
-    unsealed: BTreeSet<Unit>,
-}
-
-/// The units here that a whole target directory concerns.
-struct AtStake {
-    /// Those of which something is replaced or removed, or gets another time.
-    touched: BTreeSet<Unit>,
-    /// Those that lose their fingerprints: of which something is replaced or removed, and those
-    /// that are not brought and depend on one that is touched.
-    unsealed: BTreeSet<Unit>,
-}
-
-impl AtStake {
-    fn find(
-        target: &RootDirectory,
-        held_units: &mut HeldUnits,
-        wanted: &Wanted,
-        here: &[Here],
-    ) -> Self {
-        let mut units_of = |paths: &mut dyn Iterator<Item = &RelativePath>| -> BTreeSet<Unit> {
-            paths.flat_map(|path| held_units.units_of(target, path)).collect()
-        };
-        let files = || wanted.files.iter().map(|(file, _)| file).zip(here);
-        let differ = files().filter(|(file, here)| !here.is(&file.file)).map(|(file, _)| file);
-        let mut unsealed = units_of(&mut differ.chain(&wanted.gone).map(|file| &file.path));
-        let redated = files().filter(|(file, here)| here.is(&file.file) && !here.is_dated);
-        let mut touched = units_of(&mut redated.map(|(file, _)| &file.path));
-        touched.extend(unsealed.iter().cloned());
-        if touched.is_empty() {
-            return Self { touched, unsealed };
-        }
-        let brought = wanted.files.iter().filter(|(file, _)| is_fingerprint(&file.path));
-        let brought: BTreeSet<Unit> = brought.filter_map(|(file, _)| unit_of(&file.path)).collect();
-        let dependents = held_units.dependents_of(target, &touched);
-        unsealed.extend(dependents.difference(&brought).cloned());
-        Self { touched, unsealed }
-    }
-}
-
-/// What is here at the path of a wanted file.
-struct Here {
-    file: Option<File>,
-    /// Whether it has the wanted time.
-    is_dated: bool,
-}
-
-impl Here {
-    fn look(
-        target: &RootDirectory,
-        TargetFile { path, .. }: &TargetFile,
-        modified: Moment,
-        cache: &mut StatCache,
-    ) -> Self {
-        let file = held_artifact(target, path, cache);
-        // The cache holds the status by which the file was judged.
-        let dated = cache.get(path.as_bytes()).map(|cached| cached.signature.modified());
-        Self { is_dated: file.is_some() && dated == Some(modified), file }
-    }
-
-    /// Whether it is the wanted file.
-    fn is(&self, wanted: &File) -> bool {
-        self.file.as_ref() == Some(wanted)
     }
 }
