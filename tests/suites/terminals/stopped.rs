@@ -81,7 +81,8 @@ fn a_stopped_run_is_ended_by_the_shell() {
     desk.find("ready\r\n");
     desk.type_in("\u{1a}");
     desk.expect(&format!("^Z\r\n[1]+  Stopped                 {line}\r\n% "));
-    desk.type_in("kill %1; wait %1; echo $?\r");
+    // Without `-f` the shell waits only while it does not take the job for stopped.
+    desk.type_in("kill %1; wait -f %1; echo $?\r");
     desk.find("\r\n143\r\n% ");
     desk.type_in("exit\r");
     desk.expect("exit\r\nexit\r\n");
