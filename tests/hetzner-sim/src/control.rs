@@ -9,6 +9,9 @@
 //! GET  /control/state        servers and volumes
 //! GET  /control/held         waits until a call is held; returns its number
 //! POST /control/release      closes the connection of the held call
+//! POST /control/delete_server  {"id": 1}: somebody deletes a server in the console
+//! POST /control/delete_volume  {"id": 1}: the same for a volume, attached or not
+//! POST /control/detach_volume  {"id": 1}: somebody detaches a volume in the console
 //! GET  /control/violations   responses that did not match the schemas
 //! ```
 
@@ -18,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::render;
 use crate::scenario::Scenario;
-use crate::simulator::{Shared, lock};
+use crate::simulator::{ByHand, Shared, lock};
 
 /// Serves one request.
 pub async fn serve(shared: &Arc<Shared>, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
@@ -43,6 +46,17 @@ pub async fn serve(shared: &Arc<Shared>, method: &str, path: &str, body: &[u8]) 
         ("POST", "/rate") => {
             lock(&shared.clock).set_rate(body["rate"].as_f64().unwrap_or(1.0));
             Value::Null
+        }
+        ("POST", "/delete_server" | "/delete_volume" | "/detach_volume") => {
+            let by_hand = match path {
+                "/delete_server" => ByHand::DeleteServer,
+                "/delete_volume" => ByHand::DeleteVolume,
+                _ => ByHand::DetachVolume,
+            };
+            match shared.by_hand(by_hand, body["id"].as_u64().unwrap_or(0)) {
+                Ok(()) => Value::Null,
+                Err(refusal) => return (refusal.status, refusal.body()),
+            }
         }
         ("POST", "/scenario") => match serde_json::from_value::<Scenario>(body) {
             Ok(scenario) => {

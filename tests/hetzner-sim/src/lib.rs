@@ -41,5 +41,5 @@ pub mod simulator;
 pub mod world;
 
 pub use program::main;
-pub use scenario::{ControlGroups, Fault, FaultKind, Scenario};
+pub use scenario::{ActionFault, ActionFaultKind, ControlGroups, Fault, FaultKind, Scenario};
 pub use simulator::{Backend, Options, Simulator};

@@ -83,6 +83,14 @@ pub fn server(world: &World, server: &Server) -> Value {
         .filter(|id| world.servers_behind(**id).contains(&server.id))
         .map(|id| json!({ "id": id, "status": "applied" }))
         .collect();
+    let ipv6 = server.ipv6.then(|| {
+        json!({
+            "id": server.id + 600_000,
+            "ip": format!("2001:db8:{:x}::/64", server.id & 0xffff),
+            "blocked": false,
+            "dns_ptr": [],
+        })
+    });
     let ipv4 = server.ipv4.as_ref().map(|ip| {
         json!({ "id": server.id + 500_000, "ip": ip, "blocked": false, "dns_ptr": "host.example" })
     });
@@ -93,12 +101,7 @@ pub fn server(world: &World, server: &Server) -> Value {
         "created": rfc3339(server.created),
         "public_net": {
             "ipv4": ipv4,
-            "ipv6": {
-                "id": server.id + 600_000,
-                "ip": format!("2001:db8:{:x}::/64", server.id & 0xffff),
-                "blocked": false,
-                "dns_ptr": [],
-            },
+            "ipv6": ipv6,
             "floating_ips": [],
             "firewalls": firewalls,
         },
@@ -113,7 +116,7 @@ pub fn server(world: &World, server: &Server) -> Value {
         "outgoing_traffic": 0,
         "ingoing_traffic": 0,
         "included_traffic": 21_990_232_555_520_u64,
-        "protection": { "delete": false, "rebuild": false },
+        "protection": { "delete": server.is_protected, "rebuild": server.is_protected },
         "labels": server.labels,
         "volumes": world.volumes_of(server.id),
         "load_balancers": [],
@@ -133,7 +136,7 @@ pub fn volume(world: &World, volume: &Volume) -> Value {
         "location": location(volume.location),
         "size": volume.gb,
         "linux_device": format!("/dev/disk/by-id/scsi-0HC_Volume_{}", volume.id),
-        "protection": { "delete": false },
+        "protection": { "delete": volume.is_protected },
         "labels": volume.labels,
         "status": if creating { "creating" } else { "available" },
         "format": volume.format,
@@ -157,7 +160,7 @@ pub fn image(image: &Image) -> Value {
         "os_flavor": "debian",
         "os_version": "12",
         "rapid_deploy": false,
-        "protection": { "delete": false },
+        "protection": { "delete": image.is_protected },
         "deprecated": null,
         "deprecation": null,
         "deleted": null,

@@ -27,6 +27,10 @@ pub struct Scenario {
     pub requests: Requests,
     /// The faults to inject.
     pub faults: Vec<Fault>,
+    /// The faults of actions.
+    pub action_faults: Vec<ActionFault>,
+    /// The locations, by name, that have no space for another volume.
+    pub volumes_full_in: Vec<String>,
     /// Tokens in addition to the one that the simulator was started with.
     pub tokens: BTreeMap<String, Access>,
     /// Snapshots that exist at the start.
@@ -54,6 +58,8 @@ impl Default for Scenario {
             quota: Quota::default(),
             requests: Requests::default(),
             faults: Vec::new(),
+            action_faults: Vec::new(),
+            volumes_full_in: Vec::new(),
             tokens: BTreeMap::new(),
             snapshots: vec![Snapshot::default()],
             ignores_shutdown: false,
@@ -69,6 +75,14 @@ impl Scenario {
     pub fn action_millis(&self, command: &str) -> i64 {
         let secs = self.action_secs.get(command).or_else(|| self.action_secs.get("default"));
         (secs.copied().unwrap_or(0.0) * 1000.0) as i64
+    }
+
+    /// The fault of an action that begins; counts as one use of it.
+    pub(crate) fn take_action_fault(&mut self, command: &str) -> Option<ActionFaultKind> {
+        let fits = |fault: &&mut ActionFault| fault.command == command && fault.times != Some(0);
+        let fault = self.action_faults.iter_mut().find(fits)?;
+        fault.times = fault.times.map(|times| times - 1);
+        Some(fault.kind.clone())
     }
 
     /// The stock rule for a type in a location.
@@ -129,11 +143,20 @@ pub struct Quota {
     pub volumes: usize,
     /// Most cores of servers with dedicated cores.
     pub dedicated_cores: u32,
+    /// Most primary IP addresses of both families; by default twice the servers.
+    pub primary_ips: Option<usize>,
+}
+
+impl Quota {
+    /// Most primary IP addresses.
+    pub fn primary_ips(&self) -> usize {
+        self.primary_ips.unwrap_or(self.servers * 2)
+    }
 }
 
 impl Default for Quota {
     fn default() -> Self {
-        Self { servers: 10, volumes: 40, dedicated_cores: 200 }
+        Self { servers: 10, volumes: 40, dedicated_cores: 200, primary_ips: None }
     }
 }
 
@@ -230,7 +253,8 @@ pub enum FaultKind {
         /// Whether the request is carried out.
         applied: bool,
     },
-    /// The call is held until it is released; then the connection is closed.
+    /// The call is held until it is released; then the connection is closed. Without `times`
+    /// this is an endpoint that accepts connections and never answers.
     Hold {
         /// Whether the request is carried out before.
         applied: bool,
@@ -239,5 +263,35 @@ pub enum FaultKind {
     ActionFails {
         /// The error code of the action.
         code: String,
+    },
+}
+
+/// A fault of the actions that a command begins, by whichever call.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionFault {
+    /// The command of the actions, such as `attach_volume`.
+    pub command: String,
+    /// The number of actions that it befalls; `None` for all.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// The effect of the fault.
+    pub kind: ActionFaultKind,
+}
+
+/// The effect of an action's fault.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionFaultKind {
+    /// The action fails with this error code when it would have succeeded.
+    Fails {
+        /// The error code of the action.
+        code: String,
+    },
+    /// `attach_volume` only: the action succeeds, and later the volume is detached, without an
+    /// action.
+    Undone {
+        /// The time from the success to that, in seconds of virtual time.
+        after_secs: f64,
     },
 }

@@ -89,6 +89,17 @@ pub struct Shared {
     hosts: Option<Hosts>,
 }
 
+/// A change that somebody makes in the vendor's console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByHand {
+    /// A server is deleted.
+    DeleteServer,
+    /// A volume is detached and deleted.
+    DeleteVolume,
+    /// A volume is detached.
+    DetachVolume,
+}
+
 impl Simulator {
     /// Starts a simulator. Fails if the address is in use or hosts cannot be created.
     pub fn start(options: Options) -> std::io::Result<Self> {
@@ -176,6 +187,22 @@ impl Shared {
     pub fn advance(&self, secs: f64) {
         lock(&self.clock).advance(secs);
         self.settle();
+    }
+
+    /// Somebody changes the resource with this id in the vendor's console. Fails if there is
+    /// none.
+    pub fn by_hand(&self, change: ByHand, id: u64) -> Result<(), Refusal> {
+        let now = lock(&self.clock).now();
+        let mut world = lock(&self.world);
+        world.settle(now);
+        match change {
+            ByHand::DeleteServer => world.delete_server_by_hand(id, now)?,
+            ByHand::DeleteVolume => world.delete_volume_by_hand(id, now)?,
+            ByHand::DetachVolume => world.detach_volume_by_hand(id)?,
+        }
+        drop(world);
+        self.wake_hosts();
+        Ok(())
     }
 
     /// The virtual time in Unix seconds.

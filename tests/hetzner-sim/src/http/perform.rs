@@ -220,6 +220,9 @@ fn post(world: &mut World, route: &Route, body: &Value, now: i64) -> Result<Valu
                 "action": render::action(&world.actions[&action], now),
             }));
         }
+        (_, Some("change_protection")) => {
+            world.change_protection(route.resource(), id, body, now)?
+        }
         ("servers", Some(verb)) => world.power(id, verb, now)?,
         (_, verb) => world.volume_action(id, verb.unwrap_or_default(), body, now)?,
     };

@@ -62,6 +62,20 @@ impl Route {
         path
     }
 
+    /// The name of one resource of the kind, such as `server`.
+    pub(crate) fn resource(&self) -> &'static str {
+        match self.kind.as_str() {
+            "servers" => "server",
+            "volumes" => "volume",
+            "firewalls" => "firewall",
+            "images" => "image",
+            "actions" => "action",
+            "locations" => "location",
+            "ssh_keys" => "ssh_key",
+            _ => "server_type",
+        }
+    }
+
     /// Whether the API has removed the endpoint.
     pub(crate) fn is_gone(&self) -> bool {
         self.kind == "datacenters"

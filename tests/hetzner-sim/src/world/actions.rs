@@ -1,6 +1,7 @@
 //! Actions, and their effects on completion.
 
 use super::{Effect, ServerStatus, World};
+use crate::scenario::ActionFaultKind;
 
 /// The state of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,24 @@ pub struct Action {
     pub ends: i64,
     /// The kinds and ids of its resources.
     pub resources: Vec<(&'static str, u64)>,
-    fails: Option<String>,
+    change: Change,
+    fault: Option<ActionFaultKind>,
+}
+
+/// The parameters of an action's effect, for commands that have some.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// The command says everything.
+    Plain,
+    /// Deletion is refused from now on, or no longer.
+    Protection(bool),
+}
+
+impl Action {
+    /// The id of its resource of a kind, or 0.
+    pub(super) fn of(&self, kind: &str) -> u64 {
+        self.resources.iter().find(|(other, _)| *other == kind).map_or(0, |(_, id)| *id)
+    }
 }
 
 impl World {
@@ -39,16 +57,30 @@ impl World {
         resources: Vec<(&'static str, u64)>,
         starts: i64,
     ) -> u64 {
+        self.begin_change(command, resources, Change::Plain, starts)
+    }
+
+    /// Begins an action whose effect has parameters.
+    pub(super) fn begin_change(
+        &mut self,
+        command: &'static str,
+        resources: Vec<(&'static str, u64)>,
+        change: Change,
+        started: i64,
+    ) -> u64 {
         let id = self.new_id();
-        let ends = starts + self.scenario.action_millis(command);
-        let fails = self.next_action_fails.take();
+        let ends = started + self.scenario.action_millis(command);
+        let by_rule = self.scenario.take_action_fault(command);
+        let by_call = self.next_action_fails.take();
+        let fault = by_call.map(|code| ActionFaultKind::Fails { code }).or(by_rule);
         let outcome = Outcome::Running;
-        self.actions
-            .insert(id, Action { id, command, outcome, started: starts, ends, resources, fails });
+        let action = Action { id, command, outcome, started, ends, resources, change, fault };
+        self.actions.insert(id, action);
         id
     }
 
-    /// Completes the actions that are due.
+    /// Completes the actions that are due, and undoes those that the scenario undoes, in the
+    /// order of time.
     pub fn settle(&mut self, now: i64) {
         loop {
             let due = self
@@ -57,25 +89,45 @@ impl World {
                 .filter(|action| action.outcome == Outcome::Running && action.ends <= now)
                 .min_by_key(|action| (action.ends, action.id))
                 .cloned();
+            let until = due.as_ref().map_or(now, |action| action.ends);
+            self.undo(until);
             let Some(action) = due else { return };
-            let outcome = match &action.fails {
-                Some(code) => Outcome::Error(code.clone()),
-                None => {
-                    self.complete(&action);
-                    Outcome::Success
-                }
-            };
-            if let Some(held) = self.actions.get_mut(&action.id) {
-                held.outcome = outcome;
+            self.finish(&action);
+        }
+    }
+
+    fn finish(&mut self, action: &Action) {
+        let outcome = match &action.fault {
+            Some(ActionFaultKind::Fails { code }) => Outcome::Error(code.clone()),
+            Some(ActionFaultKind::Undone { after_secs }) => {
+                self.complete(action);
+                self.undone.insert((action.ends + (after_secs * 1000.0) as i64, action.id));
+                Outcome::Success
+            }
+            None => {
+                self.complete(action);
+                Outcome::Success
+            }
+        };
+        if let Some(held) = self.actions.get_mut(&action.id) {
+            held.outcome = outcome;
+        }
+    }
+
+    /// Undoes the attachments whose time has come: the volume is detached without an action.
+    fn undo(&mut self, until: i64) {
+        while let Some((due, action)) = self.undone.first().copied().filter(|one| one.0 <= until) {
+            self.undone.remove(&(due, action));
+            let action = &self.actions[&action];
+            let (server, volume) = (action.of("server"), action.of("volume"));
+            if self.volumes.get(&volume).is_some_and(|volume| volume.server == Some(server)) {
+                self.detach(volume);
             }
         }
     }
 
     fn complete(&mut self, action: &Action) {
-        let of = |kind: &str| {
-            action.resources.iter().find(|(other, _)| *other == kind).map_or(0, |(_, id)| *id)
-        };
-        let (server, volume, image) = (of("server"), of("volume"), of("image"));
+        let (server, volume) = (action.of("server"), action.of("volume"));
         match action.command {
             "create_server" => self.set_status(server, ServerStatus::Starting),
             "start_server" => self.set_status(server, ServerStatus::Running),
@@ -94,18 +146,19 @@ impl World {
                 }
                 self.effects.push(Effect::Plug { volume, server });
             }
-            "detach_volume" => {
-                self.effects.push(Effect::Unplug { volume, server });
-                if let Some(volume) = self.volumes.get_mut(&volume) {
-                    volume.server = None;
-                }
-            }
-            "create_image" => self.complete_image(image, action.ends),
+            "detach_volume" => self.detach(volume),
+            "create_image" => self.complete_image(action.of("image"), action.ends),
             _ => {}
+        }
+        if let (Change::Protection(is_protected), Some((kind, id))) =
+            (&action.change, action.resources.first())
+            && let Some(held) = self.protection_of(kind, *id)
+        {
+            *held = *is_protected;
         }
     }
 
-    fn set_status(&mut self, server: u64, status: ServerStatus) {
+    pub(super) fn set_status(&mut self, server: u64, status: ServerStatus) {
         if let Some(server) = self.servers.get_mut(&server) {
             if status == ServerStatus::Starting {
                 self.effects.push(Effect::Boot(server.id));

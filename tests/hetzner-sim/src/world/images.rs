@@ -54,6 +54,7 @@ impl World {
                 disk_gb: from.kind.disk,
                 image_gb: None,
                 created: now,
+                is_protected: false,
                 from: Some((from.id, from.name)),
             },
         );
@@ -86,6 +87,7 @@ impl World {
         if self.is_locked("image", id) {
             return Err(Refusal::locked("image"));
         }
+        self.check_deletion("image", id)?;
         self.images.remove(&id);
         self.ledger.close(id, now);
         Ok(())

@@ -5,8 +5,10 @@
 //! collected in `effects`.
 
 mod actions;
+mod console;
 mod firewalls;
 mod images;
+mod protection;
 mod servers;
 mod ssh_keys;
 mod volumes;
@@ -16,7 +18,7 @@ pub use servers::{Server, ServerStatus};
 pub use ssh_keys::SshKey;
 pub use volumes::Volume;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -42,6 +44,8 @@ pub struct Image {
     pub image_gb: Option<f64>,
     /// The time of creation, in milliseconds of virtual time.
     pub created: i64,
+    /// Whether its deletion is refused.
+    pub is_protected: bool,
     /// The id and name of the server that it was created from.
     pub from: Option<(u64, String)>,
 }
@@ -115,6 +119,8 @@ pub struct World {
     pub effects: Vec<Effect>,
     /// The error code with which the next action fails.
     pub next_action_fails: Option<String>,
+    /// Times and ids of the actions that the scenario undoes.
+    undone: BTreeSet<(i64, u64)>,
     last_id: u64,
 }
 
@@ -131,6 +137,7 @@ impl World {
             ledger: Ledger::default(),
             effects: Vec::new(),
             next_action_fails: None,
+            undone: BTreeSet::new(),
             last_id: 1000,
             scenario,
         };
@@ -148,6 +155,7 @@ impl World {
                     disk_gb: snapshot.disk_gb,
                     image_gb: Some(snapshot.image_gb),
                     created: now,
+                    is_protected: false,
                     from: None,
                 },
             );

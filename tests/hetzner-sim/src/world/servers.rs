@@ -67,6 +67,10 @@ pub struct Server {
     pub firewalls: Vec<u64>,
     /// The IPv4 address: that of the host, where the server has one.
     pub ipv4: Option<String>,
+    /// Whether it has an IPv6 network.
+    pub ipv6: bool,
+    /// Whether its deletion is refused.
+    pub is_protected: bool,
 }
 
 impl World {
@@ -96,6 +100,8 @@ impl World {
             list.iter().filter_map(Value::as_u64).collect::<Vec<_>>()
         };
         let volumes = ids("volumes");
+        let is_on = |field: &str| body["public_net"][field].as_bool().unwrap_or(true);
+        let (ipv4, ipv6) = (is_on("enable_ipv4"), is_on("enable_ipv6"));
         self.check_volumes_for(&volumes, location)?;
         let list = body["firewalls"].as_array().cloned().unwrap_or_default();
         let firewalls: Vec<u64> =
@@ -103,12 +109,12 @@ impl World {
         if firewalls.iter().any(|id| !self.firewalls.contains_key(id)) {
             return Err(Refusal::not_found("firewall"));
         }
-        self.check_quota(kind)?;
+        let nets = [ipv4, ipv6].into_iter().filter(|is_on| *is_on).count();
+        self.check_quota(kind, nets)?;
         self.check_stock(kind, location)?;
         let id = self.new_id();
         let item = Item::Server { server_type: kind.name.into(), location: location.name.into() };
         self.ledger.open(id, &name, item, now);
-        let ipv4 = body["public_net"]["enable_ipv4"].as_bool().unwrap_or(true);
         let server = Server {
             id,
             name,
@@ -121,6 +127,8 @@ impl World {
             user_data,
             firewalls,
             ipv4: ipv4.then(|| format!("192.0.2.{}", id % 250 + 1)),
+            ipv6,
+            is_protected: false,
         };
         self.servers.insert(id, server);
         let created = self.begin("create_server", vec![("server", id)], now);
@@ -136,7 +144,7 @@ impl World {
         Ok((id, actions))
     }
 
-    fn check_quota(&self, kind: &ServerType) -> Result<(), Refusal> {
+    fn check_quota(&self, kind: &ServerType, addresses: usize) -> Result<(), Refusal> {
         let over = |limit: &str| {
             let mut refusal = Refusal::new("resource_limit_exceeded", format!("{limit} exceeded"));
             refusal.details = serde_json::json!({ "limits": [{ "name": limit }] });
@@ -145,12 +153,21 @@ impl World {
         if self.servers.len() >= self.scenario.quota.servers {
             return over("server_limit");
         }
+        if self.addresses() + addresses > self.scenario.quota.primary_ips() {
+            return over("primary_ip_limit");
+        }
         let dedicated = self.servers.values().filter(|server| server.kind.is_dedicated());
         let cores: u32 = dedicated.map(|server| server.kind.cores).sum();
         if kind.is_dedicated() && cores + kind.cores > self.scenario.quota.dedicated_cores {
             return over("dedicated_core_limit");
         }
         Ok(())
+    }
+
+    /// The number of primary IP addresses, of which a server has one of each family.
+    fn addresses(&self) -> usize {
+        let of = |server: &Server| usize::from(server.ipv4.is_some()) + usize::from(server.ipv6);
+        self.servers.values().map(of).sum()
     }
 
     fn check_stock(&self, kind: &ServerType, location: &Location) -> Result<(), Refusal> {
@@ -167,7 +184,9 @@ impl World {
 
     /// Carries out `DELETE /servers/{id}`; returns the id of the action.
     pub fn delete_server(&mut self, id: u64, now: i64) -> Result<u64, Refusal> {
-        self.unlocked_server(id)?.status = ServerStatus::Deleting;
+        self.unlocked_server(id)?;
+        self.check_deletion("server", id)?;
+        self.set_status(id, ServerStatus::Deleting);
         Ok(self.begin("delete_server", vec![("server", id)], now))
     }
 

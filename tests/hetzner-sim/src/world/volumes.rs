@@ -28,6 +28,8 @@ pub struct Volume {
     pub created: i64,
     /// The requested file system.
     pub format: Option<String>,
+    /// Whether its deletion is refused.
+    pub is_protected: bool,
 }
 
 impl World {
@@ -64,9 +66,15 @@ impl World {
         if let Some(server) = server {
             self.check_attach(server, 1)?;
         }
+        if self.scenario.volumes_full_in.iter().any(|full| full == location.name) {
+            let message = format!("no space left in location {}", location.name);
+            return Err(Refusal::new("no_space_left_in_location", message));
+        }
         let id = self.new_id();
         self.ledger.open(id, &name, Item::Storage { gb: gb as f64, is_image: false }, now);
-        let volume = Volume { id, name, gb, location, server: None, labels, created: now, format };
+        let (created, is_protected) = (now, false);
+        let volume =
+            Volume { id, name, gb, location, server: None, labels, created, format, is_protected };
         self.volumes.insert(id, volume);
         let created = self.begin("create_volume", vec![("volume", id)], now);
         let mut actions = vec![created];
@@ -177,10 +185,15 @@ impl World {
         if self.unlocked_volume(id)?.server.is_some() {
             return Err(Refusal::new("resource_in_use", "volume is attached to a server"));
         }
+        self.check_deletion("volume", id)?;
+        self.remove_volume(id, now);
+        Ok(())
+    }
+
+    pub(super) fn remove_volume(&mut self, id: u64, now: i64) {
         self.volumes.remove(&id);
         self.ledger.close(id, now);
         self.effects.push(Effect::Erase(id));
-        Ok(())
     }
 
     fn unlocked_volume(&self, id: u64) -> Result<&Volume, Refusal> {
