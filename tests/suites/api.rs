@@ -136,7 +136,7 @@ fn lost_answers_are_adopted_and_strangers_are_not() {
             let other = client.create_volume(&new_volume("v", "fsn1"), &labels("other")).await;
             assert!(matches!(other, Err(Error::Taken { .. })), "{other:?}");
         });
-        assert_eq!(simulator.shared().ledger().0.lines.len(), 3, "{kind:?}");
+        assert_eq!(simulator.shared().ledger().0.lines.len(), 4, "{kind:?}");
     }
 }
 

@@ -14,6 +14,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use burst_agent::transport::SERVER_PORT;
 use burst_tests::{Ended, Project, Sandbox, ended, wait_until};
 use hetzner_sim::simulator::lock;
+use hetzner_sim::world::Family;
 use hetzner_sim::{Scenario, Simulator};
 
 use crate::hetzner::{cloud, logs, names, sandbox_on};
@@ -42,7 +43,8 @@ pub(crate) fn server(simulator: &Simulator) -> u64 {
 /// The address of the agent.
 pub(crate) fn agent(simulator: &Simulator) -> SocketAddr {
     let world = lock(&simulator.shared().world);
-    let address = world.servers.values().next().unwrap().ipv4.clone().unwrap();
+    let address =
+        world.primary_ips.values().find(|one| one.family == Family::V4).unwrap().ip.clone();
     SocketAddr::new(address.parse().unwrap(), SERVER_PORT)
 }
 

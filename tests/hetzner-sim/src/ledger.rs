@@ -1,7 +1,7 @@
 //! The bill.
 //!
 //! A server costs each started hour from its creation to its deletion, on or off, and at
-//! most the monthly price per thirty days; so does its address, without a cap. Volumes and
+//! most the monthly price per thirty days; so does an IPv4 address, without a cap. Volumes and
 //! snapshots are billed by the time that they exist.
 
 use serde::Serialize;
@@ -15,13 +15,15 @@ const MONTH_HOURS: i64 = 720;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item {
-    /// A server with its address.
+    /// A server without its address.
     Server {
         /// The server type.
         server_type: String,
         /// The location.
         location: String,
     },
+    /// A primary IPv4 address.
+    Address,
     /// A volume or a snapshot.
     Storage {
         /// The size in GB.
@@ -102,10 +104,10 @@ impl Line {
                 Sum {
                     server_hours: hours,
                     servers: whole + rest.min(kind.monthly_in(location)),
-                    addresses: hours as f64 * IPV4_HOURLY,
                     ..Sum::default()
                 }
             }
+            Item::Address => Sum { addresses: hours as f64 * IPV4_HOURLY, ..Sum::default() },
             Item::Storage { gb, is_image } => {
                 let months = exact / MONTH_HOURS as f64;
                 match is_image {

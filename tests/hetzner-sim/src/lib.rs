@@ -24,12 +24,14 @@
 )]
 
 pub mod catalogue;
+pub mod cidr;
 pub mod clock;
 pub mod control;
 pub mod host;
 pub mod http;
 pub mod ledger;
 pub mod log;
+pub mod plain_http;
 pub mod program;
 pub mod query;
 pub mod refusal;

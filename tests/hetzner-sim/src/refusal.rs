@@ -26,7 +26,7 @@ impl Refusal {
             "method_not_allowed" => 405,
             "uniqueness_error" | "conflict" => 409,
             "deprecated_api_endpoint" => 410,
-            "resource_unavailable" => 412,
+            "resource_unavailable" | "primary_ip_version_mismatch" => 412,
             "locked" | "protected" => 423,
             "rate_limit_exceeded" => 429,
             "server_error" => 500,
@@ -47,6 +47,13 @@ impl Refusal {
     pub fn invalid(field: &str, message: &str) -> Self {
         let mut refusal = Self::new("invalid_input", format!("invalid input in field '{field}'"));
         refusal.details = json!({ "fields": [{ "name": field, "messages": [message] }] });
+        refusal
+    }
+
+    /// The account has a quota.
+    pub fn limit(limit: &str) -> Self {
+        let mut refusal = Self::new("resource_limit_exceeded", format!("{limit} exceeded"));
+        refusal.details = json!({ "limits": [{ "name": limit }] });
         refusal
     }
 

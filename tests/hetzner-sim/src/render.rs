@@ -1,11 +1,16 @@
 //! The JSON representation of resources.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
 use crate::catalogue::{self, IMAGE_GB_MONTH, IPV4_HOURLY, LOCATIONS, Location, ServerType};
 use crate::clock::rfc3339;
 use crate::scenario::Scenario;
-use crate::world::{Action, Firewall, Image, Outcome, Server, SshKey, Volume, World};
+use crate::world::{
+    Action, Family, Firewall, Image, Outcome, PrimaryIp, PrivateNetwork, Server, SshKey, Volume,
+    World,
+};
 
 /// The factor between net and gross prices: German VAT.
 const VAT: f64 = 1.19;
@@ -83,16 +88,24 @@ pub fn server(world: &World, server: &Server) -> Value {
         .filter(|id| world.servers_behind(**id).contains(&server.id))
         .map(|id| json!({ "id": id, "status": "applied" }))
         .collect();
-    let ipv6 = server.ipv6.then(|| {
-        json!({
-            "id": server.id + 600_000,
-            "ip": format!("2001:db8:{:x}::/64", server.id & 0xffff),
-            "blocked": false,
-            "dns_ptr": [],
+    let address = |family: Family| {
+        let address = world.primary_ip_of(server.id, family)?;
+        let names = match family {
+            Family::V4 => json!("host.example"),
+            Family::V6 => json!([]),
+        };
+        Some(json!({ "id": address.id, "ip": address.ip, "blocked": false, "dns_ptr": names }))
+    };
+    let networks = world.networks.values().flat_map(|network| {
+        let of_server = network.servers.iter().filter(|(id, _)| *id == server.id);
+        of_server.map(|(id, ip)| {
+            json!({
+                "network": network.id,
+                "ip": ip.to_string(),
+                "alias_ips": [],
+                "mac_address": format!("86:00:00:{:02x}:{:02x}:{:02x}", id >> 16, id >> 8 & 255, id & 255),
+            })
         })
-    });
-    let ipv4 = server.ipv4.as_ref().map(|ip| {
-        json!({ "id": server.id + 500_000, "ip": ip, "blocked": false, "dns_ptr": "host.example" })
     });
     json!({
         "id": server.id,
@@ -100,17 +113,17 @@ pub fn server(world: &World, server: &Server) -> Value {
         "status": server.status.name(),
         "created": rfc3339(server.created),
         "public_net": {
-            "ipv4": ipv4,
-            "ipv6": ipv6,
+            "ipv4": address(Family::V4),
+            "ipv6": address(Family::V6),
             "floating_ips": [],
             "firewalls": firewalls,
         },
-        "private_net": [],
+        "private_net": networks.collect::<Vec<_>>(),
         "server_type": server_type(server.kind, &world.scenario),
         "location": location(server.location),
         "image": world.images.get(&server.image).map(image),
         "iso": null,
-        "rescue_enabled": false,
+        "rescue_enabled": server.rescue_until.is_some(),
         "locked": world.is_locked("server", server.id),
         "backup_window": null,
         "outgoing_traffic": 0,
@@ -120,7 +133,7 @@ pub fn server(world: &World, server: &Server) -> Value {
         "labels": server.labels,
         "volumes": world.volumes_of(server.id),
         "load_balancers": [],
-        "primary_disk_size": server.kind.disk,
+        "primary_disk_size": server.disk_gb,
         "placement_group": null,
     })
 }
@@ -208,6 +221,52 @@ pub fn firewall(world: &World, firewall: &Firewall) -> Value {
         "created": rfc3339(firewall.created),
         "rules": rules,
         "applied_to": applied,
+    })
+}
+
+/// The representation of a primary IP address.
+pub fn primary_ip(address: &PrimaryIp) -> Value {
+    json!({
+        "id": address.id,
+        "name": address.name,
+        "type": address.family.name(),
+        "ip": address.ip,
+        "location": location(address.location),
+        "assignee_id": address.server,
+        "assignee_type": "server",
+        "auto_delete": address.auto_delete,
+        "blocked": false,
+        "dns_ptr": [],
+        "protection": { "delete": address.is_protected },
+        "labels": address.labels,
+        "created": rfc3339(address.created),
+    })
+}
+
+/// The representation of a private network.
+pub fn network(network: &PrivateNetwork) -> Value {
+    let gateway = Ipv4Addr::from(network.range.first_v4() + 1).to_string();
+    let subnets = network.subnets.iter().map(|(zone, range)| {
+        json!({
+            "type": "cloud",
+            "network_zone": zone,
+            "ip_range": range.to_string(),
+            "gateway": gateway,
+            "vswitch_id": null,
+        })
+    });
+    json!({
+        "id": network.id,
+        "name": network.name,
+        "ip_range": network.range.to_string(),
+        "subnets": subnets.collect::<Vec<_>>(),
+        "routes": [],
+        "servers": network.servers.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        "load_balancers": [],
+        "protection": { "delete": false },
+        "labels": network.labels,
+        "created": rfc3339(network.created),
+        "expose_routes_to_vswitch": false,
     })
 }
 

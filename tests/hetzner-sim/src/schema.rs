@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../openapi/cloud.json");
@@ -48,7 +49,13 @@ impl Schemas {
         let Some(name) = self.operations[operation]["request"].as_str() else { return Ok(()) };
         let Some(error) = self.validators[name].iter_errors(body).next() else { return Ok(()) };
         let field = error.instance_path().to_string();
-        Err((field.trim_start_matches('/').to_owned(), error.to_string()))
+        let words = match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                format!("unknown field name '{}'", unexpected.join("', '"))
+            }
+            _ => error.to_string(),
+        };
+        Err((field.trim_start_matches('/').to_owned(), words))
     }
 
     /// Validates a response body. The error is a message.

@@ -20,7 +20,7 @@ use crate::log::Call;
 use crate::refusal::Refusal;
 use crate::scenario::{FaultKind, Scenario};
 use crate::schema::Schemas;
-use crate::world::{Effect, World};
+use crate::world::{Effect, Family, World};
 
 /// Interval at which due actions are completed.
 const TICK: Duration = Duration::from_millis(10);
@@ -137,6 +137,11 @@ impl Simulator {
     /// The endpoint of the API, `http://ADDRESS/v1`.
     pub fn endpoint(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// The address of the API.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The shared state.
@@ -337,10 +342,15 @@ impl Shared {
     /// Assigns the addresses of their hosts to new servers.
     pub(crate) fn give_addresses(&self, world: &mut World) {
         let Some(hosts) = &self.hosts else { return };
-        let blocked = &world.scenario.blocked;
-        for server in world.servers.values_mut() {
-            if server.ipv4.is_some() {
-                server.ipv4 = hosts.address_of(server.id, blocked);
+        for server in world.servers.keys() {
+            let ids = Family::ALL.map(|family| world.primary_ip_of(*server, family));
+            let held = ids.into_iter().flatten().map(|address| (address.id, address.family));
+            let (ids, families): (Vec<u64>, Vec<Family>) = held.unzip();
+            let addresses = hosts.addresses_of(*server, &families, &world.scenario.blocked);
+            for (id, ip) in ids.iter().zip(addresses) {
+                if let Some(address) = world.primary_ips.get_mut(id) {
+                    address.ip = ip;
+                }
             }
         }
     }

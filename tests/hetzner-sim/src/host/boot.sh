@@ -42,11 +42,14 @@ getent group build >/dev/null || groupadd --system build
 getent passwd build >/dev/null || useradd --system --gid build --home-dir /home/build build
 mkdir -p /home/build && chown build:build /home/build
 
+# Both families by one socket, where this machine has both.
+listen=0.0.0.0
+[ ! -e /proc/net/if_inet6 ] || listen='[::]'
 env -i PATH=/opt/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/root LANG=C.UTF-8 RUSTUP_HOME=/opt/rustup RUSTUP_AUTO_INSTALL=0 \
     bash -c 'while :; do
-        (exec -a burst-agent /opt/burst-agent serve --server --listen "0.0.0.0:$1")
+        (exec -a burst-agent /opt/burst-agent serve --server --listen "$1")
         sleep 0.2
-    done' bash "$port" \
+    done' bash "$listen:$port" \
     </dev/null >>/host.log 2>&1 &
 cat >/dev/null

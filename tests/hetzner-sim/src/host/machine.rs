@@ -139,7 +139,7 @@ impl Machines {
         let (api, told) = (TcpListener::from_std(api)?, TcpListener::from_std(told)?);
         drop(entered);
         let mut services = Vec::new();
-        let address = network.address();
+        let address = network.public_v4();
         let task = self.runtime.spawn(metadata::serve(told, server, address, user_data));
         services.push(task.abort_handle());
         if let Some(shared) = self.shared.upgrade() {

@@ -11,7 +11,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 /// Serves requests until the task is aborted.
-pub(super) async fn serve(listener: TcpListener, server: u64, address: String, user_data: String) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    server: u64,
+    address: Option<String>,
+    user_data: String,
+) {
+    let address = address.unwrap_or_default();
     let user_data = Bytes::from(user_data);
     while let Ok((stream, _)) = listener.accept().await {
         let (address, user_data) = (address.clone(), user_data.clone());

@@ -1,7 +1,7 @@
 //! Servers as real hosts: network, mount, PID and other namespaces over the root file system
 //! of this machine.
 //!
-//! Each host has an address on a veth pair, a metadata service at 169.254.169.254, the API
+//! Each host has addresses on a veth pair, a metadata service at 169.254.169.254, the API
 //! at the address that the client uses, volumes as loop devices below `/dev/disk/by-id`, and
 //! an agent, started as in the image. `undertaker.sh` waits for the end of the simulator and
 //! removes everything that it has left behind.
@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 use crate::simulator::{Shared, lock};
-use crate::world::Effect;
+use crate::world::{Effect, Family};
 use control_groups::HostGroups;
 use machine::{Machines, Order};
 use network::Network;
@@ -91,29 +91,42 @@ impl Hosts {
         *lock(&self.worker) = Some(std::thread::spawn(move || machines.work(&ordered)));
     }
 
-    /// The address of a server's host; creates its network, which drops the `blocked`
-    /// protocols, if necessary.
-    pub(crate) fn address_of(&self, server: u64, blocked: &[String]) -> Option<String> {
-        let mut networks = lock(&self.networks);
-        let networks = networks.as_mut()?;
-        if let Some(network) = networks.get(&server) {
-            return Some(network.address());
-        }
-        let made = Network::make(&self.directory).and_then(|network| {
-            network.block(blocked)?;
-            Ok(network)
-        });
-        match made {
-            Ok(network) => {
-                let address = network.address();
-                networks.insert(server, Arc::new(network));
-                Some(address)
-            }
+    /// Gives a server's host addresses of these families, and returns them as the API writes
+    /// them; creates its network, which drops the `blocked` protocols, if necessary.
+    pub(crate) fn addresses_of(
+        &self,
+        server: u64,
+        families: &[Family],
+        blocked: &[String],
+    ) -> Vec<String> {
+        match self.show(server, families, blocked) {
+            Ok(addresses) => addresses,
             Err(error) => {
                 eprintln!("hetzner-sim: no network for a host: {error}");
-                None
+                Vec::new()
             }
         }
+    }
+
+    fn show(
+        &self,
+        server: u64,
+        families: &[Family],
+        blocked: &[String],
+    ) -> io::Result<Vec<String>> {
+        let mut networks = lock(&self.networks);
+        let networks = networks.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let network = match networks.get(&server) {
+            Some(network) => network.clone(),
+            None => {
+                let network = Arc::new(Network::make(&self.directory)?);
+                network.block(blocked)?;
+                networks.insert(server, network.clone());
+                network
+            }
+        };
+        network.show(families)?;
+        Ok(families.iter().map(|family| network.address(*family)).collect())
     }
 
     /// The directory with the files that a host's processes have changed, for tests.

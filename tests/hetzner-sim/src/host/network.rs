@@ -1,13 +1,19 @@
-//! The network of a host: a namespace, a veth pair, an address and a route to this machine.
+//! The network of a host: a namespace, a veth pair, addresses and routes to this machine.
+//!
+//! By IPv4 a host reaches what this machine reaches; by IPv6 it reaches only this machine, whose
+//! forwarding of IPv6 stays as it is.
 
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::AGENT_PORT;
 use super::commands::succeed;
+use crate::simulator::lock;
+use crate::world::Family;
 
 /// Most hosts on one machine: each has four addresses of 10.201.0.0/16.
 const HOSTS_MAX: u32 = 1 << 14;
@@ -23,6 +29,8 @@ pub(super) struct Network {
     number: u32,
     mark: PathBuf,
     is_moved: AtomicBool,
+    /// The families of which the host has an address.
+    families: Mutex<Vec<Family>>,
 }
 
 impl Network {
@@ -41,7 +49,8 @@ impl Network {
                 other => other?,
             };
             fs::write(&mark, "")?;
-            let network = Self { name, number, mark, is_moved: AtomicBool::new(false) };
+            let (is_moved, families) = (AtomicBool::new(false), Mutex::default());
+            let network = Self { name, number, mark, is_moved, families };
             network.connect(&peer)?;
             return Ok(network);
         }
@@ -54,13 +63,14 @@ impl Network {
         succeed("ip", ["link", "set", peer, "netns", name])?;
         let outer = format!("{}/30", self.host(1));
         succeed("ip", ["address", "add", &outer, "dev", name])?;
+        if has_ipv6() {
+            let outer = format!("{}ffff/64", self.prefix());
+            succeed("ip", ["address", "add", &outer, "dev", name, "nodad"])?;
+        }
         succeed("ip", ["link", "set", name, "up"])?;
         let script = format!(
             "ip link set lo up && ip address add {METADATA}/32 dev lo \
-             && ip link set {peer} name eth0 && ip address add {}/30 dev eth0 \
-             && ip link set eth0 up && ip route add default via {}",
-            self.host(2),
-            self.host(1)
+             && ip link set {peer} name eth0 && ip link set eth0 up"
         );
         succeed("ip", ["netns", "exec", name, "sh", "-c", &script])?;
         fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
@@ -71,6 +81,47 @@ impl Network {
             self.host(2)
         );
         succeed("nft", [rules.as_str()]).map(drop)
+    }
+
+    /// Gives the host addresses of these families, and of no others.
+    pub(super) fn show(&self, families: &[Family]) -> io::Result<()> {
+        let mut shown = lock(&self.families);
+        if *shown == families {
+            return Ok(());
+        }
+        let mut script = String::from("set -e\n");
+        for family in Family::ALL {
+            let number = if family == Family::V4 { 4 } else { 6 };
+            match (shown.contains(&family), families.contains(&family)) {
+                (false, true) => script += &self.addition(family),
+                (true, false) => {
+                    script += &format!("ip -{number} address flush dev eth0 scope global\n");
+                }
+                _ => {}
+            }
+        }
+        succeed("ip", ["netns", "exec", self.name.as_str(), "sh", "-c", &script])?;
+        *shown = families.to_vec();
+        Ok(())
+    }
+
+    /// The commands that give the host its address of a family.
+    fn addition(&self, family: Family) -> String {
+        match family {
+            Family::V4 => format!(
+                "ip address add {}/30 dev eth0\nip route add default via {}\n",
+                self.host(2),
+                self.host(1)
+            ),
+            Family::V6 if has_ipv6() => {
+                let prefix = self.prefix();
+                format!(
+                    "ip address add {prefix}1/64 dev eth0 nodad\n\
+                     ip -6 route add default via {prefix}ffff\n"
+                )
+            }
+            Family::V6 => String::new(),
+        }
     }
 
     /// From now on packets of these protocols to the agent's port are dropped, and no others.
@@ -90,12 +141,25 @@ impl Network {
         Ipv4Addr::from(base + self.number * 4 + last)
     }
 
-    /// The address of the host.
-    pub(super) fn address(&self) -> String {
-        match self.is_moved.load(Ordering::Relaxed) {
-            false => self.host(2).to_string(),
-            true => self.second_address().to_string(),
+    /// The beginning of the host's IPv6 addresses, which are unique local ones.
+    fn prefix(&self) -> String {
+        format!("fd68:7369:6d00:{:x}::", self.number)
+    }
+
+    /// The address of the host, as the API writes it.
+    pub(super) fn address(&self, family: Family) -> String {
+        match family {
+            Family::V6 => format!("{}/64", self.prefix()),
+            Family::V4 if self.is_moved.load(Ordering::Relaxed) => {
+                self.second_address().to_string()
+            }
+            Family::V4 => self.host(2).to_string(),
         }
+    }
+
+    /// The IPv4 address, where the host has one.
+    pub(super) fn public_v4(&self) -> Option<String> {
+        lock(&self.families).contains(&Family::V4).then(|| self.address(Family::V4))
     }
 
     /// Gives the host another address instead of its first one.
@@ -133,6 +197,11 @@ impl Network {
         });
         bound.join().map_err(|_| io::Error::other("the thread that binds the socket panicked"))?
     }
+}
+
+/// Whether this machine has IPv6; without it the API shows addresses that no host has.
+fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
 }
 
 impl Drop for Network {

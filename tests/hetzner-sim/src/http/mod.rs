@@ -1,6 +1,8 @@
 //! HTTP requests: authorisation, faults, validation, execution and response.
 
+mod list;
 mod perform;
+mod post;
 mod route;
 
 use std::sync::Arc;

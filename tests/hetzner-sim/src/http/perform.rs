@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::list::list;
+use super::post::post;
 use super::route::Route;
 use crate::catalogue;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::render;
-use crate::selector::{Labels, selects};
 use crate::world::World;
 
 /// The content of a response.
@@ -52,8 +53,13 @@ pub(crate) fn created_server(world: &World, id: u64, actions: &[u64], now: i64) 
         "server": world.servers.get(&id).map(|server| render::server(world, server)),
         "action": actions.first().map(written),
         "next_actions": actions.iter().skip(1).map(written).collect::<Vec<_>>(),
-        "root_password": "not-a-real-one",
+        "root_password": password_of(world, id),
     })
+}
+
+/// The root password of a new or rebuilt server: there is none where there are SSH keys.
+pub(super) fn password_of(world: &World, server: u64) -> Option<&'static str> {
+    world.servers.get(&server).filter(|server| !server.has_ssh_keys).map(|_| "not-a-real-one")
 }
 
 fn get(world: &World, route: &Route, query: &Query, now: i64) -> Result<Value, Refusal> {
@@ -73,6 +79,8 @@ fn one(world: &World, kind: &str, id: u64, now: i64) -> Result<Value, Refusal> {
             ("firewall", world.firewalls.get(&id).map(|one| render::firewall(world, one)))
         }
         "ssh_keys" => ("ssh_key", world.ssh_keys.get(&id).map(render::ssh_key)),
+        "primary_ips" => ("primary_ip", world.primary_ips.get(&id).map(render::primary_ip)),
+        "networks" => ("network", world.networks.get(&id).map(render::network)),
         "actions" => ("action", world.actions.get(&id).map(|one| render::action(one, now))),
         "locations" => ("location", catalogue::location(&id.to_string()).map(render::location)),
         _ => (
@@ -84,90 +92,14 @@ fn one(world: &World, kind: &str, id: u64, now: i64) -> Result<Value, Refusal> {
     found.map(|found| json!({ name: found })).ok_or_else(|| Refusal::not_found(name))
 }
 
-fn list(world: &World, kind: &str, query: &Query, now: i64) -> Result<Value, Refusal> {
-    let selector = query.one("label_selector").unwrap_or_default();
-    let passes = |name: Option<&str>, labels: &Labels| -> Result<bool, Refusal> {
-        Ok(name.is_none_or(|name| query.lets_pass("name", name)) && selects(selector, labels)?)
-    };
-    let mut found = Vec::new();
-    match kind {
-        "servers" => {
-            for one in world.servers.values() {
-                if passes(Some(&one.name), &one.labels)? {
-                    found.push(render::server(world, one));
-                }
-            }
-        }
-        "volumes" => {
-            for one in world.volumes.values() {
-                if passes(Some(&one.name), &one.labels)? {
-                    found.push(render::volume(world, one));
-                }
-            }
-        }
-        "firewalls" => {
-            for one in world.firewalls.values() {
-                if passes(Some(&one.name), &one.labels)? {
-                    found.push(render::firewall(world, one));
-                }
-            }
-        }
-        "images" => {
-            for one in world.images.values() {
-                let status = if one.image_gb.is_some() { "available" } else { "creating" };
-                if passes(None, &one.labels)?
-                    && query.lets_pass("type", "snapshot")
-                    && query.lets_pass("status", status)
-                    && query.lets_pass("architecture", &one.architecture)
-                {
-                    found.push(render::image(one));
-                }
-            }
-        }
-        "ssh_keys" => {
-            for one in world.ssh_keys.values() {
-                if passes(Some(&one.name), &one.labels)?
-                    && query.lets_pass("fingerprint", &one.fingerprint)
-                {
-                    found.push(render::ssh_key(one));
-                }
-            }
-        }
-        "actions" => {
-            let ids: Vec<u64> = query.all("id").filter_map(|id| id.parse().ok()).collect();
-            if ids.is_empty() {
-                return Err(Refusal::invalid("id", "is needed"));
-            }
-            let actions = ids.iter().filter_map(|id| world.actions.get(id));
-            found.extend(actions.map(|one| render::action(one, now)));
-        }
-        _ => found = catalogue_list(world, kind, query),
-    }
-    query.page(kind, found)
-}
-
-/// The list of locations or of server types.
-fn catalogue_list(world: &World, kind: &str, query: &Query) -> Vec<Value> {
-    if kind == "locations" {
-        let named = catalogue::LOCATIONS.iter();
-        return named
-            .filter(|one| query.lets_pass("name", one.name))
-            .map(render::location)
-            .collect();
-    }
-    let named = catalogue::SERVER_TYPES.iter();
-    named
-        .filter(|one| query.lets_pass("name", one.name))
-        .map(|one| render::server_type(one, &world.scenario))
-        .collect()
-}
-
 fn put(world: &mut World, route: &Route, body: &Value) -> Result<Value, Refusal> {
     let id = route.id.unwrap_or(0);
     match route.kind.as_str() {
         "servers" => world.update_server(id, body)?,
         "volumes" => world.update_volume(id, body)?,
         "images" => world.update_image(id, body)?,
+        "primary_ips" => world.update_primary_ip(id, body)?,
+        "networks" => world.update_network(id, body)?,
         _ => world.update_firewall(id, body)?,
     }
     one(world, &route.kind, id, 0)
@@ -183,48 +115,9 @@ fn delete(world: &mut World, route: &Route, now: i64) -> Result<(u16, Value), Re
         "volumes" => world.delete_volume(id, now)?,
         "images" => world.delete_image(id, now)?,
         "ssh_keys" => world.delete_ssh_key(id)?,
+        "primary_ips" => world.delete_primary_ip(id, now)?,
+        "networks" => world.delete_network(id)?,
         _ => world.delete_firewall(id, now)?,
     }
     Ok((204, Value::Null))
-}
-
-fn post(world: &mut World, route: &Route, body: &Value, now: i64) -> Result<Value, Refusal> {
-    let id = route.id.unwrap_or(0);
-    let action = match (route.kind.as_str(), route.verb.as_deref()) {
-        ("volumes", None) => {
-            let (id, actions) = world.create_volume(body, now)?;
-            let written = |id: &u64| render::action(&world.actions[id], now);
-            return Ok(json!({
-                "volume": render::volume(world, &world.volumes[&id]),
-                "action": actions.first().map(written),
-                "next_actions": actions.iter().skip(1).map(written).collect::<Vec<_>>(),
-            }));
-        }
-        ("firewalls", None) => {
-            let id = world.create_firewall(body, now)?;
-            let firewall = render::firewall(world, &world.firewalls[&id]);
-            return Ok(json!({ "firewall": firewall, "actions": [] }));
-        }
-        ("firewalls", Some("set_rules")) => {
-            let action = world.set_firewall_rules(id, body, now)?;
-            return Ok(json!({ "actions": [render::action(&world.actions[&action], now)] }));
-        }
-        ("ssh_keys", _) => {
-            let id = world.create_ssh_key(body, now)?;
-            return Ok(json!({ "ssh_key": render::ssh_key(&world.ssh_keys[&id]) }));
-        }
-        ("servers", Some("create_image")) => {
-            let (image, action) = world.create_image(id, body, now)?;
-            return Ok(json!({
-                "image": render::image(&world.images[&image]),
-                "action": render::action(&world.actions[&action], now),
-            }));
-        }
-        (_, Some("change_protection")) => {
-            world.change_protection(route.resource(), id, body, now)?
-        }
-        ("servers", Some(verb)) => world.power(id, verb, now)?,
-        (_, verb) => world.volume_action(id, verb.unwrap_or_default(), body, now)?,
-    };
-    Ok(json!({ "action": render::action(&world.actions[&action], now) }))
 }

@@ -14,7 +14,7 @@ pub(crate) struct Route {
 }
 
 /// The simulated kinds of resources.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 12] = [
     "servers",
     "volumes",
     "firewalls",
@@ -25,6 +25,8 @@ const KINDS: [&str; 10] = [
     "pricing",
     "datacenters",
     "ssh_keys",
+    "primary_ips",
+    "networks",
 ];
 
 impl Route {
@@ -72,6 +74,8 @@ impl Route {
             "actions" => "action",
             "locations" => "location",
             "ssh_keys" => "ssh_key",
+            "primary_ips" => "primary_ip",
+            "networks" => "network",
             _ => "server_type",
         }
     }

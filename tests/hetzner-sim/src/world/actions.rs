@@ -40,6 +40,8 @@ pub(super) enum Change {
     Plain,
     /// Deletion is refused from now on, or no longer.
     Protection(bool),
+    /// An address is assigned to a server, or taken from it.
+    Assignment(bool),
 }
 
 impl Action {
@@ -150,11 +152,18 @@ impl World {
             "create_image" => self.complete_image(action.of("image"), action.ends),
             _ => {}
         }
-        if let (Change::Protection(is_protected), Some((kind, id))) =
-            (&action.change, action.resources.first())
-            && let Some(held) = self.protection_of(kind, *id)
-        {
-            *held = *is_protected;
+        match (&action.change, action.resources.first()) {
+            (Change::Protection(is_protected), Some((kind, id))) => {
+                if let Some(held) = self.protection_of(kind, *id) {
+                    *held = *is_protected;
+                }
+            }
+            (Change::Assignment(is_on), _) => {
+                if let Some(address) = self.primary_ips.get_mut(&action.of("primary_ip")) {
+                    address.server = is_on.then_some(server);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! The world: servers, volumes, images, firewalls, and their actions.
+//! The world: servers, volumes, images, firewalls, addresses, networks, and their actions.
 //!
 //! Every operation takes the virtual time as an argument. A change begins an action, and
 //! takes effect when [`World::settle`] completes the action. Changes to real hosts are
@@ -6,14 +6,19 @@
 
 mod actions;
 mod console;
+mod creation;
 mod firewalls;
 mod images;
+mod networks;
+mod primary_ips;
 mod protection;
 mod servers;
 mod ssh_keys;
 mod volumes;
 
 pub use actions::{Action, Outcome};
+pub use networks::PrivateNetwork;
+pub use primary_ips::{Family, PrimaryIp};
 pub use servers::{Server, ServerStatus};
 pub use ssh_keys::SshKey;
 pub use volumes::Volume;
@@ -111,6 +116,10 @@ pub struct World {
     pub firewalls: BTreeMap<u64, Firewall>,
     /// SSH keys by id.
     pub ssh_keys: BTreeMap<u64, SshKey>,
+    /// Primary IP addresses by id.
+    pub primary_ips: BTreeMap<u64, PrimaryIp>,
+    /// Private networks by id.
+    pub networks: BTreeMap<u64, PrivateNetwork>,
     /// Actions by id, including completed ones.
     pub actions: BTreeMap<u64, Action>,
     /// The bill.
@@ -133,6 +142,8 @@ impl World {
             images: BTreeMap::new(),
             firewalls: BTreeMap::new(),
             ssh_keys: BTreeMap::new(),
+            primary_ips: BTreeMap::new(),
+            networks: BTreeMap::new(),
             actions: BTreeMap::new(),
             ledger: Ledger::default(),
             effects: Vec::new(),
@@ -192,8 +203,8 @@ fn text<'a>(body: &'a Value, field: &str) -> &'a str {
 }
 
 /// Reads a value that may be a name or an id.
-fn reference(body: &Value, field: &str) -> Option<String> {
-    match &body[field] {
+fn reference(value: &Value) -> Option<String> {
+    match value {
         Value::String(name) => Some(name.clone()),
         Value::Number(id) => Some(id.to_string()),
         _ => None,

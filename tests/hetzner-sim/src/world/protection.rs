@@ -1,4 +1,4 @@
-//! Protection of servers, volumes and images against deletion.
+//! Protection of servers, volumes, images and addresses against deletion.
 
 use serde_json::Value;
 
@@ -32,6 +32,7 @@ impl World {
         match kind {
             "server" => self.servers.get_mut(&id).map(|one| &mut one.is_protected),
             "volume" => self.volumes.get_mut(&id).map(|one| &mut one.is_protected),
+            "primary_ip" => self.primary_ips.get_mut(&id).map(|one| &mut one.is_protected),
             "image" => self.images.get_mut(&id).map(|one| &mut one.is_protected),
             _ => None,
         }

@@ -2,14 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Effect, World, labels_of, reference, text};
-use crate::catalogue::{self, Location, ServerType};
-use crate::ledger::Item;
+use super::{Effect, World, labels_of};
+use crate::catalogue::{Location, ServerType};
 use crate::refusal::Refusal;
 use crate::selector::Labels;
-
-/// Largest user data in bytes.
-const USER_DATA_BYTES_MAX: usize = 32 << 10;
 
 /// Most volumes of one server.
 pub(super) const VOLUMES_MAX: usize = 16;
@@ -55,6 +51,8 @@ pub struct Server {
     pub created: i64,
     /// The server type.
     pub kind: &'static ServerType,
+    /// The size of its disk in GB, which a larger type need not change.
+    pub disk_gb: u32,
     /// The location.
     pub location: &'static Location,
     /// The id of its image.
@@ -63,125 +61,18 @@ pub struct Server {
     pub labels: Labels,
     /// The user data for the metadata service.
     pub user_data: String,
+    /// Whether it was created with SSH keys, and so without a root password.
+    pub has_ssh_keys: bool,
     /// The ids of its firewalls.
     pub firewalls: Vec<u64>,
-    /// The IPv4 address: that of the host, where the server has one.
-    pub ipv4: Option<String>,
-    /// Whether it has an IPv6 network.
-    pub ipv6: bool,
+    /// The time, in milliseconds of virtual time, until which its next start is that of the
+    /// rescue system.
+    pub rescue_until: Option<i64>,
     /// Whether its deletion is refused.
     pub is_protected: bool,
 }
 
 impl World {
-    /// Carries out `POST /servers`; returns the ids of the server and of its actions.
-    pub fn create_server(&mut self, body: &Value, now: i64) -> Result<(u64, Vec<u64>), Refusal> {
-        let name = text(body, "name").to_owned();
-        let labels = labels_of(body)?.unwrap_or_default();
-        let user_data = text(body, "user_data").to_owned();
-        if !is_host_name(&name) {
-            return Err(Refusal::invalid("name", "is not a valid hostname"));
-        }
-        if user_data.len() > USER_DATA_BYTES_MAX {
-            return Err(Refusal::invalid("user_data", "must be at most 32768 bytes"));
-        }
-        let kind = reference(body, "server_type")
-            .and_then(|wanted| catalogue::server_type(&wanted))
-            .ok_or_else(|| Refusal::invalid("server_type", "server type not found"))?;
-        let place = reference(body, "location").unwrap_or_else(|| "fsn1".into());
-        let location = catalogue::location(&place)
-            .ok_or_else(|| Refusal::invalid("location", "location not found"))?;
-        let image = self.image_for(&reference(body, "image").unwrap_or_default(), kind)?;
-        if self.servers.values().any(|server| server.name == name) {
-            return Err(Refusal::taken("server name is already used"));
-        }
-        let ids = |field: &str| {
-            let list = body[field].as_array().cloned().unwrap_or_default();
-            list.iter().filter_map(Value::as_u64).collect::<Vec<_>>()
-        };
-        let volumes = ids("volumes");
-        let is_on = |field: &str| body["public_net"][field].as_bool().unwrap_or(true);
-        let (ipv4, ipv6) = (is_on("enable_ipv4"), is_on("enable_ipv6"));
-        self.check_volumes_for(&volumes, location)?;
-        let list = body["firewalls"].as_array().cloned().unwrap_or_default();
-        let firewalls: Vec<u64> =
-            list.iter().filter_map(|entry| entry["firewall"].as_u64()).collect();
-        if firewalls.iter().any(|id| !self.firewalls.contains_key(id)) {
-            return Err(Refusal::not_found("firewall"));
-        }
-        let nets = [ipv4, ipv6].into_iter().filter(|is_on| *is_on).count();
-        self.check_quota(kind, nets)?;
-        self.check_stock(kind, location)?;
-        let id = self.new_id();
-        let item = Item::Server { server_type: kind.name.into(), location: location.name.into() };
-        self.ledger.open(id, &name, item, now);
-        let server = Server {
-            id,
-            name,
-            status: ServerStatus::Initializing,
-            created: now,
-            kind,
-            location,
-            image,
-            labels,
-            user_data,
-            firewalls,
-            ipv4: ipv4.then(|| format!("192.0.2.{}", id % 250 + 1)),
-            ipv6,
-            is_protected: false,
-        };
-        self.servers.insert(id, server);
-        let created = self.begin("create_server", vec![("server", id)], now);
-        let ready = self.actions[&created].ends;
-        let mut actions = vec![created];
-        if body["start_after_create"].as_bool() != Some(false) {
-            actions.push(self.begin("start_server", vec![("server", id)], ready));
-        }
-        for volume in volumes {
-            let resources = vec![("server", id), ("volume", volume)];
-            actions.push(self.begin("attach_volume", resources, ready));
-        }
-        Ok((id, actions))
-    }
-
-    fn check_quota(&self, kind: &ServerType, addresses: usize) -> Result<(), Refusal> {
-        let over = |limit: &str| {
-            let mut refusal = Refusal::new("resource_limit_exceeded", format!("{limit} exceeded"));
-            refusal.details = serde_json::json!({ "limits": [{ "name": limit }] });
-            Err(refusal)
-        };
-        if self.servers.len() >= self.scenario.quota.servers {
-            return over("server_limit");
-        }
-        if self.addresses() + addresses > self.scenario.quota.primary_ips() {
-            return over("primary_ip_limit");
-        }
-        let dedicated = self.servers.values().filter(|server| server.kind.is_dedicated());
-        let cores: u32 = dedicated.map(|server| server.kind.cores).sum();
-        if kind.is_dedicated() && cores + kind.cores > self.scenario.quota.dedicated_cores {
-            return over("dedicated_core_limit");
-        }
-        Ok(())
-    }
-
-    /// The number of primary IP addresses, of which a server has one of each family.
-    fn addresses(&self) -> usize {
-        let of = |server: &Server| usize::from(server.ipv4.is_some()) + usize::from(server.ipv6);
-        self.servers.values().map(of).sum()
-    }
-
-    fn check_stock(&self, kind: &ServerType, location: &Location) -> Result<(), Refusal> {
-        if !kind.is_supported_in(location.name) {
-            let mut refusal = Refusal::invalid("location", "unsupported location for server type");
-            refusal.message = "unsupported location for server type".into();
-            return Err(refusal);
-        }
-        if !self.scenario.stock_of(kind.name, location.name).there {
-            return Err(Refusal::new("resource_unavailable", "error during placement"));
-        }
-        Ok(())
-    }
-
     /// Carries out `DELETE /servers/{id}`; returns the id of the action.
     pub fn delete_server(&mut self, id: u64, now: i64) -> Result<u64, Refusal> {
         self.unlocked_server(id)?;
@@ -235,6 +126,8 @@ impl World {
             self.effects.push(Effect::Unplug { volume: volume.id, server: id });
         }
         self.effects.push(Effect::Forget(id));
+        self.release_addresses(id, now);
+        self.leave_networks(id);
         let lingers = (self.scenario.firewall_lingers_secs * 1000.0) as i64;
         for firewall in server.firewalls {
             if let Some(firewall) = self.firewalls.get_mut(&firewall) {
@@ -248,14 +141,4 @@ impl World {
         let attached = self.volumes.values().filter(|volume| volume.server == Some(server));
         attached.map(|volume| volume.id).collect()
     }
-}
-
-fn is_host_name(name: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(is_label)
 }

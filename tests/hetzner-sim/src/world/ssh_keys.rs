@@ -1,9 +1,8 @@
-//! Operations on SSH keys. cargo-burst does not use them, but the official clients do; both
-//! names and fingerprints are unique.
+//! Operations on SSH keys, of which names and fingerprints are unique.
 
 use serde_json::Value;
 
-use super::{World, labels_of, text};
+use super::{World, labels_of, reference, text};
 use crate::refusal::Refusal;
 use crate::selector::Labels;
 
@@ -42,6 +41,21 @@ impl World {
         let key = SshKey { id, name, public_key, fingerprint, labels, created: now };
         self.ssh_keys.insert(id, key);
         Ok(id)
+    }
+
+    /// Refuses a list of ids and names that has one of no key.
+    pub(super) fn check_ssh_keys(&self, wanted: &[Value]) -> Result<(), Refusal> {
+        for one in wanted {
+            let wanted = reference(one).unwrap_or_default();
+            let is_meant = |key: &SshKey| key.name == wanted || key.id.to_string() == wanted;
+            if !self.ssh_keys.values().any(is_meant) {
+                let message = format!("SSH key '{wanted}' not found");
+                let mut refusal = Refusal::invalid("ssh_keys", &message);
+                refusal.message = message;
+                return Err(refusal);
+            }
+        }
+        Ok(())
     }
 
     /// Carries out `DELETE /ssh_keys/{id}`.

@@ -37,6 +37,9 @@ impl World {
     pub fn create_volume(&mut self, body: &Value, now: i64) -> Result<(u64, Vec<u64>), Refusal> {
         let name = text(body, "name").to_owned();
         let labels = labels_of(body)?.unwrap_or_default();
+        if !is_volume_name(&name) {
+            return Err(Refusal::invalid("name", "is not a valid volume name"));
+        }
         let gb = body["size"].as_u64().unwrap_or(0);
         if !(10..=10240).contains(&gb) {
             return Err(Refusal::invalid("size", "must be between 10 and 10240"));
@@ -61,7 +64,7 @@ impl World {
             return Err(Refusal::taken("volume name is already used"));
         }
         if self.volumes.len() >= self.scenario.quota.volumes {
-            return Err(Refusal::new("resource_limit_exceeded", "volume limit exceeded"));
+            return Err(Refusal::limit("volume_limit"));
         }
         if let Some(server) = server {
             self.check_attach(server, 1)?;
@@ -172,6 +175,9 @@ impl World {
     /// Carries out `PUT /volumes/{id}`.
     pub fn update_volume(&mut self, id: u64, body: &Value) -> Result<(), Refusal> {
         let labels = labels_of(body)?;
+        if body["name"].as_str().is_some_and(|name| !is_volume_name(name)) {
+            return Err(Refusal::invalid("name", "is not a valid volume name"));
+        }
         let volume = self.volumes.get_mut(&id).ok_or_else(|| Refusal::not_found("volume"))?;
         volume.labels = labels.unwrap_or_else(|| std::mem::take(&mut volume.labels));
         if let Some(name) = body["name"].as_str() {
@@ -200,4 +206,14 @@ impl World {
         let volume = self.volumes.get(&id).ok_or_else(|| Refusal::not_found("volume"))?;
         if self.is_locked("volume", id) { Err(Refusal::locked("volume")) } else { Ok(volume) }
     }
+}
+
+/// At most 64 of `A-Za-z0-9._-`, with a letter or a digit at both ends.
+fn is_volume_name(name: &str) -> bool {
+    let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    bytes.len() <= 64
+        && is_end(bytes.first())
+        && is_end(bytes.last())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }

@@ -1,6 +1,7 @@
 //! Changes by hand, and faults that a scenario injects into actions and quotas.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use hetzner_sim::scenario::{Quota, Snapshot};
 use hetzner_sim::{ActionFault, ActionFaultKind, Fault, FaultKind, Scenario};
@@ -56,7 +57,7 @@ fn somebody_deletes_and_detaches_by_hand() {
     let volumes = [api.volume("a"), api.volume("b")];
     let server = api.server("s", &json!({ "volumes": volumes }));
     let by_hand = |what: &str, id: u64| {
-        api.request("POST", &format!("/control/{what}"), &json!({ "id": id })).0
+        api.simulator.request("POST", &format!("/control/{what}"), &json!({ "id": id })).0
     };
     let on = |id: u64| api.get(&format!("/volumes/{id}"))["volume"]["server"].clone();
     assert_eq!(by_hand("detach_volume", volumes[0]), 200);
@@ -107,14 +108,14 @@ fn an_endpoint_never_answers_until_it_is_released() {
     let kind = FaultKind::Hold { applied: false };
     let silent = Fault { method: None, route: None, call: None, times: None, kind };
     let api = Api::new(Scenario { faults: vec![silent], ..Scenario::default() });
-    let mut stream = api.connect();
+    let mut stream = TcpStream::connect(api.simulator.address()).unwrap();
     write!(stream, "GET /v1/servers HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    let (_, held) = api.request("GET", "/control/held", &Value::Null);
+    let (_, held) = api.simulator.request("GET", "/control/held", &Value::Null);
     assert_eq!(held, 0);
     stream.set_nonblocking(true).unwrap();
     let waits = stream.read(&mut [0]).unwrap_err();
     assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock);
     stream.set_nonblocking(false).unwrap();
-    api.request("POST", "/control/release", &Value::Null);
+    api.simulator.request("POST", "/control/release", &Value::Null);
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }

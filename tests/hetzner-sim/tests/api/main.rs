@@ -9,10 +9,10 @@
 )]
 
 mod console;
+mod networks;
+mod primary_ips;
 mod protection;
-
-use std::io::{Read, Write};
-use std::net::TcpStream;
+mod servers;
 
 use hetzner_sim::{Options, Scenario, Simulator};
 use serde_json::{Value, json};
@@ -33,30 +33,7 @@ impl Api {
 
     /// Makes a request of the API; returns status and body.
     fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        self.request(method, &format!("/v1{path}"), body)
-    }
-
-    fn request(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut stream = self.connect();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: simulator\r\nConnection: close\r\n\
-             Authorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).unwrap();
-        let (head, body) = response.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() })
-    }
-
-    fn connect(&self) -> TcpStream {
-        let endpoint = self.simulator.endpoint();
-        let address = endpoint.strip_prefix("http://").unwrap().strip_suffix("/v1").unwrap();
-        TcpStream::connect(address).unwrap()
+        self.simulator.request(method, &format!("/v1{path}"), body)
     }
 
     /// Makes a request that must succeed; returns the body.
