@@ -355,15 +355,26 @@ fn cost_limits_are_enforced() {
     let project = sandbox.hello("app");
     let refused = project.burst("build --max-cost 0.01");
     assert_eq!(refused.code, Some(118), "{refused:?}");
-    let hint = "hint: raise `--max-cost` or `monthly_budget`, or set a cheaper `server_type`\n";
+    let hint = "hint: raise `--max-cost` or `monthly_budget`, or set a cheaper `server_type`; \
+                `--yes` creates it all the same\n";
     let costs = "error: a cx53 in hel1 costs EUR 0.05 per started hour\n";
-    assert_eq!(refused.stderr, format!("{costs}caused by: the limit is EUR 0.01\n{hint}"));
+    assert_eq!(
+        refused.stderr,
+        format!(
+            "{costs}caused by: the limit is EUR 0.01\ncaused by: `--max-cost` is EUR 0.01\n\
+             caused by: EUR 0.00 are spent this month, without a `monthly_budget`\n{hint}"
+        )
+    );
     let sandbox = sandbox.with("CARGO_BURST_MONTHLY_BUDGET", "0.03");
     let refused = sandbox.hello("app").burst("build");
-    assert_eq!(refused.stderr, format!("{costs}caused by: the limit is EUR 0.03\n{hint}"));
+    let budget = "caused by: `monthly_budget` is EUR 0.03, of which EUR";
+    assert_eq!(
+        refused.stderr,
+        format!("{costs}caused by: the limit is EUR 0.03\n{budget} 0.00 are spent\n{hint}")
+    );
     assert!(lock(&simulator.shared().world).servers.is_empty());
     assert!(lock(&simulator.shared().world).volumes.is_empty());
-    // Costs in the audit record count, even where a server exists.
+    // Costs in the audit record count.
     let now = burst_hcloud::Timestamp::now().as_second();
     let spent = serde_json::json!({
         "event": "server_created",
@@ -376,9 +387,7 @@ fn cost_limits_are_enforced() {
     assert_eq!(refused.code, Some(118), "{refused:?}");
     assert_eq!(
         refused.stderr,
-        "error: the monthly budget is exceeded by EUR 0.47\n\
-         caused by: `monthly_budget` is EUR 0.03\n\
-         hint: raise `monthly_budget`, or wait for the next calendar month\n"
+        format!("{costs}caused by: the limit is EUR 0.00\n{budget} 0.50 are spent\n{hint}")
     );
 }
 

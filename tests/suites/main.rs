@@ -27,6 +27,7 @@
 //! - `kills`: commands and agents that are killed in every stage.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
 //! - `missing_inputs`: files that git ignores and without which a run fails.
+//! - `money`: questions about costs, and their answers.
 //! - `nextest`: `test` by way of nextest.
 //! - `hostile`: agents that hang, send too much or send escape sequences.
 //! - `paused`: agents that are paused in every stage of a command.
@@ -79,6 +80,7 @@ mod isolation;
 mod kills;
 mod leaks;
 mod missing_inputs;
+mod money;
 mod nextest;
 mod paused;
 mod ports;

@@ -138,7 +138,7 @@ static FLAGS: [Flag; 11] = [
     Flag {
         name: "--yes",
         value: None,
-        help: "Answer yes to the question about large files",
+        help: "Answer yes to questions about large files and about costs beyond a limit",
         fits: |_| true,
         set: |flags, _| {
             flags.yes = true;

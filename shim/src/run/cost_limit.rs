@@ -1,35 +1,84 @@
-//! How much a new server may cost: the smaller of `--max-cost` and what is left of the
-//! monthly budget.
+//! How much a new server may cost, and the question where one costs more: the limits are
+//! `--max-cost` and what is left of the monthly budget.
+//!
+//! Invariant: nothing that costs more is created without a yes, on a terminal or by `--yes`. The
+//! price is known to the keeper alone, which refuses a server beyond the limit before it creates
+//! anything; so a server that exists already is used without a question.
 
 use crate::directories::Directories;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::hetzner::audit::{self, AuditLog};
 use crate::settings::Settings;
-use crate::terminal::{Answer, Terminal, can_ask};
+use crate::terminal::{Answer, Terminal, amount, can_ask};
 
-/// The most that the first hour of a new server may cost, in EUR without tax; `None`
-/// without a limit. Asks on a terminal, and fails elsewhere, where the budget is used up.
-pub(super) fn cost_limit(
-    directories: &Directories,
-    settings: &Settings,
+/// The limits of one command, in EUR without tax.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CostLimits {
+    /// `--max-cost`, of a started hour.
     max_cost: Option<f64>,
-    terminal: &Terminal,
-) -> Result<Option<f64>, Error> {
-    let Some(budget) = settings.monthly_budget else { return Ok(max_cost) };
-    let left = budget - spent_this_month(directories)?;
-    if left > 0.0 {
-        return Ok(Some(max_cost.map_or(left, |max_cost| max_cost.min(left))));
+    /// `monthly_budget`
+    budget: Option<f64>,
+    /// What servers have cost in this calendar month, if there is a limit.
+    spent: f64,
+}
+
+impl CostLimits {
+    /// The limits of the settings and of the command line.
+    pub(super) fn of(
+        directories: &Directories,
+        settings: &Settings,
+        max_cost: Option<f64>,
+    ) -> Result<Self, Error> {
+        let budget = settings.monthly_budget;
+        let spent = match (max_cost, budget) {
+            (None, None) => 0.0,
+            _ => spent_this_month(directories)?,
+        };
+        Ok(Self { max_cost, budget, spent })
     }
-    let message = format!("the monthly budget is exceeded by EUR {:.2}", left.abs());
-    if can_ask() && terminal.ask(&format!("{message}. Create a server anyway?"), Answer::No) {
-        return Ok(max_cost);
+
+    /// The most that the first hour of a new server may cost; `None` without a limit.
+    pub(super) fn per_hour(&self) -> Option<f64> {
+        self.max_cost.into_iter().chain(self.left()).reduce(f64::min)
     }
-    Err(Error::new(
-        ErrorKind::CostLimit,
-        message,
-        "raise `monthly_budget`, or wait for the next calendar month",
-    )
-    .cause(format!("`monthly_budget` is EUR {budget:.2}")))
+
+    /// Whether a server may be created that the keeper has refused because of its price: by
+    /// `--yes`, or by an answer on a terminal. Otherwise the error that ends the command.
+    pub(super) fn allow(
+        &self,
+        refusal: &Error,
+        yes: bool,
+        terminal: &Terminal,
+    ) -> Result<(), Error> {
+        let facts = format!("{refusal}; {}", self.figures().join("; "));
+        if yes {
+            terminal.say(&format!("{facts}: it is created, since `--yes` is given"));
+            return Ok(());
+        }
+        if can_ask() && terminal.ask(&format!("{facts}. Create it anyway?"), Answer::No) {
+            return Ok(());
+        }
+        let hint = format!("{}; `--yes` creates it all the same", refusal.hint());
+        Err(self.figures().into_iter().fold(refusal.clone(), Error::cause).with_hint(hint))
+    }
+
+    fn left(&self) -> Option<f64> {
+        self.budget.map(|budget| budget - self.spent)
+    }
+
+    /// The limits and what is spent, as shown.
+    fn figures(&self) -> Vec<String> {
+        let spent = amount(self.spent);
+        let max_cost = self.max_cost.map(|max| format!("`--max-cost` is EUR {}", amount(max)));
+        let budget = match self.budget {
+            Some(budget) => format!(
+                "`monthly_budget` is EUR {}, of which EUR {spent} are spent",
+                amount(budget)
+            ),
+            None => format!("EUR {spent} are spent this month, without a `monthly_budget`"),
+        };
+        max_cost.into_iter().chain([budget]).collect()
+    }
 }
 
 /// What servers have cost in this calendar month, by the audit record.
@@ -38,4 +87,34 @@ fn spent_this_month(directories: &Directories) -> Result<f64, Error> {
     let entries = log.read()?;
     let now = burst_hcloud::Timestamp::now();
     Ok(audit::spent_since(&entries, audit::month_of(now), now.as_second()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smaller_limit_holds_and_both_are_shown_with_what_is_spent() {
+        let limits = |max_cost, budget, spent| CostLimits { max_cost, budget, spent };
+        assert_eq!(limits(None, None, 0.0).per_hour(), None);
+        assert_eq!(limits(Some(1.0), None, 9.0).per_hour(), Some(1.0));
+        assert_eq!(limits(Some(1.0), Some(40.0), 39.5).per_hour(), Some(0.5));
+        assert_eq!(limits(Some(0.25), Some(40.0), 39.5).per_hour(), Some(0.25));
+        // A budget that is used up allows nothing.
+        assert_eq!(limits(None, Some(40.0), 41.0).per_hour(), Some(-1.0));
+        assert_eq!(
+            limits(Some(0.25), Some(40.0), 39.5).figures(),
+            [
+                "`--max-cost` is EUR 0.25",
+                "`monthly_budget` is EUR 40.00, of which EUR 39.50 are spent"
+            ]
+        );
+        assert_eq!(
+            limits(Some(0.25), None, 3.0).figures(),
+            [
+                "`--max-cost` is EUR 0.25",
+                "EUR 3.00 are spent this month, without a `monthly_budget`"
+            ]
+        );
+    }
 }

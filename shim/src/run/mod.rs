@@ -55,7 +55,7 @@ use burst_sync::clock::Moment;
 use burst_sync::tally::Tally;
 use tokio::runtime::Handle;
 
-use self::cost_limit::cost_limit;
+use self::cost_limit::CostLimits;
 use self::exchange::{Exchange, Exchanged};
 use self::missing_inputs::FailedRun;
 use self::prepare::Prepared;
@@ -75,7 +75,7 @@ use crate::hetzner::request::ServerRequest;
 use crate::settings::{Settings, TrustStore};
 use crate::terminal::color::{self, When};
 use crate::terminal::signals::Signals;
-use crate::terminal::{Answer, Terminal, browser, can_ask, seconds};
+use crate::terminal::{Terminal, browser, seconds};
 use crate::transfer::is_beside;
 use crate::transfer::leftovers::clear_leftovers;
 use crate::transfer::taken::Unconfirmed;
@@ -141,7 +141,8 @@ impl Session<'_> {
             "prepared"
         );
         let (reached, scanned) = std::thread::scope(|scope| {
-            let reaching = scope.spawn(|| self.reach(&provider, request.as_ref(), false));
+            let reaching =
+                scope.spawn(|| self.reach(&prepared, &provider, request.as_ref(), false));
             let scanned = self.scan(&prepared, &provider);
             let reached = reaching.join();
             (reached.unwrap_or_else(|_| Err(ConnectionError::Ending.into())), scanned)
@@ -216,7 +217,7 @@ impl Session<'_> {
             return exchanged;
         }
         provider.wait_until_ended()?;
-        let last = std::mem::replace(reached, self.reach(provider, request, true)?);
+        let last = std::mem::replace(reached, self.reach(prepared, provider, request, true)?);
         self.runtime.block_on(last.connection.close());
         self.close_on_signal(signals, reached);
         scanned = self.scan(prepared, provider)?;
@@ -237,26 +238,28 @@ impl Session<'_> {
         if settings.hetzner_token.is_none() {
             return Ok(None);
         }
-        let max_cost = self.run.flags.max_cost;
-        let limit = cost_limit(&self.directories, settings, max_cost, self.terminal)?;
+        let limit = self.cost_limits(settings)?.per_hour();
         server_request(settings, *keep_alive, limit, &workspace.root).map(Some)
     }
 
+    fn cost_limits(&self, settings: &Settings) -> Result<CostLimits, Error> {
+        CostLimits::of(&self.directories, settings, self.run.flags.max_cost)
+    }
+
     /// Reaches the agent; `anew` where the connection at hand does not work. A server
-    /// that would cost more than the limit is asked about on a terminal.
+    /// that would cost more than the limit is asked about.
     fn reach(
         &self,
+        prepared: &Prepared,
         provider: &Provider,
         request: Option<&ServerRequest>,
         anew: bool,
     ) -> Result<ReachedAgent, Error> {
         let reached = provider.reach(&self.runtime, request, anew, self.terminal);
         match (reached, request) {
-            (Err(error), Some(request)) if error.kind() == ErrorKind::CostLimit && can_ask() => {
-                let question = format!("{}. Create it anyway?", error.one_line());
-                if !self.terminal.ask(&question, Answer::No) {
-                    return Err(error);
-                }
+            (Err(error), Some(request)) if error.kind() == ErrorKind::CostLimit => {
+                let limits = self.cost_limits(&prepared.settings)?;
+                limits.allow(&error, self.run.flags.yes, self.terminal)?;
                 let request = ServerRequest { spend_at_most: None, ..request.clone() };
                 provider.reach(&self.runtime, Some(&request), anew, self.terminal)
             }
