@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use burst_tests::{
-    Ended, Project, Sandbox, assert_explained, assert_lines, assert_progress, ended, is_root,
-    lacks, skip, wait_until,
+    Project, Sandbox, assert_lines, assert_progress, ended, is_root, lacks, skip, wait_until,
 };
 use hetzner_sim::log::{Call, sequential_waits};
 use hetzner_sim::simulator::lock;
@@ -39,7 +38,7 @@ pub(crate) fn sandbox_on(simulator: &Simulator) -> Sandbox {
 }
 
 /// The status of an account without servers and volumes.
-const NOTHING: &str = "server: none; the next command creates one\nimage 1001: created [..] ago, \
+pub(crate) const NOTHING: &str = "server: none; the next command creates one\nimage 1001: created [..] ago, \
                        2.3 GB, EUR 0.03 per month\ncost so far: EUR 0.00\n";
 
 /// The logs of keeper and agents, for the messages of failed tests.
@@ -389,80 +388,6 @@ fn cost_limits_are_enforced() {
         refused.stderr,
         format!("{costs}caused by: the limit is EUR 0.00\n{budget} 0.50 are spent\n{hint}")
     );
-}
-
-/// `init` with a token on standard input.
-fn init(project: &Project<'_>, token: &str, arguments: &str) -> Ended {
-    use std::io::Write;
-    use std::process::Stdio;
-    let mut command = project.command(arguments);
-    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
-    ended(child.wait_with_output().unwrap())
-}
-
-#[test]
-fn init_refuses_unknown_and_read_only_tokens() {
-    let tokens = [("read".into(), hetzner_sim::scenario::Access::ReadOnly)].into();
-    let scenario = Scenario { tokens, ..Scenario::default() };
-    let simulator = Simulator::start(Options::new(TOKEN, scenario)).unwrap();
-    let sandbox = sandbox_on(&simulator).with("HCLOUD_TOKEN", "");
-    let project = sandbox.hello("app");
-    let read_only = "error: cannot use this token\n\
-        caused by: PUT /servers/0: token is only allowed to perform GET requests (token_readonly, \
-        correlation id sim-[..])\n\
-        hint: create a token with the permission Read & Write in the Hetzner console, and set it \
-        with `cargo burst init`\n";
-    let unknown = "error: cannot use this token\n\
-        caused by: GET /server_types: the token you have provided is invalid (unauthorized, \
-        correlation id sim-[..])\n\
-        hint: create a token in the Hetzner console (project, Security, API tokens, Read & Write) \
-        and set it with `cargo burst init` or in HCLOUD_TOKEN\n";
-    for (token, expected) in [("nonsense", unknown), ("read", read_only)] {
-        assert_explained(&init(&project, token, "init"), 116, expected);
-        assert!(!sandbox.path().join("config/cargo-burst").exists());
-    }
-}
-
-#[test]
-fn init_writes_a_private_file() {
-    use std::os::unix::fs::PermissionsExt;
-    let simulator = Simulator::start(Options::new(TOKEN, Scenario::default())).unwrap();
-    let sandbox = sandbox_on(&simulator).with("HCLOUD_TOKEN", "");
-    let project = sandbox.hello("app");
-    let file = sandbox.path().join("config/cargo-burst/config.toml");
-    let found = init(&project, TOKEN, "init --server-type cpx62 --region fsn1 --region nbg1");
-    let wrote = format!("burst: wrote `{}`, readable only for you\n", file.display());
-    assert_progress(
-        &found,
-        &format!("burst: server type: cpx62\nburst: region: fsn1, nbg1\n{wrote}"),
-    );
-    assert!(found.stdout.contains("cpx62"), "{}", found.stdout);
-    assert!(!format!("{found:?}").contains(TOKEN));
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let written = std::fs::read_to_string(&file).unwrap();
-    let expected = format!(
-        "hetzner_token = \"{TOKEN}\"\nserver_type = \"cpx62\"\nregion = [\"fsn1\", \"nbg1\"]\n"
-    );
-    assert_eq!(written, expected);
-    // What is not chosen is taken from the settings, and shown.
-    std::fs::remove_file(&file).unwrap();
-    assert_progress(
-        &init(&project, TOKEN, "init"),
-        &format!(
-            "burst: server type: cx53 (environment variable CARGO_BURST_SERVER_TYPE)\nburst: \
-             region: hel1, fsn1, nbg1 (default)\n{wrote}"
-        ),
-    );
-    let unknown = init(&project, TOKEN, "init --server-type cpx99");
-    assert_explained(
-        &unknown,
-        117,
-        "error: there is no server type `cpx99`\nhint: choose one of [..]\n",
-    );
-    // The token in the file is used.
-    assert_lines(&project.ok("status").stdout, NOTHING);
 }
 
 /// A systemctl that records its arguments takes the place of systemd.

@@ -22,6 +22,7 @@
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
+//! - `init`: the dialogue, and its answers without a terminal.
 //! - `inputs`: what cargo reads, whatever git ignores and wherever it is.
 //! - `isolation`: what builds, servers and background processes are kept from.
 //! - `kills`: commands and agents that are killed in every stage.
@@ -75,6 +76,7 @@ mod hetzner;
 mod hetzner_trouble;
 mod histories;
 mod hostile;
+mod init;
 mod inputs;
 mod isolation;
 mod kills;

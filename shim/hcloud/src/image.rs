@@ -34,6 +34,9 @@ pub struct Image {
     /// The stored size in GB, which is billed; `None` while the snapshot is being created.
     #[serde(default)]
     pub image_size: Option<f64>,
+    /// The smallest disk in GB of a server that is created from it.
+    #[serde(default)]
+    pub disk_size: f64,
     /// When the snapshot was created.
     #[serde(deserialize_with = "crate::time::deserialize")]
     pub created: Timestamp,

@@ -18,6 +18,15 @@ pub struct ServerType {
     pub disk: f64,
     /// The CPU architecture: `x86` or `arm`.
     pub architecture: String,
+    /// Whether the cores are `shared` or `dedicated`.
+    #[serde(default)]
+    pub cpu_type: String,
+    /// Whether the type will no longer be offered; `deprecation` says from when on.
+    #[serde(default)]
+    pub deprecated: bool,
+    /// The end of the type in all locations, if it is announced.
+    #[serde(default)]
+    pub deprecation: Option<Deprecation>,
     /// The prices by location.
     #[serde(default)]
     pub prices: Vec<TypePrice>,
@@ -34,6 +43,16 @@ pub struct TypeLocation {
     /// Whether the type is in stock. An order may fail nevertheless.
     #[serde(default)]
     pub available: bool,
+    /// The end of the type in this location, if it is announced.
+    #[serde(default)]
+    pub deprecation: Option<Deprecation>,
+}
+
+/// An announcement that a type will no longer be offered.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Deprecation {
+    /// The time from which on it cannot be ordered.
+    pub unavailable_after: String,
 }
 
 /// The price of a server type in a location.
@@ -65,6 +84,19 @@ impl ServerType {
     /// The price in a location; `None` if the location does not offer the type.
     pub fn price_in(&self, location: &str) -> Option<&TypePrice> {
         self.prices.iter().find(|price| price.location == location)
+    }
+
+    /// Whether its cores are dedicated, which the quota of an account limits.
+    pub fn is_dedicated(&self) -> bool {
+        self.cpu_type == "dedicated"
+    }
+
+    /// Whether it is announced that a location will no longer offer the type.
+    pub fn is_deprecated_in(&self, location: &str) -> bool {
+        let mut there = self.locations.iter().filter(|there| there.name == location);
+        self.deprecated
+            || self.deprecation.is_some()
+            || there.any(|there| there.deprecation.is_some())
     }
 
     /// Whether the type is in stock in a location, according to the API.

@@ -175,7 +175,7 @@ pub(super) static VERBS: [Verb; 23] = [
     },
     Verb {
         name: "init",
-        about: "Ask for the Hetzner token, check it, show server types, write the settings",
+        about: "Ask for the Hetzner token and the server, show offers with prices, write the settings",
         examples: &[("init --server-type cpx62 --region hel1", "without questions")],
         kind: VerbKind::Own {
             arguments: |command| {

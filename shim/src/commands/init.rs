@@ -1,29 +1,32 @@
-//! `cargo burst init`: asks for the token, checks it, shows the server types, and writes the
-//! user config.
+//! `cargo burst init`: asks for the token, checks it, shows what can be ordered at which price,
+//! asks which of it to use, and writes the user config.
 //!
-//! With `--json` the server types are an array of objects `{"server_type", "cores",
-//! "memory_gb", "disk_gb", "architecture", "offers": [{"region", "hourly", "monthly",
-//! "available"}]}`, cheapest first, prices in EUR without tax.
+//! Without a terminal nothing but the token is asked for, on standard input: what the command
+//! line does not choose is taken from the settings or suggested. With `--json` the server types
+//! are an array of objects `{"server_type", "cores", "cpu_type", "needs_quota", "memory_gb",
+//! "disk_gb", "architecture", "offers": [{"region", "hourly", "monthly", "available"}]}`, first
+//! those without a quota, then by price; prices are in EUR without tax. With `--region` they are
+//! those of these locations.
+//!
+//! Nothing is written before all answers are there and checked.
 
-use std::collections::BTreeSet;
-use std::io::BufRead;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+mod questions;
+mod table;
+mod user_file;
 
-use burst_hcloud::retry::Retries;
-use burst_hcloud::server_type::ServerType;
-use burst_hcloud::{Client, Code, Error as ApiError, Id, Labels, Token};
-use toml_edit::{Array, DocumentMut, TomlError, value};
-
+use self::questions::SetToken;
+use self::user_file::Choices;
 use super::context::Context;
-use crate::atomic_file;
-use crate::directories::unusable;
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::credentials::Endpoint;
-use crate::hetzner::error::api;
-use crate::settings::{Settings, parse_token, user_file};
+use crate::hetzner::market::{Market, Offer};
+use crate::settings::{Origin, Settings, user_file};
 use crate::terminal::can_ask;
+
+/// What is not there while no image is.
+const NO_IMAGE: &str = "there is no image yet, and without one no server can be created: the \
+                        command that makes it does not exist yet";
 
 /// The choices of the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,188 +39,181 @@ pub(crate) struct Choice {
 
 /// `cargo burst init`.
 pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> {
-    // A token in the environment would hide the one that is asked for.
+    let path = user_file(&context.directories.config_home);
+    // A token in the environment would hide that of the file.
     let variables = environment::all().filter(|(name, _)| name != "HCLOUD_TOKEN");
     let settings = Settings::load(&context.directories.config_home, None, variables)?;
-    let token = ask_for_token(context)?;
-    let types = context.runtime.block_on(check(&Endpoint::of(&settings), &token))?;
-    let regions = if choice.region.is_empty() { &settings.region } else { &choice.region };
-    check_regions(regions, &types)?;
+    let endpoint = Endpoint::of(&settings);
+    let set = SetToken::find(&settings, &path.display().to_string());
+    let ask = |token: &_| context.runtime.block_on(Market::ask(&endpoint, token));
+    let (token, market) = questions::token(context.terminal, set.as_ref(), ask)?;
+    let dialogue = Dialogue { context, choice, settings: &settings, market: &market };
+    dialogue.check_choice()?;
     if context.json {
-        context.print_json(&offers_as_json(&types, regions))?;
+        context.print_json(&table::as_json(&market, &choice.region))?;
     } else {
-        context.print(&offers(&types, regions))?;
+        context.print(&table::table(&market, &choice.region))?;
     }
-    let default = settings.server_type.first().cloned().unwrap_or_default();
-    let server_type = server_type(context, choice, default, &types)?;
-    let origin = |key, chosen| if chosen { String::new() } else { origin_of(&settings, key) };
-    let chosen = choice.server_type.is_some() || settings.server_type.first() != Some(&server_type);
-    context.terminal.say(&format!("server type: {server_type}{}", origin("server_type", chosen)));
-    let chosen = !choice.region.is_empty();
-    context.terminal.say(&format!("region: {}{}", regions.join(", "), origin("region", chosen)));
-    let path = user_file(&context.directories.config_home);
-    write(&path, &token, &server_type, regions)?;
+    let server_types = dialogue.server_types()?;
+    let regions = dialogue.regions(&server_types)?;
+    let dead_man_switch = dialogue.dead_man_switch()?;
+    dialogue.tell(&server_types, &regions);
+    let choices =
+        Choices { token: &token, server_types: &server_types, regions: &regions, dead_man_switch };
+    user_file::write(&path, &choices)?;
     context.terminal.say(&format!("wrote `{}`, readable only for you", path.display()));
+    questions::warn_of_environment(context.terminal, &token);
     Ok(())
 }
 
-/// Where a value comes from that was not chosen, as it follows the value.
-fn origin_of(settings: &Settings, key: &str) -> String {
-    let setting = settings.effective().iter().find(|setting| setting.key == key);
-    let origin = setting.and_then(|setting| setting.origins.last());
-    origin.map(|origin| format!(" ({origin})")).unwrap_or_default()
+/// What is chosen from, and by what.
+struct Dialogue<'a> {
+    context: &'a Context<'a>,
+    choice: &'a Choice,
+    settings: &'a Settings,
+    market: &'a Market,
 }
 
-/// The server type to write: the chosen one, or the answer on a terminal, which is asked for
-/// again where it is no server type.
-fn server_type(
-    context: &Context<'_>,
-    choice: &Choice,
-    default: String,
-    types: &[ServerType],
-) -> Result<String, Error> {
-    const TRIES: usize = 3;
-    let is_known = |name: &str| types.iter().any(|known| known.name == name);
-    let mut chosen = match &choice.server_type {
-        Some(chosen) => chosen.clone(),
-        None if can_ask() => context.terminal.ask_for("server type", &default),
-        None => default.clone(),
-    };
-    for _ in 1..TRIES {
-        if is_known(&chosen) || choice.server_type.is_some() || !can_ask() {
-            break;
+impl Dialogue<'_> {
+    /// Refuses what the command line names and Hetzner does not have.
+    fn check_choice(&self) -> Result<(), Error> {
+        let chosen: Vec<String> = self.choice.server_type.iter().cloned().collect();
+        if !chosen.is_empty() {
+            self.check_types(&chosen)?;
         }
-        context.terminal.warn(&format!("there is no server type `{chosen}`"));
-        chosen = context.terminal.ask_for("server type", &default);
+        match self.choice.region.as_slice() {
+            [] => Ok(()),
+            regions => self.check_regions(regions, &chosen),
+        }
     }
-    if is_known(&chosen) {
-        return Ok(chosen);
-    }
-    let names: Vec<&str> = types.iter().map(|known| known.name.as_str()).collect();
-    Err(unknown("server type", &chosen, &names))
-}
 
-/// Refuses locations that no server type is offered in.
-fn check_regions(regions: &[String], types: &[ServerType]) -> Result<(), Error> {
-    let known: BTreeSet<&str> = types
-        .iter()
-        .flat_map(|one| &one.locations)
-        .map(|location| location.name.as_str())
-        .collect();
-    match regions.iter().find(|region| !known.contains(region.as_str())) {
-        None => Ok(()),
-        Some(wrong) => Err(unknown("location", wrong, &Vec::from_iter(known))),
-    }
-}
-
-fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("there is no {what} `{name}`"),
-        format!("choose one of {}", known.join(", ")),
-    )
-}
-
-fn ask_for_token(context: &Context<'_>) -> Result<Token, Error> {
-    let text = if can_ask() {
-        context.terminal.ask_secretly(
-            "Hetzner API token (console: project, Security, API tokens, Read & Write): ",
+    fn server_types(&self) -> Result<Vec<String>, Error> {
+        if let Some(chosen) = &self.choice.server_type {
+            return Ok(vec![chosen.clone()]);
+        }
+        let is_chosen = self.is_set("server_type");
+        let suggested = self.market.suggested(&self.settings.server_type, is_chosen);
+        if !can_ask() {
+            return self.check_types(&suggested).map(|()| suggested);
+        }
+        let check = |names: &[String]| self.check_types(names);
+        questions::names(
+            self.context.terminal,
+            "server types, the first choice first",
+            &suggested,
+            check,
         )
-    } else {
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map(|_| line)
-    };
-    let text = text.map_err(|source| {
-        let hint = "type the token, or pass it on standard input: `cargo burst init < FILE`";
-        Error::new(ErrorKind::Token, "cannot read the token", hint).caused_by(&source)
-    })?;
-    parse_token(&text, "the input")
-}
-
-/// Checks that the token may read and write. Returns the server types, cheapest first.
-async fn check(endpoint: &Endpoint, token: &Token) -> Result<Vec<ServerType>, Error> {
-    let failed = |error: &ApiError| api(endpoint, "use this token", error);
-    let chance = std::sync::Arc::new(|| 0.5);
-    let client = Client::new(endpoint.url(), token, Retries::default(), chance)
-        .map_err(|error| failed(&error))?;
-    let mut types = client.server_types().await.map_err(|error| failed(&error))?;
-    // No server has this number. A token that may write gets "not found", any other a refusal.
-    match client.label_server(Id(0), &Labels::new()).await {
-        Err(error) if matches!(error.code(), Some(Code::NotFound | Code::InvalidInput)) => {}
-        Err(error) => return Err(failed(&error)),
-        Ok(()) => {}
     }
-    let price = |one: &ServerType| one.prices.first().map_or(0.0, |price| price.price_hourly.net());
-    types.sort_by(|a, b| price(a).total_cmp(&price(b)));
-    Ok(types)
-}
 
-/// The server types as a table.
-fn offers(types: &[ServerType], regions: &[String]) -> String {
-    let mut text = format!(
-        "{:<8}{:>6}{:>9}{:>9}{:>14}  {}\n",
-        "type", "cores", "memory", "disk", "EUR per hour", "available in"
-    );
-    for kind in types {
-        let Some(price) = regions.iter().find_map(|region| kind.price_in(region)) else { continue };
-        let there: Vec<&str> = regions
-            .iter()
-            .filter(|region| kind.is_available_in(region))
-            .map(String::as_str)
-            .collect();
-        let there = if there.is_empty() { "(fully booked)".to_owned() } else { there.join(" ") };
-        text.push_str(&format!(
-            "{:<8}{:>6}{:>6} GB{:>6} GB{:>14.4}  {there}\n",
-            kind.name,
-            kind.cores,
-            kind.memory,
-            kind.disk,
-            price.price_hourly.net()
-        ));
+    fn regions(&self, server_types: &[String]) -> Result<Vec<String>, Error> {
+        if !self.choice.region.is_empty() {
+            self.check_regions(&self.choice.region, server_types)?;
+            return Ok(self.choice.region.clone());
+        }
+        let first = server_types.first().and_then(|name| self.market.offer(name).ok());
+        let configured = &self.settings.region;
+        let suggested =
+            first.map_or_else(|| configured.clone(), |offer| offer.suggested_locations(configured));
+        if !can_ask() {
+            return Ok(suggested);
+        }
+        let check = |names: &[String]| self.check_regions(names, server_types);
+        questions::names(
+            self.context.terminal,
+            "locations, the first choice first",
+            &suggested,
+            check,
+        )
     }
-    text
+
+    /// The answer about `dead_man_switch`; none where it is not asked. What was answered before is
+    /// the default.
+    fn dead_man_switch(&self) -> Result<Option<bool>, Error> {
+        if !can_ask() {
+            return Ok(None);
+        }
+        let default = !self.is_set("dead_man_switch") || self.settings.dead_man_switch;
+        questions::dead_man_switch(self.context.terminal, default).map(Some)
+    }
+
+    /// Says what will be written, what a session costs, and what is not there.
+    fn tell(&self, server_types: &[String], regions: &[String]) {
+        let terminal = self.context.terminal;
+        let chosen =
+            self.choice.server_type.is_some() || *server_types != self.settings.server_type;
+        let origin = self.origin("server_type", chosen);
+        terminal.say(&format!("server type: {}{origin}", server_types.join(", ")));
+        let chosen = !self.choice.region.is_empty() || *regions != self.settings.region;
+        terminal.say(&format!("region: {}{}", regions.join(", "), self.origin("region", chosen)));
+        let offers = || self.offers(server_types);
+        let candidates = || {
+            offers().flat_map(|offer| {
+                let places = regions.iter().filter_map(|region| offer.place(region));
+                places.map(move |place| (offer, place))
+            })
+        };
+        let in_stock = candidates().find(|(_, place)| place.is_available);
+        if let Some((offer, place)) = in_stock.or_else(|| candidates().next()) {
+            let volume_gb = self.settings.volume_gb;
+            terminal.say(&table::session(self.market, &offer.name, place, volume_gb));
+        }
+        if in_stock.is_none() {
+            terminal.warn(
+                "all of these are sold out now: name more types or locations, or try again later",
+            );
+        }
+        for offer in offers().filter(|offer| offer.is_dedicated) {
+            terminal.warn(&format!(
+                "{} has {} dedicated cores: a new account has a quota of few or none; request more \
+                 in the Hetzner console (Limits)",
+                offer.name, offer.cores
+            ));
+        }
+        if !self.market.has_image {
+            terminal.warn(NO_IMAGE);
+        }
+    }
+
+    fn offers<'b>(&'b self, names: &'b [String]) -> impl Iterator<Item = &'b Offer> {
+        names.iter().filter_map(|name| self.market.offer(name).ok())
+    }
+
+    fn check_types(&self, names: &[String]) -> Result<(), Error> {
+        if names.is_empty() {
+            let hint = "create a project with server types at Hetzner, or try again later";
+            return Err(Error::new(ErrorKind::Unavailable, "no server type can be used", hint));
+        }
+        let checked = names.iter().try_for_each(|name| self.market.offer(name).map(drop));
+        checked.map_err(unavailable)
+    }
+
+    /// Checks locations against these types, or against all where none is chosen yet.
+    fn check_regions(&self, regions: &[String], server_types: &[String]) -> Result<(), Error> {
+        let offers: Vec<&Offer> = match server_types {
+            [] => self.market.offers.iter().collect(),
+            names => self.offers(names).collect(),
+        };
+        let mut checked = regions.iter().map(|region| self.market.check_location(region, &offers));
+        checked.try_for_each(|checked| checked).map_err(unavailable)
+    }
+
+    /// Where the value of a key comes from that was not `chosen` now, as it follows the value.
+    fn origin(&self, key: &str, chosen: bool) -> String {
+        let origin = self.last_origin(key).filter(|_| !chosen);
+        origin.map(|origin| format!(" ({origin})")).unwrap_or_default()
+    }
+
+    /// Whether the user has set a key.
+    fn is_set(&self, key: &str) -> bool {
+        self.last_origin(key).is_some_and(|origin| *origin != Origin::Default)
+    }
+
+    fn last_origin(&self, key: &str) -> Option<&Origin> {
+        let setting = self.settings.effective().iter().find(|setting| setting.key == key)?;
+        setting.origins.last()
+    }
 }
 
-fn offers_as_json(types: &[ServerType], regions: &[String]) -> serde_json::Value {
-    let offers = types.iter().map(|kind| {
-        let places = regions.iter().filter_map(|region| {
-            let price = kind.price_in(region)?;
-            Some(serde_json::json!({
-                "region": region,
-                "hourly": price.price_hourly.net(),
-                "monthly": price.price_monthly.net(),
-                "available": kind.is_available_in(region),
-            }))
-        });
-        serde_json::json!({
-            "server_type": kind.name,
-            "cores": kind.cores,
-            "memory_gb": kind.memory,
-            "disk_gb": kind.disk,
-            "architecture": kind.architecture,
-            "offers": places.collect::<Vec<_>>(),
-        })
-    });
-    serde_json::Value::Array(offers.collect())
-}
-
-/// Writes the user config with mode 0600; other settings in it are kept.
-fn write(path: &Path, token: &Token, server_type: &str, regions: &[String]) -> Result<(), Error> {
-    let failed = |source| unusable("write", path, &source);
-    let directory = path.parent().unwrap_or(path);
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    let text = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        text => text.map_err(|source| unusable("read", path, &source))?,
-    };
-    let mut document: DocumentMut = text.parse().map_err(|error: TomlError| {
-        let hint = format!("correct `{}`, or move it away", path.display());
-        Error::new(ErrorKind::Settings, format!("`{}` is not valid TOML", path.display()), hint)
-            .caused_by(&error)
-    })?;
-    document["hetzner_token"] = value(token.reveal());
-    document["server_type"] = value(server_type);
-    document["region"] = value(regions.iter().map(String::as_str).collect::<Array>());
-    atomic_file::write(path, document.to_string().as_bytes(), 0o600).map_err(failed)
+fn unavailable((message, hint): (String, String)) -> Error {
+    Error::new(ErrorKind::Unavailable, message, hint)
 }

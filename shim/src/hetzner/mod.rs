@@ -22,6 +22,7 @@ mod inventory;
 mod keys;
 mod lease;
 mod lookups;
+pub(crate) mod market;
 pub(crate) mod naming;
 mod orders;
 mod owner;

@@ -43,7 +43,7 @@ pub(crate) use self::figure::{amount, bytes, counted, seconds, span};
 use self::line::harmless;
 pub(crate) use self::line::harmless_line;
 use self::progress::Progress;
-pub(crate) use self::question::{Answer, can_ask};
+pub(crate) use self::question::{Answer, TRIES, can_ask};
 use self::wait_note::WaitNote;
 pub(crate) use self::writing::Patience;
 use crate::error::{Error, ErrorKind};
@@ -237,13 +237,18 @@ impl Terminal {
     /// other answers, and at the end of the input, the answer is no. Only where
     /// [`can_ask`] says so.
     pub(crate) fn ask(&self, question: &str, default: Answer) -> bool {
-        self.quiet();
-        let (input, output) = (io::stdin().lock(), io::stderr().lock());
-        question::yes_or_no(input, output, &harmless(question), default) == Answer::Yes
+        self.answer(question, default) == Some(Answer::Yes)
     }
 
-    /// Asks for a text, named by `noun`. Enter alone gives the default.
-    pub(crate) fn ask_for(&self, noun: &str, default: &str) -> String {
+    /// As [`ask`](Self::ask), with none where there is no answer.
+    pub(crate) fn answer(&self, question: &str, default: Answer) -> Option<Answer> {
+        self.quiet();
+        let (input, output) = (io::stdin().lock(), io::stderr().lock());
+        question::yes_or_no(input, output, &harmless(question), default)
+    }
+
+    /// Asks for a text, named by `noun`. Enter alone gives the default, the end of the input none.
+    pub(crate) fn ask_for(&self, noun: &str, default: &str) -> Option<String> {
         self.quiet();
         question::text(io::stdin().lock(), io::stderr().lock(), &harmless(noun), default)
     }
