@@ -16,7 +16,8 @@ const TOKEN: &str = "a-token";
 
 fn client_of(simulator: &Simulator, token: &str) -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let retries = Retries { base: Duration::from_millis(1), cap: Duration::from_millis(5), max: 5 };
+    let [base, cap, within] = [1, 5, 20_000].map(Duration::from_millis);
+    let retries = Retries { base, cap, max: 5, within };
     let token = Token::parse(token).unwrap();
     Client::new(&simulator.endpoint(), &token, retries, Arc::new(|| 0.5)).unwrap()
 }

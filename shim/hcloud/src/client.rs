@@ -10,6 +10,7 @@ use reqwest::header::{AUTHORIZATION, DATE, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::endpoint::without_userinfo;
 use crate::error::{Code, Error, Operation};
@@ -17,11 +18,12 @@ use crate::id::Id;
 use crate::retry::Retries;
 use crate::token::Token;
 
-/// Deadline of one request, without its retries.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+/// Deadline of one request, without its retries: a call that is not answered ends after two of
+/// them, see [`crate::retry`].
+const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Deadline of establishing a connection.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Largest response in bytes. A page of fifty servers has about 200 kB.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -98,9 +100,18 @@ impl RefusalError {
                 text.push_str(&format!("; limit {}", limit.name));
             }
         }
-        // A message from a peer must not send commands to a terminal.
-        text.chars().filter(|character| !character.is_control()).take(500).collect()
+        printable(&text)
     }
+
+    fn limits(&self) -> Vec<String> {
+        let limits = self.details.iter().flat_map(|details| &details.limits);
+        limits.map(|limit| printable(&limit.name)).collect()
+    }
+}
+
+/// A text of a peer, which must not send commands to a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(500).collect()
 }
 
 impl Client {
@@ -195,17 +206,19 @@ impl Client {
         query: &Query,
         body: Option<Vec<u8>>,
     ) -> Result<(Answer, Operation), Error> {
-        let mut tried = 0;
+        let (began, mut tried) = (Instant::now(), 0);
         loop {
             let operation = Operation { method: name(&method), path: path.to_owned() };
             let answered = self.once(&method, operation.clone(), query, body.clone()).await;
             tried += 1;
             match answered {
                 Ok(answer) => return Ok((answer, operation)),
-                Err(error) => match self.retries.wait(&error, tried, (self.chance)()) {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => return Err(error),
-                },
+                Err(error) => {
+                    match self.retries.wait(&error, tried, began.elapsed(), (self.chance)()) {
+                        Some(wait) => tokio::time::sleep(wait).await,
+                        None => return Err(error),
+                    }
+                }
             }
         }
     }
@@ -247,6 +260,7 @@ impl Client {
                     operation,
                     status,
                     message: error.message(),
+                    limits: error.limits(),
                     code: error.code,
                     correlation,
                 },

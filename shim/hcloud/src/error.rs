@@ -90,6 +90,8 @@ pub enum Error {
         code: Code,
         /// The message of the API, without control characters, at most 500 characters.
         message: String,
+        /// The names of the limits of the account that the request would exceed.
+        limits: Vec<String>,
         /// The correlation id, for Hetzner's support.
         correlation: Option<String>,
     },

@@ -34,7 +34,7 @@ pub struct Image {
     /// The stored size in GB, which is billed; `None` while the snapshot is being created.
     #[serde(default)]
     pub image_size: Option<f64>,
-    /// The smallest disk in GB of a server that is created from it.
+    /// The size in GB of the disk that it was made of: that of a server must not be smaller.
     #[serde(default)]
     pub disk_size: f64,
     /// When the snapshot was created.

@@ -1,10 +1,11 @@
-//! The retry policy: the same as that of the official Go and Python clients.
+//! The retry policy: that of the official Go and Python clients, within a time of its own.
 //!
 //! They retry the error codes `conflict`, `rate_limit_exceeded`, `bad_gateway` and
 //! `timeout`, the statuses 502 and 504 without an error of the API, and requests that timed
 //! out. They retry at most five times, and before the nth retry they wait for a random time
 //! between 1 s and 2^n s, at most 60 s. This applies to every method. All other errors are
-//! returned to the caller.
+//! returned to the caller. A user waits for most calls, so no retry begins later than 20 s
+//! after its first attempt.
 
 use std::time::Duration;
 
@@ -19,24 +20,36 @@ pub struct Retries {
     pub base: Duration,
     /// The longest wait before a retry.
     pub cap: Duration,
+    /// The time since the first attempt at which the last retry may begin.
+    pub within: Duration,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { max: 5, base: Duration::from_secs(1), cap: Duration::from_secs(60) }
+        let [base, cap, within] = [1, 60, 20].map(Duration::from_secs);
+        Self { max: 5, base, cap, within }
     }
 }
 
 impl Retries {
     /// The wait before the next attempt; `None` if the error is final. `tried` is the number
-    /// of attempts so far, `chance` a random number in 0..1.
-    pub fn wait(self, error: &Error, tried: u32, chance: f64) -> Option<Duration> {
-        if tried == 0 || tried > self.max || !is_transient(error) {
+    /// of attempts so far, `elapsed` the time since the first one, `chance` a random number in
+    /// 0..1.
+    pub fn wait(
+        self,
+        error: &Error,
+        tried: u32,
+        elapsed: Duration,
+        chance: f64,
+    ) -> Option<Duration> {
+        let left = self.within.saturating_sub(elapsed);
+        if tried == 0 || tried > self.max || left < self.base || !is_transient(error) {
             return None;
         }
         let top = self.base.saturating_mul(2_u32.saturating_pow(tried)).min(self.cap);
         let base = self.base.min(top);
-        Some(base + (top - base).mul_f64(chance.clamp(0.0, 1.0)))
+        let wait = base + (top - base).mul_f64(chance.clamp(0.0, 1.0));
+        Some(wait.min(left))
     }
 }
 
@@ -64,6 +77,7 @@ mod tests {
             status: 400,
             code: Code::from(code.to_owned()),
             message: String::new(),
+            limits: Vec::new(),
             correlation: None,
         }
     }
@@ -76,7 +90,7 @@ mod tests {
     #[test]
     fn the_official_clients_retry_the_same_errors() {
         let retries = Retries::default();
-        let tried = |error: &Error| retries.wait(error, 1, 0.5).is_some();
+        let tried = |error: &Error| retries.wait(error, 1, Duration::ZERO, 0.5).is_some();
         for code in ["conflict", "rate_limit_exceeded", "bad_gateway", "timeout"] {
             assert!(tried(&refused(code)), "{code}");
         }
@@ -85,14 +99,24 @@ mod tests {
         }
         assert!(tried(&status(502)) && tried(&status(504)));
         assert!(!tried(&status(500)) && !tried(&status(503)) && !tried(&status(404)));
-        assert!(retries.wait(&refused("conflict"), 5, 0.5).is_some());
-        assert!(retries.wait(&refused("conflict"), 6, 0.5).is_none());
+        let waited = |tried, secs| {
+            let elapsed = Duration::from_secs(secs);
+            retries.wait(&refused("conflict"), tried, elapsed, 0.0).is_some()
+        };
+        assert!(waited(5, 0) && !waited(6, 0));
+        assert!(waited(1, 19) && !waited(1, 20));
+        let last = retries.wait(&refused("conflict"), 5, Duration::from_secs(17), 1.0);
+        assert_eq!(last, Some(Duration::from_secs(3)));
+    }
+
+    fn unlimited() -> Retries {
+        Retries { within: Duration::MAX, ..Retries::default() }
     }
 
     proptest! {
         #[test]
         fn waits_lie_between_one_second_and_the_doubled_step(tried in 1..6_u32, chance in 0.0..1.0) {
-            let wait = Retries::default().wait(&status(502), tried, chance).unwrap();
+            let wait = unlimited().wait(&status(502), tried, Duration::ZERO, chance).unwrap();
             prop_assert!(wait >= Duration::from_secs(1));
             prop_assert!(wait <= Duration::from_secs(60.min(1 << tried)));
         }

@@ -99,6 +99,11 @@ impl ServerType {
             || there.any(|there| there.deprecation.is_some())
     }
 
+    /// Whether a location offers the type, in stock or not, as far as the API lists locations.
+    pub fn is_offered_in(&self, location: &str) -> bool {
+        self.locations.is_empty() || self.locations.iter().any(|there| there.name == location)
+    }
+
     /// Whether the type is in stock in a location, according to the API.
     pub fn is_available_in(&self, location: &str) -> bool {
         self.locations.iter().any(|there| there.name == location && there.available)

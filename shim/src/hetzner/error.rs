@@ -19,6 +19,11 @@ pub(crate) const NEW_TOKEN: &str = "create a token in the Hetzner console (proje
 pub(super) const OUT_OF_STOCK: &str = "try again later, or list more values in `region` and \
      `server_type`";
 
+/// The hint for a limit of the account.
+pub(super) const RAISE_LIMIT: &str = "delete servers or volumes that you no longer need (`cargo \
+     burst status --all` lists those of cargo-burst), or request a higher limit in the Hetzner \
+     console";
+
 /// The hint for errors after which a second attempt continues the work of the first.
 const RUN_AGAIN: &str = "run the command again; `cargo burst status` lists the servers and \
      volumes that exist";
@@ -105,11 +110,7 @@ const fn rejected(code: &Code) -> Option<(ErrorKind, &'static str)> {
             "create a token with the permission Read & Write in the Hetzner console, and set it \
              with `cargo burst init`",
         ),
-        Code::ResourceLimitExceeded => (
-            ErrorKind::Unavailable,
-            "delete servers or volumes that you no longer need (`cargo burst status --all` lists \
-             those of cargo-burst), or request a higher limit in the Hetzner console",
-        ),
+        Code::ResourceLimitExceeded => (ErrorKind::Unavailable, RAISE_LIMIT),
         Code::ResourceUnavailable => (ErrorKind::Unavailable, OUT_OF_STOCK),
         Code::NoSpaceLeftInLocation => {
             (ErrorKind::Unavailable, "list another location first in `region`")
@@ -228,6 +229,7 @@ mod tests {
                 status,
                 code,
                 message,
+                limits: Vec::new(),
                 correlation: None,
             };
             let error = api(&endpoint(None), "create a server", &refused);
