@@ -20,6 +20,7 @@
 //! - `git_facts`: what git says of a workspace on a server.
 //! - `help`: help and version, and what the README says of them.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
+//! - `hetzner_refusals`: what Hetzner refuses: quotas, stock, space.
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
 //! - `init`: the dialogue, and its answers without a terminal.
@@ -73,6 +74,7 @@ mod fingerprints;
 mod git_facts;
 mod help;
 mod hetzner;
+mod hetzner_refusals;
 mod hetzner_trouble;
 mod histories;
 mod hostile;

@@ -17,7 +17,7 @@ const BUILT_IN: &str = "\
 # hetzner_token is not set
 hetzner_endpoint = \"https://api.hetzner.cloud/v1\"  # default
 region = [\"hel1\", \"fsn1\", \"nbg1\"]  # default
-server_type = [\"ccx63\"]  # default
+server_type = [\"cx53\", \"cpx62\", \"cpx52\", \"cpx42\"]  # default
 keep_alive_secs = 300  # default
 reconnect_secs = 120  # default
 keep_paid_hour = true  # default
@@ -93,7 +93,9 @@ fn config_shows_each_value_with_its_origins() {
     };
     let untrusted = "does not hold: it needs `cargo burst trust`";
     assert_shown(expected(
-        &format!("[\"ccx63\"]  # default; [\"cpx62\"] of {file} {untrusted}"),
+        &format!(
+            "[\"cx53\", \"cpx62\", \"cpx52\", \"cpx42\"]  # default; [\"cpx62\"] of {file} {untrusted}"
+        ),
         &format!("[\"A\"]  # {user}; [\"A\", \"B\"] of {file} {untrusted}"),
     ));
     project.ok("trust");

@@ -10,11 +10,11 @@ use crate::terminals::terminal;
 const FILE: &str = ".config/cargo-burst.toml";
 
 /// What the file in these tests asks for.
-const ASKS: &str = "server_type = 'cx53'\nforward_env = ['RUST_LOG', 'DATABASE_URL']\n";
+const ASKS: &str = "server_type = 'ccx63'\nforward_env = ['RUST_LOG', 'DATABASE_URL']\n";
 
 /// The same as requests.
 const REQUESTS: [&str; 2] = [
-    "server_type = [\"cx53\"]  # yours: [\"ccx63\"]",
+    "server_type = [\"ccx63\"]  # yours: [\"cx53\", \"cpx62\", \"cpx52\", \"cpx42\"]",
     "forward_env = [\"DATABASE_URL\"]  # yours: []",
 ];
 
@@ -105,7 +105,8 @@ fn trust_has_stable_keys_in_json() {
     let failed = project.burst("build");
     assert_eq!(failed.code, Some(111));
     let requests = json!([
-        { "key": "server_type", "value": ["cx53"], "own": ["ccx63"] },
+        { "key": "server_type", "value": ["ccx63"],
+          "own": ["cx53", "cpx62", "cpx52", "cpx42"] },
         { "key": "forward_env", "value": ["DATABASE_URL"], "own": [] },
     ]);
     let digest = |text: &str| Some(burst_protocol::Digest::of(text.as_bytes()).to_hex());
@@ -120,7 +121,7 @@ fn trust_has_stable_keys_in_json() {
     assert_eq!(json("trust --revoke --json"), document(digest(ASKS), requests.clone(), None));
     assert_eq!(
         withheld(&json("config --json"), "server_type"),
-        json!({ "value": ["cx53"], "path": path, "reason": "untrusted" })
+        json!({ "value": ["ccx63"], "path": path, "reason": "untrusted" })
     );
     // A trusted directory needs no record.
     sandbox.settings(&format!("trusted_directories = ['{}']\n", sandbox.path().display()));

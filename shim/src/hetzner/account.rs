@@ -141,6 +141,7 @@ impl Account {
             client: &self.client,
             endpoint: &self.endpoint,
             owner: &self.owner,
+            audit: &self.audit,
             keys: &self.keys,
             networks: &self.networks,
             request,

@@ -14,6 +14,7 @@ pub(crate) mod account;
 mod announcement;
 pub(crate) mod audit;
 pub mod cost_model;
+mod creation;
 pub(crate) mod credentials;
 mod dead_man;
 mod dial;

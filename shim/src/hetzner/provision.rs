@@ -15,31 +15,31 @@ use std::time::Duration;
 use burst_agent::transport::IdleTimeout;
 use burst_hcloud::action::Action;
 use burst_hcloud::firewall::Firewall;
-use burst_hcloud::server::{NewServer, Server, ServerStatus};
+use burst_hcloud::server::{Server, ServerStatus};
 use burst_hcloud::volume::Volume;
-use burst_hcloud::{Client, Code, Error as ApiError, Id, Made};
+use burst_hcloud::{Client, Code, Error as ApiError, Id};
 
 use super::announcement;
+use super::audit::AuditLog;
 use super::credentials::Endpoint;
 use super::dial::{self, BOOT_DEADLINE, SILENCE_DEADLINE};
 use super::error;
 use super::inventory::Stock;
 use super::keys::{KeyPair, KeyStore};
-use super::naming::{FIREWALL, Owner, shared_identity};
-use super::orders::{self, Orders, ServerChoice, TcpCompletion};
+use super::naming::Owner;
+use super::orders::{self, Orders, TcpCompletion};
 use super::progress::Progress;
-use super::refusal::{check_names, check_price, image_for, is_capacity, is_volume_busy};
 use super::request::ServerRequest;
 use super::volume::device_of;
 use crate::connection::server::ServerConnection;
 use crate::connection::tcp_networks::TcpNetworks;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// How long the creation of server and volume may take.
 const ACTION_DEADLINE: Duration = BOOT_DEADLINE;
 
 /// How long a deleted server may take until it no longer exists.
-const DELETION_DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const DELETION_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How often the attachment of a locked volume is retried: after 1, 2, 4, 8 and 16
 /// seconds, as in Hetzner's Terraform provider.
@@ -53,6 +53,8 @@ pub(super) struct Provision<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// The owner of all resources.
     pub(super) owner: &'a Owner,
+    /// The record of what was created and deleted.
+    pub(super) audit: &'a AuditLog,
     /// The keys of servers.
     pub(super) keys: &'a KeyStore,
     /// The networks that block UDP.
@@ -83,14 +85,14 @@ pub(super) struct Provided {
 }
 
 /// A server and its volume, created or adopted, with the actions in progress on them.
-struct Pair {
-    server: Server,
-    volume: Volume,
-    actions: Vec<Action>,
+pub(super) struct Pair {
+    pub(super) server: Server,
+    pub(super) volume: Volume,
+    pub(super) actions: Vec<Action>,
     /// Whether the volume is attached, or the server is created with it.
-    attached: bool,
-    fresh_server: bool,
-    fresh_volume: bool,
+    pub(super) attached: bool,
+    pub(super) fresh_server: bool,
+    pub(super) fresh_volume: bool,
 }
 
 impl Provision<'_> {
@@ -141,7 +143,7 @@ impl Provision<'_> {
 
     /// Waits until a server that is being deleted does not exist any more. The API reports
     /// no events, so it is polled at the pace of its official client.
-    async fn until_deleted(&self, server: &Server) -> Result<(), Error> {
+    pub(super) async fn until_deleted(&self, server: &Server) -> Result<(), Error> {
         self.progress.step("waiting for the deletion of the previous server");
         let began = tokio::time::Instant::now();
         for looks in 0.. {
@@ -189,142 +191,6 @@ impl Provision<'_> {
         };
         let attached = volume.server == Some(server.id);
         Ok(Pair { server, volume, actions, attached, fresh_server: false, fresh_volume })
-    }
-
-    /// Creates a server of the first type in the first location that has one.
-    async fn create(&self, stock: &Stock, volume: Option<Volume>) -> Result<Pair, Error> {
-        if stock.images.is_empty() {
-            return Err(Error::new(
-                ErrorKind::NoImage,
-                "there is no image to create a server from",
-                "cargo-burst cannot create images yet; plain `cargo` builds on this machine",
-            ));
-        }
-        let (keys, user_data) = self.keys.make(self.request.gone_after_secs)?;
-        let warm_location = volume.as_ref().map(|volume| volume.location.name.as_str());
-        let mut rejections = Vec::new();
-        for (server_type, location) in self.request.candidates(warm_location) {
-            // Before anything is created: a volume costs money, too.
-            check_names(&stock.types, &server_type, &location)?;
-            let Some(image) = image_for(&server_type, &stock.images) else {
-                rejections.push(format!("{server_type}: there is no image for its architecture"));
-                continue;
-            };
-            if let Some(limit) = self.request.spend_at_most {
-                check_price(&stock.types, &server_type, &location, limit)?;
-            }
-            let here = volume.clone().filter(|volume| volume.location.name == location);
-            self.progress.say(&announcement::server(
-                self.request,
-                stock.prices(),
-                &server_type,
-                &location,
-                here.is_none(),
-            ));
-            self.progress.step(&format!("creating a {server_type} server in {location}"));
-            let new = self.orders().server(&ServerChoice {
-                server_type: &server_type,
-                location: &location,
-                image: image.id,
-                volume: here.as_ref().map(|volume| volume.id),
-                keys: &keys,
-                user_data: &user_data,
-            });
-            match self.try_create(stock, new, here).await? {
-                Ok(pair) => return Ok(pair),
-                Err(cause) => rejections.push(format!("{server_type} in {location}: {cause}")),
-            }
-        }
-        let error = Error::new(
-            ErrorKind::Unavailable,
-            "no server is available in the configured locations and types",
-            error::OUT_OF_STOCK,
-        );
-        Err(rejections.into_iter().fold(error, Error::cause))
-    }
-
-    /// Creates server, volume and firewall at the same time. The inner error is a lack of
-    /// capacity, which another location or type may not have.
-    async fn try_create(
-        &self,
-        stock: &Stock,
-        new: NewServer,
-        here: Option<Volume>,
-    ) -> Result<Result<Pair, String>, Error> {
-        let volume = async {
-            match &here {
-                Some(_) => Ok(None),
-                None => self.create_volume(&new.location).await.map(Some),
-            }
-        };
-        let firewall = async {
-            match stock.firewall {
-                Some(_) => Ok(()),
-                None => {
-                    let ours = shared_identity(FIREWALL);
-                    self.client.create_firewall(&orders::firewall(), &ours).await.map(drop)
-                }
-            }
-        };
-        let (server, volume, firewall) =
-            tokio::join!(self.create_server(new.clone()), volume, firewall);
-        let (server, with_volume) = server?;
-        let server = match server {
-            Ok(made) => made,
-            Err(error) if is_capacity(&error) => {
-                if let Ok(Some(Made::Created(volume, actions))) = volume {
-                    self.discard(volume, actions).await;
-                }
-                return Ok(Err(error.to_string()));
-            }
-            Err(error) => return Err(self.api("create a server", &error)),
-        };
-        firewall.map_err(|error| self.api("create the firewall", &error))?;
-        let volume = volume.map_err(|error| self.api("create a volume", &error))?;
-        let fresh_server = matches!(server, Made::Created(..));
-        let (server, mut actions) = server.into_parts();
-        let (volume, fresh_volume, attached) = match (volume, here) {
-            (Some(made), _) => {
-                let (volume, creation) = made.into_parts();
-                actions.extend(creation);
-                (volume, true, false)
-            }
-            (None, Some(volume)) => (volume, false, fresh_server && with_volume),
-            (None, None) => return Err(error::incomplete("the project has no volume")),
-        };
-        Ok(Ok(Pair { server, volume, actions, attached, fresh_server, fresh_volume }))
-    }
-
-    /// Creates a server, once a previous one of the same name is deleted. Returns also
-    /// whether it was created with its volume: one that is busy is attached later.
-    async fn create_server(
-        &self,
-        mut new: NewServer,
-    ) -> Result<(Result<Made<Server>, ApiError>, bool), Error> {
-        let ours = self.orders().server_identity();
-        loop {
-            match self.client.create_server(&new, &ours).await {
-                Ok(Made::Adopted(server)) if server.status == ServerStatus::Deleting => {
-                    self.until_deleted(&server).await?;
-                }
-                Err(error) if is_volume_busy(&error) && !new.volumes.is_empty() => {
-                    new.volumes.clear();
-                }
-                made => return Ok((made, !new.volumes.is_empty())),
-            }
-        }
-    }
-
-    async fn create_volume(&self, location: &str) -> Result<Made<Volume>, ApiError> {
-        let orders = self.orders();
-        self.client.create_volume(&orders.volume(location), &orders.volume_identity()).await
-    }
-
-    /// Deletes a volume that was created for a server that is not available. A volume that
-    /// cannot be deleted now is reaped later.
-    async fn discard(&self, volume: Volume, actions: Vec<Action>) {
-        drop(self.client.wait(actions, DELETION_DEADLINE).await);
-        drop(self.client.delete_volume(volume.id).await);
     }
 
     /// Waits for the actions and attaches the volume; meanwhile connects to the agent.
@@ -398,12 +264,12 @@ impl Provision<'_> {
         }
     }
 
-    fn orders(&self) -> Orders<'_> {
+    pub(super) fn orders(&self) -> Orders<'_> {
         let now = self.client.now().as_second();
         Orders { owner: self.owner, request: self.request, now }
     }
 
-    fn api(&self, action: &str, error: &ApiError) -> Error {
+    pub(super) fn api(&self, action: &str, error: &ApiError) -> Error {
         error::api(self.endpoint, action, error)
     }
 }

@@ -37,14 +37,20 @@ pub(crate) struct ServerRequest {
 impl ServerRequest {
     /// The pairs of server type and location to try, in order: a type in all locations,
     /// then the next type. The location of the project's volume comes first, if the
-    /// settings list it.
-    pub(crate) fn candidates(&self, volume_at: Option<&str>) -> Vec<(String, String)> {
-        let mut regions: Vec<&String> = self.regions.iter().collect();
-        regions.sort_by_key(|region| Some(region.as_str()) != volume_at);
-        let pairs = self.server_types.iter().flat_map(|server_type| {
-            regions.iter().map(|region| (server_type.clone(), (*region).clone()))
-        });
-        pairs.collect()
+    /// settings list it. Pairs that are not `in_stock` come last: such an order is rejected,
+    /// but the API may be wrong.
+    pub(super) fn candidates(
+        &self,
+        volume_at: Option<&str>,
+        in_stock: impl Fn(&str, &str) -> bool,
+    ) -> Vec<(&str, &str)> {
+        let mut regions: Vec<&str> = self.regions.iter().map(String::as_str).collect();
+        regions.sort_by_key(|region| Some(*region) != volume_at);
+        let types = self.server_types.iter().map(String::as_str);
+        let mut pairs: Vec<(&str, &str)> =
+            types.flat_map(|name| regions.iter().map(move |region| (name, *region))).collect();
+        pairs.sort_by_key(|(server_type, location)| !in_stock(server_type, location));
+        pairs
     }
 }
 
@@ -69,16 +75,17 @@ mod tests {
             spend_at_most: None,
             gone_after_secs: 15,
         };
-        let shown = |at| {
-            let pairs = request.candidates(at);
-            pairs
-                .iter()
-                .map(|(kind, place)| format!("{kind}@{place}"))
-                .collect::<Vec<_>>()
-                .join(" ")
+        let among = |at, in_stock: fn(&str, &str) -> bool| {
+            let pairs = request.candidates(at, in_stock);
+            let shown = pairs.iter().map(|(kind, place)| format!("{kind}@{place}"));
+            shown.collect::<Vec<_>>().join(" ")
         };
+        let shown = |at| among(at, |_, _| true);
         assert_eq!(shown(None), "ccx63@hel1 ccx63@fsn1 ccx53@hel1 ccx53@fsn1");
         assert_eq!(shown(Some("fsn1")), "ccx63@fsn1 ccx63@hel1 ccx53@fsn1 ccx53@hel1");
         assert_eq!(shown(Some("ash")), shown(None));
+        let one = among(Some("fsn1"), |kind, place| (kind, place) != ("ccx63", "fsn1"));
+        assert_eq!(one, "ccx63@hel1 ccx53@fsn1 ccx53@hel1 ccx63@fsn1");
+        assert_eq!(among(None, |_, _| false), shown(None));
     }
 }

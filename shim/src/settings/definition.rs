@@ -109,9 +109,10 @@ settings! {
     }
 
     /// Hetzner server types, in the order of preference. The next one is tried if the
-    /// first is sold out in every region.
+    /// first is sold out in every region. A new account can have those of the default list:
+    /// types with dedicated cores (`ccx…`) need a limit that Hetzner raises on request.
     server_type: Vec<String> {
-        default: texts(["ccx63"]),
+        default: texts(["cx53", "cpx62", "cpx52", "cpx42"]),
         kind: List::preference(),
         project: ProjectRule::BEGINNING,
         variable: "CARGO_BURST_SERVER_TYPE",
