@@ -15,9 +15,14 @@ use hetzner_sim::{Fault, FaultKind, Options, Scenario, Simulator};
 const TOKEN: &str = "a-token";
 
 fn client_of(simulator: &Simulator, token: &str) -> Client {
+    client_with(simulator, token, 15_000)
+}
+
+/// A client whose attempts, and their retries, may take so long.
+fn client_with(simulator: &Simulator, token: &str, millis: u64) -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let [base, cap, within] = [1, 5, 20_000].map(Duration::from_millis);
-    let retries = Retries { base, cap, max: 5, within };
+    let [base, cap, attempt] = [1, 5, millis].map(Duration::from_millis);
+    let retries = Retries { base, cap, max: 5, attempt, within: attempt + cap };
     let token = Token::parse(token).unwrap();
     Client::new(&simulator.endpoint(), &token, retries, Arc::new(|| 0.5)).unwrap()
 }
@@ -252,4 +257,16 @@ fn actions_that_fail_or_never_end_are_errors() {
         let ahead = client.now().as_second() - burst_hcloud::Timestamp::now().as_second();
         assert!((3590..3620).contains(&ahead), "{ahead}");
     });
+}
+
+/// An endpoint that accepts connections and never answers: a call is tried twice.
+#[test]
+fn a_silent_endpoint_ends_a_call() {
+    let kind = FaultKind::Hold { applied: false };
+    let faults = vec![Fault { method: None, route: None, call: None, times: None, kind }];
+    let (simulator, _) = simulator(Scenario { faults, ..Scenario::default() });
+    let client = client_with(&simulator, TOKEN, 300);
+    let failed = block_on(client.server_types()).unwrap_err();
+    assert!(matches!(failed, Error::Unreachable { timed_out: true, .. }), "{failed:?}");
+    assert_eq!(simulator.shared().calls().len(), 2);
 }

@@ -18,10 +18,6 @@ use crate::id::Id;
 use crate::retry::Retries;
 use crate::token::Token;
 
-/// Deadline of one request, without its retries: a call that is not answered ends after two of
-/// them, see [`crate::retry`].
-const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
-
 /// Deadline of establishing a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -132,7 +128,7 @@ impl Client {
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .user_agent(concat!("cargo-burst/", env!("CARGO_PKG_VERSION")))
-            .timeout(REQUEST_DEADLINE)
+            .timeout(retries.attempt)
             .connect_timeout(CONNECT_DEADLINE)
             // A redirect must not carry the token to another host.
             .redirect(reqwest::redirect::Policy::none())

@@ -4,14 +4,14 @@
 //! `timeout`, the statuses 502 and 504 without an error of the API, and requests that timed
 //! out. They retry at most five times, and before the nth retry they wait for a random time
 //! between 1 s and 2^n s, at most 60 s. This applies to every method. All other errors are
-//! returned to the caller. A user waits for most calls, so no retry begins later than 20 s
-//! after its first attempt.
+//! returned to the caller. A user waits for most calls, so an attempt ends after 15 s, and no
+//! retry begins later than 20 s after the first one.
 
 use std::time::Duration;
 
 use crate::error::{Code, Error};
 
-/// The parameters of the retry policy.
+/// The parameters of the retry policy. By default a call ends after at most 35 s.
 #[derive(Clone, Copy, Debug)]
 pub struct Retries {
     /// The number of retries.
@@ -20,14 +20,16 @@ pub struct Retries {
     pub base: Duration,
     /// The longest wait before a retry.
     pub cap: Duration,
+    /// The deadline of one attempt.
+    pub attempt: Duration,
     /// The time since the first attempt at which the last retry may begin.
     pub within: Duration,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        let [base, cap, within] = [1, 60, 20].map(Duration::from_secs);
-        Self { max: 5, base, cap, within }
+        let [base, cap, attempt, within] = [1, 60, 15, 20].map(Duration::from_secs);
+        Self { max: 5, base, cap, attempt, within }
     }
 }
 
