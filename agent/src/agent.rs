@@ -162,7 +162,9 @@ impl Agent {
     ) -> Result<Arc<SharedProject>, AgentError> {
         let directory = match (&self.disks, device) {
             (Disks::Shared(disk), None) => disk.join("projects").join(project_key(name)),
-            (Disks::Volumes(volumes), Some(device)) => volumes.mount(device, client)?,
+            (Disks::Volumes(volumes), Some(device)) => {
+                volumes.mount(device, client, |directory| self.forget_project_in(directory))?
+            }
             (Disks::Shared(_), Some(_)) => return Err(AgentError::NoVolumes),
             (Disks::Volumes(_), None) => return Err(AgentError::VolumeRequired),
         };
@@ -170,11 +172,33 @@ impl Agent {
             Disks::Shared(_) => SHARED_FLUSH_AFTER,
             Disks::Volumes(_) => Duration::ZERO,
         };
+        let known = lock(&self.projects).get(name).map(|known| known.directory().to_owned());
+        if let (Disks::Volumes(volumes), Some(old)) = (&self.disks, known)
+            && old != directory
+        {
+            // The project has got another volume: the old one was deleted.
+            self.forget_project_in(&old);
+            volumes.abandon(&old);
+        }
         let mut projects = lock(&self.projects);
         let project = projects
             .entry(name.clone())
             .or_insert_with(|| Arc::new(SharedProject::new(name.clone(), directory, flush_after)));
         Ok(project.clone())
+    }
+
+    /// Closes the project in a directory whose volume has lost its device, for good.
+    fn forget_project_in(&self, directory: &Path) {
+        let mut stale = Vec::new();
+        lock(&self.projects).retain(|_, project| {
+            let is_there = project.directory() == directory;
+            stale.extend(is_there.then(|| project.clone()));
+            !is_there
+        });
+        // One that a run uses is closed when that run has failed.
+        for project in stale.iter().filter(|project| !project.queue.is_busy()) {
+            project.close();
+        }
     }
 
     /// Closes the projects that were used longest ago, but for [`IDLE_PROJECTS_OPEN_MAX`].

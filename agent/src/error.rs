@@ -205,6 +205,7 @@ impl AgentError {
                 | SyncError::Tree(_)
                 | SyncError::Codec(_),
             ) => FailureKind::Corrupt,
+            Self::Volume { operation: VolumeOperation::Find, .. } => FailureKind::NoVolume,
             Self::NoCargo => FailureKind::NoCargo,
             Self::NoToolchain { .. } => FailureKind::NoToolchain,
             _ => FailureKind::Other,
@@ -242,7 +243,7 @@ mod tests {
         let source = io::Error::from(io::ErrorKind::TimedOut);
         let error = AgentError::Volume { operation: VolumeOperation::Find, path, source };
         let failure = error.failure();
-        assert_eq!(failure.kind, FailureKind::Other);
+        assert_eq!(failure.kind, FailureKind::NoVolume);
         assert_eq!(
             failure.messages,
             ["cannot find the volume `/dev/disk/by-id/volume`", "timed out"]

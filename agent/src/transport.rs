@@ -49,6 +49,11 @@ pub struct IdleTimeout {
 }
 
 impl IdleTimeout {
+    /// How often a packet keeps an idle connection alive.
+    pub fn keep_alive_interval(self) -> Duration {
+        self.gone_after / 5
+    }
+
     /// How long an agent whose connection is alive may say nothing about a request before the
     /// client gives it up: 30 seconds by default.
     pub fn mute_after(self) -> Duration {
@@ -71,7 +76,7 @@ impl Default for IdleTimeout {
 pub fn settings(idle_timeout: IdleTimeout) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     transport.max_idle_timeout(quinn::IdleTimeout::try_from(idle_timeout.gone_after).ok());
-    transport.keep_alive_interval(Some(idle_timeout.gone_after / 5));
+    transport.keep_alive_interval(Some(idle_timeout.keep_alive_interval()));
     transport.max_concurrent_uni_streams(0_u8.into());
     transport.stream_receive_window(STREAM_WINDOW_BYTES.into());
     transport.receive_window(CONNECTION_WINDOW_BYTES.into());

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -30,8 +31,12 @@ pub(crate) const MOUNT_ROOT: &str = "/mnt/burst";
 /// The directory in which udev links devices by their identity.
 const DEVICE_DIRECTORY: &str = "/dev/disk/by-id";
 
-/// How long a volume that is being attached may take to appear.
-const APPEARANCE_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a volume that is being attached may take to appear: some seconds are usual. Then the
+/// client asks the API.
+const APPEARANCE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a volume that is mounted may be without its device: it was detached.
+const ABSENCE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long an unmount is repeated while the volume is in use.
 const UNMOUNT_DEADLINE: Duration = Duration::from_secs(10);
@@ -63,15 +68,30 @@ impl Volumes {
     }
 
     /// Mounts a volume unless it is mounted; returns the project's directory on it. Waits
-    /// for the device until a deadline, or until `client` leaves.
-    pub(crate) fn mount(&self, device: &FileName, client: &Client) -> Result<PathBuf, AgentError> {
+    /// for the device until a deadline, or until `client` leaves. If the volume was detached and
+    /// attached again since it was mounted, what is mounted has no device any more: it is
+    /// unmounted, after `close` has closed the files on it.
+    pub(crate) fn mount(
+        &self,
+        device: &FileName,
+        client: &Client,
+        close: impl FnOnce(&Path),
+    ) -> Result<PathBuf, AgentError> {
         let mount_point = Path::new(MOUNT_ROOT).join(file_name(device));
         let path = device_path(device);
-        if let Err(source) = wait_for_path(&path, APPEARANCE_DEADLINE, client) {
+        let deadline = match is_mount(&mount_point) {
+            true => ABSENCE_DEADLINE,
+            false => APPEARANCE_DEADLINE,
+        };
+        if let Err(source) = wait_for_path(&path, deadline, client) {
             return Err(AgentError::Volume { path, operation: VolumeOperation::Find, source });
         }
         let _mounting = lock(&self.mounting);
         let project = project_directory(device);
+        if is_mount(&mount_point) && !is_mount_of(&mount_point, &path) {
+            close(&project);
+            self.abandon(&project);
+        }
         if !is_mount(&mount_point) {
             self.prepare_and_mount(&path, &mount_point)
                 .and_then(|()| {
@@ -80,6 +100,14 @@ impl Volumes {
                 .map_err(|(operation, source)| AgentError::Volume { operation, path, source })?;
         }
         Ok(project)
+    }
+
+    /// Unmounts the volume of a project's directory, which has no device any more: nothing can be
+    /// written to it.
+    pub(crate) fn abandon(&self, directory: &Path) {
+        let mount_point = directory.parent().unwrap_or(directory);
+        let unmounted = umount2(mount_point, MntFlags::MNT_DETACH);
+        tracing::warn!(?mount_point, ?unmounted, "the volume of a project has lost its device");
     }
 
     fn prepare_and_mount(
@@ -149,6 +177,13 @@ impl Volumes {
     }
 }
 
+/// Whether the device at `path` is the one that is mounted.
+fn is_mount_of(mount_point: &Path, path: &Path) -> bool {
+    let mounted = fs::metadata(mount_point).map(|metadata| metadata.dev());
+    let device = fs::metadata(path).map(|metadata| metadata.rdev());
+    matches!((mounted, device), (Ok(mounted), Ok(device)) if mounted == device)
+}
+
 /// The path of a volume's device.
 pub(crate) fn device_path(device: &FileName) -> PathBuf {
     Path::new(DEVICE_DIRECTORY).join(file_name(device))
@@ -165,7 +200,6 @@ fn file_name(device: &FileName) -> &Path {
 }
 
 fn is_mount(mount_point: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
     let above = mount_point.parent().and_then(device);
     device(mount_point).is_some_and(|own| Some(own) != above)

@@ -144,6 +144,12 @@ pub(crate) fn grace_secs(default: u64) -> u64 {
     text("CARGO_BURST_GRACE_SECS").and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// Seconds for which the agent of a server that runs may be silent. `CARGO_BURST_PORT_SECS`
+/// shortens them in tests.
+pub(crate) fn port_secs(default: u64) -> u64 {
+    text("CARGO_BURST_PORT_SECS").and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 /// Seconds after the end of its lease at which a server deletes itself.
 /// `CARGO_BURST_DEAD_MAN_SECS` shortens them in tests.
 pub(crate) fn dead_man_secs(default: u64) -> u64 {

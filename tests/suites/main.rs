@@ -21,6 +21,7 @@
 //! - `help`: help and version, and what the README says of them.
 //! - `hetzner`: the Hetzner provider against the simulator, with real hosts.
 //! - `hetzner_refusals`: what Hetzner refuses: quotas, stock, space.
+//! - `hetzner_stuck`: what is lost at Hetzner while it is used, and ports that are blocked.
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
 //! - `init`: the dialogue, and its answers without a terminal.
@@ -75,6 +76,7 @@ mod git_facts;
 mod help;
 mod hetzner;
 mod hetzner_refusals;
+mod hetzner_stuck;
 mod hetzner_trouble;
 mod histories;
 mod hostile;

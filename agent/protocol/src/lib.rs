@@ -110,6 +110,7 @@
 //! | 1 | [`Terminal`](message::Terminal) says which end edits lines; new: [`Keys`](message::FromShim::Keys), [`TerminalModes`](message::FromAgent::TerminalModes), [`TerminalRead`](message::FromAgent::TerminalRead), [`Stream::Terminal`](message::Stream::Terminal). Without them only a run whose standard input and output were terminals had a controlling one, and others showed passwords. |
 //! | 1 | New: [`piece`], for TCP. Without it a network that blocks UDP had no servers. |
 //! | 1 | New: [`Stopped`](message::FromAgent::Stopped). Without it Ctrl-Z did not give the shell back. |
+//! | 1 | New: [`NoVolume`](message::FailureKind::NoVolume). Without it a volume that was detached by hand was waited for in vain. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

@@ -584,6 +584,8 @@ pub enum FailureKind {
     Other,
     /// The toolchain of the run is neither there nor may be installed.
     NoToolchain,
+    /// The project's volume is not attached to the server.
+    NoVolume,
 }
 
 /// The lease of a server: until it expires, a keeper is responsible for deleting the

@@ -190,6 +190,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::BlobsEnd,
         FromAgent::Failed(Failure { kind: FailureKind::DiskFull, messages: vec!["m".into()] }),
         FromAgent::Failed(Failure { kind: FailureKind::NoToolchain, messages: Vec::new() }),
+        FromAgent::Failed(Failure { kind: FailureKind::NoVolume, messages: Vec::new() }),
         FromAgent::Status(AgentStatus {
             version: "0.1.0".into(),
             pid: 77,

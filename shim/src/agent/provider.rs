@@ -1,6 +1,6 @@
 //! The provider of a command's agent.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 
@@ -36,6 +36,14 @@ impl Provider {
         match ServerAgent::of(directories, settings) {
             Some(server) => Self::Hetzner(server),
             None => Self::Local(LocalAgent::new(directories, keep_alive, settings.local_disk_gb)),
+        }
+    }
+
+    /// What to tell the user if the command is interrupted: what is made for it and paid for.
+    pub(crate) fn pays_for(&self) -> Option<Arc<Mutex<Option<String>>>> {
+        match self {
+            Self::Local(_) => None,
+            Self::Hetzner(server) => Some(server.pays_for()),
         }
     }
 

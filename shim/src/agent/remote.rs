@@ -2,7 +2,7 @@
 //! passes streams on.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use burst_agent::transport::IdleTimeout;
@@ -38,18 +38,30 @@ pub(crate) const NAME: &str = "hetzner";
 /// Seconds after the end of its lease at which a server deletes itself.
 const DEAD_MAN_SECS: u64 = 600;
 
+/// Seconds for which the agent of a server that runs may be silent before its port counts as
+/// blocked. A server boots in half of them, from then on.
+const PORT_SECS: u64 = 90;
+
 /// The agents of one token's servers.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerAgent {
     directories: Directories,
     credentials: Credentials,
+    /// What is being made and paid for, while the server is not ready.
+    pays_for: Arc<Mutex<Option<String>>>,
 }
 
 impl ServerAgent {
     /// By the token of the settings; `None` without one.
     pub(crate) fn of(directories: &Directories, settings: &Settings) -> Option<Self> {
         let credentials = Credentials::of(settings)?;
-        Some(Self { directories: directories.clone(), credentials })
+        let (directories, pays_for) = (directories.clone(), Arc::default());
+        Some(Self { directories, credentials, pays_for })
+    }
+
+    /// What to tell the user if the command is interrupted now.
+    pub(crate) fn pays_for(&self) -> Arc<Mutex<Option<String>>> {
+        self.pays_for.clone()
     }
 
     /// Reaches a server that has the volume of a project; `anew` where the connection at
@@ -75,7 +87,8 @@ impl ServerAgent {
         };
         let (end, ended) = mpsc::channel::<()>();
         let (report, device) = mpsc::channel();
-        let relay = Relay { terminal: terminal.clone(), report: report.clone() };
+        let pays_for = self.pays_for.clone();
+        let relay = Relay { terminal: terminal.clone(), report: report.clone(), pays_for };
         let (directories, credentials) = (self.directories.clone(), self.credentials.clone());
         let (asking, request) = (runtime.clone(), request.clone());
         std::thread::spawn(move || {
@@ -86,6 +99,7 @@ impl ServerAgent {
             };
             let asked = asking.block_on(client::ask(&directories, ask, &relay));
             relay.terminal.quiet();
+            relay.note(None);
             match asked {
                 Ok((Event::Ready(ready), session)) => {
                     let device = ready.device.clone();
@@ -177,6 +191,14 @@ impl Progress for Silence {
 struct Relay {
     terminal: Arc<Terminal>,
     report: mpsc::Sender<Result<String, Error>>,
+    pays_for: Arc<Mutex<Option<String>>>,
+}
+
+impl Relay {
+    fn note(&self, text: Option<&str>) {
+        let mut noted = self.pays_for.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = text.map(str::to_owned);
+    }
 }
 
 impl Progress for Relay {
@@ -190,6 +212,10 @@ impl Progress for Relay {
 
     fn warn(&self, text: &str) {
         self.terminal.warn(text);
+    }
+
+    fn pays_for(&self, text: &str) {
+        self.note(Some(text));
     }
 
     fn disk(&self, device: &str) {
@@ -231,6 +257,7 @@ pub(crate) fn server_request(
         dead_man: settings.dead_man_switch.then(|| environment::dead_man_secs(DEAD_MAN_SECS)),
         spend_at_most,
         gone_after_secs: environment::grace_secs(idle_timeout).min(idle_timeout),
+        port_secs: environment::port_secs(PORT_SECS),
     })
 }
 

@@ -47,6 +47,8 @@ impl Context<'_> {
         own: impl AsyncFnOnce(&Account) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut tries = Tries::begin();
+        // Until the result or the error is printed.
+        self.terminal.begin("listing servers and volumes at Hetzner");
         loop {
             let directory = match AccountAccess::find(self.directories, credentials)? {
                 AccountAccess::Own(account, _lock) => return self.runtime.block_on(own(&account)),

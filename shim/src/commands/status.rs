@@ -14,7 +14,10 @@ use crate::detached::runs::Runs;
 use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::hetzner::credentials::Credentials;
+use crate::hetzner::differences::of_server;
+use crate::hetzner::report::Report;
 use crate::keeper::message::{Ask, Event};
+use crate::settings::Settings;
 
 /// `cargo burst status`.
 pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
@@ -44,6 +47,9 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
         let report = report?;
         return context.print_json(&json::status(report.as_ref(), local.as_ref(), &copies, &runs));
     }
+    for text in report.iter().flatten().flat_map(|report| differences(report, &settings)) {
+        context.terminal.warn(&text);
+    }
     // What is on this machine is known all the same.
     let (report, failure) = match report {
         Ok(report) => (report, None),
@@ -63,6 +69,14 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     text.push_str(&render::runs(&runs, Moment::now().seconds));
     context.print(&text)?;
     failure.map_or(Ok(()), Err)
+}
+
+/// What our servers are and the settings do not ask for.
+fn differences(report: &Report, settings: &Settings) -> Vec<String> {
+    let Settings { server_type: types, region, .. } = settings;
+    let own = report.servers.iter().filter(|server| server.own);
+    own.filter_map(|server| of_server((&server.server_type, &server.location), types, region))
+        .collect()
 }
 
 fn local_status(

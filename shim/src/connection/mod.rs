@@ -103,6 +103,15 @@ pub(crate) enum ConnectionError {
     Refused(message::Failure),
 }
 
+impl ConnectionError {
+    /// Whether the host is there, and no process listens on the port of TCP.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let Self::Silent { source: Some(source), .. } = self else { return false };
+        let error = source.downcast_ref::<std::io::Error>();
+        error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// A connection on which both ends have proved who they are.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
@@ -250,6 +259,11 @@ impl Connection {
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let stats = self.connection.stats();
         (stats.udp_tx.bytes, stats.udp_rx.bytes)
+    }
+
+    /// Datagrams received.
+    fn datagrams_heard(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
     }
 
     /// Tells the agent that this end is done, or that it was [aborted](Self::abort).

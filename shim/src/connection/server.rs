@@ -126,6 +126,14 @@ impl ServerConnection {
         }
     }
 
+    /// The number of packets that have arrived; `None` over TCP, and if the connection is closed.
+    pub(crate) fn datagrams_heard(&self) -> Option<u64> {
+        match self {
+            Self::Quic(connection) if connection.is_open() => Some(connection.datagrams_heard()),
+            Self::Quic(_) | Self::Tcp(_) => None,
+        }
+    }
+
     /// The network in which it is over TCP.
     pub(crate) const fn tcp_network(&self) -> Option<&Network> {
         match self {
@@ -237,9 +245,11 @@ const fn may_pass(error: &ConnectionError) -> bool {
     matches!(error, ConnectionError::Silent { .. })
 }
 
-/// The error of the transport that has answered.
+/// The error of the transport that has answered: a host that refuses TCP is there, its agent is
+/// not.
 fn told(quic: ConnectionError, tcp: ConnectionError) -> ConnectionError {
     match (&quic, &tcp) {
+        (ConnectionError::Silent { .. }, refused) if refused.is_refusal() => tcp,
         (ConnectionError::Silent { .. }, ConnectionError::Silent { .. }) => quic,
         (ConnectionError::Silent { .. }, _) => tcp,
         _ => quic,

@@ -66,7 +66,7 @@ pub(crate) const fn of(kind: ErrorKind) -> u8 {
         ErrorKind::Cargo | ErrorKind::NoCommand => 101,
         ErrorKind::Workspace | ErrorKind::WorkspaceChanged | ErrorKind::WouldEmpty => WORKSPACE,
         ErrorKind::AgentStart | ErrorKind::AgentSilent | ErrorKind::AgentEnding => AGENT,
-        ErrorKind::RunLost | ErrorKind::AgentCorrupt => RUN_LOST,
+        ErrorKind::RunLost | ErrorKind::AgentCorrupt | ErrorKind::NoVolume => RUN_LOST,
         ErrorKind::Results | ErrorKind::Output => RESULTS,
         ErrorKind::BrokenPipe => BROKEN_PIPE,
         ErrorKind::Token => TOKEN,

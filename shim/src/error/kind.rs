@@ -30,6 +30,8 @@ pub(crate) enum ErrorKind {
     AgentEnding,
     /// The run ended without a result: the connection or the agent failed.
     RunLost,
+    /// The project's volume is not attached to the server.
+    NoVolume,
     /// The agent holds other bytes than agreed; a full sync repairs it.
     AgentCorrupt,
     /// Results cannot be written here.

@@ -7,7 +7,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use burst_agent::transport::IdleTimeout;
 use burst_hcloud::Client;
@@ -18,6 +17,7 @@ use burst_hcloud::volume::{PER_SERVER_MAX, Volume};
 use super::audit::{AuditLog, Entry};
 use super::credentials::{Credentials, Endpoint};
 use super::dial::{self, RETURN_DEADLINE};
+use super::differences::ToldDifferences;
 use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
 use super::lookups::Lookups;
@@ -28,6 +28,7 @@ use super::request::ServerRequest;
 use super::server::ServerSummary;
 use super::uses::{ProjectUse, Uses};
 use super::volume::{self, Attached, device_of};
+use super::watch::{self, Gone};
 use super::{dead_man, error, owner};
 use crate::connection::server::ServerConnection;
 use crate::connection::tcp_networks::TcpNetworks;
@@ -48,6 +49,7 @@ pub(crate) struct Account {
     pub(super) keys: KeyStore,
     pub(super) lookups: Lookups,
     pub(super) networks: Arc<TcpNetworks>,
+    differences: ToldDifferences,
 }
 
 /// The server that this process is connected to.
@@ -57,6 +59,8 @@ pub(super) struct HeldServer {
     pub(super) agent: Arc<ServerConnection>,
     pub(super) volumes: Attached,
     pub(super) keys: KeyPair,
+    /// Whether it does not exist any more.
+    pub(super) gone: Gone,
 }
 
 /// A server that was reached for a project. It is not deleted before this is dropped.
@@ -101,6 +105,7 @@ impl Account {
             keys: KeyStore::new(directory.join("keys")),
             lookups: Lookups::default(),
             networks: Arc::new(TcpNetworks::new(state.join("tcp-networks.json"))),
+            differences: ToldDifferences::default(),
         }))
     }
 
@@ -121,17 +126,28 @@ impl Account {
             }
         };
         let answered = held.as_ref().map(|held| held.server.id);
-        reconnect(&mut held, request, anew, &self.networks).await;
+        self.reconnect(&mut held, request, anew).await;
+        let had_volume = |held: &HeldServer| held.volumes.contains_key(&request.project);
+        let has_lost_volume = anew && held.as_ref().is_some_and(had_volume);
         if let Some(found) = &*held
             && let Some(volume) = found.volumes.get(&request.project)
+            && !anew
         {
             self.tell_of_tcp(&found.agent, progress).await;
+            self.tell_differences(request, &found.server, volume, progress);
             return Ok(self.reached(found, volume, (false, false), project_use));
         }
         progress.step("listing servers and volumes at Hetzner");
-        let stock = Stock::ask(&self.client)
-            .await
-            .map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
+        let stock = Stock::ask(&self.client).await;
+        let stock = stock.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error));
+        if let (Err(error), Some(found)) = (&stock, &*held)
+            && let Some(volume) = found.volumes.get(&request.project)
+        {
+            // It answers, so the command is not to fail for want of the API.
+            tracing::warn!("the volume is not verified: {}", error.one_line());
+            return Ok(self.reached(found, volume, (false, false), project_use));
+        }
+        let stock = stock?;
         let mut volumes = volume::attached(&stock.inventory, &self.owner);
         if volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(&request.project) {
             progress.step("detaching the volume of the project that has been idle longest");
@@ -147,6 +163,7 @@ impl Account {
             request,
             progress,
             answered,
+            has_lost_volume,
         };
         let provided = provision.provide(stock).await?;
         self.record(&provided);
@@ -159,7 +176,9 @@ impl Account {
         let agent = Arc::new(connection);
         self.renew_lease_of(&server, &agent).await;
         self.tell_of_tcp(&agent, progress).await;
-        let found = held.insert(HeldServer { server, agent, volumes, keys });
+        self.tell_differences(request, &server, &volume, progress);
+        let gone = self.watch(&server, &agent, request);
+        let found = held.insert(HeldServer { server, agent, volumes, keys, gone });
         Ok(self.reached(found, &volume, (fresh_server, fresh_volume), project_use))
     }
 
@@ -205,6 +224,55 @@ impl Account {
                 "this network blocks UDP: the server is reached over TCP, which takes each \
                  command two more round trips",
             );
+        }
+    }
+
+    /// Tells the user, once for each project, what is not as the settings ask for.
+    fn tell_differences(
+        &self,
+        request: &ServerRequest,
+        server: &Server,
+        volume: &Volume,
+        progress: &dyn Progress,
+    ) {
+        for text in self.differences.news(request, &ServerSummary::of(server), volume) {
+            progress.say(&text);
+        }
+    }
+
+    /// Watches whether a server exists that this process is connected to.
+    pub(super) fn watch(
+        &self,
+        server: &Server,
+        agent: &Arc<ServerConnection>,
+        request: &ServerRequest,
+    ) -> Gone {
+        watch::begin(agent, server.id, &self.client, &self.uses, request.idle_timeout())
+    }
+
+    /// Connects again if the connection is closed, or `anew`. A server that does not answer is
+    /// no longer held.
+    async fn reconnect(&self, held: &mut Option<HeldServer>, request: &ServerRequest, anew: bool) {
+        let Some(found) = held else { return };
+        if found.agent.is_open().await && !anew {
+            return;
+        }
+        if found.gone.is_known() {
+            *held = None;
+            return;
+        }
+        let (address, idle_timeout) = (found.agent.address().ip(), request.idle_timeout());
+        let dialled =
+            dial::connect(address, &found.keys, idle_timeout, RETURN_DEADLINE, &self.networks);
+        match dialled.await {
+            Ok(connection) => {
+                found.agent = Arc::new(connection);
+                found.gone = self.watch(&found.server, &found.agent, request);
+            }
+            Err(error) => {
+                tracing::info!("the server does not answer: {}", error.one_line());
+                *held = None;
+            }
         }
     }
 
@@ -276,28 +344,5 @@ impl ReachedServer {
     /// Ends the use of the server.
     pub(crate) fn release(self) {
         drop(self.project_use);
-    }
-}
-
-/// Connects again if the connection is closed, or `anew`. A server that does not answer is
-/// no longer held.
-async fn reconnect(
-    held: &mut Option<HeldServer>,
-    request: &ServerRequest,
-    anew: bool,
-    networks: &Arc<TcpNetworks>,
-) {
-    let Some(found) = held else { return };
-    if found.agent.is_open().await && !anew {
-        return;
-    }
-    let idle_timeout = IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };
-    let address = found.agent.address().ip();
-    match dial::connect(address, &found.keys, idle_timeout, RETURN_DEADLINE, networks).await {
-        Ok(connection) => found.agent = Arc::new(connection),
-        Err(error) => {
-            tracing::info!("the server does not answer: {}", error.one_line());
-            *held = None;
-        }
     }
 }

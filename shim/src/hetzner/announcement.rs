@@ -36,15 +36,29 @@ pub(super) fn server(
         true => format!(" and {}", a_volume(request, prices)),
         false => String::new(),
     };
-    let stays = match (request.keep_alive, request.keep_paid_hour) {
+    let stays = stays(request);
+    format!("creating a {server_type} server in {location}{price}{volume}; {stays}")
+}
+
+/// What is told if the command is interrupted while a server is created or boots.
+pub(super) fn interrupted(request: &ServerRequest, name: &str, location: &str) -> String {
+    format!(
+        "the server {name} in {location} is being created and is billed; {}; `cargo burst down` \
+         deletes it now",
+        stays(request)
+    )
+}
+
+/// Until when a server stays.
+fn stays(request: &ServerRequest) -> String {
+    match (request.keep_alive, request.keep_paid_hour) {
         (None, _) => "it stays until `cargo burst down`".to_owned(),
         (Some(secs), false) => format!("it is deleted when idle for {}", span(secs)),
         (Some(secs), true) => format!(
             "it is deleted when idle for {}, but not before its paid hour is nearly over",
             span(secs)
         ),
-    };
-    format!("creating a {server_type} server in {location}{price}{volume}; {stays}")
+    }
 }
 
 /// What is told of a new volume for a server that exists.
@@ -64,24 +78,15 @@ fn a_volume(request: &ServerRequest, prices: Prices<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::hetzner::naming::ProjectKey;
 
     fn told(keep_alive: Option<i64>, keep_paid_hour: bool) -> [String; 3] {
         let request = ServerRequest {
-            project: ProjectKey::of(Path::new("/a")),
-            project_name: "a".into(),
-            regions: Vec::new(),
-            server_types: Vec::new(),
             volume_gb: 200,
             keep_alive,
             volume_keep_alive: keep_alive.map(|_| 3600),
             keep_paid_hour,
-            dead_man: None,
-            spend_at_most: None,
-            gone_after_secs: 15,
+            ..ServerRequest::of_tests()
         };
         let types = serde_json::json!([{
             "name": "ccx63", "cores": 48, "memory": 192, "disk": 960, "architecture": "x86",

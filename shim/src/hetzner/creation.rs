@@ -81,6 +81,8 @@ impl Provision<'_> {
                 is_fresh,
             ));
             self.progress.step(&format!("creating a {name} server in {location}"));
+            let ours = self.owner.server_name();
+            self.progress.pays_for(&announcement::interrupted(self.request, &ours, location));
             let new = self.orders().server(&ServerChoice {
                 server_type: name,
                 location,

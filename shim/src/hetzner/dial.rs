@@ -10,11 +10,12 @@ use tokio::runtime::Handle;
 
 use super::error;
 use super::keys::KeyPair;
+use crate::connection::ConnectionError;
 use crate::connection::server::ServerConnection;
 use crate::connection::tcp_networks::TcpNetworks;
 use crate::error::Error;
 
-/// How long a server may take from its creation until its agent answers. Servers from
+/// How long a server may take from its creation until the API says that it runs. Servers from
 /// snapshots boot slowly: two minutes are usual, several have been seen.
 pub(super) const BOOT_DEADLINE: Duration = Duration::from_secs(15 * 60);
 
@@ -22,8 +23,8 @@ pub(super) const BOOT_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// asked whether its server still exists.
 pub(super) const RETURN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long the agent of a running server may take that should have booted long ago.
-pub(super) const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
+/// The last attempt to reach the agent of a server whose port seems to be blocked: it tells why.
+pub(super) const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How long an agent may take to answer a question, such as ending its runs and
 /// unmounting a volume.
@@ -38,10 +39,19 @@ pub(super) async fn connect(
     deadline: Duration,
     networks: &Arc<TcpNetworks>,
 ) -> Result<ServerConnection, Error> {
+    attempt(address, keys, idle_timeout, deadline, networks).await.map_err(error::connection)
+}
+
+/// Like [`connect`], with the error of the connection.
+pub(super) async fn attempt(
+    address: IpAddr,
+    keys: &KeyPair,
+    idle_timeout: IdleTimeout,
+    deadline: Duration,
+    networks: &Arc<TcpNetworks>,
+) -> Result<ServerConnection, ConnectionError> {
     let address = SocketAddr::new(address, SERVER_PORT);
-    ServerConnection::open(address, &keys.shim, &keys.agent, idle_timeout, deadline, networks)
-        .await
-        .map_err(error::connection)
+    ServerConnection::open(address, &keys.shim, &keys.agent, idle_timeout, deadline, networks).await
 }
 
 /// Sends the agent one message and waits for its answer, at most 20 seconds. The thread

@@ -8,6 +8,7 @@ use burst_agent::transport::SERVER_PORT;
 use burst_hcloud::{Code, Error as ApiError};
 
 use super::credentials::Endpoint;
+use super::naming::FIREWALL_NAME;
 use crate::connection::ConnectionError;
 use crate::error::{Error, ErrorKind};
 
@@ -169,6 +170,30 @@ pub(super) fn connection(error: ConnectionError) -> Error {
         ConnectionError::Refused(_) => RUN_AGAIN.into(),
     };
     Error::from(error).with_hint(hint)
+}
+
+/// The agent of a server that runs cannot be reached over any transport.
+pub(super) fn unreachable_port(server: &str, error: ConnectionError) -> Error {
+    let (message, hint) = match &error {
+        ConnectionError::Silent { .. } if error.is_refusal() => (
+            format!("the agent of the server {server} does not run: its host refuses the port"),
+            REPLACE_SERVER.to_owned(),
+        ),
+        ConnectionError::Silent { .. } => (
+            format!(
+                "port {SERVER_PORT} of the server {server} does not get through, neither UDP nor \
+                 TCP, although Hetzner says that the server runs"
+            ),
+            format!(
+                "a firewall of this machine, of this network or at Hetzner blocks port \
+                 {SERVER_PORT}: let UDP or TCP through, or try another network. The firewall \
+                 `{FIREWALL_NAME}` in the Hetzner console has a rule for each. The server is \
+                 billed until it is deleted: `cargo burst down` does it now"
+            ),
+        ),
+        _ => return connection(error),
+    };
+    Error::new(ErrorKind::AgentSilent, message, hint).cause(Error::from(error).one_line())
 }
 
 fn reach_port() -> String {

@@ -12,12 +12,14 @@
 
 pub(crate) mod account;
 mod announcement;
+mod attachment;
 pub(crate) mod audit;
 pub mod cost_model;
 mod creation;
 pub(crate) mod credentials;
 mod dead_man;
 mod dial;
+pub(crate) mod differences;
 pub(crate) mod error;
 mod inventory;
 mod keys;
@@ -27,6 +29,7 @@ pub(crate) mod market;
 pub(crate) mod naming;
 mod orders;
 mod owner;
+mod patience;
 pub(crate) mod progress;
 mod provision;
 pub(crate) mod reap;
@@ -37,3 +40,4 @@ pub(crate) mod request;
 pub(crate) mod server;
 mod uses;
 mod volume;
+mod watch;

@@ -12,6 +12,9 @@ pub(crate) trait Progress: Send + Sync {
     fn say(&self, text: &str);
     /// A warning for the user.
     fn warn(&self, text: &str);
+    /// Something that is paid for is being made: what the user is told if the command is
+    /// interrupted from now on.
+    fn pays_for(&self, _text: &str) {}
     /// The project's disk is known by its name below `/dev/disk/by-id`, long before the
     /// server answers.
     fn disk(&self, _device: &str) {}

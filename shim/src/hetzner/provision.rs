@@ -2,32 +2,37 @@
 //! created.
 //!
 //! A cold start waits for the API four times in sequence: the inventory; server and
-//! volume, created at the same time; the actions of both; the attachment of the volume.
+//! volume, created at the same time; the actions of both; the order to attach the volume.
 //! With an existing volume the last one is not needed, since the server is created with
-//! it. The agent is dialled as soon as the server's address is known.
+//! it. The agent is dialled as soon as the server's address is known. That the volume is
+//! attached is verified beside that, and beside the run.
 //!
 //! Invariant: every call adopts. Resources that an interrupted command has left behind
 //! have our names and labels, and the next command continues with them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use burst_agent::transport::IdleTimeout;
+use burst_agent::transport::SERVER_PORT;
 use burst_hcloud::action::Action;
 use burst_hcloud::firewall::Firewall;
 use burst_hcloud::server::{Server, ServerStatus};
 use burst_hcloud::volume::Volume;
-use burst_hcloud::{Client, Code, Error as ApiError, Id};
+use burst_hcloud::{Client, Error as ApiError, Id};
+use tokio::sync::{Notify, mpsc};
 
 use super::announcement;
+use super::attachment::{self, Attachment};
 use super::audit::AuditLog;
 use super::credentials::Endpoint;
-use super::dial::{self, BOOT_DEADLINE, SILENCE_DEADLINE};
+use super::dial::{self, BOOT_DEADLINE, LAST_ATTEMPT};
 use super::error;
-use super::inventory::Stock;
+use super::inventory::{Inventory, Stock};
 use super::keys::{KeyPair, KeyStore};
 use super::naming::Owner;
 use super::orders::{self, Orders, TcpCompletion};
+use super::patience::Patience;
 use super::progress::Progress;
 use super::request::ServerRequest;
 use super::volume::device_of;
@@ -40,10 +45,6 @@ const ACTION_DEADLINE: Duration = BOOT_DEADLINE;
 
 /// How long a deleted server may take until it no longer exists.
 pub(super) const DELETION_DEADLINE: Duration = Duration::from_secs(120);
-
-/// How often the attachment of a locked volume is retried: after 1, 2, 4, 8 and 16
-/// seconds, as in Hetzner's Terraform provider.
-const LOCKED_RETRIES: u32 = 5;
 
 /// One command's provisioning.
 pub(super) struct Provision<'a> {
@@ -65,6 +66,8 @@ pub(super) struct Provision<'a> {
     pub(super) progress: &'a dyn Progress,
     /// The server whose agent has answered this process before.
     pub(super) answered: Option<Id>,
+    /// Whether the project's volume was attached to that server when this process asked last.
+    pub(super) has_lost_volume: bool,
 }
 
 /// A server that is ready.
@@ -99,6 +102,7 @@ impl Provision<'_> {
     /// Provides a server with the project's volume.
     pub(super) async fn provide(&self, stock: Stock) -> Result<Provided, Error> {
         let volume = stock.inventory.volume_of(self.owner, &self.request.project).cloned();
+        self.tell_losses(&stock.inventory, volume.as_ref());
         let pair = match stock.inventory.server_of(self.owner) {
             Some(server) if self.is_usable(server).await? => {
                 self.adopt(&stock, server.clone(), volume.clone()).await?
@@ -119,6 +123,29 @@ impl Provision<'_> {
             drop(self.client.delete_volume(old.id).await);
         }
         Ok(provided)
+    }
+
+    /// Tells the user what is not as this process has left it.
+    fn tell_losses(&self, inventory: &Inventory, volume: Option<&Volume>) {
+        let Some(known) = self.answered else { return };
+        if !inventory.servers.iter().any(|server| server.id == known) {
+            self.progress.warn("the server was deleted, not by this machine: creating another one");
+            return;
+        }
+        if !self.has_lost_volume {
+            return;
+        }
+        match volume {
+            None => self.progress.warn(
+                "the project's volume was deleted, not by this machine: the build starts with \
+                 empty caches",
+            ),
+            Some(volume) if volume.server != Some(known) => self.progress.warn(
+                "the project's volume was detached from the server, not by this machine: attaching \
+                 it again",
+            ),
+            Some(_) => {}
+        }
     }
 
     /// Whether this machine can use the owner's server. If not, the server does not exist
@@ -193,75 +220,139 @@ impl Provision<'_> {
         Ok(Pair { server, volume, actions, attached, fresh_server: false, fresh_volume })
     }
 
-    /// Waits for the actions and attaches the volume; meanwhile connects to the agent.
+    /// Waits for the actions and attaches the volume; meanwhile connects to the agent. That the
+    /// volume is attached is awaited only as long as there is no connection.
     async fn bring_up(&self, pair: Pair) -> Result<Provided, Error> {
         let Pair { server, volume, actions, attached, fresh_server, fresh_volume } = pair;
         let keys = self.keys.of_server(&server).map_err(|error| error::missing_keys(&error))?;
         let address = server.address().ok_or_else(|| {
             error::unusable_server("Hetzner has assigned no public address to the server")
         })?;
-        let gone_after = Duration::from_secs(self.request.gone_after_secs);
         self.progress.disk(device_of(&volume));
         let name = format!("the {} server in {}", server.server_type.name, server.location.name);
+        if server.status != ServerStatus::Running {
+            let location = &server.location.name;
+            let text = announcement::interrupted(self.request, &server.name, location);
+            self.progress.pays_for(&text);
+        }
         self.progress.step(&match fresh_server {
             true => format!("waiting for {name} to boot"),
             false => format!("connecting to {name}"),
         });
+        let (attaching, actions): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| action.command == attachment::COMMAND);
+        let attachment = Attachment::new(self.client, self.endpoint, &volume, &server);
+        let (prepared, connected) = (Notify::new(), Notify::new());
         let ready = async {
             let waited = self.client.wait(actions, ACTION_DEADLINE).await;
             waited.map_err(|error| self.api("prepare the server", &error))?;
-            if !attached {
-                self.attach(&volume, &server).await?;
-            }
-            Ok(())
+            prepared.notify_one();
+            let attaching = match attached {
+                true if fresh_server => attaching,
+                true => return Ok(()),
+                false => attachment.begin().await?,
+            };
+            self.follow(attachment, attaching, &connected).await
         };
-        let deadline = self.agent_deadline(&server);
-        let dialled =
-            dial::connect(address, &keys, IdleTimeout { gone_after }, deadline, self.networks);
+        let is_switched_on = fresh_server || server.status == ServerStatus::Off;
+        let runs = async {
+            match server.status {
+                ServerStatus::Running => Ok(()),
+                _ if is_switched_on => Ok(prepared.notified().await),
+                _ => self.until_running(&server).await,
+            }
+        };
+        let dialled = async {
+            let connection = self.dial(&server, address, &keys, runs).await?;
+            connected.notify_one();
+            Ok(connection)
+        };
         let ((), connection) = tokio::try_join!(ready, dialled)?;
         Ok(Provided { server, keys, connection, volume, fresh_server, fresh_volume })
     }
 
-    /// How long the agent of a server may take to answer.
-    fn agent_deadline(&self, server: &Server) -> Duration {
-        if server.status != ServerStatus::Running {
-            return BOOT_DEADLINE;
-        }
-        if self.answered == Some(server.id) {
-            return SILENCE_DEADLINE;
-        }
-        let age = self.client.now().as_second() - server.created.as_second();
-        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
-        BOOT_DEADLINE.saturating_sub(age).max(SILENCE_DEADLINE)
-    }
-
-    /// Attaches a volume. The action is not awaited: the agent waits for the device itself.
-    async fn attach(&self, volume: &Volume, server: &Server) -> Result<(), Error> {
-        const ACTION: &str = "attach the project's volume";
-        let mut retries = 0;
+    /// Follows an attachment until it is complete, or until the agent is `connected`: it goes on
+    /// then beside the run, whose agent waits for the device.
+    async fn follow(
+        &self,
+        attachment: Attachment,
+        attaching: Vec<Action>,
+        connected: &Notify,
+    ) -> Result<(), Error> {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let mut completed = tokio::spawn(attachment.complete(attaching, tell));
         loop {
-            let Err(error) = self.client.attach_volume(volume.id, server.id).await else {
-                return Ok(());
-            };
-            match error.code() {
-                // By an earlier attempt whose response was lost, or by an earlier command.
-                Some(Code::VolumeAlreadyAttached) => {
-                    let found = self.client.volume(volume.id).await;
-                    let found = found.map_err(|error| self.api(ACTION, &error))?;
-                    return match found.is_some_and(|found| found.server == Some(server.id)) {
-                        true => Ok(()),
-                        false => Err(self.api(ACTION, &error)),
-                    };
+            tokio::select! {
+                biased;
+                Some(text) = told.recv() => self.progress.warn(&text),
+                done = &mut completed => {
+                    let failed = |error| Err(error::incomplete("it ended early").caused_by(&error));
+                    return done.unwrap_or_else(failed);
                 }
-                code if retries < LOCKED_RETRIES
-                    && (code == Some(&Code::Locked) || error.is_uncertain()) =>
-                {
-                    tokio::time::sleep(Duration::from_secs(1 << retries)).await;
-                    retries += 1;
-                }
-                _ => return Err(self.api(ACTION, &error)),
+                () = connected.notified() => return Ok(()),
             }
         }
+    }
+
+    /// Waits until a server that another command has created runs, as the API says.
+    async fn until_running(&self, server: &Server) -> Result<(), Error> {
+        for looks in 0.. {
+            let found = self.client.server(server.id).await;
+            match found.map_err(|error| self.api("look up the server", &error))? {
+                None => break,
+                Some(found) if found.status == ServerStatus::Running => return Ok(()),
+                Some(_) => tokio::time::sleep(burst_hcloud::action::pause(looks)).await,
+            }
+        }
+        Err(self.deleted(server))
+    }
+
+    /// Connects to the agent of a server. Once the server `runs`, its agent answers soon, or its
+    /// port is blocked.
+    async fn dial(
+        &self,
+        server: &Server,
+        address: IpAddr,
+        keys: &KeyPair,
+        runs: impl Future<Output = Result<(), Error>>,
+    ) -> Result<ServerConnection, Error> {
+        let idle_timeout = self.request.idle_timeout();
+        let dialled = dial::connect(address, keys, idle_timeout, BOOT_DEADLINE, self.networks);
+        let silence = async {
+            runs.await?;
+            let age = self.client.now().as_second() - server.created.as_second();
+            let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
+            let has_answered = self.answered == Some(server.id);
+            let patience = Patience::with(age, has_answered, self.request.port_secs);
+            tokio::time::sleep(patience.told_after).await;
+            self.progress.step(&format!(
+                "the server runs, but port {SERVER_PORT} does not answer over UDP or TCP: a \
+                 firewall may block it"
+            ));
+            tokio::time::sleep(patience.then_fails_after).await;
+            Ok::<(), Error>(())
+        };
+        tokio::select! {
+            connected = dialled => return connected,
+            waited = silence => waited?,
+        }
+        let last = dial::attempt(address, keys, idle_timeout, LAST_ATTEMPT, self.networks).await;
+        let error = match last {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let found = self.client.server(server.id).await;
+        match found.map_err(|error| self.api("look up the server", &error))? {
+            None => Err(self.deleted(server)),
+            Some(found) => {
+                let name = format!("{} in {}", found.name, found.location.name);
+                Err(error::unreachable_port(&name, error))
+            }
+        }
+    }
+
+    fn deleted(&self, server: &Server) -> Error {
+        error::incomplete(format!("the server {} was deleted while it booted", server.name))
     }
 
     pub(super) fn orders(&self) -> Orders<'_> {

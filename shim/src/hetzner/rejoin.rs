@@ -6,9 +6,7 @@
 //! the break is newer than the address of the broken connection.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use burst_agent::transport::IdleTimeout;
 use tokio::time::Instant;
 
 use super::account::{Account, HeldServer, LIST_RESOURCES, ReachedServer};
@@ -34,9 +32,7 @@ impl Account {
             None => false,
         };
         if !is_open {
-            let idle_timeout =
-                IdleTimeout { gone_after: Duration::from_secs(request.gone_after_secs) };
-            self.dial_again(&mut held, idle_timeout).await?;
+            self.dial_again(&mut held, request).await?;
         }
         let Some(found) = &*held else { return Ok(None) };
         let Some(volume) = found.volumes.get(&request.project) else { return Ok(None) };
@@ -48,15 +44,18 @@ impl Account {
     async fn dial_again(
         &self,
         held: &mut Option<HeldServer>,
-        idle_timeout: IdleTimeout,
+        request: &ServerRequest,
     ) -> Result<(), Error> {
+        if held.take_if(|held| held.gone.is_known()).is_some() {
+            return Ok(());
+        }
         let told = self.lookups.lock().found.clone();
         let known = told.or_else(|| held.as_ref().map(known_of));
         let mut failure = error::silent("the server does not answer");
         let mut dialled = None;
         if let Some(known) = known {
             dialled = Some(known.address);
-            match self.dial(known, idle_timeout).await {
+            match self.dial(known, request).await {
                 Ok(found) => {
                     *held = Some(found);
                     return Ok(());
@@ -73,21 +72,20 @@ impl Account {
         match found {
             None => *held = None,
             Some(found) if dialled == Some(found.address) => return Err(failure),
-            Some(found) => *held = Some(self.dial(found, idle_timeout).await?),
+            Some(found) => *held = Some(self.dial(found, request).await?),
         }
         Ok(())
     }
 
-    async fn dial(
-        &self,
-        known: KnownServer,
-        idle_timeout: IdleTimeout,
-    ) -> Result<HeldServer, Error> {
+    async fn dial(&self, known: KnownServer, request: &ServerRequest) -> Result<HeldServer, Error> {
         let KnownServer { server, address, volumes } = known;
         let keys = self.keys.of_server(&server).map_err(|error| error::missing_keys(&error))?;
+        let idle_timeout = request.idle_timeout();
         let agent =
             dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE, &self.networks).await?;
-        Ok(HeldServer { server, agent: Arc::new(agent), volumes, keys })
+        let agent = Arc::new(agent);
+        let gone = self.watch(&server, &agent, request);
+        Ok(HeldServer { server, agent, volumes, keys, gone })
     }
 
     /// The server of ours that exists; `None` if there is none.

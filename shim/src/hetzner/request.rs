@@ -2,6 +2,9 @@
 //!
 //! Commands send it to the keeper, so it is serialisable. It holds no secret.
 
+use std::time::Duration;
+
+use burst_agent::transport::IdleTimeout;
 use serde::{Deserialize, Serialize};
 
 use super::naming::ProjectKey;
@@ -32,9 +35,17 @@ pub(crate) struct ServerRequest {
     pub(crate) spend_at_most: Option<f64>,
     /// Seconds of silence after which both ends consider the connection lost.
     pub(crate) gone_after_secs: u64,
+    /// Seconds for which the agent of a server that runs may be silent before its port counts as
+    /// blocked.
+    pub(crate) port_secs: u64,
 }
 
 impl ServerRequest {
+    /// The timeout of connections.
+    pub(super) fn idle_timeout(&self) -> IdleTimeout {
+        IdleTimeout { gone_after: Duration::from_secs(self.gone_after_secs) }
+    }
+
     /// The pairs of server type and location to try, in order: a type in all locations,
     /// then the next type. The location of the project's volume comes first, if the
     /// settings list it. Pairs that are not `in_stock` come last: such an order is rejected,
@@ -55,18 +66,14 @@ impl ServerRequest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    #[test]
-    fn the_location_of_the_volume_is_tried_first() {
-        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        let request = ServerRequest {
-            project: ProjectKey::of(Path::new("/a")),
+impl ServerRequest {
+    /// A request with the values that matter least, for tests.
+    pub(crate) fn of_tests() -> Self {
+        Self {
+            project: ProjectKey::of(std::path::Path::new("/a")),
             project_name: "a".into(),
-            regions: texts(&["hel1", "fsn1"]),
-            server_types: texts(&["ccx63", "ccx53"]),
+            regions: Vec::new(),
+            server_types: Vec::new(),
             volume_gb: 10,
             keep_alive: None,
             volume_keep_alive: None,
@@ -74,6 +81,22 @@ mod tests {
             dead_man: None,
             spend_at_most: None,
             gone_after_secs: 15,
+            port_secs: 90,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_location_of_the_volume_is_tried_first() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        let request = ServerRequest {
+            regions: texts(&["hel1", "fsn1"]),
+            server_types: texts(&["ccx63", "ccx53"]),
+            ..ServerRequest::of_tests()
         };
         let among = |at, in_stock: fn(&str, &str) -> bool| {
             let pairs = request.candidates(at, in_stock);

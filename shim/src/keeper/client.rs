@@ -137,6 +137,7 @@ pub(crate) async fn converse(
             Event::Step(text) => progress.step(&text),
             Event::Notice(text) => progress.say(&text),
             Event::Warning(text) => progress.warn(&text),
+            Event::PaysFor(text) => progress.pays_for(&text),
             Event::Disk(device) => progress.disk(&device),
             last => return Ok((last, CommandSession { _read: read, _write: write })),
         }

@@ -95,6 +95,8 @@ pub(crate) enum Event {
     Notice(String),
     /// Progress: a warning for the user.
     Warning(String),
+    /// Progress: what to tell the user if the command is interrupted from now on.
+    PaysFor(String),
     /// Progress: the project's disk is known, the server is not ready.
     Disk(String),
     /// The answer to [`Ask::Reach`] and [`Ask::Rejoin`].

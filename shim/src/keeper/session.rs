@@ -150,7 +150,11 @@ async fn answer(write: &mut OwnedWriteHalf, event: Event) -> io::Result<()> {
         Event::NoServer => tracing::info!("there is no server any more"),
         Event::OtherVersion(_) => tracing::info!("refused: another version"),
         Event::Opened => tracing::debug!("the stream is open"),
-        Event::Step(_) | Event::Notice(_) | Event::Warning(_) | Event::Disk(_) => {}
+        Event::Step(_)
+        | Event::Notice(_)
+        | Event::Warning(_)
+        | Event::PaysFor(_)
+        | Event::Disk(_) => {}
         Event::Reported(_) | Event::Done => tracing::info!("done"),
     }
     message::write(write, &event).await
@@ -248,6 +252,10 @@ impl Progress for Relay {
     fn warn(&self, text: &str) {
         tracing::warn!("{text}");
         self.send(Event::Warning(text.to_owned()));
+    }
+
+    fn pays_for(&self, text: &str) {
+        self.send(Event::PaysFor(text.to_owned()));
     }
 
     fn disk(&self, device: &str) {

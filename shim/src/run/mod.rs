@@ -44,7 +44,7 @@ mod waiting;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use burst_protocol::RelativePath;
@@ -134,6 +134,7 @@ impl Session<'_> {
         let prepared = Prepared::new(self.run, &self.directory, &self.directories, self.terminal)?;
         let provider = prepared.provider(&self.directories);
         let request = self.server_request(&prepared)?;
+        self.tell_on_signal(&signals, &provider);
         tracing::info!(
             root = %prepared.workspace.root.display(),
             target = %prepared.workspace.target_directory.display(),
@@ -222,6 +223,18 @@ impl Session<'_> {
         self.close_on_signal(signals, reached);
         scanned = self.scan(prepared, provider)?;
         self.exchange(prepared, &mut scanned, reached, signals)
+    }
+
+    /// Tells what stays and costs if a signal ends this process while a server is made for it.
+    fn tell_on_signal(&self, signals: &Signals, provider: &Provider) {
+        let Some(pays_for) = provider.pays_for() else { return };
+        let terminal = self.terminal.clone();
+        signals.before_death(move || {
+            let text = pays_for.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(text) = text {
+                terminal.warn(&text);
+            }
+        });
     }
 
     /// Closes the connection before a signal ends this process.
@@ -515,11 +528,11 @@ fn remember_taken(
     Ok(true)
 }
 
-/// Whether the agent was shutting down, or the keeper's connection had been lost without
-/// notice: then another agent or connection does better.
+/// Whether the agent was shutting down, the keeper's connection had been lost without
+/// notice, or the server had lost the project's volume: then another attempt does better.
 fn is_worth_reaching_again(exchanged: &Result<Exchanged, Error>, reached: &ReachedAgent) -> bool {
     exchanged.as_ref().is_err_and(|error| match error.kind() {
-        ErrorKind::AgentEnding => true,
+        ErrorKind::AgentEnding | ErrorKind::NoVolume => true,
         // A server that never answered has had its time; one that did is reached anew.
         ErrorKind::AgentSilent => reached.ready().is_some(),
         _ => false,

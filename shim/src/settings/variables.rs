@@ -23,7 +23,7 @@ pub(super) struct Variable {
 }
 
 /// All variables that are not settings.
-pub(super) const OTHER_VARIABLES: [Variable; 4] = [
+pub(super) const OTHER_VARIABLES: [Variable; 5] = [
     Variable {
         name: "CARGO_BURST_LOG",
         meaning: "filter of the logs of commands, agent and keeper, like RUST_LOG",
@@ -35,6 +35,10 @@ pub(super) const OTHER_VARIABLES: [Variable; 4] = [
     Variable {
         name: "CARGO_BURST_GRACE_SECS",
         meaning: "for tests: seconds of silence after which a connection counts as lost",
+    },
+    Variable {
+        name: "CARGO_BURST_PORT_SECS",
+        meaning: "for tests: seconds for which a server that runs may be silent",
     },
     Variable {
         name: "CARGO_BURST_DEAD_MAN_SECS",

@@ -194,6 +194,11 @@ pub(crate) fn agent_failed(failure: message::Failure, phase: Phase) -> Error {
             "name one that is there, with `+TOOLCHAIN` or in `rust-toolchain.toml`, or install \
              this one on the agent's machine",
         ),
+        FailureKind::NoVolume => (
+            ErrorKind::NoVolume,
+            "run the command again; if that does not help, `cargo burst down` deletes the server; \
+             the next command attaches the volume to a new one",
+        ),
         FailureKind::Corrupt => (ErrorKind::AgentCorrupt, "run the command again"),
         FailureKind::Ending => (ErrorKind::AgentEnding, "run the command again"),
         FailureKind::Other => (
