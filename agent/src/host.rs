@@ -58,6 +58,12 @@ pub fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
     PASSED_ON.iter().filter_map(|name| Some(((*name).into(), variable(name)?)))
 }
 
+/// Whether runs of an agent on this machine see projects at their own paths: it allows the
+/// namespaces that this takes. Starts helper processes of this program. Blocks.
+pub fn keeps_paths() -> bool {
+    run::probe().keeps_paths()
+}
+
 /// The unprivileged user that runs builds on a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BuildUser {

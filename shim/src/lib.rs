@@ -242,6 +242,8 @@ fn perform_own(context: &Context<'_>, command: Command) -> Result<(), Error> {
         Command::Reap { install_timer: true, .. } => commands::install_timer(context),
         Command::Reap { .. } => commands::reap(context),
         Command::Audit { rate, .. } => commands::audit(context, rate),
+        Command::Doctor { apparmor_profile: true, .. } => commands::apparmor_profile(context),
+        Command::Doctor { .. } => commands::doctor(context),
         Command::Config { defaults, .. } => commands::config(context, defaults),
         Command::Trust { revoke, .. } => commands::trust(context, revoke),
         Command::Logs(arguments) => {

@@ -27,6 +27,7 @@ mod page;
 pub mod pricing;
 mod resource;
 pub mod retry;
+mod rights;
 pub mod server;
 pub mod server_type;
 mod time;

@@ -53,6 +53,13 @@ pub(crate) enum Command {
         /// `--json`
         json: bool,
     },
+    /// `doctor`
+    Doctor {
+        /// `--apparmor-profile`
+        apparmor_profile: bool,
+        /// `--json`
+        json: bool,
+    },
     /// `config`
     Config {
         /// `--defaults`
@@ -88,6 +95,7 @@ impl Command {
             | Self::Init { json, .. }
             | Self::Reap { json, .. }
             | Self::Audit { json, .. }
+            | Self::Doctor { json, .. }
             | Self::Config { json, .. }
             | Self::Trust { json, .. } => *json,
             Self::Logs(arguments) => arguments.json,

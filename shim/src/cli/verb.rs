@@ -41,7 +41,7 @@ pub(super) enum VerbKind {
 }
 
 /// All verbs, in the order of the help.
-pub(super) static VERBS: [Verb; 23] = [
+pub(super) static VERBS: [Verb; 24] = [
     Verb {
         name: "build",
         about: "Compile; fetch the final artifacts",
@@ -238,6 +238,28 @@ pub(super) static VERBS: [Verb; 23] = [
             },
             read: |matches| Command::Audit {
                 rate: matches.get_one("rate").copied(),
+                json: is_json(matches),
+            },
+        },
+    },
+    Verb {
+        name: "doctor",
+        about: "Check this machine, the token, the network and the background processes",
+        examples: &[("doctor --json", "the same as JSON")],
+        kind: VerbKind::Own {
+            arguments: |command| {
+                command
+                    .arg(
+                        switch(
+                            "apparmor-profile",
+                            "Print the AppArmor profile that allows user namespaces on Ubuntu",
+                        )
+                        .conflicts_with("json"),
+                    )
+                    .arg(json())
+            },
+            read: |matches| Command::Doctor {
+                apparmor_profile: matches.get_flag("apparmor-profile"),
                 json: is_json(matches),
             },
         },

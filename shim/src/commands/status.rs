@@ -2,6 +2,7 @@
 
 use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
 use burst_sync::clock::Moment;
+use tokio::runtime::Handle;
 
 use super::context::Context;
 use super::copies::Copies;
@@ -36,7 +37,7 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     };
     let provider =
         LocalAgent::new(context.directories, KeepAlive::Seconds(0), settings.local_disk_gb);
-    let local = local_status(context, &provider)?;
+    let local = local_status(context.runtime, &provider)?;
     let copies = Copies::of(&provider.copies(), settings.local_disk_gb);
     let records = Runs::below(&context.directories.state);
     let mut runs = records.list()?;
@@ -79,13 +80,14 @@ fn differences(report: &Report, settings: &Settings) -> Vec<String> {
         .collect()
 }
 
-fn local_status(
-    context: &Context<'_>,
+/// The state of the agent on this machine; `None` if none runs. Blocks: not for async code.
+pub(super) fn local_status(
+    runtime: &Handle,
     provider: &LocalAgent,
 ) -> Result<Option<AgentStatus>, Error> {
-    let Some(connection) = provider.reach_running(context.runtime)? else { return Ok(None) };
-    let answered = connection.ask(context.runtime, &FromShim::Status);
-    context.runtime.block_on(connection.close());
+    let Some(connection) = provider.reach_running(runtime)? else { return Ok(None) };
+    let answered = connection.ask(runtime, &FromShim::Status);
+    runtime.block_on(connection.close());
     match answered {
         Ok(FromAgent::Status(status)) => Ok(Some(status)),
         Ok(_) | Err(ConnectionError::Ending) => Ok(None),

@@ -13,9 +13,9 @@ use crate::directories::unusable;
 use crate::error::Error;
 
 /// The name of the unit that reaps.
-const SERVICE: &str = "cargo-burst-reap.service";
+pub(super) const SERVICE: &str = "cargo-burst-reap.service";
 /// The name of the timer.
-const TIMER: &str = "cargo-burst-reap.timer";
+pub(super) const TIMER: &str = "cargo-burst-reap.timer";
 
 /// Writes both units and enables the timer.
 pub(crate) fn install(context: &Context<'_>) -> Result<(), Error> {
@@ -67,10 +67,29 @@ fn service(program: &Path) -> String {
     )
 }
 
+/// The program that a unit of [`service`] starts.
+pub(super) fn program_of(service: &str) -> Option<String> {
+    let line = service.lines().find_map(|line| line.strip_prefix("ExecStart=\""))?;
+    let program = line.strip_suffix("\" reap")?;
+    Some(program.replace("\\\"", "\"").replace("%%", "%"))
+}
+
 /// The unit that starts it every ten minutes.
 fn timer() -> String {
     "[Unit]\nDescription=Look for idle cargo-burst servers and volumes\n\n\
      [Timer]\nOnBootSec=2min\nOnUnitActiveSec=10min\n\n\
      [Install]\nWantedBy=timers.target\n"
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_of_a_unit_is_read_as_it_was_written() {
+        let program = "/home/me/a \"b\"/100%/cargo-burst";
+        assert_eq!(program_of(&service(Path::new(program))).as_deref(), Some(program));
+        assert_eq!(program_of("[Service]\nExecStart=/usr/bin/other\n"), None);
+    }
 }

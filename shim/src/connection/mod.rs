@@ -12,6 +12,7 @@ pub(crate) mod backoff;
 pub(crate) mod cancel;
 pub(crate) mod current;
 mod network;
+pub(crate) mod port_probe;
 mod race;
 pub(crate) mod reconnect;
 pub(crate) mod server;

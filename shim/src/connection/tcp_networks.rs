@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,9 @@ use tokio::task::spawn_blocking;
 use super::network::Network;
 use super::race::First;
 use crate::atomic_file;
+
+/// The name of the file in the state directory of the Hetzner provider.
+pub(crate) const FILE: &str = "tcp-networks.json";
 
 /// How long TCP is tried first.
 pub(super) const TCP_FIRST: Duration = Duration::from_secs(3600);
@@ -68,6 +72,14 @@ impl TcpNetworks {
     /// The transport to try first in a network.
     pub(super) async fn first(&self, network: &Network) -> First {
         self.known().await.first(network, now())
+    }
+
+    /// Whether UDP is known to be blocked in the network by which an address is reached.
+    pub(crate) async fn blocks_udp(&self, towards: SocketAddr) -> bool {
+        match Network::find(towards).await {
+            Some(network) => self.first(&network).await == First::Tcp,
+            None => false,
+        }
     }
 
     /// UDP is blocked.

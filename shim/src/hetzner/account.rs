@@ -31,7 +31,7 @@ use super::volume::{self, Attached, device_of};
 use super::watch::{self, Gone};
 use super::{dead_man, error, owner};
 use crate::connection::server::ServerConnection;
-use crate::connection::tcp_networks::TcpNetworks;
+use crate::connection::tcp_networks::{self, TcpNetworks};
 use crate::error::{Error, ErrorKind};
 
 /// The action in errors of the first request of most commands.
@@ -104,9 +104,16 @@ impl Account {
             audit: AuditLog::new(state),
             keys: KeyStore::new(directory.join("keys")),
             lookups: Lookups::default(),
-            networks: Arc::new(TcpNetworks::new(state.join("tcp-networks.json"))),
+            networks: Arc::new(TcpNetworks::new(state.join(tcp_networks::FILE))),
             differences: ToldDifferences::default(),
         }))
+    }
+
+    /// The name of the server that this process is connected to; `None`, too, while a command
+    /// creates or deletes one.
+    pub(crate) fn held_server(&self) -> Option<String> {
+        let held = self.server.try_lock().ok()?;
+        held.as_ref().map(|held| held.server.name.clone())
     }
 
     /// Reaches a server with the project's volume. Where this process holds both, the API

@@ -10,7 +10,7 @@ use burst_hcloud::image::{Image, ImageStatus};
 use burst_hcloud::pricing::Pricing;
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server_type::ServerType;
-use burst_hcloud::{Client, Code, Error as ApiError, Id, Labels, Token};
+use burst_hcloud::{Client, Error as ApiError, Token};
 
 use super::credentials::Endpoint;
 use super::error::api;
@@ -77,12 +77,7 @@ impl Market {
         let client =
             Client::new(endpoint.url(), token, Retries::default(), chance).map_err(failed)?;
         let types = client.server_types().await.map_err(failed)?;
-        // No server has this number. A token that may write gets "not found", any other a refusal.
-        match client.label_server(Id(0), &Labels::new()).await {
-            Err(error) if matches!(error.code(), Some(Code::NotFound | Code::InvalidInput)) => {}
-            Err(error) => return Err(failed(error)),
-            Ok(()) => {}
-        }
+        client.check_write().await.map_err(failed)?;
         let images = ours(Some(IMAGE));
         let asked = tokio::try_join!(client.pricing(), client.snapshots(&images));
         let (pricing, images) = asked.map_err(failed)?;

@@ -21,6 +21,7 @@ mod dead_man;
 mod dial;
 pub(crate) mod differences;
 pub(crate) mod error;
+pub(crate) mod examination;
 mod inventory;
 mod keys;
 mod lease;

@@ -32,6 +32,9 @@ pub(crate) const PROJECT: &str = "cargo-burst.project";
 /// The name of the project's directory, for display.
 pub(crate) const PROJECT_NAME: &str = "cargo-burst.project-name";
 
+/// The version of the agent in an image.
+pub(crate) const AGENT_VERSION: &str = "cargo-burst.agent-version";
+
 /// Whether the rules of a firewall have been completed with TCP: `yes`, or absent.
 pub(crate) const TCP_RULES: &str = "cargo-burst.tcp-rules";
 

@@ -82,6 +82,8 @@ pub(crate) enum Ask {
         /// The account.
         credentials: Credentials,
     },
+    /// What the keeper holds.
+    Holding,
     /// Exit, and leave all resources as they are, for a keeper of another version.
     Leave,
 }
@@ -109,12 +111,27 @@ pub(crate) enum Event {
     Reported(Box<Report>),
     /// The answer to [`Ask::Down`] and [`Ask::Reap`].
     Reaped(ReapReport),
+    /// The answer to [`Ask::Holding`].
+    Holding(Holding),
     /// The answer to [`Ask::Leave`].
     Done,
     /// The request failed.
     Failed(Error),
     /// The keeper has this version, which is not the command's.
     OtherVersion(String),
+}
+
+/// What a keeper holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holding {
+    /// How long it has been running, in seconds.
+    pub(crate) up_secs: u64,
+    /// How many accounts commands have used.
+    pub(crate) accounts: usize,
+    /// The names of the servers that it is connected to.
+    pub(crate) servers: Vec<String>,
+    /// How many commands are connected to it, the one that asks left out.
+    pub(crate) commands: usize,
 }
 
 /// A server that was reached.

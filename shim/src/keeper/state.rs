@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::message::Holding;
 use crate::connection::server::ServerConnection;
 use crate::error::Error;
 use crate::hetzner::account::Account;
@@ -21,6 +22,7 @@ pub(super) struct State {
     accounts: Mutex<BTreeMap<AccountName, Arc<Account>>>,
     connections: Mutex<Connections>,
     sessions: Mutex<Sessions>,
+    started: Instant,
     /// A session has ended.
     pub(super) session_ended: Notify,
     /// A command of another version has asked this keeper to exit.
@@ -64,6 +66,7 @@ impl State {
             accounts: Mutex::default(),
             connections: Mutex::default(),
             sessions: Mutex::new(Sessions { open: 0, count: 0, since: Instant::now() }),
+            started: Instant::now(),
             session_ended: Notify::new(),
             leave: Notify::new(),
         }
@@ -98,6 +101,17 @@ impl State {
     /// The number of open sessions.
     pub(super) fn sessions(&self) -> usize {
         lock(&self.sessions).open
+    }
+
+    /// What is held, as a command is told that asks.
+    pub(super) fn holding(&self) -> Holding {
+        let accounts = self.accounts();
+        Holding {
+            up_secs: self.started.elapsed().as_secs(),
+            accounts: accounts.len(),
+            servers: accounts.iter().filter_map(|(_, account)| account.held_server()).collect(),
+            commands: self.sessions().saturating_sub(1),
+        }
     }
 
     /// How long no session has been open; `None` while one is.
