@@ -13,6 +13,7 @@
 //! - `descriptors`: the files that an agent holds open, and the limits of a run.
 //! - `detached`: runs in the background, and `attach`.
 //! - `docs`: `doc --open`, held against cargo.
+//! - `doctor`: what it finds, and its exit codes.
 //! - `edits`: files that the user edits while results come back.
 //! - `environment`: which variables cargo sees there, and what is told of the others.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
@@ -66,6 +67,7 @@ mod completions;
 mod descriptors;
 mod detached;
 mod docs;
+mod doctor;
 mod edits;
 mod environment;
 mod faults;

@@ -101,7 +101,7 @@ pub(super) fn profile(program: &Path, home: Option<&Path>) -> String {
 fn quoted(path: &str) -> String {
     let mut text = String::from("\"");
     for character in path.chars() {
-        if "\\\"*?[]{}^@".contains(character) {
+        if "\\\"*?[]{}^".contains(character) {
             text.push('\\');
         }
         text.push(character);
