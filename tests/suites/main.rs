@@ -25,6 +25,7 @@
 //! - `hetzner_stuck`: what is lost at Hetzner while it is used, and ports that are blocked.
 //! - `hetzner_trouble`: what users and clouds do wrong.
 //! - `histories`: random histories of a workspace, freshness, identity.
+//! - `identities`: who a server belongs to, and that none in use is replaced.
 //! - `init`: the dialogue, and its answers without a terminal.
 //! - `inputs`: what cargo reads, whatever git ignores and wherever it is.
 //! - `isolation`: what builds, servers and background processes are kept from.
@@ -82,6 +83,7 @@ mod hetzner_stuck;
 mod hetzner_trouble;
 mod histories;
 mod hostile;
+mod identities;
 mod init;
 mod inputs;
 mod isolation;

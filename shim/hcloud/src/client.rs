@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::endpoint::without_userinfo;
+use crate::endpoint::{normalised, without_userinfo};
 use crate::error::{Code, Error, Operation};
 use crate::id::Id;
 use crate::retry::Retries;
-use crate::token::Token;
+use crate::token::{Token, Tokens};
 
 /// Deadline of establishing a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -33,12 +33,12 @@ pub(crate) type Answer = Map<String, Value>;
 /// A source of random numbers in 0..1, for the jitter of retries.
 pub type Chance = Arc<dyn Fn() -> f64 + Send + Sync>;
 
-/// A client for one token, and so for one Hetzner project. Clones share their connections.
+/// A client for one Hetzner project. Clones share their connections and tokens.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     endpoint: String,
-    authorization: HeaderValue,
+    tokens: Tokens,
     retries: Retries,
     chance: Chance,
     /// The API's clock minus the local clock, in seconds.
@@ -119,7 +119,7 @@ impl Client {
         retries: Retries,
         chance: Chance,
     ) -> Result<Self, Error> {
-        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        let endpoint = normalised(endpoint);
         let url = reqwest::Url::parse(&endpoint);
         if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
             return Err(Error::Endpoint(without_userinfo(&endpoint)));
@@ -137,17 +137,30 @@ impl Client {
         Ok(Self {
             http,
             endpoint,
-            authorization: token.header(),
+            tokens: Tokens::new(token),
             retries,
             chance,
             offset_secs: Arc::default(),
         })
     }
 
+    /// Adds another token of the same Hetzner project, to all clones. It is used from now on;
+    /// if the API refuses it, the others are tried.
+    pub fn add_token(&self, token: &Token) {
+        self.tokens.add(token);
+    }
+
+    /// Whether the client has this token.
+    pub fn has_token(&self, token: &Token) -> bool {
+        self.tokens.all().contains(token)
+    }
+
     /// The URL and headers of a `DELETE` request for a server, for use by code without this
     /// client. A header contains the token.
     pub fn deletion_of_server(&self, id: Id) -> (String, Vec<(String, String)>) {
-        let authorization = self.authorization.to_str().unwrap_or_default().to_owned();
+        let preferred = self.tokens.all().first().map(Token::header);
+        let authorization = preferred.as_ref().and_then(|header| header.to_str().ok());
+        let authorization = authorization.unwrap_or_default().to_owned();
         let url = format!("{}/servers/{id}", self.endpoint);
         (url, vec![("authorization".to_owned(), authorization)])
     }
@@ -202,13 +215,25 @@ impl Client {
         query: &Query,
         body: Option<Vec<u8>>,
     ) -> Result<(Answer, Operation), Error> {
+        let mut tokens = self.tokens.all().into_iter();
+        let mut token = tokens.next();
+        let mut refused = Vec::new();
         let (began, mut tried) = (Instant::now(), 0);
         loop {
             let operation = Operation { method: name(&method), path: path.to_owned() };
-            let answered = self.once(&method, operation.clone(), query, body.clone()).await;
+            let authorization = token.as_ref().map(Token::header);
+            let answered =
+                self.once(&method, operation.clone(), authorization, query, body.clone()).await;
             tried += 1;
             match answered {
-                Ok(answer) => return Ok((answer, operation)),
+                Ok(answer) => {
+                    self.tokens.remove(&refused);
+                    return Ok((answer, operation));
+                }
+                Err(error) if error.code() == Some(&Code::Unauthorized) && tokens.len() > 0 => {
+                    refused.extend(token);
+                    token = tokens.next();
+                }
                 Err(error) => {
                     match self.retries.wait(&error, tried, began.elapsed(), (self.chance)()) {
                         Some(wait) => tokio::time::sleep(wait).await,
@@ -223,15 +248,15 @@ impl Client {
         &self,
         method: &Method,
         operation: Operation,
+        authorization: Option<HeaderValue>,
         query: &Query,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, Error> {
         let url = format!("{}{}", self.endpoint, operation.path);
-        let mut request = self
-            .http
-            .request(method.clone(), url)
-            .header(AUTHORIZATION, self.authorization.clone())
-            .query(query);
+        let mut request = self.http.request(method.clone(), url).query(query);
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
@@ -344,9 +369,7 @@ mod tests {
         let token = Token::parse("secret").unwrap();
         for wrong in ["", "api.example/v1", "ftp://api.example", "https://", "https://ü.example"] {
             let client = Client::new(wrong, &token, Retries::default(), Arc::new(|| 0.5));
-            assert!(
-                matches!(client, Err(Error::Endpoint(shown)) if shown == *wrong.trim_end_matches('/'))
-            );
+            assert!(matches!(client, Err(Error::Endpoint(shown)) if shown == wrong));
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The API token, which has no printable form.
+//! API tokens, which have no printable form.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use reqwest::header::HeaderValue;
 
@@ -49,9 +50,48 @@ impl fmt::Debug for Token {
     }
 }
 
+/// The tokens of one Hetzner project, the preferred one first. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Tokens(Arc<RwLock<Vec<Token>>>);
+
+impl Tokens {
+    pub(crate) fn new(token: &Token) -> Self {
+        Self(Arc::new(RwLock::new(vec![token.clone()])))
+    }
+
+    /// All of them, in the order in which they are tried.
+    pub(crate) fn all(&self) -> Vec<Token> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds a token, which is preferred from now on.
+    pub(crate) fn add(&self, token: &Token) {
+        let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|known| known != token);
+        tokens.insert(0, token.clone());
+    }
+
+    /// Removes tokens that the API refuses, while it accepts another one.
+    pub(crate) fn remove(&self, refused: &[Token]) {
+        let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|known| !refused.contains(known));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_token_is_tried_first_and_a_refused_one_is_forgotten() {
+        let [old, new] = ["old", "new"].map(|text| Token::parse(text).unwrap());
+        let tokens = Tokens::new(&old);
+        tokens.add(&new);
+        tokens.clone().add(&new);
+        assert_eq!(tokens.all(), [new.clone(), old.clone()]);
+        tokens.remove(&[old]);
+        assert_eq!(tokens.all(), [new]);
+    }
 
     #[test]
     fn a_token_is_checked_and_never_shown() {

@@ -1,9 +1,10 @@
-//! The project at Hetzner that one token gives access to, and the state that this process
+//! The project at Hetzner that a token gives access to, and the state that this process
 //! keeps for it: the server, the connection to its agent, its volumes and their users.
 //!
-//! One process holds an account at a time, usually the keeper. Invariant: servers and
-//! volumes are created and deleted only under the account's async lock, so two commands
-//! that start at the same time create one server.
+//! One process holds an account at a time, usually the keeper. Tokens of one Hetzner project
+//! share an account (`same_project`). Invariant: servers and volumes are created and
+//! deleted only under the account's async lock, so two commands that start at the same time
+//! create one server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,17 +20,18 @@ use super::credentials::{Credentials, Endpoint};
 use super::dial::{self, RETURN_DEADLINE};
 use super::differences::ToldDifferences;
 use super::inventory::{Inventory, Stock};
-use super::keys::{KeyPair, KeyStore};
+use super::keys::KeyPair;
 use super::lookups::Lookups;
-use super::naming::Owner;
+use super::owner::Installation;
 use super::progress::Progress;
 use super::provision::{Provided, Provision};
 use super::request::ServerRequest;
+use super::seen::SeenResources;
 use super::server::ServerSummary;
 use super::uses::{ProjectUse, Uses};
 use super::volume::{self, Attached, device_of};
 use super::watch::{self, Gone};
-use super::{dead_man, error, owner};
+use super::{dead_man, error};
 use crate::connection::server::ServerConnection;
 use crate::connection::tcp_networks::{self, TcpNetworks};
 use crate::error::{Error, ErrorKind};
@@ -42,11 +44,11 @@ pub(super) const LIST_RESOURCES: &str = "list the servers and volumes at Hetzner
 pub(crate) struct Account {
     pub(super) client: Client,
     pub(super) endpoint: Endpoint,
-    pub(super) owner: Owner,
+    pub(super) installation: Installation,
     pub(super) server: tokio::sync::Mutex<Option<HeldServer>>,
     pub(super) uses: Arc<Uses>,
     pub(super) audit: AuditLog,
-    pub(super) keys: KeyStore,
+    pub(super) seen: SeenResources,
     pub(super) lookups: Lookups,
     pub(super) networks: Arc<TcpNetworks>,
     differences: ToldDifferences,
@@ -94,15 +96,14 @@ impl Account {
         let client =
             Client::new(endpoint.url(), &token, Retries::default(), Arc::new(fastrand::f64))
                 .map_err(|error| error::api(&endpoint, "use the Hetzner API", &error))?;
-        let directory = state.join(credentials.account().as_str());
         Ok(Arc::new(Self {
             client,
             endpoint,
-            owner: owner::load_or_create(state)?,
+            installation: Installation::open(state)?,
             server: tokio::sync::Mutex::new(None),
             uses: Arc::default(),
             audit: AuditLog::new(state),
-            keys: KeyStore::new(directory.join("keys")),
+            seen: SeenResources::default(),
             lookups: Lookups::default(),
             networks: Arc::new(TcpNetworks::new(state.join(tcp_networks::FILE))),
             differences: ToldDifferences::default(),
@@ -155,7 +156,10 @@ impl Account {
             return Ok(self.reached(found, volume, (false, false), project_use));
         }
         let stock = stock?;
-        let mut volumes = volume::attached(&stock.inventory, &self.owner);
+        self.seen.note(&stock.inventory);
+        self.leave_to_other(&stock.inventory, progress)?;
+        let (owner, keys) = (self.installation.owner(), self.installation.keys());
+        let mut volumes = volume::attached(&stock.inventory, &owner);
         if volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(&request.project) {
             progress.step("detaching the volume of the project that has been idle longest");
             self.detach_longest_idle(held.as_mut(), &stock.inventory, &mut volumes).await?;
@@ -163,9 +167,9 @@ impl Account {
         let provision = Provision {
             client: &self.client,
             endpoint: &self.endpoint,
-            owner: &self.owner,
+            owner: &owner,
             audit: &self.audit,
-            keys: &self.keys,
+            keys: &keys,
             networks: &self.networks,
             request,
             progress,
@@ -175,7 +179,6 @@ impl Account {
         let provided = provision.provide(stock).await?;
         self.record(&provided);
         let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
-        self.keys.keep_only(&keys);
         if fresh_server {
             volumes.clear();
         }
@@ -203,7 +206,7 @@ impl Account {
     async fn renew_lease_of(&self, server: &Server, agent: &Arc<ServerConnection>) {
         let Some(margin) = self.uses.server_life().and_then(|life| life.dead_man) else { return };
         let now = self.client.now().as_second();
-        let facts = self.uses.server_facts(server, &self.owner);
+        let facts = self.uses.server_facts(server, &self.installation.owner());
         let Some(renewal) = dead_man::renewal(&self.client, server.id, facts, margin, now) else {
             return;
         };
@@ -214,7 +217,8 @@ impl Account {
 
     /// Connects to the agent of a server of ours that this process is not connected to.
     pub(super) async fn connect(&self, server: &Server) -> Result<Arc<ServerConnection>, Error> {
-        let keys = self.keys.of_server(server).map_err(|error| error::missing_keys(&error))?;
+        let keys = self.installation.keys();
+        let keys = keys.of_server(server).map_err(|error| error::missing_keys(&error))?;
         let address = server
             .address()
             .ok_or_else(|| error::unusable_server("the server has no public address"))?;
@@ -298,7 +302,7 @@ impl Account {
             )
         })?;
         volumes.remove(&project);
-        let agent = match (held, inventory.server_of(&self.owner)) {
+        let agent = match (held, inventory.server_of(&self.installation.owner())) {
             (Some(held), _) => {
                 held.volumes.remove(&project);
                 held.agent.clone()
@@ -313,6 +317,7 @@ impl Account {
     /// Appends created resources to the audit record.
     fn record(&self, provided: &Provided) {
         let Provided { server, volume, .. } = provided;
+        self.seen.add(server.id, volume.id);
         if provided.fresh_server {
             let (name, server) = (server.name.clone(), ServerSummary::of(server));
             tracing::info!(name, server_type = server.server_type, "created a server");

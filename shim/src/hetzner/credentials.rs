@@ -1,10 +1,10 @@
 //! The token and the endpoint of the Hetzner API.
 //!
 //! The token is neither printed nor part of any path; an account is named by a digest. A
-//! password in the URL is not printed either.
+//! password in the URL is not printed either. Of the spellings of one URL one is kept.
 
 use burst_hcloud::Token;
-use burst_hcloud::endpoint::without_userinfo;
+use burst_hcloud::endpoint::{normalised, without_userinfo};
 use burst_hcloud::token::NotAToken;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub(crate) struct Credentials {
     token: String,
 }
 
-/// The URL of the API, and the place where it is set.
+/// The URL of the API in one spelling, and the place where it is set.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Endpoint {
     url: String,
@@ -43,7 +43,7 @@ impl Credentials {
         Some(Self { endpoint: Endpoint::of(settings), token })
     }
 
-    /// The account's name in paths, messages and logs: a digest of endpoint and token.
+    /// The account's name in logs: a digest of endpoint and token.
     pub(crate) fn account(&self) -> AccountName {
         let text = format!("{}\n{}", self.endpoint.url, self.token);
         AccountName(short_digest(text.as_bytes()))
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Credentials {
 impl Endpoint {
     /// The endpoint in the settings.
     pub(crate) fn of(settings: &Settings) -> Self {
-        let url = settings.hetzner_endpoint.clone();
+        let url = normalised(&settings.hetzner_endpoint);
         let setting = settings.effective().iter().find(|setting| setting.key == ENDPOINT_KEY);
         let origin = setting.and_then(|setting| setting.origins.last());
         let origin = origin.filter(|origin| **origin != Origin::Default);
@@ -94,7 +94,7 @@ impl Endpoint {
 pub(crate) struct AccountName(String);
 
 impl AccountName {
-    /// As a file name: hexadecimal digits.
+    /// Hexadecimal digits.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

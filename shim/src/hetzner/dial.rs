@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burst_agent::transport::{IdleTimeout, SERVER_PORT};
-use burst_protocol::message::FromShim;
+use burst_protocol::message::{FromAgent, FromShim};
 use tokio::runtime::Handle;
 
 use super::error;
@@ -56,9 +56,12 @@ pub(super) async fn attempt(
 
 /// Sends the agent one message and waits for its answer, at most 20 seconds. The thread
 /// that waits may outlive this call by the connection's own deadlines.
-pub(super) async fn ask(agent: &Arc<ServerConnection>, question: FromShim) -> Result<(), Error> {
+pub(super) async fn ask(
+    agent: &Arc<ServerConnection>,
+    question: FromShim,
+) -> Result<FromAgent, Error> {
     let (agent, runtime) = (agent.clone(), Handle::current());
-    let asked = tokio::task::spawn_blocking(move || agent.ask(&runtime, &question).map(drop));
+    let asked = tokio::task::spawn_blocking(move || agent.ask(&runtime, &question));
     match tokio::time::timeout(ANSWER_DEADLINE, asked).await {
         Ok(Ok(answered)) => answered.map_err(error::connection),
         Ok(Err(_)) => Err(error::silent("the request to the server's agent was cancelled")),

@@ -144,9 +144,14 @@ pub(super) fn unusable_server(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::AgentSilent, message, REPLACE_SERVER)
 }
 
-/// The keys of a server cannot be loaded.
+/// The keys of a server cannot be loaded: another machine has just created it.
 pub(super) fn missing_keys(error: &AgentError) -> Error {
-    unusable_server("the keys of the server are not on this machine").caused_by(error)
+    Error::new(
+        ErrorKind::AgentSilent,
+        "the keys of the server are not on this machine",
+        "run the command again: it leaves that server alone and creates one of its own",
+    )
+    .caused_by(error)
 }
 
 /// The agent of a server does not answer.

@@ -1,8 +1,9 @@
 //! The keys of servers, a pair of identities each, in the state directory.
 //!
-//! Invariant: a pair is on disk before its server is created, and a label of the server
+//! Invariants: a pair is on disk before its server is created, and a label of the server
 //! names it. So the next keeper finds the keys of every server that a killed one has
-//! created.
+//! created. It stays as long as its server may exist, whichever Hetzner project that is in:
+//! the pair of a server that something else has deleted is left over, which does no harm.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,15 +18,13 @@ use rustls::pki_types::CertificateDer;
 use super::naming::{KEYS, is_short_digest, short_digest};
 use crate::error::{Error, ErrorKind};
 
-/// The directory with the keys of an account's servers.
+/// The directory with the keys of an owner's servers.
 #[derive(Clone, Debug)]
 pub(super) struct KeyStore(PathBuf);
 
 /// The shim's side of a pair.
 #[derive(Debug)]
 pub(super) struct KeyPair {
-    /// The name of the pair, which is a label of the server.
-    pub(super) name: String,
     /// The shim's certificate and key.
     pub(super) shim: Identity,
     /// The agent's certificate.
@@ -67,26 +66,30 @@ impl KeyStore {
 
     /// Loads the pair that a server's label names.
     pub(super) fn of_server(&self, server: &Server) -> Result<KeyPair, AgentError> {
-        self.load(server.labels.get(KEYS).map(String::as_str).unwrap_or_default())
+        self.load(name_of(server))
+    }
+
+    /// Whether the pair that a server's label names is here.
+    pub(super) fn has_that_of(&self, server: &Server) -> bool {
+        self.of_server(server).is_ok()
+    }
+
+    /// Deletes the pair of a server that does not exist any more.
+    pub(super) fn forget_that_of(&self, server: &Server) {
+        self.forget(name_of(server));
+    }
+
+    /// Deletes a pair without a server. One that cannot be deleted does no harm.
+    pub(super) fn forget(&self, name: &str) {
+        drop(std::fs::remove_dir_all(self.directory_of(name)));
     }
 
     fn load(&self, name: &str) -> Result<KeyPair, AgentError> {
         let directory = self.directory_of(name);
         Ok(KeyPair {
-            name: name.to_owned(),
             shim: Identity::load(&directory, "shim")?,
             agent: load_certificate(&directory, "agent")?,
         })
-    }
-
-    /// Deletes all pairs but that of the server that exists.
-    pub(super) fn keep_only(&self, pair: &KeyPair) {
-        for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            if entry.file_name() != *pair.name {
-                // A pair that is left over does no harm.
-                drop(std::fs::remove_dir_all(entry.path()));
-            }
-        }
     }
 
     /// The directory of a pair. The name comes from a label, which everyone with the token
@@ -94,4 +97,9 @@ impl KeyStore {
     fn directory_of(&self, name: &str) -> PathBuf {
         self.0.join(if is_short_digest(name) { Path::new(name) } else { Path::new("none") })
     }
+}
+
+/// The name of a server's pair, by its label.
+fn name_of(server: &Server) -> &str {
+    server.labels.get(KEYS).map(String::as_str).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 //!
 //! The API is the only source of truth. Every resource has the labels of `naming` from
 //! its creation on, so any later command, on this machine or another, finds it and knows
-//! when it may be deleted. An `account` is the project at Hetzner that one token gives
+//! when it may be deleted. An `account` is the project at Hetzner that a token gives
 //! access to: it reaches a server for a workspace (`provision` creates one if there is
 //! none, with its own `keys`), and `reap` deletes expired resources. `lease` decides
 //! when a resource expires, `cost_model` what that costs; both are pure.
@@ -11,6 +11,7 @@
 //! `progress::Progress`, and errors (`error`) carry their hints.
 
 pub(crate) mod account;
+mod activity;
 mod announcement;
 mod attachment;
 pub(crate) mod audit;
@@ -20,6 +21,7 @@ pub(crate) mod credentials;
 mod dead_man;
 mod dial;
 pub(crate) mod differences;
+mod dispute;
 pub(crate) mod error;
 pub(crate) mod examination;
 mod inventory;
@@ -38,6 +40,8 @@ mod refusal;
 mod rejoin;
 pub(crate) mod report;
 pub(crate) mod request;
+mod same_project;
+mod seen;
 pub(crate) mod server;
 mod uses;
 mod volume;

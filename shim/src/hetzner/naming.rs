@@ -66,21 +66,21 @@ pub(super) fn is_short_digest(text: &str) -> bool {
     text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The owner of resources: one installation of one user. Sixteen hexadecimal digits, chosen
-/// at random and kept in the state directory.
+/// The owner of resources: one installation of one user on one machine. Sixteen hexadecimal
+/// digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner(String);
 
 impl Owner {
-    /// Parses the text of a file; `None` if it is not an owner.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        is_short_digest(text).then(|| Self(text.to_owned()))
+    /// The owner with this seed on the machine with this id, for this user. A label that
+    /// names the owner does not disclose the machine's id.
+    pub(crate) fn of(seed: &str, machine: &str, user: u32) -> Self {
+        Self(short_digest(format!("{seed}\n{machine}\n{user}").as_bytes()))
     }
 
-    /// The owner for these random bytes.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        Self(short_digest(bytes))
+    /// An owner without resources.
+    pub(crate) fn nobody() -> Self {
+        Self("0".repeat(DIGITS))
     }
 
     /// The digits.
@@ -176,17 +176,28 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_within_the_limits_of_the_api() {
-        let owner = Owner::from_bytes(b"random");
+        let owner = Owner::of("seed", "machine", 0);
         let projects = ["/a", "/b"].map(|path| ProjectKey::of(Path::new(path)));
         let names = projects.clone().map(|project| owner.volume_name(&project, "hel1"));
         assert_ne!(names[0], names[1]);
         // The API's limits of names of volumes and servers.
         assert!(names[0].len() <= 64 && owner.server_name().len() <= 63);
-        assert_eq!(Owner::parse(owner.as_str()), Some(owner.clone()));
-        assert_eq!(Owner::parse("short"), None);
         let labels = identity(SERVER, &owner);
         assert!(labels.values().all(|value| is_value(value)));
         assert!(is_value(&host_label()));
+    }
+
+    #[test]
+    fn seed_machine_and_user_make_an_owner() {
+        let owner = Owner::of("seed", "machine", 0);
+        assert_eq!(Owner::of("seed", "machine", 0), owner);
+        for other in [
+            Owner::of("other", "machine", 0),
+            Owner::of("seed", "", 0),
+            Owner::of("seed", "machine", 1),
+        ] {
+            assert_ne!(other, owner);
+        }
     }
 
     #[test]

@@ -104,10 +104,15 @@ impl Provision<'_> {
         let volume = stock.inventory.volume_of(self.owner, &self.request.project).cloned();
         self.tell_losses(&stock.inventory, volume.as_ref());
         let pair = match stock.inventory.server_of(self.owner) {
-            Some(server) if self.is_usable(server).await? => {
+            Some(server) if server.status != ServerStatus::Deleting => {
                 self.adopt(&stock, server.clone(), volume.clone()).await?
             }
-            _ => self.create(&stock, volume.clone()).await?,
+            previous => {
+                if let Some(server) = previous {
+                    self.until_deleted(server).await?;
+                }
+                self.create(&stock, volume.clone()).await?
+            }
         };
         if let Some(firewall) = stock.firewall {
             tokio::spawn(open_tcp(self.client.clone(), firewall));
@@ -146,26 +151,6 @@ impl Provision<'_> {
             ),
             Some(_) => {}
         }
-    }
-
-    /// Whether this machine can use the owner's server. If not, the server does not exist
-    /// any more when this returns.
-    async fn is_usable(&self, server: &Server) -> Result<bool, Error> {
-        match (&server.status, self.keys.of_server(server)) {
-            (ServerStatus::Deleting, _) => {}
-            (_, Ok(_)) => return Ok(true),
-            (_, Err(_)) => {
-                self.progress.warn(
-                    "the keys of the existing server are not on this machine: it is replaced",
-                );
-                self.client
-                    .delete_server(server.id)
-                    .await
-                    .map_err(|error| self.api("delete the server", &error))?;
-            }
-        }
-        self.until_deleted(server).await?;
-        Ok(false)
     }
 
     /// Waits until a server that is being deleted does not exist any more. The API reports

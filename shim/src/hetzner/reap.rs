@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
 use super::account::{Account, HeldServer, LIST_RESOURCES};
+use super::activity::has_runs_of;
 use super::audit::Entry;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, Facts, Verdict};
-use super::naming::{self, ProjectKey};
+use super::naming::{self, Owner, ProjectKey};
 use super::progress::Progress;
 use super::server::ServerSummary;
 use super::{dial, error, volume};
@@ -32,6 +33,9 @@ const REAP_INTERVAL_SECS: i64 = 600;
 
 /// Seconds after a failed reaping until the next one.
 const RETRY_SECS: i64 = 30;
+
+/// Seconds after which a resource that only others use is looked at again.
+const RUNS_INTERVAL_SECS: i64 = 60;
 
 /// Seconds by which the label of the last use may lag behind.
 const LABEL_AGE_MAX: i64 = 300;
@@ -98,13 +102,20 @@ impl Account {
         let changes = self.uses.begin_reap(self.client.now().as_second() + RETRY_SECS);
         // Not under the lock: commands do not wait for an API that does not answer.
         let mut inventory = self.inventory().await?;
+        let owner = self.undisputed_owner(&inventory);
         let mut held = self.server.lock().await;
         let now = self.client.now().as_second();
         let mut next = now + REAP_INTERVAL_SECS;
         let mut report = ReapReport::default();
         let mut deleted = BTreeSet::new();
         for server in &inventory.servers {
-            match lease::server(self.uses.server_facts(server, &self.owner), now) {
+            match lease::server(self.uses.server_facts(server, &owner), now) {
+                Verdict::Delete
+                    if is_of(&server.labels, &owner)
+                        && self.has_runs(held.as_ref(), server).await =>
+                {
+                    next = next.min(now + RUNS_INTERVAL_SECS);
+                }
                 Verdict::Delete => match self.delete_server(&mut held, server, "idle").await {
                     Ok(()) => {
                         deleted.insert(server.id);
@@ -117,7 +128,10 @@ impl Account {
             }
         }
         for volume in &inventory.volumes {
-            match lease::volume(self.uses.volume_facts(volume, &self.owner), now) {
+            match lease::volume(self.uses.volume_facts(volume, &owner), now) {
+                Verdict::Delete if has_runs_of(held.as_ref(), volume).await => {
+                    next = next.min(now + RUNS_INTERVAL_SECS);
+                }
                 Verdict::Delete => {
                     match self.delete_volume(held.as_mut(), volume, &deleted).await {
                         Ok(true) => report.volumes.push(volume.name.clone()),
@@ -132,9 +146,9 @@ impl Account {
         drop(held);
         inventory.servers.retain(|server| !report.servers.contains(&server.name));
         inventory.volumes.retain(|volume| !report.volumes.contains(&volume.name));
-        self.renew_labels(&inventory, now).await;
+        self.renew_labels(&inventory, &owner, now).await;
         if report.failed.is_empty() {
-            let is_empty = !inventory.has_any_of(&self.owner);
+            let is_empty = !inventory.has_any_of(&self.installation.owner());
             self.uses.end_reap(changes, is_empty, next, now);
         }
         Ok(report)
@@ -148,7 +162,8 @@ impl Account {
     ) -> Result<ReapReport, Error> {
         let mut inventory = self.inventory().await?;
         if !options.all {
-            inventory.keep_those_of(&self.owner);
+            self.warn_of_kept(&inventory, progress);
+            inventory.keep_those_of(&self.undisputed_owner(&inventory));
         }
         let mut held = self.server.lock().await;
         let mut report = ReapReport::default();
@@ -178,7 +193,8 @@ impl Account {
 
     async fn inventory(&self) -> Result<Inventory, Error> {
         let asked = Inventory::ask(&self.client).await;
-        asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))
+        let asked = asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error));
+        asked.inspect(|inventory| self.seen.note(inventory))
     }
 
     /// Stops the agent, so that all data is on the disks, then deletes the server.
@@ -207,6 +223,7 @@ impl Account {
             error::api(&self.endpoint, &format!("delete the server {}", server.name), &error)
         })?;
         tracing::info!(name = server.name, reason, "deleted a server");
+        self.installation.keys().forget_that_of(server);
         self.audit.append(&Entry::ServerDeleted {
             name: server.name.clone(),
             server: ServerSummary::of(server),
@@ -266,35 +283,35 @@ impl Account {
 
     /// Writes the last use into labels that lag behind, for other machines. The next
     /// reaping retries failed requests.
-    async fn renew_labels(&self, inventory: &Inventory, now: i64) {
+    async fn renew_labels(&self, inventory: &Inventory, owner: &Owner, now: i64) {
         for server in &inventory.servers {
-            let facts = self.uses.server_facts(server, &self.owner);
-            if let Some(labels) = self.renewed(&server.labels, facts, now) {
+            let facts = self.uses.server_facts(server, owner);
+            if let Some(labels) = renewed(&server.labels, owner, facts, now) {
                 drop(self.client.label_server(server.id, &labels).await);
             }
         }
         for volume in &inventory.volumes {
-            let facts = self.uses.volume_facts(volume, &self.owner);
-            if let Some(labels) = self.renewed(&volume.labels, facts, now) {
+            let facts = self.uses.volume_facts(volume, owner);
+            if let Some(labels) = renewed(&volume.labels, owner, facts, now) {
                 drop(self.client.label_volume(volume.id, &labels).await);
             }
         }
     }
+}
 
-    /// The new labels of a resource; `None` if they do not lag behind, or it belongs to
-    /// another owner.
-    fn renewed(&self, labels: &Labels, facts: Facts, now: i64) -> Option<Labels> {
-        let last_use = facts.last_use_at(now);
-        let lifetime = naming::lifetime(last_use, facts.keep_alive);
-        let lags_behind = last_use - naming::last_use(labels, 0) >= LABEL_AGE_MAX
-            || labels.get(naming::KEEP_ALIVE) != lifetime.get(naming::KEEP_ALIVE);
-        if !is_of(labels, &self.owner) || !lags_behind {
-            return None;
-        }
-        let mut renewed: BTreeMap<String, String> = labels.clone();
-        renewed.extend(lifetime);
-        Some(renewed)
+/// The new labels of a resource of the owner; `None` if they do not lag behind, or it belongs
+/// to another owner.
+fn renewed(labels: &Labels, owner: &Owner, facts: Facts, now: i64) -> Option<Labels> {
+    let last_use = facts.last_use_at(now);
+    let lifetime = naming::lifetime(last_use, facts.keep_alive);
+    let lags_behind = last_use - naming::last_use(labels, 0) >= LABEL_AGE_MAX
+        || labels.get(naming::KEEP_ALIVE) != lifetime.get(naming::KEEP_ALIVE);
+    if !is_of(labels, owner) || !lags_behind {
+        return None;
     }
+    let mut renewed: BTreeMap<String, String> = labels.clone();
+    renewed.extend(lifetime);
+    Some(renewed)
 }
 
 /// Stops the agent of a server that is to be deleted. An agent that does not answer does

@@ -79,7 +79,8 @@ impl Account {
 
     async fn dial(&self, known: KnownServer, request: &ServerRequest) -> Result<HeldServer, Error> {
         let KnownServer { server, address, volumes } = known;
-        let keys = self.keys.of_server(&server).map_err(|error| error::missing_keys(&error))?;
+        let keys = self.installation.keys();
+        let keys = keys.of_server(&server).map_err(|error| error::missing_keys(&error))?;
         let idle_timeout = request.idle_timeout();
         let agent =
             dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE, &self.networks).await?;
@@ -93,11 +94,13 @@ impl Account {
         let inventory = Inventory::ask(&self.client)
             .await
             .map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
-        let Some(server) = inventory.server_of(&self.owner) else { return Ok(None) };
+        self.seen.note(&inventory);
+        let owner = self.installation.owner();
+        let Some(server) = inventory.server_of(&owner) else { return Ok(None) };
         let address = server
             .address()
             .ok_or_else(|| error::unusable_server("the server has no public address"))?;
-        let volumes = volume::attached(&inventory, &self.owner);
+        let volumes = volume::attached(&inventory, &owner);
         Ok(Some(KnownServer { server: server.clone(), address, volumes }))
     }
 }

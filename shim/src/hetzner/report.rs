@@ -11,7 +11,7 @@ use super::account::{Account, LIST_RESOURCES};
 use super::error;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, HOUR, Verdict};
-use super::naming::{self, HOST, IMAGE, PROJECT_NAME};
+use super::naming::{self, HOST, IMAGE, Owner, PROJECT_NAME};
 use super::server::ServerSummary;
 use crate::error::Error;
 
@@ -124,8 +124,9 @@ impl Account {
         let (mut inventory, images, pricing) =
             asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
         let now = self.client.now().as_second();
+        let owner = self.undisputed_owner(&inventory);
         if !all {
-            inventory.keep_those_of(&self.owner);
+            inventory.keep_those_of(&self.installation.owner());
         }
         let Inventory { servers, volumes } = &inventory;
         let per_gb = pricing.image.price_per_gb_month.net();
@@ -138,20 +139,32 @@ impl Account {
         });
         Ok(Report {
             now,
-            servers: servers.iter().map(|one| self.server_line(one, &pricing, now)).collect(),
-            volumes: volumes.iter().map(|one| self.volume_line(one, &pricing, now)).collect(),
+            servers: servers
+                .iter()
+                .map(|one| self.server_line(one, &owner, &pricing, now))
+                .collect(),
+            volumes: volumes
+                .iter()
+                .map(|one| self.volume_line(one, &owner, &pricing, now))
+                .collect(),
             images: images.collect(),
             currency: pricing.currency,
         })
     }
 
-    fn server_line(&self, server: &Server, pricing: &Pricing, now: i64) -> ServerLine {
-        let facts = self.uses.server_facts(server, &self.owner);
+    fn server_line(
+        &self,
+        server: &Server,
+        owner: &Owner,
+        pricing: &Pricing,
+        now: i64,
+    ) -> ServerLine {
+        let facts = self.uses.server_facts(server, owner);
         let summary = ServerSummary::of(server);
         let hourly = summary.hourly + pricing.ipv4_hourly(&summary.location);
         ServerLine {
             name: server.name.clone(),
-            own: is_of(&server.labels, &self.owner),
+            own: is_of(&server.labels, owner),
             host: server.labels.get(HOST).cloned().unwrap_or_default(),
             server_type: summary.server_type,
             location: summary.location,
@@ -166,13 +179,19 @@ impl Account {
         }
     }
 
-    fn volume_line(&self, volume: &Volume, pricing: &Pricing, now: i64) -> VolumeLine {
-        let facts = self.uses.volume_facts(volume, &self.owner);
+    fn volume_line(
+        &self,
+        volume: &Volume,
+        owner: &Owner,
+        pricing: &Pricing,
+        now: i64,
+    ) -> VolumeLine {
+        let facts = self.uses.volume_facts(volume, owner);
         let hours = (now - facts.created).max(0) as f64 / HOUR as f64;
         let per_gb = pricing.volume.price_per_gb_month.net();
         VolumeLine {
             name: volume.name.clone(),
-            own: is_of(&volume.labels, &self.owner),
+            own: is_of(&volume.labels, owner),
             project: volume.labels.get(PROJECT_NAME).cloned().unwrap_or_default(),
             location: volume.location.name.clone(),
             gb: volume.size,
@@ -187,7 +206,7 @@ impl Account {
 
 /// The time at which the verdict becomes deletion if no command intervenes; `None`: never,
 /// or not known while a command uses the resource.
-fn deleted_at(in_use: bool, verdict: impl Fn(i64) -> Verdict, now: i64) -> Option<i64> {
+pub(super) fn deleted_at(in_use: bool, verdict: impl Fn(i64) -> Verdict, now: i64) -> Option<i64> {
     if in_use {
         return None;
     }

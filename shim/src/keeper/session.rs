@@ -42,8 +42,9 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
         Ask::Reach { credentials, request, anew } => {
             let reached = async {
                 let (progress, events) = relay();
-                let reached =
-                    async { state.account(&credentials)?.reach(&request, anew, &progress).await };
+                let reached = async {
+                    state.account(&credentials).await?.reach(&request, anew, &progress).await
+                };
                 forward(&mut write, events, reached).await
             };
             let Some(reached) = while_connected(&mut read, reached).await else { return Ok(()) };
@@ -53,7 +54,7 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             }
         }
         Ask::Rejoin { credentials, request } => {
-            let rejoined = async { state.account(&credentials)?.rejoin(&request).await };
+            let rejoined = async { state.account(&credentials).await?.rejoin(&request).await };
             let Some(rejoined) = while_connected(&mut read, rejoined).await else { return Ok(()) };
             match rejoined {
                 Ok(Some(reached)) => hold(state, reached, &mut read, &mut write).await,
@@ -73,18 +74,19 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             answer(&mut write, Event::Done).await
         }
         Ask::Report { credentials, all } => {
-            let reported = async { state.account(&credentials)?.report(all).await };
+            let reported = async { state.account(&credentials).await?.report(all).await };
             let event = reported.await.map(|report| Event::Reported(Box::new(report)));
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
         Ask::Down { credentials, options } => {
             let (progress, events) = relay();
-            let reaped = async { state.account(&credentials)?.down(options, &progress).await };
+            let reaped =
+                async { state.account(&credentials).await?.down(options, &progress).await };
             let event = forward(&mut write, events, reaped).await.map(Event::Reaped);
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
         Ask::Reap { credentials } => {
-            let reaped = async { state.account(&credentials)?.reap().await };
+            let reaped = async { state.account(&credentials).await?.reap().await };
             let event = reaped.await.map(Event::Reaped);
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }

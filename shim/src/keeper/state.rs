@@ -19,7 +19,10 @@ use crate::hetzner::credentials::{AccountName, Credentials};
 pub(super) struct State {
     /// The state directory of accounts.
     directory: PathBuf,
-    accounts: Mutex<BTreeMap<AccountName, Arc<Account>>>,
+    /// Each with the name of the credentials of its first command.
+    accounts: Mutex<Vec<(AccountName, Arc<Account>)>>,
+    /// Held while a token that no account has is looked at.
+    arrival: tokio::sync::Mutex<()>,
     connections: Mutex<Connections>,
     sessions: Mutex<Sessions>,
     started: Instant,
@@ -64,6 +67,7 @@ impl State {
         Self {
             directory,
             accounts: Mutex::default(),
+            arrival: tokio::sync::Mutex::default(),
             connections: Mutex::default(),
             sessions: Mutex::new(Sessions { open: 0, count: 0, since: Instant::now() }),
             started: Instant::now(),
@@ -72,21 +76,35 @@ impl State {
         }
     }
 
-    /// The account of these credentials.
-    pub(super) fn account(&self, credentials: &Credentials) -> Result<Arc<Account>, Error> {
-        let mut accounts = lock(&self.accounts);
-        if let Some(account) = accounts.get(&credentials.account()) {
-            return Ok(account.clone());
+    /// The account of these credentials. A new token of a Hetzner project that has an account
+    /// here joins that one, so that both share its server and its uses.
+    pub(super) async fn account(&self, credentials: &Credentials) -> Result<Arc<Account>, Error> {
+        if let Some(account) = self.known(credentials) {
+            return Ok(account);
+        }
+        let _arrival = self.arrival.lock().await;
+        if let Some(account) = self.known(credentials) {
+            return Ok(account);
         }
         let account = Account::new(credentials, &self.directory)?;
-        accounts.insert(credentials.account(), account.clone());
+        let others = self.accounts().into_iter().map(|(_, other)| other).collect();
+        if let Some(other) = account.of_same_project(others).await? {
+            other.take_token(credentials);
+            return Ok(other);
+        }
+        lock(&self.accounts).push((credentials.account(), account.clone()));
         Ok(account)
+    }
+
+    fn known(&self, credentials: &Credentials) -> Option<Arc<Account>> {
+        let accounts = lock(&self.accounts);
+        let mut accounts = accounts.iter().map(|(_, account)| account);
+        accounts.find(|account| account.accepts(credentials)).cloned()
     }
 
     /// All accounts that commands have used.
     pub(super) fn accounts(&self) -> Vec<(AccountName, Arc<Account>)> {
-        let accounts = lock(&self.accounts);
-        accounts.iter().map(|(name, account)| (name.clone(), account.clone())).collect()
+        lock(&self.accounts).clone()
     }
 
     /// Counts a session until the result is dropped.
