@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use burst_hcloud::firewall::{NewFirewall, Rule};
 use burst_hcloud::retry::Retries;
-use burst_hcloud::server::{NewServer, ServerStatus};
+use burst_hcloud::server::{NewPublicNet, NewServer, ServerStatus};
 use burst_hcloud::volume::NewVolume;
 use burst_hcloud::{Client, Code, Error, Id, Labels, Made, Selector, Token};
 use hetzner_sim::scenario::{Access, Quota, Requests, Stock};
@@ -52,6 +52,8 @@ fn new_server(image: Id, name: &str) -> NewServer {
         labels: labels("server"),
         user_data: "secret".into(),
         automount: false,
+        ssh_keys: Vec::new(),
+        public_net: NewPublicNet { enable_ipv4: true, enable_ipv6: true },
     }
 }
 

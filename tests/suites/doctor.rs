@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use burst_hcloud::retry::Retries;
-use burst_hcloud::server::NewServer;
+use burst_hcloud::server::{NewPublicNet, NewServer};
 use burst_hcloud::{Client, Selector, Token, label};
 use burst_tests::{Ended, Sandbox, assert_explained, ended};
 use hetzner_sim::scenario::Access;
@@ -213,6 +213,8 @@ fn forgotten_server(simulator: &Simulator) {
             labels: labels.map(|(key, value)| (key.into(), value.into())).into(),
             user_data: String::new(),
             automount: false,
+            ssh_keys: Vec::new(),
+            public_net: NewPublicNet { enable_ipv4: true, enable_ipv6: true },
         };
         client.create_server(&server, &server.labels).await.unwrap();
     });

@@ -34,7 +34,7 @@ fn wrong_revoked_and_read_only_tokens_are_rejected() {
      hint: create a token in the Hetzner console (project, Security, API tokens, Read & Write) \
      and set it with `cargo burst init` or in HCLOUD_TOKEN\n";
     let read_only = "error: cannot create a server\n\
-     caused by: POST /servers: token is only allowed to perform GET requests (token_readonly, \
+     caused by: POST /ssh_keys: token is only allowed to perform GET requests (token_readonly, \
      correlation id sim-[..])\n\
      hint: create a token with the permission Read & Write in the Hetzner console, and set it \
      with `cargo burst init`\n";

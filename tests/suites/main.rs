@@ -42,6 +42,7 @@
 //! - `rooms`: the structure of the code.
 //! - `secrets`: tokens and what git ignores stay here, and other users see nothing.
 //! - `server_breaks`: the network to a server that breaks during a run.
+//! - `server_creation`: addresses and SSH keys of new servers.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `tcp`: servers in networks that block UDP.
@@ -102,6 +103,7 @@ mod rooms;
 mod scripted;
 mod secrets;
 mod server_breaks;
+mod server_creation;
 mod settings;
 mod tcp;
 mod tcp_strangers;

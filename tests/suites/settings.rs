@@ -18,6 +18,7 @@ const BUILT_IN: &str = "\
 hetzner_endpoint = \"https://api.hetzner.cloud/v1\"  # default
 region = [\"hel1\", \"fsn1\", \"nbg1\"]  # default
 server_type = [\"cx53\", \"cpx62\", \"cpx52\", \"cpx42\"]  # default
+public_ipv4 = true  # default
 keep_alive_secs = 300  # default
 reconnect_secs = 120  # default
 keep_paid_hour = true  # default
@@ -67,6 +68,7 @@ fn config_shows_each_value_with_its_origins() {
              HCLOUD_ENDPOINT\n\
              region = [\"hel1\", \"fsn1\", \"nbg1\"]  # default\n\
              server_type = {server_type}\n\
+             public_ipv4 = true  # default\n\
              keep_alive_secs = 9  # environment variable CARGO_BURST_KEEP_ALIVE_SECS\n\
              reconnect_secs = 120  # default\n\
              keep_paid_hour = true  # default\n\

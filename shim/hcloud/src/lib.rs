@@ -1,7 +1,7 @@
 //! A typed client for the endpoints of the Hetzner Cloud API that cargo-burst uses.
 //!
 //! [`Client`] sends requests and retries them in the same cases as the official clients
-//! ([`retry`]). The modules [`server`], [`volume`], [`image`], [`firewall`],
+//! ([`retry`]). The modules [`server`], [`volume`], [`image`], [`firewall`], [`ssh_key`],
 //! [`server_type`] and [`pricing`] add the calls for each resource. Lists are read to their
 //! last page; [`action`] waits for asynchronous operations; [`label`] defines the grammar of
 //! labels and selectors.
@@ -30,6 +30,7 @@ pub mod retry;
 mod rights;
 pub mod server;
 pub mod server_type;
+pub mod ssh_key;
 mod time;
 pub mod token;
 pub mod volume;

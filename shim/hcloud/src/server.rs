@@ -90,6 +90,11 @@ pub struct LocationName {
 }
 
 impl Server {
+    /// Whether the server has an IPv4 address, which is billed.
+    pub const fn has_ipv4(&self) -> bool {
+        self.public_net.ipv4.is_some()
+    }
+
     /// The address to connect to: the IPv4 address, or else the first host of the IPv6
     /// network.
     pub fn address(&self) -> Option<IpAddr> {
@@ -124,6 +129,21 @@ pub struct NewServer {
     pub user_data: String,
     /// Whether the server mounts its volumes by itself.
     pub automount: bool,
+    /// The names of SSH keys of the root user. Without one the API makes a root password and
+    /// mails it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
+    /// The public addresses that the server gets.
+    pub public_net: NewPublicNet,
+}
+
+/// The public addresses that a new server gets; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct NewPublicNet {
+    /// An IPv4 address, which costs extra.
+    pub enable_ipv4: bool,
+    /// An IPv6 network.
+    pub enable_ipv6: bool,
 }
 
 impl std::fmt::Debug for NewServer {

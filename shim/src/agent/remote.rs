@@ -250,6 +250,7 @@ pub(crate) fn server_request(
         project_name: name,
         regions: settings.region.clone(),
         server_types: settings.server_type.clone(),
+        public_ipv4: settings.public_ipv4,
         volume_gb: settings.volume_gb,
         keep_alive: keep_alive.lease_secs(),
         volume_keep_alive: volume_keep_alive.lease_secs(),

@@ -31,7 +31,7 @@ use super::server::ServerSummary;
 use super::uses::{ProjectUse, Uses};
 use super::volume::{self, Attached, device_of};
 use super::watch::{self, Gone};
-use super::{dead_man, error};
+use super::{dead_man, error, ipv6_route};
 use crate::connection::server::ServerConnection;
 use crate::connection::tcp_networks::{self, TcpNetworks};
 use crate::error::{Error, ErrorKind};
@@ -159,6 +159,9 @@ impl Account {
         self.seen.note(&stock.inventory);
         self.leave_to_other(&stock.inventory, progress)?;
         let (owner, keys) = (self.installation.owner(), self.installation.keys());
+        if stock.inventory.server_of(&owner).is_none() {
+            ipv6_route::check(request)?;
+        }
         let mut volumes = volume::attached(&stock.inventory, &owner);
         if volumes.len() >= PER_SERVER_MAX && !volumes.contains_key(&request.project) {
             progress.step("detaching the volume of the project that has been idle longest");

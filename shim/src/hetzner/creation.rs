@@ -20,6 +20,7 @@ use super::orders::{self, ServerChoice};
 use super::provision::{DELETION_DEADLINE, Pair, Provision};
 use super::refusal::{Reason, Rejections, check_names, check_price, image_for, is_volume_busy};
 use super::server::ServerSummary;
+use super::throwaway_key;
 use crate::error::{Error, ErrorKind};
 
 /// Why there is no server and volume of a candidate.
@@ -150,7 +151,10 @@ impl Provision<'_> {
     async fn create_server(&self, mut new: NewServer) -> Result<MadeServer, Failure> {
         let ours = self.orders().server_identity();
         loop {
-            match self.client.create_server(&new, &ours).await {
+            let key = throwaway_key::new_public_key().map_err(Failure::Final)?;
+            let made =
+                throwaway_key::create_server(self.client, self.owner, key, new.clone(), &ours);
+            match made.await {
                 Ok(Made::Adopted(server)) if server.status == ServerStatus::Deleting => {
                     self.until_deleted(&server).await.map_err(Failure::Final)?;
                 }

@@ -3,7 +3,8 @@
 //! Invariants: a pair is on disk before its server is created, and a label of the server
 //! names it. So the next keeper finds the keys of every server that a killed one has
 //! created. It stays as long as its server may exist, whichever Hetzner project that is in:
-//! the pair of a server that something else has deleted is left over, which does no harm.
+//! the pair of a server that something else has deleted, or that was refused, is left over,
+//! which does no harm.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -74,14 +75,10 @@ impl KeyStore {
         self.of_server(server).is_ok()
     }
 
-    /// Deletes the pair of a server that does not exist any more.
+    /// Deletes the pair of a server that does not exist any more. One that cannot be deleted
+    /// does no harm.
     pub(super) fn forget_that_of(&self, server: &Server) {
-        self.forget(name_of(server));
-    }
-
-    /// Deletes a pair without a server. One that cannot be deleted does no harm.
-    pub(super) fn forget(&self, name: &str) {
-        drop(std::fs::remove_dir_all(self.directory_of(name)));
+        drop(std::fs::remove_dir_all(self.directory_of(name_of(server))));
     }
 
     fn load(&self, name: &str) -> Result<KeyPair, AgentError> {

@@ -13,7 +13,7 @@ use burst_protocol::Digest;
 
 /// The label of all resources of cargo-burst.
 pub(crate) const MANAGED_BY: (&str, &str) = ("managed-by", "cargo-burst");
-/// The role of a resource: [`SERVER`], [`VOLUME`], [`FIREWALL`] or [`IMAGE`].
+/// The role of a resource: [`SERVER`], [`VOLUME`], [`FIREWALL`], [`IMAGE`] or [`SSH_KEY`].
 pub(crate) const ROLE: &str = "cargo-burst.role";
 /// The owner, an [`Owner`].
 pub(crate) const OWNER: &str = "cargo-burst.owner";
@@ -46,6 +46,8 @@ pub(crate) const VOLUME: &str = "volume";
 pub(crate) const FIREWALL: &str = "firewall";
 /// The role of snapshots that servers are created from.
 pub(crate) const IMAGE: &str = "image";
+/// The role of the SSH keys of create calls, see [`super::throwaway_key`].
+pub(crate) const SSH_KEY: &str = "ssh-key";
 
 /// The name of the firewall, which all owners share.
 pub(crate) const FIREWALL_NAME: &str = "cargo-burst";
@@ -91,6 +93,11 @@ impl Owner {
     /// The name of the owner's server.
     pub(crate) fn server_name(&self) -> String {
         format!("cargo-burst-{}", self.0)
+    }
+
+    /// The name of an SSH key with this digest.
+    pub(crate) fn ssh_key_name(&self, digest: &str) -> String {
+        format!("cargo-burst-{}-{digest}", self.0)
     }
 
     /// The name of a project's volume in a location. Volumes of one project in two

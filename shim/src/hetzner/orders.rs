@@ -7,7 +7,7 @@ use burst_agent::transport::SERVER_PORT;
 use burst_agent::user_data::UserData;
 use burst_hcloud::firewall::{Firewall, NewFirewall, Rule};
 use burst_hcloud::label::to_value;
-use burst_hcloud::server::NewServer;
+use burst_hcloud::server::{NewPublicNet, NewServer};
 use burst_hcloud::volume::NewVolume;
 use burst_hcloud::{Id, Labels};
 
@@ -63,6 +63,8 @@ impl Orders<'_> {
             labels,
             user_data: choice.user_data.to_text(),
             automount: false,
+            ssh_keys: Vec::new(),
+            public_net: NewPublicNet { enable_ipv4: self.request.public_ipv4, enable_ipv6: true },
         }
     }
 

@@ -1,8 +1,9 @@
 //! Providing a server with a project's volume: both are adopted if they exist, else
 //! created.
 //!
-//! A cold start waits for the API four times in sequence: the inventory; server and
-//! volume, created at the same time; the actions of both; the order to attach the volume.
+//! A cold start waits for the API five times in sequence: the inventory; an SSH key; the
+//! server, with the volume created meanwhile; the actions of both; the order to attach the
+//! volume.
 //! With an existing volume the last one is not needed, since the server is created with
 //! it. The agent is dialled as soon as the server's address is known. That the volume is
 //! attached is verified beside that, and beside the run.

@@ -23,7 +23,7 @@ use super::lease::{self, Facts, Verdict};
 use super::naming::{self, Owner, ProjectKey};
 use super::progress::Progress;
 use super::server::ServerSummary;
-use super::{dial, error, volume};
+use super::{dial, error, throwaway_key, volume};
 use crate::connection::server::ServerConnection;
 use crate::error::{Error, ErrorKind};
 
@@ -147,6 +147,7 @@ impl Account {
         inventory.servers.retain(|server| !report.servers.contains(&server.name));
         inventory.volumes.retain(|volume| !report.volumes.contains(&volume.name));
         self.renew_labels(&inventory, &owner, now).await;
+        throwaway_key::sweep(&self.client).await;
         if report.failed.is_empty() {
             let is_empty = !inventory.has_any_of(&self.installation.owner());
             self.uses.end_reap(changes, is_empty, next, now);

@@ -161,7 +161,8 @@ impl Account {
     ) -> ServerLine {
         let facts = self.uses.server_facts(server, owner);
         let summary = ServerSummary::of(server);
-        let hourly = summary.hourly + pricing.ipv4_hourly(&summary.location);
+        let address = server.has_ipv4().then(|| pricing.ipv4_hourly(&summary.location));
+        let hourly = summary.hourly + address.unwrap_or(0.0);
         ServerLine {
             name: server.name.clone(),
             own: is_of(&server.labels, owner),

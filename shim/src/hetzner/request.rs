@@ -20,6 +20,8 @@ pub(crate) struct ServerRequest {
     pub(crate) regions: Vec<String>,
     /// Server types, in order of preference.
     pub(crate) server_types: Vec<String>,
+    /// Whether a new server gets an IPv4 address, beside its IPv6 network.
+    pub(crate) public_ipv4: bool,
     /// Size of the project's volume in GB.
     pub(crate) volume_gb: u64,
     /// Seconds that the idle server is kept; `None`: until it is deleted by hand.
@@ -74,6 +76,7 @@ impl ServerRequest {
             project_name: "a".into(),
             regions: Vec::new(),
             server_types: Vec::new(),
+            public_ipv4: true,
             volume_gb: 10,
             keep_alive: None,
             volume_keep_alive: None,

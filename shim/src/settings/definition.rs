@@ -118,6 +118,15 @@ settings! {
         variable: "CARGO_BURST_SERVER_TYPE",
     }
 
+    /// Whether a new server gets an IPv4 address, which costs extra. Without one it is
+    /// reached over IPv6, and itself reaches only what has an IPv6 address.
+    public_ipv4: bool {
+        default: true,
+        kind: Flag,
+        project: ProjectRule::NOT_OTHER,
+        variable: "CARGO_BURST_PUBLIC_IPV4",
+    }
+
     /// Seconds for which an idle server, or the agent on this machine, is kept.
     keep_alive_secs: u64 {
         default: 300,

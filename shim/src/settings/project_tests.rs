@@ -12,6 +12,7 @@ region = ['hel1', 'fsn1']
 server_type = ['cx53', 'cpx62']
 keep_alive_secs = 300
 keep_paid_hour = true
+public_ipv4 = true
 volume_keep_alive_secs = 3600
 volume_gb = 200
 monthly_budget = 40
@@ -23,13 +24,14 @@ include_paths = ['a']
 ";
 
 /// Values of a project file that do not go beyond [`OWN`].
-const WITHIN: [(&str, &str); 17] = [
+const WITHIN: [(&str, &str); 18] = [
     ("region", "['fsn1']"),
     ("server_type", "['cx53']"),
     ("keep_alive_secs", "0"),
     ("keep_alive_secs", "300"),
     ("reconnect_secs", "0"),
     ("keep_paid_hour", "true"),
+    ("public_ipv4", "true"),
     ("volume_keep_alive_secs", "60"),
     ("volume_gb", "10"),
     ("monthly_budget", "20"),
@@ -44,12 +46,13 @@ const WITHIN: [(&str, &str); 17] = [
 ];
 
 /// Values that need trust, with the request.
-const BEYOND: [(&str, &str, &str); 13] = [
+const BEYOND: [(&str, &str, &str); 14] = [
     ("region", "['fsn1', 'ash']", "region = [\"ash\"]  # yours: [\"hel1\", \"fsn1\"]"),
     ("server_type", "'cpx62'", "server_type = [\"cpx62\"]  # yours: [\"cx53\", \"cpx62\"]"),
     ("keep_alive_secs", "301", "keep_alive_secs = 301  # yours: 300"),
     ("reconnect_secs", "121", "reconnect_secs = 121  # yours: 120"),
     ("keep_paid_hour", "false", "keep_paid_hour = false  # yours: true"),
+    ("public_ipv4", "false", "public_ipv4 = false  # yours: true"),
     ("volume_keep_alive_secs", "3601", "volume_keep_alive_secs = 3601  # yours: 3600"),
     ("volume_gb", "201", "volume_gb = 201  # yours: 200"),
     (

@@ -139,7 +139,9 @@ mod tests {
             offer("cpx62", 16.0, eu),
             offer("ccx63", 48.0, vec![place("hel1", 1.25, true)]),
         ];
-        Market { offers, volume_gb_monthly: 0.05, has_image: true, ..Market::default() }
+        let mut market = Market::default();
+        (market.offers, market.volume_gb_monthly, market.has_image) = (offers, 0.05, true);
+        market
     }
 
     #[test]
