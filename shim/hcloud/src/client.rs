@@ -86,7 +86,7 @@ struct Limit {
 }
 
 impl RefusalError {
-    fn message(&self) -> String {
+    fn message(&self) -> Box<str> {
         let mut text = self.message.clone();
         if let Some(details) = &self.details {
             for field in &details.fields {
@@ -99,14 +99,14 @@ impl RefusalError {
         printable(&text)
     }
 
-    fn limits(&self) -> Vec<String> {
+    fn limits(&self) -> Box<[Box<str>]> {
         let limits = self.details.iter().flat_map(|details| &details.limits);
         limits.map(|limit| printable(&limit.name)).collect()
     }
 }
 
 /// A text of a peer, which must not send commands to a terminal.
-fn printable(text: &str) -> String {
+fn printable(text: &str) -> Box<str> {
     text.chars().filter(|character| !character.is_control()).take(500).collect()
 }
 
@@ -273,7 +273,7 @@ impl Client {
             .headers()
             .get("x-correlation-id")
             .and_then(|value| value.to_str().ok())
-            .map(|id| id.chars().take(64).collect::<String>());
+            .map(|id| id.chars().take(64).collect::<Box<str>>());
         let bytes = read_all(response).await.map_err(lost)?;
         if !(200..300).contains(&status) {
             return Err(match serde_json::from_slice::<Refusal>(&bytes) {

@@ -89,11 +89,11 @@ pub enum Error {
         /// The error code of the API.
         code: Code,
         /// The message of the API, without control characters, at most 500 characters.
-        message: String,
+        message: Box<str>,
         /// The names of the limits of the account that the request would exceed.
-        limits: Vec<String>,
+        limits: Box<[Box<str>]>,
         /// The correlation id, for Hetzner's support.
-        correlation: Option<String>,
+        correlation: Option<Box<str>>,
     },
     /// A response without an error of the API, for example from a proxy.
     #[error("{operation}: HTTP status {status}{}", shown(correlation.as_deref()))]
@@ -103,7 +103,7 @@ pub enum Error {
         /// The HTTP status.
         status: u16,
         /// The correlation id, for Hetzner's support.
-        correlation: Option<String>,
+        correlation: Option<Box<str>>,
     },
     /// No response was received.
     #[error("{operation}: no response")]
@@ -123,7 +123,7 @@ pub enum Error {
         /// The request.
         operation: Operation,
         /// The correlation id, for Hetzner's support.
-        correlation: Option<String>,
+        correlation: Option<Box<str>>,
         /// The error of the JSON parser.
         source: serde_json::Error,
     },

@@ -78,8 +78,8 @@ mod tests {
             operation: Operation { method: "GET", path: "/servers".into() },
             status: 400,
             code: Code::from(code.to_owned()),
-            message: String::new(),
-            limits: Vec::new(),
+            message: Box::default(),
+            limits: Box::default(),
             correlation: None,
         }
     }

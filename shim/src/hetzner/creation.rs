@@ -141,7 +141,7 @@ impl Provision<'_> {
                 let (server, failed) = split(server);
                 let (volume, volume_failed) = split(volume);
                 self.take_back(server, volume.flatten()).await;
-                let failed = failed.or(volume_failed).or(firewall.err());
+                let failed = failed.or(volume_failed).or_else(|| firewall.err());
                 Err(failed.unwrap_or_else(|| Failure::Final(no_volume())))
             }
         }

@@ -253,13 +253,13 @@ mod tests {
     #[test]
     fn rejections_have_their_own_exit_codes() {
         let rejected = |code: Code| {
-            let (status, message) = (400, "no".to_owned());
+            let (status, message) = (400, "no".into());
             let refused = ApiError::Refused {
                 operation: operation(),
                 status,
                 code,
                 message,
-                limits: Vec::new(),
+                limits: Box::default(),
                 correlation: None,
             };
             let error = api(&endpoint(None), "create a server", &refused);

@@ -244,7 +244,10 @@ impl Provision<'_> {
         let runs = async {
             match server.status {
                 ServerStatus::Running => Ok(()),
-                _ if is_switched_on => Ok(prepared.notified().await),
+                _ if is_switched_on => {
+                    prepared.notified().await;
+                    Ok(())
+                }
                 _ => self.until_running(&server).await,
             }
         };

@@ -48,7 +48,7 @@ impl Reason {
             Code::InvalidInput if says("deprecated") => Some(Self::Deprecated),
             Code::InvalidInput if says("image disk is bigger") => Some(Self::Disk),
             Code::ResourceLimitExceeded => {
-                let named = match limits.as_slice() {
+                let named = match &**limits {
                     [] => message.to_ascii_lowercase(),
                     limits => limits.join(" "),
                 };
@@ -268,7 +268,7 @@ mod tests {
             status: 422,
             code,
             message: message.into(),
-            limits: limits.iter().map(ToString::to_string).collect(),
+            limits: limits.iter().map(|limit| (*limit).into()).collect(),
             correlation: None,
         }
     }
