@@ -1,4 +1,4 @@
-//! The catalogue: locations, server types, prices.
+//! The catalogue: locations, server types, system images, prices.
 //!
 //! The net prices in euros are those that were published for the EU locations by August
 //! 2026; tests must not depend on them. Locations outside the EU cost 20 % more, which is
@@ -74,6 +74,40 @@ pub const SERVER_TYPES: [ServerType; 17] = [
     a_type(99, "ccx43", (16, 64, 360), 275.99),
     a_type(100, "ccx53", (32, 128, 600), 533.49),
     a_type(101, "ccx63", (48, 192, 960), 853.49),
+];
+
+/// A system image of the vendor; there is one of each name for each architecture.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemImage {
+    /// The id.
+    pub id: u64,
+    /// The name.
+    pub name: &'static str,
+    /// The distribution.
+    pub flavor: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The CPU architecture.
+    pub architecture: &'static str,
+}
+
+const fn an_image(
+    id: u64,
+    name: &'static str,
+    (flavor, version): (&'static str, &'static str),
+    architecture: &'static str,
+) -> SystemImage {
+    SystemImage { id, name, flavor, version, architecture }
+}
+
+/// All system images. The ids are invented.
+pub const SYSTEM_IMAGES: [SystemImage; 6] = [
+    an_image(501, "debian-12", ("debian", "12"), "x86"),
+    an_image(502, "debian-12", ("debian", "12"), "arm"),
+    an_image(503, "debian-13", ("debian", "13"), "x86"),
+    an_image(504, "debian-13", ("debian", "13"), "arm"),
+    an_image(505, "ubuntu-24.04", ("ubuntu", "24.04"), "x86"),
+    an_image(506, "ubuntu-24.04", ("ubuntu", "24.04"), "arm"),
 ];
 
 /// The hours in which hourly prices add up to the monthly price.

@@ -23,6 +23,7 @@
     reason = "this is a tool of tests: a panic is how it fails"
 )]
 
+mod backend;
 pub mod catalogue;
 pub mod cidr;
 pub mod clock;

@@ -22,7 +22,7 @@ impl Refusal {
             "json_error" => 400,
             "unauthorized" | "token_readonly" => 401,
             "forbidden" | "resource_limit_exceeded" => 403,
-            "not_found" => 404,
+            "not_found" | "firewall_resource_not_found" => 404,
             "method_not_allowed" => 405,
             "uniqueness_error" | "conflict" => 409,
             "deprecated_api_endpoint" => 410,

@@ -20,7 +20,7 @@ use crate::log::Call;
 use crate::refusal::Refusal;
 use crate::scenario::{FaultKind, Scenario};
 use crate::schema::Schemas;
-use crate::world::{Effect, Family, World};
+use crate::world::World;
 
 /// Interval at which due actions are completed.
 const TICK: Duration = Duration::from_millis(10);
@@ -86,7 +86,7 @@ pub struct Shared {
     bucket: Mutex<(f64, i64)>,
     started: Instant,
     held: watch::Sender<Option<usize>>,
-    hosts: Option<Hosts>,
+    pub(crate) hosts: Option<Hosts>,
 }
 
 /// A change that somebody makes in the vendor's console.
@@ -337,45 +337,6 @@ impl Shared {
     /// Releases the held call: its connection is closed.
     pub fn release(&self) {
         self.held.send_replace(None);
-    }
-
-    /// Assigns the addresses of their hosts to new servers.
-    pub(crate) fn give_addresses(&self, world: &mut World) {
-        let Some(hosts) = &self.hosts else { return };
-        for server in world.servers.keys() {
-            let ids = Family::ALL.map(|family| world.primary_ip_of(*server, family));
-            let held = ids.into_iter().flatten().map(|address| (address.id, address.family));
-            let (ids, families): (Vec<u64>, Vec<Family>) = held.unzip();
-            let addresses = hosts.addresses_of(*server, &families, &world.scenario.blocked);
-            for (id, ip) in ids.iter().zip(addresses) {
-                if let Some(address) = world.primary_ips.get_mut(id) {
-                    address.ip = ip;
-                }
-            }
-        }
-    }
-
-    /// Passes pending effects to the hosts.
-    pub(crate) fn wake_hosts(&self) {
-        let mut world = lock(&self.world);
-        let effects = std::mem::take(&mut world.effects);
-        let Some(hosts) = &self.hosts else { return };
-        for effect in effects {
-            let user_data = match effect {
-                Effect::Boot(id) => world.servers.get(&id).map(|server| server.user_data.clone()),
-                _ => None,
-            };
-            let gb = match effect {
-                Effect::Plug { volume, .. } => world.volumes.get(&volume).map(|volume| volume.gb),
-                _ => None,
-            };
-            hosts.push(effect, user_data.unwrap_or_default(), gb.unwrap_or(0));
-        }
-    }
-
-    /// The hosts, with [`Backend::Hosts`].
-    pub const fn hosts(&self) -> Option<&Hosts> {
-        self.hosts.as_ref()
     }
 }
 

@@ -1,8 +1,9 @@
 # The first process of a host. The host is switched off when its standard input ends.
 # Arguments: the host's directory, the agent program, its port, the directories of rustup and
-# of cargo's programs, and the version of its control groups.
+# of cargo's programs, the version of its control groups, and `agent` or `bare`: whether the system
+# starts an agent.
 set -eu
-directory=$1 agent=$2 port=$3 rustup=$4 programs=$5 groups=$6
+directory=$1 agent=$2 port=$3 rustup=$4 programs=$5 groups=$6 system=$7
 root=$directory/root
 
 mount --make-rprivate /
@@ -42,6 +43,11 @@ getent group build >/dev/null || groupadd --system build
 getent passwd build >/dev/null || useradd --system --gid build --home-dir /home/build build
 mkdir -p /home/build && chown build:build /home/build
 
+if [ "$system" = bare ]; then
+    echo "no agent" >>/host.log
+    cat >/dev/null
+    exit
+fi
 # Both families by one socket, where this machine has both.
 listen=0.0.0.0
 [ ! -e /proc/net/if_inet6 ] || listen='[::]'

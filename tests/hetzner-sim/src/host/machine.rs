@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak, mpsc};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::AGENT_PORT;
 use super::commands::succeed;
@@ -53,7 +53,7 @@ pub(super) struct Order {
 /// A running host.
 struct Machine {
     process: Child,
-    services: Vec<AbortHandle>,
+    services: Vec<JoinHandle<()>>,
     _network: Arc<Network>,
 }
 
@@ -101,9 +101,14 @@ impl Machines {
 
     fn carry_out(&mut self, order: Order) -> io::Result<()> {
         match order.effect {
-            Effect::Boot(server) => {
+            Effect::Boot { server, runs_agent } => {
                 let network = order.network.ok_or(io::ErrorKind::NotConnected)?;
-                self.boot(server, network, order.user_data)?;
+                self.boot(server, network, order.user_data, runs_agent)?;
+            }
+            Effect::Wipe(server) => {
+                for name in ["upper", "work"] {
+                    fs::remove_dir_all(self.server(server).join(name)).or_else(missing_is_fine)?;
+                }
             }
             Effect::Stop(server) => self.stop(server),
             Effect::Plug { volume, server } => self.plug(volume, server, order.gb)?,
@@ -124,7 +129,13 @@ impl Machines {
         self.directory.join(format!("server-{server}"))
     }
 
-    fn boot(&mut self, server: u64, network: Arc<Network>, user_data: String) -> io::Result<()> {
+    fn boot(
+        &mut self,
+        server: u64,
+        network: Arc<Network>,
+        user_data: String,
+        runs_agent: bool,
+    ) -> io::Result<()> {
         if self.on.contains_key(&server) {
             return Ok(());
         }
@@ -141,9 +152,9 @@ impl Machines {
         let mut services = Vec::new();
         let address = network.public_v4();
         let task = self.runtime.spawn(metadata::serve(told, server, address, user_data));
-        services.push(task.abort_handle());
+        services.push(task);
         if let Some(shared) = self.shared.upgrade() {
-            services.push(self.runtime.spawn(simulator::accept(shared, api)).abort_handle());
+            services.push(self.runtime.spawn(simulator::accept(shared, api)));
         }
         let log = File::create(directory.join("boot.log"))?;
         let groups = HostGroups::make(&self.directory, server, &self.control_groups)?;
@@ -157,6 +168,7 @@ impl Machines {
             .arg(home("RUSTUP_HOME", ".rustup"))
             .arg(home("CARGO_HOME", ".cargo").join("bin"))
             .arg(groups.version)
+            .arg(if runs_agent { "agent" } else { "bare" })
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -172,6 +184,8 @@ impl Machines {
             drop(machine.process.wait());
             for service in machine.services {
                 service.abort();
+                // Its listener is closed when it has ended: the next boot needs the address.
+                drop(self.runtime.block_on(service));
             }
         }
     }

@@ -8,6 +8,7 @@
 
 mod commands;
 mod control_groups;
+mod filter;
 mod machine;
 mod metadata;
 mod network;
@@ -15,6 +16,7 @@ mod network;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -22,7 +24,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 use crate::simulator::{Shared, lock};
-use crate::world::{Effect, Family};
+use crate::world::{Effect, Family, Rule};
 use control_groups::HostGroups;
 use machine::{Machines, Order};
 use network::Network;
@@ -152,23 +154,43 @@ impl Hosts {
 
     /// The name of the network namespace of a host.
     pub fn namespace_of(&self, server: u64) -> Option<String> {
-        let networks = lock(&self.networks);
-        networks.as_ref()?.get(&server).map(|network| network.name.clone())
+        self.network(server).ok().map(|network| network.name.clone())
     }
 
     /// From now on the network of a host drops these protocols on the agent's port, and no
     /// others.
     pub fn block(&self, server: u64, protocols: &[&str]) -> io::Result<()> {
+        self.network(server)?.block(protocols)
+    }
+
+    /// From now on the rules of firewalls count for a host; without any, everything passes.
+    pub(crate) fn filter(&self, server: u64, rules: Option<&[Rule]>) {
+        // A server that is deleted has none any more.
+        let Ok(network) = self.network(server) else { return };
+        if let Err(error) = network.filter(rules) {
+            eprintln!("hetzner-sim: no firewall for a host: {error}");
+        }
+    }
+
+    /// Listens on a TCP port of a host, on all its addresses.
+    pub fn listen(&self, server: u64, port: u16) -> io::Result<TcpListener> {
+        self.network(server)?.within(move || TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))
+    }
+
+    /// Receives from a UDP port of a host, on all its addresses.
+    pub fn receive(&self, server: u64, port: u16) -> io::Result<UdpSocket> {
+        self.network(server)?.within(move || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)))
+    }
+
+    fn network(&self, server: u64) -> io::Result<Arc<Network>> {
         let networks = lock(&self.networks);
-        let network = networks.as_ref().and_then(|networks| networks.get(&server));
-        network.ok_or(io::ErrorKind::NotFound)?.block(protocols)
+        let network = networks.as_ref().and_then(|networks| networks.get(&server).cloned());
+        network.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// From now on a host has another address, which the API tells.
     pub fn move_address(&self, server: u64) -> io::Result<()> {
-        let networks = lock(&self.networks);
-        let network = networks.as_ref().and_then(|networks| networks.get(&server));
-        network.ok_or(io::ErrorKind::NotFound)?.move_to_second_address()
+        self.network(server)?.move_to_second_address()
     }
 
     pub(crate) fn push(&self, effect: Effect, user_data: String, gb: u64) {
@@ -180,9 +202,7 @@ impl Hosts {
                 }
                 return;
             }
-            Effect::Boot(server) => {
-                lock(&self.networks).as_ref().and_then(|networks| networks.get(&server).cloned())
-            }
+            Effect::Boot { server, .. } => self.network(server).ok(),
             _ => None,
         };
         if let Some(orders) = &*lock(&self.orders) {

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::AGENT_PORT;
 use super::commands::succeed;
+use super::filter;
 use crate::simulator::lock;
-use crate::world::Family;
+use crate::world::{Family, Rule};
 
 /// Most hosts on one machine: each has four addresses of 10.201.0.0/16.
 const HOSTS_MAX: u32 = 1 << 14;
@@ -31,6 +32,8 @@ pub(super) struct Network {
     is_moved: AtomicBool,
     /// The families of which the host has an address.
     families: Mutex<Vec<Family>>,
+    /// The packet filter, as the input of `nft`.
+    filter: Mutex<String>,
 }
 
 impl Network {
@@ -49,8 +52,9 @@ impl Network {
                 other => other?,
             };
             fs::write(&mark, "")?;
-            let (is_moved, families) = (AtomicBool::new(false), Mutex::default());
-            let network = Self { name, number, mark, is_moved, families };
+            let is_moved = AtomicBool::new(false);
+            let (families, filter) = (Mutex::default(), Mutex::new(filter::script(None)));
+            let network = Self { name, number, mark, is_moved, families, filter };
             network.connect(&peer)?;
             return Ok(network);
         }
@@ -136,6 +140,17 @@ impl Network {
         succeed("ip", ["netns", "exec", self.name.as_str(), "nft", rules.as_str()]).map(drop)
     }
 
+    /// From now on these rules of firewalls count; `None` lets everything pass.
+    pub(super) fn filter(&self, rules: Option<&[Rule]>) -> io::Result<()> {
+        let script = filter::script(rules);
+        let mut filter = lock(&self.filter);
+        if *filter != script {
+            succeed("ip", ["netns", "exec", self.name.as_str(), "nft", script.as_str()])?;
+            *filter = script;
+        }
+        Ok(())
+    }
+
     fn host(&self, last: u32) -> Ipv4Addr {
         let base = u32::from(Ipv4Addr::new(10, 201, 0, 0));
         Ipv4Addr::from(base + self.number * 4 + last)
@@ -183,19 +198,29 @@ impl Network {
 
     /// Creates a listener in the namespace.
     pub(super) fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let listener = self.within(move || TcpListener::bind(address))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    }
+
+    /// Calls a function that creates a socket, which stays in the namespace.
+    pub(super) fn within<T: Send + 'static>(
+        &self,
+        create: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let namespace = File::open(Path::new("/run/netns").join(&self.name))?;
-        // Only this thread enters the namespace, and then ends; the socket stays in it.
-        let bound = std::thread::spawn(move || {
+        // Only this thread enters the namespace, and then ends.
+        let created = std::thread::spawn(move || {
             let kind = rustix::thread::LinkNameSpaceType::Network;
             rustix::thread::move_into_link_name_space(
                 std::os::fd::AsFd::as_fd(&namespace),
                 Some(kind),
             )?;
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            io::Result::Ok(listener)
+            create()
         });
-        bound.join().map_err(|_| io::Error::other("the thread that binds the socket panicked"))?
+        created
+            .join()
+            .map_err(|_| io::Error::other("the thread that creates the socket panicked"))?
     }
 }
 

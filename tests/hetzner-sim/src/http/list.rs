@@ -1,13 +1,14 @@
-//! Lists of resources.
+//! Reading of resources, one or a list.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::route::Route;
 use crate::catalogue;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::render;
 use crate::selector::{Labels, selects};
-use crate::world::World;
+use crate::world::{Action, World};
 
 /// The response to the listing of a kind of resources.
 pub(super) fn list(world: &World, kind: &str, query: &Query, now: i64) -> Result<Value, Refusal> {
@@ -40,10 +41,11 @@ pub(super) fn list(world: &World, kind: &str, query: &Query, now: i64) -> Result
         }
         "images" => {
             for one in world.images.values() {
-                let status = if one.image_gb.is_some() { "available" } else { "creating" };
-                if passes(None, &one.labels)?
-                    && query.lets_pass("type", "snapshot")
-                    && query.lets_pass("status", status)
+                if selects(selector, &one.labels)?
+                    && (one.name().is_some_and(|name| query.lets_pass("name", name))
+                        || query.one("name").is_none())
+                    && query.lets_pass("type", one.kind())
+                    && query.lets_pass("status", one.status())
                     && query.lets_pass("architecture", &one.architecture)
                 {
                     found.push(render::image(one));
@@ -79,11 +81,35 @@ pub(super) fn list(world: &World, kind: &str, query: &Query, now: i64) -> Result
                 return Err(Refusal::invalid("id", "is needed"));
             }
             let actions = ids.iter().filter_map(|id| world.actions.get(id));
-            found.extend(actions.map(|one| render::action(one, now)));
+            let actions = actions.map(|one| render::action(one, now));
+            found.extend(actions.filter(|one| passes_status(query, one)));
         }
         _ => found = catalogue_list(world, kind, query),
     }
     query.page(kind, found)
+}
+
+/// The response to the reading of one resource.
+pub(super) fn one(world: &World, kind: &str, id: u64, now: i64) -> Result<Value, Refusal> {
+    let (name, found) = match kind {
+        "servers" => ("server", world.servers.get(&id).map(|one| render::server(world, one))),
+        "volumes" => ("volume", world.volumes.get(&id).map(|one| render::volume(world, one))),
+        "images" => ("image", world.images.get(&id).map(render::image)),
+        "firewalls" => {
+            ("firewall", world.firewalls.get(&id).map(|one| render::firewall(world, one)))
+        }
+        "ssh_keys" => ("ssh_key", world.ssh_keys.get(&id).map(render::ssh_key)),
+        "primary_ips" => ("primary_ip", world.primary_ips.get(&id).map(render::primary_ip)),
+        "networks" => ("network", world.networks.get(&id).map(render::network)),
+        "actions" => ("action", world.actions.get(&id).map(|one| render::action(one, now))),
+        "locations" => ("location", catalogue::location(&id.to_string()).map(render::location)),
+        _ => (
+            "server_type",
+            catalogue::server_type(&id.to_string())
+                .map(|one| render::server_type(one, &world.scenario)),
+        ),
+    };
+    found.map(|found| json!({ name: found })).ok_or_else(|| Refusal::not_found(name))
 }
 
 /// The list of locations or of server types.
@@ -100,4 +126,28 @@ fn catalogue_list(world: &World, kind: &str, query: &Query) -> Vec<Value> {
         .filter(|one| query.lets_pass("name", one.name))
         .map(|one| render::server_type(one, &world.scenario))
         .collect()
+}
+
+/// The response to the listing of a resource's actions, or of those of all resources of a kind.
+pub(super) fn actions_of(
+    world: &World,
+    route: &Route,
+    query: &Query,
+    now: i64,
+) -> Result<Value, Refusal> {
+    let kind = route.resource();
+    if let Some(id) = route.id {
+        one(world, &route.kind, id, now)?;
+    }
+    let is_meant = |action: &&Action| {
+        let mut resources = action.resources.iter();
+        resources.any(|(other, id)| *other == kind && route.id.is_none_or(|wanted| wanted == *id))
+            && query.lets_pass("id", &action.id.to_string())
+    };
+    let actions = world.actions.values().filter(is_meant).map(|one| render::action(one, now));
+    query.page("actions", actions.filter(|one| passes_status(query, one)).collect())
+}
+
+fn passes_status(query: &Query, action: &Value) -> bool {
+    action["status"].as_str().is_some_and(|status| query.lets_pass("status", status))
 }

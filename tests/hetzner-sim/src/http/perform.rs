@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::list::list;
+use super::list::{actions_of, list, one};
 use super::post::post;
 use super::route::Route;
-use crate::catalogue;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::render;
@@ -53,43 +52,19 @@ pub(crate) fn created_server(world: &World, id: u64, actions: &[u64], now: i64) 
         "server": world.servers.get(&id).map(|server| render::server(world, server)),
         "action": actions.first().map(written),
         "next_actions": actions.iter().skip(1).map(written).collect::<Vec<_>>(),
-        "root_password": password_of(world, id),
+        "root_password": render::root_password(world, id),
     })
 }
 
-/// The root password of a new or rebuilt server: there is none where there are SSH keys.
-pub(super) fn password_of(world: &World, server: u64) -> Option<&'static str> {
-    world.servers.get(&server).filter(|server| !server.has_ssh_keys).map(|_| "not-a-real-one")
-}
-
 fn get(world: &World, route: &Route, query: &Query, now: i64) -> Result<Value, Refusal> {
+    if route.lists_actions {
+        return actions_of(world, route, query, now);
+    }
     match route.id {
         Some(id) => one(world, &route.kind, id, now),
         None if route.kind == "pricing" => Ok(render::pricing()),
         None => list(world, &route.kind, query, now),
     }
-}
-
-fn one(world: &World, kind: &str, id: u64, now: i64) -> Result<Value, Refusal> {
-    let (name, found) = match kind {
-        "servers" => ("server", world.servers.get(&id).map(|one| render::server(world, one))),
-        "volumes" => ("volume", world.volumes.get(&id).map(|one| render::volume(world, one))),
-        "images" => ("image", world.images.get(&id).map(render::image)),
-        "firewalls" => {
-            ("firewall", world.firewalls.get(&id).map(|one| render::firewall(world, one)))
-        }
-        "ssh_keys" => ("ssh_key", world.ssh_keys.get(&id).map(render::ssh_key)),
-        "primary_ips" => ("primary_ip", world.primary_ips.get(&id).map(render::primary_ip)),
-        "networks" => ("network", world.networks.get(&id).map(render::network)),
-        "actions" => ("action", world.actions.get(&id).map(|one| render::action(one, now))),
-        "locations" => ("location", catalogue::location(&id.to_string()).map(render::location)),
-        _ => (
-            "server_type",
-            catalogue::server_type(&id.to_string())
-                .map(|one| render::server_type(one, &world.scenario)),
-        ),
-    };
-    found.map(|found| json!({ name: found })).ok_or_else(|| Refusal::not_found(name))
 }
 
 fn put(world: &mut World, route: &Route, body: &Value) -> Result<Value, Refusal> {

@@ -30,9 +30,10 @@ pub(super) fn post(
             let firewall = render::firewall(world, &world.firewalls[&id]);
             return Ok(json!({ "firewall": firewall, "actions": [] }));
         }
-        ("firewalls", Some("set_rules")) => {
-            let action = world.set_firewall_rules(id, body, now)?;
-            return Ok(json!({ "actions": [render::action(&world.actions[&action], now)] }));
+        ("firewalls", Some(verb)) => {
+            let actions = world.firewall_action(id, verb, body, now)?;
+            let written = actions.iter().map(|id| render::action(&world.actions[id], now));
+            return Ok(json!({ "actions": written.collect::<Vec<_>>() }));
         }
         ("ssh_keys", _) => {
             let id = world.create_ssh_key(body, now)?;
@@ -64,7 +65,20 @@ pub(super) fn post(
         (_, Some("change_protection")) => {
             world.change_protection(route.resource(), id, body, now)?
         }
-        ("servers", Some(verb)) => world.power(id, verb, now)?,
+        ("servers", Some(verb)) => {
+            let action = world.server_action(id, verb, body, now)?;
+            let action = render::action(&world.actions[&action], now);
+            return Ok(match verb {
+                "rebuild" => {
+                    let password = render::root_password(world, id);
+                    json!({ "action": action, "root_password": password })
+                }
+                "enable_rescue" => {
+                    json!({ "action": action, "root_password": render::PASSWORD })
+                }
+                _ => json!({ "action": action }),
+            });
+        }
         (_, verb) => world.volume_action(id, verb.unwrap_or_default(), body, now)?,
     };
     Ok(json!({ "action": render::action(&world.actions[&action], now) }))

@@ -11,6 +11,8 @@ pub(crate) struct Route {
     pub(crate) id: Option<u64>,
     /// The verb of `/actions/VERB`.
     pub(crate) verb: Option<String>,
+    /// Whether it ends with `/actions`: the actions of a resource, or of all of a kind.
+    pub(crate) lists_actions: bool,
 }
 
 /// The simulated kinds of resources.
@@ -35,16 +37,17 @@ impl Route {
         let rest = path.strip_prefix("/v1/")?;
         let parts: Vec<&str> = rest.split('/').collect();
         let kind = parts.first().filter(|kind| KINDS.contains(*kind))?;
-        let id = match parts.get(1) {
-            Some(text) => Some(text.parse().ok()?),
-            None => None,
+        let (id, rest) = match parts.get(1) {
+            Some(&"actions") | None => (None, &parts[1..]),
+            Some(text) => (Some(text.parse().ok()?), &parts[2..]),
         };
-        let verb = match parts.get(2..) {
-            None | Some([]) => None,
-            Some(["actions", verb]) => Some((*verb).to_owned()),
-            Some(_) => return None,
+        let (verb, lists_actions) = match (id, rest) {
+            (_, []) => (None, false),
+            (_, ["actions"]) => (None, true),
+            (Some(_), ["actions", verb]) => (Some((*verb).to_owned()), false),
+            _ => return None,
         };
-        Some(Self { method: method.to_owned(), kind: (*kind).to_owned(), id, verb })
+        Some(Self { method: method.to_owned(), kind: (*kind).to_owned(), id, verb, lists_actions })
     }
 
     /// The operation as the schemas name it, such as `GET /servers/{id}`.
@@ -57,6 +60,9 @@ impl Route {
         let mut path = format!("/{}", self.kind);
         if self.id.is_some() {
             path.push_str("/{id}");
+        }
+        if self.lists_actions {
+            path.push_str("/actions");
         }
         if let Some(verb) = &self.verb {
             path.push_str(&format!("/actions/{verb}"));

@@ -1,6 +1,8 @@
 //! Actions, and their effects on completion.
 
-use super::{Effect, ServerStatus, World};
+use super::firewalls::Target;
+use super::{Effect, World};
+use crate::catalogue::ServerType;
 use crate::scenario::ActionFaultKind;
 
 /// The state of an action.
@@ -42,6 +44,32 @@ pub(super) enum Change {
     Protection(bool),
     /// An address is assigned to a server, or taken from it.
     Assignment(bool),
+    /// A firewall is applied to a resource, or taken off.
+    Firewall {
+        /// The resource.
+        target: Target,
+        /// Whether it is applied.
+        is_applied: bool,
+    },
+    /// A server has another image, and other user data where there is some.
+    Rebuild {
+        /// The id of the image.
+        image: u64,
+        /// The new user data.
+        user_data: Option<String>,
+    },
+    /// A server has another type.
+    Type {
+        /// The type.
+        kind: &'static ServerType,
+        /// The size of the disk from then on, in GB.
+        disk_gb: u32,
+    },
+    /// The next start of a server until this time is that of the rescue system.
+    Rescue {
+        /// The time, in milliseconds of virtual time.
+        until: Option<i64>,
+    },
 }
 
 impl Action {
@@ -93,7 +121,7 @@ impl World {
                 .cloned();
             let until = due.as_ref().map_or(now, |action| action.ends);
             self.undo(until);
-            let Some(action) = due else { return };
+            let Some(action) = due else { return self.end_rescues(now) };
             self.finish(&action);
         }
     }
@@ -131,16 +159,6 @@ impl World {
     fn complete(&mut self, action: &Action) {
         let (server, volume) = (action.of("server"), action.of("volume"));
         match action.command {
-            "create_server" => self.set_status(server, ServerStatus::Starting),
-            "start_server" => self.set_status(server, ServerStatus::Running),
-            "stop_server" => {
-                self.set_status(server, ServerStatus::Off);
-                self.effects.push(Effect::Stop(server));
-            }
-            "shutdown_server" if !self.scenario.ignores_shutdown => {
-                self.set_status(server, ServerStatus::Off);
-                self.effects.push(Effect::Stop(server));
-            }
             "delete_server" => self.remove_server(server, action.ends),
             "attach_volume" => {
                 if let Some(volume) = self.volumes.get_mut(&volume) {
@@ -150,12 +168,26 @@ impl World {
             }
             "detach_volume" => self.detach(volume),
             "create_image" => self.complete_image(action.of("image"), action.ends),
-            _ => {}
+            _ => self.complete_power(action),
         }
         match (&action.change, action.resources.first()) {
             (Change::Protection(is_protected), Some((kind, id))) => {
                 if let Some(held) = self.protection_of(kind, *id) {
                     *held = *is_protected;
+                }
+            }
+            (Change::Firewall { target, is_applied }, _) => {
+                self.set_applied(action.of("firewall"), target, *is_applied);
+            }
+            (Change::Rebuild { image, user_data }, _) => {
+                self.complete_rebuild(server, *image, user_data.as_ref());
+            }
+            (Change::Type { kind, disk_gb }, _) => {
+                self.complete_type(server, kind, *disk_gb, action.ends);
+            }
+            (Change::Rescue { until }, _) => {
+                if let Some(server) = self.servers.get_mut(&server) {
+                    server.rescue_until = *until;
                 }
             }
             (Change::Assignment(is_on), _) => {
@@ -164,15 +196,6 @@ impl World {
                 }
             }
             _ => {}
-        }
-    }
-
-    pub(super) fn set_status(&mut self, server: u64, status: ServerStatus) {
-        if let Some(server) = self.servers.get_mut(&server) {
-            if status == ServerStatus::Starting {
-                self.effects.push(Effect::Boot(server.id));
-            }
-            server.status = status;
         }
     }
 }

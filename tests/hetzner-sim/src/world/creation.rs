@@ -60,7 +60,11 @@ impl World {
         let place = reference(&body["location"]).unwrap_or_else(|| "fsn1".into());
         let location = catalogue::location(&place)
             .ok_or_else(|| Refusal::invalid("location", "location not found"))?;
-        let image = self.image_for(&reference(&body["image"]).unwrap_or_default(), kind)?;
+        let image = self.image_for(
+            &reference(&body["image"]).unwrap_or_default(),
+            kind.architecture(),
+            kind.disk,
+        )?;
         if self.servers.values().any(|server| server.name == name) {
             return Err(Refusal::taken("server name is already used"));
         }

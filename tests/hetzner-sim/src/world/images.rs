@@ -1,27 +1,114 @@
-//! Operations on snapshots.
+//! Operations on images: snapshots, and the system images of the vendor.
 
 use serde_json::Value;
 
-use super::{Image, World, labels_of, text};
-use crate::catalogue::ServerType;
+use super::{World, labels_of, text};
+use crate::catalogue::{SYSTEM_IMAGES, SystemImage};
 use crate::ledger::Item;
 use crate::refusal::Refusal;
+use crate::selector::Labels;
 
 /// Size in GB of a snapshot that is created from a server.
 const MADE_GB: f64 = 2.5;
 
+/// The size in GB of the disk that a system image needs.
+const SYSTEM_DISK_GB: u32 = 5;
+
+/// An image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The id.
+    pub id: u64,
+    /// The system image that it is; `None` for a snapshot.
+    pub system: Option<&'static SystemImage>,
+    /// The description for the user.
+    pub description: String,
+    /// The labels.
+    pub labels: Labels,
+    /// The CPU architecture.
+    pub architecture: String,
+    /// The least size of a server's disk in GB.
+    pub disk_gb: u32,
+    /// The stored size in GB; `None` while it is being created, and of a system image.
+    pub image_gb: Option<f64>,
+    /// The time of creation, in milliseconds of virtual time.
+    pub created: i64,
+    /// Whether its deletion is refused.
+    pub is_protected: bool,
+    /// The id and name of the server that it was created from.
+    pub from: Option<(u64, String)>,
+}
+
+impl Image {
+    /// `system` or `snapshot`.
+    pub const fn kind(&self) -> &'static str {
+        if self.system.is_some() { "system" } else { "snapshot" }
+    }
+
+    /// `available` or `creating`.
+    pub const fn status(&self) -> &'static str {
+        let is_available = self.system.is_some() || self.image_gb.is_some();
+        if is_available { "available" } else { "creating" }
+    }
+
+    /// The name, which only a system image has.
+    pub fn name(&self) -> Option<&'static str> {
+        self.system.map(|system| system.name)
+    }
+}
+
 impl World {
-    /// Validates the image for a new server; returns its id.
-    pub(super) fn image_for(&self, wanted: &str, kind: &ServerType) -> Result<u64, Refusal> {
-        let image = wanted.parse().ok().and_then(|id: u64| self.images.get(&id));
+    /// Adds the images that exist at the start.
+    pub(super) fn add_images(&mut self, now: i64) {
+        let image = |id: u64, architecture: &str, disk_gb: u32| Image {
+            id,
+            system: None,
+            description: "snapshot".into(),
+            labels: Labels::new(),
+            architecture: architecture.to_owned(),
+            disk_gb,
+            image_gb: None,
+            created: now,
+            is_protected: false,
+            from: None,
+        };
+        for system in &SYSTEM_IMAGES {
+            let description = format!("{} {}", system.flavor, system.version);
+            let made = image(system.id, system.architecture, SYSTEM_DISK_GB);
+            let made = Image { system: Some(system), description, ..made };
+            self.images.insert(system.id, made);
+        }
+        for snapshot in self.scenario.snapshots.clone() {
+            let id = self.new_id();
+            let item = Item::Storage { gb: snapshot.image_gb, is_image: true };
+            self.ledger.open(id, "snapshot", item, now);
+            let made = image(id, &snapshot.architecture, snapshot.disk_gb);
+            let image_gb = Some(snapshot.image_gb);
+            self.images.insert(id, Image { labels: snapshot.labels, image_gb, ..made });
+        }
+    }
+
+    /// Validates the image for a server with a disk of this size; returns its id. The name of
+    /// a system image stands for that of the server's architecture.
+    pub(super) fn image_for(
+        &self,
+        wanted: &str,
+        architecture: &str,
+        disk_gb: u32,
+    ) -> Result<u64, Refusal> {
+        let named = self
+            .images
+            .values()
+            .find(|image| image.name() == Some(wanted) && image.architecture == architecture);
+        let image = wanted.parse().ok().and_then(|id: u64| self.images.get(&id)).or(named);
         let image = image.ok_or_else(|| Refusal::invalid("image", "image not found"))?;
-        if image.image_gb.is_none() {
+        if image.status() != "available" {
             return Err(Refusal::invalid("image", "image is not available"));
         }
-        if image.architecture != kind.architecture() {
+        if image.architecture != architecture {
             return Err(Refusal::invalid("image", "image has another architecture"));
         }
-        if image.disk_gb > kind.disk {
+        if image.disk_gb > disk_gb {
             let mut refusal =
                 Refusal::invalid("image", "image disk is bigger than server type disk");
             refusal.message = "image disk is bigger than server type disk".into();
@@ -48,10 +135,11 @@ impl World {
             id,
             Image {
                 id,
+                system: None,
                 description: text(body, "description").to_owned(),
                 labels,
                 architecture: from.kind.architecture().into(),
-                disk_gb: from.kind.disk,
+                disk_gb: from.disk_gb,
                 image_gb: None,
                 created: now,
                 is_protected: false,
@@ -81,8 +169,9 @@ impl World {
 
     /// Carries out `DELETE /images/{id}`.
     pub fn delete_image(&mut self, id: u64, now: i64) -> Result<(), Refusal> {
-        if !self.images.contains_key(&id) {
-            return Err(Refusal::not_found("image"));
+        let image = self.images.get(&id).ok_or_else(|| Refusal::not_found("image"))?;
+        if image.system.is_some() {
+            return Err(Refusal::new("forbidden", "system images cannot be deleted"));
         }
         if self.is_locked("image", id) {
             return Err(Refusal::locked("image"));

@@ -10,15 +10,20 @@ mod creation;
 mod firewalls;
 mod images;
 mod networks;
+mod power;
 mod primary_ips;
 mod protection;
+mod rules;
 mod servers;
 mod ssh_keys;
 mod volumes;
 
 pub use actions::{Action, Outcome};
+pub use firewalls::Firewall;
+pub use images::Image;
 pub use networks::PrivateNetwork;
 pub use primary_ips::{Family, PrimaryIp};
+pub use rules::Rule;
 pub use servers::{Server, ServerStatus};
 pub use ssh_keys::SshKey;
 pub use volumes::Volume;
@@ -27,58 +32,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::ledger::{Item, Ledger};
+use crate::ledger::Ledger;
 use crate::refusal::Refusal;
 use crate::scenario::Scenario;
 use crate::selector::{self, Labels};
-
-/// A snapshot.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// The id.
-    pub id: u64,
-    /// The description for the user.
-    pub description: String,
-    /// The labels.
-    pub labels: Labels,
-    /// The CPU architecture.
-    pub architecture: String,
-    /// The least size of a server's disk in GB.
-    pub disk_gb: u32,
-    /// The stored size in GB; `None` while it is being created.
-    pub image_gb: Option<f64>,
-    /// The time of creation, in milliseconds of virtual time.
-    pub created: i64,
-    /// Whether its deletion is refused.
-    pub is_protected: bool,
-    /// The id and name of the server that it was created from.
-    pub from: Option<(u64, String)>,
-}
-
-/// A firewall.
-#[derive(Clone, Debug)]
-pub struct Firewall {
-    /// The id.
-    pub id: u64,
-    /// The name.
-    pub name: String,
-    /// The labels.
-    pub labels: Labels,
-    /// The rules as they were sent.
-    pub rules: Vec<Value>,
-    /// The time of creation, in milliseconds of virtual time.
-    pub created: i64,
-    /// Selectors of the servers that it applies to.
-    pub selectors: Vec<String>,
-    /// The virtual time until which it counts as used without a server.
-    pub used_until: i64,
-}
 
 /// A change to real hosts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A server is switched on.
-    Boot(u64),
+    Boot {
+        /// The id of the server.
+        server: u64,
+        /// Whether its system starts an agent, as our image does.
+        runs_agent: bool,
+    },
     /// A server is switched off or deleted.
     Stop(u64),
     /// A volume is attached to a server.
@@ -97,6 +65,8 @@ pub enum Effect {
     },
     /// A volume is deleted.
     Erase(u64),
+    /// The disk of a server is emptied.
+    Wipe(u64),
     /// A server has been deleted.
     Forget(u64),
 }
@@ -152,25 +122,7 @@ impl World {
             last_id: 1000,
             scenario,
         };
-        for snapshot in world.scenario.snapshots.clone() {
-            let id = world.new_id();
-            let item = Item::Storage { gb: snapshot.image_gb, is_image: true };
-            world.ledger.open(id, "snapshot", item, now);
-            world.images.insert(
-                id,
-                Image {
-                    id,
-                    description: "snapshot".into(),
-                    labels: snapshot.labels,
-                    architecture: snapshot.architecture,
-                    disk_gb: snapshot.disk_gb,
-                    image_gb: Some(snapshot.image_gb),
-                    created: now,
-                    is_protected: false,
-                    from: None,
-                },
-            );
-        }
+        world.add_images(now);
         world
     }
 
@@ -181,7 +133,11 @@ impl World {
 
     /// Whether an action on a resource is in progress.
     pub fn is_locked(&self, kind: &str, id: u64) -> bool {
-        self.actions.values().any(|action| {
+        // Firewalls change beside a server.
+        let locks = |action: &&Action| {
+            !matches!(action.command, "apply_firewall" | "remove_firewall") || kind == "firewall"
+        };
+        self.actions.values().filter(locks).any(|action| {
             action.outcome == Outcome::Running
                 && action.resources.iter().any(|(other, at)| *other == kind && *at == id)
         })

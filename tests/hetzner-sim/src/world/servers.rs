@@ -21,6 +21,8 @@ pub enum ServerStatus {
     Running,
     /// It is switched off; it is still billed.
     Off,
+    /// It is being rebuilt from an image.
+    Rebuilding,
     /// It is being deleted.
     Deleting,
 }
@@ -33,6 +35,7 @@ impl ServerStatus {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Off => "off",
+            Self::Rebuilding => "rebuilding",
             Self::Deleting => "deleting",
         }
     }
@@ -81,21 +84,6 @@ impl World {
         Ok(self.begin("delete_server", vec![("server", id)], now))
     }
 
-    /// Carries out `POST /servers/{id}/actions/VERB`; returns the id of the action.
-    pub fn power(&mut self, id: u64, verb: &str, now: i64) -> Result<u64, Refusal> {
-        let server = self.unlocked_server(id)?;
-        let command = match verb {
-            "poweron" => "start_server",
-            "poweroff" => "stop_server",
-            _ => "shutdown_server",
-        };
-        if command == "start_server" {
-            server.status = ServerStatus::Starting;
-            self.effects.push(Effect::Boot(id));
-        }
-        Ok(self.begin(command, vec![("server", id)], now))
-    }
-
     /// Carries out `PUT /servers/{id}`.
     pub fn update_server(&mut self, id: u64, body: &Value) -> Result<(), Refusal> {
         let labels = labels_of(body)?;
@@ -111,7 +99,7 @@ impl World {
         Ok(())
     }
 
-    fn unlocked_server(&mut self, id: u64) -> Result<&mut Server, Refusal> {
+    pub(super) fn unlocked_server(&mut self, id: u64) -> Result<&mut Server, Refusal> {
         let locked = self.is_locked("server", id);
         let server = self.servers.get_mut(&id).ok_or_else(|| Refusal::not_found("server"))?;
         if locked { Err(Refusal::locked("server")) } else { Ok(server) }

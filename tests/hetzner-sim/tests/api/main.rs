@@ -8,7 +8,10 @@
     reason = "these are tests: a panic is how they fail"
 )]
 
+mod actions;
 mod console;
+mod firewalls;
+mod images;
 mod networks;
 mod primary_ips;
 mod protection;

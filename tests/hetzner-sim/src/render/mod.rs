@@ -1,22 +1,29 @@
 //! The JSON representation of resources.
 
-use std::net::Ipv4Addr;
+mod network;
+
+pub use network::{firewall, network, primary_ip};
 
 use serde_json::{Value, json};
 
 use crate::catalogue::{self, IMAGE_GB_MONTH, IPV4_HOURLY, LOCATIONS, Location, ServerType};
 use crate::clock::rfc3339;
 use crate::scenario::Scenario;
-use crate::world::{
-    Action, Family, Firewall, Image, Outcome, PrimaryIp, PrivateNetwork, Server, SshKey, Volume,
-    World,
-};
+use crate::world::{Action, Family, Image, Outcome, Server, SshKey, Volume, World};
 
 /// The factor between net and gross prices: German VAT.
 const VAT: f64 = 1.19;
 
 fn price(net: f64) -> Value {
     json!({ "net": format!("{net:.10}"), "gross": format!("{:.10}", net * VAT) })
+}
+
+/// The root password of every server that has one.
+pub const PASSWORD: &str = "not-a-real-one";
+
+/// The root password of a new or rebuilt server: one with SSH keys has none.
+pub fn root_password(world: &World, server: u64) -> Option<&'static str> {
+    world.servers.get(&server).filter(|server| !server.has_ssh_keys).map(|_| PASSWORD)
 }
 
 /// The representation of a location.
@@ -156,117 +163,29 @@ pub fn volume(world: &World, volume: &Volume) -> Value {
     })
 }
 
-/// The representation of a snapshot.
+/// The representation of an image.
 pub fn image(image: &Image) -> Value {
     let from = image.from.as_ref().map(|(id, name)| json!({ "id": id, "name": name }));
     json!({
         "id": image.id,
-        "type": "snapshot",
-        "status": if image.image_gb.is_some() { "available" } else { "creating" },
-        "name": null,
+        "type": image.kind(),
+        "status": image.status(),
+        "name": image.name(),
         "description": image.description,
         "image_size": image.image_gb,
         "disk_size": image.disk_gb,
         "created": rfc3339(image.created),
         "created_from": from,
         "bound_to": null,
-        "os_flavor": "debian",
-        "os_version": "12",
-        "rapid_deploy": false,
+        "os_flavor": image.system.map_or("debian", |system| system.flavor),
+        "os_version": image.system.map_or("12", |system| system.version),
+        "rapid_deploy": image.system.is_some(),
         "protection": { "delete": image.is_protected },
         "deprecated": null,
         "deprecation": null,
         "deleted": null,
         "labels": image.labels,
         "architecture": image.architecture,
-    })
-}
-
-/// The representation of a firewall.
-pub fn firewall(world: &World, firewall: &Firewall) -> Value {
-    let rules: Vec<Value> = firewall
-        .rules
-        .iter()
-        .map(|rule| {
-            json!({
-                "description": rule["description"],
-                "direction": rule["direction"],
-                "protocol": rule["protocol"],
-                "port": rule["port"],
-                "source_ips": rule["source_ips"].as_array().cloned().unwrap_or_default(),
-                "destination_ips": rule["destination_ips"].as_array().cloned().unwrap_or_default(),
-            })
-        })
-        .collect();
-    let servers: Vec<Value> = world
-        .servers_behind(firewall.id)
-        .into_iter()
-        .map(|id| json!({ "type": "server", "server": { "id": id } }))
-        .collect();
-    let by_selector = firewall.selectors.iter().map(|selector| {
-        json!({
-            "type": "label_selector",
-            "label_selector": { "selector": selector },
-            "applied_to_resources": servers.clone(),
-        })
-    });
-    let applied: Vec<Value> = match firewall.selectors.is_empty() {
-        true => servers,
-        false => by_selector.collect(),
-    };
-    json!({
-        "id": firewall.id,
-        "name": firewall.name,
-        "labels": firewall.labels,
-        "created": rfc3339(firewall.created),
-        "rules": rules,
-        "applied_to": applied,
-    })
-}
-
-/// The representation of a primary IP address.
-pub fn primary_ip(address: &PrimaryIp) -> Value {
-    json!({
-        "id": address.id,
-        "name": address.name,
-        "type": address.family.name(),
-        "ip": address.ip,
-        "location": location(address.location),
-        "assignee_id": address.server,
-        "assignee_type": "server",
-        "auto_delete": address.auto_delete,
-        "blocked": false,
-        "dns_ptr": [],
-        "protection": { "delete": address.is_protected },
-        "labels": address.labels,
-        "created": rfc3339(address.created),
-    })
-}
-
-/// The representation of a private network.
-pub fn network(network: &PrivateNetwork) -> Value {
-    let gateway = Ipv4Addr::from(network.range.first_v4() + 1).to_string();
-    let subnets = network.subnets.iter().map(|(zone, range)| {
-        json!({
-            "type": "cloud",
-            "network_zone": zone,
-            "ip_range": range.to_string(),
-            "gateway": gateway,
-            "vswitch_id": null,
-        })
-    });
-    json!({
-        "id": network.id,
-        "name": network.name,
-        "ip_range": network.range.to_string(),
-        "subnets": subnets.collect::<Vec<_>>(),
-        "routes": [],
-        "servers": network.servers.iter().map(|(id, _)| id).collect::<Vec<_>>(),
-        "load_balancers": [],
-        "protection": { "delete": false },
-        "labels": network.labels,
-        "created": rfc3339(network.created),
-        "expose_routes_to_vswitch": false,
     })
 }
 
