@@ -15,6 +15,7 @@
 
 mod build_layout;
 mod moment;
+mod passage;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
@@ -31,6 +32,7 @@ use nix::unistd::Pid;
 
 pub use crate::build_layout::BuildLayout;
 pub use crate::moment::Moment;
+pub use crate::passage::pass_time;
 
 /// A home and what belongs to it.
 #[derive(Debug)]

@@ -43,6 +43,7 @@
 //! - `secrets`: tokens and what git ignores stay here, and other users see nothing.
 //! - `server_breaks`: the network to a server that breaks during a run.
 //! - `server_creation`: addresses and SSH keys of new servers.
+//! - `simulated_hosts`: the addresses, firewalls and restarts of the simulator's hosts.
 //! - `settings`: files, variables, the first run's question.
 //! - `terminals`: streams, signals, input.
 //! - `tcp`: servers in networks that block UDP.
@@ -105,6 +106,7 @@ mod secrets;
 mod server_breaks;
 mod server_creation;
 mod settings;
+mod simulated_hosts;
 mod tcp;
 mod tcp_strangers;
 mod terminals;
