@@ -19,7 +19,7 @@ use crate::ledger::{Ledger, Sum};
 use crate::log::Call;
 use crate::refusal::Refusal;
 use crate::scenario::{FaultKind, Scenario};
-use crate::schema::Schemas;
+use crate::schema::SCHEMAS;
 use crate::world::World;
 
 /// Interval at which due actions are completed.
@@ -77,8 +77,6 @@ pub struct Shared {
     pub world: Mutex<World>,
     /// The virtual clock.
     pub clock: Mutex<Clock>,
-    /// The published schemas.
-    pub schemas: Schemas,
     /// The token with all permissions.
     pub token: String,
     calls: Mutex<Vec<Call>>,
@@ -117,7 +115,6 @@ impl Simulator {
         let shared = Arc::new(Shared {
             world: Mutex::new(World::new(options.scenario, now)),
             clock: Mutex::new(clock),
-            schemas: Schemas::new(),
             token: options.token,
             calls: Mutex::default(),
             violations: Mutex::default(),
@@ -239,7 +236,7 @@ impl Shared {
     }
 
     pub(crate) fn check_answer(&self, operation: &str, status: u16, body: &Value) {
-        if let Err(violation) = self.schemas.check_answer(operation, status, body) {
+        if let Err(violation) = SCHEMAS.check_answer(operation, status, body) {
             lock(&self.violations).push(violation);
         }
     }

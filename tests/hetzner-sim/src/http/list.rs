@@ -12,81 +12,58 @@ use crate::world::{Action, World};
 
 /// The response to the listing of a kind of resources.
 pub(super) fn list(world: &World, kind: &str, query: &Query, now: i64) -> Result<Value, Refusal> {
-    let selector = query.one("label_selector").unwrap_or_default();
-    let passes = |name: Option<&str>, labels: &Labels| -> Result<bool, Refusal> {
-        Ok(name.is_none_or(|name| query.lets_pass("name", name)) && selects(selector, labels)?)
-    };
-    let mut found = Vec::new();
-    match kind {
-        "servers" => {
-            for one in world.servers.values() {
-                if passes(Some(&one.name), &one.labels)? {
-                    found.push(render::server(world, one));
-                }
-            }
-        }
-        "volumes" => {
-            for one in world.volumes.values() {
-                if passes(Some(&one.name), &one.labels)? {
-                    found.push(render::volume(world, one));
-                }
-            }
-        }
-        "firewalls" => {
-            for one in world.firewalls.values() {
-                if passes(Some(&one.name), &one.labels)? {
-                    found.push(render::firewall(world, one));
-                }
-            }
-        }
-        "images" => {
-            for one in world.images.values() {
-                if selects(selector, &one.labels)?
-                    && (one.name().is_some_and(|name| query.lets_pass("name", name))
-                        || query.one("name").is_none())
-                    && query.lets_pass("type", one.kind())
-                    && query.lets_pass("status", one.status())
-                    && query.lets_pass("architecture", &one.architecture)
-                {
-                    found.push(render::image(one));
-                }
-            }
-        }
-        "ssh_keys" => {
-            for one in world.ssh_keys.values() {
-                if passes(Some(&one.name), &one.labels)?
-                    && query.lets_pass("fingerprint", &one.fingerprint)
-                {
-                    found.push(render::ssh_key(one));
-                }
-            }
-        }
-        "primary_ips" => {
-            for one in world.primary_ips.values() {
-                if passes(Some(&one.name), &one.labels)? && query.lets_pass("ip", &one.ip) {
-                    found.push(render::primary_ip(one));
-                }
-            }
-        }
-        "networks" => {
-            for one in world.networks.values() {
-                if passes(Some(&one.name), &one.labels)? {
-                    found.push(render::network(one));
-                }
-            }
-        }
+    let all: Vec<Value> = match kind {
+        "servers" => world.servers.values().map(|one| render::server(world, one)).collect(),
+        "volumes" => world.volumes.values().map(|one| render::volume(world, one)).collect(),
+        "firewalls" => world.firewalls.values().map(|one| render::firewall(world, one)).collect(),
+        "images" => world.images.values().map(render::image).collect(),
+        "ssh_keys" => world.ssh_keys.values().map(render::ssh_key).collect(),
+        "primary_ips" => world.primary_ips.values().map(render::primary_ip).collect(),
+        "networks" => world.networks.values().map(render::network).collect(),
         "actions" => {
             let ids: Vec<u64> = query.all("id").filter_map(|id| id.parse().ok()).collect();
             if ids.is_empty() {
                 return Err(Refusal::invalid("id", "is needed"));
             }
             let actions = ids.iter().filter_map(|id| world.actions.get(id));
-            let actions = actions.map(|one| render::action(one, now));
-            found.extend(actions.filter(|one| passes_status(query, one)));
+            actions.map(|one| render::action(one, now)).collect()
         }
-        _ => found = catalogue_list(world, kind, query),
+        "locations" => catalogue::LOCATIONS.iter().map(render::location).collect(),
+        _ => {
+            let types = catalogue::SERVER_TYPES.iter();
+            types.map(|one| render::server_type(one, &world.scenario)).collect()
+        }
+    };
+    let selector = query.one("label_selector").unwrap_or_default();
+    let mut found = Vec::new();
+    for one in all {
+        let labels: Labels = serde_json::from_value(one["labels"].clone()).unwrap_or_default();
+        if selects(selector, &labels)? && filters(kind).iter().all(|name| passes(query, name, &one))
+        {
+            found.push(one);
+        }
     }
     query.page(kind, found)
+}
+
+/// The fields by which a list of this kind can be filtered, beside its labels.
+fn filters(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "servers" | "volumes" => &["name", "status"],
+        "images" => &["name", "type", "status", "architecture"],
+        "ssh_keys" => &["name", "fingerprint"],
+        "primary_ips" => &["name", "ip"],
+        "actions" => &["status"],
+        _ => &["name"],
+    }
+}
+
+/// Whether a resource has a value in a field that the query asks for.
+fn passes(query: &Query, field: &str, resource: &Value) -> bool {
+    match resource[field].as_str() {
+        Some(value) => query.lets_pass(field, value),
+        None => query.one(field).is_none(),
+    }
 }
 
 /// The response to the reading of one resource.
@@ -112,22 +89,6 @@ pub(super) fn one(world: &World, kind: &str, id: u64, now: i64) -> Result<Value,
     found.map(|found| json!({ name: found })).ok_or_else(|| Refusal::not_found(name))
 }
 
-/// The list of locations or of server types.
-fn catalogue_list(world: &World, kind: &str, query: &Query) -> Vec<Value> {
-    if kind == "locations" {
-        let named = catalogue::LOCATIONS.iter();
-        return named
-            .filter(|one| query.lets_pass("name", one.name))
-            .map(render::location)
-            .collect();
-    }
-    let named = catalogue::SERVER_TYPES.iter();
-    named
-        .filter(|one| query.lets_pass("name", one.name))
-        .map(|one| render::server_type(one, &world.scenario))
-        .collect()
-}
-
 /// The response to the listing of a resource's actions, or of those of all resources of a kind.
 pub(super) fn actions_of(
     world: &World,
@@ -145,9 +106,5 @@ pub(super) fn actions_of(
             && query.lets_pass("id", &action.id.to_string())
     };
     let actions = world.actions.values().filter(is_meant).map(|one| render::action(one, now));
-    query.page("actions", actions.filter(|one| passes_status(query, one)).collect())
-}
-
-fn passes_status(query: &Query, action: &Value) -> bool {
-    action["status"].as_str().is_some_and(|status| query.lets_pass("status", status))
+    query.page("actions", actions.filter(|one| passes(query, "status", one)).collect())
 }

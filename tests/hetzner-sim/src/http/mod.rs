@@ -18,6 +18,7 @@ use crate::control;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::scenario::{Access, FaultKind};
+use crate::schema::SCHEMAS;
 use crate::simulator::{Shared, lock};
 use route::Route;
 
@@ -135,7 +136,7 @@ fn decide(shared: &Arc<Shared>, asked: &Asked, route: Option<&Route>) -> Answere
         refusal.details = serde_json::json!({ "announcement": "https://example.org" });
         return Err(refusal);
     }
-    if !shared.schemas.knows(&operation) {
+    if !SCHEMAS.knows(&operation) {
         return Err(Refusal::new("method_not_allowed", "method not allowed"));
     }
     let body: Value = match asked.body.as_ref() {
@@ -143,7 +144,7 @@ fn decide(shared: &Arc<Shared>, asked: &Asked, route: Option<&Route>) -> Answere
         bytes => serde_json::from_slice(bytes)
             .map_err(|_| Refusal::new("json_error", "invalid JSON in request body"))?,
     };
-    if let Err((field, words)) = shared.schemas.check_request(&operation, &body) {
+    if let Err((field, words)) = SCHEMAS.check_request(&operation, &body) {
         let mut refusal = Refusal::invalid(&field, &words);
         refusal.message = format!("invalid input: {words}");
         return Err(refusal);

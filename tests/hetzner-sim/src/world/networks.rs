@@ -105,7 +105,7 @@ impl World {
         };
         // The first one is the gateway's.
         let used = network.servers.iter().map(|(_, address)| u32::from(*address));
-        let next = used.max().unwrap_or(range.first_v4() + 1) + 1;
+        let next = used.max().unwrap_or_else(|| range.first_v4() + 1) + 1;
         network.servers.push((server, Ipv4Addr::from(next)));
     }
 
