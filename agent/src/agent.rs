@@ -246,7 +246,8 @@ impl Agent {
     pub(crate) fn watch_lease(self: &Arc<Self>) {
         let (agent, runtime) = (self.clone(), Handle::current());
         std::thread::spawn(move || {
-            if let Err(error) = agent.last_will.send_when_due(&runtime) {
+            // What runs have left in memory outlives the server on its volumes.
+            if let Err(error) = agent.last_will.send_when_due(&runtime, || agent.settle_disks()) {
                 tracing::error!("the timer of the lease failed: {error}");
             }
         });
@@ -385,8 +386,9 @@ impl Agent {
         }
     }
 
-    /// Kills every run and lets the agent end. A shared directory is deleted if
-    /// `with_volumes`; volumes are unmounted, and deleting them is the shim's task.
+    /// Kills every run. A local agent ends then; its shared directory is deleted if
+    /// `with_volumes`. The agent of a server unmounts all volumes and stays: the shim deletes the
+    /// server, and until then this process keeps its last will.
     pub(crate) fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
         self.refuse_work();
         self.kill_runs();
@@ -407,13 +409,23 @@ impl Agent {
             }
             Disks::Shared(_) => {}
             Disks::Volumes(volumes) => {
-                for project in lock(&self.projects).values() {
-                    project.close();
-                    volumes.unmount(project.directory())?;
-                }
+                let unmounted = self.unmount_all(volumes);
+                self.resumptions.begin();
+                self.ending.store(false, Ordering::Relaxed);
+                return unmounted;
             }
         }
         self.changed.notify_one();
+        Ok(())
+    }
+
+    fn unmount_all(&self, volumes: &Volumes) -> Result<(), AgentError> {
+        let mut projects = lock(&self.projects);
+        for project in projects.values() {
+            project.close();
+            volumes.unmount(project.directory())?;
+        }
+        projects.clear();
         Ok(())
     }
 
@@ -435,10 +447,11 @@ impl Agent {
         }
     }
 
-    /// Returns when the agent has been idle for its keep-alive time, or was asked to end.
+    /// Returns when the agent has been idle for its keep-alive time, or was asked to end. That of
+    /// a server does neither.
     pub(crate) async fn until_idle(&self) {
         loop {
-            if self.is_ending() {
+            if self.is_ending() && self.is_local() {
                 return;
             }
             let wait = {

@@ -3,8 +3,12 @@
 //! If the user wants it, the shim leaves a will: one HTTPS request, which the agent does
 //! not interpret. It is kept in memory alone, and neither it nor an error that could quote
 //! it is ever logged. While leases are renewed nothing happens; after the lease has expired
-//! the request is sent, and repeated until the server is deleted. The timer also counts the
-//! time during which the server is suspended.
+//! the request is sent, and repeated with growing pauses until the server is deleted, whatever the
+//! answer is: a server that is deleted ends this process. The timer also counts the time during
+//! which the server is suspended.
+//!
+//! The will belongs to the process, not to a connection: clients come and go, and so do their
+//! sessions. Only a lease replaces it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,8 +27,12 @@ use tokio::runtime::Handle;
 
 use crate::lock::lock;
 
-/// Seconds between two attempts to send the request.
-const RETRY_INTERVAL_SECS: u64 = 30;
+/// Seconds from the first attempt to send the request until the second.
+const RETRY_SECS_MIN: u64 = 5;
+
+/// Most seconds between two attempts. A network or an API that comes back finds a server that
+/// costs money, so it is not long.
+const RETRY_SECS_MAX: u64 = 60;
 
 /// How long one attempt may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
@@ -45,6 +53,15 @@ struct Armed {
     will: Will,
     /// When it is sent, in seconds since the boot.
     due: u64,
+    /// How often it was sent.
+    attempts: u32,
+}
+
+/// Seconds from the last of so many attempts until the next one.
+const fn retry_secs(attempts: u32) -> u64 {
+    let doublings = if attempts > 16 { 15 } else { attempts.saturating_sub(1) };
+    let secs = RETRY_SECS_MIN << doublings;
+    if secs < RETRY_SECS_MAX { secs } else { RETRY_SECS_MAX }
 }
 
 impl LastWill {
@@ -59,42 +76,59 @@ impl LastWill {
     pub(crate) fn renew(&self, lease: Lease) -> io::Result<()> {
         let due = now().saturating_add(lease.secs);
         let mut armed = lock(&self.armed);
-        *armed = lease.will.map(|will| Armed { will, due });
+        *armed = lease.will.map(|will| Armed { will, due, attempts: 0 });
         self.set_timer(armed.as_ref().map(|armed| armed.due))
     }
 
-    /// Sends the will each time it is due. Blocks a thread of its own for the life of the
-    /// process: the timer is read blocking, requests are sent on `runtime`. Returns only
-    /// with an error of the timer.
-    pub(crate) fn send_when_due(&self, runtime: &Handle) -> io::Result<()> {
+    /// Sends the will each time it is due, after `prepare`, which is called once for each lease
+    /// that has expired. Blocks a thread of its own for the life of the process: the timer is read
+    /// blocking, requests are sent on `runtime`. Returns only with an error of the timer.
+    pub(crate) fn send_when_due(&self, runtime: &Handle, prepare: impl Fn()) -> io::Result<()> {
         loop {
             match rustix::io::read(&self.timer, &mut [0; TIMER_READ_BYTES]) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
             }
-            let Some(will) = self.take_due()? else { continue };
+            let Some((will, attempts)) = self.take_due()? else { continue };
+            if attempts == 1 {
+                prepare();
+            }
+            let next = retry_secs(attempts);
             match runtime.block_on(send(&will, REQUEST_DEADLINE)) {
-                Ok(status) => {
-                    tracing::warn!("lease expired: self-delete request sent, HTTP status {status}");
-                }
+                Ok(status) => tracing::warn!(
+                    "lease expired: self-delete request sent, HTTP status {status}; if this \
+                     server still exists, next attempt in {next} s"
+                ),
                 Err(step) => tracing::warn!(
-                    "lease expired: self-delete request failed ({step}); \
-                     next attempt in {RETRY_INTERVAL_SECS} s"
+                    "lease expired: self-delete request failed ({step}); next attempt in {next} s"
                 ),
             }
+            self.set_next(attempts)?;
         }
     }
 
-    /// The will, if it is due; sets the timer for the next attempt.
-    fn take_due(&self) -> io::Result<Option<Will>> {
+    /// The will, if it is due, and how often it was sent with this attempt.
+    fn take_due(&self) -> io::Result<Option<(Will, u32)>> {
         let mut armed = lock(&self.armed);
         let Some(armed) = armed.as_mut().filter(|armed| armed.due <= now()) else {
             return Ok(None);
         };
-        armed.due = now() + RETRY_INTERVAL_SECS;
-        self.set_timer(Some(armed.due))?;
-        Ok(Some(armed.will.clone()))
+        armed.attempts = armed.attempts.saturating_add(1);
+        Ok(Some((armed.will.clone(), armed.attempts)))
+    }
+
+    /// Sets the timer for the attempt after the last of so many, unless the lease was renewed
+    /// meanwhile.
+    fn set_next(&self, attempts: u32) -> io::Result<()> {
+        let mut armed = lock(&self.armed);
+        match armed.as_mut().filter(|armed| armed.attempts == attempts) {
+            Some(armed) => {
+                armed.due = now() + retry_secs(attempts);
+                self.set_timer(Some(armed.due))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Sets the timer to a time in seconds since the boot; none stops it.
@@ -127,6 +161,8 @@ async fn send(will: &Will, deadline: Duration) -> Result<u16, &'static str> {
     }
     let client = Client::builder()
         .http1_only()
+        // A redirect must not carry the token to another host.
+        .redirect(reqwest::redirect::Policy::none())
         .timeout(deadline)
         .build()
         .map_err(|_| "the HTTP client cannot be created")?;
@@ -161,7 +197,7 @@ mod tests {
         last_will.renew(Lease { secs: 0, will: None }).unwrap();
         std::thread::spawn({
             let (last_will, runtime) = (last_will.clone(), Handle::current());
-            move || last_will.send_when_due(&runtime)
+            move || last_will.send_when_due(&runtime, || {})
         });
         last_will.renew(Lease { secs: 0, will: Some(will(format!("{url}0"))) }).unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -172,9 +208,17 @@ mod tests {
         let request = String::from_utf8(request).unwrap().to_lowercase();
         assert!(request.starts_with("delete /servers/10 http/1.1\r\n"), "{request}");
         assert!(request.contains("authorization: bearer secret\r\n"), "{request}");
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-        let next = lock(&last_will.armed).as_ref().map(|armed| armed.due).unwrap();
-        assert!(next > now(), "the next attempt is later");
+        stream.write_all(b"HTTP/1.1 423 Locked\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        // Whatever the answer is, there is a next attempt.
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'D');
+    }
+
+    #[test]
+    fn attempts_follow_each_other_in_five_seconds_to_a_minute() {
+        let secs: Vec<u64> = (1..=6).map(retry_secs).collect();
+        assert_eq!(secs, [5, 10, 20, 40, 60, 60]);
+        assert_eq!((retry_secs(0), retry_secs(u32::MAX)), (5, 60));
     }
 
     /// Whole seconds since the boot, as the kernel writes them.
@@ -184,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_will_is_due_when_its_lease_has_expired_and_again_after_the_interval() {
+    fn a_will_is_due_when_its_lease_has_expired_and_again_after_a_pause() {
         let last_will = LastWill::new().unwrap();
         let (url, due) = ("http://127.0.0.1/".to_owned(), || {
             lock(&last_will.armed).as_ref().map(|armed| armed.due).unwrap()
@@ -194,10 +238,15 @@ mod tests {
         assert!((earliest + 100..=uptime() + 100).contains(&due()));
         assert_eq!(last_will.take_due().unwrap(), None);
         last_will.renew(Lease { secs: 0, will: Some(will(url.clone())) }).unwrap();
+        assert_eq!(last_will.take_due().unwrap(), Some((will(url.clone()), 1)));
         let earliest = uptime();
-        assert_eq!(last_will.take_due().unwrap(), Some(will(url)));
-        assert!((earliest + 30..=uptime() + 30).contains(&due()));
+        last_will.set_next(1).unwrap();
+        assert!((earliest + 5..=uptime() + 5).contains(&due()));
         assert_eq!(last_will.take_due().unwrap(), None);
+        // A lease that was renewed during an attempt holds.
+        last_will.renew(Lease { secs: 100, will: Some(will(url)) }).unwrap();
+        last_will.set_next(1).unwrap();
+        assert!(due() >= earliest + 100);
     }
 
     #[tokio::test]

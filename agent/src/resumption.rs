@@ -171,6 +171,11 @@ impl Resumptions {
     pub(crate) fn end(&self) {
         self.ending.send_replace(true);
     }
+
+    /// Runs wait for their clients again: those that have been ended have ended.
+    pub(crate) fn begin(&self) {
+        self.ending.send_replace(false);
+    }
 }
 
 impl NextConnections {

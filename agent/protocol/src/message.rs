@@ -32,7 +32,8 @@ pub enum FromShim {
     Run(Box<RunRequest>),
     /// Requests the agent's [`AgentStatus`].
     Status,
-    /// Ends all runs, then the agent's process.
+    /// Ends all runs, then the agent's process. The agent of a server stays, and unmounts all
+    /// volumes.
     End {
         /// Whether to delete the data of every project first.
         with_volumes: bool,
