@@ -29,8 +29,8 @@ use super::request::ServerRequest;
 use super::seen::SeenResources;
 use super::server::ServerSummary;
 use super::uses::{ProjectUse, Uses};
+use super::vanished::{self, Gone};
 use super::volume::{self, Attached, device_of};
-use super::watch::{self, Gone};
 use super::{dead_man, error, ipv6_route};
 use crate::connection::server::ServerConnection;
 use crate::connection::tcp_networks::{self, TcpNetworks};
@@ -190,7 +190,7 @@ impl Account {
         self.renew_lease_of(&server, &agent).await;
         self.tell_of_tcp(&agent, progress).await;
         self.tell_differences(request, &server, &volume, progress);
-        let gone = self.watch(&server, &agent, request);
+        let gone = self.watch_connection(&server, &agent, request);
         let found = held.insert(HeldServer { server, agent, volumes, keys, gone });
         Ok(self.reached(found, &volume, (fresh_server, fresh_volume), project_use))
     }
@@ -255,13 +255,13 @@ impl Account {
     }
 
     /// Watches whether a server exists that this process is connected to.
-    pub(super) fn watch(
+    pub(super) fn watch_connection(
         &self,
         server: &Server,
         agent: &Arc<ServerConnection>,
         request: &ServerRequest,
     ) -> Gone {
-        watch::begin(agent, server.id, &self.client, &self.uses, request.idle_timeout())
+        vanished::begin(agent, server.id, &self.client, &self.uses, request.idle_timeout())
     }
 
     /// Connects again if the connection is closed, or `anew`. A server that does not answer is
@@ -281,7 +281,7 @@ impl Account {
         match dialled.await {
             Ok(connection) => {
                 found.agent = Arc::new(connection);
-                found.gone = self.watch(&found.server, &found.agent, request);
+                found.gone = self.watch_connection(&found.server, &found.agent, request);
             }
             Err(error) => {
                 tracing::info!("the server does not answer: {}", error.one_line());

@@ -46,5 +46,5 @@ mod seen;
 pub(crate) mod server;
 mod throwaway_key;
 mod uses;
+mod vanished;
 mod volume;
-mod watch;

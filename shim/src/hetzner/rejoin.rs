@@ -85,7 +85,7 @@ impl Account {
         let agent =
             dial::connect(address, &keys, idle_timeout, RETURN_DEADLINE, &self.networks).await?;
         let agent = Arc::new(agent);
-        let gone = self.watch(&server, &agent, request);
+        let gone = self.watch_connection(&server, &agent, request);
         Ok(HeldServer { server, agent, volumes, keys, gone })
     }
 

@@ -83,7 +83,7 @@ pub(crate) enum Ask {
         credentials: Credentials,
     },
     /// What the keeper holds.
-    Holding,
+    Summary,
     /// Exit, and leave all resources as they are, for a keeper of another version.
     Leave,
 }
@@ -111,8 +111,8 @@ pub(crate) enum Event {
     Reported(Box<Report>),
     /// The answer to [`Ask::Down`] and [`Ask::Reap`].
     Reaped(ReapReport),
-    /// The answer to [`Ask::Holding`].
-    Holding(Holding),
+    /// The answer to [`Ask::Summary`].
+    Summary(KeeperSummary),
     /// The answer to [`Ask::Leave`].
     Done,
     /// The request failed.
@@ -123,7 +123,7 @@ pub(crate) enum Event {
 
 /// What a keeper holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Holding {
+pub(crate) struct KeeperSummary {
     /// How long it has been running, in seconds.
     pub(crate) up_secs: u64,
     /// How many accounts commands have used.

@@ -63,7 +63,7 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             }
         }
         Ask::Stream { ticket } => carry(state.connection(ticket), read, write).await,
-        Ask::Holding => answer(&mut write, Event::Holding(state.holding())).await,
+        Ask::Summary => answer(&mut write, Event::Summary(state.summary())).await,
         Ask::Leave if state.sessions() > 1 => {
             let error = keeper(format!("the keeper of version {VERSION} is in use"))
                 .with_hint("wait until the commands of that version have ended");
@@ -130,7 +130,7 @@ fn log_request(version: &str, ask: &Ask) {
             account(credentials);
             tracing::info!(version, "request: reap");
         }
-        Ask::Holding => tracing::debug!(version, "request: what is held"),
+        Ask::Summary => tracing::debug!(version, "request: what is held"),
         Ask::Leave => tracing::info!(version, "request: exit"),
     }
 }
@@ -159,7 +159,7 @@ async fn answer(write: &mut OwnedWriteHalf, event: Event) -> io::Result<()> {
         | Event::Warning(_)
         | Event::PaysFor(_)
         | Event::Disk(_) => {}
-        Event::Reported(_) | Event::Holding(_) | Event::Done => tracing::info!("done"),
+        Event::Reported(_) | Event::Summary(_) | Event::Done => tracing::info!("done"),
     }
     message::write(write, &event).await
 }

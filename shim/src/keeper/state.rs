@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::message::Holding;
+use super::message::KeeperSummary;
 use crate::connection::server::ServerConnection;
 use crate::error::Error;
 use crate::hetzner::account::Account;
@@ -122,9 +122,9 @@ impl State {
     }
 
     /// What is held, as a command is told that asks.
-    pub(super) fn holding(&self) -> Holding {
+    pub(super) fn summary(&self) -> KeeperSummary {
         let accounts = self.accounts();
-        Holding {
+        KeeperSummary {
             up_secs: self.started.elapsed().as_secs(),
             accounts: accounts.len(),
             servers: accounts.iter().filter_map(|(_, account)| account.held_server()).collect(),

@@ -4,7 +4,7 @@ use super::account::Account;
 use super::check::Check;
 use crate::connection::VERSION;
 use crate::error::{Error, ErrorKind};
-use crate::keeper::message::Holding;
+use crate::keeper::message::KeeperSummary;
 use crate::terminal::{counted, span};
 
 /// The keeper.
@@ -13,7 +13,7 @@ pub(super) enum Keeper {
     /// None runs.
     None,
     /// One runs and answers.
-    Running(u32, Holding),
+    Running(u32, KeeperSummary),
     /// One of another version runs.
     OtherVersion(u32, String),
     /// One runs, and does not answer.
@@ -27,7 +27,7 @@ pub(super) fn keeper(found: &Keeper, account: &Account) -> Check {
     const NAME: &str = "keeper";
     match found {
         Keeper::None => no_keeper(NAME, account),
-        Keeper::Running(pid, Holding { up_secs, accounts, servers, commands }) => {
+        Keeper::Running(pid, KeeperSummary { up_secs, accounts, servers, commands }) => {
             let up = span(i64::try_from(*up_secs).unwrap_or(i64::MAX));
             let servers = match servers.as_slice() {
                 [] => "no server".to_owned(),

@@ -23,7 +23,8 @@ fn a_keeper_is_needed_where_this_machine_has_a_server() {
 
 #[test]
 fn a_keeper_tells_what_it_holds() {
-    let holding = Holding { up_secs: 125, accounts: 1, servers: vec!["a".into()], commands: 2 };
+    let holding =
+        KeeperSummary { up_secs: 125, accounts: 1, servers: vec!["a".into()], commands: 2 };
     let check = keeper(&Keeper::Running(7, holding), &account(&[("a", true)]));
     assert_eq!(check.state, State::Ok);
     assert_eq!(

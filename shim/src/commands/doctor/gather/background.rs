@@ -47,8 +47,8 @@ async fn ask_keeper(state: &Path, terminal: &Terminal) -> Result<Keeper, Error> 
     loop {
         let Some(pid) = KeeperDirectory::running(state)? else { return Ok(Keeper::None) };
         let directory = KeeperDirectory::open(state)?;
-        match converse(&directory, Ask::Holding, terminal).await {
-            Ok((Event::Holding(holding), _)) => return Ok(Keeper::Running(pid, holding)),
+        match converse(&directory, Ask::Summary, terminal).await {
+            Ok((Event::Summary(summary), _)) => return Ok(Keeper::Running(pid, summary)),
             Ok((Event::OtherVersion(version), _)) => return Ok(Keeper::OtherVersion(pid, version)),
             Ok((Event::Failed(error), _)) => return Err(error),
             Ok(_) => return Ok(Keeper::Silent(pid)),
