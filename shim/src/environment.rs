@@ -150,7 +150,7 @@ pub(crate) fn port_secs(default: u64) -> u64 {
     text("CARGO_BURST_PORT_SECS").and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Seconds after the end of its lease at which a server deletes itself.
+/// Seconds by which a server deletes itself later than a keeper would.
 /// `CARGO_BURST_DEAD_MAN_SECS` shortens them in tests.
 pub(crate) fn dead_man_secs(default: u64) -> u64 {
     text("CARGO_BURST_DEAD_MAN_SECS").and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -188,6 +188,7 @@ fn perform(
         })?;
     let done = match command {
         Command::Run(run) => {
+            commands::warn_of_trouble(terminal, &directories);
             terminal.keep_moving();
             run_remotely(terminal, runtime.handle().clone(), directories, &run, detached)
         }
@@ -235,6 +236,13 @@ fn detach(terminal: &Terminal, run: &RunArguments, words: &[OsString]) -> Result
 
 /// The commands that do not call cargo.
 fn perform_own(context: &Context<'_>, command: Command) -> Result<(), Error> {
+    match command {
+        // They ask for what exists, and leave it to a keeper themselves.
+        Command::Status { .. } | Command::Down { .. } | Command::Reap { .. } => {
+            commands::warn_of_trouble(context.terminal, context.directories);
+        }
+        _ => context.look_after(),
+    }
     match command {
         Command::Status { all, .. } => commands::status(context, all),
         Command::Down { options, .. } => commands::down(context, options),

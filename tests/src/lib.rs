@@ -105,6 +105,13 @@ impl Sandbox {
         fs::write(directory.join("config.toml"), text).expect("settings");
     }
 
+    /// Writes the user's settings for the user alone, as a file with a token has to be.
+    pub fn private_settings(&self, text: &str) {
+        self.settings(text);
+        let file = self.path().join("config/cargo-burst/config.toml");
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("permissions");
+    }
+
     /// A workspace with these files.
     pub fn project(&self, name: &str, files: &[(&str, &str)]) -> Project<'_> {
         let root = self.path().join(name);

@@ -190,8 +190,8 @@ fn main() {
 #[test]
 fn secrets_stay_with_the_agent() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
-    // The token itself is in the agent's memory.
-    let sandbox = sandbox_on(&simulator).with("CARGO_BURST_DEAD_MAN_SWITCH", "true");
+    // The token itself is in the agent's memory, for the dead man's switch.
+    let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.write("src/main.rs", SPY);
     let found = project.burst(&format!("run -q --env NEEDLE={TOKEN}"));
@@ -262,26 +262,6 @@ fn idle_servers_and_volumes_are_deleted() {
     assert_lines(&down, "deleted the volume cargo-burst-[..]-hel1\n");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());
-}
-
-/// Without keeper and shim the server deletes itself.
-#[test]
-fn a_server_without_a_keeper_deletes_itself() {
-    let Some(simulator) = cloud(Scenario::default()) else { return };
-    let sandbox = sandbox_on(&simulator)
-        .with("CARGO_BURST_KEEP_PAID_HOUR", "false")
-        .with("CARGO_BURST_KEEP_ALIVE_SECS", "30")
-        .with("CARGO_BURST_DEAD_MAN_SWITCH", "true")
-        .with("CARGO_BURST_DEAD_MAN_SECS", "0");
-    let project = sandbox.hello("app");
-    let hurry = project.command("sync --keep-alive 3").output().unwrap();
-    assert_eq!(ended(hurry).code, Some(0), "{}", logs(&simulator, &sandbox));
-    sandbox.kill_keeper();
-    wait_until("the server's deletion by itself", || {
-        lock(&simulator.shared().world).servers.is_empty()
-    });
-    let calls = names(&simulator.shared().calls());
-    assert!(calls.contains(&"DELETE /servers/{id}".to_owned()), "{calls:#?}");
 }
 
 #[test]
@@ -400,6 +380,7 @@ fn cost_limits_are_enforced() {
 fn the_timer_of_systemd_runs_reap() {
     use std::os::unix::fs::PermissionsExt;
     let sandbox = sandbox();
+    sandbox.private_settings(&format!("hetzner_token = '{TOKEN}'\n"));
     let project = sandbox.hello("app");
     let programs = sandbox.path().join("programs");
     let calls = sandbox.path().join("calls");

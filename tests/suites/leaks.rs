@@ -1,6 +1,6 @@
 //! No resource leaks: at each API call of provisioning and deletion the response is lost
-//! or an error, or shim or keeper is killed; then the next command runs. The calls are those
-//! that the simulator has recorded.
+//! or an error, shim or keeper is killed, the keeper is asked to end, or the token is revoked; then
+//! the next command runs. The calls are those that the simulator has recorded.
 
 use std::process::{Child, Stdio};
 
@@ -19,17 +19,56 @@ enum Mishap {
     Refused,
     ShimKilled,
     KeeperKilled,
+    /// As at the end of the user's session.
+    KeeperEnded,
+    /// With all calls from then on, until the next command.
+    Revoked,
 }
 
+/// The calls of a command that has a revoked token, at most.
+const CALLS_MAX: usize = 40;
+
 impl Mishap {
-    /// The fault of the simulator.
+    /// The faults of the simulator at a call.
+    fn faults(self, call: usize, applied: bool) -> Vec<Fault> {
+        let last = if matches!(self, Self::Revoked) { call + CALLS_MAX } else { call };
+        let fault = |call| Fault {
+            method: None,
+            route: None,
+            call: Some(call),
+            times: Some(1),
+            kind: self.kind(applied),
+        };
+        (call..=last).map(fault).collect()
+    }
+
+    /// Whether the call is held until a process has got its signal.
+    const fn holds(self) -> bool {
+        matches!(self, Self::ShimKilled | Self::KeeperKilled | Self::KeeperEnded)
+    }
+
+    /// The ways in which it can happen at a call: before and after the API has carried it out.
+    const fn ways(self) -> &'static [bool] {
+        match self {
+            // A token that is revoked has no effect, and an ending keeper waits for no call.
+            Self::Revoked => &[false],
+            Self::KeeperEnded => &[true],
+            _ => &[false, true],
+        }
+    }
+
     fn kind(self, applied: bool) -> FaultKind {
         match self {
             Self::Lost => FaultKind::Drop { applied },
             Self::Refused => {
                 FaultKind::Answer { status: 500, code: Some("server_error".into()), applied }
             }
-            Self::ShimKilled | Self::KeeperKilled => FaultKind::Hold { applied },
+            Self::Revoked => {
+                FaultKind::Answer { status: 401, code: Some("unauthorized".into()), applied }
+            }
+            Self::ShimKilled | Self::KeeperKilled | Self::KeeperEnded => {
+                FaultKind::Hold { applied }
+            }
         }
     }
 }
@@ -92,16 +131,23 @@ impl Case {
         call: usize,
         applied: bool,
     ) {
-        let kind = mishap.kind(applied);
-        let fault = Fault { method: None, route: None, call: Some(call), times: Some(1), kind };
-        lock(&self.simulator.shared().world).scenario.faults = vec![fault];
+        lock(&self.simulator.shared().world).scenario.faults = mishap.faults(call, applied);
         let mut command = project.command(phase.command());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        if matches!(mishap, Mishap::ShimKilled | Mishap::KeeperKilled) {
+        if mishap.holds() {
             self.kill_while_held(&mut child, mishap);
         }
         drop(ended(child.wait_with_output().unwrap()));
+        if matches!(mishap, Mishap::Revoked | Mishap::KeeperEnded) {
+            self.assert_watched();
+        }
         lock(&self.simulator.shared().world).scenario.faults.clear();
+    }
+
+    /// Nothing exists that no keeper looks after.
+    fn assert_watched(&self) {
+        let is_watched = self.counts() == (0, 0) || self.sandbox.keeper().is_some();
+        assert!(is_watched, "{:?}\n{}", self.counts(), logs(&self.simulator, &self.sandbox));
     }
 
     fn kill_while_held(&self, child: &mut Child, mishap: Mishap) {
@@ -109,11 +155,13 @@ impl Case {
         burst_tests::wait_until("the held call", || shared.held().is_some());
         let shim = i32::try_from(child.id()).unwrap();
         // Without a keeper the command does the work itself.
-        let victim = match mishap {
-            Mishap::KeeperKilled => self.sandbox.keeper().unwrap_or(shim),
-            _ => shim,
+        let keeper = self.sandbox.keeper().unwrap_or(shim);
+        let (victim, signal) = match mishap {
+            Mishap::KeeperKilled => (keeper, Signal::SIGKILL),
+            Mishap::KeeperEnded => (keeper, Signal::SIGTERM),
+            _ => (shim, Signal::SIGKILL),
         };
-        kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(victim), signal).unwrap();
         shared.release();
     }
 }
@@ -126,7 +174,8 @@ fn at_every_call(phase: Phase, mishap: Mishap) {
     let calls = case.simulator.shared().calls();
     assert!(calls.len() >= 5, "{:#?}", names(&calls));
     drop(case);
-    for (call, applied) in (0..calls.len()).flat_map(|call| [(call, false), (call, true)]) {
+    let ways = |call| mishap.ways().iter().map(move |applied| (call, *applied));
+    for (call, applied) in (0..calls.len()).flat_map(ways) {
         let what = format!("{phase:?}, {mishap:?} at {}, applied: {applied}", calls[call].name());
         let case = Case::new().unwrap();
         let project = case.prepare(phase);
@@ -169,6 +218,26 @@ fn killed_keepers_during_provisioning() {
 }
 
 #[test]
+fn keepers_that_are_asked_to_end_during_provisioning() {
+    at_every_call(Phase::Provisioning, Mishap::KeeperEnded);
+}
+
+#[test]
+fn revoked_tokens_during_provisioning() {
+    at_every_call(Phase::Provisioning, Mishap::Revoked);
+}
+
+#[test]
+fn keepers_that_are_asked_to_end_during_deletion() {
+    at_every_call(Phase::Deletion, Mishap::KeeperEnded);
+}
+
+#[test]
+fn revoked_tokens_during_deletion() {
+    at_every_call(Phase::Deletion, Mishap::Revoked);
+}
+
+#[test]
 fn lost_responses_during_deletion() {
     at_every_call(Phase::Deletion, Mishap::Lost);
 }
@@ -207,16 +276,15 @@ fn at_every_call_of_the_keeper(mishap: Mishap) {
     let calls = case.simulator.shared().calls();
     assert!(calls.len() >= 5, "{:#?}", names(&calls));
     drop(case);
-    for (call, applied) in (0..calls.len()).flat_map(|call| [(call, false), (call, true)]) {
+    let ways = |call| mishap.ways().iter().map(move |applied| (call, *applied));
+    for (call, applied) in (0..calls.len()).flat_map(ways) {
         let what = format!("{mishap:?} at {}, applied: {applied}", calls[call].name());
         let case = idle().unwrap();
         let project = case.prepare(Phase::Provisioning);
         case.ok(&project, "sync");
         let shared = case.simulator.shared();
         shared.forget_calls();
-        let kind = mishap.kind(applied);
-        let fault = Fault { method: None, route: None, call: Some(call), times: Some(1), kind };
-        lock(&shared.world).scenario.faults = vec![fault];
+        lock(&shared.world).scenario.faults = mishap.faults(call, applied);
         if matches!(mishap, Mishap::KeeperKilled) {
             burst_tests::wait_until("the held call", || shared.held().is_some());
             case.sandbox.kill_keeper();
@@ -225,6 +293,9 @@ fn at_every_call_of_the_keeper(mishap: Mishap) {
             burst_tests::wait_until("the call", || {
                 shared.calls().get(call).is_some_and(|call| call.ended.is_some())
             });
+        }
+        if matches!(mishap, Mishap::Revoked) {
+            case.assert_watched();
         }
         lock(&shared.world).scenario.faults.clear();
         shared.advance(60.0);
@@ -242,6 +313,11 @@ fn lost_responses_to_the_keeper() {
 #[test]
 fn errors_of_the_keeper_calls() {
     at_every_call_of_the_keeper(Mishap::Refused);
+}
+
+#[test]
+fn tokens_that_are_revoked_while_the_keeper_reaps() {
+    at_every_call_of_the_keeper(Mishap::Revoked);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! - `colors`: colours and progress, held against cargo.
 //! - `command_line`: cargo's rules for arguments, and wrong ones.
 //! - `completions`: the completion scripts, in their shells.
+//! - `dead_man`: servers whose keeper is gone delete themselves.
 //! - `descriptors`: the files that an agent holds open, and the limits of a run.
 //! - `detached`: runs in the background, and `attach`.
 //! - `docs`: `doc --open`, held against cargo.
@@ -29,6 +30,7 @@
 //! - `init`: the dialogue, and its answers without a terminal.
 //! - `inputs`: what cargo reads, whatever git ignores and wherever it is.
 //! - `isolation`: what builds, servers and background processes are kept from.
+//! - `keeper`: the keeper stays while something costs money, and says what it cannot do.
 //! - `kills`: commands and agents that are killed in every stage.
 //! - `leaks`: nothing is left behind at Hetzner, whatever is interrupted.
 //! - `missing_inputs`: files that git ignores and without which a run fails.
@@ -67,6 +69,7 @@ mod build_layouts;
 mod colors;
 mod command_line;
 mod completions;
+mod dead_man;
 mod descriptors;
 mod detached;
 mod docs;
@@ -89,6 +92,7 @@ mod identities;
 mod init;
 mod inputs;
 mod isolation;
+mod keeper;
 mod kills;
 mod leaks;
 mod missing_inputs;

@@ -24,7 +24,7 @@ reconnect_secs = 120  # default
 keep_paid_hour = true  # default
 volume_keep_alive_secs = 3600  # default
 volume_gb = 200  # default
-dead_man_switch = false  # default
+dead_man_switch = true  # default
 # monthly_budget is not set
 forward_env = []  # default
 report_env = []  # default
@@ -74,7 +74,7 @@ fn config_shows_each_value_with_its_origins() {
              keep_paid_hour = true  # default\n\
              volume_keep_alive_secs = 3600  # default\n\
              volume_gb = 77  # {user}\n\
-             dead_man_switch = false  # default\n\
+             dead_man_switch = true  # default\n\
              monthly_budget = 40.0  # {user}; 99.0 of {file} does not hold: it raises a limit\n\
              forward_env = {forward_env}\n\
              report_env = []  # default\n\

@@ -35,8 +35,9 @@ use crate::terminal::Terminal;
 /// The provider's name, in paths of the cache.
 pub(crate) const NAME: &str = "hetzner";
 
-/// Seconds after the end of its lease at which a server deletes itself.
-const DEAD_MAN_SECS: u64 = 600;
+/// Seconds by which a server deletes itself later than a keeper would: a keeper renews its lease as
+/// often.
+const DEAD_MAN_SECS: u64 = 60;
 
 /// Seconds for which the agent of a server that runs may be silent before its port counts as
 /// blocked. A server boots in half of them, from then on.

@@ -117,8 +117,7 @@ static FLAGS: [Flag; 11] = [
     Flag {
         name: "--no-reap",
         value: None,
-        help: "Keep server and volume until `cargo burst down`, or until a command without this \
-               flag",
+        help: "Keep server and volume until `cargo burst down`, whatever later commands say",
         fits: |_| true,
         set: |flags, _| {
             flags.no_reap = true;

@@ -1,5 +1,6 @@
 //! What the commands that do not call cargo have in common.
 
+use burst_sync::clock::Moment;
 use tokio::runtime::Handle;
 
 use super::failure::json_text;
@@ -8,11 +9,26 @@ use crate::environment;
 use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::hetzner::credentials::Credentials;
-use crate::keeper::client::{AccountAccess, Tries, converse};
+use crate::keeper::client::{self, AccountAccess, Tries, converse};
+use crate::keeper::directory::KeeperDirectory;
 use crate::keeper::error::keeper;
+use crate::keeper::holdings::Holdings;
 use crate::keeper::message::{Ask, Event};
 use crate::settings::{Project, Settings};
 use crate::terminal::Terminal;
+
+/// Says what the keeper could not do so far, by what it has written down.
+pub(crate) fn warn_of_trouble(terminal: &Terminal, directories: &Directories) {
+    let holdings = Holdings::read(&KeeperDirectory::below(&directories.state).holdings());
+    for warning in holdings.warnings(Moment::now().seconds) {
+        terminal.warn(&warning);
+    }
+}
+
+/// The warning that an account has no keeper.
+pub(super) fn no_keeper(error: &Error) -> String {
+    format!("no keeper looks after what exists at Hetzner: {}", error.one_line())
+}
 
 /// What a command works with.
 pub(crate) struct Context<'a> {
@@ -27,6 +43,23 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Says what the keeper could not do so far, and starts one where none runs and the account of
+    /// the settings is known to have something. The API is not asked.
+    pub(crate) fn look_after(&self) {
+        warn_of_trouble(self.terminal, self.directories);
+        // Settings that are wrong are the command's own error.
+        let Ok(Some(credentials)) = self.credentials() else { return };
+        let Ok(directory) = KeeperDirectory::open(&self.directories.state) else { return };
+        let holdings = Holdings::read(&directory.holdings());
+        if holdings.of(&credentials.account()).is_none() || directory.is_taken().unwrap_or(true) {
+            return;
+        }
+        let watched = client::watch(self.directories, &credentials, self.terminal);
+        if let Err(error) = self.runtime.block_on(watched) {
+            self.terminal.warn(&no_keeper(&error));
+        }
+    }
+
     /// The settings of the user, and of a project.
     pub(super) fn settings(&self, project: Option<Project<'_>>) -> Result<Settings, Error> {
         Settings::load(&self.directories.config_home, project, environment::all())
@@ -37,8 +70,8 @@ impl Context<'_> {
         Ok(Credentials::of(&self.settings(None)?))
     }
 
-    /// Asks the keeper, or acts with the account itself where there is no keeper.
-    /// `taken` gives the result out of the keeper's answer.
+    /// Asks the keeper, or acts with the account itself where there is no keeper, and starts one if
+    /// something of ours exists then. `taken` gives the result out of the keeper's answer.
     pub(super) fn with_account<T>(
         &self,
         credentials: &Credentials,
@@ -51,7 +84,22 @@ impl Context<'_> {
         self.terminal.begin("listing servers and volumes at Hetzner");
         loop {
             let directory = match AccountAccess::find(self.directories, credentials)? {
-                AccountAccess::Own(account, _lock) => return self.runtime.block_on(own(&account)),
+                AccountAccess::Own(account, lock) => {
+                    let done = self.runtime.block_on(own(&account));
+                    let is_down = done.is_ok() && matches!(ask(), Ask::Down { .. });
+                    let access = (&*account, lock);
+                    let handed = client::hand_over(
+                        self.directories,
+                        credentials,
+                        access,
+                        is_down,
+                        self.terminal,
+                    );
+                    if let Err(error) = self.runtime.block_on(handed) {
+                        self.terminal.warn(&no_keeper(&error));
+                    }
+                    return done;
+                }
                 AccountAccess::Keeper(directory) => directory,
             };
             match self.runtime.block_on(converse(&directory, ask(), self.terminal)) {

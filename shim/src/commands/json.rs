@@ -7,9 +7,10 @@
 //!   "hetzner": {
 //!     "now": "2026-11-24T10:00:00Z", "currency": "EUR",
 //!     "servers": [{ "name", "own", "host", "server_type", "location", "status", "created",
-//!                   "last_use", "in_use", "paid_until", "deleted_at", "cost", "hourly" }],
+//!                   "last_use", "in_use", "paid_until", "deleted_at", "deleted_by", "kept",
+//!                   "deletes_itself_at", "cost", "hourly" }],
 //!     "volumes": [{ "name", "own", "project", "location", "gb", "attached", "last_use",
-//!                   "in_use", "deleted_at", "cost" }],
+//!                   "in_use", "deleted_at", "deleted_by", "kept", "cost" }],
 //!     "images": [{ "id", "description", "created", "gb", "monthly" }]
 //!   },
 //!   "local": { "version", "pid", "up_secs", "ends_in_secs",
@@ -29,6 +30,9 @@
 //! until all were. `idle_secs` is `null` while `runs` of the project are there.
 //! `hetzner` is `null` without a token, `local` where no agent runs on this machine.
 //! `deleted_at` is the time of deletion if no command uses it until then; `null` while one does.
+//! `deleted_by` is `keeper`, `timer`, or `server` for one that deletes itself; `null` for what is
+//! `kept` until `cargo burst down`, for what nobody deletes, and for what is not `own`.
+//! `deletes_itself_at` is when a server does so if no keeper renews its lease.
 
 use burst_hcloud::Timestamp;
 use burst_protocol::message::AgentStatus;
@@ -115,6 +119,9 @@ fn server(server: &ServerLine) -> Value {
         "in_use": server.in_use,
         "paid_until": time(server.paid_until),
         "deleted_at": server.deleted_at.map(time),
+        "deleted_by": server.deleted_by,
+        "kept": server.kept,
+        "deletes_itself_at": server.deletes_itself_at.map(time),
         "cost": server.cost,
         "hourly": server.hourly,
     })
@@ -131,6 +138,8 @@ fn volume(volume: &VolumeLine) -> Value {
         "last_use": time(volume.last_use),
         "in_use": volume.in_use,
         "deleted_at": volume.deleted_at.map(time),
+        "deleted_by": volume.deleted_by,
+        "kept": volume.kept,
         "cost": volume.cost,
     })
 }
@@ -171,6 +180,7 @@ fn time(secs: i64) -> Value {
 mod tests {
     use super::*;
     use crate::detached::record::{Ended, Started};
+    use crate::hetzner::report::DeletedBy;
     use burst_protocol::RelativePath;
     use burst_protocol::message::ProjectStatus;
 
@@ -211,6 +221,8 @@ mod tests {
                 last_use: 999_999_999,
                 in_use: true,
                 deleted_at: None,
+                deleted_by: Some(DeletedBy::Keeper),
+                kept: false,
                 cost: 0.5,
             }],
             images: vec![ImageLine {
@@ -220,6 +232,7 @@ mod tests {
                 gb: 2.5,
                 monthly: 0.1,
             }],
+            stuck: Vec::new(),
         };
         let copies = Copies { projects: 2, bytes: Some(9), limit_gb: 100 };
         let unreadable =
@@ -236,7 +249,7 @@ mod tests {
                         "name": "v", "own": true, "project": "app", "location": "hel1",
                         "gb": 10.0, "attached": false, "last_use": "2001-09-09T01:46:39Z",
                         "in_use": true,
-                        "deleted_at": null, "cost": 0.5,
+                        "deleted_at": null, "deleted_by": "keeper", "kept": false, "cost": 0.5,
                     }],
                     "images": [{
                         "id": 7, "description": "d", "created": "1970-01-01T00:00:00Z",

@@ -18,7 +18,7 @@ mod trust;
 
 pub(crate) use self::audit::audit;
 pub(crate) use self::config::config;
-pub(crate) use self::context::Context;
+pub(crate) use self::context::{Context, warn_of_trouble};
 pub(crate) use self::doctor::{apparmor_profile, doctor};
 pub(crate) use self::down::down;
 pub(crate) use self::failure::{failure, json_text};

@@ -8,7 +8,7 @@ use crate::detached::record::{Ended, How, Run, RunState, Started};
 use crate::detached::runs::{Found, Unreadable};
 use crate::hetzner::audit::{Audit, Split};
 use crate::hetzner::reap::ReapReport;
-use crate::hetzner::report::{Report, ServerLine, VolumeLine};
+use crate::hetzner::report::{DeletedBy, Report, ServerLine, VolumeLine};
 use crate::terminal::{amount, bytes, counted, harmless_line, span};
 
 /// The resources of an account, one line each, and their cost.
@@ -56,7 +56,7 @@ fn server_line(server: &ServerLine, report: &Report) -> String {
         span(now - server.created),
         last_use(server.in_use, server.last_use, now),
         span(server.paid_until - now),
-        deletion(server.in_use, server.deleted_at, now),
+        deletion(Fate::of_server(server), now),
         report.currency,
         amount(server.cost),
         amount(server.hourly)
@@ -72,7 +72,7 @@ fn volume_line(volume: &VolumeLine, report: &Report) -> String {
         volume.location,
         if volume.attached { "attached" } else { "not attached" },
         last_use(volume.in_use, volume.last_use, report.now),
-        deletion(volume.in_use, volume.deleted_at, report.now),
+        deletion(Fate::of_volume(volume), report.now),
         report.currency,
         amount(volume.cost)
     )
@@ -86,12 +86,42 @@ fn last_use(in_use: bool, at: i64, now: i64) -> String {
     if in_use { "in use".to_owned() } else { format!("last used {} ago", span(now - at)) }
 }
 
-fn deletion(in_use: bool, at: Option<i64>, now: i64) -> String {
-    match at {
+/// What is to be said about the deletion of a server or volume.
+struct Fate {
+    own: bool,
+    in_use: bool,
+    kept: bool,
+    by: Option<DeletedBy>,
+    at: Option<i64>,
+    /// The command that deletes it now.
+    command: &'static str,
+}
+
+impl Fate {
+    const fn of_server(server: &ServerLine) -> Self {
+        let ServerLine { own, in_use, kept, deleted_by: by, deleted_at: at, .. } = *server;
+        Self { own, in_use, kept, by, at, command: "cargo burst down" }
+    }
+
+    const fn of_volume(volume: &VolumeLine) -> Self {
+        let VolumeLine { own, in_use, kept, deleted_by: by, deleted_at: at, .. } = *volume;
+        Self { own, in_use, kept, by, at, command: "cargo burst down --with-volumes" }
+    }
+}
+
+fn deletion(fate: Fate, now: i64) -> String {
+    match fate {
+        Fate { kept: true, .. } => "kept until `cargo burst down`".to_owned(),
+        Fate { own: true, by: None, command, .. } => {
+            format!("NOBODY will delete it: run `{command}`")
+        }
         // When a command ends is not known, so nothing is predicted while one runs.
-        _ if in_use => "kept while in use".to_owned(),
-        Some(at) => format!("deleted in {} if it stays idle", span(at - now)),
-        None => "kept until `cargo burst down`".to_owned(),
+        Fate { in_use: true, .. } => "kept while in use".to_owned(),
+        Fate { by: Some(DeletedBy::Server), at: Some(at), .. } => {
+            format!("deletes itself in {}", span(at - now))
+        }
+        Fate { at: Some(at), .. } => format!("deleted in {} if it stays idle", span(at - now)),
+        Fate { at: None, .. } => "deleted by its own machine".to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use super::context::Context;
 use super::copies::Copies;
-use super::{json, render};
+use super::{json, render, timer};
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local::LocalAgent;
 use crate::connection::ConnectionError;
@@ -16,7 +16,8 @@ use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::hetzner::credentials::Credentials;
 use crate::hetzner::differences::of_server;
-use crate::hetzner::report::Report;
+use crate::hetzner::report::{DeletedBy, Report};
+use crate::keeper::directory::KeeperDirectory;
 use crate::keeper::message::{Ask, Event};
 use crate::settings::Settings;
 
@@ -32,7 +33,10 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
                 _ => None,
             };
             let own = async |account: &Account| account.report(all).await;
-            context.with_account(&credentials, ask, taken, own).map(Some)
+            context.with_account(&credentials, ask, taken, own).and_then(|mut report| {
+                report.is_watched_by(guardian(context, &settings)?);
+                Ok(Some(report))
+            })
         }
     };
     let provider =
@@ -78,6 +82,16 @@ fn differences(report: &Report, settings: &Settings) -> Vec<String> {
     let own = report.servers.iter().filter(|server| server.own);
     own.filter_map(|server| of_server((&server.server_type, &server.location), types, region))
         .collect()
+}
+
+/// What deletes the resources of this account when they have expired: the keeper, which has taken
+/// them over if it runs, or the timer. `None`: at most the servers themselves.
+fn guardian(context: &Context<'_>, settings: &Settings) -> Result<Option<DeletedBy>, Error> {
+    let directory = KeeperDirectory::below(&context.directories.state);
+    if directory.is_taken()? {
+        return Ok(Some(DeletedBy::Keeper));
+    }
+    Ok(timer::reaps(context, settings)?.then_some(DeletedBy::Timer))
 }
 
 /// The state of the agent on this machine; `None` if none runs. Blocks: not for async code.

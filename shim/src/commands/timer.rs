@@ -1,8 +1,8 @@
 //! `cargo burst reap --install-timer`: a systemd timer of the user that reaps even when no
-//! command runs for days. It uses the token of the user config; one that is only in the
-//! environment of a shell is not seen there.
+//! command runs for days. It uses the token of the user config, and is refused with another one:
+//! what is only in the environment of a shell is not seen there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -10,16 +10,47 @@ use serde_json::json;
 use super::context::Context;
 use crate::atomic_file;
 use crate::directories::unusable;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::hetzner::credentials::Credentials;
+use crate::settings::Settings;
 
 /// The name of the unit that reaps.
 pub(super) const SERVICE: &str = "cargo-burst-reap.service";
 /// The name of the timer.
 pub(super) const TIMER: &str = "cargo-burst-reap.timer";
 
+/// Whether the timer is enabled, and reaps the account of these settings.
+pub(super) fn reaps(context: &Context<'_>, settings: &Settings) -> Result<bool, Error> {
+    let enabled = units(context).join("timers.target.wants").join(TIMER);
+    Ok(enabled.symlink_metadata().is_ok() && sees_account(context, settings)?)
+}
+
+/// Whether the timer, which has the user config alone, uses the account of these settings.
+fn sees_account(context: &Context<'_>, settings: &Settings) -> Result<bool, Error> {
+    let seen = Settings::load(&context.directories.config_home, None, [])?;
+    let account = |settings| Credentials::of(settings).map(|credentials| credentials.account());
+    Ok(account(&seen).is_some() && account(&seen) == account(settings))
+}
+
+/// The directory of the user's units.
+fn units(context: &Context<'_>) -> PathBuf {
+    context.directories.config_home.join("systemd/user")
+}
+
 /// Writes both units and enables the timer.
 pub(crate) fn install(context: &Context<'_>) -> Result<(), Error> {
-    let directory = context.directories.config_home.join("systemd/user");
+    if !sees_account(context, &context.settings(None)?)? {
+        return Err(Error::new(
+            ErrorKind::Token,
+            "the timer would delete nothing",
+            "store the token with `cargo burst init`, then install the timer",
+        )
+        .cause(
+            "it sees neither a token nor an endpoint that is only in the environment of a shell, \
+             and your user config has not the same",
+        ));
+    }
+    let directory = units(context);
     let failed = |source| unusable("write the units in", &directory, &source);
     let program = std::env::current_exe().map_err(failed)?;
     std::fs::create_dir_all(&directory).map_err(failed)?;
@@ -57,13 +88,13 @@ fn refusal_of(arguments: &[&str]) -> Option<String> {
     }
 }
 
-/// The unit that reaps.
+/// The unit that reaps. The keeper that it starts, if something is left, outlives it.
 fn service(program: &Path) -> String {
     // In unit files `%` is a specifier and quotes are escaped.
     let program = program.display().to_string().replace('%', "%%").replace('"', "\\\"");
     format!(
         "[Unit]\nDescription=Delete idle cargo-burst servers and volumes\n\n\
-         [Service]\nType=oneshot\nExecStart=\"{program}\" reap\n"
+         [Service]\nType=oneshot\nKillMode=process\nExecStart=\"{program}\" reap\n"
     )
 }
 

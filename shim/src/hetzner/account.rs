@@ -143,7 +143,7 @@ impl Account {
         {
             self.tell_of_tcp(&found.agent, progress).await;
             self.tell_differences(request, &found.server, volume, progress);
-            return Ok(self.reached(found, volume, (false, false), project_use));
+            return Ok(self.reached(found, volume, (false, false), request, project_use));
         }
         progress.step("listing servers and volumes at Hetzner");
         let stock = Stock::ask(&self.client).await;
@@ -153,12 +153,14 @@ impl Account {
         {
             // It answers, so the command is not to fail for want of the API.
             tracing::warn!("the volume is not verified: {}", error.one_line());
-            return Ok(self.reached(found, volume, (false, false), project_use));
+            return Ok(self.reached(found, volume, (false, false), request, project_use));
         }
         let stock = stock?;
         self.seen.note(&stock.inventory);
         self.leave_to_other(&stock.inventory, progress)?;
         let (owner, keys) = (self.installation.owner(), self.installation.keys());
+        self.uses.listed(&stock.inventory, &owner, self.client.now().as_second());
+        self.uses.may_create();
         if stock.inventory.server_of(&owner).is_none() {
             ipv6_route::check(request)?;
         }
@@ -182,6 +184,7 @@ impl Account {
         let provided = provision.provide(stock).await?;
         self.record(&provided);
         let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
+        self.uses.holds(&server, &volume);
         if fresh_server {
             volumes.clear();
         }
@@ -192,10 +195,10 @@ impl Account {
         self.tell_differences(request, &server, &volume, progress);
         let gone = self.watch_connection(&server, &agent, request);
         let found = held.insert(HeldServer { server, agent, volumes, keys, gone });
-        Ok(self.reached(found, &volume, (fresh_server, fresh_volume), project_use))
+        Ok(self.reached(found, &volume, (fresh_server, fresh_volume), request, project_use))
     }
 
-    /// Renews the lease of the server, if this process holds one with a dead man's switch.
+    /// Renews the lease of the server, if this process holds one.
     /// Does nothing while a command is preparing the server, which renews it itself.
     pub(crate) async fn renew_lease(&self) {
         let Ok(held) = self.server.try_lock() else { return };
@@ -206,15 +209,17 @@ impl Account {
         }
     }
 
-    async fn renew_lease_of(&self, server: &Server, agent: &Arc<ServerConnection>) {
-        let Some(margin) = self.uses.server_life().and_then(|life| life.dead_man) else { return };
+    pub(super) async fn renew_lease_of(&self, server: &Server, agent: &Arc<ServerConnection>) {
+        let Some(life) = self.uses.server_life() else { return };
+        self.uses.renews_lease();
         let now = self.client.now().as_second();
         let facts = self.uses.server_facts(server, &self.installation.owner());
-        let Some(renewal) = dead_man::renewal(&self.client, server.id, facts, margin, now) else {
-            return;
-        };
-        if let Err(error) = dial::ask(agent, renewal).await {
-            tracing::warn!("cannot renew the lease, next attempt soon: {}", error.one_line());
+        let (renewal, end) = dead_man::renewal(&self.client, server.id, facts, life.dead_man, now);
+        match dial::ask(agent, renewal).await {
+            Ok(_) => self.uses.deletes_itself(server, end),
+            Err(error) => {
+                tracing::warn!("cannot renew the lease, next attempt soon: {}", error.one_line());
+            }
         }
     }
 
@@ -339,10 +344,13 @@ impl Account {
         held: &HeldServer,
         volume: &Volume,
         (fresh_server, fresh_volume): (bool, bool),
+        request: &ServerRequest,
         project_use: ProjectUse,
     ) -> ReachedServer {
         self.lookups.forget();
-        let age_secs = self.client.now().as_second() - held.server.created.as_second();
+        let now = self.client.now().as_second();
+        self.uses.reached(request, (fresh_server, fresh_volume), now);
+        let age_secs = now - held.server.created.as_second();
         ReachedServer {
             agent: held.agent.clone(),
             device: device_of(volume).to_owned(),

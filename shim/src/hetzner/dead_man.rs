@@ -7,57 +7,110 @@
 use burst_hcloud::{Client, Id};
 use burst_protocol::message::{FromShim, Lease, Will};
 
-use super::lease::{self, Facts, Verdict};
+use super::lease::{self, Facts};
 
-/// The message that renews the lease of a server, whose own deletion follows `margin`
-/// seconds after its end; `None` for a server that is kept until it is deleted by hand.
+/// Seconds before the end of a paid hour at which a lease ends at the latest: after the time at
+/// which a keeper deletes the server, and early enough for three attempts.
+const PAID_HOUR_MARGIN: i64 = 90;
+
+/// The lease of a server in use lasts so many times its grace time at least: it is renewed that
+/// often before it ends.
+const GRACES_IN_USE: i64 = 3;
+
+/// The message that sets the lease of a server, and when the server deletes itself then. A server
+/// that is kept until it is deleted by hand has no such time, and neither has one without a
+/// switch (`grace` is none): a lease that it had is revoked.
 pub(super) fn renewal(
     client: &Client,
     server: Id,
     facts: Facts,
-    margin: u64,
+    grace: Option<u64>,
     now: i64,
-) -> Option<FromShim> {
-    let secs = remaining(facts, now)? + margin;
+) -> (FromShim, Option<i64>) {
+    let Some(end) = grace.and_then(|grace| lease_end(facts, grace, now)) else {
+        return (FromShim::Lease(Lease { secs: 0, will: None }), None);
+    };
     let (url, headers) = client.deletion_of_server(server);
-    let will = Will { method: "DELETE".into(), url, headers };
-    Some(FromShim::Lease(Lease { secs, will: Some(will) }))
+    let will = Some(Will { method: "DELETE".into(), url, headers });
+    let secs = u64::try_from(end - now).unwrap_or(0);
+    (FromShim::Lease(Lease { secs, will }), Some(end))
 }
 
-/// Seconds from `now` until a server is deleted if no command uses it any more; `None`
-/// for one that is kept until it is deleted by hand.
-fn remaining(facts: Facts, now: i64) -> Option<u64> {
-    let secs = match lease::server(facts, now) {
-        Verdict::Keep => return None,
-        Verdict::Delete => 0,
-        Verdict::KeepUntil(_) => {
-            let idle_end = facts.last_use.max(now) + facts.keep_alive?;
-            let end = match facts.keep_paid_hour {
-                true => lease::paid_until(facts.created, idle_end),
-                false => idle_end,
-            };
-            end - now
-        }
-    };
-    Some(u64::try_from(secs).unwrap_or(0))
+/// When a server deletes itself if its lease is not renewed after `now`; `None` if it is kept
+/// until it is deleted by hand. A keeper would delete it earlier, by up to `grace` seconds; but
+/// no further hour begins for the sake of that.
+fn lease_end(facts: Facts, grace: u64, now: i64) -> Option<i64> {
+    let grace = i64::try_from(grace).unwrap_or(i64::MAX / 8);
+    let shortest = if facts.in_use { now + GRACES_IN_USE * grace } else { now };
+    let idle_end = facts.last_use_at(now).max(facts.created) + facts.keep_alive?;
+    let idle_end = idle_end.max(shortest);
+    let last_moment = idle_end.max(lease::paid_until(facts.created, idle_end) - PAID_HOUR_MARGIN);
+    Some(match facts.keep_paid_hour {
+        true => last_moment,
+        false => last_moment.min(idle_end + grace),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hetzner::lease::{HOUR, Verdict};
+    use proptest::prelude::*;
+
+    const IDLE: Facts = Facts {
+        created: 0,
+        last_use: 100,
+        in_use: false,
+        keep_alive: Some(300),
+        keep_paid_hour: false,
+    };
 
     #[test]
-    fn a_lease_ends_with_the_idle_time_or_the_paid_hour() {
-        let facts = Facts {
-            created: 0,
-            last_use: 100,
-            in_use: true,
-            keep_alive: Some(300),
-            keep_paid_hour: false,
-        };
-        assert_eq!(remaining(facts, 200), Some(300));
-        assert_eq!(remaining(Facts { keep_paid_hour: true, ..facts }, 200), Some(3400));
-        assert_eq!(remaining(Facts { in_use: false, ..facts }, 400), Some(0));
-        assert_eq!(remaining(Facts { keep_alive: None, ..facts }, 200), None);
+    fn a_lease_ends_with_the_idle_time_or_shortly_before_the_paid_hour_does() {
+        let used = Facts { in_use: true, ..IDLE };
+        assert_eq!(lease_end(IDLE, 60, 200), Some(460));
+        assert_eq!(lease_end(used, 60, 200), Some(560));
+        assert_eq!(lease_end(Facts { keep_paid_hour: true, ..IDLE }, 60, 200), Some(3510));
+        // In use: until it was renewed three times, although the idle time is shorter.
+        assert_eq!(lease_end(Facts { keep_alive: Some(5), ..used }, 60, 200), Some(440));
+        // The idle time ends 20 seconds before the paid hour, and so does the lease.
+        assert_eq!(lease_end(Facts { last_use: 3280, ..IDLE }, 60, 3300), Some(3580));
+        // An idle time that ends in the next hour is kept.
+        let late = Facts { last_use: 3400, keep_paid_hour: true, ..IDLE };
+        assert_eq!(lease_end(late, 60, 3450), Some(2 * HOUR - 90));
+        assert_eq!(lease_end(Facts { keep_alive: None, ..IDLE }, 60, 200), None);
+    }
+
+    proptest! {
+        /// A server whose keeper is gone is gone, too, before an hour begins that its keeper
+        /// would not have paid for; and its keeper is always earlier.
+        #[test]
+        fn a_server_that_deletes_itself_costs_no_hour_more(
+            created in 0..10_000_i64, idle in 0..20_000_i64, since in 0..20_000_i64,
+            keep in 0..5_000_i64, keep_paid_hour: bool, grace in 0..600_u64,
+        ) {
+            let last_use = created + idle;
+            let facts =
+                Facts { created, last_use, in_use: false, keep_alive: Some(keep), keep_paid_hour };
+            let now = last_use + since;
+            let mut deleted = now;
+            while let Verdict::KeepUntil(then) = lease::server(facts, deleted) {
+                deleted = then;
+            }
+            let end = lease_end(facts, grace, now).unwrap();
+            prop_assert!(end >= deleted);
+            prop_assert!(end < lease::paid_until(created, deleted));
+        }
+
+        #[test]
+        fn a_server_in_use_keeps_a_lease(
+            created in 0..10_000_i64, age in 0..20_000_i64, keep in 0..5_000_i64,
+            keep_paid_hour: bool,
+        ) {
+            let now = created + age;
+            let keep_alive = Some(keep);
+            let facts = Facts { created, last_use: created, in_use: true, keep_alive, keep_paid_hour };
+            prop_assert!(lease_end(facts, 60, now).unwrap() >= now + 180.max(keep));
+        }
     }
 }

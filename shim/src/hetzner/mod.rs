@@ -5,7 +5,8 @@
 //! when it may be deleted. An `account` is the project at Hetzner that a token gives
 //! access to: it reaches a server for a workspace (`provision` creates one if there is
 //! none, with its own `keys`), and `reap` deletes expired resources. `lease` decides
-//! when a resource expires, `cost_model` what that costs; both are pure.
+//! when a resource expires, `cost_model` what that costs; both are pure. `watch` is what the
+//! keeper does with an account, and `holding` what it writes down of one.
 //!
 //! Nothing here prints, reads settings files or knows the keeper: progress goes to a
 //! `progress::Progress`, and errors (`error`) carry their hints.
@@ -24,6 +25,7 @@ pub(crate) mod differences;
 mod dispute;
 pub(crate) mod error;
 pub(crate) mod examination;
+pub(crate) mod holding;
 mod inventory;
 mod ipv6_route;
 mod keys;
@@ -48,3 +50,4 @@ mod throwaway_key;
 mod uses;
 mod vanished;
 mod volume;
+mod watch;

@@ -18,6 +18,7 @@ use tracing::Instrument;
 use super::account::{Account, HeldServer, LIST_RESOURCES};
 use super::activity::has_runs_of;
 use super::audit::Entry;
+use super::holding::Failure;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, Facts, Verdict};
 use super::naming::{self, Owner, ProjectKey};
@@ -31,8 +32,8 @@ use crate::error::{Error, ErrorKind};
 /// labels have to be renewed.
 const REAP_INTERVAL_SECS: i64 = 600;
 
-/// Seconds after a failed reaping until the next one.
-const RETRY_SECS: i64 = 30;
+/// Seconds after which a reaping that was cut off is repeated.
+const CUT_OFF_SECS: i64 = 30;
 
 /// Seconds after which a resource that only others use is looked at again.
 const RUNS_INTERVAL_SECS: i64 = 60;
@@ -40,8 +41,15 @@ const RUNS_INTERVAL_SECS: i64 = 60;
 /// Seconds by which the label of the last use may lag behind.
 const LABEL_AGE_MAX: i64 = 300;
 
+/// Seconds that an idle volume stays that was kept until `cargo burst down`, where no command has
+/// told this process how long.
+const VOLUME_KEEP_ALIVE_SECS: i64 = 3600;
+
 /// How long a deletion may take.
 const DELETE_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long the agent of a server may take to stop before the server is deleted.
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often the deletion of a locked resource is retried. The pauses are those of the
 /// API's official client for actions, from their eleventh on: 0.5 to 2.5 seconds.
@@ -56,6 +64,12 @@ pub(crate) struct ReapReport {
     pub(crate) volumes: Vec<String>,
     /// Errors of deletions that failed, one line each; the next reaping retries them.
     pub(crate) failed: Vec<String>,
+    /// The names of what could not be deleted.
+    #[serde(skip)]
+    pub(crate) stuck: Vec<String>,
+    /// Whether the API rejects the token.
+    #[serde(skip)]
+    pub(crate) is_token_rejected: bool,
 }
 
 /// What `cargo burst down` deletes, beside servers.
@@ -74,32 +88,48 @@ enum Deletion {
     Volume(Id),
 }
 
+impl ReapReport {
+    /// Notes that a resource could not be deleted.
+    fn fail(&mut self, name: &str, error: &Error) {
+        self.failed.push(error.one_line());
+        self.stuck.push(name.to_owned());
+        self.is_token_rejected |= error.kind() == ErrorKind::Token;
+    }
+
+    /// What has failed; `None` if nothing has.
+    fn failure(&self) -> Option<Failure> {
+        let error = self.failed.first()?.clone();
+        let (is_token_rejected, stuck) = (self.is_token_rejected, self.stuck.clone());
+        Some(Failure { error, is_token_rejected, stuck })
+    }
+
+    fn leave_out_deleted(&self, inventory: &mut Inventory) {
+        inventory.servers.retain(|server| !self.servers.contains(&server.name));
+        inventory.volumes.retain(|volume| !self.volumes.contains(&volume.name));
+    }
+}
+
 impl Account {
-    /// Seconds until the next reaping is due, negative if it is overdue; `None` while
-    /// nothing needs to be reaped.
-    pub(crate) fn secs_until_reap(&self) -> Option<i64> {
-        self.uses.next_reap().map(|at| at - self.client.now().as_second())
-    }
-
-    /// Whether a command uses the account or a reaping is due some time.
-    pub(crate) fn needs_keeper(&self) -> bool {
-        self.uses.is_any() || self.uses.next_reap().is_some()
-    }
-
     /// Deletes expired servers and volumes, and decides when the next reaping is due.
     pub(crate) async fn reap(&self) -> Result<ReapReport, Error> {
-        let reaping = self.reap_expired().instrument(tracing::info_span!("reap"));
-
-        reaping.await.inspect_err(|error| {
-            if error.kind() == ErrorKind::Token {
-                // A rejected token stays rejected: the API can do nothing with it.
-                self.uses.stop_reaping();
-            }
-        })
+        let reaped = self.reap_expired().instrument(tracing::info_span!("reap")).await;
+        let failure = match &reaped {
+            Ok(report) => report.failure(),
+            Err(error) => Some(Failure {
+                error: error.one_line(),
+                is_token_rejected: error.kind() == ErrorKind::Token,
+                stuck: Vec::new(),
+            }),
+        };
+        if let Some(failure) = failure {
+            let local = burst_hcloud::Timestamp::now().as_second();
+            self.uses.fail_reap(failure, self.client.now().as_second(), local);
+        }
+        reaped
     }
 
     async fn reap_expired(&self) -> Result<ReapReport, Error> {
-        let changes = self.uses.begin_reap(self.client.now().as_second() + RETRY_SECS);
+        let changes = self.uses.begin_reap(self.client.now().as_second() + CUT_OFF_SECS);
         // Not under the lock: commands do not wait for an API that does not answer.
         let mut inventory = self.inventory().await?;
         let owner = self.undisputed_owner(&inventory);
@@ -121,7 +151,7 @@ impl Account {
                         deleted.insert(server.id);
                         report.servers.push(server.name.clone());
                     }
-                    Err(error) => report.failed.push(error.one_line()),
+                    Err(error) => report.fail(&server.name, &error),
                 },
                 Verdict::KeepUntil(then) => next = next.min(then),
                 Verdict::Keep => {}
@@ -136,7 +166,7 @@ impl Account {
                     match self.delete_volume(held.as_mut(), volume, &deleted).await {
                         Ok(true) => report.volumes.push(volume.name.clone()),
                         Ok(false) => {}
-                        Err(error) => report.failed.push(error.one_line()),
+                        Err(error) => report.fail(&volume.name, &error),
                     }
                 }
                 Verdict::KeepUntil(then) => next = next.min(then),
@@ -144,8 +174,8 @@ impl Account {
             }
         }
         drop(held);
-        inventory.servers.retain(|server| !report.servers.contains(&server.name));
-        inventory.volumes.retain(|volume| !report.volumes.contains(&volume.name));
+        report.leave_out_deleted(&mut inventory);
+        self.uses.listed(&inventory, &owner, now);
         self.renew_labels(&inventory, &owner, now).await;
         throwaway_key::sweep(&self.client).await;
         if report.failed.is_empty() {
@@ -166,6 +196,7 @@ impl Account {
             self.warn_of_kept(&inventory, progress);
             inventory.keep_those_of(&self.undisputed_owner(&inventory));
         }
+        self.end_keeping(&inventory).await;
         let mut held = self.server.lock().await;
         let mut report = ReapReport::default();
         let mut deleted = BTreeSet::new();
@@ -176,7 +207,7 @@ impl Account {
                     deleted.insert(server.id);
                     report.servers.push(server.name.clone());
                 }
-                Err(error) => report.failed.push(error.one_line()),
+                Err(error) => report.fail(&server.name, &error),
             }
         }
         for volume in inventory.volumes.iter().filter(|_| options.with_volumes) {
@@ -186,39 +217,80 @@ impl Account {
                 Ok(false) => {
                     report.failed.push(format!("the volume {} is still attached", volume.name));
                 }
-                Err(error) => report.failed.push(error.one_line()),
+                Err(error) => report.fail(&volume.name, &error),
             }
         }
+        drop(held);
+        report.leave_out_deleted(&mut inventory);
+        let owner = self.undisputed_owner(&inventory);
+        self.uses.listed(&inventory, &owner, self.client.now().as_second());
         Ok(report)
     }
 
-    async fn inventory(&self) -> Result<Inventory, Error> {
+    /// Ends the effect of `--no-reap`: what cannot be deleted now, or is not to be, expires as if
+    /// it had not been kept. Labels that cannot be changed do not keep the rest.
+    async fn end_keeping(&self, inventory: &Inventory) {
+        self.uses.end_keeping();
+        let kept = |labels: &Labels| naming::keep_alive(labels, 0).is_none();
+        let now = self.client.now().as_second();
+        for server in inventory.servers.iter().filter(|server| kept(&server.labels)) {
+            let mut labels = server.labels.clone();
+            labels.extend(naming::lifetime(now, Some(0)));
+            drop(self.client.label_server(server.id, &labels).await);
+        }
+        for volume in inventory.volumes.iter().filter(|volume| kept(&volume.labels)) {
+            let project = ProjectKey::of_volume(&volume.labels);
+            let asked = project.and_then(|project| self.uses.volume_keep_alive(&project));
+            let mut labels = volume.labels.clone();
+            labels.extend(naming::lifetime(now, Some(asked.unwrap_or(VOLUME_KEEP_ALIVE_SECS))));
+            drop(self.client.label_volume(volume.id, &labels).await);
+        }
+    }
+
+    pub(super) async fn inventory(&self) -> Result<Inventory, Error> {
         let asked = Inventory::ask(&self.client).await;
         let asked = asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error));
         asked.inspect(|inventory| self.seen.note(inventory))
     }
 
-    /// Stops the agent, so that all data is on the disks, then deletes the server.
     async fn delete_server(
         &self,
         held: &mut Option<HeldServer>,
         server: &Server,
         reason: &str,
     ) -> Result<(), Error> {
+        self.delete_stopped(held, server, reason, STOP_DEADLINE).await
+    }
+
+    /// Stops the agent within `patience`, so that all data is on the disks, then deletes the
+    /// server.
+    pub(super) async fn delete_stopped(
+        &self,
+        held: &mut Option<HeldServer>,
+        server: &Server,
+        reason: &str,
+        patience: Duration,
+    ) -> Result<(), Error> {
         if server.status == ServerStatus::Deleting {
             return Ok(());
         }
-        match held.take_if(|held| held.server.id == server.id) {
-            Some(held) => {
-                stop_agent(&held.agent).await;
-                held.agent.abort();
+        let held = held.take_if(|held| held.server.id == server.id);
+        let stopped = async {
+            match &held {
+                Some(held) => stop_agent(&held.agent).await,
+                None => match self.connect(server).await {
+                    Ok(agent) => stop_agent(&agent).await,
+                    Err(error) => {
+                        tracing::info!("deleting a server without an agent: {}", error.one_line());
+                    }
+                },
             }
-            None => match self.connect(server).await {
-                Ok(agent) => stop_agent(&agent).await,
-                Err(error) => {
-                    tracing::info!("deleting a server without an agent: {}", error.one_line());
-                }
-            },
+        };
+        if tokio::time::timeout(patience, stopped).await.is_err() {
+            tracing::info!("deleting a server whose agent does not stop in time");
+        }
+        if let Some(held) = held {
+            held.agent.abort();
         }
         self.delete(Deletion::Server(server.id)).await.map_err(|error| {
             error::api(&self.endpoint, &format!("delete the server {}", server.name), &error)

@@ -36,7 +36,7 @@ impl Account {
         }
         let Some(found) = &*held else { return Ok(None) };
         let Some(volume) = found.volumes.get(&request.project) else { return Ok(None) };
-        Ok(Some(self.reached(found, volume, (false, false), project_use)))
+        Ok(Some(self.reached(found, volume, (false, false), request, project_use)))
     }
 
     /// Connects to the server that the API has named last, or that is held; if it does not answer,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Account, LIST_RESOURCES};
 use super::error;
+use super::holding::Holding;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, HOUR, Verdict};
 use super::naming::{self, HOST, IMAGE, Owner, PROJECT_NAME};
@@ -31,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) volumes: Vec<VolumeLine>,
     /// Images that servers are created from.
     pub(crate) images: Vec<ImageLine>,
+    /// The names of what the last reaping could not delete.
+    pub(crate) stuck: Vec<String>,
 }
 
 /// A server in the report.
@@ -59,6 +62,12 @@ pub(crate) struct ServerLine {
     /// Its deletion if no command uses it until then; `None`: only by hand, or not known
     /// while a command uses it.
     pub(crate) deleted_at: Option<i64>,
+    /// What deletes it; `None`: nothing does, or, of other owners, it is not known.
+    pub(crate) deleted_by: Option<DeletedBy>,
+    /// Whether it is kept until `cargo burst down`.
+    pub(crate) kept: bool,
+    /// When it deletes itself if no keeper renews its lease; `None`: it does not.
+    pub(crate) deletes_itself_at: Option<i64>,
     /// Its cost so far, including the address.
     pub(crate) cost: f64,
     /// The cost of each started hour, including the address.
@@ -86,6 +95,10 @@ pub(crate) struct VolumeLine {
     pub(crate) in_use: bool,
     /// As of a server.
     pub(crate) deleted_at: Option<i64>,
+    /// As of a server.
+    pub(crate) deleted_by: Option<DeletedBy>,
+    /// As of a server.
+    pub(crate) kept: bool,
     /// Its cost so far.
     pub(crate) cost: f64,
 }
@@ -105,6 +118,41 @@ pub(crate) struct ImageLine {
     pub(crate) monthly: f64,
 }
 
+/// What deletes a server or volume when it has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DeletedBy {
+    /// The keeper.
+    Keeper,
+    /// The timer of `cargo burst reap --install-timer`.
+    Timer,
+    /// The server itself, by its dead man's switch.
+    Server,
+}
+
+impl Report {
+    /// Decides what deletes each resource of this owner. `by` looks after all of them; `None`:
+    /// nothing does. What the last reaping could not delete is promised by nothing.
+    pub(crate) fn is_watched_by(&mut self, by: Option<DeletedBy>) {
+        for server in self.servers.iter_mut().filter(|server| server.own) {
+            let by = by.filter(|_| !self.stuck.contains(&server.name));
+            match (by, server.deletes_itself_at.filter(|at| *at > self.now)) {
+                _ if server.kept => {}
+                (Some(by), _) => server.deleted_by = Some(by),
+                (None, Some(at)) => {
+                    server.deleted_by = Some(DeletedBy::Server);
+                    server.deleted_at = Some(at);
+                }
+                (None, None) => server.deleted_at = None,
+            }
+        }
+        for volume in self.volumes.iter_mut().filter(|volume| volume.own && !volume.kept) {
+            volume.deleted_by = by.filter(|_| !self.stuck.contains(&volume.name));
+            volume.deleted_at = volume.deleted_at.filter(|_| volume.deleted_by.is_some());
+        }
+    }
+}
+
 /// The cost of all started hours of a server that exists until `now`.
 pub(crate) fn server_cost(created: i64, now: i64, hourly: f64) -> f64 {
     let hours = (lease::paid_until(created, now) - created) / HOUR;
@@ -113,7 +161,8 @@ pub(crate) fn server_cost(created: i64, now: i64, hourly: f64) -> f64 {
 
 impl Account {
     /// The report of this owner's resources, or with `all` of everything that the token can
-    /// see. Images are always listed, since owners share them.
+    /// see. Images are always listed, since owners share them. What deletes the resources is left
+    /// to [`Report::is_watched_by`].
     pub(crate) async fn report(&self, all: bool) -> Result<Report, Error> {
         let images = naming::ours(Some(IMAGE));
         let asked = tokio::try_join!(
@@ -125,6 +174,8 @@ impl Account {
             asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
         let now = self.client.now().as_second();
         let owner = self.undisputed_owner(&inventory);
+        self.uses.listed(&inventory, &owner, now);
+        let holding = self.holding().unwrap_or_default();
         if !all {
             inventory.keep_those_of(&self.installation.owner());
         }
@@ -141,7 +192,7 @@ impl Account {
             now,
             servers: servers
                 .iter()
-                .map(|one| self.server_line(one, &owner, &pricing, now))
+                .map(|one| self.server_line(one, &owner, &holding, &pricing, now))
                 .collect(),
             volumes: volumes
                 .iter()
@@ -149,6 +200,7 @@ impl Account {
                 .collect(),
             images: images.collect(),
             currency: pricing.currency,
+            stuck: holding.trouble.map(|trouble| trouble.stuck).unwrap_or_default(),
         })
     }
 
@@ -156,6 +208,7 @@ impl Account {
         &self,
         server: &Server,
         owner: &Owner,
+        holding: &Holding,
         pricing: &Pricing,
         now: i64,
     ) -> ServerLine {
@@ -175,6 +228,9 @@ impl Account {
             in_use: facts.in_use,
             paid_until: lease::paid_until(facts.created, now),
             deleted_at: deleted_at(facts.in_use, |at| lease::server(facts, at), now),
+            deleted_by: None,
+            kept: facts.keep_alive.is_none(),
+            deletes_itself_at: holding.deletes_itself_at(server.id.0),
             cost: server_cost(facts.created, now, hourly),
             hourly,
         }
@@ -200,6 +256,8 @@ impl Account {
             last_use: facts.last_use_at(now),
             in_use: facts.in_use,
             deleted_at: deleted_at(facts.in_use, |at| lease::volume(facts, at), now),
+            deleted_by: None,
+            kept: facts.keep_alive.is_none(),
             cost: volume.size * per_gb * hours / HOURS_OF_MONTH,
         }
     }

@@ -30,8 +30,7 @@ pub(crate) struct ServerRequest {
     pub(crate) volume_keep_alive: Option<i64>,
     /// Whether the idle server is kept until its paid hour ends.
     pub(crate) keep_paid_hour: bool,
-    /// Seconds after the end of its lease at which the server deletes itself; `None`: it
-    /// does not.
+    /// Seconds by which the server deletes itself later than a keeper would; `None`: it does not.
     pub(crate) dead_man: Option<u64>,
     /// Most EUR without tax that a started hour of a new server may cost; `None`: no limit.
     pub(crate) spend_at_most: Option<f64>,

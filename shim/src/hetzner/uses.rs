@@ -1,4 +1,4 @@
-//! Which commands use which project, and when the next reaping is due.
+//! Which commands use which project, what is known to exist, and when the next reaping is due.
 //!
 //! Invariants: a command counts from [`Uses::begin`] until its [`ProjectUse`] is dropped.
 //! The time of the next reaping and the counts change under one lock, so a command that
@@ -12,7 +12,8 @@ use burst_hcloud::Client;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::Volume;
 
-use super::inventory::{facts, is_of};
+use super::holding::{Failure, Holding};
+use super::inventory::{Inventory, facts, is_of};
 use super::lease::{self, Facts};
 use super::naming::{Owner, ProjectKey};
 use super::request::ServerRequest;
@@ -29,6 +30,11 @@ struct State {
     projects: BTreeMap<ProjectKey, Project>,
     /// How long the last command wants the server to be kept.
     server: Option<ServerLife>,
+    /// Whether a command has asked to keep this server until it is deleted by hand.
+    is_server_kept: bool,
+    /// Whether the lease of the server is to be renewed for the last command's sake.
+    is_lease_outdated: bool,
+    holding: Holding,
     /// The number of beginnings and ends of uses so far.
     changes: u64,
     /// `None` while nothing needs to be reaped.
@@ -36,13 +42,13 @@ struct State {
 }
 
 /// How long a server is kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ServerLife {
     /// Seconds that it is kept when idle; `None`: until it is deleted by hand.
     pub(super) keep_alive: Option<i64>,
     /// Whether it is kept until shortly before the end of its paid hour.
     pub(super) keep_paid_hour: bool,
-    /// Seconds after the end of its lease at which it deletes itself; `None`: it does not.
+    /// Seconds by which it deletes itself later than a keeper would; `None`: it does not.
     pub(super) dead_man: Option<u64>,
 }
 
@@ -53,8 +59,10 @@ struct Project {
     last_use: i64,
     /// The number of the change that set `last_use`: an order within one second.
     change: u64,
-    /// Seconds that its idle volume is kept.
+    /// Seconds that its idle volume is kept, by its last command.
     keep_alive: Option<i64>,
+    /// Whether a command has asked to keep this volume until it is deleted by hand.
+    is_kept: bool,
 }
 
 /// One command's use of a project. It ends when this is dropped.
@@ -72,18 +80,21 @@ impl Uses {
         let now = client.now().as_second();
         let mut state = self.lock();
         state.next_reap.get_or_insert(now + FIRST_REAP_SECS);
-        state.server = Some(ServerLife {
+        let life = ServerLife {
             keep_alive: request.keep_alive,
             keep_paid_hour: request.keep_paid_hour,
             dead_man: request.dead_man,
-        });
+        };
+        let earlier = state.server.replace(life);
+        state.is_lease_outdated |= earlier != Some(life);
         state.changes += 1;
-        let commands = state.projects.get(&request.project).map_or(0, |found| found.commands) + 1;
+        let earlier = state.projects.get(&request.project);
         let project = Project {
-            commands,
+            commands: earlier.map_or(0, |found| found.commands) + 1,
             last_use: now,
             change: state.changes,
             keep_alive: request.volume_keep_alive,
+            is_kept: earlier.is_some_and(|found| found.is_kept),
         };
         state.projects.insert(request.project.clone(), project);
         let (uses, client) = (self.clone(), client.clone());
@@ -115,8 +126,109 @@ impl Uses {
         self.lock().next_reap
     }
 
-    /// A reaping begins. If it fails, the next one is due at `retry_at`. Returns the number
-    /// of changes so far, for [`end_reap`](Self::end_reap).
+    /// A command has reached the server of its request with the volume of its project, both of
+    /// which it has created if they are fresh. What it asks to keep is kept until it is deleted
+    /// by hand, whatever later commands ask for.
+    pub(super) fn reached(
+        &self,
+        request: &ServerRequest,
+        (fresh_server, fresh_volume): (bool, bool),
+        now: i64,
+    ) {
+        let mut state = self.lock();
+        let keeps = (request.keep_alive.is_none(), request.volume_keep_alive.is_none());
+        state.is_server_kept = keeps.0 || (state.is_server_kept && !fresh_server);
+        if let Some(found) = state.projects.get_mut(&request.project) {
+            found.is_kept = keeps.1 || (found.is_kept && !fresh_volume);
+        }
+        if keeps.0 || keeps.1 {
+            // The labels are to say so soon, for the next keeper.
+            state.next_reap = Some(now);
+            state.is_lease_outdated = true;
+        }
+    }
+
+    /// Whether the lease of the server is to be renewed at once.
+    pub(super) fn is_lease_outdated(&self) -> bool {
+        self.lock().is_lease_outdated
+    }
+
+    /// The lease of the server is about to be renewed.
+    pub(super) fn renews_lease(&self) {
+        self.lock().is_lease_outdated = false;
+    }
+
+    /// Everything was deleted that the user has asked to delete: nothing is kept any longer.
+    pub(super) fn end_keeping(&self) {
+        let mut state = self.lock();
+        state.is_server_kept = false;
+        for project in state.projects.values_mut() {
+            project.is_kept = false;
+        }
+    }
+
+    /// Takes in what an earlier process has known.
+    pub(super) fn remember(&self, holding: Holding, now: i64) {
+        let mut state = self.lock();
+        if holding.may_exist() {
+            state.next_reap.get_or_insert(now);
+        }
+        state.holding = holding;
+    }
+
+    /// What is known to exist, or may exist; `None` if that is nothing.
+    pub(super) fn holding(&self) -> Option<Holding> {
+        let state = self.lock();
+        (state.holding.exists() || state.holding.told_trouble().is_some())
+            .then(|| state.holding.clone())
+    }
+
+    /// The account is to be looked after: a reaping is due.
+    pub(super) fn watch(&self, now: i64) {
+        self.lock().next_reap.get_or_insert(now);
+    }
+
+    /// The account is looked after by another one of the same project at Hetzner.
+    pub(super) fn give_up(&self) {
+        let mut state = self.lock();
+        state.holding = Holding::default();
+        state.next_reap = None;
+    }
+
+    /// Something is about to be created.
+    pub(super) fn may_create(&self) {
+        self.lock().holding.may_be_more = true;
+    }
+
+    /// The resources were listed. Where something of ours exists, a reaping is due some time; and
+    /// now, if the last one has failed: the API answers again.
+    pub(super) fn listed(&self, inventory: &Inventory, owner: &Owner, now: i64) {
+        let mut state = self.lock();
+        let is_complete = !state.is_any();
+        state.holding.listed(inventory, owner, now, is_complete);
+        if state.holding.trouble.as_ref().is_some_and(|trouble| trouble.stuck.is_empty()) {
+            state.next_reap = Some(now);
+        } else if state.holding.exists() {
+            state.next_reap.get_or_insert(now);
+        }
+    }
+
+    /// A command has this server and this volume.
+    pub(super) fn holds(&self, server: &Server, volume: &Volume) {
+        self.lock().holding.holds(server.id.0, &server.name, &volume.name);
+    }
+
+    /// A server deletes itself at this time if its lease is not renewed; `None`: it does not.
+    pub(super) fn deletes_itself(&self, server: &Server, at: Option<i64>) {
+        let mut state = self.lock();
+        let id = server.id.0;
+        if let Some(held) = state.holding.servers.iter_mut().find(|held| held.id == id) {
+            held.deletes_itself_at = at;
+        }
+    }
+
+    /// A reaping begins. It is repeated at `retry_at` if it neither ends nor fails. Returns the
+    /// number of changes so far, for [`end_reap`](Self::end_reap).
     pub(super) fn begin_reap(&self, retry_at: i64) -> u64 {
         let mut state = self.lock();
         state.next_reap = Some(retry_at);
@@ -129,6 +241,7 @@ impl Uses {
     /// reaping is repeated.
     pub(super) fn end_reap(&self, changes: u64, is_empty: bool, next: i64, now: i64) {
         let mut state = self.lock();
+        state.holding.trouble = None;
         state.next_reap = if is_empty && !state.is_any() {
             None
         } else if state.changes != changes {
@@ -138,9 +251,13 @@ impl Uses {
         };
     }
 
-    /// No further reaping: the API rejects the token.
-    pub(super) fn stop_reaping(&self) {
-        self.lock().next_reap = None;
+    /// A reaping has failed at `now` by the API's clock and `local` by the local one. It is
+    /// repeated as long as something may exist.
+    pub(super) fn fail_reap(&self, failure: Failure, now: i64, local: i64) {
+        let mut state = self.lock();
+        let secs = state.holding.failed(failure, local);
+        let goes_on = state.holding.may_exist() || state.is_any();
+        state.next_reap = goes_on.then_some(now + secs);
     }
 
     /// What decides about a server's deletion: its labels, and for a server of `owner` the
@@ -152,10 +269,12 @@ impl Uses {
         }
         let state = self.lock();
         let last_use = state.projects.values().map(|found| found.last_use).max();
+        let is_kept = state.is_server_kept || labeled.keep_alive.is_none();
+        let asked = state.server.and_then(|life| life.keep_alive);
         Facts {
             last_use: labeled.last_use.max(last_use.unwrap_or(0)),
             in_use: state.is_any(),
-            keep_alive: state.server.map_or(labeled.keep_alive, |life| life.keep_alive),
+            keep_alive: if is_kept { None } else { asked.or(labeled.keep_alive) },
             keep_paid_hour: state.server.map_or(labeled.keep_paid_hour, |life| life.keep_paid_hour),
             ..labeled
         }
@@ -173,11 +292,20 @@ impl Uses {
             Some(found) => Facts {
                 last_use: labeled.last_use.max(found.last_use),
                 in_use: found.commands > 0,
-                keep_alive: found.keep_alive,
+                keep_alive: match labeled.keep_alive {
+                    Some(secs) if !found.is_kept => Some(found.keep_alive.unwrap_or(secs)),
+                    _ => None,
+                },
                 ..labeled
             },
             None => labeled,
         }
+    }
+
+    /// Seconds that the idle volume of a project is kept by its last command; `None` if it is not
+    /// known.
+    pub(super) fn volume_keep_alive(&self, project: &ProjectKey) -> Option<i64> {
+        self.lock().projects.get(project).and_then(|found| found.keep_alive)
     }
 
     /// The state is consistent between any two statements, so a panic elsewhere does not

@@ -1,5 +1,5 @@
 //! The command's side of the keeper: it starts a keeper if none runs, sends it one request
-//! and waits for the answer.
+//! and waits for the answer. A command that works without one leaves to one what exists then.
 //!
 //! Invariant: no command fails only because a keeper is just exiting or starting, or
 //! because another command holds the keeper's lock for a moment: it retries for a minute.
@@ -12,6 +12,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::directory::{KeeperDirectory, KeeperLock};
 use super::error::{keeper, lost};
+use super::holdings::Holdings;
 use super::message::{self, Ask, Event, Hello};
 use super::stream::connect;
 use crate::background::{self, log_file};
@@ -62,11 +63,48 @@ impl AccountAccess {
         credentials: &Credentials,
     ) -> Result<Self, Error> {
         let directory = KeeperDirectory::open(&directories.state)?;
-        match directory.take()? {
-            None => Ok(Self::Keeper(directory)),
-            Some(lock) => Ok(Self::Own(Account::new(credentials, &directories.hetzner())?, lock)),
+        let Some(lock) = directory.take()? else { return Ok(Self::Keeper(directory)) };
+        let account = Account::new(credentials, &directories.hetzner())?;
+        if let Some(holding) = Holdings::read(&directory.holdings()).of(&credentials.account()) {
+            account.remember(holding.clone());
         }
+        Ok(Self::Own(account, lock))
     }
+}
+
+/// Ends the work of a process that acts for an account itself: writes down what the account has,
+/// and leaves that to a keeper. `forgets_rejected` as of [`Ask::Down`]. Fails if something is left
+/// and no keeper starts.
+pub(crate) async fn hand_over(
+    directories: &Directories,
+    credentials: &Credentials,
+    (account, lock): (&Account, KeeperLock),
+    forgets_rejected: bool,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let path = KeeperDirectory::open(&directories.state)?.holdings();
+    let before = Holdings::read(&path);
+    let mut after = before.clone();
+    after.set(&credentials.account(), account.holding());
+    match forgets_rejected {
+        true => after.remove_rejected(),
+        false => after.remove_superseded(),
+    };
+    if after != before {
+        after.write(&path);
+    }
+    drop(lock);
+    if account.needs_keeper() { watch(directories, credentials, progress).await } else { Ok(()) }
+}
+
+/// Has a keeper look after an account.
+pub(crate) async fn watch(
+    directories: &Directories,
+    credentials: &Credentials,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let watch = || Ask::Watch { credentials: credentials.clone() };
+    ask(directories, watch, progress).await.map(drop)
 }
 
 /// Sends a request to the keeper, which is started if none runs, and reports its progress.

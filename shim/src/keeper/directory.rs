@@ -1,4 +1,4 @@
-//! The keeper's directory: its lock, socket, log and process id.
+//! The keeper's directory: its lock, socket, log, process id and holdings.
 //!
 //! The lock alone decides whether a keeper runs; the process id is for display.
 
@@ -25,14 +25,19 @@ impl KeeperDirectory {
     /// The directory below the state directory; it is created, for the user alone, if it
     /// does not exist.
     pub(crate) fn open(state: &Path) -> Result<Self, Error> {
-        let path = state.join("keeper");
-        create_private(&path)?;
-        Ok(Self(path))
+        let directory = Self::below(state);
+        create_private(&directory.0)?;
+        Ok(directory)
+    }
+
+    /// The directory below the state directory, which may not exist: for reading.
+    pub(crate) fn below(state: &Path) -> Self {
+        Self(state.join("keeper"))
     }
 
     /// The process id of the keeper below a state directory; `None` if none runs.
     pub(crate) fn running(state: &Path) -> Result<Option<u32>, Error> {
-        let directory = Self(state.join("keeper"));
+        let directory = Self::below(state);
         if !directory.is_taken()? {
             return Ok(None);
         }
@@ -43,6 +48,11 @@ impl KeeperDirectory {
     /// The path of the log.
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("keeper.log")
+    }
+
+    /// The path of what accounts are known to have.
+    pub(crate) fn holdings(&self) -> PathBuf {
+        self.0.join("holdings.json")
     }
 
     /// Takes the keeper's lock; `None` if a keeper runs.

@@ -84,6 +84,11 @@ pub(crate) enum Ask {
     },
     /// What the keeper holds.
     Summary,
+    /// Look after an account, though no command uses it.
+    Watch {
+        /// The account.
+        credentials: Credentials,
+    },
     /// Exit, and leave all resources as they are, for a keeper of another version.
     Leave,
 }
@@ -113,7 +118,7 @@ pub(crate) enum Event {
     Reaped(ReapReport),
     /// The answer to [`Ask::Summary`].
     Summary(KeeperSummary),
-    /// The answer to [`Ask::Leave`].
+    /// The answer to [`Ask::Watch`] and [`Ask::Leave`].
     Done,
     /// The request failed.
     Failed(Error),

@@ -6,15 +6,17 @@
 //! conversation with it, [`stream`] a command's stream to an agent by way of it.
 //!
 //! Invariants: a lock on its directory keeps a second one out. It outlives commands, and
-//! exits when nothing is left to do. It keeps no state that it cannot find again in
-//! labels, so a keeper that was killed is replaced by the next command's.
+//! stays while something exists that costs money, or may exist: no error of the API ends it. It
+//! keeps no state that it cannot find again in labels, so a keeper that was killed is replaced by
+//! the next command's, which finds in [`holdings`] what there was to look after.
 //!
-//! Where no keeper runs and none is needed, as for `reap` from a timer, a command takes the
-//! lock and works by itself ([`client::AccountAccess`]).
+//! Where no keeper runs, `status`, `down` and `reap` take the lock and work by themselves
+//! ([`client::AccountAccess`]), and then start one if something is left to look after.
 
 pub(crate) mod client;
 pub(crate) mod directory;
 pub(crate) mod error;
+pub(crate) mod holdings;
 pub(crate) mod message;
 pub(crate) mod service;
 mod session;

@@ -34,6 +34,9 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a keeper without sessions and resources stays.
 const IDLE_EXIT: Duration = Duration::from_secs(60);
 
+/// How long a keeper that was asked to end takes to delete idle servers.
+const FAREWELL_DEADLINE: Duration = Duration::from_secs(10);
+
 /// The levels of log messages, unless CARGO_BURST_LOG sets others.
 const LOG_FILTER: &str = "warn,cargo_burst=info";
 
@@ -59,7 +62,7 @@ fn run(state: &Path) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|source| keeper("cannot start the keeper's threads").caused_by(&source))?;
-    let served = runtime.block_on(serve(&directory, Arc::new(State::new(state.join("hetzner")))));
+    let served = runtime.block_on(serve(&directory, state));
     runtime.shutdown_background();
     served
 }
@@ -77,30 +80,68 @@ fn start_log(path: PathBuf) {
 
 /// Serves until nothing is left to do, or a command or signal asks the keeper to exit.
 /// Returns at once if another keeper runs.
-async fn serve(directory: &KeeperDirectory, state: Arc<State>) -> Result<(), Error> {
+async fn serve(directory: &KeeperDirectory, state: &Path) -> Result<(), Error> {
     let Some(_lock) = directory.take()? else {
         tracing::info!("another keeper runs, or a command holds its lock");
         return Ok(());
     };
+    let state = Arc::new(State::new(state.join("hetzner"), directory.holdings()));
     let (path, _directory) = directory.socket()?;
     // A killed keeper leaves its socket behind.
     drop(std::fs::remove_file(&path));
     let listener =
         UnixListener::bind(&path).map_err(|source| unusable("listen on", &path, &source))?;
-    let mut terminated = signal(SignalKind::terminate())
-        .map_err(|source| keeper("cannot handle signals").caused_by(&source))?;
+    let ended = termination()?;
     tracing::info!(version = crate::connection::VERSION, pid = std::process::id(), "started");
     report_ready();
-    tokio::select! {
-        () = accept(&state, &listener) => {}
-        () = reap_when_due(&state) => tracing::info!("exiting: nothing is left to do"),
-        () = state.leave.notified() => tracing::info!("exiting: asked by another version"),
-        _ = terminated.recv() => tracing::info!("exiting: SIGTERM"),
-    }
+    let is_asked_to_end = tokio::select! {
+        () = accept(&state, &listener) => false,
+        () = reap_when_due(&state) => {
+            tracing::info!("exiting: nothing is left to do");
+            false
+        }
+        () = state.leave.notified() => {
+            tracing::info!("exiting: asked by another version");
+            false
+        }
+        () = ended => true,
+    };
     // Commands that connect from now on are refused, and start the next keeper.
     drop(listener);
     drop(std::fs::remove_file(&path));
+    if is_asked_to_end {
+        tracing::info!("exiting: asked by a signal");
+        end_watch(&state).await;
+    }
+    state.save();
     Ok(())
+}
+
+/// Completes at a signal that asks the keeper to exit, as at the end of the user's session, which
+/// sends both.
+fn termination() -> Result<impl Future<Output = ()>, Error> {
+    let handled =
+        |kind| signal(kind).map_err(|source| keeper("cannot handle signals").caused_by(&source));
+    let (mut terminated, mut hung_up) =
+        (handled(SignalKind::terminate())?, handled(SignalKind::hangup())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = hung_up.recv() => {}
+        }
+    })
+}
+
+/// Deletes the idle servers of all accounts; the others delete themselves.
+async fn end_watch(state: &State) {
+    let mut accounts = tokio::task::JoinSet::new();
+    for (name, account) in state.accounts() {
+        let span = info_span!("account", name = name.as_str());
+        accounts.spawn(async move { account.end_watch().await }.instrument(span));
+    }
+    if tokio::time::timeout(FAREWELL_DEADLINE, accounts.join_all()).await.is_err() {
+        tracing::warn!("exiting before all idle servers are deleted");
+    }
 }
 
 /// Tells the process that started this one that the socket exists.
@@ -149,7 +190,7 @@ async fn reap_when_due(state: &State) {
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
             // The time of the next reaping may have changed.
-            () = state.session_ended.notified() => {}
+            () = state.changed.notified() => {}
         }
         let renews = renewed.elapsed() >= RENEWAL_INTERVAL;
         if renews {
@@ -157,7 +198,7 @@ async fn reap_when_due(state: &State) {
         }
         for (name, account) in &accounts {
             let span = info_span!("account", name = name.as_str());
-            if renews {
+            if renews || account.is_lease_outdated() {
                 account.renew_lease().instrument(span.clone()).await;
             }
             if account.secs_until_reap().is_some_and(|secs| secs <= 0) {
@@ -173,6 +214,7 @@ async fn reap_when_due(state: &State) {
                 });
             }
         }
+        state.save();
         let is_idle = state.idle().is_some_and(|idle| idle >= IDLE_EXIT);
         if is_idle && !state.accounts().iter().any(|(_, account)| account.needs_keeper()) {
             return;

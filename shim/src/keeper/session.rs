@@ -83,11 +83,19 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             let reaped =
                 async { state.account(&credentials).await?.down(options, &progress).await };
             let event = forward(&mut write, events, reaped).await.map(Event::Reaped);
+            if event.is_ok() {
+                state.forget_rejected();
+            }
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
         Ask::Reap { credentials } => {
             let reaped = async { state.account(&credentials).await?.reap().await };
             let event = reaped.await.map(Event::Reaped);
+            answer(&mut write, event.unwrap_or_else(Event::Failed)).await
+        }
+        Ask::Watch { credentials } => {
+            let watched = state.account(&credentials).await.map(|account| account.watch());
+            let event = watched.map(|()| Event::Done);
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
     }
@@ -131,6 +139,10 @@ fn log_request(version: &str, ask: &Ask) {
             tracing::info!(version, "request: reap");
         }
         Ask::Summary => tracing::debug!(version, "request: what is held"),
+        Ask::Watch { credentials } => {
+            account(credentials);
+            tracing::info!(version, "request: look after the account");
+        }
         Ask::Leave => tracing::info!(version, "request: exit"),
     }
 }
@@ -182,6 +194,8 @@ async fn hold(
         fresh_volume: reached.fresh_volume,
     };
     answer(write, Event::Ready(ready)).await?;
+    // What was created is written down.
+    state.changed.notify_one();
     disconnected(read).await;
     tracing::info!("the command has ended");
     drop(offered);

@@ -1,5 +1,6 @@
 //! What the keeper holds while it runs: accounts, connections that commands use, and the
-//! count of its sessions. All of it is lost with the process.
+//! count of its sessions. All of it is lost with the process, but for what accounts are known to
+//! have.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::holdings::Holdings;
 use super::message::KeeperSummary;
 use crate::connection::server::ServerConnection;
 use crate::error::Error;
@@ -23,11 +25,14 @@ pub(super) struct State {
     accounts: Mutex<Vec<(AccountName, Arc<Account>)>>,
     /// Held while a token that no account has is looked at.
     arrival: tokio::sync::Mutex<()>,
+    /// What is written down, and where.
+    holdings: Mutex<Holdings>,
+    holdings_path: PathBuf,
     connections: Mutex<Connections>,
     sessions: Mutex<Sessions>,
     started: Instant,
-    /// A session has ended.
-    pub(super) session_ended: Notify,
+    /// A session has ended, or has changed what exists.
+    pub(super) changed: Notify,
     /// A command of another version has asked this keeper to exit.
     pub(super) leave: Notify,
 }
@@ -62,16 +67,19 @@ pub(super) struct Offered<'a> {
 }
 
 impl State {
-    /// An empty state, with accounts below `directory`.
-    pub(super) fn new(directory: PathBuf) -> Self {
+    /// A state without accounts, which are to be below `directory`. What earlier keepers have
+    /// written down is at `holdings_path`.
+    pub(super) fn new(directory: PathBuf, holdings_path: PathBuf) -> Self {
         Self {
             directory,
             accounts: Mutex::default(),
             arrival: tokio::sync::Mutex::default(),
+            holdings: Mutex::new(Holdings::read(&holdings_path)),
+            holdings_path,
             connections: Mutex::default(),
             sessions: Mutex::new(Sessions { open: 0, count: 0, since: Instant::now() }),
             started: Instant::now(),
-            session_ended: Notify::new(),
+            changed: Notify::new(),
             leave: Notify::new(),
         }
     }
@@ -87,6 +95,9 @@ impl State {
             return Ok(account);
         }
         let account = Account::new(credentials, &self.directory)?;
+        if let Some(holding) = lock(&self.holdings).of(&credentials.account()) {
+            account.remember(holding.clone());
+        }
         let others = self.accounts().into_iter().map(|(_, other)| other).collect();
         if let Some(other) = account.of_same_project(others).await? {
             other.take_token(credentials);
@@ -105,6 +116,36 @@ impl State {
     /// All accounts that commands have used.
     pub(super) fn accounts(&self) -> Vec<(AccountName, Arc<Account>)> {
         lock(&self.accounts).clone()
+    }
+
+    /// Writes down what the accounts have, if that has changed.
+    pub(super) fn save(&self) {
+        self.write(Holdings::remove_superseded);
+    }
+
+    /// The user has asked to delete everything: what a rejected token has left is not told any
+    /// more.
+    pub(super) fn forget_rejected(&self) {
+        self.write(Holdings::remove_rejected);
+    }
+
+    /// Writes down what the accounts have, without those that `remove` takes out, which are not
+    /// looked after any longer.
+    fn write(&self, remove: impl FnOnce(&mut Holdings) -> Vec<AccountName>) {
+        let accounts = self.accounts();
+        let mut holdings = lock(&self.holdings);
+        let mut next = holdings.clone();
+        for (name, account) in &accounts {
+            next.set(name, account.holding());
+        }
+        let removed = remove(&mut next);
+        for (_, account) in accounts.iter().filter(|(name, _)| removed.contains(name)) {
+            account.give_up();
+        }
+        if next != *holdings {
+            next.write(&self.holdings_path);
+            *holdings = next;
+        }
     }
 
     /// Counts a session until the result is dropped.
@@ -159,7 +200,7 @@ impl Drop for OpenSession {
         sessions.open -= 1;
         sessions.since = Instant::now();
         drop(sessions);
-        self.state.session_ended.notify_one();
+        self.state.changed.notify_one();
     }
 }
 

@@ -169,11 +169,11 @@ settings! {
         variable: "CARGO_BURST_VOLUME_GB",
     }
 
-    /// Whether a server deletes itself ten minutes after its lease has ended and no keeper
-    /// has renewed it. For this its agent keeps the delete request, which contains your
-    /// token, in memory. Without it the token never leaves this machine.
+    /// Whether a server whose keeper is gone deletes itself before its paid hour ends. For
+    /// this its agent keeps the delete request, which contains your token, in memory.
+    /// Without it the token never leaves this machine.
     dead_man_switch: bool {
-        default: false,
+        default: true,
         kind: Flag,
         project: ProjectRule::Refused,
         variable: "CARGO_BURST_DEAD_MAN_SWITCH",

@@ -42,7 +42,7 @@ pub(super) const OTHER_VARIABLES: [Variable; 5] = [
     },
     Variable {
         name: "CARGO_BURST_DEAD_MAN_SECS",
-        meaning: "for tests: seconds after the end of its lease until a server deletes itself",
+        meaning: "for tests: seconds by which a server deletes itself later than a keeper would",
     },
 ];
 

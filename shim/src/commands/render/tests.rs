@@ -25,6 +25,9 @@ fn server() -> ServerLine {
         in_use: false,
         paid_until: NOW + 3475,
         deleted_at: Some(NOW + 3355),
+        deleted_by: Some(DeletedBy::Keeper),
+        kept: false,
+        deletes_itself_at: Some(NOW + 3385),
         cost: 0.0475,
         hourly: 0.0475,
     }
@@ -41,6 +44,8 @@ fn volume() -> VolumeLine {
         last_use: NOW - 5,
         in_use: false,
         deleted_at: Some(NOW + 3595),
+        deleted_by: Some(DeletedBy::Keeper),
+        kept: false,
         cost: 0.001,
     }
 }
@@ -56,7 +61,8 @@ fn image() -> ImageLine {
 }
 
 fn report(servers: Vec<ServerLine>, volumes: Vec<VolumeLine>) -> Report {
-    Report { now: NOW, currency: "EUR".into(), servers, volumes, images: vec![image()] }
+    let (currency, images) = ("EUR".into(), vec![image()]);
+    Report { now: NOW, currency, servers, volumes, images, stuck: Vec::new() }
 }
 
 #[test]
@@ -99,7 +105,7 @@ in 59 min 55 s if it stays idle; EUR 0.00 so far
 
 #[test]
 fn a_server_that_is_kept_and_one_in_use() {
-    let kept = ServerLine { deleted_at: None, ..server() };
+    let kept = ServerLine { kept: true, deleted_at: None, deleted_by: None, ..server() };
     let used = ServerLine { in_use: true, last_use: NOW, deleted_at: None, ..server() };
     let volume = VolumeLine { in_use: true, last_use: NOW, deleted_at: None, ..volume() };
     let expected = "\
@@ -111,6 +117,35 @@ volume of app: 10 GB in hel1, attached, in use, kept while in use; EUR 0.00 so f
 ";
     let text = resources(&report(vec![kept, used], vec![volume]));
     assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.10\n"));
+}
+
+#[test]
+fn nothing_is_promised_that_nobody_does() {
+    let watched = |by, stuck: &[&str], switch: Option<i64>| {
+        let server = ServerLine { deletes_itself_at: switch, deleted_by: None, ..server() };
+        let volume = VolumeLine { deleted_by: None, ..volume() };
+        let mut report = report(vec![server], vec![volume]);
+        report.stuck = stuck.iter().map(|name| (*name).to_owned()).collect();
+        report.is_watched_by(by);
+        let text = resources(&report);
+        let clause =
+            |line: &str| line.split(';').next().unwrap().rsplit(", ").next().unwrap().to_owned();
+        let found: Vec<String> = text.lines().take(2).map(clause).collect();
+        (found[0].clone(), found[1].clone())
+    };
+    let pair = |server: &str, volume: &str| (server.to_owned(), volume.to_owned());
+    let nobody = "NOBODY will delete it: run `cargo burst down`";
+    let no_volume = "NOBODY will delete it: run `cargo burst down --with-volumes`";
+    let kept = "deleted in 55 min 55 s if it stays idle";
+    let kept_volume = "deleted in 59 min 55 s if it stays idle";
+    let switch = Some(NOW + 3385);
+    for by in [DeletedBy::Keeper, DeletedBy::Timer] {
+        assert_eq!(watched(Some(by), &[], switch), pair(kept, kept_volume));
+    }
+    assert_eq!(watched(None, &[], switch), pair("deletes itself in 56 min 25 s", no_volume));
+    assert_eq!(watched(None, &[], None), pair(nobody, no_volume));
+    let stuck = watched(Some(DeletedBy::Keeper), &["cargo-burst-1", "cargo-burst-v"], None);
+    assert_eq!(stuck, pair(nobody, no_volume));
 }
 
 #[test]
@@ -192,6 +227,7 @@ fn deletions_and_none() {
         servers: vec!["s".into()],
         volumes: vec!["v".into()],
         failed: vec!["w: locked".into()],
+        ..ReapReport::default()
     };
     assert_eq!(reaped(&some), "deleted the server s\ndeleted the volume v\n");
     let failed = ReapReport { failed: vec!["w: locked".into()], ..ReapReport::default() };

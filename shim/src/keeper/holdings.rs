@@ -1,0 +1,192 @@
+//! What the keeper writes down: what each account is known to have, and what keeps it from being
+//! deleted. Every command reads it, without asking the keeper or the API.
+//!
+//! Invariant: only the holder of the keeper's lock writes the file. It holds no secret. It decides
+//! neither what exists nor what is deleted, only that somebody looks: a file that is lost or
+//! damaged is as if nothing were known.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file;
+use crate::hetzner::credentials::AccountName;
+use crate::hetzner::holding::{Holding, Trouble};
+use crate::terminal::{counted, span};
+
+/// The mode of the file: for the user alone.
+const PRIVATE_FILE: u32 = 0o600;
+
+/// The holdings of all accounts that have something, or may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holdings(BTreeMap<AccountName, Holding>);
+
+impl Holdings {
+    /// Reads the file; nothing if there is none, or it is damaged.
+    pub(crate) fn read(path: &Path) -> Self {
+        let Ok(text) = std::fs::read(path) else { return Self::default() };
+        serde_json::from_slice(&text).unwrap_or_else(|error| {
+            tracing::warn!("`{}` is damaged: {error}", path.display());
+            Self::default()
+        })
+    }
+
+    /// Replaces the file. If that fails, it is logged.
+    pub(crate) fn write(&self, path: &Path) {
+        let Ok(text) = serde_json::to_vec_pretty(self) else { return };
+        if let Err(error) = atomic_file::write(path, &text, PRIVATE_FILE) {
+            tracing::warn!("cannot write `{}`: {error}", path.display());
+        }
+    }
+
+    /// The holding of an account; `None` if it has nothing.
+    pub(crate) fn of(&self, account: &AccountName) -> Option<&Holding> {
+        self.0.get(account)
+    }
+
+    /// Takes in what an account has now.
+    pub(crate) fn set(&mut self, account: &AccountName, holding: Option<Holding>) {
+        match holding {
+            Some(holding) => drop(self.0.insert(account.clone(), holding)),
+            None => drop(self.0.remove(account)),
+        }
+    }
+
+    /// Removes the accounts whose token is rejected and whose resources another account lists:
+    /// that one has a new token of the same project at Hetzner. Returns them.
+    pub(crate) fn remove_superseded(&mut self) -> Vec<AccountName> {
+        let found = self.0.clone();
+        self.remove(|name, holding| {
+            holding.is_token_rejected()
+                && found.iter().any(|(other, found)| {
+                    other != name
+                        && !found.is_token_rejected()
+                        && found.shares_resources_with(holding)
+                })
+        })
+    }
+
+    /// Removes the accounts whose token is rejected: the user has asked to delete everything, and
+    /// knows what is left. Returns them.
+    pub(crate) fn remove_rejected(&mut self) -> Vec<AccountName> {
+        self.remove(|_, holding| holding.is_token_rejected())
+    }
+
+    fn remove(&mut self, is_meant: impl Fn(&AccountName, &Holding) -> bool) -> Vec<AccountName> {
+        let meant = self.0.iter().filter(|(name, holding)| is_meant(name, holding));
+        let meant: Vec<_> = meant.map(|(name, _)| name.clone()).collect();
+        self.0.retain(|name, _| !meant.contains(name));
+        meant
+    }
+
+    /// One line of warning for each account that cannot be looked after, at this local time.
+    pub(crate) fn warnings(&self, now: i64) -> Vec<String> {
+        let troubled =
+            self.0.values().filter_map(|holding| Some((holding, holding.told_trouble()?)));
+        troubled.map(|(holding, trouble)| warning(holding, trouble, now)).collect()
+    }
+}
+
+fn warning(holding: &Holding, trouble: &Trouble, now: i64) -> String {
+    let names: Vec<&str> = holding.servers.iter().map(|server| server.name.as_str()).collect();
+    let mut what = names.join(", ");
+    if !holding.volumes.is_empty() {
+        let volumes = u64::try_from(holding.volumes.len()).unwrap_or(u64::MAX);
+        let and = if what.is_empty() { "" } else { " and " };
+        what = format!("{what}{and}{}", counted(volumes, "volume"));
+    }
+    if what.is_empty() {
+        what = "what there may be at Hetzner".to_owned();
+    }
+    let cannot = match trouble.stuck.is_empty() {
+        true => "ask for",
+        false => "delete",
+    };
+    let next = match trouble.next_attempt - now {
+        left @ 1.. => format!("next attempt in {}", span(left)),
+        _ => "next attempt soon".to_owned(),
+    };
+    format!(
+        "for {} the keeper could not {cannot} {what}, which may cost money: {}; {next}; see `cargo \
+         burst status`",
+        span(now - trouble.since),
+        trouble.error
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hetzner::holding::HeldServerName;
+
+    fn account(name: &str) -> AccountName {
+        serde_json::from_value(name.into()).unwrap()
+    }
+
+    fn holding(id: u64, is_token_rejected: bool, stuck: &[&str]) -> Holding {
+        let name = "cargo-burst-1".to_owned();
+        let trouble = Trouble {
+            since: 1000,
+            failures: 3,
+            error: "cannot ask: refused".into(),
+            is_token_rejected,
+            stuck: stuck.iter().map(|name| (*name).to_owned()).collect(),
+            next_attempt: 8260,
+        };
+        Holding {
+            listed_at: Some(900),
+            servers: vec![HeldServerName { id, name, deletes_itself_at: None }],
+            volumes: vec!["v".into()],
+            may_be_more: false,
+            trouble: Some(trouble),
+        }
+    }
+
+    #[test]
+    fn a_trouble_is_told_with_what_may_cost_money() {
+        let mut holdings = Holdings::default();
+        holdings.set(&account("a"), Some(holding(7, false, &[])));
+        assert_eq!(
+            holdings.warnings(8200),
+            ["for 2 h the keeper could not ask for cargo-burst-1 and 1 volume, which may cost \
+              money: cannot ask: refused; next attempt in 1 min; see `cargo burst status`"]
+        );
+        holdings.set(&account("a"), Some(holding(7, false, &["v"])));
+        assert!(holdings.warnings(9000)[0].contains("could not delete cargo-burst-1"));
+        assert!(holdings.warnings(9000)[0].contains("next attempt soon"));
+        holdings.set(&account("a"), Some(Holding { trouble: None, ..holding(7, false, &[]) }));
+        assert!(holdings.warnings(8200).is_empty());
+    }
+
+    #[test]
+    fn a_rejected_token_is_superseded_by_one_that_sees_the_same() {
+        let mut holdings = Holdings::default();
+        let (old, new) = (account("old"), account("new"));
+        holdings.set(&old, Some(holding(7, true, &[])));
+        assert!(holdings.remove_superseded().is_empty());
+        let accepted = Holding { trouble: None, volumes: Vec::new(), ..holding(8, false, &[]) };
+        holdings.set(&new, Some(accepted.clone()));
+        assert!(holdings.remove_superseded().is_empty());
+        holdings.set(&new, Some(Holding { volumes: vec!["v".into()], ..accepted }));
+        assert_eq!(holdings.remove_superseded(), std::slice::from_ref(&old));
+        assert!(holdings.of(&old).is_none() && holdings.of(&new).is_some());
+        holdings.set(&old, Some(holding(9, true, &[])));
+        assert_eq!(holdings.remove_rejected(), [old]);
+    }
+
+    #[test]
+    fn the_file_is_private_and_a_damaged_one_is_nothing() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("holdings.json");
+        assert_eq!(Holdings::read(&path), Holdings::default());
+        let mut holdings = Holdings::default();
+        holdings.set(&account("a"), Some(holding(7, true, &[])));
+        holdings.write(&path);
+        assert_eq!(Holdings::read(&path), holdings);
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        std::fs::write(&path, "{\"a\": 7").unwrap();
+        assert_eq!(Holdings::read(&path), Holdings::default());
+    }
+}

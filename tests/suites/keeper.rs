@@ -1,0 +1,291 @@
+//! The keeper stays while something exists that costs money, and what it cannot do is said.
+
+use std::path::PathBuf;
+
+use burst_tests::{Project, Sandbox, assert_explained, ended, wait_until};
+use hetzner_sim::scenario::Access;
+use hetzner_sim::simulator::lock;
+use hetzner_sim::{Fault, FaultKind, Scenario, Simulator};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::hetzner::{TOKEN, cloud, logs, sandbox_on};
+
+/// A sandbox whose servers do not delete themselves: only a keeper does.
+fn without_switch(simulator: &Simulator) -> Sandbox {
+    sandbox_on(simulator).with("CARGO_BURST_DEAD_MAN_SWITCH", "false")
+}
+
+/// A simulator with real hosts, a sandbox and its project after a first command, which leaves an
+/// idle server behind.
+struct Idle {
+    simulator: Simulator,
+    sandbox: Sandbox,
+}
+
+impl Idle {
+    fn new(sandbox: impl Fn(&Simulator) -> Sandbox) -> Option<Self> {
+        let simulator = cloud(Scenario::default())?;
+        let sandbox = sandbox(&simulator);
+        let idle = Self { simulator, sandbox };
+        idle.project().ok("sync");
+        Some(idle)
+    }
+
+    fn project(&self) -> Project<'_> {
+        self.sandbox.hello("app")
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        let world = lock(&self.simulator.shared().world);
+        (world.servers.len(), world.volumes.len())
+    }
+
+    fn holdings(&self) -> PathBuf {
+        self.sandbox.path().join("state/cargo-burst/keeper/holdings.json")
+    }
+
+    /// The only holding that is written down.
+    fn holding(&self) -> Value {
+        let text = std::fs::read(self.holdings()).unwrap_or_default();
+        let all: Value = serde_json::from_slice(&text).unwrap_or_default();
+        all.as_object().and_then(|all| all.values().next().cloned()).unwrap_or_default()
+    }
+
+    fn signal_keeper(&self, signal: Signal) {
+        kill(Pid::from_raw(self.sandbox.keeper().expect("a keeper")), signal).unwrap();
+    }
+
+    fn reject_all(&self) {
+        let kind =
+            FaultKind::Answer { status: 401, code: Some("unauthorized".into()), applied: false };
+        let fault = Fault { method: None, route: None, call: None, times: None, kind };
+        lock(&self.simulator.shared().world).scenario.faults = vec![fault];
+    }
+
+    fn accept_all(&self) {
+        lock(&self.simulator.shared().world).scenario.faults.clear();
+    }
+
+    /// The paid hour is over soon; with the next response a keeper learns that.
+    fn let_the_hour_pass(&self) {
+        self.simulator.shared().advance(3500.0);
+    }
+}
+
+#[test]
+fn status_has_a_keeper_take_over_what_a_killed_one_has_left() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    idle.sandbox.kill_keeper();
+    let project = idle.project();
+    let status: Value = serde_json::from_str(&project.ok("status --json").stdout).unwrap();
+    assert_eq!(status["hetzner"]["servers"][0]["deleted_by"], "keeper", "{status}");
+    assert_eq!(status["hetzner"]["volumes"][0]["deleted_by"], "keeper", "{status}");
+    assert!(idle.sandbox.keeper().is_some());
+    // Any response tells that keeper the time.
+    idle.let_the_hour_pass();
+    project.ok("status");
+    wait_until("the deletion by the keeper of `status`", || idle.counts().0 == 0);
+}
+
+#[test]
+fn a_rejected_token_does_not_end_the_keeper_and_the_next_command_says_so() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    idle.let_the_hour_pass();
+    idle.reject_all();
+    let project = idle.project();
+    assert_eq!(project.burst("reap").code, Some(116));
+    wait_until("the trouble", || !idle.holding()["trouble"].is_null());
+    let expected = "warning: for [..] the keeper could not ask for cargo-burst-[..] and 1 volume, \
+                    which may cost money: cannot list the servers and volumes at Hetzner: [..] \
+                    (unauthorized, correlation id sim-[..]); next attempt [..]; see `cargo burst \
+                    status`";
+    let warned = |arguments: &str| {
+        let found = project.ok(arguments);
+        burst_tests::assert_lines(&found.warnings().join("\n"), expected);
+    };
+    warned("audit");
+    let keeper = idle.sandbox.keeper();
+    assert!(keeper.is_some());
+    // The next keeper knows what there is, though it was never listed for it.
+    idle.sandbox.kill_keeper();
+    warned("config");
+    let next = idle.sandbox.keeper();
+    assert!(next.is_some() && next != keeper);
+    wait_until("an attempt of the next keeper", || {
+        idle.holding()["trouble"]["failures"].as_u64().is_some_and(|failures| failures >= 2)
+    });
+    assert_eq!(idle.counts(), (1, 1));
+    let mode = |path| {
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions())
+    };
+    assert_eq!(mode(idle.holdings()) & 0o777, 0o600);
+    let written = std::fs::read_to_string(idle.holdings()).unwrap();
+    assert!(!written.contains(TOKEN), "{written}");
+    // With the first answer the keeper works again, whatever its pause.
+    idle.accept_all();
+    project.ok("status");
+    wait_until("the deletion", || idle.counts().0 == 0);
+    wait_until("the end of the trouble", || idle.holding()["trouble"].is_null());
+    assert_eq!(project.ok("audit").warnings(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_new_token_of_the_same_project_takes_over() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    let tokens = [(TOKEN.to_owned(), Access::Revoked), ("new".to_owned(), Access::ReadWrite)];
+    lock(&idle.simulator.shared().world).scenario.tokens = tokens.into();
+    let project = idle.project();
+    assert_eq!(project.burst("reap").code, Some(116));
+    assert_eq!(project.ok("audit").warnings().len(), 1);
+    let with_new = |arguments: &str| {
+        let mut command = project.command(arguments);
+        let found = ended(command.env("HCLOUD_TOKEN", "new").output().unwrap());
+        assert_eq!(found.code, Some(0), "{found:#?}");
+        found
+    };
+    with_new("status");
+    wait_until("the old token's end", || idle.holding()["trouble"].is_null());
+    assert_eq!(with_new("audit").warnings(), Vec::<&str>::new());
+    idle.let_the_hour_pass();
+    with_new("status");
+    wait_until("the deletion", || idle.counts().0 == 0);
+}
+
+#[test]
+fn a_keeper_that_is_asked_to_end_deletes_the_idle_server() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let Some(idle) = Idle::new(without_switch) else { return };
+        idle.signal_keeper(signal);
+        wait_until("the end of the keeper", || idle.sandbox.keeper().is_none());
+        assert_eq!(idle.counts(), (0, 1), "{}", logs(&idle.simulator, &idle.sandbox));
+        let holding = idle.holding();
+        assert_eq!(holding["servers"], serde_json::json!([]), "{holding}");
+        assert_eq!(holding["volumes"].as_array().map(Vec::len), Some(1), "{holding}");
+        // The next command of any kind has a keeper look after the volume.
+        idle.project().ok("config");
+        assert!(idle.sandbox.keeper().is_some());
+    }
+}
+
+#[test]
+fn a_keeper_that_is_asked_to_end_leaves_a_server_in_use_and_one_that_is_kept() {
+    let Some(idle) = Idle::new(sandbox_on) else { return };
+    let project = idle.project();
+    project.write(
+        "src/main.rs",
+        "fn main() {\n    println!(\"begun\");\n    let mut line = String::new();\n    \
+         std::io::stdin().read_line(&mut line).unwrap();\n    print!(\"told {line}\");\n}\n",
+    );
+    let mut command = project.command("run -q");
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut run = command.spawn().unwrap();
+    let mut stdout = std::io::BufReader::new(run.stdout.take().unwrap());
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut stdout, &mut said).unwrap();
+    let keeper = idle.sandbox.keeper();
+    idle.signal_keeper(Signal::SIGTERM);
+    // The command starts the next keeper, and its run goes on.
+    wait_until("the next keeper", || {
+        let next = idle.sandbox.keeper();
+        next.is_some() && next != keeper
+    });
+    std::io::Write::write_all(&mut run.stdin.take().unwrap(), b"go\n").unwrap();
+    assert_eq!(std::io::read_to_string(stdout).unwrap(), "told go\n");
+    assert!(run.wait().unwrap().success());
+    assert!(idle.holding()["servers"][0]["deletes_itself_at"].is_i64(), "{}", idle.holding());
+    project.ok("sync --no-reap");
+    idle.signal_keeper(Signal::SIGTERM);
+    wait_until("the end of the keeper", || idle.sandbox.keeper().is_none());
+    assert_eq!(idle.counts(), (1, 1));
+}
+
+#[test]
+fn status_says_where_nobody_will_delete() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    let project = idle.project();
+    idle.sandbox.kill_keeper();
+    // No keeper can listen there.
+    let socket = idle.sandbox.path().join("state/cargo-burst/keeper/socket");
+    std::fs::remove_file(&socket).unwrap();
+    std::fs::create_dir(&socket).unwrap();
+    let status = project.ok("status");
+    let clauses = [
+        "NOBODY will delete it: run `cargo burst down`;",
+        "NOBODY will delete it: run `cargo burst down --with-volumes`;",
+    ];
+    for (line, clause) in status.stdout.lines().zip(clauses) {
+        assert!(line.contains(clause) && !line.contains("deleted in"), "{line}");
+    }
+    let warning = "warning: no keeper looks after what exists at Hetzner: the keeper does not \
+                   start: [..]";
+    burst_tests::assert_lines(&status.warnings().join("\n"), warning);
+    let deleted_by = || {
+        let status: Value = serde_json::from_str(&project.ok("status --json").stdout).unwrap();
+        let line = |kind: &str| {
+            let line = &status["hetzner"][kind][0];
+            (line["deleted_by"].clone(), line["deleted_at"].is_null())
+        };
+        [line("servers"), line("volumes")]
+    };
+    assert_eq!(deleted_by(), [(Value::Null, true), (Value::Null, true)]);
+    // The timer is somebody where it has the token.
+    let wants = idle.sandbox.path().join("config/systemd/user/timers.target.wants");
+    std::fs::create_dir_all(&wants).unwrap();
+    std::os::unix::fs::symlink("../cargo-burst-reap.timer", wants.join("cargo-burst-reap.timer"))
+        .unwrap();
+    assert_eq!(deleted_by(), [(Value::Null, true), (Value::Null, true)]);
+    let endpoint = idle.simulator.endpoint();
+    idle.sandbox
+        .private_settings(&format!("hetzner_token = '{TOKEN}'\nhetzner_endpoint = '{endpoint}'\n"));
+    assert_eq!(deleted_by(), [("timer".into(), false), ("timer".into(), false)]);
+}
+
+#[test]
+fn what_is_kept_is_kept_until_down() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    let project = idle.project();
+    project.ok("sync --no-reap");
+    project.ok("sync");
+    let kept = || {
+        let status = project.ok("status").stdout;
+        status.matches("kept until `cargo burst down`").count()
+    };
+    assert_eq!(kept(), 2);
+    // The labels say so soon, for the next keeper.
+    let is_labelled = || {
+        let world = lock(&idle.simulator.shared().world);
+        let servers = world.servers.values().map(|server| &server.labels);
+        let volumes = world.volumes.values().map(|volume| &volume.labels);
+        servers.chain(volumes).all(|labels| labels["cargo-burst.keep-alive"] == "always")
+    };
+    wait_until("the labels", is_labelled);
+    idle.sandbox.kill_keeper();
+    project.ok("sync");
+    assert_eq!(kept(), 2);
+    idle.simulator.shared().advance(100_000.0);
+    project.ok("reap");
+    assert_eq!(idle.counts(), (1, 1));
+    project.ok("down");
+    assert_eq!(idle.counts(), (0, 1));
+    let volume = project.ok("status").stdout;
+    assert!(volume.contains("deleted in 59 min") || volume.contains("deleted in 1 h"), "{volume}");
+    // The next server is kept no longer than others.
+    project.ok("sync");
+    assert_eq!(kept(), 0);
+}
+
+#[test]
+fn the_timer_is_refused_with_a_token_that_it_cannot_see() {
+    let sandbox = crate::sandbox().with("HCLOUD_TOKEN", TOKEN);
+    let project = sandbox.hello("app");
+    let expected = "error: the timer would delete nothing\n\
+         caused by: it sees neither a token nor an endpoint that is only in the environment of a \
+         shell, and your user config has not the same\n\
+         hint: store the token with `cargo burst init`, then install the timer\n";
+    assert_explained(&project.burst("reap --install-timer"), 116, expected);
+    sandbox.private_settings("hetzner_token = 'another'\n");
+    assert_explained(&project.burst("reap --install-timer"), 116, expected);
+    assert!(!sandbox.path().join("config/systemd").exists());
+}
