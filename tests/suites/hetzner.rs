@@ -39,7 +39,7 @@ pub(crate) fn sandbox_on(simulator: &Simulator) -> Sandbox {
 
 /// The status of an account without servers and volumes.
 pub(crate) const NOTHING: &str = "server: none; the next command creates one\nimage 1001: created [..] ago, \
-                       2.3 GB, EUR 0.03 per month\ncost so far: EUR 0.00\n";
+                       2.3 GB, EUR 0.03 per month\ncost so far: EUR 0.00\nthis month: EUR [..]\n";
 
 /// The logs of keeper and agents, for the messages of failed tests.
 pub(crate) fn logs(simulator: &Simulator, sandbox: &Sandbox) -> String {
@@ -280,7 +280,8 @@ fn status_and_audit_show_resources_and_costs() {
          volume of app: 10 GB in hel1, attached, last used [..] ago, deleted in [..] if it stays \
          idle; EUR 0.00 so far\n\
          image 1001: created [..] ago, 2.3 GB, EUR 0.03 per month\n\
-         cost so far: EUR 0.05\n",
+         cost so far: EUR 0.05\n\
+         this month: EUR [..]\n",
     );
     let json = |arguments: &str| -> serde_json::Value {
         serde_json::from_str(&project.ok(arguments).stdout).unwrap()
@@ -298,6 +299,7 @@ fn status_and_audit_show_resources_and_costs() {
         &project.ok("audit").stdout,
         &format!(
             "1 server, 1 started hour, EUR 0.05; optimum with perfect foresight: 1 hour\n\
+             this month: EUR [..], EUR 0.00 in the one before\n\
              cold              1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
              warm              1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
              build             1 command, on average [..] s: server [..], sync [..], cargo [..]\n\
@@ -361,9 +363,9 @@ fn cost_limits_are_enforced() {
     // Costs in the audit record count.
     let now = burst_hcloud::Timestamp::now().as_second();
     let spent = serde_json::json!({
-        "event": "server_created",
-        "name": "s",
-        "server": { "server_type": "x", "location": "y", "created": now, "hourly": 0.5 },
+        "event": "opened", "kind": "server", "id": 1, "name": "s", "account": "another",
+        "own": true, "location": "y", "server_type": "x", "created": now,
+        "rates": [{ "hourly": 0.5 }],
     });
     let record = sandbox.path().join("state/cargo-burst/hetzner/audit.jsonl");
     std::fs::write(record, format!("{spent}\n")).unwrap();

@@ -5,6 +5,7 @@
 //! - `verbs`: what comes out of each verb, and what comes back.
 //! - `artifacts`: which files of the target directory are here after a run.
 //! - `bad_input`: errors, their hints and exit codes.
+//! - `books`: what was paid, by the record and by the simulator's bill.
 //! - `breaks`: connections that break during a run.
 //! - `build_layouts`: builds in both layouts of cargo's build directory.
 //! - `colors`: colours and progress, held against cargo.
@@ -64,6 +65,7 @@
 mod api;
 mod artifacts;
 mod bad_input;
+mod books;
 mod breaks;
 mod build_layouts;
 mod colors;

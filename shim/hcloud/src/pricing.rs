@@ -44,16 +44,22 @@ pub struct AddressPrice {
     pub location: String,
     /// The price per hour.
     pub price_hourly: Price,
+    /// The most that is billed in a month.
+    #[serde(default)]
+    pub price_monthly: Option<Price>,
 }
 
 impl Pricing {
     /// The price of an IPv4 address per hour in a location; 0 if the list does not have it.
     pub fn ipv4_hourly(&self, location: &str) -> f64 {
+        self.ipv4(location).map_or(0.0, |price| price.price_hourly.net())
+    }
+
+    /// The price of an IPv4 address in a location; `None` if the list does not have it.
+    pub fn ipv4(&self, location: &str) -> Option<&AddressPrice> {
         let ipv4 = self.primary_ips.iter().filter(|prices| prices.kind == "ipv4");
         let mut prices = ipv4.flat_map(|prices| &prices.prices);
-        prices
-            .find(|price| price.location == location)
-            .map_or(0.0, |price| price.price_hourly.net())
+        prices.find(|price| price.location == location)
     }
 }
 

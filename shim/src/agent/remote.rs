@@ -258,6 +258,7 @@ pub(crate) fn server_request(
         keep_paid_hour: settings.keep_paid_hour,
         dead_man: settings.dead_man_switch.then(|| environment::dead_man_secs(DEAD_MAN_SECS)),
         spend_at_most,
+        monthly_budget: settings.monthly_budget,
         gone_after_secs: environment::grace_secs(idle_timeout).min(idle_timeout),
         port_secs: environment::port_secs(PORT_SECS),
     })

@@ -1,17 +1,25 @@
-//! `cargo burst audit`: commands that ran on servers, what was paid, and what other settings
-//! would have cost.
+//! `cargo burst audit`: what was paid, commands that ran on servers and here, and what other
+//! settings would have cost.
 //!
 //! The JSON is documented here. Keys are stable: later versions only add some. Amounts are in
-//! the `currency` of the document, without tax; `…_secs` are seconds, in `cold`, `warm` and
-//! `verbs` means of one command.
+//! the `currency` of the document, without tax; `…_secs` are seconds, in `cold`, `warm`, `here`
+//! and `verbs` means of one command.
 //!
 //! ```json
 //! { "currency": "EUR", "servers", "started_hours", "cost", "commands", "best_hours",
+//!   "this_month": { "started_hours", "servers", "volumes", "images", "total" },
+//!   "previous_month": { as this_month }, "monthly_budget", "budget_left",
 //!   "cold": { "commands", "reach_secs", "sync_secs", "run_secs", "total_secs" },
-//!   "warm": { as cold }, "verbs": { "build": { as cold } },
+//!   "warm": { as cold }, "here": { as cold }, "verbs": { "build": { as cold } },
 //!   "rules": [{ "keep_alive_secs", "keep_paid_hour", "started_hours", "cost",
 //!               "cold_starts" }] }
 //! ```
+//!
+//! `servers`, `started_hours`, `cost` and what follows from commands are of this installation
+//! since its beginning. The months count everything of cargo-burst that it has seen, also of other
+//! machines, up to now. `here` are commands by the agent on this machine; `commands`, `cold`,
+//! `warm` and `verbs` are those on servers. `monthly_budget` and `budget_left` are `null` without
+//! that setting; what is left is negative if more was spent.
 
 use serde_json::{Value, json};
 
@@ -26,15 +34,18 @@ pub(crate) fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Erro
     let entries = log.read()?;
     let now = burst_hcloud::Timestamp::now().as_second();
     let found = audit::audit(&entries, rate, now);
+    let budget = context.settings(None)?.monthly_budget;
     match context.json {
-        true => context.print_json(&document(&found)),
-        false => context.print(&render::audit(&found)),
+        true => context.print_json(&document(&found, budget)),
+        false => context.print(&render::audit(&found, budget)),
     }
 }
 
 /// The JSON document.
-fn document(found: &audit::Audit) -> Value {
+fn document(found: &audit::Audit, budget: Option<f64>) -> Value {
     let mut value = json!(found);
+    value["monthly_budget"] = json!(budget);
+    value["budget_left"] = json!(budget.map(|budget| budget - found.this_month.total));
     value["currency"] = "EUR".into();
     value
 }
@@ -42,7 +53,7 @@ fn document(found: &audit::Audit) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hetzner::audit::{Audit, Split, WhatIf};
+    use crate::hetzner::audit::{Audit, Spent, Split, WhatIf};
 
     #[test]
     fn the_document_has_the_documented_keys() {
@@ -59,7 +70,16 @@ mod tests {
             servers: 1,
             started_hours: 2,
             cost: 1.0,
+            this_month: Spent {
+                started_hours: 2,
+                servers: 1.0,
+                total: 1.5,
+                volumes: 0.5,
+                images: 0.0,
+            },
+            previous_month: Spent::default(),
             commands: 1,
+            here: Split::default(),
             cold: Split::default(),
             warm,
             verbs: [("build".to_owned(), warm)].into(),
@@ -69,13 +89,20 @@ mod tests {
         let shown = json!({
             "commands": 1, "reach_secs": 0.5, "sync_secs": 1.5, "run_secs": 2.0, "total_secs": 4.0,
         });
-        let none = json!({
+        let none: Value = json!({
             "commands": 0, "reach_secs": 0.0, "sync_secs": 0.0, "run_secs": 0.0, "total_secs": 0.0,
         });
         assert_eq!(
-            document(&found),
+            document(&found, Some(40.0)),
             json!({
                 "currency": "EUR", "servers": 1, "started_hours": 2, "cost": 1.0, "commands": 1,
+                "this_month": {
+                    "started_hours": 2, "servers": 1.0, "volumes": 0.5, "images": 0.0, "total": 1.5,
+                },
+                "previous_month": {
+                    "started_hours": 0, "servers": 0.0, "volumes": 0.0, "images": 0.0, "total": 0.0,
+                },
+                "monthly_budget": 40.0, "budget_left": 38.5, "here": none,
                 "best_hours": 1, "cold": none, "warm": shown, "verbs": { "build": shown },
                 "rules": [{
                     "keep_alive_secs": 60, "keep_paid_hour": true, "started_hours": 2,

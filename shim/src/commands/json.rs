@@ -11,7 +11,9 @@
 //!                   "deletes_itself_at", "cost", "hourly" }],
 //!     "volumes": [{ "name", "own", "project", "location", "gb", "attached", "last_use",
 //!                   "in_use", "deleted_at", "deleted_by", "kept", "cost" }],
-//!     "images": [{ "id", "description", "created", "gb", "monthly" }]
+//!     "images": [{ "id", "description", "created", "gb", "monthly" }],
+//!     "this_month": { "started_hours", "servers", "volumes", "images", "total" },
+//!     "monthly_budget", "budget_left"
 //!   },
 //!   "local": { "version", "pid", "up_secs", "ends_in_secs",
 //!              "projects": [{ "path", "idle_secs", "runs": ["cargo build"] }] },
@@ -29,10 +31,14 @@
 //! `copies` is what projects take on this machine's disk, as last measured; `bytes` is `null`
 //! until all were. `idle_secs` is `null` while `runs` of the project are there.
 //! `hetzner` is `null` without a token, `local` where no agent runs on this machine.
-//! `deleted_at` is the time of deletion if no command uses it until then; `null` while one does.
+//! `deleted_at` is the time of deletion if no command uses it from now on, also while one does:
+//! the earliest that is possible.
 //! `deleted_by` is `keeper`, `timer`, or `server` for one that deletes itself; `null` for what is
 //! `kept` until `cargo burst down`, for what nobody deletes, and for what is not `own`.
 //! `deletes_itself_at` is when a server does so if no keeper renews its lease.
+//! `this_month` counts everything of cargo-burst that this installation has seen, also what is
+//! deleted or of other machines. `monthly_budget` and `budget_left` are `null` without that
+//! setting.
 
 use burst_hcloud::Timestamp;
 use burst_protocol::message::AgentStatus;
@@ -47,13 +53,14 @@ use crate::hetzner::report::{ImageLine, Report, ServerLine, VolumeLine};
 /// The document of `status`.
 pub(super) fn status(
     report: Option<&Report>,
+    budget: Option<f64>,
     local: Option<&AgentStatus>,
     copies: &Copies,
     found: &Found,
 ) -> Value {
     let Copies { projects, bytes, limit_gb } = copies;
     json!({
-        "hetzner": report.map(hetzner),
+        "hetzner": report.map(|report| hetzner(report, budget)),
         "local": local.map(agent),
         "copies": { "projects": projects, "bytes": bytes, "limit_gb": limit_gb },
         "runs": found.runs.iter().map(detached_run).collect::<Vec<_>>(),
@@ -96,13 +103,16 @@ fn detached_run(run: &Run) -> Value {
     })
 }
 
-fn hetzner(report: &Report) -> Value {
+fn hetzner(report: &Report, budget: Option<f64>) -> Value {
     json!({
         "now": time(report.now),
         "currency": report.currency,
         "servers": report.servers.iter().map(server).collect::<Vec<_>>(),
         "volumes": report.volumes.iter().map(volume).collect::<Vec<_>>(),
         "images": report.images.iter().map(image).collect::<Vec<_>>(),
+        "this_month": report.this_month,
+        "monthly_budget": budget,
+        "budget_left": budget.map(|budget| budget - report.this_month.total),
     })
 }
 
@@ -180,6 +190,7 @@ fn time(secs: i64) -> Value {
 mod tests {
     use super::*;
     use crate::detached::record::{Ended, Started};
+    use crate::hetzner::audit::Spent;
     use crate::hetzner::report::DeletedBy;
     use burst_protocol::RelativePath;
     use burst_protocol::message::ProjectStatus;
@@ -233,13 +244,14 @@ mod tests {
                 monthly: 0.1,
             }],
             stuck: Vec::new(),
+            this_month: Spent { started_hours: 3, servers: 1.0, total: 1.5, ..Spent::default() },
         };
         let copies = Copies { projects: 2, bytes: Some(9), limit_gb: 100 };
         let unreadable =
             vec![Unreadable { number: 4, path: "/s/runs/4".into(), why: "why".into() }];
         let found = Found { unreadable, ..Found::default() };
         assert_eq!(
-            status(Some(&report), Some(&local()), &copies, &found),
+            status(Some(&report), Some(2.0), Some(&local()), &copies, &found),
             json!({
                 "hetzner": {
                     "now": "2001-09-09T01:46:40Z",
@@ -255,6 +267,11 @@ mod tests {
                         "id": 7, "description": "d", "created": "1970-01-01T00:00:00Z",
                         "gb": 2.5, "monthly": 0.1,
                     }],
+                    "this_month": {
+                        "started_hours": 3, "servers": 1.0, "volumes": 0.0, "images": 0.0,
+                        "total": 1.5,
+                    },
+                    "monthly_budget": 2.0, "budget_left": 0.5,
                 },
                 "local": {
                     "version": "0.1.0", "pid": 5, "up_secs": 6, "ends_in_secs": 7,
@@ -275,7 +292,7 @@ mod tests {
     fn what_is_not_known_is_null() {
         let unknown = Copies { projects: 1, bytes: None, limit_gb: 1 };
         assert_eq!(
-            status(None, None, &unknown, &Found::default()),
+            status(None, None, None, &unknown, &Found::default()),
             json!({
                 "hetzner": null, "local": null, "runs": [], "unreadable_runs": [],
                 "copies": { "projects": 1, "bytes": null, "limit_gb": 1 },

@@ -6,13 +6,13 @@ use burst_protocol::message::AgentStatus;
 use super::copies::Copies;
 use crate::detached::record::{Ended, How, Run, RunState, Started};
 use crate::detached::runs::{Found, Unreadable};
-use crate::hetzner::audit::{Audit, Split};
+use crate::hetzner::audit::{Audit, Spent, Split};
 use crate::hetzner::reap::ReapReport;
 use crate::hetzner::report::{DeletedBy, Report, ServerLine, VolumeLine};
 use crate::terminal::{amount, bytes, counted, harmless_line, span};
 
-/// The resources of an account, one line each, and their cost.
-pub(super) fn resources(report: &Report) -> String {
+/// The resources of an account, one line each, their cost, and the month's total.
+pub(super) fn resources(report: &Report, budget: Option<f64>) -> String {
     let mut lines = Vec::new();
     if report.servers.is_empty() {
         lines.push("server: none; the next command creates one".to_owned());
@@ -39,8 +39,28 @@ pub(super) fn resources(report: &Report) -> String {
     let so_far: f64 = report.servers.iter().map(|one| one.cost).sum::<f64>()
         + report.volumes.iter().map(|one| one.cost).sum::<f64>();
     lines.push(format!("cost so far: {} {}", report.currency, amount(so_far)));
+    lines.push(this_month(&report.this_month, &report.currency, budget));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What was spent in this month, and what is left of the budget.
+fn this_month(spent: &Spent, currency: &str, budget: Option<f64>) -> String {
+    let left = match budget {
+        None => String::new(),
+        Some(budget) if spent.total > budget => {
+            let over = amount(spent.total - budget);
+            format!("; the monthly budget of {} is exceeded by {over}", amount(budget))
+        }
+        Some(budget) => {
+            format!(
+                "; {} left of the monthly budget of {}",
+                amount(budget - spent.total),
+                amount(budget)
+            )
+        }
+    };
+    format!("this month: {currency} {}{left}", amount(spent.total))
 }
 
 fn server_line(server: &ServerLine, report: &Report) -> String {
@@ -115,10 +135,11 @@ fn deletion(fate: Fate, now: i64) -> String {
         Fate { own: true, by: None, command, .. } => {
             format!("NOBODY will delete it: run `{command}`")
         }
-        // When a command ends is not known, so nothing is predicted while one runs.
-        Fate { in_use: true, .. } => "kept while in use".to_owned(),
         Fate { by: Some(DeletedBy::Server), at: Some(at), .. } => {
             format!("deletes itself in {}", span(at - now))
+        }
+        Fate { in_use: true, at: Some(at), .. } => {
+            format!("deleted in {} if its use ended now", span(at - now))
         }
         Fate { at: Some(at), .. } => format!("deleted in {} if it stays idle", span(at - now)),
         Fate { at: None, .. } => "deleted by its own machine".to_owned(),
@@ -229,9 +250,10 @@ pub(super) fn reaped(reaped: &ReapReport) -> String {
 }
 
 /// The evaluation of the audit record.
-pub(super) fn audit(audit: &Audit) -> String {
-    if audit.servers == 0 && audit.commands == 0 {
-        return "no command has run on a server yet\n".to_owned();
+pub(super) fn audit(audit: &Audit, budget: Option<f64>) -> String {
+    let nothing = "no command has run yet\n";
+    if audit.servers == 0 && audit.commands == 0 && audit.here.commands == 0 {
+        return nothing.to_owned();
     }
     let mut lines = vec![format!(
         "{}, {}, EUR {}; optimum with perfect foresight: {}",
@@ -250,6 +272,14 @@ pub(super) fn audit(audit: &Audit) -> String {
             split.run_secs
         )
     };
+    let previous = amount(audit.previous_month.total);
+    lines.push(format!(
+        "{}, EUR {previous} in the one before",
+        this_month(&audit.this_month, "EUR", budget)
+    ));
+    if audit.here.commands > 0 {
+        lines.push(split("here", &audit.here));
+    }
     lines.push(split("cold", &audit.cold));
     lines.push(split("warm", &audit.warm));
     lines.extend(audit.verbs.iter().map(|(verb, found)| split(verb, found)));

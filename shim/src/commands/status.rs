@@ -50,7 +50,8 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     }
     if context.json {
         let report = report?;
-        return context.print_json(&json::status(report.as_ref(), local.as_ref(), &copies, &runs));
+        let (report, budget) = (report.as_ref(), settings.monthly_budget);
+        return context.print_json(&json::status(report, budget, local.as_ref(), &copies, &runs));
     }
     for text in report.iter().flatten().flat_map(|report| differences(report, &settings)) {
         context.terminal.warn(&text);
@@ -60,7 +61,9 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
         Ok(report) => (report, None),
         Err(error) => (None, Some(error)),
     };
-    let mut text = report.as_ref().map(render::resources).unwrap_or_default();
+    let budget = settings.monthly_budget;
+    let mut text =
+        report.as_ref().map(|report| render::resources(report, budget)).unwrap_or_default();
     match local {
         Some(status) => text.push_str(&render::agent(&status)),
         None if report.is_none() && failure.is_none() => {

@@ -8,14 +8,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use burst_agent::transport::IdleTimeout;
 use burst_hcloud::Client;
+use burst_hcloud::pricing::Pricing;
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::{PER_SERVER_MAX, Volume};
 
-use super::audit::{AuditLog, Entry};
+use super::audit::AuditLog;
+use super::books::Books;
 use super::credentials::{Credentials, Endpoint};
 use super::dial::{self, RETURN_DEADLINE};
 use super::differences::ToldDifferences;
@@ -44,10 +47,10 @@ pub(super) const LIST_RESOURCES: &str = "list the servers and volumes at Hetzner
 pub(crate) struct Account {
     pub(super) client: Client,
     pub(super) endpoint: Endpoint,
-    pub(super) installation: Installation,
+    pub(super) installation: Arc<Installation>,
     pub(super) server: tokio::sync::Mutex<Option<HeldServer>>,
     pub(super) uses: Arc<Uses>,
-    pub(super) audit: AuditLog,
+    pub(super) books: Books,
     pub(super) seen: SeenResources,
     pub(super) lookups: Lookups,
     pub(super) networks: Arc<TcpNetworks>,
@@ -96,13 +99,19 @@ impl Account {
         let client =
             Client::new(endpoint.url(), &token, Retries::default(), Arc::new(fastrand::f64))
                 .map_err(|error| error::api(&endpoint, "use the Hetzner API", &error))?;
+        let installation = Arc::new(Installation::open(state)?);
+        let books = Books {
+            log: AuditLog::new(state),
+            account: credentials.account().as_str().to_owned(),
+            installation: installation.clone(),
+        };
         Ok(Arc::new(Self {
             client,
             endpoint,
-            installation: Installation::open(state)?,
+            installation,
             server: tokio::sync::Mutex::new(None),
             uses: Arc::default(),
-            audit: AuditLog::new(state),
+            books,
             seen: SeenResources::default(),
             lookups: Lookups::default(),
             networks: Arc::new(TcpNetworks::new(state.join(tcp_networks::FILE))),
@@ -146,6 +155,7 @@ impl Account {
             return Ok(self.reached(found, volume, (false, false), request, project_use));
         }
         progress.step("listing servers and volumes at Hetzner");
+        let asked = Instant::now();
         let stock = Stock::ask(&self.client).await;
         let stock = stock.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error));
         if let (Err(error), Some(found)) = (&stock, &*held)
@@ -159,6 +169,11 @@ impl Account {
         self.seen.note(&stock.inventory);
         self.leave_to_other(&stock.inventory, progress)?;
         let (owner, keys) = (self.installation.owner(), self.installation.keys());
+        let pricing = stock.pricing.clone();
+        let (images, took) = (Some(stock.images.as_slice()), asked.elapsed());
+        let spent =
+            self.books.correct(&self.client, &stock.inventory, images, Some(&pricing), took);
+        let limited = request.within_budget(spent.await.total);
         self.uses.listed(&stock.inventory, &owner, self.client.now().as_second());
         self.uses.may_create();
         if stock.inventory.server_of(&owner).is_none() {
@@ -173,16 +188,16 @@ impl Account {
             client: &self.client,
             endpoint: &self.endpoint,
             owner: &owner,
-            audit: &self.audit,
+            books: &self.books,
             keys: &keys,
             networks: &self.networks,
-            request,
+            request: &limited,
             progress,
             answered,
             has_lost_volume,
         };
         let provided = provision.provide(stock).await?;
-        self.record(&provided);
+        self.record(&provided, &pricing);
         let Provided { server, keys, connection, volume, fresh_server, fresh_volume } = provided;
         self.uses.holds(&server, &volume);
         if fresh_server {
@@ -322,19 +337,17 @@ impl Account {
         volume::detach(&self.client, &self.endpoint, &agent, &volume).await
     }
 
-    /// Appends created resources to the audit record.
-    fn record(&self, provided: &Provided) {
+    /// Records what was created.
+    fn record(&self, provided: &Provided, pricing: &Pricing) {
         let Provided { server, volume, .. } = provided;
         self.seen.add(server.id, volume.id);
         if provided.fresh_server {
-            let (name, server) = (server.name.clone(), ServerSummary::of(server));
-            tracing::info!(name, server_type = server.server_type, "created a server");
-            self.audit.append(&Entry::ServerCreated { name, server });
+            tracing::info!(name = server.name, "created a server");
+            self.books.server_created(server, pricing);
         }
         if provided.fresh_volume {
-            let (name, at) = (volume.name.clone(), volume.created.as_second());
-            tracing::info!(name, "created a volume");
-            self.audit.append(&Entry::Volume { name, at, there: true });
+            tracing::info!(name = volume.name, "created a volume");
+            self.books.volume_created(volume, pricing);
         }
     }
 
@@ -350,6 +363,7 @@ impl Account {
         self.lookups.forget();
         let now = self.client.now().as_second();
         self.uses.reached(request, (fresh_server, fresh_volume), now);
+        self.uses.note_server(held.server.created.as_second());
         let age_secs = now - held.server.created.as_second();
         ReachedServer {
             agent: held.agent.clone(),

@@ -7,19 +7,18 @@
 //! has our labels: the next command adopts it, else it is deleted when it expires.
 
 use burst_hcloud::action::Action;
+use burst_hcloud::pricing::Pricing;
 use burst_hcloud::server::{NewServer, Server, ServerStatus};
 use burst_hcloud::volume::Volume;
 use burst_hcloud::{Error as ApiError, Made};
 
 use super::announcement;
-use super::audit::Entry;
 use super::error;
 use super::inventory::Stock;
 use super::naming::{FIREWALL, shared_identity};
 use super::orders::{self, ServerChoice};
 use super::provision::{DELETION_DEADLINE, Pair, Provision};
 use super::refusal::{Reason, Rejections, check_names, check_price, image_for, is_volume_busy};
-use super::server::ServerSummary;
 use super::throwaway_key;
 use crate::error::{Error, ErrorKind};
 
@@ -140,7 +139,7 @@ impl Provision<'_> {
             (server, volume, firewall) => {
                 let (server, failed) = split(server);
                 let (volume, volume_failed) = split(volume);
-                self.take_back(server, volume.flatten()).await;
+                self.take_back(server, volume.flatten(), &stock.pricing).await;
                 let failed = failed.or(volume_failed).or_else(|| firewall.err());
                 Err(failed.unwrap_or_else(|| Failure::Final(no_volume())))
             }
@@ -180,11 +179,16 @@ impl Provision<'_> {
 
     /// Deletes what was created for a candidate that is not available, and waits until it does
     /// not exist any more: the next server has the same name.
-    async fn take_back(&self, server: Option<MadeServer>, volume: Option<Made<Volume>>) {
+    async fn take_back(
+        &self,
+        server: Option<MadeServer>,
+        volume: Option<Made<Volume>>,
+        pricing: &Pricing,
+    ) {
         let server = async {
             let Some((Made::Created(server, actions), _)) = server else { return };
             self.progress.step(&format!("deleting the server in {}", server.location.name));
-            if let Err(error) = self.delete_server(&server, actions).await {
+            if let Err(error) = self.delete_server(&server, actions, pricing).await {
                 tracing::warn!("cannot delete {}: {}", server.name, error.one_line());
             }
         };
@@ -199,15 +203,18 @@ impl Provision<'_> {
     }
 
     /// Deletes a server that was just created, once the actions that lock it are completed.
-    async fn delete_server(&self, server: &Server, actions: Vec<Action>) -> Result<(), Error> {
-        let (name, summary) = (server.name.clone(), ServerSummary::of(server));
-        self.audit.append(&Entry::ServerCreated { name: name.clone(), server: summary.clone() });
+    async fn delete_server(
+        &self,
+        server: &Server,
+        actions: Vec<Action>,
+        pricing: &Pricing,
+    ) -> Result<(), Error> {
+        self.books.server_created(server, pricing);
         drop(self.client.wait(actions, DELETION_DEADLINE).await);
         let deleted = self.client.delete_server(server.id).await;
         deleted.map_err(|error| self.api("delete the server", &error))?;
         self.until_deleted(server).await?;
-        let (at, reason) = (self.client.now().as_second(), "not available".to_owned());
-        self.audit.append(&Entry::ServerDeleted { name, server: summary, at, reason });
+        self.books.server_deleted(server, self.client.now().as_second(), "not available");
         Ok(())
     }
 }

@@ -68,7 +68,7 @@ fn disputed<'a>(inventory: &'a Inventory, owner: &Owner, keys: &KeyStore) -> Opt
 
 /// What the user is told of a server that is left alone.
 fn warning(name: &str, host: &str, facts: Facts, now: i64) -> String {
-    let end = match report::deleted_at(facts.in_use, |at| lease::server(facts, at), now) {
+    let end = match report::deleted_at(facts, lease::server, now) {
         Some(at) => format!("it is deleted in {} if it stays idle", span(at - now)),
         None => "it stays until `cargo burst down --all`".to_owned(),
     };

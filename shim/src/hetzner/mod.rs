@@ -6,7 +6,8 @@
 //! access to: it reaches a server for a workspace (`provision` creates one if there is
 //! none, with its own `keys`), and `reap` deletes expired resources. `lease` decides
 //! when a resource expires, `cost_model` what that costs; both are pure. `watch` is what the
-//! keeper does with an account, and `holding` what it writes down of one.
+//! keeper does with an account, and `holding` what it writes down of one. `books` keeps the record
+//! of all resources (`audit`), from which comes what was spent.
 //!
 //! Nothing here prints, reads settings files or knows the keeper: progress goes to a
 //! `progress::Progress`, and errors (`error`) carry their hints.
@@ -16,6 +17,7 @@ mod activity;
 mod announcement;
 mod attachment;
 pub(crate) mod audit;
+mod books;
 pub mod cost_model;
 mod creation;
 pub(crate) mod credentials;

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::announcement;
 use super::attachment::{self, Attachment};
-use super::audit::AuditLog;
+use super::books::Books;
 use super::credentials::Endpoint;
 use super::dial::{self, BOOT_DEADLINE, LAST_ATTEMPT};
 use super::error;
@@ -56,7 +56,7 @@ pub(super) struct Provision<'a> {
     /// The owner of all resources.
     pub(super) owner: &'a Owner,
     /// The record of what was created and deleted.
-    pub(super) audit: &'a AuditLog,
+    pub(super) books: &'a Books,
     /// The keys of servers.
     pub(super) keys: &'a KeyStore,
     /// The networks that block UDP.

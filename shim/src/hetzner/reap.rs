@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burst_hcloud::server::{Server, ServerStatus};
 use burst_hcloud::volume::Volume;
@@ -17,13 +17,11 @@ use tracing::Instrument;
 
 use super::account::{Account, HeldServer, LIST_RESOURCES};
 use super::activity::has_runs_of;
-use super::audit::Entry;
 use super::holding::Failure;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, Facts, Verdict};
 use super::naming::{self, Owner, ProjectKey};
 use super::progress::Progress;
-use super::server::ServerSummary;
 use super::{dial, error, throwaway_key, volume};
 use crate::connection::server::ServerConnection;
 use crate::error::{Error, ErrorKind};
@@ -248,9 +246,13 @@ impl Account {
     }
 
     pub(super) async fn inventory(&self) -> Result<Inventory, Error> {
-        let asked = Inventory::ask(&self.client).await;
-        let asked = asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error));
-        asked.inspect(|inventory| self.seen.note(inventory))
+        let asked = Instant::now();
+        let listed = Inventory::ask(&self.client).await;
+        let inventory =
+            listed.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
+        self.seen.note(&inventory);
+        self.books.correct(&self.client, &inventory, None, None, asked.elapsed()).await;
+        Ok(inventory)
     }
 
     async fn delete_server(
@@ -297,12 +299,7 @@ impl Account {
         })?;
         tracing::info!(name = server.name, reason, "deleted a server");
         self.installation.keys().forget_that_of(server);
-        self.audit.append(&Entry::ServerDeleted {
-            name: server.name.clone(),
-            server: ServerSummary::of(server),
-            at: self.client.now().as_second(),
-            reason: reason.to_owned(),
-        });
+        self.books.server_deleted(server, self.client.now().as_second(), reason);
         Ok(())
     }
 
@@ -328,8 +325,7 @@ impl Account {
             error::api(&self.endpoint, &format!("delete the volume {}", volume.name), &error)
         })?;
         tracing::info!(name = volume.name, "deleted a volume");
-        let (name, at) = (volume.name.clone(), self.client.now().as_second());
-        self.audit.append(&Entry::Volume { name, at, there: false });
+        self.books.volume_deleted(volume, self.client.now().as_second());
         Ok(true)
     }
 

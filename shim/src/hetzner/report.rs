@@ -2,22 +2,23 @@
 //!
 //! It only reads. The keeper sends it to commands, so it is serialisable.
 
+use std::time::Instant;
+
 use burst_hcloud::pricing::Pricing;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::Volume;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, LIST_RESOURCES};
+use super::audit::{self, Spent};
+use super::cost_model::Life;
 use super::error;
 use super::holding::Holding;
 use super::inventory::{Inventory, is_of};
-use super::lease::{self, HOUR, Verdict};
+use super::lease::{self, Facts, HOUR, Verdict};
 use super::naming::{self, HOST, IMAGE, Owner, PROJECT_NAME};
 use super::server::ServerSummary;
 use crate::error::Error;
-
-/// Hours in a month, as Hetzner converts monthly prices.
-const HOURS_OF_MONTH: f64 = 730.0;
 
 /// All resources of an account. Times are unix seconds, prices are without tax.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,12 +29,14 @@ pub(crate) struct Report {
     pub(crate) currency: String,
     /// Servers, billed by the started hour.
     pub(crate) servers: Vec<ServerLine>,
-    /// Volumes, billed by the second.
+    /// Volumes, billed by the month and the started hour.
     pub(crate) volumes: Vec<VolumeLine>,
     /// Images that servers are created from.
     pub(crate) images: Vec<ImageLine>,
     /// The names of what the last reaping could not delete.
     pub(crate) stuck: Vec<String>,
+    /// What everything cost in this calendar month, also what does not exist any more.
+    pub(crate) this_month: Spent,
 }
 
 /// A server in the report.
@@ -59,8 +62,8 @@ pub(crate) struct ServerLine {
     pub(crate) in_use: bool,
     /// The end of its paid hour.
     pub(crate) paid_until: i64,
-    /// Its deletion if no command uses it until then; `None`: only by hand, or not known
-    /// while a command uses it.
+    /// Its deletion if no command uses it from now on, also where one does now: the earliest
+    /// that is possible. `None`: only by hand.
     pub(crate) deleted_at: Option<i64>,
     /// What deletes it; `None`: nothing does, or, of other owners, it is not known.
     pub(crate) deleted_by: Option<DeletedBy>,
@@ -165,6 +168,7 @@ impl Account {
     /// to [`Report::is_watched_by`].
     pub(crate) async fn report(&self, all: bool) -> Result<Report, Error> {
         let images = naming::ours(Some(IMAGE));
+        let began = Instant::now();
         let asked = tokio::try_join!(
             Inventory::ask(&self.client),
             self.client.snapshots(&images),
@@ -173,6 +177,9 @@ impl Account {
         let (mut inventory, images, pricing) =
             asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
         let now = self.client.now().as_second();
+        let (listed, took) = (Some(images.as_slice()), began.elapsed());
+        let corrected = self.books.correct(&self.client, &inventory, listed, Some(&pricing), took);
+        let this_month = corrected.await;
         let owner = self.undisputed_owner(&inventory);
         self.uses.listed(&inventory, &owner, now);
         let holding = self.holding().unwrap_or_default();
@@ -199,6 +206,7 @@ impl Account {
                 .map(|one| self.volume_line(one, &owner, &pricing, now))
                 .collect(),
             images: images.collect(),
+            this_month,
             currency: pricing.currency,
             stuck: holding.trouble.map(|trouble| trouble.stuck).unwrap_or_default(),
         })
@@ -216,6 +224,7 @@ impl Account {
         let summary = ServerSummary::of(server);
         let address = server.has_ipv4().then(|| pricing.ipv4_hourly(&summary.location));
         let hourly = summary.hourly + address.unwrap_or(0.0);
+        let life = Life { created: facts.created, deleted: now };
         ServerLine {
             name: server.name.clone(),
             own: is_of(&server.labels, owner),
@@ -227,11 +236,11 @@ impl Account {
             last_use: facts.last_use_at(now),
             in_use: facts.in_use,
             paid_until: lease::paid_until(facts.created, now),
-            deleted_at: deleted_at(facts.in_use, |at| lease::server(facts, at), now),
+            deleted_at: deleted_at(facts, lease::server, now),
             deleted_by: None,
             kept: facts.keep_alive.is_none(),
             deletes_itself_at: holding.deletes_itself_at(server.id.0),
-            cost: server_cost(facts.created, now, hourly),
+            cost: audit::cost(&self.books.server(server, pricing), life),
             hourly,
         }
     }
@@ -244,8 +253,7 @@ impl Account {
         now: i64,
     ) -> VolumeLine {
         let facts = self.uses.volume_facts(volume, owner);
-        let hours = (now - facts.created).max(0) as f64 / HOUR as f64;
-        let per_gb = pricing.volume.price_per_gb_month.net();
+        let life = Life { created: facts.created, deleted: now };
         VolumeLine {
             name: volume.name.clone(),
             own: is_of(&volume.labels, owner),
@@ -255,25 +263,27 @@ impl Account {
             attached: volume.server.is_some(),
             last_use: facts.last_use_at(now),
             in_use: facts.in_use,
-            deleted_at: deleted_at(facts.in_use, |at| lease::volume(facts, at), now),
+            deleted_at: deleted_at(facts, lease::volume, now),
             deleted_by: None,
             kept: facts.keep_alive.is_none(),
-            cost: volume.size * per_gb * hours / HOURS_OF_MONTH,
+            cost: audit::cost(&self.books.volume(volume, pricing), life),
         }
     }
 }
 
-/// The time at which the verdict becomes deletion if no command intervenes; `None`: never,
-/// or not known while a command uses the resource.
-pub(super) fn deleted_at(in_use: bool, verdict: impl Fn(i64) -> Verdict, now: i64) -> Option<i64> {
-    if in_use {
-        return None;
-    }
+/// The time at which the verdict becomes deletion if no command uses the resource from `now`
+/// on; `None`: never.
+pub(super) fn deleted_at(
+    facts: Facts,
+    verdict: fn(Facts, i64) -> Verdict,
+    now: i64,
+) -> Option<i64> {
+    let unused = Facts { last_use: facts.last_use_at(now), in_use: false, ..facts };
     // The idle time, the end of the paid hour, and one more where an hour begins between.
     const STEPS_MAX: usize = 4;
     let mut at = now;
     for _ in 0..STEPS_MAX {
-        match verdict(at) {
+        match verdict(unused, at) {
             Verdict::Keep => return None,
             Verdict::Delete => return Some(at),
             Verdict::KeepUntil(then) => at = then,
@@ -285,7 +295,6 @@ pub(super) fn deleted_at(in_use: bool, verdict: impl Fn(i64) -> Verdict, now: i6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hetzner::lease::Facts;
 
     #[test]
     fn deletions_are_predicted() {
@@ -296,11 +305,15 @@ mod tests {
             keep_alive: Some(300),
             keep_paid_hour: true,
         };
-        assert_eq!(deleted_at(false, |at| lease::server(facts, at), 200), Some(3480));
-        assert_eq!(deleted_at(true, |at| lease::server(facts, at), 200), None);
-        let late = Facts { last_use: 3500, ..facts };
-        assert_eq!(deleted_at(false, |at| lease::server(late, at), 3500), Some(7080));
-        assert_eq!(deleted_at(false, |_| Verdict::Keep, 0), None);
+        assert_eq!(deleted_at(facts, lease::server, 200), Some(3540));
+        assert_eq!(deleted_at(facts, lease::volume, 200), Some(400));
+        // If the command that uses it ended now.
+        let used = Facts { in_use: true, ..facts };
+        assert_eq!(deleted_at(used, lease::server, 200), Some(3540));
+        assert_eq!(deleted_at(used, lease::volume, 200), Some(500));
+        assert_eq!(deleted_at(used, lease::server, 3550), Some(3550));
+        let kept = Facts { keep_alive: None, ..facts };
+        assert_eq!(deleted_at(kept, lease::server, 0), None);
         assert!((server_cost(0, 3600, 0.5) - 1.0).abs() < 1e-9);
         assert!((server_cost(0, 3599, 0.5) - 0.5).abs() < 1e-9);
     }

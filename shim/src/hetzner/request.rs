@@ -34,6 +34,9 @@ pub(crate) struct ServerRequest {
     pub(crate) dead_man: Option<u64>,
     /// Most EUR without tax that a started hour of a new server may cost; `None`: no limit.
     pub(crate) spend_at_most: Option<f64>,
+    /// Most EUR without tax for all resources in a calendar month; `None`: no limit. It holds only
+    /// beside `spend_at_most`, which is lowered to what is left of it.
+    pub(crate) monthly_budget: Option<f64>,
     /// Seconds of silence after which both ends consider the connection lost.
     pub(crate) gone_after_secs: u64,
     /// Seconds for which the agent of a server that runs may be silent before its port counts as
@@ -64,6 +67,13 @@ impl ServerRequest {
         pairs.sort_by_key(|(server_type, location)| !in_stock(server_type, location));
         pairs
     }
+
+    /// The request with what is left of the monthly budget, of which this much is spent on all
+    /// machines, as its limit. A request whose cost was agreed to stays as it is.
+    pub(super) fn within_budget(&self, spent: f64) -> Self {
+        let left = self.monthly_budget.map_or(f64::INFINITY, |budget| budget - spent);
+        Self { spend_at_most: self.spend_at_most.map(|most| most.min(left)), ..self.clone() }
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +92,7 @@ impl ServerRequest {
             keep_paid_hour: true,
             dead_man: None,
             spend_at_most: None,
+            monthly_budget: None,
             gone_after_secs: 15,
             port_secs: 90,
         }
@@ -91,6 +102,21 @@ impl ServerRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_of_the_budget_is_the_limit() {
+        let limit = |spend_at_most, monthly_budget, spent| {
+            let request =
+                ServerRequest { spend_at_most, monthly_budget, ..ServerRequest::of_tests() };
+            request.within_budget(spent).spend_at_most
+        };
+        assert_eq!(limit(Some(5.0), Some(40.0), 39.0), Some(1.0));
+        assert_eq!(limit(Some(0.5), Some(40.0), 39.0), Some(0.5));
+        assert_eq!(limit(Some(5.0), Some(40.0), 41.0), Some(-1.0));
+        assert_eq!(limit(Some(5.0), None, 41.0), Some(5.0));
+        // Agreed to.
+        assert_eq!(limit(None, Some(40.0), 41.0), None);
+    }
 
     #[test]
     fn the_location_of_the_volume_is_tried_first() {

@@ -14,7 +14,7 @@ use burst_hcloud::volume::Volume;
 
 use super::holding::{Failure, Holding};
 use super::inventory::{Inventory, facts, is_of};
-use super::lease::{self, Facts};
+use super::lease::{self, Facts, Verdict};
 use super::naming::{Owner, ProjectKey};
 use super::request::ServerRequest;
 
@@ -35,6 +35,8 @@ struct State {
     /// Whether the lease of the server is to be renewed for the last command's sake.
     is_lease_outdated: bool,
     holding: Holding,
+    /// The creation of the server that commands have reached.
+    server_created: Option<i64>,
     /// The number of beginnings and ends of uses so far.
     changes: u64,
     /// `None` while nothing needs to be reaped.
@@ -119,6 +121,11 @@ impl Uses {
     /// How long the last command wants the server to be kept; `None` before the first.
     pub(super) fn server_life(&self) -> Option<ServerLife> {
         self.lock().server
+    }
+
+    /// Notes the creation of the server that a command has reached.
+    pub(super) fn note_server(&self, created: i64) {
+        self.lock().server_created = Some(created);
     }
 
     /// When the next reaping is due; `None` while nothing needs to be reaped.
@@ -319,6 +326,18 @@ impl State {
     fn is_any(&self) -> bool {
         self.projects.values().any(|found| found.commands > 0)
     }
+
+    /// When the deletion of the server is to be decided if it is not used from `now` on.
+    fn server_expiry(&self, now: i64) -> Option<i64> {
+        let ServerLife { keep_alive, keep_paid_hour, .. } = self.server?;
+        let created = self.server_created.unwrap_or(now);
+        let facts = Facts { created, last_use: now, in_use: false, keep_alive, keep_paid_hour };
+        match lease::server(facts, now) {
+            Verdict::KeepUntil(then) => Some(then),
+            Verdict::Delete => Some(now),
+            Verdict::Keep => None,
+        }
+    }
 }
 
 impl Drop for ProjectUse {
@@ -327,15 +346,14 @@ impl Drop for ProjectUse {
         let mut state = self.uses.lock();
         state.changes += 1;
         let change = state.changes;
-        let mut keep_alive = state.server.and_then(|life| life.keep_alive);
+        let mut expiries = vec![state.server_expiry(now)];
         if let Some(found) = state.projects.get_mut(&self.project) {
             found.commands -= 1;
             found.last_use = now;
             found.change = change;
-            keep_alive = keep_alive.into_iter().chain(found.keep_alive).min();
+            expiries.push(found.keep_alive.map(|secs| now + secs));
         }
-        let expiry = keep_alive.map(|secs| now + secs);
-        let next = state.next_reap.into_iter().chain(expiry).min();
+        let next = expiries.into_iter().flatten().chain(state.next_reap).min();
         state.next_reap = Some(next.unwrap_or(now + FIRST_REAP_SECS));
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::directories::Directories;
 use crate::error::Error;
-use crate::hetzner::audit::{self, AuditLog};
+use crate::hetzner::audit::{self, AuditLog, Month};
 use crate::settings::Settings;
 use crate::terminal::{Answer, Terminal, amount, can_ask};
 
@@ -81,12 +81,12 @@ impl CostLimits {
     }
 }
 
-/// What servers have cost in this calendar month, by the audit record.
+/// What everything has cost in this calendar month, by the audit record.
 fn spent_this_month(directories: &Directories) -> Result<f64, Error> {
     let log = AuditLog::new(&directories.hetzner());
     let entries = log.read()?;
-    let now = burst_hcloud::Timestamp::now();
-    Ok(audit::spent_since(&entries, audit::month_of(now), now.as_second()))
+    let now = burst_hcloud::Timestamp::now().as_second();
+    Ok(audit::spent(&entries, Month::of(now), now).total)
 }
 
 #[cfg(test)]

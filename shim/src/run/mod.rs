@@ -162,7 +162,9 @@ impl Session<'_> {
         let summary = Summary::of(&reached);
         match &exchanged {
             Ok(exchanged) if ends_by.is_none() => {
-                summary::record(&self.directories, self.run, &reached, exchanged.timing, began);
+                let root = &prepared.workspace.root;
+                let timing = exchanged.timing;
+                summary::record(&self.directories, self.run, root, &reached, timing, began);
                 tracing::info!(ending = ?exchanged.ending, timing = ?exchanged.timing, "ended");
             }
             _ => reached.connection.abort(),

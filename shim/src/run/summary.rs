@@ -1,5 +1,6 @@
 //! What is told and recorded of a command when it is over.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::exchange::Timing;
@@ -7,7 +8,7 @@ use super::request::RunArguments;
 use crate::agent::reached::ReachedAgent;
 use crate::agent::remote;
 use crate::directories::Directories;
-use crate::hetzner::audit::{self, AuditLog, Entry};
+use crate::hetzner::audit::{AuditLog, Command, Entry, Place};
 use crate::hetzner::report::server_cost;
 use crate::hetzner::server::ServerSummary;
 use crate::terminal::{Terminal, bytes, seconds};
@@ -41,27 +42,39 @@ impl Summary {
     }
 }
 
-/// Records a command that ran on a server, for `cargo burst audit`.
+/// Records a command and where it ran, for `cargo burst audit`.
 pub(super) fn record(
     directories: &Directories,
     run: &RunArguments,
+    workspace: &Path,
     reached: &ReachedAgent,
     timing: Timing,
     began: Instant,
 ) {
-    let Some((ready, at)) = reached.ready() else { return };
+    let ready = reached.ready();
+    if reached.is_remote() && ready.is_none() {
+        return;
+    }
     let total = began.elapsed();
     let now = burst_hcloud::Timestamp::now().as_second();
-    let command = audit::Command {
+    let place = ready.as_ref().map_or(Place::Here, |(ready, _)| Place::Server {
+        server_type: ready.server.server_type.clone(),
+        location: ready.server.location.clone(),
+    });
+    let reach = ready.as_ref().map(|(_, at)| at.saturating_duration_since(began));
+    let command = Command {
         verb: run.verb.name().unwrap_or("other").to_owned(),
+        workspace: workspace.to_string_lossy().into_owned(),
+        place,
         began: now - i64::try_from(total.as_secs()).unwrap_or(0),
-        reach_secs: at.saturating_duration_since(began).as_secs_f64(),
+        reach_secs: reach.unwrap_or_default().as_secs_f64(),
         sync_secs: timing.sync.as_secs_f64(),
         run_secs: timing.run.as_secs_f64(),
         total_secs: total.as_secs_f64(),
-        cold: ready.fresh_server,
+        cpu_secs: None,
+        cold: ready.is_some_and(|(ready, _)| ready.fresh_server),
     };
-    AuditLog::new(&directories.hetzner()).append(&Entry::Command(Box::new(command)));
+    AuditLog::new(&directories.hetzner()).append(&[Entry::Command(Box::new(command))]);
 }
 
 /// The machine on which cargo ran, and what it costs.

@@ -1,9 +1,8 @@
 //! The texts, whole, for reports at fixed times.
 
 use super::*;
-use crate::hetzner::audit::{self as record, Command, Entry};
+use crate::hetzner::audit::{self as record, Closed, Command, Entry, Kind, Place, Rate, Resource};
 use crate::hetzner::report::ImageLine;
-use crate::hetzner::server::ServerSummary;
 use burst_protocol::RelativePath;
 use burst_protocol::message::ProjectStatus;
 
@@ -61,9 +60,14 @@ fn image() -> ImageLine {
 }
 
 fn report(servers: Vec<ServerLine>, volumes: Vec<VolumeLine>) -> Report {
+    let this_month = Spent { total: 12.25, ..Spent::default() };
     let (currency, images) = ("EUR".into(), vec![image()]);
-    Report { now: NOW, currency, servers, volumes, images, stuck: Vec::new() }
+    let stuck = Vec::new();
+    Report { now: NOW, currency, servers, volumes, images, this_month, stuck }
 }
+
+/// The last line of [`report`].
+const MONTH: &str = "this month: EUR 12.25\n";
 
 #[test]
 fn an_idle_server_with_its_volume() {
@@ -73,18 +77,32 @@ more, deleted in 55 min 55 s if it stays idle; EUR 0.05 so far, 0.05 per started
 volume of app: 10 GB in hel1, attached, last used 5 s ago, deleted in 59 min 55 s if it stays idle; \
 EUR 0.00 so far
 ";
-    let text = resources(&report(vec![server()], vec![volume()]));
-    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.05\n"));
+    let text = resources(&report(vec![server()], vec![volume()]), None);
+    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.05\n{MONTH}"));
 }
 
 #[test]
 fn no_resources() {
     let nothing = Report { images: Vec::new(), ..report(Vec::new(), Vec::new()) };
     assert_eq!(
-        resources(&nothing),
+        resources(&nothing, None),
         "server: none; the next command creates one\n\
          image: none; without one no server can be created\n\
-         cost so far: EUR 0.00\n"
+         cost so far: EUR 0.00\n\
+         this month: EUR 12.25\n"
+    );
+}
+
+#[test]
+fn the_month_and_what_is_left_of_the_budget() {
+    let last = |budget| {
+        let text = resources(&report(Vec::new(), Vec::new()), Some(budget));
+        text.lines().next_back().unwrap().to_owned()
+    };
+    assert_eq!(last(40.0), "this month: EUR 12.25; 27.75 left of the monthly budget of 40.00");
+    assert_eq!(
+        last(12.0),
+        "this month: EUR 12.25; the monthly budget of 12.00 is exceeded by 0.25"
     );
 }
 
@@ -99,24 +117,25 @@ started hour
 volume of app (created by another machine): 10 GB in hel1, not attached, last used 5 s ago, deleted \
 in 59 min 55 s if it stays idle; EUR 0.00 so far
 ";
-    let text = resources(&report(servers, volumes));
-    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.05\n"));
+    let text = resources(&report(servers, volumes), None);
+    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.05\n{MONTH}"));
 }
 
 #[test]
 fn a_server_that_is_kept_and_one_in_use() {
     let kept = ServerLine { kept: true, deleted_at: None, deleted_by: None, ..server() };
-    let used = ServerLine { in_use: true, last_use: NOW, deleted_at: None, ..server() };
-    let volume = VolumeLine { in_use: true, last_use: NOW, deleted_at: None, ..volume() };
+    let used = ServerLine { in_use: true, last_use: NOW, ..server() };
+    let deleted_at = Some(NOW + 3600);
+    let volume = VolumeLine { in_use: true, last_use: NOW, deleted_at, ..volume() };
     let expected = "\
 server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, last used 5 s ago, paid for 57 min 55 s \
 more, kept until `cargo burst down`; EUR 0.05 so far, 0.05 per started hour
-server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, in use, paid for 57 min 55 s more, kept \
-while in use; EUR 0.05 so far, 0.05 per started hour
-volume of app: 10 GB in hel1, attached, in use, kept while in use; EUR 0.00 so far
+server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, in use, paid for 57 min 55 s more, \
+deleted in 55 min 55 s if its use ended now; EUR 0.05 so far, 0.05 per started hour
+volume of app: 10 GB in hel1, attached, in use, deleted in 1 h if its use ended now; EUR 0.00 so far
 ";
-    let text = resources(&report(vec![kept, used], vec![volume]));
-    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.10\n"));
+    let text = resources(&report(vec![kept, used], vec![volume]), None);
+    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.10\n{MONTH}"));
 }
 
 #[test]
@@ -127,7 +146,7 @@ fn nothing_is_promised_that_nobody_does() {
         let mut report = report(vec![server], vec![volume]);
         report.stuck = stuck.iter().map(|name| (*name).to_owned()).collect();
         report.is_watched_by(by);
-        let text = resources(&report);
+        let text = resources(&report, None);
         let clause =
             |line: &str| line.split(';').next().unwrap().rsplit(", ").next().unwrap().to_owned();
         let found: Vec<String> = text.lines().take(2).map(clause).collect();
@@ -246,24 +265,27 @@ fn entries() -> Vec<Entry> {
             run_secs: 9.0,
             total_secs: reach_secs + 10.0,
             cold,
+            place: Place::Server { server_type: "cx53".into(), location: "hel1".into() },
+            ..Command::default()
         }))
     };
-    let server = || ServerSummary {
-        server_type: "cx53".into(),
+    let server = Resource {
+        kind: Kind::Server,
+        id: 1,
+        name: "s".into(),
+        account: "a".into(),
+        own: true,
         location: "hel1".into(),
+        server_type: Some("cx53".into()),
         created: 0,
-        hourly: 0.5,
+        rates: vec![Rate { hourly: Some(0.5), monthly: None }],
     };
+    let reason = "idle".into();
     vec![
-        Entry::ServerCreated { name: "s".into(), server: server() },
+        Entry::Opened(Box::new(server)),
         command(0, true),
         command(600, false),
-        Entry::ServerDeleted {
-            name: "s".into(),
-            server: server(),
-            at: 3480,
-            reason: "idle".into(),
-        },
+        Entry::Closed(Closed { kind: Kind::Server, id: 1, at: 3480, seen: None, reason }),
     ]
 }
 
@@ -292,21 +314,23 @@ cost with other settings:
 #[test]
 fn an_audit_at_the_recorded_price() {
     let first = "1 server, 1 started hour, EUR 0.50; optimum with perfect foresight: 1 hour\n";
-    let text = audit(&record::audit(&entries(), None, 4000));
+    let first = format!("{first}this month: EUR 0.50, EUR 0.00 in the one before\n");
+    let text = audit(&record::audit(&entries(), None, 4000), None);
     assert_eq!(text, format!("{first}{MEANS}{RULES}"));
 }
 
 #[test]
 fn an_audit_at_another_rate() {
     let first = "1 server, 1 started hour, EUR 2.00; optimum with perfect foresight: 1 hour\n";
+    let first = format!("{first}this month: EUR 0.50, EUR 0.00 in the one before\n");
     let rules = RULES.replace("EUR     1.00", "EUR     4.00");
     let rules = rules.replace("EUR     0.50", "EUR     2.00");
-    let text = audit(&record::audit(&entries(), Some(2.0), 4000));
+    let text = audit(&record::audit(&entries(), Some(2.0), 4000), None);
     assert_eq!(text, format!("{first}{MEANS}{rules}"));
 }
 
 #[test]
 fn an_audit_of_an_empty_record() {
-    let text = audit(&record::audit(&[], None, 4000));
-    assert_eq!(text, "no command has run on a server yet\n");
+    let text = audit(&record::audit(&[], None, 4000), None);
+    assert_eq!(text, "no command has run yet\n");
 }

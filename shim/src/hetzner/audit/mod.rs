@@ -1,0 +1,21 @@
+//! The books: what exists and existed at Hetzner, what was billed for it, and which commands
+//! ran.
+//!
+//! `record` is the file, `bill` what Hetzner charges for a line of it, `reconciliation` how a
+//! listing of the API corrects it, `evaluation` what `cargo burst audit` says. All but the
+//! file are pure. The record is never the source of truth about what exists: the API is. It
+//! decides what was spent.
+
+mod bill;
+mod evaluation;
+mod reconciliation;
+mod record;
+mod sessions;
+
+pub(crate) use self::bill::{Month, Spent, cost, spent};
+#[cfg(test)]
+pub(crate) use self::evaluation::WhatIf;
+pub(crate) use self::evaluation::{Audit, Split, audit};
+pub(super) use self::reconciliation::{Listing, reconcile};
+pub(super) use self::record::recorded;
+pub(crate) use self::record::{AuditLog, Closed, Command, Entry, Kind, Place, Rate, Resource};
