@@ -15,6 +15,7 @@
 
 mod build_layout;
 mod moment;
+pub mod month;
 mod passage;
 
 use std::ffi::{OsStr, OsString};

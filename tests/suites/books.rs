@@ -69,6 +69,11 @@ fn mid_month() -> Scenario {
 }
 
 #[test]
+fn over_forty_months_the_rule_of_deletion_is_near_the_best_in_hindsight() {
+    burst_tests::month::check(&burst_tests::month::months());
+}
+
+#[test]
 fn what_others_create_and_delete_is_booked_as_billed() {
     let simulator = api();
     let sandbox = sandbox_on(&simulator);

@@ -6,6 +6,7 @@
 use burst_hcloud::pricing::Pricing;
 use burst_hcloud::server_type::ServerType;
 
+use super::lease::HOUR_BEGUN_FOR;
 use super::request::ServerRequest;
 use crate::terminal::{amount, span};
 
@@ -54,6 +55,9 @@ fn stays(request: &ServerRequest) -> String {
     match (request.keep_alive, request.keep_paid_hour) {
         (None, _) => "it stays until `cargo burst down`".to_owned(),
         (Some(secs), false) => format!("it is deleted when idle for {}", span(secs)),
+        (Some(secs), true) if secs <= HOUR_BEGUN_FOR => {
+            "it is deleted when its paid hour is nearly over and no command uses it".to_owned()
+        }
         (Some(secs), true) => format!(
             "it is deleted when idle for {}, but not before its paid hour is nearly over",
             span(secs)
@@ -114,14 +118,18 @@ mod tests {
             told(Some(300), true),
             [
                 "creating a ccx63 server in hel1 for EUR 0.77 per started hour and a volume of \
-                 200 GB for EUR 8.80 per month; it is deleted when idle for 5 min, but not before \
-                 its paid hour is nearly over",
-                "creating a ccx63 server in ash; it is deleted when idle for 5 min, but not \
-                 before its paid hour is nearly over",
+                 200 GB for EUR 8.80 per month; it is deleted when its paid hour is nearly over and \
+                 no command uses it",
+                "creating a ccx63 server in ash; it is deleted when its paid hour is nearly over \
+                 and no command uses it",
                 "creating a volume of 200 GB for EUR 8.80 per month in hel1; it is deleted when \
                  idle for 1 h",
             ]
         );
+        let [with_volume, _, _] = told(Some(7200), true);
+        let stays =
+            "; it is deleted when idle for 2 h, but not before its paid hour is nearly over";
+        assert!(with_volume.ends_with(stays));
         let [with_volume, _, _] = told(Some(90), false);
         assert!(with_volume.ends_with("; it is deleted when idle for 1 min 30 s"));
         let [with_volume, _, volume] = told(None, true);

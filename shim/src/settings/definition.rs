@@ -127,7 +127,8 @@ settings! {
         variable: "CARGO_BURST_PUBLIC_IPV4",
     }
 
-    /// Seconds for which an idle server, or the agent on this machine, is kept.
+    /// Seconds for which an idle server, or the agent on this machine, is kept. With
+    /// `keep_paid_hour` a server begins a further hour only for more than 600.
     keep_alive_secs: u64 {
         default: 300,
         kind: Whole::between(0, KEEP_ALIVE_SECS_MAX),
@@ -144,8 +145,8 @@ settings! {
         variable: "CARGO_BURST_RECONNECT_SECS",
     }
 
-    /// Whether an idle server is kept longer than that, until shortly before its paid hour
-    /// ends. Hetzner bills every started hour, so deleting it earlier saves nothing.
+    /// Whether an idle server is kept until shortly before its paid hour ends. Hetzner bills
+    /// every started hour: deleting it earlier saves nothing, keeping it longer costs one.
     keep_paid_hour: bool {
         default: true,
         kind: Flag,
@@ -179,8 +180,9 @@ settings! {
         variable: "CARGO_BURST_DEAD_MAN_SWITCH",
     }
 
-    /// The most that servers may cost in a calendar month, in EUR without tax. A command
-    /// that would exceed it asks first; without a terminal to ask on, it is refused.
+    /// The most that servers, volumes and images may cost in a calendar month, in EUR without
+    /// tax, on all machines with this token. A server that would exceed it is asked about;
+    /// without a terminal to ask on, the command is refused.
     monthly_budget: Option<f64> {
         default: None,
         kind: Optional { kind: Amount, example: "40" },
