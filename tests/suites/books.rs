@@ -153,3 +153,29 @@ fn a_deletion_by_hand_and_a_lost_record_leave_the_books_right() {
     assert_eq!(audit["here"]["commands"], 1, "{audit}");
     assert_eq!(audit["commands"], 0, "{audit}");
 }
+
+#[test]
+fn a_run_is_ended_when_its_time_is_over_and_none_begins_when_the_day_is() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator).with("CARGO_BURST_MAX_RUN_SECS", "5");
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "fn main() { println!(\"begun\"); std::thread::sleep(std::time::Duration::from_secs(600)) }",
+    );
+    let found = project.burst("run");
+    assert_eq!((found.code, found.stdout.as_str()), (Some(118), "begun\n"), "{found:?}");
+    let expected = "warning: the run is ended in 1 s: `max_run_secs` is 5; for the next one, raise it\n\
+        warning: the run is interrupted: `max_run_secs` is 5\n";
+    assert_eq!(format!("{}\n", found.warnings().join("\n")), expected, "{found:?}");
+    let error = "error: the run was ended, since it took as long as your settings allow\n\
+        caused by: `max_run_secs` is 5\n\
+        hint: raise the setting, or set it for one command by its variable\n";
+    assert!(found.stderr.ends_with(error), "{found:?}");
+    let sandbox = sandbox.with("CARGO_BURST_MAX_DAY_SECS", "4");
+    let refused = sandbox.hello("app").burst("check");
+    assert_eq!(refused.code, Some(118), "{refused:?}");
+    let error = "error: the time on servers of this day is used up\n\
+        caused by: `max_day_secs` is 4, commands have run for ";
+    assert!(refused.stderr.starts_with(error), "{refused:?}");
+}

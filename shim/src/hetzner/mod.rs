@@ -31,7 +31,7 @@ pub(crate) mod holding;
 mod inventory;
 mod ipv6_route;
 mod keys;
-mod lease;
+pub(crate) mod lease;
 mod lookups;
 pub(crate) mod market;
 pub(crate) mod naming;

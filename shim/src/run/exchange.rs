@@ -70,6 +70,8 @@ pub(super) struct Exchanged {
     pub(super) page: Option<PathBuf>,
     /// Whether the results have changed files that run code here.
     pub(super) changes_code: bool,
+    /// The limit that has ended the run.
+    pub(super) limit: Option<String>,
 }
 
 /// What a run left behind, as the agent tells it.
@@ -95,6 +97,8 @@ pub(super) struct Outcome {
     pub(super) ending: Ending,
     /// The end of its output.
     pub(super) output: OutputTail,
+    /// The limit that has ended the run.
+    pub(super) limit: Option<String>,
 }
 
 /// How long the parts of an exchange took.
@@ -119,6 +123,7 @@ impl Default for Outcome {
             opening: OpeningLine::default(),
             ending: Ending::Exited(0),
             output: OutputTail::default(),
+            limit: None,
         }
     }
 }

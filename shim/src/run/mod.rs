@@ -37,6 +37,7 @@ mod simulation;
 mod stream;
 mod summary;
 mod syncing;
+mod time_limit;
 mod trusted;
 mod undownloaded;
 mod unsent;
@@ -63,6 +64,7 @@ pub(crate) use self::prepare::check;
 use self::request::RunArguments;
 use self::summary::Summary;
 use self::syncing::Syncing;
+use self::time_limit::ended_by_limit;
 use self::trusted::load_settings;
 use crate::agent::provider::Provider;
 use crate::agent::reached::ReachedAgent;
@@ -181,6 +183,9 @@ impl Session<'_> {
             collection::collect(&self.directories.cache, SystemTime::now());
         }
         summary.print(self.terminal, began.elapsed());
+        if let Some(reason) = exchanged.limit {
+            return Err(ended_by_limit(reason));
+        }
         if let Some(page) = &exchanged.page
             && let Err(warning) = browser::open(page, prepared.browser.as_deref())
         {
@@ -402,7 +407,7 @@ impl Session<'_> {
         exchanged: &Exchanged,
         may_rerun: bool,
     ) -> Result<bool, Error> {
-        if exchanged.ending == Ending::Exited(0) {
+        if exchanged.ending == Ending::Exited(0) || exchanged.limit.is_some() {
             return Ok(false);
         }
         let Prepared { workspace, settings, .. } = prepared;

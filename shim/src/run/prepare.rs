@@ -14,6 +14,7 @@ use super::plan::{self, Plan};
 use super::port_forwarding::ForwardedPorts;
 use super::request::{CargoVerb, RunArguments};
 use super::result_directories::result_directories;
+use super::time_limit::TimeLimits;
 use super::trusted::load_settings;
 use super::unsent::unsent;
 use crate::agent::keep_alive::KeepAlive;
@@ -64,6 +65,8 @@ pub(super) struct Prepared {
     /// The variables that matter, are set here and are not sent; `None` if no cargo runs.
     pub(super) unsent: Option<BTreeSet<String>>,
     pub(super) keep_alive: KeepAlive,
+    /// How long the run may take.
+    pub(super) limits: TimeLimits,
     /// The target directory, as found before the run.
     pub(super) target: TargetDirectory,
     /// The ports here that lead to programs of the run.
@@ -133,6 +136,7 @@ impl Prepared {
             true => KeepAlive::UntilDown,
             false => KeepAlive::Seconds(run.flags.keep_alive.unwrap_or(settings.keep_alive_secs)),
         };
+        let limits = TimeLimits::of(directories, &settings)?;
         let ports = ForwardedPorts::take(run, &settings, terminal)?;
         let browser = plan.opens_docs.then(|| opened_page::browser(directory)).flatten();
         let compiler = match plan.returns.whole {
@@ -146,6 +150,7 @@ impl Prepared {
             environment,
             unsent,
             keep_alive,
+            limits,
             target,
             ports,
             browser,

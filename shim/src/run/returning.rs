@@ -85,8 +85,9 @@ impl<'a> Ended<'a> {
         let mut changed = changes_at(&self.outcome.changes, &downloaded.adopted);
         let changes_code = changed
             .any(|change| change.path().below(project).is_some_and(|path| runs_code(&path, false)));
-        let Outcome { ending, output, .. } = self.outcome;
-        let exchanged = Exchanged { ending, output, timing: self.timing, page, changes_code };
+        let Outcome { ending, output, limit, .. } = self.outcome;
+        let timing = self.timing;
+        let exchanged = Exchanged { ending, output, timing, page, changes_code, limit };
         if finish(self.incoming, self.outgoing)
             && let Some(taken) = downloaded.taken.take()
         {

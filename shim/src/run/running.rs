@@ -2,6 +2,7 @@
 //!
 //! Meanwhile a thread remembers what the agent holds now, for the next command.
 
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use burst_protocol::Digest;
@@ -16,8 +17,10 @@ use burst_sync::wire::{Incoming, Outgoing};
 use super::exchange::{Exchange, Outcome, Timing, out_of_turn};
 use super::passed_output::PassedOutput;
 use super::returning::Ended;
+use super::time_limit::ended_by_limit;
 use super::undownloaded;
 use super::waiting;
+use crate::agent::remote;
 use crate::error::Error;
 use crate::terminal::stdin::Forwarding;
 use crate::terminal::{Terminal, bytes, unwritable};
@@ -77,7 +80,16 @@ impl<'a> Synced<'a> {
                 scope.spawn(|| ports.carry_all(runtime, &exchange.reached.connection));
             }
             scope.spawn(|| passed.write_held());
+            let (over, is_over) = mpsc::channel();
+            let watching = scope.spawn(|| watch(&exchange, &outgoing, is_over));
             let outcome = follow(&exchange, &mut incoming, &outgoing, &passed, control);
+            drop(over);
+            let limit = watching.join().unwrap_or(None);
+            let outcome = match (outcome, limit) {
+                (Ok(outcome), limit) => Ok(Outcome { limit, ..outcome }),
+                (Err(_), Some(reason)) => Err(ended_by_limit(reason)),
+                (Err(error), None) => Err(error),
+            };
             passed.close();
             if outcome.is_err() || exchange.signals.ends_by().is_some() {
                 exchange.terminal.undo_modes();
@@ -93,6 +105,13 @@ impl<'a> Synced<'a> {
         );
         Ok(Ended::new(exchange, incoming, outgoing, outcome, timing))
     }
+}
+
+/// Watches how long the run takes, if it is on a server. Returns the limit that has ended it.
+fn watch(exchange: &Exchange<'_>, outgoing: &Outgoing, over: Receiver<()>) -> Option<String> {
+    let (ready, at) = exchange.reached.ready()?;
+    let server = remote::by_our_clock(&ready, at);
+    exchange.prepared.limits.watch(&server, outgoing, exchange.terminal, &over)
 }
 
 /// Follows the run to its end.

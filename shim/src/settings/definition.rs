@@ -25,6 +25,9 @@ use crate::error::Error;
 /// The longest time for which a server or volume can be kept idle: a year.
 const KEEP_ALIVE_SECS_MAX: u64 = 365 * 24 * 60 * 60;
 
+/// The longest time to which a run can be limited: a month.
+const TIME_LIMIT_SECS_MAX: u64 = 31 * 24 * 60 * 60;
+
 /// All settings, in the order of their definition.
 pub(super) fn keys() -> &'static [Key] {
     &KEYS
@@ -188,6 +191,23 @@ settings! {
         kind: Optional { kind: Amount, example: "40" },
         project: ProjectRule::LOWERS,
         variable: "CARGO_BURST_MONTHLY_BUDGET",
+    }
+
+    /// The longest time of one run on a server, in seconds. It is interrupted then, as by Ctrl-C.
+    max_run_secs: Option<u64> {
+        default: None,
+        kind: Optional { kind: Whole::between(1, TIME_LIMIT_SECS_MAX), example: "7200" },
+        project: ProjectRule::LOWERS,
+        variable: "CARGO_BURST_MAX_RUN_SECS",
+    }
+
+    /// The longest time that commands of this machine may run on servers in a day (UTC), in
+    /// seconds. What overlaps counts once. The run that reaches it is interrupted.
+    max_day_secs: Option<u64> {
+        default: None,
+        kind: Optional { kind: Whole::between(1, TIME_LIMIT_SECS_MAX), example: "28800" },
+        project: ProjectRule::LOWERS,
+        variable: "CARGO_BURST_MAX_DAY_SECS",
     }
 
     /// Names and patterns, such as `CARGO_PROFILE_*`, of environment variables to pass to

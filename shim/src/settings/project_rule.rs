@@ -89,8 +89,8 @@ impl<T: Copy + PartialEq> ProjectRule<T> {
     };
 }
 
-impl ProjectRule<Option<f64>> {
-    /// An amount of money that may be spent; without one there is no limit.
+impl<T: PartialOrd> ProjectRule<Option<T>> {
+    /// An amount of money or time that may be spent; without one there is no limit.
     pub(super) const LOWERS: Self = Self::Lowers {
         exceeds: |own, with| match (own, with) {
             (Some(own), Some(with)) => with > own,

@@ -19,3 +19,4 @@ pub(crate) use self::evaluation::{Audit, Split, audit};
 pub(super) use self::reconciliation::{Listing, reconcile};
 pub(super) use self::record::recorded;
 pub(crate) use self::record::{AuditLog, Closed, Command, Entry, Kind, Place, Rate, Resource};
+pub(crate) use self::sessions::seconds_used;

@@ -29,6 +29,12 @@ pub(super) fn sessions<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<S
     merged
 }
 
+/// Seconds since a time in which commands ran on servers; what overlaps counts once.
+pub(crate) fn seconds_used(entries: &[Entry], since: i64) -> i64 {
+    let used = |session: &Session| (session.end - session.begin.max(since)).max(0);
+    sessions(on_servers(entries)).iter().map(used).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_commands_on_servers_are_one_session() {
+    fn overlapping_commands_on_servers_count_once() {
         let server = || Place::Server { server_type: "cx53".into(), location: "hel1".into() };
         let entries = [
             ran(100, 50.0, server()),
@@ -47,7 +53,9 @@ mod tests {
             ran(150, 500.0, Place::Here),
             ran(1000, 10.0, server()),
         ];
-        let expected = [Session { begin: 100, end: 180 }, Session { begin: 1000, end: 1010 }];
-        assert_eq!(sessions(on_servers(&entries)), expected);
+        assert_eq!(seconds_used(&entries, 0), 90);
+        assert_eq!(seconds_used(&entries, 160), 30);
+        assert_eq!(seconds_used(&entries, 2000), 0);
+        assert_eq!(sessions(on_servers(&entries)).len(), 2);
     }
 }

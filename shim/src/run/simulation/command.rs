@@ -31,6 +31,7 @@ use crate::run::Session;
 use crate::run::port_forwarding::ForwardedPorts;
 use crate::run::prepare::Prepared;
 use crate::run::request::{CargoVerb, Flags, RunArguments};
+use crate::run::time_limit::TimeLimits;
 use crate::terminal::signals::Signals;
 use crate::terminal::{Terminal, Verbosity};
 use crate::transfer::process_record::simulated::Process;
@@ -160,6 +161,7 @@ impl Place {
             environment: Vec::new(),
             unsent: None,
             keep_alive: known.keep_alive,
+            limits: TimeLimits::default(),
             target: TargetDirectory::find(&known.workspace.target_directory).unwrap(),
         }
     }
