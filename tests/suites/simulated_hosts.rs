@@ -78,6 +78,29 @@ fn a_host_has_ipv6_alone_or_beside_ipv4() {
     wait_until("the metadata service", || on_host(&simulator, alone, ask).ends_with("told"));
 }
 
+#[test]
+fn an_address_is_taken_from_a_host_and_given_back() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let id = server(&simulator, &json!({ "start_after_create": false }));
+    let path = format!("/servers/{id}");
+    let shown = || ok(&simulator, "GET", &path, &Value::Null)["server"].clone();
+    ok(&simulator, "POST", &format!("{path}/actions/poweroff"), &Value::Null);
+    wait_until("a server that is off", || shown()["status"] == "off");
+    let address = shown()["public_net"]["ipv4"].clone();
+    let on_interface = || on_host(&simulator, id, "ip -4 -brief address show dev eth0");
+    let act = |verb: &str, body: &Value| {
+        let path = format!("/primary_ips/{}/actions/{verb}", address["id"]);
+        ok(&simulator, "POST", &path, body);
+    };
+    let ip = address["ip"].as_str().unwrap();
+    assert!(on_interface().contains(ip));
+    act("unassign", &Value::Null);
+    wait_until("an interface without the address", || !on_interface().contains(ip));
+    wait_until("the end of the action", || shown()["locked"] == false);
+    act("assign", &json!({ "assignee_id": id, "assignee_type": "server" }));
+    wait_until("an interface with the address", || on_interface().contains(ip));
+}
+
 /// Sends to a port of a host, by UDP.
 fn send(from: &UdpSocket, to: IpAddr, port: u16) {
     from.send_to(&port.to_be_bytes(), (to, port)).unwrap();

@@ -178,10 +178,13 @@ async fn tick(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Completes the actions that are due.
+    /// Completes the actions that are due, also on hosts.
     pub fn settle(&self) {
         let now = lock(&self.clock).now();
-        lock(&self.world).settle(now);
+        let mut world = lock(&self.world);
+        world.settle(now);
+        self.give_addresses(&mut world);
+        drop(world);
         self.wake_hosts();
     }
 

@@ -117,7 +117,8 @@ impl Hosts {
         blocked: &[String],
     ) -> io::Result<Vec<String>> {
         let mut networks = lock(&self.networks);
-        let networks = networks.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        // After the end there are none.
+        let Some(networks) = networks.as_mut() else { return Ok(Vec::new()) };
         let network = match networks.get(&server) {
             Some(network) => network.clone(),
             None => {
