@@ -84,7 +84,6 @@ fn an_address_is_taken_from_a_host_and_given_back() {
     let id = server(&simulator, &json!({ "start_after_create": false }));
     let path = format!("/servers/{id}");
     let shown = || ok(&simulator, "GET", &path, &Value::Null)["server"].clone();
-    ok(&simulator, "POST", &format!("{path}/actions/poweroff"), &Value::Null);
     wait_until("a server that is off", || shown()["status"] == "off");
     let address = shown()["public_net"]["ipv4"].clone();
     let on_interface = || on_host(&simulator, id, "ip -4 -brief address show dev eth0");

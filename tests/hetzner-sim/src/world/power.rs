@@ -80,7 +80,13 @@ impl World {
     pub(super) fn complete_power(&mut self, action: &Action) {
         let id = action.of("server");
         match action.command {
-            "create_server" => self.set_status(id, ServerStatus::Starting),
+            "create_server" => {
+                let mut actions = self.actions.values();
+                let starts =
+                    actions.any(|one| one.command == "start_server" && one.of("server") == id);
+                let status = if starts { ServerStatus::Starting } else { ServerStatus::Off };
+                self.set_status(id, status);
+            }
             "start_server" => self.set_status(id, ServerStatus::Running),
             "stop_server" => self.switch_off(id),
             "shutdown_server" if !self.scenario.ignores_shutdown => self.switch_off(id),

@@ -41,6 +41,15 @@ fn actions_are_listed_by_server() {
 }
 
 #[test]
+fn a_server_that_is_not_started_is_off_until_it_is() {
+    let api = Api::new(Scenario::default());
+    let id = api.server("s", &json!({ "start_after_create": false }));
+    assert_eq!(server(&api, id)["status"], "off");
+    act(&api, id, "poweron", &Value::Null);
+    assert_eq!(server(&api, id)["status"], "running");
+}
+
+#[test]
 fn a_server_is_rebuilt_from_an_image() {
     let api = Api::new(Scenario::default());
     let id = api.server("s", &json!({ "user_data": "old" }));
