@@ -94,8 +94,12 @@ fn cold_and_warm_builds_of_a_workspace() {
                      volume of 10 GB for EUR 0.57 per month; it is deleted when idle for 5 min\n";
     assert_eq!(cold.stderr.matches(announced).count(), 1, "{}", cold.stderr);
     assert!(cold.stderr.contains("on cx53 in hel1 (EUR 0.05 so far"), "{}", cold.stderr);
+    // The attachment is verified beside the run, by the last call.
+    wait_until("the verified volume", || {
+        names(&simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
+    });
     let calls = simulator.shared().calls();
-    // The deletion of the SSH key is not waited for, the attachment is verified beside the run.
+    // The deletion of the SSH key is not waited for.
     let is_waited_for = |call: &&Call| call.name() != "DELETE /ssh_keys/{id}";
     let attached = names(&calls).iter().position(|name| name.ends_with("/actions/attach"));
     let waited_for: Vec<Call> =

@@ -104,10 +104,22 @@ impl Case {
     fn prepare(&self, phase: Phase) -> Project<'_> {
         let project = self.sandbox.hello("app");
         if matches!(phase, Phase::Deletion) {
-            self.ok(&project, "sync");
+            self.sync(&project);
         }
         self.simulator.shared().forget_calls();
         project
+    }
+
+    /// Syncs to a new server. Its volume is verified beside the command, by the last call.
+    fn sync(&self, project: &Project<'_>) {
+        self.ok(project, "sync");
+        self.wait_for_the_volume();
+    }
+
+    fn wait_for_the_volume(&self) {
+        burst_tests::wait_until("the verified volume", || {
+            names(&self.simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
+        });
     }
 
     fn ok(&self, project: &Project<'_>, arguments: &str) {
@@ -171,6 +183,9 @@ fn at_every_call(phase: Phase, mishap: Mishap) {
     let Some(case) = Case::new() else { return };
     let project = case.prepare(phase);
     case.ok(&project, phase.command());
+    if matches!(phase, Phase::Provisioning) {
+        case.wait_for_the_volume();
+    }
     let calls = case.simulator.shared().calls();
     assert!(calls.len() >= 5, "{:#?}", names(&calls));
     drop(case);
@@ -270,7 +285,7 @@ fn at_every_call_of_the_keeper(mishap: Mishap) {
     };
     let Some(case) = idle() else { return };
     let project = case.prepare(Phase::Provisioning);
-    case.ok(&project, "sync");
+    case.sync(&project);
     case.simulator.shared().forget_calls();
     burst_tests::wait_until("the deletion of the idle server", || case.counts() == (0, 0));
     let calls = case.simulator.shared().calls();
@@ -281,7 +296,7 @@ fn at_every_call_of_the_keeper(mishap: Mishap) {
         let what = format!("{mishap:?} at {}, applied: {applied}", calls[call].name());
         let case = idle().unwrap();
         let project = case.prepare(Phase::Provisioning);
-        case.ok(&project, "sync");
+        case.sync(&project);
         let shared = case.simulator.shared();
         shared.forget_calls();
         lock(&shared.world).scenario.faults = mishap.faults(call, applied);

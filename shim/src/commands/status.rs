@@ -24,6 +24,7 @@ use crate::settings::Settings;
 /// `cargo burst status`.
 pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     let settings = context.settings(None)?;
+    context.terminal.keep_spinning();
     let report = match Credentials::of(&settings) {
         None => Ok(None),
         Some(credentials) => {

@@ -251,6 +251,26 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_refuses_is_told_from_a_port_that_is_blocked() {
+        let told = |source: Option<std::io::Error>| {
+            let address = ([192, 0, 2, 1], SERVER_PORT).into();
+            let source = source.map(Into::into);
+            let error = ConnectionError::Silent { address, source };
+            unreachable_port("a in hel1", error)
+        };
+        let refused = told(Some(std::io::ErrorKind::ConnectionRefused.into()));
+        assert_eq!(
+            refused.to_string(),
+            "the agent of the server a in hel1 does not run: its host refuses the port"
+        );
+        assert_eq!(refused.hint(), REPLACE_SERVER);
+        for silent in [told(None), told(Some(std::io::ErrorKind::TimedOut.into()))] {
+            assert!(silent.to_string().starts_with("port 7777 of the server a in hel1 does not"));
+            assert_eq!((silent.kind(), silent.causes().len()), (ErrorKind::AgentSilent, 1));
+        }
+    }
+
+    #[test]
     fn rejections_have_their_own_exit_codes() {
         let rejected = |code: Code| {
             let (status, message) = (400, "no".into());

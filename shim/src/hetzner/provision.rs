@@ -35,6 +35,7 @@ use super::naming::Owner;
 use super::orders::{self, Orders, TcpCompletion};
 use super::patience::Patience;
 use super::progress::Progress;
+use super::refusal::Reason;
 use super::request::ServerRequest;
 use super::volume::device_of;
 use crate::connection::server::ServerConnection;
@@ -46,6 +47,10 @@ const ACTION_DEADLINE: Duration = BOOT_DEADLINE;
 
 /// How long a deleted server may take until it no longer exists.
 pub(super) const DELETION_DEADLINE: Duration = Duration::from_secs(120);
+
+/// The hint where the location of the server has no space for another volume.
+const ELSEWHERE: &str = "`cargo burst down` deletes the server; the next command creates one in \
+     another location of `region`";
 
 /// One command's provisioning.
 pub(super) struct Provision<'a> {
@@ -134,7 +139,8 @@ impl Provision<'_> {
     /// Tells the user what is not as this process has left it.
     fn tell_losses(&self, inventory: &Inventory, volume: Option<&Volume>) {
         let Some(known) = self.answered else { return };
-        if !inventory.servers.iter().any(|server| server.id == known) {
+        let exists = |server: &Server| server.status != ServerStatus::Deleting;
+        if !inventory.servers.iter().any(|server| server.id == known && exists(server)) {
             self.progress.warn("the server was deleted, not by this machine: creating another one");
             return;
         }
@@ -196,7 +202,13 @@ impl Provision<'_> {
                 self.progress.say(&announcement::volume(self.request, stock.prices(), location));
                 self.progress.step("creating the volume");
                 let made = self.create_volume(location).await;
-                let made = made.map_err(|error| self.api("create a volume", &error))?;
+                let made = made.map_err(|error| {
+                    let failed = self.api("create a volume", &error);
+                    match Reason::of_volume(&error) {
+                        Some(_) => failed.with_hint(ELSEWHERE),
+                        None => failed,
+                    }
+                })?;
                 let (volume, creation) = made.into_parts();
                 actions.extend(creation);
                 (volume, true)

@@ -30,7 +30,7 @@ pub(crate) mod streams;
 mod wait_note;
 mod writing;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -123,6 +123,14 @@ impl Terminal {
     /// Starts the thread that shows progress. It ends when the terminal is dropped.
     pub(crate) fn keep_moving(&self) {
         self.progress.keep_moving();
+    }
+
+    /// Likewise, but only where standard error is a terminal: a command that is usually done at
+    /// once prints no lines of progress.
+    pub(crate) fn keep_spinning(&self) {
+        if io::stderr().is_terminal() {
+            self.keep_moving();
+        }
     }
 
     /// Clears the progress line.
