@@ -134,8 +134,11 @@ impl Account {
         anew: bool,
         progress: &dyn Progress,
     ) -> Result<ReachedServer, Error> {
+        // Declared first, so that a command that fails ends its use before it releases the lock:
+        // who takes the lock then sees what is idle.
+        let mut held;
         let project_use = self.uses.begin(request, &self.client);
-        let mut held = match self.server.try_lock() {
+        held = match self.server.try_lock() {
             Ok(held) => held,
             Err(_) => {
                 progress.step("waiting for another command that is preparing the server");

@@ -55,8 +55,8 @@ impl Account {
     /// that a command uses, or that cannot be deleted, deletes itself when the lease ends that it
     /// gets here. Volumes stay, and are in the [`holding`](Self::holding).
     pub(crate) async fn end_watch(&self) {
-        // A command that is preparing the server starts the next keeper.
-        let Ok(mut held) = self.server.try_lock() else { return };
+        // A command that is preparing the server may fail, and leave an idle one behind.
+        let mut held = self.server.lock().await;
         if let Some(found) = &*held {
             let (server, agent) = (found.server.clone(), found.agent.clone());
             self.renew_lease_of(&server, &agent).await;
