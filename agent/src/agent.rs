@@ -247,7 +247,11 @@ impl Agent {
         let (agent, runtime) = (self.clone(), Handle::current());
         std::thread::spawn(move || {
             // What runs have left in memory outlives the server on its volumes.
-            if let Err(error) = agent.last_will.send_when_due(&runtime, || agent.settle_disks()) {
+            let settle = {
+                let agent = agent.clone();
+                move || agent.settle_disks()
+            };
+            if let Err(error) = agent.last_will.send_when_due(&runtime, settle) {
                 tracing::error!("the timer of the lease failed: {error}");
             }
         });

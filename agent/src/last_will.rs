@@ -12,7 +12,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use burst_protocol::message::{Lease, Will};
@@ -33,6 +33,9 @@ const RETRY_SECS_MIN: u64 = 5;
 /// Most seconds between two attempts. A network or an API that comes back finds a server that
 /// costs money, so it is not long.
 const RETRY_SECS_MAX: u64 = 60;
+
+/// How long the work before the first attempt may take.
+const PREPARE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long one attempt may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
@@ -83,7 +86,11 @@ impl LastWill {
     /// Sends the will each time it is due, after `prepare`, which is called once for each lease
     /// that has expired. Blocks a thread of its own for the life of the process: the timer is read
     /// blocking, requests are sent on `runtime`. Returns only with an error of the timer.
-    pub(crate) fn send_when_due(&self, runtime: &Handle, prepare: impl Fn()) -> io::Result<()> {
+    pub(crate) fn send_when_due(
+        &self,
+        runtime: &Handle,
+        prepare: impl Fn() + Clone + Send + 'static,
+    ) -> io::Result<()> {
         loop {
             match rustix::io::read(&self.timer, &mut [0; TIMER_READ_BYTES]) {
                 Ok(_) => {}
@@ -92,7 +99,7 @@ impl LastWill {
             }
             let Some((will, attempts)) = self.take_due()? else { continue };
             if attempts == 1 {
-                prepare();
+                within(PREPARE_DEADLINE, prepare.clone());
             }
             let next = retry_secs(attempts);
             match runtime.block_on(send(&will, REQUEST_DEADLINE)) {
@@ -141,6 +148,18 @@ impl LastWill {
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &expiry)?;
         Ok(())
     }
+}
+
+/// Does work on a thread of its own, and waits for it until a deadline: a disk that does not answer
+/// does not keep the server.
+fn within(deadline: Duration, work: impl FnOnce() + Send + 'static) {
+    let (send, done) = mpsc::channel();
+    std::thread::spawn(move || {
+        work();
+        // After the deadline there is no receiver.
+        send.send(()).ok();
+    });
+    done.recv_timeout(deadline).ok();
 }
 
 /// Whole seconds since the boot, including those in suspension.
@@ -219,6 +238,16 @@ mod tests {
         let secs: Vec<u64> = (1..=6).map(retry_secs).collect();
         assert_eq!(secs, [5, 10, 20, 40, 60, 60]);
         assert_eq!((retry_secs(0), retry_secs(u32::MAX)), (5, 60));
+    }
+
+    #[test]
+    fn work_that_does_not_end_does_not_keep_the_request() {
+        let (end, ended) = mpsc::channel::<()>();
+        let waits = move || {
+            ended.recv().ok();
+        };
+        within(Duration::ZERO, waits);
+        drop(end);
     }
 
     /// Whole seconds since the boot, as the kernel writes them.

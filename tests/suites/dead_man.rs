@@ -16,6 +16,7 @@ fn hurried_on(simulator: &Simulator) -> Sandbox {
         .with("CARGO_BURST_KEEP_PAID_HOUR", "false")
         .with("CARGO_BURST_KEEP_ALIVE_SECS", "2")
         .with("CARGO_BURST_DEAD_MAN_SECS", "1")
+        .with("CARGO_BURST_RECONNECT_SECS", "1")
 }
 
 fn servers(simulator: &Simulator) -> usize {

@@ -163,6 +163,13 @@ fn a_keeper_that_is_asked_to_end_deletes_the_idle_server() {
         let holding = idle.holding();
         assert_eq!(holding["servers"], serde_json::json!([]), "{holding}");
         assert_eq!(holding["volumes"].as_array().map(Vec::len), Some(1), "{holding}");
+        // Without a token nobody can, and says so.
+        let mut without = idle.project().command("status");
+        let without = ended(without.env("HCLOUD_TOKEN", "").output().unwrap());
+        let warning = "warning: 1 volume existed at Hetzner when last listed, and NOBODY will \
+                       delete it: set the token (HCLOUD_TOKEN or `cargo burst init`), then run \
+                       `cargo burst status`";
+        assert_eq!(without.warnings(), [warning], "{without:#?}");
         // The next command of any kind has a keeper look after the volume.
         idle.project().ok("config");
         assert!(idle.sandbox.keeper().is_some());

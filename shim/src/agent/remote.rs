@@ -257,6 +257,7 @@ pub(crate) fn server_request(
         volume_keep_alive: volume_keep_alive.lease_secs(),
         keep_paid_hour: settings.keep_paid_hour,
         dead_man: settings.dead_man_switch.then(|| environment::dead_man_secs(DEAD_MAN_SECS)),
+        reconnect_secs: settings.reconnect_secs,
         spend_at_most,
         monthly_budget: settings.monthly_budget,
         gone_after_secs: environment::grace_secs(idle_timeout).min(idle_timeout),

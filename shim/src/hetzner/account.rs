@@ -232,7 +232,7 @@ impl Account {
         self.uses.renews_lease();
         let now = self.client.now().as_second();
         let facts = self.uses.server_facts(server, &self.installation.owner());
-        let (renewal, end) = dead_man::renewal(&self.client, server.id, facts, life.dead_man, now);
+        let (renewal, end) = dead_man::renewal(&self.client, server.id, facts, life, now);
         match dial::ask(agent, renewal).await {
             Ok(_) => self.uses.deletes_itself(server, end),
             Err(error) => {

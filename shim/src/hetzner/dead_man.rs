@@ -8,6 +8,7 @@ use burst_hcloud::{Client, Id};
 use burst_protocol::message::{FromShim, Lease, Will};
 
 use super::lease::{self, Facts};
+use super::uses::ServerLife;
 
 /// Seconds before the end of a paid hour at which a lease ends at the latest: after the time at
 /// which a keeper deletes the server, and early enough for three attempts.
@@ -19,15 +20,16 @@ const GRACES_IN_USE: i64 = 3;
 
 /// The message that sets the lease of a server, and when the server deletes itself then. A server
 /// that is kept until it is deleted by hand has no such time, and neither has one without a
-/// switch (`grace` is none): a lease that it had is revoked.
+/// switch: a lease that it had is revoked.
 pub(super) fn renewal(
     client: &Client,
     server: Id,
     facts: Facts,
-    grace: Option<u64>,
+    life: ServerLife,
     now: i64,
 ) -> (FromShim, Option<i64>) {
-    let Some(end) = grace.and_then(|grace| lease_end(facts, grace, now)) else {
+    let end = life.dead_man.and_then(|grace| lease_end(facts, grace, life.reconnect_secs, now));
+    let Some(end) = end else {
         return (FromShim::Lease(Lease { secs: 0, will: None }), None);
     };
     let (url, headers) = client.deletion_of_server(server);
@@ -38,10 +40,15 @@ pub(super) fn renewal(
 
 /// When a server deletes itself if its lease is not renewed after `now`; `None` if it is kept
 /// until it is deleted by hand. A keeper would delete it earlier, by up to `grace` seconds; but
-/// no further hour begins for the sake of that.
-fn lease_end(facts: Facts, grace: u64, now: i64) -> Option<i64> {
-    let grace = i64::try_from(grace).unwrap_or(i64::MAX / 8);
-    let shortest = if facts.in_use { now + GRACES_IN_USE * grace } else { now };
+/// no further hour begins for the sake of that. A run that goes on without its connection, as of a
+/// machine that sleeps, is not cut off.
+fn lease_end(facts: Facts, grace: u64, reconnect_secs: u64, now: i64) -> Option<i64> {
+    let secs = |secs| i64::try_from(secs).unwrap_or(i64::MAX / 8);
+    let (grace, reconnect_secs) = (secs(grace), secs(reconnect_secs));
+    let shortest = match facts.in_use {
+        true => now + reconnect_secs.max(GRACES_IN_USE * grace),
+        false => now,
+    };
     let idle_end = facts.last_use_at(now).max(facts.created) + facts.keep_alive?;
     let idle_end = idle_end.max(shortest);
     let last_moment = idle_end.max(lease::paid_until(facts.created, idle_end) - PAID_HOUR_MARGIN);
@@ -68,17 +75,19 @@ mod tests {
     #[test]
     fn a_lease_ends_with_the_idle_time_or_shortly_before_the_paid_hour_does() {
         let used = Facts { in_use: true, ..IDLE };
-        assert_eq!(lease_end(IDLE, 60, 200), Some(460));
-        assert_eq!(lease_end(used, 60, 200), Some(560));
-        assert_eq!(lease_end(Facts { keep_paid_hour: true, ..IDLE }, 60, 200), Some(3510));
+        assert_eq!(lease_end(IDLE, 60, 120, 200), Some(460));
+        assert_eq!(lease_end(used, 60, 120, 200), Some(560));
+        assert_eq!(lease_end(Facts { keep_paid_hour: true, ..IDLE }, 60, 120, 200), Some(3510));
         // In use: until it was renewed three times, although the idle time is shorter.
-        assert_eq!(lease_end(Facts { keep_alive: Some(5), ..used }, 60, 200), Some(440));
+        assert_eq!(lease_end(Facts { keep_alive: Some(5), ..used }, 60, 120, 200), Some(440));
+        // In use by a run that goes on for an hour without its connection.
+        assert_eq!(lease_end(used, 60, 3000, 200), Some(3260));
         // The idle time ends 20 seconds before the paid hour, and so does the lease.
-        assert_eq!(lease_end(Facts { last_use: 3280, ..IDLE }, 60, 3300), Some(3580));
+        assert_eq!(lease_end(Facts { last_use: 3280, ..IDLE }, 60, 120, 3300), Some(3580));
         // An idle time that ends in the next hour is kept.
         let late = Facts { last_use: 3400, keep_paid_hour: true, ..IDLE };
-        assert_eq!(lease_end(late, 60, 3450), Some(2 * HOUR - 90));
-        assert_eq!(lease_end(Facts { keep_alive: None, ..IDLE }, 60, 200), None);
+        assert_eq!(lease_end(late, 60, 120, 3450), Some(2 * HOUR - 90));
+        assert_eq!(lease_end(Facts { keep_alive: None, ..IDLE }, 60, 120, 200), None);
     }
 
     proptest! {
@@ -97,7 +106,7 @@ mod tests {
             while let Verdict::KeepUntil(then) = lease::server(facts, deleted) {
                 deleted = then;
             }
-            let end = lease_end(facts, grace, now).unwrap();
+            let end = lease_end(facts, grace, 3600, now).unwrap();
             prop_assert!(end >= deleted);
             prop_assert!(end < lease::paid_until(created, deleted));
         }
@@ -110,7 +119,7 @@ mod tests {
             let now = created + age;
             let keep_alive = Some(keep);
             let facts = Facts { created, last_use: created, in_use: true, keep_alive, keep_paid_hour };
-            prop_assert!(lease_end(facts, 60, now).unwrap() >= now + 180.max(keep));
+            prop_assert!(lease_end(facts, 60, 120, now).unwrap() >= now + 180.max(keep));
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct ServerRequest {
     pub(crate) keep_paid_hour: bool,
     /// Seconds by which the server deletes itself later than a keeper would; `None`: it does not.
     pub(crate) dead_man: Option<u64>,
+    /// Seconds for which a run on the server goes on without its connection.
+    pub(crate) reconnect_secs: u64,
     /// Most EUR without tax that a started hour of a new server may cost; `None`: no limit.
     pub(crate) spend_at_most: Option<f64>,
     /// Most EUR without tax for all resources in a calendar month; `None`: no limit. It holds only
@@ -91,6 +93,7 @@ impl ServerRequest {
             volume_keep_alive: None,
             keep_paid_hour: true,
             dead_man: None,
+            reconnect_secs: 120,
             spend_at_most: None,
             monthly_budget: None,
             gone_after_secs: 15,

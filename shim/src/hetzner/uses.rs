@@ -52,6 +52,8 @@ pub(super) struct ServerLife {
     pub(super) keep_paid_hour: bool,
     /// Seconds by which it deletes itself later than a keeper would; `None`: it does not.
     pub(super) dead_man: Option<u64>,
+    /// Seconds for which a run goes on without its connection.
+    pub(super) reconnect_secs: u64,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl Uses {
             keep_alive: request.keep_alive,
             keep_paid_hour: request.keep_paid_hour,
             dead_man: request.dead_man,
+            reconnect_secs: request.reconnect_secs,
         };
         let earlier = state.server.replace(life);
         state.is_lease_outdated |= earlier != Some(life);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
 use crate::hetzner::credentials::AccountName;
-use crate::hetzner::holding::{Holding, Trouble};
+use crate::hetzner::holding::{HeldServerName, Holding, Trouble};
 use crate::terminal::{counted, span};
 
 /// The mode of the file: for the user alone.
@@ -80,6 +80,22 @@ impl Holdings {
         meant
     }
 
+    /// One line of warning for each account that nothing looks after: there is neither a keeper nor
+    /// a token. Servers that delete themselves are left out.
+    pub(crate) fn left_behind(&self) -> Vec<String> {
+        let left = self
+            .0
+            .values()
+            .filter_map(|holding| resources(holding, |server| server.deletes_itself_at.is_none()));
+        let line = |what| {
+            format!(
+                "{what} existed at Hetzner when last listed, and NOBODY will delete it: set the \
+                 token (HCLOUD_TOKEN or `cargo burst init`), then run `cargo burst status`"
+            )
+        };
+        left.map(line).collect()
+    }
+
     /// One line of warning for each account that cannot be looked after, at this local time.
     pub(crate) fn warnings(&self, now: i64) -> Vec<String> {
         let troubled =
@@ -88,17 +104,21 @@ impl Holdings {
     }
 }
 
-fn warning(holding: &Holding, trouble: &Trouble, now: i64) -> String {
-    let names: Vec<&str> = holding.servers.iter().map(|server| server.name.as_str()).collect();
-    let mut what = names.join(", ");
+/// The resources of a holding in words; servers without those that `is_meant` leaves out. `None`
+/// if nothing is known.
+fn resources(holding: &Holding, is_meant: impl Fn(&HeldServerName) -> bool) -> Option<String> {
+    let servers = holding.servers.iter().filter(|server| is_meant(server));
+    let mut words: Vec<String> = servers.map(|server| server.name.clone()).collect();
     if !holding.volumes.is_empty() {
         let volumes = u64::try_from(holding.volumes.len()).unwrap_or(u64::MAX);
-        let and = if what.is_empty() { "" } else { " and " };
-        what = format!("{what}{and}{}", counted(volumes, "volume"));
+        words.push(counted(volumes, "volume"));
     }
-    if what.is_empty() {
-        what = "what there may be at Hetzner".to_owned();
-    }
+    (!words.is_empty()).then(|| words.join(" and "))
+}
+
+fn warning(holding: &Holding, trouble: &Trouble, now: i64) -> String {
+    let what =
+        resources(holding, |_| true).unwrap_or_else(|| "what there may be at Hetzner".to_owned());
     let cannot = match trouble.stuck.is_empty() {
         true => "ask for",
         false => "delete",
@@ -118,7 +138,6 @@ fn warning(holding: &Holding, trouble: &Trouble, now: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hetzner::holding::HeldServerName;
 
     fn account(name: &str) -> AccountName {
         serde_json::from_value(name.into()).unwrap()
@@ -157,6 +176,20 @@ mod tests {
         assert!(holdings.warnings(9000)[0].contains("next attempt soon"));
         holdings.set(&account("a"), Some(Holding { trouble: None, ..holding(7, false, &[]) }));
         assert!(holdings.warnings(8200).is_empty());
+    }
+
+    #[test]
+    fn what_is_left_behind_is_named_but_for_servers_that_delete_themselves() {
+        let mut holdings = Holdings::default();
+        holdings.set(&account("a"), Some(holding(7, false, &[])));
+        let left = holdings.left_behind();
+        assert!(left[0].starts_with("cargo-burst-1 and 1 volume existed at Hetzner"), "{left:?}");
+        let mut armed = holding(7, false, &[]);
+        armed.servers[0].deletes_itself_at = Some(5);
+        holdings.set(&account("a"), Some(armed.clone()));
+        assert!(holdings.left_behind()[0].starts_with("1 volume existed"));
+        holdings.set(&account("a"), Some(Holding { volumes: Vec::new(), ..armed }));
+        assert!(holdings.left_behind().is_empty());
     }
 
     #[test]

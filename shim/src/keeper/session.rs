@@ -83,14 +83,17 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             let reaped =
                 async { state.account(&credentials).await?.down(options, &progress).await };
             let event = forward(&mut write, events, reaped).await.map(Event::Reaped);
-            if event.is_ok() {
-                state.forget_rejected();
+            match &event {
+                Ok(_) => state.forget_rejected(),
+                Err(_) => state.save(),
             }
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
         Ask::Reap { credentials } => {
             let reaped = async { state.account(&credentials).await?.reap().await };
             let event = reaped.await.map(Event::Reaped);
+            // The next command is told of a failure.
+            state.save();
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
         Ask::Watch { credentials } => {
