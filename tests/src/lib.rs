@@ -182,10 +182,13 @@ impl Sandbox {
         fs::read_to_string(directory.join("pid")).ok()?.trim().parse().ok()
     }
 
-    /// Kills the keeper, which must run.
+    /// Kills the keeper, which must run, and waits until it has ended.
     pub fn kill_keeper(&self) {
+        let lock = fs::File::open(self.path().join("state/cargo-burst/keeper/lock"));
+        let lock = lock.expect("a lock");
         let keeper = Pid::from_raw(self.keeper().expect("a keeper"));
         kill(keeper, Signal::SIGKILL).expect("a process");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
     }
 
     /// Sends a signal to the agent, which must run, and waits until it has ended.

@@ -360,3 +360,49 @@ impl Drop for ProjectUse {
         state.next_reap = Some(next.unwrap_or(now + FIRST_REAP_SECS));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(is_token_rejected: bool) -> Failure {
+        Failure { error: "cannot".into(), is_token_rejected, stuck: Vec::new() }
+    }
+
+    #[test]
+    fn a_failed_reaping_is_repeated_while_something_may_exist() {
+        let uses = Uses::default();
+        let known = Holding { volumes: vec!["v".into()], ..Holding::default() };
+        uses.remember(known.clone(), 100);
+        assert_eq!(uses.next_reap(), Some(100));
+        for (now, next) in [(100, 130), (130, 190), (190, 310)] {
+            uses.begin_reap(now);
+            uses.fail_reap(failure(true), now, 0);
+            assert_eq!(uses.next_reap(), Some(next));
+        }
+        assert_eq!(uses.holding().unwrap().volumes, known.volumes);
+        // After a success the next failure is the first one again.
+        let changes = uses.begin_reap(310);
+        uses.end_reap(changes, false, 910, 310);
+        assert_eq!(uses.next_reap(), Some(910));
+        uses.fail_reap(failure(false), 910, 0);
+        assert_eq!(uses.next_reap(), Some(940));
+    }
+
+    #[test]
+    fn only_a_token_that_was_never_accepted_is_given_up() {
+        let uses = Uses::default();
+        uses.watch(100);
+        uses.fail_reap(failure(false), 100, 0);
+        assert_eq!(uses.next_reap(), Some(130));
+        uses.fail_reap(failure(true), 130, 0);
+        assert_eq!(uses.next_reap(), None);
+        // It was accepted, and a command has begun to create something.
+        let uses = Uses::default();
+        uses.listed(&Inventory::default(), &Owner::from_bytes(b"me"), 100);
+        assert_eq!(uses.next_reap(), None);
+        uses.may_create();
+        uses.fail_reap(failure(true), 100, 0);
+        assert_eq!(uses.next_reap(), Some(130));
+    }
+}
