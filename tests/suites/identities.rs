@@ -111,8 +111,7 @@ fn shells_with_tokens_of_their_own_share_a_server_in_use() {
     let Some(simulator) = cloud(second_token()) else { return };
     let sandbox = sandbox_on(&simulator)
         .with("CARGO_BURST_KEEP_PAID_HOUR", "false")
-        .with("CARGO_BURST_KEEP_ALIVE_SECS", "1")
-        .with("CARGO_BURST_VOLUME_KEEP_ALIVE_SECS", "0");
+        .with("CARGO_BURST_KEEP_ALIVE_SECS", "1");
     let (first, second) = (sandbox.hello("first"), sandbox.hello("second"));
     let run = Waiting::begin(&first);
     let used = servers(&simulator);
@@ -122,6 +121,10 @@ fn shells_with_tokens_of_their_own_share_a_server_in_use() {
         let reaped = with(&second, ("HCLOUD_TOKEN", token), "reap");
         assert_eq!(reaped.code, Some(0), "{reaped:#?}\n{}", logs(&simulator, &sandbox));
     }
+    // The keeper goes back to the first token as soon as the second one is refused.
+    revoke(&simulator, SECOND_TOKEN);
+    let reaped = with(&second, ("HCLOUD_TOKEN", TOKEN), "reap");
+    assert_eq!(reaped.code, Some(0), "{reaped:#?}\n{}", logs(&simulator, &sandbox));
     assert_eq!(servers(&simulator), used);
     run.end();
     wait_until("the idle server's deletion", || servers(&simulator).is_empty());
@@ -205,11 +208,10 @@ fn a_cloned_machine_leaves_the_others_run_alone() {
 #[test]
 fn a_clone_with_the_keys_shares_the_server_and_spares_its_runs() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
-    let (one, clone) = (sandbox_on(&simulator), sandbox_on(&simulator));
-    let clone = clone
+    let one = sandbox_on(&simulator).with("CARGO_BURST_VOLUME_KEEP_ALIVE_SECS", "1");
+    let clone = sandbox_on(&simulator)
         .with("CARGO_BURST_KEEP_PAID_HOUR", "false")
-        .with("CARGO_BURST_KEEP_ALIVE_SECS", "1")
-        .with("CARGO_BURST_VOLUME_KEEP_ALIVE_SECS", "0");
+        .with("CARGO_BURST_KEEP_ALIVE_SECS", "1");
     let run = Waiting::begin(&one.hello("app"));
     let used = servers(&simulator);
     copy_state(&one, &clone, ".");
@@ -220,10 +222,17 @@ fn a_clone_with_the_keys_shares_the_server_and_spares_its_runs() {
     wait_until("the look at the idle server", || {
         log().unwrap_or_default().contains("an idle server is kept: it has runs of others")
     });
-    assert_eq!(servers(&simulator), used);
-    run.end();
-    // Not by the other one's keeper: that keeps it for its paid hour.
     project.ok("reap");
+    assert_eq!(servers(&simulator), used);
+    let attached = {
+        let world = lock(&simulator.shared().world);
+        world.volumes.values().filter(|volume| volume.server == Some(used[0])).count()
+    };
+    assert_eq!(attached, 2);
+    run.end();
+    // Not by the other one's keeper: that keeps it for its paid hour. It may delete its volume
+    // at the same time.
+    drop(project.burst("reap"));
     wait_until("the idle server's deletion", || servers(&simulator).is_empty());
 }
 
