@@ -187,8 +187,9 @@ fn an_endpoint_that_does_not_answer_ends_its_checks_alone() {
     found.assert_states(&[("toolchain", "ok"), ("clock", "ok"), ("keeper", "ok")]);
 }
 
-/// Creates a server as a command on this machine would have, and none looks after it.
-fn forgotten_server(simulator: &Simulator) {
+/// Creates a server as a command of another owner on this machine would have, and no process looks
+/// after it.
+pub(crate) fn forgotten_server(simulator: &Simulator) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let host = label::to_value(host.trim());
@@ -197,6 +198,7 @@ fn forgotten_server(simulator: &Simulator) {
         ("cargo-burst.role", "server"),
         ("cargo-burst.owner", "0123456789abcdef"),
         ("cargo-burst.host", host.as_str()),
+        ("cargo-burst.keep-alive", "always"),
     ];
     let token = Token::parse(TOKEN).unwrap();
     let retries = Retries { max: 0, ..Retries::default() };

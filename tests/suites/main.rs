@@ -1,5 +1,6 @@
 //! The suites, each in a file of its own:
 //!
+//! - `acceptance`: the acceptance script for the real API, as a dry run.
 //! - `api`: the client of the Hetzner API against the simulator of it.
 //! - `whole_target`: `--fetch all`, and a plain cargo after it.
 //! - `verbs`: what comes out of each verb, and what comes back.
@@ -62,6 +63,7 @@
     reason = "these are tests: a panic is how they fail"
 )]
 
+mod acceptance;
 mod api;
 mod artifacts;
 mod bad_input;

@@ -153,7 +153,7 @@ pub(super) fn image(account: &Account, server_types: &[String]) -> Check {
     let wanted: BTreeSet<&str> =
         configured(found, server_types).map(|kind| kind.architecture.as_str()).collect();
     let has = |wanted: &&str| found.images.iter().any(|image| image.architecture == **wanted);
-    if found.images.is_empty() || !wanted.is_empty() && !wanted.iter().any(|one| has(&one)) {
+    if found.images.is_empty() || !wanted.is_empty() && !wanted.iter().any(has) {
         let what = Vec::from_iter(wanted).join(" or ");
         let what = if what.is_empty() { what } else { format!(" for {what}") };
         return Check::error(

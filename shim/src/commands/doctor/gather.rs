@@ -2,6 +2,7 @@
 //! the API and then the servers, takes 11 seconds at most.
 
 mod background;
+mod deadline;
 mod machine;
 mod network;
 
@@ -94,15 +95,6 @@ fn moved(before: SystemTime, after: SystemTime, passed: Duration) -> Duration {
         Ok(shown) => shown.abs_diff(passed),
         Err(back) => back.duration() + passed,
     }
-}
-
-/// Runs blocking work on a thread of its own; `None` if it has not ended within the deadline.
-async fn within<T: Send + 'static>(
-    deadline: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let done = tokio::time::timeout(deadline, tokio::task::spawn_blocking(work)).await;
-    done.ok()?.ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::runtime::Handle;
 
-use super::within;
+use super::deadline::within;
 use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local;
 use crate::commands::doctor::background::{Keeper, LocalAgent, Timer};

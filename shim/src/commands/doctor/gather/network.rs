@@ -67,7 +67,7 @@ pub(super) fn access(settings: Option<&Settings>) -> Access {
     let is_of_this_machine = ["http://127.", "http://localhost", "http://[::1]"];
     let is_local = is_of_this_machine.iter().any(|start| endpoint.starts_with(start));
     let proxies = environment::HTTPS.into_iter().filter(|name| {
-        name.to_ascii_uppercase() == "HTTPS_PROXY" && environment::variable(name).is_some()
+        name.eq_ignore_ascii_case("HTTPS_PROXY") && environment::variable(name).is_some()
     });
     Access {
         url: without_userinfo(endpoint),
