@@ -187,17 +187,15 @@ fn an_endpoint_that_does_not_answer_ends_its_checks_alone() {
     found.assert_states(&[("toolchain", "ok"), ("clock", "ok"), ("keeper", "ok")]);
 }
 
-/// Creates a server as a command of another owner on this machine would have, and no process looks
-/// after it.
-pub(crate) fn forgotten_server(simulator: &Simulator) {
+/// Creates a server as a command of another owner on a host would have, and no process looks after
+/// it.
+pub(crate) fn forgotten_server(simulator: &Simulator, host: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let host = label::to_value(host.trim());
     let labels = [
         ("managed-by", "cargo-burst"),
         ("cargo-burst.role", "server"),
         ("cargo-burst.owner", "0123456789abcdef"),
-        ("cargo-burst.host", host.as_str()),
+        ("cargo-burst.host", host),
         ("cargo-burst.keep-alive", "always"),
     ];
     let token = Token::parse(TOKEN).unwrap();
@@ -228,7 +226,8 @@ fn a_server_without_a_keeper_that_does_not_answer_and_a_wrong_clock_are_found() 
     let instant = [("default".to_owned(), 0.0)].into();
     let now = Some(1_996_300_800);
     let simulator = api_only(Scenario { now, action_secs: instant, ..Scenario::default() });
-    forgotten_server(&simulator);
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    forgotten_server(&simulator, &label::to_value(host.trim()));
     let sandbox = sandbox_on(&simulator);
     // It may boot.
     let young = Diagnosis::of(&sandbox);

@@ -28,14 +28,15 @@ const PORT_DEADLINE: Duration = Duration::from_secs(3);
 const OUTSIDE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), SERVER_PORT);
 
-/// Asks the API, then tries the servers that run.
+/// Asks the API, then tries the servers of this machine that run.
 pub(super) async fn account_and_ports(
     settings: Option<&Settings>,
     directories: &Directories,
 ) -> (Account, Network) {
     let account = account(settings).await;
     let mut trying = JoinSet::new();
-    for server in account.examined().map(|found| found.servers.as_slice()).unwrap_or_default() {
+    let servers = account.examined().map(|found| found.servers.as_slice()).unwrap_or_default();
+    for server in servers.iter().filter(|server| server.is_of_this_machine) {
         let Some(address) = server.running_at else { continue };
         let (name, age_secs) = (server.name.clone(), server.age_secs);
         trying.spawn(async move {
