@@ -395,7 +395,7 @@ impl Agent {
     /// server, and until then this process keeps its last will.
     pub(crate) fn end(&self, with_volumes: bool) -> Result<(), AgentError> {
         self.refuse_work();
-        self.kill_runs();
+        self.end_runs(RunInput::end_with_agent);
         if with_volumes || matches!(self.disks, Disks::Volumes(_)) {
             let busy = |idle: &mut Idle| idle.busy > 0;
             // After the deadline, a disk that is still in use is reported as such.
@@ -445,9 +445,13 @@ impl Agent {
 
     /// Kills every run at once. No client whose connection has broken is waited for any more.
     pub(crate) fn kill_runs(&self) {
+        self.end_runs(RunInput::kill);
+    }
+
+    fn end_runs(&self, end: impl Fn(&mut RunInput)) {
         self.resumptions.end();
         for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
-            lock(&run).kill();
+            end(&mut lock(&run));
         }
     }
 

@@ -101,6 +101,9 @@ pub enum AgentError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// The agent was asked to end while the run was under way.
+    #[error("the run was ended by `cargo burst down`")]
+    EndedByDown,
     /// There is no program `cargo`.
     #[error("cargo is not on the agent's PATH")]
     NoCargo,
@@ -206,6 +209,7 @@ impl AgentError {
                 | SyncError::Codec(_),
             ) => FailureKind::Corrupt,
             Self::Volume { operation: VolumeOperation::Find, .. } => FailureKind::NoVolume,
+            Self::EndedByDown => FailureKind::Ending,
             Self::NoCargo => FailureKind::NoCargo,
             Self::NoToolchain { .. } => FailureKind::NoToolchain,
             _ => FailureKind::Other,

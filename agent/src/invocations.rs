@@ -126,6 +126,11 @@ impl<'a> Invocations<'a> {
         lock(&self.input).is_asked_to_end()
     }
 
+    /// Whether the agent was asked to end, and the run with it.
+    pub(crate) fn is_ended_with_agent(&self) -> bool {
+        lock(&self.input).is_ended_with_agent()
+    }
+
     /// The artifacts that cargo has named in its messages.
     pub(crate) fn into_named(self) -> Named {
         self.named

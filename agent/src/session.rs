@@ -291,7 +291,13 @@ impl Session<'_> {
                     }
                 }
             }
-            Ok(ending)
+            // A run that had ended by itself has its own end.
+            match ending {
+                Ending::Signaled(_) if invocations.is_ended_with_agent() => {
+                    Err(AgentError::EndedByDown)
+                }
+                ending => Ok(ending),
+            }
         };
         let ending: Result<Ending, AgentError> = run();
         (ending.map(|ending| (ending, invocations.into_named())), listener)

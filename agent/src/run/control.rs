@@ -63,6 +63,8 @@ pub(crate) struct RunInput {
     /// Whether the attached call, or the last one, was sent a signal that asks it to end.
     asked_to_end: bool,
     killed: bool,
+    /// Whether it was killed because the agent was asked to end.
+    ended_with_agent: bool,
     /// Signals that arrived while no call was attached, each once, as the kernel keeps them.
     early_signals: Vec<(i32, Receiver)>,
     /// Input that arrived before the first call was started.
@@ -138,6 +140,17 @@ impl RunInput {
         if let Some(control) = &mut self.control {
             control.kill();
         }
+    }
+
+    /// Ends the run because the agent was asked to end.
+    pub(crate) fn end_with_agent(&mut self) {
+        self.ended_with_agent = true;
+        self.kill();
+    }
+
+    /// Whether the run was ended because the agent was asked to end.
+    pub(crate) const fn is_ended_with_agent(&self) -> bool {
+        self.ended_with_agent
     }
 
     /// Sends a signal to the attached call, or to the next one.
