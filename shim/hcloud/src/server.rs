@@ -13,6 +13,7 @@ use crate::id::Id;
 use crate::label::{Labels, Selector};
 use crate::made::Made;
 use crate::open_enum::open_enum;
+use crate::protection::Protection;
 use crate::resource::Resource;
 use crate::server_type::ServerType;
 
@@ -62,6 +63,9 @@ pub struct Server {
     /// The ids of the attached volumes.
     #[serde(default)]
     pub volumes: Vec<Id>,
+    /// Whether it is protected against deletion.
+    #[serde(default)]
+    pub protection: Protection,
 }
 
 /// The public addresses of a server.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::label::{Labels, Selector};
 use crate::made::Made;
+use crate::protection::Protection;
 use crate::resource::Resource;
 use crate::server::LocationName;
 
@@ -44,6 +45,9 @@ pub struct Volume {
     /// The labels.
     #[serde(default)]
     pub labels: Labels,
+    /// Whether it is protected against deletion.
+    #[serde(default)]
+    pub protection: Protection,
 }
 
 /// The parameters of a new volume.
