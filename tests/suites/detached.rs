@@ -301,7 +301,7 @@ fn a_killed_attach_changes_nothing_and_the_holders_signals_are_the_commands() {
     assert_eq!(holders.len(), 1);
     kill(holders[0], Signal::SIGTERM).unwrap();
     assert_eq!(attached.wait().unwrap().signal(), Some(15));
-    project.ok("down");
+    project.ok("down --yes");
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn idle_servers_and_volumes_are_deleted() {
     let made = names(&calls).into_iter().filter(|call| call == "POST /volumes").count();
     assert_eq!(made, 0, "{calls:#?}");
     wait_until("the idle server's deletion", || servers() == 0);
-    let down = project.ok("down --with-volumes").stdout;
+    let down = project.ok("down --with-volumes --yes").stdout;
     assert_lines(&down, "deleted the volume cargo-burst-[..]-hel1\n");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);
     assert_eq!(simulator.shared().violations(), Vec::<String>::new());

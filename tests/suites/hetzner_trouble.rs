@@ -299,7 +299,7 @@ fn a_run_continues_while_the_api_is_unavailable() {
     assert_eq!(rest, "told go\n");
     assert_eq!(run.wait().unwrap().code(), Some(0));
     lock(&simulator.shared().world).scenario.faults.clear();
-    project.ok("down --with-volumes");
+    project.ok("down --with-volumes --yes");
 }
 
 #[test]
@@ -589,9 +589,10 @@ fn failed_deletions_are_listed_and_fail_the_command() {
     let (method, route) = (Some("DELETE".into()), Some("/volumes/{id}".into()));
     let protected = Fault { method, route, call: None, times: None, kind };
     lock(&simulator.shared().world).scenario.faults = vec![protected];
-    let first = project.burst("down --with-volumes --json");
+    let first = project.burst("down --with-volumes --yes --json");
     let expected = "error: not everything could be deleted\n\
-         caused by: cannot delete the volume cargo-burst-[..]-hel1: DELETE /volumes/[..]: \
+         caused by: the volume cargo-burst-[..]-hel1 is protected against deletion, and billed \
+         until it is deleted: remove the protection in the Hetzner console: DELETE /volumes/[..]: \
          injected by the scenario (protected, correlation id sim-[..])\n\
          hint: run the command again; `cargo burst status` shows what is left\n";
     assert_explained(&first, 120, expected);
@@ -600,10 +601,10 @@ fn failed_deletions_are_listed_and_fail_the_command() {
     assert_eq!(reaped["servers"].as_array().unwrap().len(), 1, "{report}");
     assert_eq!(reaped["volumes"].as_array().unwrap().len(), 0, "{report}");
     assert!(reaped["failed"][0].as_str().unwrap().contains("protected"), "{report}");
-    let again = project.burst("down --with-volumes");
+    let again = project.burst("down --with-volumes --yes");
     assert_explained(&again, 120, expected);
     lock(&simulator.shared().world).scenario.faults.clear();
-    project.ok("down --with-volumes --json");
+    project.ok("down --with-volumes --yes --json");
     assert_eq!(lock(&simulator.shared().world).volumes.len(), 0);
 }
 

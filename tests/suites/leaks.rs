@@ -84,7 +84,7 @@ impl Phase {
     const fn command(self) -> &'static str {
         match self {
             Self::Provisioning => "sync",
-            Self::Deletion => "down --with-volumes",
+            Self::Deletion => "down --with-volumes --yes",
         }
     }
 }
@@ -216,7 +216,7 @@ fn at_every_call(phase: Phase, mishap: Mishap) {
             Phase::Deletion => (0, 0),
         };
         assert_eq!(case.counts(), there, "{what}");
-        case.ok(&project, "down --with-volumes");
+        case.ok(&project, "down --with-volumes --yes");
         assert_eq!(case.counts(), (0, 0), "{what}");
         let (ledger, sum) = case.simulator.shared().ledger();
         assert!(ledger.lines.iter().filter(|line| line.to.is_none()).count() == 1, "{what}");

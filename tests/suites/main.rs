@@ -17,6 +17,7 @@
 //! - `detached`: runs in the background, and `attach`.
 //! - `docs`: `doc --open`, held against cargo.
 //! - `doctor`: what it finds, and its exit codes.
+//! - `down`: what it asks, waits for and cannot delete.
 //! - `edits`: files that the user edits while results come back.
 //! - `environment`: which variables cargo sees there, and what is told of the others.
 //! - `faults`: agents and shims that die, peers that lie, disks that are full.
@@ -78,6 +79,7 @@ mod descriptors;
 mod detached;
 mod docs;
 mod doctor;
+mod down;
 mod edits;
 mod environment;
 mod faults;

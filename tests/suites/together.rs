@@ -231,7 +231,7 @@ fn the_agent_ends_when_idle_and_when_told() {
          \x20   Finished `dev` profile [unoptimized + debuginfo] target(s) in [..]\n\
          burst: on this machine, [..]\n",
     );
-    project.ok("down --with-volumes");
+    project.ok("down --with-volumes --yes");
     assert!(project.ok("check").stderr.contains("Checking"));
 
     sandbox.settings("keep_alive_secs = 1\n");

@@ -153,7 +153,7 @@ pub(super) static VERBS: [Verb; 24] = [
     Verb {
         name: "down",
         about: "Delete the server and end the agent on this machine, running commands included",
-        examples: &[("down --with-volumes", "delete all caches, too")],
+        examples: &[("down --with-volumes --yes", "delete all caches, too, without a question")],
         kind: VerbKind::Own {
             arguments: |command| {
                 command
@@ -162,12 +162,14 @@ pub(super) static VERBS: [Verb; 24] = [
                         "all",
                         "Include resources created by other machines that use this token",
                     ))
+                    .arg(switch("yes", "End runs and delete caches without asking"))
                     .arg(json())
             },
             read: |matches| Command::Down {
                 options: DownOptions {
                     with_volumes: matches.get_flag("with-volumes"),
                     all: matches.get_flag("all"),
+                    consent: matches.get_flag("yes"),
                 },
                 json: is_json(matches),
             },

@@ -50,9 +50,9 @@ pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> 
     let dialogue = Dialogue { context, choice, settings: &settings, market: &market };
     dialogue.check_choice()?;
     if context.json {
-        context.print_json(&table::as_json(&market, &choice.region))?;
+        context.print_json(&table::as_json(&market.offers, &choice.region))?;
     } else {
-        context.print(&table::table(&market, &choice.region))?;
+        context.print(&table::table(&market.offers, &choice.region))?;
     }
     let server_types = dialogue.server_types()?;
     let regions = dialogue.regions(&server_types)?;
@@ -155,7 +155,8 @@ impl Dialogue<'_> {
         let in_stock = candidates().find(|(_, place)| place.is_available);
         if let Some((offer, place)) = in_stock.or_else(|| candidates().next()) {
             let volume_gb = self.settings.volume_gb;
-            terminal.say(&table::session(self.market, &offer.name, place, volume_gb));
+            let monthly = self.market.volume_gb_monthly * volume_gb as f64;
+            terminal.say(&table::session((&offer.name, place), (volume_gb, monthly)));
         }
         if in_stock.is_none() {
             terminal.warn(

@@ -7,10 +7,10 @@
 //!   "hetzner": {
 //!     "now": "2026-11-24T10:00:00Z", "currency": "EUR",
 //!     "servers": [{ "name", "own", "host", "server_type", "location", "status", "created",
-//!                   "last_use", "in_use", "paid_until", "deleted_at", "deleted_by", "kept",
-//!                   "deletes_itself_at", "cost", "hourly" }],
+//!                   "last_use", "in_use", "paid_until", "protected", "deleted_at", "deleted_by",
+//!                   "kept", "deletes_itself_at", "cost", "hourly" }],
 //!     "volumes": [{ "name", "own", "project", "location", "gb", "attached", "last_use",
-//!                   "in_use", "deleted_at", "deleted_by", "kept", "cost" }],
+//!                   "in_use", "protected", "deleted_at", "deleted_by", "kept", "cost" }],
 //!     "images": [{ "id", "description", "created", "gb", "monthly" }],
 //!     "this_month": { "started_hours", "servers", "volumes", "images", "total" },
 //!     "monthly_budget", "budget_left"
@@ -39,6 +39,7 @@
 //! `this_month` counts everything of cargo-burst that this installation has seen, also what is
 //! deleted or of other machines. `monthly_budget` and `budget_left` are `null` without that
 //! setting.
+//! What is `protected` in the Hetzner console is not deleted before the protection is removed there.
 
 use burst_hcloud::Timestamp;
 use burst_protocol::message::AgentStatus;
@@ -128,6 +129,7 @@ fn server(server: &ServerLine) -> Value {
         "last_use": time(server.last_use),
         "in_use": server.in_use,
         "paid_until": time(server.paid_until),
+        "protected": server.protected,
         "deleted_at": server.deleted_at.map(time),
         "deleted_by": server.deleted_by,
         "kept": server.kept,
@@ -147,6 +149,7 @@ fn volume(volume: &VolumeLine) -> Value {
         "attached": volume.attached,
         "last_use": time(volume.last_use),
         "in_use": volume.in_use,
+        "protected": volume.protected,
         "deleted_at": volume.deleted_at.map(time),
         "deleted_by": volume.deleted_by,
         "kept": volume.kept,
@@ -231,6 +234,7 @@ mod tests {
                 attached: false,
                 last_use: 999_999_999,
                 in_use: true,
+                protected: false,
                 deleted_at: None,
                 deleted_by: Some(DeletedBy::Keeper),
                 kept: false,
@@ -260,7 +264,7 @@ mod tests {
                     "volumes": [{
                         "name": "v", "own": true, "project": "app", "location": "hel1",
                         "gb": 10.0, "attached": false, "last_use": "2001-09-09T01:46:39Z",
-                        "in_use": true,
+                        "in_use": true, "protected": false,
                         "deleted_at": null, "deleted_by": "keeper", "kept": false, "cost": 0.5,
                     }],
                     "images": [{

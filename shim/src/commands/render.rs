@@ -76,7 +76,10 @@ fn server_line(server: &ServerLine, report: &Report) -> String {
         span(now - server.created),
         last_use(server.in_use, server.last_use, now),
         span(server.paid_until - now),
-        deletion(Fate::of_server(server), now),
+        match server.protected {
+            true => PROTECTED.to_owned(),
+            false => deletion(Fate::of_server(server), now),
+        },
         report.currency,
         amount(server.cost),
         amount(server.hourly)
@@ -92,11 +95,18 @@ fn volume_line(volume: &VolumeLine, report: &Report) -> String {
         volume.location,
         if volume.attached { "attached" } else { "not attached" },
         last_use(volume.in_use, volume.last_use, report.now),
-        deletion(Fate::of_volume(volume), report.now),
+        match volume.protected {
+            true => PROTECTED.to_owned(),
+            false => deletion(Fate::of_volume(volume), report.now),
+        },
         report.currency,
         amount(volume.cost)
     )
 }
+
+/// What is said of the end of a resource that the API refuses to delete.
+const PROTECTED: &str = "protected against deletion, and billed until you remove the protection in \
+                         the Hetzner console";
 
 fn whose(own: bool, host: &str) -> String {
     if own { String::new() } else { format!(" (created by {host})") }

@@ -291,7 +291,7 @@ impl RunDirectory {
     }
 
     /// Whether `down` is about to end the run.
-    pub(super) fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.0.join(DOWN).symlink_metadata().is_ok()
     }
 

@@ -6,7 +6,7 @@
 
 use super::kind::ErrorKind;
 
-/// The command line is not valid.
+/// The command line is not valid, or lacks the agreement to what it would end or delete.
 pub(crate) const USAGE: u8 = 2;
 /// A settings file or an environment variable is not valid, or a project file is not trusted.
 pub(crate) const SETTINGS: u8 = 111;
@@ -60,13 +60,16 @@ pub(crate) const MEANINGS: [(u8, &str); 15] = [
 /// The exit code of an error. The only place that decides one.
 pub(crate) const fn of(kind: ErrorKind) -> u8 {
     match kind {
-        ErrorKind::Usage => USAGE,
+        ErrorKind::Usage | ErrorKind::Unconfirmed => USAGE,
         ErrorKind::Settings | ErrorKind::Untrusted => SETTINGS,
         // Only where cargo's own code is not known; a verb that does not exist is no error of ours.
         ErrorKind::Cargo | ErrorKind::NoCommand => 101,
         ErrorKind::Workspace | ErrorKind::WorkspaceChanged | ErrorKind::WouldEmpty => WORKSPACE,
         ErrorKind::AgentStart | ErrorKind::AgentSilent | ErrorKind::AgentEnding => AGENT,
-        ErrorKind::RunLost | ErrorKind::AgentCorrupt | ErrorKind::NoVolume => RUN_LOST,
+        ErrorKind::RunLost
+        | ErrorKind::RunEnded
+        | ErrorKind::AgentCorrupt
+        | ErrorKind::NoVolume => RUN_LOST,
         ErrorKind::Results | ErrorKind::Output => RESULTS,
         ErrorKind::BrokenPipe => BROKEN_PIPE,
         ErrorKind::Token => TOKEN,

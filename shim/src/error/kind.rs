@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum ErrorKind {
     /// The command line is not valid.
     Usage,
+    /// What the command would end or delete was not agreed to.
+    Unconfirmed,
     /// A settings file or an environment variable is not valid.
     Settings,
     /// A project file goes beyond the user's own settings and is not trusted.
@@ -30,6 +32,8 @@ pub(crate) enum ErrorKind {
     AgentEnding,
     /// The run ended without a result: the connection or the agent failed.
     RunLost,
+    /// The agent was asked to end while the run was under way.
+    RunEnded,
     /// The project's volume is not attached to the server.
     NoVolume,
     /// The agent holds other bytes than agreed; a full sync repairs it.

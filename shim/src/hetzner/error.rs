@@ -134,6 +134,27 @@ fn capitalized(sentence: &str) -> String {
     first.into_iter().chain(characters).collect()
 }
 
+/// The error of a deletion that the API refuses because of the resource's protection.
+pub(super) fn protected(resource: &str) -> Error {
+    Error::new(
+        ErrorKind::Api,
+        format!(
+            "{resource} is protected against deletion, and billed until it is deleted: remove the \
+             protection in the Hetzner console"
+        ),
+        "then run `cargo burst down` again",
+    )
+}
+
+/// The error of a command that deletes only what is idle.
+pub(super) fn used_meanwhile() -> Error {
+    Error::new(
+        ErrorKind::Unconfirmed,
+        "a command has begun to use the server meanwhile: nothing was deleted",
+        "run `cargo burst down` again, with `--yes` to end that command",
+    )
+}
+
 /// A call that the API carried out without the result that was to be expected.
 pub(super) fn incomplete(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Api, message, RUN_AGAIN)

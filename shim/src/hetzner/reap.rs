@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use burst_hcloud::server::{Server, ServerStatus};
 use burst_hcloud::volume::Volume;
-use burst_hcloud::{Code, Error as ApiError, Id, Labels};
+use burst_hcloud::{Id, Labels};
 use burst_protocol::message::FromShim;
 use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
 use super::account::{Account, HeldServer, LIST_RESOURCES};
 use super::activity::has_runs_of;
+use super::deletion::{Deletion, Patience};
 use super::holding::Failure;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, Facts, Verdict};
@@ -43,15 +44,11 @@ const LABEL_AGE_MAX: i64 = 300;
 /// told this process how long.
 const VOLUME_KEEP_ALIVE_SECS: i64 = 3600;
 
-/// How long a deletion may take.
-const DELETE_DEADLINE: Duration = Duration::from_secs(120);
-
 /// How long the agent of a server may take to stop before the server is deleted.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How often the deletion of a locked resource is retried. The pauses are those of the
-/// API's official client for actions, from their eleventh on: 0.5 to 2.5 seconds.
-const LOCKED_RETRIES: u32 = 6;
+/// How long commands may take to read how their runs have ended, before their server is deleted.
+const TOLD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What was deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,13 +74,8 @@ pub(crate) struct DownOptions {
     pub(crate) with_volumes: bool,
     /// Also resources that other machines created with the same token.
     pub(crate) all: bool,
-}
-
-/// A resource to delete.
-#[derive(Clone, Copy)]
-enum Deletion {
-    Server(Id),
-    Volume(Id),
+    /// Whether runs may be ended and caches deleted.
+    pub(crate) consent: bool,
 }
 
 impl ReapReport {
@@ -144,13 +136,15 @@ impl Account {
                 {
                     next = next.min(now + RUNS_INTERVAL_SECS);
                 }
-                Verdict::Delete => match self.delete_server(&mut held, server, "idle").await {
-                    Ok(()) => {
-                        deleted.insert(server.id);
-                        report.servers.push(server.name.clone());
+                Verdict::Delete => {
+                    match self.delete_server(&mut held, server, "idle", Patience::Reaping).await {
+                        Ok(()) => {
+                            deleted.insert(server.id);
+                            report.servers.push(server.name.clone());
+                        }
+                        Err(error) => report.fail(&server.name, &error),
                     }
-                    Err(error) => report.fail(&server.name, &error),
-                },
+                }
                 Verdict::KeepUntil(then) => next = next.min(then),
                 Verdict::Keep => {}
             }
@@ -161,7 +155,8 @@ impl Account {
                     next = next.min(now + RUNS_INTERVAL_SECS);
                 }
                 Verdict::Delete => {
-                    match self.delete_volume(held.as_mut(), volume, &deleted).await {
+                    let patience = Patience::Reaping;
+                    match self.delete_volume(held.as_mut(), volume, &deleted, patience).await {
                         Ok(true) => report.volumes.push(volume.name.clone()),
                         Ok(false) => {}
                         Err(error) => report.fail(&volume.name, &error),
@@ -183,7 +178,8 @@ impl Account {
         Ok(report)
     }
 
-    /// Deletes the owner's servers, and volumes if asked, whether or not they are in use.
+    /// Deletes the owner's servers, and volumes if asked. Fails where a command uses them, unless
+    /// that has the user's consent.
     pub(crate) async fn down(
         &self,
         options: DownOptions,
@@ -196,11 +192,15 @@ impl Account {
         }
         self.end_keeping(&inventory).await;
         let mut held = self.server.lock().await;
+        if !options.consent && self.uses.is_any() {
+            return Err(error::used_meanwhile());
+        }
         let mut report = ReapReport::default();
         let mut deleted = BTreeSet::new();
+        let patience = Patience::User(progress);
         for server in &inventory.servers {
             progress.step(&format!("deleting the server {}", server.name));
-            match self.delete_server(&mut held, server, "down").await {
+            match self.delete_server(&mut held, server, "down", patience).await {
                 Ok(()) => {
                     deleted.insert(server.id);
                     report.servers.push(server.name.clone());
@@ -210,7 +210,7 @@ impl Account {
         }
         for volume in inventory.volumes.iter().filter(|_| options.with_volumes) {
             progress.step(&format!("deleting the volume {}", volume.name));
-            match self.delete_volume(held.as_mut(), volume, &deleted).await {
+            match self.delete_volume(held.as_mut(), volume, &deleted, patience).await {
                 Ok(true) => report.volumes.push(volume.name.clone()),
                 Ok(false) => {
                     report.failed.push(format!("the volume {} is still attached", volume.name));
@@ -260,26 +260,37 @@ impl Account {
         held: &mut Option<HeldServer>,
         server: &Server,
         reason: &str,
+        patience: Patience<'_>,
     ) -> Result<(), Error> {
-        self.delete_stopped(held, server, reason, STOP_DEADLINE).await
+        self.delete_stopped(held, server, reason, STOP_DEADLINE, patience).await
     }
 
-    /// Stops the agent within `patience`, so that all data is on the disks, then deletes the
+    /// Stops the agent within `stop_deadline`, so that all data is on the disks, then deletes the
     /// server.
     pub(super) async fn delete_stopped(
         &self,
         held: &mut Option<HeldServer>,
         server: &Server,
         reason: &str,
-        patience: Duration,
+        stop_deadline: Duration,
+        patience: Patience<'_>,
     ) -> Result<(), Error> {
         if server.status == ServerStatus::Deleting {
             return Ok(());
         }
+        let what = format!("the server {}", server.name);
+        if server.protection.delete {
+            // Its agent stays, and so do its runs.
+            return Err(error::protected(&what));
+        }
         let held = held.take_if(|held| held.server.id == server.id);
         let stopped = async {
             match &held {
-                Some(held) => stop_agent(&held.agent).await,
+                Some(held) => {
+                    stop_agent(&held.agent).await;
+                    // By way of this connection commands are told how their runs have ended.
+                    self.uses.until_unused(TOLD_DEADLINE).await;
+                }
                 None => match self.connect(server).await {
                     Ok(agent) => stop_agent(&agent).await,
                     Err(error) => {
@@ -288,15 +299,13 @@ impl Account {
                 },
             }
         };
-        if tokio::time::timeout(patience, stopped).await.is_err() {
+        if tokio::time::timeout(stop_deadline, stopped).await.is_err() {
             tracing::info!("deleting a server whose agent does not stop in time");
         }
         if let Some(held) = held {
             held.agent.abort();
         }
-        self.delete(Deletion::Server(server.id)).await.map_err(|error| {
-            error::api(&self.endpoint, &format!("delete the server {}", server.name), &error)
-        })?;
+        self.delete(Deletion::Server(server.id), &what, patience).await?;
         tracing::info!(name = server.name, reason, "deleted a server");
         self.installation.keys().forget_that_of(server);
         self.books.server_deleted(server, self.client.now().as_second(), reason);
@@ -310,7 +319,12 @@ impl Account {
         held: Option<&mut HeldServer>,
         volume: &Volume,
         deleted_servers: &BTreeSet<Id>,
+        patience: Patience<'_>,
     ) -> Result<bool, Error> {
+        let what = format!("the volume {}", volume.name);
+        if volume.protection.delete {
+            return Err(error::protected(&what));
+        }
         match (volume.server.filter(|server| !deleted_servers.contains(server)), held) {
             (Some(server), Some(held)) if held.server.id == server => {
                 if let Some(project) = ProjectKey::of_volume(&volume.labels) {
@@ -321,33 +335,10 @@ impl Account {
             (Some(_), _) => return Ok(false),
             (None, _) => {}
         }
-        self.delete(Deletion::Volume(volume.id)).await.map_err(|error| {
-            error::api(&self.endpoint, &format!("delete the volume {}", volume.name), &error)
-        })?;
+        self.delete(Deletion::Volume(volume.id), &what, patience).await?;
         tracing::info!(name = volume.name, "deleted a volume");
         self.books.volume_deleted(volume, self.client.now().as_second());
         Ok(true)
-    }
-
-    /// Deletes a resource; retries while an action has it locked.
-    async fn delete(&self, resource: Deletion) -> Result<(), ApiError> {
-        let mut retries = 0;
-        loop {
-            let deleted = match resource {
-                Deletion::Server(id) => match self.client.delete_server(id).await {
-                    Ok(actions) => self.client.wait(actions, DELETE_DEADLINE).await,
-                    Err(error) => Err(error),
-                },
-                Deletion::Volume(id) => self.client.delete_volume(id).await,
-            };
-            match deleted {
-                Err(error) if retries < LOCKED_RETRIES && is_locked(&error) => {
-                    tokio::time::sleep(burst_hcloud::action::pause(10 + retries)).await;
-                    retries += 1;
-                }
-                deleted => return deleted,
-            }
-        }
     }
 
     /// Writes the last use into labels that lag behind, for other machines. The next
@@ -389,8 +380,4 @@ async fn stop_agent(agent: &Arc<ServerConnection>) {
     if let Err(error) = dial::ask(agent, FromShim::End { with_volumes: false }).await {
         tracing::info!("deleting a server whose agent did not stop: {}", error.one_line());
     }
-}
-
-fn is_locked(error: &ApiError) -> bool {
-    matches!(error.code(), Some(Code::Locked | Code::ResourceInUse | Code::Conflict))
 }

@@ -62,8 +62,10 @@ pub(crate) struct ServerLine {
     pub(crate) in_use: bool,
     /// The end of its paid hour.
     pub(crate) paid_until: i64,
+    /// Whether it is protected against deletion in the console.
+    pub(crate) protected: bool,
     /// Its deletion if no command uses it from now on, also where one does now: the earliest
-    /// that is possible. `None`: only by hand.
+    /// that is possible. `None`: only by hand, or not while it is protected.
     pub(crate) deleted_at: Option<i64>,
     /// What deletes it; `None`: nothing does, or, of other owners, it is not known.
     pub(crate) deleted_by: Option<DeletedBy>,
@@ -96,6 +98,8 @@ pub(crate) struct VolumeLine {
     pub(crate) last_use: i64,
     /// Whether a command uses it now.
     pub(crate) in_use: bool,
+    /// As of a server.
+    pub(crate) protected: bool,
     /// As of a server.
     pub(crate) deleted_at: Option<i64>,
     /// As of a server.
@@ -236,7 +240,8 @@ impl Account {
             last_use: facts.last_use_at(now),
             in_use: facts.in_use,
             paid_until: lease::paid_until(facts.created, now),
-            deleted_at: deleted_at(facts, lease::server, now),
+            protected: server.protection.delete,
+            deleted_at: deleted_at(facts, lease::server, now).filter(|_| !server.protection.delete),
             deleted_by: None,
             kept: facts.keep_alive.is_none(),
             deletes_itself_at: holding.deletes_itself_at(server.id.0),
@@ -263,7 +268,8 @@ impl Account {
             attached: volume.server.is_some(),
             last_use: facts.last_use_at(now),
             in_use: facts.in_use,
-            deleted_at: deleted_at(facts, lease::volume, now),
+            protected: volume.protection.delete,
+            deleted_at: deleted_at(facts, lease::volume, now).filter(|_| !volume.protection.delete),
             deleted_by: None,
             kept: facts.keep_alive.is_none(),
             cost: audit::cost(&self.books.volume(volume, pricing), life),

@@ -7,10 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use burst_hcloud::Client;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::Volume;
+use tokio::sync::Notify;
 
 use super::holding::{Failure, Holding};
 use super::inventory::{Inventory, facts, is_of};
@@ -23,7 +25,11 @@ const FIRST_REAP_SECS: i64 = 300;
 
 /// The uses of one account's projects by commands of this process.
 #[derive(Debug, Default)]
-pub(super) struct Uses(Mutex<State>);
+pub(super) struct Uses {
+    state: Mutex<State>,
+    /// A command's use has ended.
+    ended: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -114,6 +120,28 @@ impl Uses {
     /// Whether a command uses this project.
     pub(super) fn is_used(&self, project: &ProjectKey) -> bool {
         self.lock().projects.get(project).is_some_and(|found| found.commands > 0)
+    }
+
+    /// Waits until no command uses any project, but not longer than this.
+    pub(super) async fn until_unused(&self, longest: Duration) {
+        let unused = async {
+            loop {
+                // From before the look on, so that no end is missed.
+                let end = self.ended.notified();
+                if !self.is_any() {
+                    return;
+                }
+                end.await;
+            }
+        };
+        drop(tokio::time::timeout(longest, unused).await);
+    }
+
+    /// The projects that commands use.
+    pub(super) fn used(&self) -> Vec<ProjectKey> {
+        let state = self.lock();
+        let used = state.projects.iter().filter(|(_, found)| found.commands > 0);
+        used.map(|(project, _)| project.clone()).collect()
     }
 
     /// Orders projects by their last use in this process; `None` before all others.
@@ -321,7 +349,7 @@ impl Uses {
     /// The state is consistent between any two statements, so a panic elsewhere does not
     /// make it unusable.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -358,6 +386,8 @@ impl Drop for ProjectUse {
         }
         let next = expiries.into_iter().flatten().chain(state.next_reap).min();
         state.next_reap = Some(next.unwrap_or(now + FIRST_REAP_SECS));
+        drop(state);
+        self.uses.ended.notify_waiters();
     }
 }
 
@@ -399,7 +429,7 @@ mod tests {
         assert_eq!(uses.next_reap(), None);
         // It was accepted, and a command has begun to create something.
         let uses = Uses::default();
-        uses.listed(&Inventory::default(), &Owner::from_bytes(b"me"), 100);
+        uses.listed(&Inventory::default(), &Owner::nobody(), 100);
         assert_eq!(uses.next_reap(), None);
         uses.may_create();
         uses.fail_reap(failure(true), 100, 0);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use burst_hcloud::server::Server;
 
 use super::account::Account;
+use super::deletion::Patience;
 use super::holding::Holding;
 use super::inventory::is_of;
 use super::lease::{self, Verdict};
@@ -79,7 +80,9 @@ impl Account {
             if lease::server(facts, now) == Verdict::Keep {
                 continue;
             }
-            let deleted = self.delete_stopped(&mut held, server, "idle", STOP_DEADLINE).await;
+            let deleted = self
+                .delete_stopped(&mut held, server, "idle", STOP_DEADLINE, Patience::Reaping)
+                .await;
             if let Err(error) = deleted {
                 tracing::warn!("{}", error.one_line());
             }

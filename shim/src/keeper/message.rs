@@ -22,6 +22,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::error::Error;
 use crate::hetzner::credentials::Credentials;
+use crate::hetzner::loss::Losses;
 use crate::hetzner::reap::{DownOptions, ReapReport};
 use crate::hetzner::report::Report;
 use crate::hetzner::request::ServerRequest;
@@ -70,6 +71,13 @@ pub(crate) enum Ask {
         /// Whether resources of other owners are included.
         all: bool,
     },
+    /// List what [`Ask::Down`] would end and delete.
+    Losses {
+        /// The account.
+        credentials: Credentials,
+        /// The resources.
+        options: DownOptions,
+    },
     /// Delete servers, and volumes if asked.
     Down {
         /// The account.
@@ -114,6 +122,8 @@ pub(crate) enum Event {
     Opened,
     /// List resources, their cost and their expiry.
     Reported(Box<Report>),
+    /// The answer to [`Ask::Losses`].
+    Losses(Losses),
     /// The answer to [`Ask::Down`] and [`Ask::Reap`].
     Reaped(ReapReport),
     /// The answer to [`Ask::Summary`].

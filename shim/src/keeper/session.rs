@@ -78,6 +78,11 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             let event = reported.await.map(|report| Event::Reported(Box::new(report)));
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
+        Ask::Losses { credentials, options } => {
+            let listed = async { state.account(&credentials).await?.losses(options).await };
+            let event = listed.await.map(Event::Losses);
+            answer(&mut write, event.unwrap_or_else(Event::Failed)).await
+        }
         Ask::Down { credentials, options } => {
             let (progress, events) = relay();
             let reaped =
@@ -128,6 +133,10 @@ fn log_request(version: &str, ask: &Ask) {
             account(credentials);
             tracing::info!(version, all, "request: report");
         }
+        Ask::Losses { credentials, .. } => {
+            account(credentials);
+            tracing::info!(version, "request: what would be deleted");
+        }
         Ask::Down { credentials, options } => {
             account(credentials);
             tracing::info!(
@@ -174,7 +183,9 @@ async fn answer(write: &mut OwnedWriteHalf, event: Event) -> io::Result<()> {
         | Event::Warning(_)
         | Event::PaysFor(_)
         | Event::Disk(_) => {}
-        Event::Reported(_) | Event::Summary(_) | Event::Done => tracing::info!("done"),
+        Event::Reported(_) | Event::Losses(_) | Event::Summary(_) | Event::Done => {
+            tracing::info!("done")
+        }
     }
     message::write(write, &event).await
 }

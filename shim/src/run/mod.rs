@@ -71,6 +71,7 @@ use crate::agent::reached::ReachedAgent;
 use crate::agent::remote::server_request;
 use crate::cargo_options::value_of;
 use crate::connection::ConnectionError;
+use crate::detached::runs::Runs;
 use crate::directories::Directories;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::request::ServerRequest;
@@ -177,7 +178,13 @@ impl Session<'_> {
         if let Some(signal) = ends_by {
             return Ok(Ending::Signaled(signal));
         }
-        let exchanged = exchanged?;
+        let exchanged = match exchanged {
+            // The record of a detached run tells it.
+            Err(error) if error.kind() == ErrorKind::RunEnded && self.is_down() => {
+                return Ok(Ending::Exited(error.exit_code().into()));
+            }
+            exchanged => exchanged?,
+        };
         if started {
             // About as often as the agent here collects its projects.
             collection::collect(&self.directories.cache, SystemTime::now());
@@ -242,6 +249,12 @@ impl Session<'_> {
                 terminal.warn(&text);
             }
         });
+    }
+
+    /// Whether this is a detached run that a `down` of this machine has ended.
+    fn is_down(&self) -> bool {
+        let runs = Runs::below(&self.directories.state);
+        self.detached.is_some_and(|number| runs.directory(number).is_down())
     }
 
     /// Closes the connection before a signal ends this process.

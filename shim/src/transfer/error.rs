@@ -173,9 +173,13 @@ pub(crate) fn agent_failed(failure: message::Failure, phase: Phase) -> Error {
         return failure.messages.into_iter().fold(error, Error::cause);
     }
     let (kind, hint) = match failure.kind {
-        FailureKind::Corrupt | FailureKind::Ending if phase == Phase::Run => {
+        FailureKind::Corrupt if phase == Phase::Run => {
             (ErrorKind::RunLost, "run the command again")
         }
+        FailureKind::Ending if phase == Phase::Run => (
+            ErrorKind::RunEnded,
+            "start it again; what it had changed comes back with the next command of its workspace",
+        ),
         FailureKind::DiskFull => (
             ErrorKind::RunLost,
             "free disk space on the agent's machine, or delete its copies of projects with \

@@ -13,7 +13,7 @@ fn down_names_the_detached_run_that_it_ends_and_is_the_end_in_its_record() {
     let sandbox = sandbox();
     let project = project(&sandbox);
     let attached = attached_to_sleep(&project);
-    let down = project.burst("down");
+    let down = project.burst("down --yes");
     assert_eq!(down.code, Some(0));
     let name = "detached run 1: `cargo run -q -- sh -c echo ready; exec sleep 1000` of";
     assert_eq!(down.stderr, format!("burst: ending {name} {}\n", project.root.display()));
@@ -37,7 +37,7 @@ fn down_ends_a_detached_run_on_a_server_and_is_its_end() {
     let sandbox = sandbox_on(&simulator);
     let project = project(&sandbox);
     let attached = attached_to_sleep(&project);
-    let down = project.burst("down");
+    let down = project.burst("down --yes");
     assert_eq!(down.code, Some(0), "{down:?}");
     assert!(down.stderr.starts_with("burst: ending detached run 1: `cargo run -q "), "{down:?}");
     let shown = ended(attached.wait_with_output().unwrap());

@@ -139,7 +139,7 @@ fn an_attach_that_a_signal_ends_says_that_the_run_goes_on() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(text, "burst: run 1 goes on: `cargo burst attach 1` shows it again\n");
     }
-    project.ok("down");
+    project.ok("down --yes");
 }
 
 /// One file here is one pipe there: the order is exact, and nothing is on the other stream.
@@ -250,7 +250,7 @@ fn a_run_of_an_earlier_build_is_listed_and_ended() {
     );
     let status = project.ok("status").stdout;
     assert!(listed(&status)[0].starts_with(&format!("{name}, running for ")), "{status}");
-    assert_eq!(project.ok("down").stderr, format!("burst: ending {name}\n"));
+    assert_eq!(project.ok("down --yes").stderr, format!("burst: ending {name}\n"));
     wait_for_end(&sandbox, "1");
     let shown = project.burst("attach 1");
     assert_eq!((shown.code, shown.stdout.as_str()), (Some(114), "one\n"), "{shown:?}");

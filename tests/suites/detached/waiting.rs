@@ -120,7 +120,7 @@ fn a_wait_for_a_server_is_shown() {
     let document: serde_json::Value =
         serde_json::from_str(&project.ok("status --json").stdout).unwrap();
     assert_eq!(document["runs"][0]["waits_for"], server);
-    project.ok("down");
+    project.ok("down --yes");
     wait_for_end(&sandbox, "1");
     assert_eq!(project.burst("attach 1").code, Some(114));
 }

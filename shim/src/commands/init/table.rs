@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hetzner::market::{Market, Offer, Place};
+use crate::hetzner::market::{Offer, Place};
 use crate::terminal::amount;
 
 /// The session of the example: an afternoon.
@@ -16,13 +16,13 @@ const QUOTA: &str = "* dedicated cores: a new account has few or none; request m
                      console (Limits)\n";
 
 /// The offers, one line for each type and price; of these `regions` alone, if any is named.
-pub(super) fn table(market: &Market, regions: &[String]) -> String {
+pub(super) fn table(offers: &[Offer], regions: &[String]) -> String {
     let mut text = format!(
         "{:<10}{:<6}{:>14}{:>9}{:>9}{:>12}{:>13}  {}\n",
         "type", "arch", "cores", "memory", "disk", "EUR an hour", "EUR a month", "in stock"
     );
     let mut is_marked = false;
-    for offer in &market.offers {
+    for offer in offers {
         for places in by_price(offer, regions) {
             is_marked |= offer.is_dedicated;
             text.push_str(&row(offer, &places));
@@ -70,8 +70,8 @@ fn by_price<'a>(offer: &'a Offer, regions: &[String]) -> Vec<Vec<&'a Place>> {
 }
 
 /// The offers as JSON, in the form that `commands/init.rs` documents.
-pub(super) fn as_json(market: &Market, regions: &[String]) -> Value {
-    let offers = market.offers.iter().filter_map(|offer| {
+pub(super) fn as_json(offers: &[Offer], regions: &[String]) -> Value {
+    let offers = offers.iter().filter_map(|offer| {
         let places: Vec<Value> = by_price(offer, regions).concat().into_iter().map(place).collect();
         (!places.is_empty()).then(|| {
             json!({
@@ -98,9 +98,12 @@ fn place(place: &Place) -> Value {
     })
 }
 
-/// What a session costs on a type in a location, with its address, and a month of sessions with a
-/// volume.
-pub(super) fn session(market: &Market, name: &str, place: &Place, volume_gb: u64) -> String {
+/// What a session costs on a type in a place, with its address, and a month of sessions with a
+/// volume of this price in a month.
+pub(super) fn session(
+    (name, place): (&str, &Place),
+    (volume_gb, volume_monthly): (u64, f64),
+) -> String {
     let session = SESSION_HOURS * (place.hourly + place.address_hourly);
     format!(
         "an afternoon of {SESSION_HOURS} hours on a {name} in {}: EUR {}; {SESSIONS_A_MONTH} such a \
@@ -108,7 +111,7 @@ pub(super) fn session(market: &Market, name: &str, place: &Place, volume_gb: u64
         place.location,
         amount(session),
         amount(SESSIONS_A_MONTH * session),
-        amount(market.volume_gb_monthly * volume_gb as f64),
+        amount(volume_monthly),
     )
 }
 
@@ -116,7 +119,7 @@ pub(super) fn session(market: &Market, name: &str, place: &Place, volume_gb: u64
 mod tests {
     use super::*;
 
-    fn market() -> Market {
+    fn offers() -> Vec<Offer> {
         let place = |location: &str, hourly: f64, is_available| Place {
             location: location.into(),
             hourly,
@@ -134,20 +137,17 @@ mod tests {
             places,
         };
         let eu = vec![place("fsn1", 0.2, true), place("hel1", 0.2, true), place("ash", 0.25, true)];
-        let offers = vec![
+        vec![
             offer("cx53", 16.0, vec![place("hel1", 0.05, false)]),
             offer("cpx62", 16.0, eu),
             offer("ccx63", 48.0, vec![place("hel1", 1.25, true)]),
-        ];
-        let mut market = Market::default();
-        (market.offers, market.volume_gb_monthly, market.has_image) = (offers, 0.05, true);
-        market
+        ]
     }
 
     #[test]
     fn each_price_has_a_line_with_where_it_is_in_stock() {
         assert_eq!(
-            table(&market(), &[]),
+            table(&offers(), &[]),
             "type      arch           cores   memory     disk EUR an hour  EUR a month  in stock\n\
              cx53      x86        16 shared    32 GB   320 GB      0.0500        31.20  (sold out)\n\
              cpx62     x86        16 shared    32 GB   320 GB      0.2000       124.80  fsn1 hel1\n\
@@ -157,7 +157,7 @@ mod tests {
              (Limits)\n"
         );
         assert_eq!(
-            table(&market(), &["ash".to_owned()]),
+            table(&offers(), &["ash".to_owned()]),
             "type      arch           cores   memory     disk EUR an hour  EUR a month  in stock\n\
              cpx62     x86        16 shared    32 GB   320 GB      0.2500       156.00  ash\n"
         );
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_json_has_the_documented_keys() {
-        let found = as_json(&market(), &["ash".to_owned()]);
+        let found = as_json(&offers(), &["ash".to_owned()]);
         assert_eq!(
             found,
             json!([{
@@ -180,10 +180,10 @@ mod tests {
 
     #[test]
     fn a_session_is_paid_with_its_address() {
-        let market = market();
-        let place = market.offers[1].place("hel1").unwrap();
+        let offers = offers();
+        let place = offers[1].place("hel1").unwrap();
         assert_eq!(
-            session(&market, "cpx62", place, 10),
+            session(("cpx62", place), (10, 0.5)),
             "an afternoon of 4 hours on a cpx62 in hel1: EUR 0.80; 20 such a month: EUR 16.08; a \
              volume of 10 GB: EUR 0.50 a month, for the time it exists"
         );

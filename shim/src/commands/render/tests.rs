@@ -22,6 +22,7 @@ fn server() -> ServerLine {
         created: NOW - 125,
         last_use: NOW - 5,
         in_use: false,
+        protected: false,
         paid_until: NOW + 3475,
         deleted_at: Some(NOW + 3355),
         deleted_by: Some(DeletedBy::Keeper),
@@ -42,6 +43,7 @@ fn volume() -> VolumeLine {
         attached: true,
         last_use: NOW - 5,
         in_use: false,
+        protected: false,
         deleted_at: Some(NOW + 3595),
         deleted_by: Some(DeletedBy::Keeper),
         kept: false,
@@ -116,6 +118,21 @@ paid for 57 min 55 s more, deleted in 55 min 55 s if it stays idle; EUR 0.05 so 
 started hour
 volume of app (created by another machine): 10 GB in hel1, not attached, last used 5 s ago, deleted \
 in 59 min 55 s if it stays idle; EUR 0.00 so far
+";
+    let text = resources(&report(servers, volumes), None);
+    assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.05\n{MONTH}"));
+}
+
+#[test]
+fn what_is_protected_is_billed_until_the_protection_is_removed() {
+    let servers = vec![ServerLine { protected: true, deleted_at: None, ..server() }];
+    let volumes = vec![VolumeLine { protected: true, deleted_at: None, ..volume() }];
+    let expected = "\
+server cargo-burst-1: cx53 in hel1, running, up 2 min 5 s, last used 5 s ago, paid for 57 min 55 s \
+more, protected against deletion, and billed until you remove the protection in the Hetzner \
+console; EUR 0.05 so far, 0.05 per started hour
+volume of app: 10 GB in hel1, attached, last used 5 s ago, protected against deletion, and billed \
+until you remove the protection in the Hetzner console; EUR 0.00 so far
 ";
     let text = resources(&report(servers, volumes), None);
     assert_eq!(text, format!("{expected}{IMAGE}cost so far: EUR 0.05\n{MONTH}"));
