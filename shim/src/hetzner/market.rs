@@ -159,7 +159,7 @@ impl Market {
             // Of the same size the first is the cheapest.
             fit.fold(first, |best, next| if next.cores > best.cores { next } else { best })
         });
-        let some = largest.or(self.offers.first());
+        let some = largest.or_else(|| self.offers.first());
         some.map(|offer| offer.name.clone()).into_iter().collect()
     }
 }

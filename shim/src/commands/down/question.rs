@@ -108,6 +108,8 @@ fn run_name(run: &LostRun) -> String {
     let LostRun { title, workspace } = run;
     match title {
         Some(title) => format!("run `{title}` of {workspace}"),
-        None => format!("command of {workspace}, which has not started cargo yet"),
+        None => format!(
+            "command of {workspace}, which has not started cargo yet, and may create a server again"
+        ),
     }
 }
