@@ -68,7 +68,7 @@ fn the_documentation_is_a_settings_file_with_the_defaults() {
     let examples = text.replace("# monthly_budget =", "monthly_budget =");
     assert_eq!(user(&examples).unwrap().monthly_budget, Some(40.0));
     let start = text.find("# Size of a new volume").unwrap();
-    let end = text.find("# Whether a server deletes itself").unwrap();
+    let end = text.find("# Whether a server whose keeper is gone").unwrap();
     assert_eq!(
         &text[start..end],
         "# Size of a new volume in GB. Each project has a volume of its own.\n\
