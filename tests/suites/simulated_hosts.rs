@@ -1,13 +1,13 @@
 //! The hosts of the simulator: addresses of both families, firewalls, restarts. What is not
 //! allowed is tried together with what is, which passes.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use burst_tests::{pass_time, wait_until};
-use hetzner_sim::simulator::lock;
+use hetzner_sim::simulator::{ByHand, lock};
 use hetzner_sim::{Scenario, Simulator};
 use serde_json::{Value, json};
 
@@ -214,6 +214,38 @@ fn hosts_restart_and_keep_their_disk_until_they_are_rebuilt() {
     assert_eq!(agents(&simulator, id), Vec::<i32>::new());
     act("reset", &Value::Null);
     another_agent(&simulator, id, 0);
+}
+
+/// The script mounts the volume in a mount namespace of its own, and writes until that fails.
+#[test]
+fn a_volume_that_is_pulled_out_fails() {
+    let scenario = Scenario { pulled_volumes_fail: true, ..Scenario::default() };
+    let Some(simulator) = cloud(scenario) else { return };
+    let id = server(&simulator, &json!({}));
+    let wanted = json!({ "name": "v", "size": 10, "server": id });
+    let volume = ok(&simulator, "POST", "/volumes", &wanted)["volume"]["id"].as_u64().unwrap();
+    let hosts = simulator.shared().hosts().unwrap();
+    let devices = hosts.files_of(id).with_file_name("dev");
+    let disk = devices.join(format!("disk/by-id/scsi-0HC_Volume_{volume}"));
+    wait_until("the disk", || disk.exists());
+    let script = format!(
+        "mkfs.ext4 -q {0} && mount -t ext4 {0} /mnt && echo mounted && \
+         while echo more >>/mnt/file; do sleep 0.01; done; echo failed",
+        disk.display()
+    );
+    let namespace = hosts.namespace_of(id).unwrap();
+    let mut writer = Command::new("ip")
+        .args([
+            "netns", "exec", &namespace, "unshare", "--mount", "timeout", "60", "sh", "-c", &script,
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "mounted");
+    simulator.shared().by_hand(ByHand::DetachVolume, volume).unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "failed");
+    assert!(writer.wait().unwrap().success());
 }
 
 /// Two machines with the same token: each keeper deletes what is its own, in time for the bill.

@@ -20,6 +20,7 @@ use super::commands::succeed;
 use super::control_groups::HostGroups;
 use super::metadata;
 use super::network::{METADATA, Network};
+use super::pulled;
 use crate::scenario::ControlGroups;
 use crate::simulator::{self, Shared};
 use crate::world::Effect;
@@ -47,6 +48,7 @@ pub(super) struct Order {
     pub(super) effect: Effect,
     pub(super) user_data: String,
     pub(super) gb: u64,
+    pub(super) fails: bool,
     pub(super) network: Option<Arc<Network>>,
 }
 
@@ -54,7 +56,7 @@ pub(super) struct Order {
 struct Machine {
     process: Child,
     services: Vec<JoinHandle<()>>,
-    _network: Arc<Network>,
+    network: Arc<Network>,
 }
 
 /// The running hosts and the attached volumes.
@@ -112,7 +114,7 @@ impl Machines {
             }
             Effect::Stop(server) => self.stop(server),
             Effect::Plug { volume, server } => self.plug(volume, server, order.gb)?,
-            Effect::Unplug { volume, server } => self.unplug(volume, server)?,
+            Effect::Unplug { volume, server } => self.unplug(volume, server, order.fails)?,
             Effect::Forget(_) => {}
             Effect::Erase(volume) => {
                 fs::remove_file(self.image(volume)).or_else(missing_is_fine)?
@@ -173,7 +175,7 @@ impl Machines {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        self.on.insert(server, Machine { process, services, _network: network });
+        self.on.insert(server, Machine { process, services, network });
         Ok(())
     }
 
@@ -212,10 +214,13 @@ impl Machines {
         Ok(())
     }
 
-    fn unplug(&mut self, volume: u64, server: u64) -> io::Result<()> {
+    fn unplug(&mut self, volume: u64, server: u64, fails: bool) -> io::Result<()> {
         let link = self.server(server).join(format!("dev/disk/by-id/scsi-0HC_Volume_{volume}"));
         fs::remove_file(link).or_else(missing_is_fine)?;
         if let Some(device) = self.loops.remove(&volume) {
+            if let Some(machine) = self.on.get(&server).filter(|_| fails) {
+                pulled::fail(&machine.network.name, &fs::metadata(&device)?)?;
+            }
             succeed("losetup", ["--detach", &device])?;
         }
         Ok(())

@@ -12,6 +12,7 @@ mod filter;
 mod machine;
 mod metadata;
 mod network;
+mod pulled;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -194,7 +195,9 @@ impl Hosts {
         self.network(server)?.move_to_second_address()
     }
 
-    pub(crate) fn push(&self, effect: Effect, user_data: String, gb: u64) {
+    /// Orders an effect, with the parameters that some need: user data, the size of a volume, and
+    /// whether the file system of one that is detached while it is mounted fails.
+    pub(crate) fn push(&self, effect: Effect, user_data: String, gb: u64, fails: bool) {
         let network = match effect {
             Effect::Forget(server) => {
                 if let Some(networks) = lock(&self.networks).as_mut() {
@@ -208,7 +211,7 @@ impl Hosts {
         };
         if let Some(orders) = &*lock(&self.orders) {
             // Fails only if the worker has panicked, which was reported.
-            drop(orders.send(Order { effect, user_data, gb, network }));
+            drop(orders.send(Order { effect, user_data, gb, fails, network }));
         }
     }
 
