@@ -32,6 +32,9 @@ fn a_failed_and_an_undone_attachment_are_repeated() {
     let found = project.burst("sync");
     assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));
     assert_eq!(attachments(&simulator), 2);
+    // Long before the agent misses its device, which would make the command try again.
+    let noticed = || logs(&simulator, &sandbox).matches("volume is not attached: ").count();
+    assert!(noticed() > 0);
     // The next server is created with the volume.
     for kind in [
         ActionFaultKind::Fails { code: "action_failed".into() },
@@ -39,11 +42,13 @@ fn a_failed_and_an_undone_attachment_are_repeated() {
     ] {
         project.ok("down");
         simulator.shared().forget_calls();
+        let before = noticed();
         spoil_attachment(&simulator, kind);
         let found = project.burst("-v sync");
         assert_eq!(found.code, Some(0), "{found:#?}\n{}", logs(&simulator, &sandbox));
         assert!(found.stderr.contains("synced: 0 written"), "{found:#?}");
         assert_eq!(attachments(&simulator), 1);
+        assert!(noticed() > before);
     }
 }
 
