@@ -72,7 +72,14 @@ fn a_volume_that_is_detached_or_deleted_by_hand_is_replaced() {
         let calls = names(&simulator.shared().calls());
         assert!(calls.iter().all(|name| name.starts_with("GET ")), "{calls:?}");
     };
+    // Until then what is undone is repaired beside the command.
+    let wait_until_verified = |count| {
+        wait_until("the verified attachment", || {
+            logs(&simulator, &sandbox).matches("the volume is attached").count() == count
+        });
+    };
     let detached = volume();
+    wait_until_verified(1);
     simulator.shared().by_hand(ByHand::DetachVolume, detached).unwrap();
     expect(
         "warning: the project's volume was detached from the server, not by this machine: \
@@ -80,6 +87,7 @@ fn a_volume_that_is_detached_or_deleted_by_hand_is_replaced() {
         "synced: 0 written",
     );
     assert_eq!(volume(), detached);
+    wait_until_verified(2);
     simulator.shared().by_hand(ByHand::DeleteVolume, detached).unwrap();
     expect(
         "warning: the project's volume was deleted, not by this machine: the build starts with \
