@@ -77,6 +77,7 @@ fn losses(
     credentials: &Credentials,
     options: DownOptions,
 ) -> Result<Losses, Error> {
+    context.terminal.begin("listing what exists at Hetzner");
     let ask = || Ask::Losses { credentials: credentials.clone(), options };
     let taken = |event| match event {
         Event::Losses(losses) => Some(losses),

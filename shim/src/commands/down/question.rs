@@ -113,3 +113,80 @@ fn run_name(run: &LostRun) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detached::record::{RunState, Started};
+
+    fn run(title: Option<&str>, workspace: &str) -> LostRun {
+        LostRun { title: title.map(str::to_owned), workspace: workspace.into() }
+    }
+
+    fn server(of_other: Option<&str>, runs: Vec<LostRun>) -> LostServer {
+        LostServer {
+            name: "s".into(),
+            server_type: "cx53".into(),
+            location: "hel1".into(),
+            age_secs: 125,
+            of_other: of_other.map(str::to_owned),
+            runs,
+        }
+    }
+
+    fn detached(title: &str, workspace: &str) -> Run {
+        let (title, workspace) = (title.to_owned(), workspace.into());
+        let started = Started { title, workspace, at: 0, terminal: None, one_output: false };
+        let state = RunState::Running;
+        Run { number: 3, started, state, waits_for: None, is_shown: false }
+    }
+
+    fn on_servers(servers: Vec<LostServer>) -> Loss {
+        Loss { hetzner: Losses { servers, ..Losses::default() }, ..Loss::default() }
+    }
+
+    #[test]
+    fn what_is_idle_or_comes_back_needs_no_consent() {
+        let needs = |loss: &Loss| loss.needs_consent();
+        assert!(!needs(&Loss::default()));
+        assert!(!needs(&on_servers(vec![server(None, Vec::new())])));
+        assert!(needs(&on_servers(vec![server(None, vec![run(None, "app")])])));
+        // What runs there is not known here.
+        assert!(needs(&on_servers(vec![server(Some("laptop"), Vec::new())])));
+        assert!(needs(&Loss { copies: 1, ..Loss::default() }));
+        assert!(needs(&Loss { local: vec![run(Some("cargo test"), "/w")], ..Loss::default() }));
+        assert!(needs(&Loss { detached: vec![detached("cargo test", "/w")], ..Loss::default() }));
+    }
+
+    #[test]
+    fn everything_is_named_once() {
+        let runs = vec![
+            run(Some("cargo test"), "/w/app"),
+            run(Some("cargo doc"), "/w/app"),
+            run(None, "lib"),
+        ];
+        let volume = LostVolume { project: "app".into(), gb: 10, location: "hel1".into() };
+        let loss = Loss {
+            hetzner: Losses {
+                servers: vec![server(None, runs), server(Some("laptop"), Vec::new())],
+                volumes: vec![volume],
+            },
+            detached: vec![detached("cargo doc", "/w/app")],
+            local: vec![run(Some("cargo run \u{1b}[2J"), "/w/app")],
+            copies: 2,
+        };
+        assert_eq!(
+            loss.lines(),
+            [
+                "the server s: cx53 in hel1, up 2 min 5 s",
+                "its run `cargo test` of /w/app",
+                "its command of lib, which has not started cargo yet, and may create a server again",
+                "the server s: cx53 in hel1, up 2 min 5 s, created by laptop, which may be using it",
+                "detached run 3: `cargo doc` of /w/app",
+                "the run `cargo run \\u001b[2J` of /w/app on this machine",
+                "the volume of app with its caches: 10 GB in hel1",
+                "the agent's copies of 2 projects on this machine",
+            ]
+        );
+    }
+}

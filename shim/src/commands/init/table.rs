@@ -11,6 +11,9 @@ const SESSION_HOURS: f64 = 4.0;
 /// How many of them a month of the example has.
 const SESSIONS_A_MONTH: f64 = 20.0;
 
+/// The line behind the table.
+const PRICES: &str = "prices are without tax and without the address\n";
+
 /// The line behind a table in which a type is marked.
 const QUOTA: &str = "* dedicated cores: a new account has few or none; request more in the Hetzner \
                      console (Limits)\n";
@@ -31,6 +34,7 @@ pub(super) fn table(offers: &[Offer], regions: &[String]) -> String {
     if is_marked {
         text.push_str(QUOTA);
     }
+    text.push_str(PRICES);
     text
 }
 
@@ -154,12 +158,14 @@ mod tests {
              cpx62     x86        16 shared    32 GB   320 GB      0.2500       156.00  ash\n\
              ccx63 *   x86     48 dedicated    96 GB   320 GB      1.2500       780.00  hel1\n\
              * dedicated cores: a new account has few or none; request more in the Hetzner console \
-             (Limits)\n"
+             (Limits)\n\
+             prices are without tax and without the address\n"
         );
         assert_eq!(
             table(&offers(), &["ash".to_owned()]),
             "type      arch           cores   memory     disk EUR an hour  EUR a month  in stock\n\
-             cpx62     x86        16 shared    32 GB   320 GB      0.2500       156.00  ash\n"
+             cpx62     x86        16 shared    32 GB   320 GB      0.2500       156.00  ash\n\
+             prices are without tax and without the address\n"
         );
     }
 
