@@ -300,11 +300,15 @@ impl Agent {
         self.last_run.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Registers a run, to be killed when the agent ends.
+    /// Registers a run, to be killed when the agent ends, or at once where it is about to.
     pub(crate) fn register_run(&self, input: &Arc<Mutex<RunInput>>) {
         let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(input));
+        if self.is_ending() {
+            // It has waited for one that was killed.
+            lock(input).end_with_agent();
+        }
     }
 
     /// The status of the agent and its projects.

@@ -129,6 +129,28 @@ fn a_run_on_a_server_and_its_volume_are_named_and_an_idle_server_needs_no_questi
     run.wait().unwrap();
 }
 
+/// It is admitted once the run is ended, and the agent is about to end.
+#[test]
+fn a_command_that_waits_for_the_run_on_a_server_is_ended_with_it() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = project(&sandbox);
+    let run = sleeping(&project);
+    project.write("src/other.rs", "");
+    let mut waiting = project.start("build");
+    let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let waits = "burst: waiting for `cargo run -q -- sh -c echo ready; exec sleep 1000`, which runs \
+                 in this project";
+    assert!(told.any(|line| line.unwrap() == waits));
+    project.ok("down --yes");
+    assert_ended_by_down(run);
+    let told: Vec<String> = told.map(Result::unwrap).collect();
+    assert_eq!(waiting.wait().unwrap().code(), Some(114), "{told:#?}");
+    let error = "error: the run was ended by `cargo burst down`";
+    assert!(told.iter().any(|line| line == error), "{told:#?}");
+    assert!(lock(&simulator.shared().world).servers.is_empty());
+}
+
 #[test]
 fn down_waits_for_a_lock_and_says_so() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
