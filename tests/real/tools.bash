@@ -149,7 +149,7 @@ open_ports() {
     [ -z "$dry_run" ] || ports=$(eval echo "$ports")
     # shellcheck disable=SC2016
     xargs -n 1 -P 64 timeout 2 bash -c '(exec 3<>"/dev/tcp/$0/$1") 2>/dev/null && echo "$1"; true' \
-        "$1" <<<"$(tr ' ' '\n' <<<"$ports")"
+        "$1" <<<"$(tr ' ' '\n' <<<"$ports")" || [ $? = 123 ] # some have not answered
 }
 
 # A request to the simulator itself: METHOD PATH [BODY].

@@ -260,5 +260,13 @@ fn the_port_of_a_server_is_tried_and_the_keeper_tells_what_it_holds() {
         let keeper = "runs (pid [..], version 0.1.0) for [..] s, with 1 account, 0 commands, \
                       connected to cargo-burst-[..]";
         burst_tests::assert_lines(found.text("keeper", "finding"), keeper);
+        // `init` tells only what is wrong.
+        let mut init = sandbox.burst_command(sandbox.path(), "init");
+        let token = sandbox.path().join("token");
+        fs::write(&token, TOKEN).unwrap();
+        let init = ended(init.stdin(fs::File::open(&token).unwrap()).output().unwrap());
+        assert_eq!(init.code, Some(0), "{init:#?}");
+        let warned = init.stderr.contains("warning: port 7777 of cargo-burst-");
+        assert_eq!(warned, state == "warning", "{init:#?}");
     }
 }

@@ -27,8 +27,8 @@ mod render;
 use burst_agent::transport::SERVER_PORT;
 use burst_protocol::hello::VERSIONS;
 
-use self::check::Check;
-use self::gather::{Facts, gather};
+use self::check::{Check, State};
+use self::gather::{Facts, account_and_ports, gather};
 use super::context::Context;
 use super::failure::error_value;
 use crate::directories::unusable;
@@ -59,6 +59,21 @@ pub(crate) fn apparmor_profile(context: &Context<'_>) -> Result<(), Error> {
     let program = std::env::current_exe()
         .map_err(|source| unusable("find", "/proc/self/exe".as_ref(), &source))?;
     context.print(&namespaces::profile(&program, environment::home().as_deref()))
+}
+
+/// Warns at the end of `init` where servers of this machine cannot be reached on their port, or
+/// only by TCP. What is not known, since no server runs, is not told.
+pub(super) fn warn_of_ports(context: &Context<'_>) {
+    let settings = context.settings(None).ok();
+    let asked = account_and_ports(settings.as_ref(), context.directories);
+    let (account, network) = context.runtime.block_on(asked);
+    let Check { state, finding, next_step, .. } = ports::ports(&account, &network, SERVER_PORT);
+    if matches!(state, State::Warning | State::Error(_)) {
+        let step = next_step.map(|step| format!("; {step}")).unwrap_or_default();
+        context.terminal.warn(&format!("{finding}{step}"));
+    } else if network.blocks_udp {
+        context.terminal.say("this network blocks UDP, so servers are reached over TCP");
+    }
 }
 
 /// All checks.

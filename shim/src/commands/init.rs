@@ -17,6 +17,7 @@ mod user_file;
 use self::questions::SetToken;
 use self::user_file::Choices;
 use super::context::Context;
+use super::doctor::warn_of_ports;
 use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::credentials::Endpoint;
@@ -63,6 +64,7 @@ pub(crate) fn init(context: &Context<'_>, choice: &Choice) -> Result<(), Error> 
     user_file::write(&path, &choices)?;
     context.terminal.say(&format!("wrote `{}`, readable only for you", path.display()));
     questions::warn_of_environment(context.terminal, &token);
+    warn_of_ports(context);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod network;
 
 use std::time::{Duration, Instant, SystemTime};
 
+pub(super) use self::network::account_and_ports;
 use super::account::{Access, Account};
 use super::background::{Keeper, LocalAgent, Timer};
 use super::machine::{Buffers, Clock, Disk, Toolchain};
@@ -54,7 +55,7 @@ pub(super) fn gather(context: &Context<'_>, settings: Result<&Settings, &Error>)
     let (wall, monotonic) = (SystemTime::now(), Instant::now());
     let gathered = async {
         tokio::join!(
-            network::account_and_ports(settings, directories),
+            account_and_ports(settings, directories),
             machine::toolchain(),
             machine::namespaces(),
             machine::disk(settings, directories),

@@ -29,7 +29,7 @@ const OUTSIDE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), SERVER_PORT);
 
 /// Asks the API, then tries the servers of this machine that run.
-pub(super) async fn account_and_ports(
+pub(crate) async fn account_and_ports(
     settings: Option<&Settings>,
     directories: &Directories,
 ) -> (Account, Network) {
