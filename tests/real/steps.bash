@@ -54,10 +54,12 @@ costs_limits() {
     echo "$(largest_dedicated) 1 1 1"
 }
 step_limits() {
-    local large
+    local large there
     scenario '{"quota": {"dedicated_cores": 0}}'
     large=$(largest_dedicated)
-    if burst sync 2>"$work/err" CARGO_BURST_SERVER_TYPE="$large"; then
+    there=$(regions_of "$large" | head -n 1)
+    [ -n "$there" ] || not_run "$large is out of stock"
+    if burst sync CARGO_BURST_SERVER_TYPE="$large" CARGO_BURST_REGION="$there" 2>"$work/err"; then
         note "the limits of this account allow a $large"
     else
         grep -qiE 'limit|quota' "$work/err" || fail "no limit is named: $(cat "$work/err")"

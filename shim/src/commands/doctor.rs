@@ -1,6 +1,6 @@
 //! `cargo burst doctor`: looks at what commands need and says what to do where something is wrong.
 //!
-//! Facts are gathered first ([`gather`]), each within a deadline, without a change to anything.
+//! Facts are gathered first ([`mod@gather`]), each within a deadline, without a change to anything.
 //! Then each check judges them; no check needs a token or a network. The checks are in the order
 //! in which to follow their next steps. If one is an error, the command fails with the exit code
 //! that a command would have that meets it; warnings do not count.

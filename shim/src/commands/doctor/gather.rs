@@ -52,7 +52,7 @@ pub(super) struct Facts {
 pub(super) fn gather(context: &Context<'_>, settings: Result<&Settings, &Error>) -> Facts {
     let Context { runtime, directories, terminal, .. } = *context;
     let settings = settings.ok();
-    let (wall, monotonic) = (SystemTime::now(), Instant::now());
+    let first = Reading::take();
     let gathered = async {
         tokio::join!(
             account_and_ports(settings, directories),
@@ -67,8 +67,7 @@ pub(super) fn gather(context: &Context<'_>, settings: Result<&Settings, &Error>)
     };
     let ((account, network), toolchain, namespaces, disk, owned, keeper, timer, agent) =
         runtime.block_on(gathered);
-    let clock =
-        Clock { now: seconds(wall), moved: moved(wall, SystemTime::now(), monotonic.elapsed()) };
+    let clock = Clock { now: seconds(first.wall), moved: moved(&first, &Reading::take()) };
     Facts {
         access: network::access(settings),
         buffers: machine::buffers(),
@@ -90,11 +89,29 @@ fn seconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// How far the wall clock has moved beyond the time that has passed.
-fn moved(before: SystemTime, after: SystemTime, passed: Duration) -> Duration {
-    match after.duration_since(before) {
-        Ok(shown) => shown.abs_diff(passed),
-        Err(back) => back.duration() + passed,
+/// A reading of the wall clock. This thread may have been interrupted around it.
+struct Reading {
+    before: Instant,
+    wall: SystemTime,
+    after: Instant,
+}
+
+impl Reading {
+    fn take() -> Self {
+        let before = Instant::now();
+        let wall = SystemTime::now();
+        Self { before, wall, after: Instant::now() }
+    }
+}
+
+/// How far the wall clock has moved, at least, beyond the time that has passed between two readings.
+fn moved(first: &Reading, last: &Reading) -> Duration {
+    let least = last.before.duration_since(first.after);
+    let most = last.after.duration_since(first.before);
+    match last.wall.duration_since(first.wall) {
+        Ok(shown) if shown > most => shown - most,
+        Ok(shown) => least.saturating_sub(shown),
+        Err(back) => back.duration() + least,
     }
 }
 
@@ -104,12 +121,20 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_moves_either_way() {
-        let before = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let passed = Duration::from_secs(2);
-        let moved =
-            |secs: u64| moved(before, SystemTime::UNIX_EPOCH + Duration::from_secs(secs), passed);
-        assert_eq!(moved(1002), Duration::ZERO);
-        assert_eq!(moved(1010), Duration::from_secs(8));
-        assert_eq!(moved(995), Duration::from_secs(7));
+        let start = Instant::now();
+        let secs = Duration::from_secs;
+        let reading = |before: u64, wall: u64, after: u64| Reading {
+            before: start + secs(before),
+            wall: SystemTime::UNIX_EPOCH + secs(wall),
+            after: start + secs(after),
+        };
+        let first = reading(0, 1000, 0);
+        assert_eq!(moved(&first, &reading(2, 1002, 2)), secs(0));
+        assert_eq!(moved(&first, &reading(2, 1010, 2)), secs(8));
+        assert_eq!(moved(&first, &reading(2, 1001, 2)), secs(1));
+        assert_eq!(moved(&first, &reading(2, 995, 2)), secs(7));
+        // The thread was interrupted for five seconds.
+        assert_eq!(moved(&first, &reading(2, 1005, 7)), secs(0));
+        assert_eq!(moved(&first, &reading(2, 1009, 7)), secs(2));
     }
 }
