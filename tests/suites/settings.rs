@@ -26,6 +26,8 @@ volume_keep_alive_secs = 3600  # default
 volume_gb = 200  # default
 dead_man_switch = true  # default
 # monthly_budget is not set
+# max_run_secs is not set
+# max_day_secs is not set
 forward_env = []  # default
 report_env = []  # default
 forward_ports = []  # default
@@ -76,6 +78,8 @@ fn config_shows_each_value_with_its_origins() {
              volume_gb = 77  # {user}\n\
              dead_man_switch = true  # default\n\
              monthly_budget = 40.0  # {user}; 99.0 of {file} does not hold: it raises a limit\n\
+             # max_run_secs is not set\n\
+             # max_day_secs is not set\n\
              forward_env = {forward_env}\n\
              report_env = []  # default\n\
              forward_ports = []  # default\n\
@@ -229,7 +233,8 @@ fn the_readme_says_what_a_project_file_may_set() {
         refused.map(|line| line.split('`').nth(1).unwrap().to_owned()).collect();
     refused.sort();
     assert_eq!(refused, with("Not allowed in a project file"));
-    assert_eq!(with("A project file can only lower it"), ["monthly_budget"]);
+    let limits = ["max_day_secs", "max_run_secs", "monthly_budget"];
+    assert_eq!(with("A project file can only lower it"), limits);
 }
 
 #[test]

@@ -193,7 +193,8 @@ settings! {
         variable: "CARGO_BURST_MONTHLY_BUDGET",
     }
 
-    /// The longest time of one run on a server, in seconds. It is interrupted then, as by Ctrl-C.
+    /// The longest time of one run on a server, in seconds. It is interrupted then, as by
+    /// Ctrl-C.
     max_run_secs: Option<u64> {
         default: None,
         kind: Optional { kind: Whole::between(1, TIME_LIMIT_SECS_MAX), example: "7200" },
@@ -201,8 +202,8 @@ settings! {
         variable: "CARGO_BURST_MAX_RUN_SECS",
     }
 
-    /// The longest time that commands of this machine may run on servers in a day (UTC), in
-    /// seconds. What overlaps counts once. The run that reaches it is interrupted.
+    /// The longest time that commands of this machine may run on servers in a day (UTC),
+    /// in seconds. What overlaps counts once. The run that reaches it is interrupted.
     max_day_secs: Option<u64> {
         default: None,
         kind: Optional { kind: Whole::between(1, TIME_LIMIT_SECS_MAX), example: "28800" },

@@ -16,6 +16,8 @@ public_ipv4 = true
 volume_keep_alive_secs = 3600
 volume_gb = 200
 monthly_budget = 40
+max_run_secs = 100
+max_day_secs = 1000
 forward_env = ['MINE']
 extra_excludes = ['*.bin', '!/mine']
 unexclude = ['.vscode/']
@@ -24,7 +26,7 @@ include_paths = ['a']
 ";
 
 /// Values of a project file that do not go beyond [`OWN`].
-const WITHIN: [(&str, &str); 18] = [
+const WITHIN: [(&str, &str); 20] = [
     ("region", "['fsn1']"),
     ("server_type", "['cx53']"),
     ("keep_alive_secs", "0"),
@@ -35,6 +37,8 @@ const WITHIN: [(&str, &str); 18] = [
     ("volume_keep_alive_secs", "60"),
     ("volume_gb", "10"),
     ("monthly_budget", "20"),
+    ("max_run_secs", "50"),
+    ("max_day_secs", "1000"),
     ("forward_env", "['RUSTFLAGS', 'CARGO_TERM_COLOR', 'MINE']"),
     ("report_env", "['MY_MODE', '!RUST_LOG']"),
     ("forward_ports", "[8080]"),
@@ -76,7 +80,8 @@ const BEYOND: [(&str, &str, &str); 14] = [
 ];
 
 /// Values that raise a limit.
-const RAISED: [(&str, &str); 1] = [("monthly_budget", "40.01")];
+const RAISED: [(&str, &str); 3] =
+    [("monthly_budget", "40.01"), ("max_run_secs", "101"), ("max_day_secs", "1001")];
 
 /// Settings that no project file may hold.
 const REFUSED: [&str; 5] = [
@@ -171,6 +176,7 @@ fn a_limit_is_raised_not_even_with_trust() {
         for is_trusted in [false, true] {
             let settings = with(&format!("{key} = {value}"), is_trusted).unwrap();
             assert_eq!((settings.requests.len(), settings.monthly_budget), (0, Some(40.0)));
+            assert_eq!((settings.max_run_secs, settings.max_day_secs), (Some(100), Some(1000)));
             let reason = Reason::Limit;
             let withheld = Withheld { shown: shown(key, value), path: "p.toml".into(), reason };
             assert_eq!(effective(&settings, key).withheld, Some(withheld));

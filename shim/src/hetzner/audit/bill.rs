@@ -97,7 +97,7 @@ fn cost_in(resource: &Resource, life: Life, month: Month) -> f64 {
     let hours = hours_in(life, month) as f64;
     let of_month = ((month.end - month.begin) / HOUR) as f64;
     let charged = |rate: &Rate| {
-        let hourly = rate.hourly.or(rate.monthly.map(|monthly| monthly / of_month));
+        let hourly = rate.hourly.or_else(|| rate.monthly.map(|monthly| monthly / of_month));
         let sum = hours * hourly.unwrap_or(0.0);
         rate.monthly.map_or(sum, |monthly| sum.min(monthly))
     };
