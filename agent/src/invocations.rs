@@ -212,7 +212,11 @@ impl<'a> Invocations<'a> {
                     .map_err(AgentError::file(FileOperation::CreateDirectory, directory))?;
             }
         }
-        let Ended { ending, out_of_memory } = ended?;
+        let Ended { ending, used_millis, out_of_memory } = ended?;
+        if let Some(cpu_millis) = used_millis {
+            // An error says that the client is gone.
+            drop(self.outgoing.message(&FromAgent::Used { cpu_millis }));
+        }
         if let Some(out_of_memory) = out_of_memory {
             let bytes = out_of_memory.notice().into_bytes();
             self.output.sent(bytes.len());

@@ -111,6 +111,7 @@
 //! | 1 | New: [`piece`], for TCP. Without it a network that blocks UDP had no servers. |
 //! | 1 | New: [`Stopped`](message::FromAgent::Stopped). Without it Ctrl-Z did not give the shell back. |
 //! | 1 | New: [`NoVolume`](message::FailureKind::NoVolume). Without it a volume that was detached by hand was waited for in vain. |
+//! | 1 | New: [`Used`](message::FromAgent::Used). Without it the client did not know the processor time of a run. |
 //!
 //! Formats that are stored on disk are specified where they are defined: pack files in
 //! `burst_sync::pack`, records and the stat cache in `burst_sync::stat_cache`, a server's

@@ -219,6 +219,12 @@ pub enum FromAgent {
     /// A signal has stopped cargo's process, or the program that cargo has become. Comes after the
     /// output that was written before. `Signal` with SIGCONT continues the run.
     Stopped,
+    /// The processor time that a call of cargo and its programs have used. Comes once for each call
+    /// that was not killed, before `Changed`.
+    Used {
+        /// By user and kernel, on all cores together.
+        cpu_millis: u64,
+    },
 }
 
 /// A symbolic link in the target directory or in the project. Neither end follows it.

@@ -227,6 +227,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::TerminalRead(true),
         FromAgent::Stopped,
         FromAgent::Output { stream: Stream::Terminal, bytes: ByteBuf::from(b"?") },
+        FromAgent::Used { cpu_millis: 1_234_567 },
     ]
 }
 

@@ -18,7 +18,9 @@ use std::process::ExitCode;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -61,8 +63,19 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         Report::Failed(error.to_string())
     });
     tracing::debug!(?report, "the run ended");
+    if let Some(used) = used_millis() {
+        spec::tell(&socket, &FromInit::Used(used));
+    }
     spec::tell(&socket, &FromInit::Ended(report));
     ExitCode::SUCCESS
+}
+
+/// The processor time of all processes of the run that this one, or the parent of each, has
+/// waited for, by user and kernel. Orphans are children of this process.
+fn used_millis() -> Option<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
+    let micros = |time: TimeVal| time.num_microseconds();
+    u64::try_from((micros(usage.user_time()) + micros(usage.system_time())) / 1000).ok()
 }
 
 fn run(containment: Containment, socket: &UnixStream) -> io::Result<Report> {

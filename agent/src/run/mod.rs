@@ -110,6 +110,8 @@ pub(crate) struct Running {
 pub(crate) struct Ended {
     /// How cargo ended.
     pub(crate) ending: Ending,
+    /// The processor time of its programs in milliseconds; `None` if it was killed.
+    pub(crate) used_millis: Option<u64>,
     /// What the kernel did because memory was short.
     pub(crate) out_of_memory: Option<OutOfMemory>,
 }
@@ -156,9 +158,11 @@ impl Running {
     /// Waits until no process of the run is left; returns how cargo ended. Calls `stopped` whenever
     /// a signal has stopped cargo.
     pub(crate) fn wait(self, mut stopped: impl FnMut()) -> Result<Ended, AgentError> {
+        let mut used_millis = None;
         let report = loop {
             match spec::read_told(&self.socket) {
                 Some(FromInit::Stopped) => stopped(),
+                Some(FromInit::Used(millis)) => used_millis = Some(millis),
                 Some(FromInit::Ended(report)) => break Some(report),
                 None => break None,
             }
@@ -180,6 +184,7 @@ impl Running {
                 return Err(AgentError::Contain(text.into()));
             }
         };
-        Ok(Ended { ending, out_of_memory: self.group.and_then(|group| group.out_of_memory()) })
+        let out_of_memory = self.group.and_then(|group| group.out_of_memory());
+        Ok(Ended { ending, used_millis, out_of_memory })
     }
 }

@@ -151,6 +151,8 @@ pub(crate) struct Mount {
 pub(crate) enum FromInit {
     /// A signal has stopped cargo's process, or the program that it has become.
     Stopped,
+    /// The processor time of cargo and of all its programs that have ended, in milliseconds.
+    Used(u64),
     /// The run ended. Nothing follows.
     Ended(Report),
 }

@@ -95,6 +95,8 @@ pub(super) struct Outcome {
     pub(super) opening: OpeningLine,
     /// How cargo ended.
     pub(super) ending: Ending,
+    /// The processor time of cargo and its programs, if it was told.
+    pub(super) cpu: Option<Duration>,
     /// The end of its output.
     pub(super) output: OutputTail,
     /// The limit that has ended the run.
@@ -108,6 +110,8 @@ pub(super) struct Timing {
     pub(super) sync: Duration,
     /// From then until cargo had ended.
     pub(super) run: Duration,
+    /// The processor time of cargo and its programs; `None` if the agent has not told it.
+    pub(super) cpu: Option<Duration>,
 }
 
 impl Default for Outcome {
@@ -124,6 +128,7 @@ impl Default for Outcome {
             ending: Ending::Exited(0),
             output: OutputTail::default(),
             limit: None,
+            cpu: None,
         }
     }
 }
@@ -132,6 +137,10 @@ impl Outcome {
     /// Takes in a part of what the agent tells. Fails if that is more than an honest one would.
     pub(super) fn note(&mut self, told: FromAgent, budget: &mut Budget) -> Result<(), Error> {
         match told {
+            FromAgent::Used { cpu_millis } => {
+                let used = self.cpu.unwrap_or_default();
+                self.cpu = Some(used.saturating_add(Duration::from_millis(cpu_millis)));
+            }
             FromAgent::Changed(more) => {
                 more.iter()
                     .try_for_each(|change| budget.change(change.path()))

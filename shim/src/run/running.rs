@@ -97,7 +97,7 @@ impl<'a> Synced<'a> {
             ports.end();
             remembering.join().unwrap_or(Ok(())).and(outcome)
         })?;
-        let timing = Timing { sync, run: began.elapsed() };
+        let timing = Timing { sync, run: began.elapsed(), cpu: outcome.cpu };
         tracing::debug!(
             changes = outcome.changes.len(),
             artifacts = outcome.artifacts.len(),
@@ -167,7 +167,8 @@ fn follow(
             | FromAgent::Missing(_)
             | FromAgent::TargetFiles(_)
             | FromAgent::TargetGone(_)
-            | FromAgent::TargetListed(_)) => outcome.note(told, &mut listed)?,
+            | FromAgent::TargetListed(_)
+            | FromAgent::Used { .. }) => outcome.note(told, &mut listed)?,
             told @ (FromAgent::Withheld { .. } | FromAgent::LargeTestFiles { .. }) => {
                 warn_not_fetched(exchange, told);
             }

@@ -71,7 +71,7 @@ pub(super) fn record(
         sync_secs: timing.sync.as_secs_f64(),
         run_secs: timing.run.as_secs_f64(),
         total_secs: total.as_secs_f64(),
-        cpu_secs: None,
+        cpu_secs: timing.cpu.map(|used| used.as_secs_f64()),
         cold: ready.is_some_and(|(ready, _)| ready.fresh_server),
     };
     AuditLog::new(&directories.hetzner()).append(&[Entry::Command(Box::new(command))]);
