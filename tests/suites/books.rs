@@ -152,6 +152,14 @@ fn a_deletion_by_hand_and_a_lost_record_leave_the_books_right() {
     let audit = json_of(&project, "audit --json");
     assert_eq!(audit["here"]["commands"], 1, "{audit}");
     assert_eq!(audit["commands"], 0, "{audit}");
+    // Both agents have told the processor time of cargo and its programs.
+    let record = std::fs::read_to_string(record).unwrap();
+    let lines: Vec<Value> =
+        record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.iter().rfind(|line| line["event"] == "command").unwrap();
+    assert_eq!(last["place"], "here", "{last}");
+    assert!(number(last, "cpu_secs") > 0.0, "{last}");
+    assert_eq!(last["workspace"], project.root.to_str().unwrap());
 }
 
 #[test]

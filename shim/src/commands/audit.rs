@@ -12,21 +12,30 @@
 //!   "cold": { "commands", "reach_secs", "sync_secs", "run_secs", "total_secs" },
 //!   "warm": { as cold }, "here": { as cold }, "verbs": { "build": { as cold } },
 //!   "rules": [{ "keep_alive_secs", "keep_paid_hour", "started_hours", "cost",
-//!               "cold_starts" }] }
+//!               "cold_starts" }],
+//!   "holding": { "hours", "cold_starts", "secs" },
+//!   "right_size": { "commands", "run_secs",
+//!                   "cheapest": { "server_type", "cores", "cost", "run_secs" },
+//!                   "fastest": { as cheapest } } }
 //! ```
 //!
 //! `servers`, `started_hours`, `cost` and what follows from commands are of this installation
 //! since its beginning. The months count everything of cargo-burst that it has seen, also of other
 //! machines, up to now. `here` are commands by the agent on this machine; `commands`, `cold`,
 //! `warm` and `verbs` are those on servers. `monthly_budget` and `budget_left` are `null` without
-//! that setting; what is left is negative if more was spent.
+//! that setting; what is left is negative if more was spent. `holding` is what one more hour
+//! after each with a use would have cost and saved, `right_size` is about commands with a known processor time,
+//! of the workspace of the working directory, else of all; both are `null` with fewer than ten
+//! commands, `right_size` also without today's prices from the API.
 
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::render;
 use crate::error::Error;
-use crate::hetzner::audit::{self, AuditLog};
+use crate::hetzner::audit::{self, AuditLog, Entry, RightSize};
+use crate::hetzner::credentials::Credentials;
+use crate::hetzner::offers::offers;
 
 /// `cargo burst audit`.
 pub(crate) fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Error> {
@@ -34,16 +43,33 @@ pub(crate) fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Erro
     let entries = log.read()?;
     let now = burst_hcloud::Timestamp::now().as_second();
     let found = audit::audit(&entries, rate, now);
-    let budget = context.settings(None)?.monthly_budget;
+    let settings = context.settings(None)?;
+    let budget = settings.monthly_budget;
+    let offers = Credentials::of(&settings)
+        .and_then(|credentials| context.runtime.block_on(offers(&credentials, &settings.region)));
+    let workspace = here(&entries);
+    let size = offers.and_then(|offers| audit::right_size(&entries, workspace.as_deref(), &offers));
     match context.json {
-        true => context.print_json(&document(&found, budget)),
-        false => context.print(&render::audit(&found, budget)),
+        true => context.print_json(&document(&found, size.as_ref(), budget)),
+        false => context.print(&render::audit(&found, size.as_ref(), workspace.as_deref(), budget)),
     }
 }
 
+/// The workspace of the record that the working directory is in; `None`: none is.
+fn here(entries: &[Entry]) -> Option<String> {
+    let directory = std::env::current_dir().ok()?;
+    let workspaces = entries.iter().filter_map(|entry| match entry {
+        Entry::Command(command) => Some(&command.workspace),
+        _ => None,
+    });
+    let around = workspaces.filter(|one| !one.is_empty() && directory.starts_with(one));
+    around.max_by_key(|one| one.len()).cloned()
+}
+
 /// The JSON document.
-fn document(found: &audit::Audit, budget: Option<f64>) -> Value {
+fn document(found: &audit::Audit, size: Option<&RightSize>, budget: Option<f64>) -> Value {
     let mut value = json!(found);
+    value["right_size"] = json!(size);
     value["monthly_budget"] = json!(budget);
     value["budget_left"] = json!(budget.map(|budget| budget - found.this_month.total));
     value["currency"] = "EUR".into();
@@ -53,7 +79,7 @@ fn document(found: &audit::Audit, budget: Option<f64>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hetzner::audit::{Audit, Spent, Split, WhatIf};
+    use crate::hetzner::audit::{Audit, Holding, Spent, Split, WhatIf};
 
     #[test]
     fn the_document_has_the_documented_keys() {
@@ -85,6 +111,7 @@ mod tests {
             verbs: [("build".to_owned(), warm)].into(),
             rules: vec![rule],
             best_hours: 1,
+            holding: Some(Holding { hours: 2, cold_starts: 1, secs: 30.0 }),
         };
         let shown = json!({
             "commands": 1, "reach_secs": 0.5, "sync_secs": 1.5, "run_secs": 2.0, "total_secs": 4.0,
@@ -93,7 +120,7 @@ mod tests {
             "commands": 0, "reach_secs": 0.0, "sync_secs": 0.0, "run_secs": 0.0, "total_secs": 0.0,
         });
         assert_eq!(
-            document(&found, Some(40.0)),
+            document(&found, None, Some(40.0)),
             json!({
                 "currency": "EUR", "servers": 1, "started_hours": 2, "cost": 1.0, "commands": 1,
                 "this_month": {
@@ -102,7 +129,8 @@ mod tests {
                 "previous_month": {
                     "started_hours": 0, "servers": 0.0, "volumes": 0.0, "images": 0.0, "total": 0.0,
                 },
-                "monthly_budget": 40.0, "budget_left": 38.5, "here": none,
+                "monthly_budget": 40.0, "budget_left": 38.5, "here": none, "right_size": null,
+                "holding": { "hours": 2, "cold_starts": 1, "secs": 30.0 },
                 "best_hours": 1, "cold": none, "warm": shown, "verbs": { "build": shown },
                 "rules": [{
                     "keep_alive_secs": 60, "keep_paid_hour": true, "started_hours": 2,

@@ -6,7 +6,7 @@ use burst_protocol::message::AgentStatus;
 use super::copies::Copies;
 use crate::detached::record::{Ended, How, Run, RunState, Started};
 use crate::detached::runs::{Found, Unreadable};
-use crate::hetzner::audit::{Audit, Spent, Split};
+use crate::hetzner::audit::{Audit, Fit, Holding, RightSize, Spent, Split};
 use crate::hetzner::reap::ReapReport;
 use crate::hetzner::report::{DeletedBy, Report, ServerLine, VolumeLine};
 use crate::terminal::{amount, bytes, counted, harmless_line, span};
@@ -260,7 +260,12 @@ pub(super) fn reaped(reaped: &ReapReport) -> String {
 }
 
 /// The evaluation of the audit record.
-pub(super) fn audit(audit: &Audit, budget: Option<f64>) -> String {
+pub(super) fn audit(
+    audit: &Audit,
+    size: Option<&RightSize>,
+    workspace: Option<&str>,
+    budget: Option<f64>,
+) -> String {
     let nothing = "no command has run yet\n";
     if audit.servers == 0 && audit.commands == 0 && audit.here.commands == 0 {
         return nothing.to_owned();
@@ -304,8 +309,36 @@ pub(super) fn audit(audit: &Audit, budget: Option<f64>) -> String {
             counted(rule.cold_starts as u64, "cold start"),
         ));
     }
+    lines.extend(size.map(|size| right_size(size, workspace)));
+    lines.extend(audit.holding.as_ref().map(holding));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// The cheapest and the fastest type, and what that is known from.
+fn right_size(size: &RightSize, workspace: Option<&str>) -> String {
+    let fit = |fit: &Fit| {
+        let Fit { server_type, cores, cost, run_secs } = fit;
+        format!("{server_type} ({cores} cores, EUR {}, {run_secs:.1} s a run)", amount(*cost))
+    };
+    format!(
+        "today cheapest: {}; fastest: {}; it took {:.1} s; from {} of {}, if only cores count",
+        fit(&size.cheapest),
+        fit(&size.fastest),
+        size.run_secs,
+        counted(size.commands as u64, "command"),
+        harmless_line(workspace.unwrap_or("all workspaces"))
+    )
+}
+
+/// What one more hour after each hour with a use would have given.
+fn holding(holding: &Holding) -> String {
+    format!(
+        "one more hour after each with a use: {} more, {} fewer, {} less waiting",
+        counted(holding.hours.max(0).unsigned_abs(), "hour"),
+        counted(holding.cold_starts.max(0).unsigned_abs(), "cold start"),
+        span(holding.secs.round() as i64)
+    )
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ mod lookups;
 pub(crate) mod loss;
 pub(crate) mod market;
 pub(crate) mod naming;
+pub(crate) mod offers;
 mod orders;
 mod owner;
 mod patience;

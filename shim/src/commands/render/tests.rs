@@ -332,7 +332,7 @@ cost with other settings:
 fn an_audit_at_the_recorded_price() {
     let first = "1 server, 1 started hour, EUR 0.50; optimum with perfect foresight: 1 hour\n";
     let first = format!("{first}this month: EUR 0.50, EUR 0.00 in the one before\n");
-    let text = audit(&record::audit(&entries(), None, 4000), None);
+    let text = audit(&record::audit(&entries(), None, 4000), None, None, None);
     assert_eq!(text, format!("{first}{MEANS}{RULES}"));
 }
 
@@ -342,12 +342,37 @@ fn an_audit_at_another_rate() {
     let first = format!("{first}this month: EUR 0.50, EUR 0.00 in the one before\n");
     let rules = RULES.replace("EUR     1.00", "EUR     4.00");
     let rules = rules.replace("EUR     0.50", "EUR     2.00");
-    let text = audit(&record::audit(&entries(), Some(2.0), 4000), None);
+    let text = audit(&record::audit(&entries(), Some(2.0), 4000), None, None, None);
     assert_eq!(text, format!("{first}{MEANS}{rules}"));
 }
 
 #[test]
 fn an_audit_of_an_empty_record() {
-    let text = audit(&record::audit(&[], None, 4000), None);
+    let text = audit(&record::audit(&[], None, 4000), None, None, None);
     assert_eq!(text, "no command has run yet\n");
+}
+
+#[test]
+fn the_right_size_and_a_further_hour() {
+    let fit = |name: &str, cores: f64, cost: f64, run_secs: f64| Fit {
+        server_type: name.into(),
+        cores,
+        cost,
+        run_secs,
+    };
+    let size = RightSize {
+        commands: 12,
+        run_secs: 10.0,
+        cheapest: fit("cx23", 2.0, 0.1, 52.0),
+        fastest: fit("ccx63", 48.0, 15.0, 6.0),
+    };
+    assert_eq!(
+        right_size(&size, Some("/w")),
+        "today cheapest: cx23 (2 cores, EUR 0.10, 52.0 s a run); fastest: ccx63 (48 cores, \
+         EUR 15.00, 6.0 s a run); it took 10.0 s; from 12 commands of /w, if only cores count"
+    );
+    assert_eq!(
+        holding(&Holding { hours: 3, cold_starts: 1, secs: 90.0 }),
+        "one more hour after each with a use: 3 hours more, 1 cold start fewer, 1 min 30 s less waiting"
+    );
 }

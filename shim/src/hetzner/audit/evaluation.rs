@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::bill::{Month, Spent, cost, life, spent};
 use super::record::{Command, Entry, Kind, Place, commands, standings};
+use super::right_size::{Holding, holding};
 use super::sessions::{on_servers, sessions};
 use crate::hetzner::cost_model::{self, Outcome, Rule};
 
@@ -41,6 +42,8 @@ pub(crate) struct Audit {
     pub(crate) rules: Vec<WhatIf>,
     /// The fewest started hours that could have served all commands, with perfect foresight.
     pub(crate) best_hours: i64,
+    /// What a further hour after each use would have given; `None` with too few commands.
+    pub(crate) holding: Option<Holding>,
 }
 
 /// The mean time of commands, by part.
@@ -112,6 +115,7 @@ pub(crate) fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
             commands.iter().copied().filter(|one| one.cold == is_cold).collect();
         split(&those)
     };
+    let cold = of(true);
     let mut verbs: BTreeMap<String, Vec<&Command>> = BTreeMap::new();
     for command in &commands {
         verbs.entry(command.verb.clone()).or_default().push(command);
@@ -137,11 +141,12 @@ pub(crate) fn audit(entries: &[Entry], rate: Option<f64>, now: i64) -> Audit {
         previous_month: spent(entries, month.previous(), now),
         commands: commands.len(),
         here: split(&here),
-        cold: of(true),
+        cold,
         warm: of(false),
         verbs: verbs.into_iter().map(|(verb, those)| (verb, split(&those))).collect(),
         rules: rules.collect(),
         best_hours: cost_model::best(&sessions).hours,
+        holding: holding(&commands, cold.reach_secs),
     }
 }
 

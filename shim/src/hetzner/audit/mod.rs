@@ -2,7 +2,8 @@
 //! ran.
 //!
 //! `record` is the file, `bill` what Hetzner charges for a line of it, `reconciliation` how a
-//! listing of the API corrects it, `evaluation` what `cargo burst audit` says. All but the
+//! listing of the API corrects it, `evaluation` and
+//! `right_size` what `cargo burst audit` says. All but the
 //! file are pure. The record is never the source of truth about what exists: the API is. It
 //! decides what was spent.
 
@@ -10,6 +11,7 @@ mod bill;
 mod evaluation;
 mod reconciliation;
 mod record;
+mod right_size;
 mod sessions;
 
 pub(crate) use self::bill::{Month, Spent, cost, spent};
@@ -19,4 +21,5 @@ pub(crate) use self::evaluation::{Audit, Split, audit};
 pub(super) use self::reconciliation::{Listing, reconcile};
 pub(super) use self::record::recorded;
 pub(crate) use self::record::{AuditLog, Closed, Command, Entry, Kind, Place, Rate, Resource};
+pub(crate) use self::right_size::{Fit, Holding, Offer, RightSize, right_size};
 pub(crate) use self::sessions::seconds_used;
