@@ -118,7 +118,8 @@ mod tests {
         ) {
             let now = created + age;
             let keep_alive = Some(keep);
-            let facts = Facts { created, last_use: created, in_use: true, keep_alive, keep_paid_hour };
+            let last_use = created;
+            let facts = Facts { created, last_use, in_use: true, keep_alive, keep_paid_hour };
             prop_assert!(lease_end(facts, 60, 120, now).unwrap() >= now + 180.max(keep));
         }
     }
