@@ -117,7 +117,7 @@ impl Attachment {
             repeats += 1;
             let text = format!("the project's volume is not attached: {cause}; attaching it again");
             tracing::warn!("{text}");
-            // Nobody listens once the command goes on.
+            // The receiver is gone once the command goes on.
             drop(tell.send(text));
             actions = self.begin().await?;
         }
