@@ -219,8 +219,7 @@ fn hosts_restart_and_keep_their_disk_until_they_are_rebuilt() {
 /// The script mounts the volume in a mount namespace of its own, and writes until that fails.
 #[test]
 fn a_volume_that_is_pulled_out_fails() {
-    let scenario = Scenario { pulled_volumes_fail: true, ..Scenario::default() };
-    let Some(simulator) = cloud(scenario) else { return };
+    let Some(simulator) = cloud(Scenario::default()) else { return };
     let id = server(&simulator, &json!({}));
     let wanted = json!({ "name": "v", "size": 10, "server": id });
     let volume = ok(&simulator, "POST", "/volumes", &wanted)["volume"]["id"].as_u64().unwrap();

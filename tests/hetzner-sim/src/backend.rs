@@ -40,8 +40,7 @@ impl Shared {
                 Effect::Plug { volume, .. } => world.volumes.get(&volume).map(|volume| volume.gb),
                 _ => None,
             };
-            let fails = world.scenario.pulled_volumes_fail;
-            hosts.push(effect, user_data.unwrap_or_default(), gb.unwrap_or(0), fails);
+            hosts.push(effect, user_data.unwrap_or_default(), gb.unwrap_or(0));
         }
     }
 

@@ -31,9 +31,6 @@ pub struct Scenario {
     pub action_faults: Vec<ActionFault>,
     /// The locations, by name, that have no space for another volume.
     pub volumes_full_in: Vec<String>,
-    /// Whether the file system of a volume that is detached while a host has it mounted fails, as
-    /// on a real disk; otherwise the host goes on with it.
-    pub pulled_volumes_fail: bool,
     /// Tokens in addition to the one that the simulator was started with.
     pub tokens: BTreeMap<String, Access>,
     /// Snapshots that exist at the start.
@@ -63,7 +60,6 @@ impl Default for Scenario {
             faults: Vec::new(),
             action_faults: Vec::new(),
             volumes_full_in: Vec::new(),
-            pulled_volumes_fail: false,
             tokens: BTreeMap::new(),
             snapshots: vec![Snapshot::default()],
             ignores_shutdown: false,

@@ -48,7 +48,6 @@ pub(super) struct Order {
     pub(super) effect: Effect,
     pub(super) user_data: String,
     pub(super) gb: u64,
-    pub(super) fails: bool,
     pub(super) network: Option<Arc<Network>>,
 }
 
@@ -114,7 +113,7 @@ impl Machines {
             }
             Effect::Stop(server) => self.stop(server),
             Effect::Plug { volume, server } => self.plug(volume, server, order.gb)?,
-            Effect::Unplug { volume, server } => self.unplug(volume, server, order.fails)?,
+            Effect::Unplug { volume, server } => self.unplug(volume, server)?,
             Effect::Forget(_) => {}
             Effect::Erase(volume) => {
                 fs::remove_file(self.image(volume)).or_else(missing_is_fine)?
@@ -214,11 +213,11 @@ impl Machines {
         Ok(())
     }
 
-    fn unplug(&mut self, volume: u64, server: u64, fails: bool) -> io::Result<()> {
+    fn unplug(&mut self, volume: u64, server: u64) -> io::Result<()> {
         let link = self.server(server).join(format!("dev/disk/by-id/scsi-0HC_Volume_{volume}"));
         fs::remove_file(link).or_else(missing_is_fine)?;
         if let Some(device) = self.loops.remove(&volume) {
-            if let Some(machine) = self.on.get(&server).filter(|_| fails) {
+            if let Some(machine) = self.on.get(&server) {
                 pulled::fail(&machine.network.name, &fs::metadata(&device)?)?;
             }
             succeed("losetup", ["--detach", &device])?;

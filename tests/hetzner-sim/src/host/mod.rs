@@ -195,9 +195,8 @@ impl Hosts {
         self.network(server)?.move_to_second_address()
     }
 
-    /// Orders an effect, with the parameters that some need: user data, the size of a volume, and
-    /// whether the file system of one that is detached while it is mounted fails.
-    pub(crate) fn push(&self, effect: Effect, user_data: String, gb: u64, fails: bool) {
+    /// Orders an effect, with the parameters that some need: user data and the size of a volume.
+    pub(crate) fn push(&self, effect: Effect, user_data: String, gb: u64) {
         let network = match effect {
             Effect::Forget(server) => {
                 if let Some(networks) = lock(&self.networks).as_mut() {
@@ -211,7 +210,7 @@ impl Hosts {
         };
         if let Some(orders) = &*lock(&self.orders) {
             // Fails only if the worker has panicked, which was reported.
-            drop(orders.send(Order { effect, user_data, gb, fails, network }));
+            drop(orders.send(Order { effect, user_data, gb, network }));
         }
     }
 
