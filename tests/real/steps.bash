@@ -149,8 +149,11 @@ step_hour() {
     hours=$(($(burst audit --json | jq .started_hours) - before))
     [ "$hours" = 1 ] || fail "the audit has $hours started hours"
     if [ -n "$dry_run" ]; then
-        [ "$(control GET ledger | jq '.lines | map(select(.item.server)) | length')" -ge 1 ] ||
-            fail 'the bill of the simulator has no server'
+        # shellcheck disable=SC2016
+        hours=$(control GET ledger | jq --arg name "$(jq -r .name <<<"$server")" '
+            [.lines[] | select(.name == $name and (.item | type == "object" and has("server")))]
+            | last | (.to - .from) / 3600000 | ceil')
+        [ "$hours" = 1 ] || fail "the bill has $hours hours"
     else
         note "the invoice of this month has to show one hour of $(jq -r .name <<<"$server")"
     fi
