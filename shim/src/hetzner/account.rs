@@ -8,14 +8,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burst_agent::transport::IdleTimeout;
-use burst_hcloud::Client;
 use burst_hcloud::pricing::Pricing;
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::{PER_SERVER_MAX, Volume};
+use burst_hcloud::{Client, Id};
 
 use super::audit::AuditLog;
 use super::books::Books;
@@ -66,6 +66,15 @@ pub(super) struct HeldServer {
     pub(super) keys: KeyPair,
     /// Whether it does not exist any more.
     pub(super) gone: Gone,
+}
+
+/// What this process has known before the API was asked.
+#[derive(Clone, Copy, Debug)]
+struct KnownBefore {
+    /// The server whose agent has answered it.
+    server: Option<Id>,
+    /// Whether that server has lost the project's volume.
+    has_lost_volume: bool,
 }
 
 /// A server that was reached for a project. It is not deleted before this is dropped.
@@ -169,11 +178,29 @@ impl Account {
             return Ok(self.reached(found, volume, (false, false), request, project_use));
         }
         let stock = stock?;
+        let known = KnownBefore { server: answered, has_lost_volume };
+        let took = asked.elapsed();
+        let (volume, fresh) =
+            self.provide(&mut held, (stock, took), request, known, progress).await?;
+        let Some(found) = &*held else { return Err(error::incomplete("no server is held")) };
+        Ok(self.reached(found, &volume, fresh, request, project_use))
+    }
+
+    /// Provides a server with the project's volume from what the API has listed, which `took` it
+    /// so long. Returns the volume, and whether server and volume were created.
+    async fn provide(
+        &self,
+        held: &mut Option<HeldServer>,
+        (stock, took): (Stock, Duration),
+        request: &ServerRequest,
+        known: KnownBefore,
+        progress: &dyn Progress,
+    ) -> Result<(Volume, (bool, bool)), Error> {
         self.seen.note(&stock.inventory);
         self.leave_to_other(&stock.inventory, progress)?;
         let (owner, keys) = (self.installation.owner(), self.installation.keys());
         let pricing = stock.pricing.clone();
-        let (images, took) = (Some(stock.images.as_slice()), asked.elapsed());
+        let images = Some(stock.images.as_slice());
         let spent =
             self.books.correct(&self.client, &stock.inventory, images, Some(&pricing), took);
         let limited = request.within_budget(spent.await.total);
@@ -196,8 +223,8 @@ impl Account {
             networks: &self.networks,
             request: &limited,
             progress,
-            answered,
-            has_lost_volume,
+            answered: known.server,
+            has_lost_volume: known.has_lost_volume,
         };
         let provided = provision.provide(stock).await?;
         self.record(&provided, &pricing);
@@ -212,8 +239,8 @@ impl Account {
         self.tell_of_tcp(&agent, progress).await;
         self.tell_differences(request, &server, &volume, progress);
         let gone = self.watch_connection(&server, &agent, request);
-        let found = held.insert(HeldServer { server, agent, volumes, keys, gone });
-        Ok(self.reached(found, &volume, (fresh_server, fresh_volume), request, project_use))
+        *held = Some(HeldServer { server, agent, volumes, keys, gone });
+        Ok((volume, (fresh_server, fresh_volume)))
     }
 
     /// Renews the lease of the server, if this process holds one.

@@ -40,27 +40,17 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
     }
     match ask {
         Ask::Reach { credentials, request, anew } => {
-            let reached = async {
-                let (progress, events) = relay();
-                let reached = async {
-                    state.account(&credentials).await?.reach(&request, anew, &progress).await
-                };
-                forward(&mut write, events, reached).await
-            };
-            let Some(reached) = while_connected(&mut read, reached).await else { return Ok(()) };
-            match reached {
-                Ok(reached) => hold(state, reached, &mut read, &mut write).await,
-                Err(error) => answer(&mut write, Event::Failed(error)).await,
-            }
+            let (progress, events) = relay();
+            let reached =
+                async { state.account(&credentials).await?.reach(&request, anew, &progress).await };
+            let reached = async { forward(&mut write, events, reached).await.map(Some) };
+            let reached = while_connected(&mut read, reached).await;
+            answer_reached(state, reached, &mut read, &mut write).await
         }
         Ask::Rejoin { credentials, request } => {
             let rejoined = async { state.account(&credentials).await?.rejoin(&request).await };
-            let Some(rejoined) = while_connected(&mut read, rejoined).await else { return Ok(()) };
-            match rejoined {
-                Ok(Some(reached)) => hold(state, reached, &mut read, &mut write).await,
-                Ok(None) => answer(&mut write, Event::NoServer).await,
-                Err(error) => answer(&mut write, Event::Failed(error)).await,
-            }
+            let rejoined = while_connected(&mut read, rejoined).await;
+            answer_reached(state, rejoined, &mut read, &mut write).await
         }
         Ask::Stream { ticket } => carry(state.connection(ticket), read, write).await,
         Ask::Summary => answer(&mut write, Event::Summary(state.summary())).await,
@@ -106,6 +96,22 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             let event = watched.map(|()| Event::Done);
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
+    }
+}
+
+/// Answers a command that wants a server, and keeps the server in use for it. Nothing is answered
+/// to one that has disconnected (`None`).
+async fn answer_reached(
+    state: &State,
+    reached: Option<Result<Option<ReachedServer>, Error>>,
+    read: &mut Reader,
+    write: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    match reached {
+        None => Ok(()),
+        Some(Ok(Some(reached))) => hold(state, reached, read, write).await,
+        Some(Ok(None)) => answer(write, Event::NoServer).await,
+        Some(Err(error)) => answer(write, Event::Failed(error)).await,
     }
 }
 
