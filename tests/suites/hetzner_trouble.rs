@@ -658,7 +658,7 @@ fn down_without_a_token_names_the_keeper() {
             "detached_runs": [], "hetzner": null, "local_agent_ended": false, "keeper_pid": keeper
         })
     );
-    // While a command runs, the times at which its server and volume expire are not known.
+    // While a command runs, the times at which its server and volume expire if it ended now.
     project.write(
         "src/main.rs",
         "fn main() { std::io::stdin().read_line(&mut String::new()).unwrap(); }\n",
@@ -671,9 +671,13 @@ fn down_without_a_token_names_the_keeper() {
         report = serde_json::from_str(&project.ok("status --json").stdout).unwrap();
         report["hetzner"]["servers"][0]["in_use"] == true
     });
-    let volume = &report["hetzner"]["volumes"][0];
-    assert!(volume["in_use"] == true && volume["deleted_at"].is_null(), "{report}");
-    assert!(report["hetzner"]["servers"][0]["deleted_at"].is_null(), "{report}");
+    let time = |value: &serde_json::Value| {
+        value.as_str().unwrap().parse::<burst_hcloud::Timestamp>().unwrap().as_second()
+    };
+    let (now, volume) = (time(&report["hetzner"]["now"]), &report["hetzner"]["volumes"][0]);
+    assert_eq!((&volume["in_use"], time(&volume["deleted_at"])), (&true.into(), now + 3600));
+    let server = &report["hetzner"]["servers"][0];
+    assert_eq!(time(&server["deleted_at"]), time(&server["paid_until"]) - 60, "{report}");
     drop(run.stdin.take());
     assert!(run.wait().unwrap().success());
     assert_eq!(sandbox.keeper(), Some(keeper));
