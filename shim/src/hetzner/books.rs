@@ -20,6 +20,7 @@ use super::audit::{
 };
 use super::inventory::{Inventory, is_of};
 use super::owner::Installation;
+use super::uses::Uses;
 
 /// The record, as an account keeps it.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Books {
     pub(super) account: String,
     /// The owner of what this installation creates.
     pub(super) installation: Arc<Installation>,
+    /// Know when servers delete themselves.
+    pub(super) uses: Arc<Uses>,
 }
 
 impl Books {
@@ -145,6 +148,7 @@ impl Books {
             kinds,
             resources,
             going: going.collect(),
+            lease_ends: self.uses.lease_ends(),
         })
     }
 

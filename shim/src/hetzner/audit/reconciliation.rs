@@ -4,7 +4,8 @@
 //! its dead man's switch, the console, another machine, or a process that was killed before it
 //! could write. What the API lists and the record does not have was created by a process that
 //! was killed, or by another owner, or the record was lost. A listing says only something about
-//! its own account.
+//! its own account. The time of a deletion is the latest that is possible: that of the listing, or
+//! the end of the lease of a server that deletes itself.
 
 use super::record::{Closed, Entry, Kind, Resource, standings};
 
@@ -13,6 +14,10 @@ const IN_FLIGHT_SECS: i64 = 60;
 
 /// Seconds after which a listing is recorded again, for the time at which something was seen.
 const LISTED_SECS: i64 = 1800;
+
+/// Seconds after the end of its lease within which a server that deletes itself is gone, unless
+/// it cannot reach the API.
+const SELF_DELETION_SECS: i64 = 60;
 
 /// The reason of an end that was found out from a listing.
 const GONE: &str = "gone";
@@ -32,6 +37,8 @@ pub(in crate::hetzner) struct Listing {
     pub(in crate::hetzner) resources: Vec<Resource>,
     /// Resources that are listed and already being deleted, by kind and id.
     pub(in crate::hetzner) going: Vec<(Kind, u64)>,
+    /// When servers of ours delete themselves if no keeper renews their lease, by id.
+    pub(in crate::hetzner) lease_ends: Vec<(u64, i64)>,
 }
 
 /// The lines that the record lacks.
@@ -68,11 +75,12 @@ pub(in crate::hetzner) fn reconcile(entries: &[Entry], listing: &Listing) -> Vec
             is_any_left = true;
             continue;
         }
+        let seen = seen.map_or(*created, |seen| seen.max(*created));
         lines.push(Entry::Closed(Closed {
             kind: *kind,
             id: *id,
-            at: listing.now,
-            seen: Some(seen.map_or(*created, |seen| seen.max(*created))),
+            at: latest_end(listing, *kind, *id).max(seen),
+            seen: Some(seen),
             reason: GONE.to_owned(),
         }));
     }
@@ -81,6 +89,12 @@ pub(in crate::hetzner) fn reconcile(entries: &[Entry], listing: &Listing) -> Vec
         lines.push(Entry::Listed { account: listing.account.clone(), at: listing.now });
     }
     lines
+}
+
+/// The latest time at which a resource that is not listed any more was deleted.
+fn latest_end(listing: &Listing, kind: Kind, id: u64) -> i64 {
+    let own = listing.lease_ends.iter().find(|(server, _)| kind == Kind::Server && *server == id);
+    own.map_or(listing.now, |(_, end)| listing.now.min(end + SELF_DELETION_SECS))
 }
 
 /// When an account was listed last.
@@ -122,6 +136,7 @@ mod tests {
             kinds: vec![Kind::Server, Kind::Volume],
             resources: resources.to_vec(),
             going: Vec::new(),
+            lease_ends: Vec::new(),
         }
     }
 
@@ -146,6 +161,25 @@ mod tests {
         // Never listed: last seen when it was created.
         let entries = [opened(Kind::Server, 1, 100)];
         assert_eq!(reconcile(&entries, &listing(3000, &[])), [gone(Kind::Server, 1, 100, 3000)]);
+    }
+
+    #[test]
+    fn a_server_that_deletes_itself_is_not_billed_until_it_is_noticed() {
+        let entries = [opened(Kind::Server, 1, 100), opened(Kind::Volume, 1, 100), listed(2000)];
+        let closed_at = |now, end| {
+            let lease_ends = vec![(1, end), (2, 500)];
+            let found = reconcile(&entries, &Listing { lease_ends, ..listing(now, &[]) });
+            let ends = found.iter().map(|line| match line {
+                Entry::Closed(closed) => closed.at,
+                _ => -1,
+            });
+            ends.collect::<Vec<_>>()
+        };
+        // The volume does not delete itself.
+        assert_eq!(closed_at(90_000, 3600), [3660, 90_000]);
+        // It was deleted by hand before its lease ended, or was listed after that.
+        assert_eq!(closed_at(2500, 3600), [2500, 2500]);
+        assert_eq!(closed_at(2500, 1000), [2000, 2500]);
     }
 
     #[test]
