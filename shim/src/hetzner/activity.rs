@@ -1,17 +1,14 @@
 //! What an agent says about the runs on it: the last question before an idle server or volume
-//! is deleted.
+//! is deleted, and what `down` tells the user.
 //!
 //! This process knows the uses by its own commands. Runs of others that have the server's keys,
 //! such as a clone of this machine, are known to the agent alone.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::Volume;
-use burst_protocol::message::{FromAgent, FromShim, ProjectStatus};
+use burst_protocol::message::{AgentStatus, FromAgent, FromShim, ProjectStatus};
 
 use super::account::{Account, HeldServer};
 use super::dial;
@@ -29,7 +26,8 @@ impl Account {
                 Err(_) => return false,
             },
         };
-        let busy = projects(&agent).await.iter().any(|project| !project.runs.is_empty());
+        let status = status_of(&agent).await;
+        let busy = status.iter().flat_map(busy_projects).next().is_some();
         if busy {
             tracing::info!(name = server.name, "an idle server is kept: it has runs of others");
         }
@@ -43,20 +41,24 @@ pub(super) async fn has_runs_of(held: Option<&HeldServer>, volume: &Volume) -> b
         return false;
     };
     let wanted = ProjectKey::of_volume(&volume.labels);
-    projects(&held.agent)
-        .await
-        .iter()
-        .any(|project| !project.runs.is_empty() && Some(key(project)) == wanted)
+    let status = status_of(&held.agent).await;
+    status.iter().flat_map(busy_projects).any(|project| Some(key_of(project)) == wanted)
 }
 
-/// The projects on a server; none if its agent does not answer.
-async fn projects(agent: &Arc<ServerConnection>) -> Vec<ProjectStatus> {
+/// What the agent of a server says; none if it does not answer.
+pub(super) async fn status_of(agent: &Arc<ServerConnection>) -> Option<AgentStatus> {
     match dial::ask(agent, FromShim::Status).await {
-        Ok(FromAgent::Status(status)) => status.projects,
-        _ => Vec::new(),
+        Ok(FromAgent::Status(status)) => Some(status),
+        _ => None,
     }
 }
 
-fn key(project: &ProjectStatus) -> ProjectKey {
-    ProjectKey::of(&Path::new("/").join(OsStr::from_bytes(project.project.as_bytes())))
+/// The projects with runs.
+pub(super) fn busy_projects(status: &AgentStatus) -> impl Iterator<Item = &ProjectStatus> {
+    status.projects.iter().filter(|project| !project.runs.is_empty())
+}
+
+/// The key of a project on a server.
+pub(super) fn key_of(project: &ProjectStatus) -> ProjectKey {
+    ProjectKey::of(&project.project.absolute())
 }

@@ -2,16 +2,15 @@
 //!
 //! It only reads. The keeper sends it to commands, so it is serialisable.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use burst_hcloud::server::{Server, ServerStatus};
-use burst_protocol::message::{AgentStatus, FromAgent, FromShim};
+use burst_protocol::message::AgentStatus;
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
-use super::dial;
+use super::activity::{busy_projects, key_of, status_of};
 use super::inventory::{Inventory, is_of};
 use super::naming::{HOST, PROJECT_NAME, ProjectKey};
 use super::reap::DownOptions;
@@ -124,14 +123,8 @@ impl Account {
 
     /// Asks the agent of a server of ours for its runs; none if it does not answer.
     async fn ask_status(&self, server: &Server) -> Option<AgentStatus> {
-        let asked = async {
-            let agent = self.agent_of(server).await?;
-            dial::ask(&agent, FromShim::Status).await.ok()
-        };
-        match tokio::time::timeout(STATUS_DEADLINE, asked).await {
-            Ok(Some(FromAgent::Status(status))) => Some(status),
-            _ => None,
-        }
+        let asked = async { status_of(&self.agent_of(server).await?).await };
+        tokio::time::timeout(STATUS_DEADLINE, asked).await.ok().flatten()
     }
 
     /// The connection to a server that may have runs. Where a command is preparing the server, its
@@ -149,8 +142,7 @@ impl Account {
 /// The runs that the agent tells, and those of commands of this process that it does not tell: they
 /// are preparing theirs, or the agent does not answer. Pure.
 fn runs(told: Option<&AgentStatus>, used: &[ProjectKey], inventory: &Inventory) -> Vec<LostRun> {
-    let running = told.into_iter().flat_map(|status| &status.projects);
-    let running: Vec<_> = running.filter(|project| !project.runs.is_empty()).collect();
+    let running: Vec<_> = told.into_iter().flat_map(busy_projects).collect();
     let mut runs = Vec::new();
     for project in &running {
         let workspace = project.project.absolute().to_string_lossy().into_owned();
@@ -161,9 +153,7 @@ fn runs(told: Option<&AgentStatus>, used: &[ProjectKey], inventory: &Inventory) 
                 .map(|title| LostRun { title: Some(title.clone()), workspace: workspace.clone() }),
         );
     }
-    let is_told = |key: &ProjectKey| {
-        running.iter().any(|project| ProjectKey::of(Path::new(&project.project.absolute())) == *key)
-    };
+    let is_told = |key: &ProjectKey| running.iter().any(|project| key_of(project) == *key);
     runs.extend(used.iter().filter(|key| !is_told(key)).map(|key| {
         let mut volumes = inventory.volumes.iter();
         let volume =
@@ -177,6 +167,8 @@ fn runs(told: Option<&AgentStatus>, used: &[ProjectKey], inventory: &Inventory) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
     use burst_protocol::RelativePath;
     use burst_protocol::message::ProjectStatus;
 
