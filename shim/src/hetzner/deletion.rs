@@ -29,9 +29,9 @@ pub(super) enum Deletion {
     Volume(Id),
 }
 
-/// Whose patience a deletion has.
+/// Who waits while an action locks what is deleted.
 #[derive(Clone, Copy)]
-pub(super) enum Patience<'a> {
+pub(super) enum LockWait<'a> {
     /// A reaping, which the next one repeats.
     Reaping,
     /// A user, who is told of a wait.
@@ -44,7 +44,7 @@ impl Account {
         &self,
         resource: Deletion,
         what: &str,
-        patience: Patience<'_>,
+        lock_wait: LockWait<'_>,
     ) -> Result<(), Error> {
         let mut retries = 0;
         loop {
@@ -56,8 +56,8 @@ impl Account {
                 Deletion::Volume(id) => self.client.delete_volume(id).await,
             };
             match deleted {
-                Err(error) if retries < patience.retries(&error) => {
-                    if let (0, Patience::User(progress)) = (retries, patience) {
+                Err(error) if retries < lock_wait.retries(&error) => {
+                    if let (0, LockWait::User(progress)) = (retries, lock_wait) {
                         progress
                             .step(&format!("waiting for an action at Hetzner that locks {what}"));
                     }
@@ -77,7 +77,7 @@ impl Account {
     }
 }
 
-impl Patience<'_> {
+impl LockWait<'_> {
     /// How often a deletion is retried after this error.
     fn retries(self, error: &ApiError) -> u32 {
         match (error.code(), self) {
@@ -105,16 +105,16 @@ mod tests {
 
     #[test]
     fn a_user_waits_for_a_lock_for_minutes_and_a_reaping_for_seconds() {
-        let retries = |patience: Patience<'_>, code| {
+        let retries = |lock_wait: LockWait<'_>, code| {
             let operation = Operation { method: "DELETE", path: "/servers/1".into() };
             let (status, message, limits) = (423, "".into(), [].into());
             let refused =
                 ApiError::Refused { operation, status, code, message, limits, correlation: None };
-            patience.retries(&refused)
+            lock_wait.retries(&refused)
         };
-        let user = Patience::User(&Silence);
+        let user = LockWait::User(&Silence);
         assert_eq!(
-            (retries(user, Code::Locked), retries(Patience::Reaping, Code::Locked)),
+            (retries(user, Code::Locked), retries(LockWait::Reaping, Code::Locked)),
             (240, 6)
         );
         assert_eq!(retries(user, Code::ResourceInUse), 6);

@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::account::{Account, HeldServer, LIST_RESOURCES};
 use super::activity::has_runs_of;
-use super::deletion::{Deletion, Patience};
+use super::deletion::{Deletion, LockWait};
 use super::holding::Failure;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, Facts, Verdict};
@@ -137,7 +137,7 @@ impl Account {
                     next = next.min(now + RUNS_INTERVAL_SECS);
                 }
                 Verdict::Delete => {
-                    match self.delete_server(&mut held, server, "idle", Patience::Reaping).await {
+                    match self.delete_server(&mut held, server, "idle", LockWait::Reaping).await {
                         Ok(()) => {
                             deleted.insert(server.id);
                             report.servers.push(server.name.clone());
@@ -155,8 +155,8 @@ impl Account {
                     next = next.min(now + RUNS_INTERVAL_SECS);
                 }
                 Verdict::Delete => {
-                    let patience = Patience::Reaping;
-                    match self.delete_volume(held.as_mut(), volume, &deleted, patience).await {
+                    let lock_wait = LockWait::Reaping;
+                    match self.delete_volume(held.as_mut(), volume, &deleted, lock_wait).await {
                         Ok(true) => report.volumes.push(volume.name.clone()),
                         Ok(false) => {}
                         Err(error) => report.fail(&volume.name, &error),
@@ -197,10 +197,10 @@ impl Account {
         }
         let mut report = ReapReport::default();
         let mut deleted = BTreeSet::new();
-        let patience = Patience::User(progress);
+        let lock_wait = LockWait::User(progress);
         for server in &inventory.servers {
             progress.step(&format!("deleting the server {}", server.name));
-            match self.delete_server(&mut held, server, "down", patience).await {
+            match self.delete_server(&mut held, server, "down", lock_wait).await {
                 Ok(()) => {
                     deleted.insert(server.id);
                     report.servers.push(server.name.clone());
@@ -210,7 +210,7 @@ impl Account {
         }
         for volume in inventory.volumes.iter().filter(|_| options.with_volumes) {
             progress.step(&format!("deleting the volume {}", volume.name));
-            match self.delete_volume(held.as_mut(), volume, &deleted, patience).await {
+            match self.delete_volume(held.as_mut(), volume, &deleted, lock_wait).await {
                 Ok(true) => report.volumes.push(volume.name.clone()),
                 Ok(false) => {
                     report.failed.push(format!("the volume {} is still attached", volume.name));
@@ -260,9 +260,9 @@ impl Account {
         held: &mut Option<HeldServer>,
         server: &Server,
         reason: &str,
-        patience: Patience<'_>,
+        lock_wait: LockWait<'_>,
     ) -> Result<(), Error> {
-        self.delete_stopped(held, server, reason, STOP_DEADLINE, patience).await
+        self.delete_stopped(held, server, reason, STOP_DEADLINE, lock_wait).await
     }
 
     /// Stops the agent within `stop_deadline`, so that all data is on the disks, then deletes the
@@ -273,7 +273,7 @@ impl Account {
         server: &Server,
         reason: &str,
         stop_deadline: Duration,
-        patience: Patience<'_>,
+        lock_wait: LockWait<'_>,
     ) -> Result<(), Error> {
         if server.status == ServerStatus::Deleting {
             return Ok(());
@@ -305,7 +305,7 @@ impl Account {
         if let Some(held) = held {
             held.agent.abort();
         }
-        self.delete(Deletion::Server(server.id), &what, patience).await?;
+        self.delete(Deletion::Server(server.id), &what, lock_wait).await?;
         tracing::info!(name = server.name, reason, "deleted a server");
         self.installation.keys().forget_that_of(server);
         self.books.server_deleted(server, self.client.now().as_second(), reason);
@@ -319,7 +319,7 @@ impl Account {
         held: Option<&mut HeldServer>,
         volume: &Volume,
         deleted_servers: &BTreeSet<Id>,
-        patience: Patience<'_>,
+        lock_wait: LockWait<'_>,
     ) -> Result<bool, Error> {
         let what = format!("the volume {}", volume.name);
         if volume.protection.delete {
@@ -335,7 +335,7 @@ impl Account {
             (Some(_), _) => return Ok(false),
             (None, _) => {}
         }
-        self.delete(Deletion::Volume(volume.id), &what, patience).await?;
+        self.delete(Deletion::Volume(volume.id), &what, lock_wait).await?;
         tracing::info!(name = volume.name, "deleted a volume");
         self.books.volume_deleted(volume, self.client.now().as_second());
         Ok(true)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use burst_hcloud::server::Server;
 
 use super::account::Account;
-use super::deletion::Patience;
+use super::deletion::LockWait;
 use super::holding::Holding;
 use super::inventory::is_of;
 use super::lease::{self, Verdict};
@@ -81,7 +81,7 @@ impl Account {
                 continue;
             }
             let deleted = self
-                .delete_stopped(&mut held, server, "idle", STOP_DEADLINE, Patience::Reaping)
+                .delete_stopped(&mut held, server, "idle", STOP_DEADLINE, LockWait::Reaping)
                 .await;
             if let Err(error) = deleted {
                 tracing::warn!("{}", error.one_line());
