@@ -65,7 +65,7 @@ fn each_step_passes_that_the_simulator_can_do_and_nothing_of_others_is_touched()
          ok       locked, [..] s\n\
          ok       hour, [..] s\n\
          ok       leak_kill, [..] s\n\
-         not run  leak_reboot: this simulator reboots no servers\n\
+         ok       leak_reboot, [..] s\n\
          ok       leak_revocation, [..] s\n\
          ok       leak_lid, [..] s\n\
          ok       stock, [..] s\n\
