@@ -49,13 +49,9 @@ fn lease_end(facts: Facts, grace: u64, reconnect_secs: u64, now: i64) -> Option<
         true => now + reconnect_secs.max(GRACES_IN_USE * grace),
         false => now,
     };
-    let idle_end = facts.last_use_at(now).max(facts.created) + facts.keep_alive?;
-    let idle_end = idle_end.max(shortest);
-    let last_moment = idle_end.max(lease::paid_until(facts.created, idle_end) - PAID_HOUR_MARGIN);
-    Some(match facts.keep_paid_hour {
-        true => last_moment,
-        false => last_moment.min(idle_end + grace),
-    })
+    let by_keeper = lease::deletion(facts, lease::server, now)?.max(shortest);
+    let last_moment = lease::paid_until(facts.created, by_keeper) - PAID_HOUR_MARGIN;
+    Some((by_keeper + grace).min(last_moment.max(by_keeper)))
 }
 
 #[cfg(test)]
@@ -84,9 +80,11 @@ mod tests {
         assert_eq!(lease_end(used, 60, 3000, 200), Some(3260));
         // The idle time ends 20 seconds before the paid hour, and so does the lease.
         assert_eq!(lease_end(Facts { last_use: 3280, ..IDLE }, 60, 120, 3300), Some(3580));
-        // An idle time that ends in the next hour is kept.
+        // Neither the keeper nor the server begins an hour for the rest of a short idle time.
         let late = Facts { last_use: 3400, keep_paid_hour: true, ..IDLE };
-        assert_eq!(lease_end(late, 60, 120, 3450), Some(2 * HOUR - 90));
+        assert_eq!(lease_end(late, 60, 120, 3450), Some(HOUR - 90));
+        let long = Facts { keep_alive: Some(1800), ..late };
+        assert_eq!(lease_end(long, 60, 120, 3450), Some(2 * HOUR - 90));
         assert_eq!(lease_end(Facts { keep_alive: None, ..IDLE }, 60, 120, 200), None);
     }
 
@@ -120,7 +118,7 @@ mod tests {
             let keep_alive = Some(keep);
             let last_use = created;
             let facts = Facts { created, last_use, in_use: true, keep_alive, keep_paid_hour };
-            prop_assert!(lease_end(facts, 60, 120, now).unwrap() >= now + 180.max(keep));
+            prop_assert!(lease_end(facts, 60, 120, now).unwrap() >= now + 180);
         }
     }
 }

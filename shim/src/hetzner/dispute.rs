@@ -13,7 +13,6 @@ use super::keys::KeyStore;
 use super::lease::{self, Facts};
 use super::naming::{HOST, Owner};
 use super::progress::Progress;
-use super::report;
 use crate::error::Error;
 use crate::terminal::span;
 
@@ -68,7 +67,7 @@ fn disputed<'a>(inventory: &'a Inventory, owner: &Owner, keys: &KeyStore) -> Opt
 
 /// What the user is told of a server that is left alone.
 fn warning(name: &str, host: &str, facts: Facts, now: i64) -> String {
-    let end = match report::deleted_at(facts, lease::server, now) {
+    let end = match lease::deletion(facts, lease::server, now) {
         Some(at) => format!("it is deleted in {} if it stays idle", span(at - now)),
         None => "it stays until `cargo burst down --all`".to_owned(),
     };

@@ -15,7 +15,7 @@ use super::cost_model::Life;
 use super::error;
 use super::holding::Holding;
 use super::inventory::{Inventory, is_of};
-use super::lease::{self, Facts, HOUR, Verdict};
+use super::lease::{self, HOUR};
 use super::naming::{self, HOST, IMAGE, Owner, PROJECT_NAME};
 use super::server::ServerSummary;
 use crate::error::Error;
@@ -241,7 +241,8 @@ impl Account {
             in_use: facts.in_use,
             paid_until: lease::paid_until(facts.created, now),
             protected: server.protection.delete,
-            deleted_at: deleted_at(facts, lease::server, now).filter(|_| !server.protection.delete),
+            deleted_at: lease::deletion(facts, lease::server, now)
+                .filter(|_| !server.protection.delete),
             deleted_by: None,
             kept: facts.keep_alive.is_none(),
             deletes_itself_at: holding.deletes_itself_at(server.id.0),
@@ -269,7 +270,8 @@ impl Account {
             last_use: facts.last_use_at(now),
             in_use: facts.in_use,
             protected: volume.protection.delete,
-            deleted_at: deleted_at(facts, lease::volume, now).filter(|_| !volume.protection.delete),
+            deleted_at: lease::deletion(facts, lease::volume, now)
+                .filter(|_| !volume.protection.delete),
             deleted_by: None,
             kept: facts.keep_alive.is_none(),
             cost: audit::cost(&self.books.volume(volume, pricing), life),
@@ -277,49 +279,12 @@ impl Account {
     }
 }
 
-/// The time at which the verdict becomes deletion if no command uses the resource from `now`
-/// on; `None`: never.
-pub(super) fn deleted_at(
-    facts: Facts,
-    verdict: fn(Facts, i64) -> Verdict,
-    now: i64,
-) -> Option<i64> {
-    let unused = Facts { last_use: facts.last_use_at(now), in_use: false, ..facts };
-    // The idle time, the end of the paid hour, and one more where an hour begins between.
-    const STEPS_MAX: usize = 4;
-    let mut at = now;
-    for _ in 0..STEPS_MAX {
-        match verdict(unused, at) {
-            Verdict::Keep => return None,
-            Verdict::Delete => return Some(at),
-            Verdict::KeepUntil(then) => at = then,
-        }
-    }
-    Some(at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn deletions_are_predicted() {
-        let facts = Facts {
-            created: 0,
-            last_use: 100,
-            in_use: false,
-            keep_alive: Some(300),
-            keep_paid_hour: true,
-        };
-        assert_eq!(deleted_at(facts, lease::server, 200), Some(3540));
-        assert_eq!(deleted_at(facts, lease::volume, 200), Some(400));
-        // If the command that uses it ended now.
-        let used = Facts { in_use: true, ..facts };
-        assert_eq!(deleted_at(used, lease::server, 200), Some(3540));
-        assert_eq!(deleted_at(used, lease::volume, 200), Some(500));
-        assert_eq!(deleted_at(used, lease::server, 3550), Some(3550));
-        let kept = Facts { keep_alive: None, ..facts };
-        assert_eq!(deleted_at(kept, lease::server, 0), None);
+    fn each_started_hour_costs() {
         assert!((server_cost(0, 3600, 0.5) - 1.0).abs() < 1e-9);
         assert!((server_cost(0, 3599, 0.5) - 0.5).abs() < 1e-9);
     }
