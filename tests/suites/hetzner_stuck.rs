@@ -159,11 +159,11 @@ fn a_command_that_is_interrupted_while_a_server_boots_tells_what_stays() {
         found.stderr,
         format!(
             "warning: the server {name} in hel1 is being created and is billed; it is deleted when \
-             idle for 5 min, but not before its paid hour is nearly over; `cargo burst down` \
+             its paid hour is nearly over and no command uses it; `cargo burst down` \
              deletes it now\n"
         )
     );
-    project.ok("down --with-volumes");
+    project.ok("down --with-volumes --yes");
     assert!(lock(&simulator.shared().world).servers.is_empty());
 }
 

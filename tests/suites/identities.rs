@@ -162,7 +162,7 @@ fn a_copied_state_directory_belongs_to_another_owner_on_another_machine() {
     let copied = on_another_machine(&project, &id, "build");
     assert_eq!(copied.code, Some(0), "{copied:#?}\n{}", logs(&simulator, &there));
     assert_eq!((servers(&simulator).len(), copied.warnings().len()), (2, 0));
-    let down = on_another_machine(&project, &id, "down --with-volumes");
+    let down = on_another_machine(&project, &id, "down --with-volumes --yes");
     assert_eq!(down.code, Some(0), "{down:#?}\n{}", logs(&simulator, &there));
     assert_eq!(servers(&simulator), warm);
 }
@@ -176,7 +176,7 @@ fn a_cloned_machine_leaves_the_others_run_alone() {
     // The clone was made before the server, so it has the seed and not the keys.
     copy_state(&one, &clone, "seed");
     let project = clone.hello("app");
-    let down = project.ok("down --with-volumes");
+    let down = project.ok("down --with-volumes --yes");
     assert_lines(
         &down.stderr,
         "warning: the server cargo-burst-[..] is not deleted: its keys are not on this machine, \
@@ -198,7 +198,7 @@ fn a_cloned_machine_leaves_the_others_run_alone() {
     wait_until("the keeper's end", || clone.keeper().is_none());
     let warm = project.ok("build");
     assert_eq!((servers(&simulator).len(), warm.warnings().len()), (2, 0));
-    project.ok("down --with-volumes");
+    project.ok("down --with-volumes --yes");
     assert_eq!(servers(&simulator), used);
     run.end();
 }
@@ -266,6 +266,6 @@ fn one_installation_has_servers_in_two_projects_at_hetzner() {
         pairs.map(Iterator::count).sum::<usize>()
     };
     assert_eq!(keys(), 2);
-    project.ok("down --with-volumes");
+    project.ok("down --with-volumes --yes");
     assert_eq!(keys(), 1);
 }
