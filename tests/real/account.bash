@@ -53,6 +53,16 @@ count() {
 }
 
 # Waits up to SECONDS until no server of this run is left.
+# Waits until the action that the last call has begun, whose answer is in `trace`, is completed.
+await_action() {
+    local id until=$((SECONDS + $1))
+    id=$(jq '.action.id' "$work/trace")
+    while [ "$(api GET "/actions/$id" | jq -r '.action.status')" != success ]; do
+        [ $SECONDS -lt $until ] || fail "the action is not completed after $1 s: $(cat "$work/trace")"
+        sleep 1
+    done
+}
+
 await_no_server() {
     local until=$((SECONDS + $1))
     while [ "$(count servers)" != 0 ]; do

@@ -162,7 +162,7 @@ step_hour() {
 
 step_leak_kill() {
     burst sync --keep-alive 5 CARGO_BURST_KEEP_PAID_HOUR=false CARGO_BURST_DEAD_MAN_SWITCH=true \
-        CARGO_BURST_KEEP_ALIVE_SECS=30 CARGO_BURST_DEAD_MAN_SECS=0
+        CARGO_BURST_KEEP_ALIVE_SECS=30 CARGO_BURST_DEAD_MAN_SECS=0 CARGO_BURST_RECONNECT_SECS=5
     note_owners
     [ "$(count servers)" = 1 ] || fail 'no server is there'
     kill -9 "$(keeper)"
@@ -181,6 +181,7 @@ step_leak_reboot() {
         [ -z "$dry_run" ] || not_run 'this simulator reboots no servers'
         fail "the API does not reboot it: $(cat "$work/trace")"
     fi
+    await_action 60
     [ "$(burst run)" = hello ] || fail 'the program does not run'
     [ "$(own servers | jq -r 'map(.id) | join(" ")')" = "$id" ] || fail 'there is another server'
     down

@@ -105,7 +105,8 @@ fn what_others_create_and_delete_is_booked_as_billed() {
     assert_eq!(closed.len(), 1, "{closed:#?}");
     assert_eq!((&closed[0]["id"], &closed[0]["reason"]), (&json!(server), &json!("gone")));
     let (seen, at) = (number(closed[0], "seen"), number(closed[0], "at"));
-    assert!(at - seen >= 60.0, "{closed:#?}");
+    // By the API's own record of the deletion, not by the listing a minute later.
+    assert!((0.0..30.0).contains(&(at - seen)), "{closed:#?}");
 }
 
 #[test]

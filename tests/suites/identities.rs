@@ -11,7 +11,7 @@ use hetzner_sim::scenario::Access;
 use hetzner_sim::simulator::lock;
 use hetzner_sim::{Scenario, Simulator};
 
-use crate::hetzner::{TOKEN, cloud, logs, sandbox_on};
+use crate::hetzner::{TOKEN, cloud, logs, names, sandbox_on};
 
 /// The token after a rotation, or that of a second shell.
 const SECOND_TOKEN: &str = "a-second-token-of-this-test";
@@ -84,6 +84,9 @@ fn a_rotated_token_and_another_spelling_of_the_endpoint_find_the_warm_server() {
     let project = sandbox.hello("app");
     project.ok("build");
     let warm = servers(&simulator);
+    wait_until("the verified volume", || {
+        names(&simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
+    });
     simulator.shared().forget_calls();
     let endpoint = format!("{}//", simulator.endpoint());
     let spelled = with(&project, ("HCLOUD_ENDPOINT", &endpoint), "check");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -25,7 +26,7 @@ open_enum! {
 }
 
 /// An asynchronous operation on a resource.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Action {
     /// The id of the action.
     pub id: Id,
@@ -36,6 +37,22 @@ pub struct Action {
     /// The reason, if the action failed.
     #[serde(default)]
     pub error: Option<ActionError>,
+    /// When it was completed; `None` while it is in progress.
+    #[serde(default, deserialize_with = "crate::time::deserialize_optional")]
+    pub finished: Option<Timestamp>,
+    /// What it concerns.
+    #[serde(default)]
+    pub resources: Vec<ActionResource>,
+}
+
+/// What an action concerns.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ActionResource {
+    /// The id of the resource, unique among those of its kind.
+    pub id: Id,
+    /// The kind, such as `server`.
+    #[serde(rename = "type")]
+    pub kind: String,
 }
 
 /// The reason for the failure of an action.
@@ -116,6 +133,25 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// The latest deletions of servers, by whomever: their ids and times. At most those among the
+    /// last fifty actions of servers.
+    pub async fn server_deletions(&self) -> Result<Vec<(Id, Timestamp)>, Error> {
+        let query = vec![
+            ("status", "success".to_owned()),
+            ("sort", "started:desc".to_owned()),
+            ("per_page", PER_PAGE.to_string()),
+        ];
+        let (answer, operation) = self.get_raw("/servers/actions", query).await?;
+        let actions: Vec<Action> = field(answer, "actions", &operation)?;
+        let deletions = actions.into_iter().filter(|action| action.command == "delete_server");
+        let ended = deletions.filter_map(|action| Some((action.finished?, action.resources)));
+        let servers = ended.flat_map(|(finished, resources)| {
+            let servers = resources.into_iter().filter(|resource| resource.kind == "server");
+            servers.map(move |server| (server.id, finished))
+        });
+        Ok(servers.collect())
     }
 
     async fn actions(&self, ids: &[Id]) -> Result<Vec<Action>, Error> {

@@ -109,19 +109,17 @@ impl Account {
             Client::new(endpoint.url(), &token, Retries::default(), Arc::new(fastrand::f64))
                 .map_err(|error| error::api(&endpoint, "use the Hetzner API", &error))?;
         let installation = Arc::new(Installation::open(state)?);
-        let uses = Arc::<Uses>::default();
         let books = Books {
             log: AuditLog::new(state),
             account: credentials.account().as_str().to_owned(),
             installation: installation.clone(),
-            uses: uses.clone(),
         };
         Ok(Arc::new(Self {
             client,
             endpoint,
             installation,
             server: tokio::sync::Mutex::new(None),
-            uses,
+            uses: Arc::default(),
             books,
             seen: SeenResources::default(),
             lookups: Lookups::default(),

@@ -15,12 +15,11 @@ use burst_hcloud::server_type::Price;
 use burst_hcloud::volume::Volume;
 
 use super::audit::{
-    AuditLog, Closed, Entry, Kind, Listing, Month, Rate, Resource, Spent, reconcile, recorded,
-    spent,
+    AuditLog, Closed, Entry, Kind, Listing, Month, Rate, Resource, Spent, has_unknown_end,
+    reconcile, recorded, spent, with_deletions,
 };
 use super::inventory::{Inventory, is_of};
 use super::owner::Installation;
-use super::uses::Uses;
 
 /// The record, as an account keeps it.
 #[derive(Clone, Debug)]
@@ -31,8 +30,6 @@ pub(super) struct Books {
     pub(super) account: String,
     /// The owner of what this installation creates.
     pub(super) installation: Arc<Installation>,
-    /// Know when servers delete themselves.
-    pub(super) uses: Arc<Uses>,
 }
 
 impl Books {
@@ -96,7 +93,15 @@ impl Books {
         };
         let took = i64::try_from(took.as_secs()).unwrap_or(i64::MAX);
         let listing = Listing { asked_at: now.saturating_sub(took), now, ..listing };
-        let lines = reconcile(&entries, &listing);
+        let mut lines = reconcile(&entries, &listing);
+        // The API knows when a server was deleted, by whomever, for as long as it keeps actions.
+        if has_unknown_end(&lines)
+            && let Ok(deletions) = client.server_deletions().await
+        {
+            let known: Vec<(u64, i64)> =
+                deletions.iter().map(|(id, at)| (id.0, at.as_second())).collect();
+            with_deletions(&mut lines, &known);
+        }
         for line in &lines {
             if let Entry::Opened(_) | Entry::Closed(_) = line {
                 tracing::info!(?line, "the record differed from what the API lists");
@@ -148,7 +153,6 @@ impl Books {
             kinds,
             resources,
             going: going.collect(),
-            lease_ends: self.uses.lease_ends(),
         })
     }
 

@@ -265,13 +265,6 @@ impl Uses {
         }
     }
 
-    /// When servers delete themselves if no keeper renews their lease, by id.
-    pub(super) fn lease_ends(&self) -> Vec<(u64, i64)> {
-        let state = self.lock();
-        let servers = state.holding.servers.iter();
-        servers.filter_map(|held| Some((held.id, held.deletes_itself_at?))).collect()
-    }
-
     /// A reaping begins. It is repeated at `retry_at` if it neither ends nor fails. Returns the
     /// number of changes so far, for [`end_reap`](Self::end_reap).
     pub(super) fn begin_reap(&self, retry_at: i64) -> u64 {

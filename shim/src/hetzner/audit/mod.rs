@@ -18,7 +18,7 @@ pub(crate) use self::bill::{Month, Spent, cost, spent};
 #[cfg(test)]
 pub(crate) use self::evaluation::WhatIf;
 pub(crate) use self::evaluation::{Audit, Split, audit};
-pub(super) use self::reconciliation::{Listing, reconcile};
+pub(super) use self::reconciliation::{Listing, has_unknown_end, reconcile, with_deletions};
 pub(super) use self::record::recorded;
 pub(crate) use self::record::{AuditLog, Closed, Command, Entry, Kind, Place, Rate, Resource};
 pub(crate) use self::right_size::{Fit, Holding, Offer, RightSize, right_size};

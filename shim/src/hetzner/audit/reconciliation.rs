@@ -4,8 +4,7 @@
 //! its dead man's switch, the console, another machine, or a process that was killed before it
 //! could write. What the API lists and the record does not have was created by a process that
 //! was killed, or by another owner, or the record was lost. A listing says only something about
-//! its own account. The time of a deletion is the latest that is possible: that of the listing, or
-//! the end of the lease of a server that deletes itself.
+//! its own account. The time of a deletion is the latest that is possible, unless the API knows it.
 
 use super::record::{Closed, Entry, Kind, Resource, standings};
 
@@ -14,10 +13,6 @@ const IN_FLIGHT_SECS: i64 = 60;
 
 /// Seconds after which a listing is recorded again, for the time at which something was seen.
 const LISTED_SECS: i64 = 1800;
-
-/// Seconds after the end of its lease within which a server that deletes itself is gone, unless
-/// it cannot reach the API.
-const SELF_DELETION_SECS: i64 = 60;
 
 /// The reason of an end that was found out from a listing.
 const GONE: &str = "gone";
@@ -37,8 +32,6 @@ pub(in crate::hetzner) struct Listing {
     pub(in crate::hetzner) resources: Vec<Resource>,
     /// Resources that are listed and already being deleted, by kind and id.
     pub(in crate::hetzner) going: Vec<(Kind, u64)>,
-    /// When servers of ours delete themselves if no keeper renews their lease, by id.
-    pub(in crate::hetzner) lease_ends: Vec<(u64, i64)>,
 }
 
 /// The lines that the record lacks.
@@ -79,7 +72,7 @@ pub(in crate::hetzner) fn reconcile(entries: &[Entry], listing: &Listing) -> Vec
         lines.push(Entry::Closed(Closed {
             kind: *kind,
             id: *id,
-            at: latest_end(listing, *kind, *id).max(seen),
+            at: listing.now,
             seen: Some(seen),
             reason: GONE.to_owned(),
         }));
@@ -91,10 +84,22 @@ pub(in crate::hetzner) fn reconcile(entries: &[Entry], listing: &Listing) -> Vec
     lines
 }
 
-/// The latest time at which a resource that is not listed any more was deleted.
-fn latest_end(listing: &Listing, kind: Kind, id: u64) -> i64 {
-    let own = listing.lease_ends.iter().find(|(server, _)| kind == Kind::Server && *server == id);
-    own.map_or(listing.now, |(_, end)| listing.now.min(end + SELF_DELETION_SECS))
+/// Puts the times of deletions, by the ids of servers, in place of the latest that are possible.
+pub(in crate::hetzner) fn with_deletions(lines: &mut [Entry], deletions: &[(u64, i64)]) {
+    for line in lines {
+        let Entry::Closed(closed) = line else { continue };
+        let own = deletions.iter().find(|(id, _)| closed.kind == Kind::Server && *id == closed.id);
+        if let Some((_, at)) = own {
+            closed.at = closed.at.min(*at).max(closed.seen.unwrap_or(*at));
+        }
+    }
+}
+
+/// Whether the time of a server's deletion is not known.
+pub(in crate::hetzner) fn has_unknown_end(lines: &[Entry]) -> bool {
+    lines
+        .iter()
+        .any(|line| matches!(line, Entry::Closed(Closed { kind: Kind::Server, seen: Some(_), .. })))
 }
 
 /// When an account was listed last.
@@ -136,7 +141,6 @@ mod tests {
             kinds: vec![Kind::Server, Kind::Volume],
             resources: resources.to_vec(),
             going: Vec::new(),
-            lease_ends: Vec::new(),
         }
     }
 
@@ -164,22 +168,26 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_deletes_itself_is_not_billed_until_it_is_noticed() {
-        let entries = [opened(Kind::Server, 1, 100), opened(Kind::Volume, 1, 100), listed(2000)];
-        let closed_at = |now, end| {
-            let lease_ends = vec![(1, end), (2, 500)];
-            let found = reconcile(&entries, &Listing { lease_ends, ..listing(now, &[]) });
-            let ends = found.iter().map(|line| match line {
-                Entry::Closed(closed) => closed.at,
-                _ => -1,
+    fn the_time_of_a_deletion_that_the_api_knows_is_billed() {
+        let ended = |deletions: &[(u64, i64)]| {
+            let mut lines = vec![
+                opened(Kind::Server, 1, 100),
+                gone(Kind::Server, 1, 2000, 90_000),
+                gone(Kind::Volume, 1, 2000, 90_000),
+            ];
+            assert!(has_unknown_end(&lines) && !has_unknown_end(&lines[2..]));
+            with_deletions(&mut lines, deletions);
+            let ends = lines.iter().filter_map(|line| match line {
+                Entry::Closed(closed) => Some(closed.at),
+                _ => None,
             });
             ends.collect::<Vec<_>>()
         };
-        // The volume does not delete itself.
-        assert_eq!(closed_at(90_000, 3600), [3660, 90_000]);
-        // It was deleted by hand before its lease ended, or was listed after that.
-        assert_eq!(closed_at(2500, 3600), [2500, 2500]);
-        assert_eq!(closed_at(2500, 1000), [2000, 2500]);
+        assert_eq!(ended(&[(2, 3000), (1, 3600)]), [3600, 90_000]);
+        assert_eq!(ended(&[]), [90_000, 90_000]);
+        // A clock that is wrong.
+        assert_eq!(ended(&[(1, 1000)]), [2000, 90_000]);
+        assert_eq!(ended(&[(1, 99_000)]), [90_000, 90_000]);
     }
 
     #[test]

@@ -16,9 +16,10 @@ pub(super) fn script(rules: Option<&[Rule]>) -> String {
         if own.is_empty() && !is_inbound {
             continue;
         }
-        let hook = if is_inbound { "input" } else { "output" };
+        // Hetzner's firewalls are in front of the host: they see packets before its own NAT.
+        let hook = if is_inbound { "prerouting priority -150" } else { "postrouting priority 150" };
         script += &format!(
-            "add chain inet firewall {chain} {{ type filter hook {hook} priority 0; }}\n\
+            "add chain inet firewall {chain} {{ type filter hook {hook}; }}\n\
              add rule inet firewall {chain} {interface} != \"eth0\" accept\n\
              add rule inet firewall {chain} ct state established,related accept\n\
              add rule inet firewall {chain} icmpv6 type \
