@@ -429,12 +429,7 @@ impl Agent {
 
     fn unmount_all(&self, volumes: &Volumes) -> Result<(), AgentError> {
         let mut projects = lock(&self.projects);
-        for project in projects.values() {
-            project.close();
-            volumes.unmount(project.directory())?;
-        }
-        projects.clear();
-        Ok(())
+        close_all(&mut projects, |directory| volumes.unmount(directory))
     }
 
     /// Refuses new requests from now on.
@@ -483,6 +478,24 @@ impl Agent {
     }
 }
 
+/// Closes all projects, unmounts the volume of each and forgets them: one that cannot be unmounted
+/// holds up no other one, and its next use opens it anew. Returns the first error; the others
+/// are logged.
+fn close_all(
+    projects: &mut HashMap<RelativePath, Arc<SharedProject>>,
+    unmount: impl Fn(&Path) -> Result<(), AgentError>,
+) -> Result<(), AgentError> {
+    let mut unmounted = Ok(());
+    for (_, project) in projects.drain() {
+        project.close();
+        if let Err(error) = unmount(project.directory()) {
+            tracing::warn!("cannot unmount a volume: {error}");
+            unmounted = unmounted.and(Err(error));
+        }
+    }
+    unmounted
+}
+
 /// One run, for which the agent stays alive.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Agent>);
@@ -496,5 +509,34 @@ impl Drop for Busy {
         self.0.close_idle_projects();
         self.0.work_ended.notify_all();
         self.0.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_in_use_holds_up_no_other_one() {
+        let project = |name: &str| {
+            let path = RelativePath::new(name.as_bytes()).unwrap();
+            let directory = Path::new("/mnt/burst").join(name).join("project");
+            let shared = SharedProject::new(path.clone(), directory, Duration::ZERO);
+            (path, Arc::new(shared))
+        };
+        let mut projects: HashMap<_, _> = ["a", "b", "c"].map(project).into();
+        let asked = Mutex::new(Vec::new());
+        let in_use = |directory: &Path| Err(AgentError::VolumeInUse(directory.to_owned()));
+        let ended = close_all(&mut projects, |directory| {
+            lock(&asked).push(directory.to_owned());
+            in_use(directory)
+        });
+        assert!(matches!(ended, Err(AgentError::VolumeInUse(_))), "{ended:?}");
+        let mut asked = asked.into_inner().unwrap();
+        asked.sort();
+        let expected =
+            ["a", "b", "c"].map(|name| PathBuf::from(format!("/mnt/burst/{name}/project")));
+        assert_eq!(asked, expected);
+        assert!(projects.is_empty());
     }
 }
