@@ -178,6 +178,10 @@ fn the_next_location_is_tried_and_then_the_next_type() {
         world.volumes.values().map(|volume| volume.location.name).collect::<Vec<_>>()
     };
     assert_eq!(places(), ["fsn1"]);
+    let record = sandbox.path().join("state/cargo-burst/hetzner/audit.jsonl");
+    let record = std::fs::read_to_string(record).unwrap();
+    let of_old = record.lines().filter(|line| line.contains("\"reason\":\"replaced\""));
+    assert_eq!(of_old.count(), 1, "{record}");
     project.ok("down");
     lock(&simulator.shared().world).scenario.stock = vec![out_of(Some("cx53"), None)];
     let other = project.ok("build");

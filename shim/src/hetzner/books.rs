@@ -51,8 +51,8 @@ impl Books {
     }
 
     /// A volume was deleted by this process.
-    pub(super) fn volume_deleted(&self, volume: &Volume, at: i64) {
-        self.deleted(Kind::Volume, volume.id.0, at, "expired");
+    pub(super) fn volume_deleted(&self, volume: &Volume, at: i64, reason: &str) {
+        self.deleted(Kind::Volume, volume.id.0, at, reason);
     }
 
     fn deleted(&self, kind: Kind, id: u64, at: i64, reason: &str) {

@@ -13,11 +13,12 @@ use burst_hcloud::volume::Volume;
 use burst_hcloud::{Error as ApiError, Made};
 
 use super::announcement;
+use super::deletion::{DELETION_DEADLINE, Deletion, LockWait, delete};
 use super::error;
 use super::inventory::Stock;
 use super::naming::{FIREWALL, shared_identity};
 use super::orders::{self, ServerChoice};
-use super::provision::{DELETION_DEADLINE, Pair, Provision};
+use super::provision::{Pair, Provision};
 use super::refusal::{Reason, Rejections, check_names, check_price, image_for, is_volume_busy};
 use super::throwaway_key;
 use crate::error::{Error, ErrorKind};
@@ -195,8 +196,9 @@ impl Provision<'_> {
         let volume = async {
             let Some(Made::Created(volume, actions)) = volume else { return };
             drop(self.client.wait(actions, DELETION_DEADLINE).await);
-            if let Err(error) = self.client.delete_volume(volume.id).await {
-                tracing::warn!("cannot delete {}: {error}", volume.name);
+            self.books.volume_created(&volume, pricing);
+            if let Err(error) = self.delete_volume(&volume, "not available").await {
+                tracing::warn!("cannot delete {}: {}", volume.name, error.one_line());
             }
         };
         tokio::join!(server, volume);
@@ -211,10 +213,20 @@ impl Provision<'_> {
     ) -> Result<(), Error> {
         self.books.server_created(server, pricing);
         drop(self.client.wait(actions, DELETION_DEADLINE).await);
-        let deleted = self.client.delete_server(server.id).await;
-        deleted.map_err(|error| self.api("delete the server", &error))?;
+        let (what, lock_wait) = (format!("the server {}", server.name), LockWait::Reaping);
+        let resource = Deletion::Server(server.id);
+        delete(self.client, self.endpoint, resource, &what, lock_wait).await?;
         self.until_deleted(server).await?;
         self.books.server_deleted(server, self.client.now().as_second(), "not available");
+        Ok(())
+    }
+
+    /// Deletes a volume that this command does not use.
+    pub(super) async fn delete_volume(&self, volume: &Volume, reason: &str) -> Result<(), Error> {
+        let (what, lock_wait) = (format!("the volume {}", volume.name), LockWait::Reaping);
+        let resource = Deletion::Volume(volume.id);
+        delete(self.client, self.endpoint, resource, &what, lock_wait).await?;
+        self.books.volume_deleted(volume, self.client.now().as_second(), reason);
         Ok(())
     }
 }

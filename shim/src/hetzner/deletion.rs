@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use burst_hcloud::{Code, Error as ApiError, Id};
+use burst_hcloud::{Client, Code, Error as ApiError, Id};
 
-use super::account::Account;
+use super::credentials::Endpoint;
 use super::error;
 use super::progress::Progress;
 use crate::error::Error;
 
 /// How long a deletion may take.
-const DELETE_DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const DELETION_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How often the deletion of a resource is retried that something else uses or changes. The pauses
 /// are those of the API's official client for actions, from their eleventh on: 0.5 to 2.5 seconds.
@@ -38,40 +38,37 @@ pub(super) enum LockWait<'a> {
     User(&'a dyn Progress),
 }
 
-impl Account {
-    /// Deletes a resource, which `what` names; retries while an action has it locked.
-    pub(super) async fn delete(
-        &self,
-        resource: Deletion,
-        what: &str,
-        lock_wait: LockWait<'_>,
-    ) -> Result<(), Error> {
-        let mut retries = 0;
-        loop {
-            let deleted = match resource {
-                Deletion::Server(id) => match self.client.delete_server(id).await {
-                    Ok(actions) => self.client.wait(actions, DELETE_DEADLINE).await,
-                    Err(error) => Err(error),
-                },
-                Deletion::Volume(id) => self.client.delete_volume(id).await,
-            };
-            match deleted {
-                Err(error) if retries < lock_wait.retries(&error) => {
-                    if let (0, LockWait::User(progress)) = (retries, lock_wait) {
-                        progress
-                            .step(&format!("waiting for an action at Hetzner that locks {what}"));
-                    }
-                    tokio::time::sleep(burst_hcloud::action::pause(10 + retries)).await;
-                    retries += 1;
+/// Deletes a resource, which `what` names; retries while an action has it locked.
+pub(super) async fn delete(
+    client: &Client,
+    endpoint: &Endpoint,
+    resource: Deletion,
+    what: &str,
+    lock_wait: LockWait<'_>,
+) -> Result<(), Error> {
+    let mut retries = 0;
+    loop {
+        let deleted = match resource {
+            Deletion::Server(id) => match client.delete_server(id).await {
+                Ok(actions) => client.wait(actions, DELETION_DEADLINE).await,
+                Err(error) => Err(error),
+            },
+            Deletion::Volume(id) => client.delete_volume(id).await,
+        };
+        match deleted {
+            Err(error) if retries < lock_wait.retries(&error) => {
+                if let (0, LockWait::User(progress)) = (retries, lock_wait) {
+                    progress.step(&format!("waiting for an action at Hetzner that locks {what}"));
                 }
-                Err(error) if error.code() == Some(&Code::Protected) => {
-                    return Err(error::protected(what).caused_by(&error));
-                }
-                deleted => {
-                    return deleted.map_err(|error| {
-                        error::api(&self.endpoint, &format!("delete {what}"), &error)
-                    });
-                }
+                tokio::time::sleep(burst_hcloud::action::pause(10 + retries)).await;
+                retries += 1;
+            }
+            Err(error) if error.code() == Some(&Code::Protected) => {
+                return Err(error::protected(what).caused_by(&error));
+            }
+            deleted => {
+                return deleted
+                    .map_err(|error| error::api(endpoint, &format!("delete {what}"), &error));
             }
         }
     }

@@ -27,6 +27,7 @@ use super::announcement;
 use super::attachment::{self, Attachment};
 use super::books::Books;
 use super::credentials::Endpoint;
+use super::deletion::DELETION_DEADLINE;
 use super::dial::{self, BOOT_DEADLINE, LAST_ATTEMPT};
 use super::error;
 use super::inventory::{Inventory, Stock};
@@ -44,9 +45,6 @@ use crate::error::Error;
 
 /// How long the creation of server and volume may take.
 const ACTION_DEADLINE: Duration = BOOT_DEADLINE;
-
-/// How long a deleted server may take until it no longer exists.
-pub(super) const DELETION_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The hint where the location of the server has no space for another volume.
 const ELSEWHERE: &str = "`cargo burst down` deletes the server; the next command creates one in \
@@ -130,8 +128,12 @@ impl Provision<'_> {
                  empty caches, and the old volume is deleted",
                 provided.server.location.name, old.location.name
             ));
-            // A volume that cannot be deleted now is reaped later.
-            drop(self.client.delete_volume(old.id).await);
+            if let Err(error) = self.delete_volume(&old, "replaced").await {
+                self.progress.warn(&format!(
+                    "the old volume is deleted when it has been idle: {}",
+                    error.one_line()
+                ));
+            }
         }
         Ok(provided)
     }

@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::account::{Account, HeldServer, LIST_RESOURCES};
 use super::activity::has_runs_of;
-use super::deletion::{Deletion, LockWait};
+use super::deletion::{Deletion, LockWait, delete};
 use super::holding::Failure;
 use super::inventory::{Inventory, is_of};
 use super::lease::{self, Facts, Verdict};
@@ -305,7 +305,8 @@ impl Account {
         if let Some(held) = held {
             held.agent.abort();
         }
-        self.delete(Deletion::Server(server.id), &what, lock_wait).await?;
+        let resource = Deletion::Server(server.id);
+        delete(&self.client, &self.endpoint, resource, &what, lock_wait).await?;
         tracing::info!(name = server.name, reason, "deleted a server");
         self.installation.keys().forget_that_of(server);
         self.books.server_deleted(server, self.client.now().as_second(), reason);
@@ -335,9 +336,10 @@ impl Account {
             (Some(_), _) => return Ok(false),
             (None, _) => {}
         }
-        self.delete(Deletion::Volume(volume.id), &what, lock_wait).await?;
+        let resource = Deletion::Volume(volume.id);
+        delete(&self.client, &self.endpoint, resource, &what, lock_wait).await?;
         tracing::info!(name = volume.name, "deleted a volume");
-        self.books.volume_deleted(volume, self.client.now().as_second());
+        self.books.volume_deleted(volume, self.client.now().as_second(), "expired");
         Ok(true)
     }
 
