@@ -50,3 +50,22 @@ fn a_server_beyond_the_budget_is_asked_about_and_yes_is_the_answer_in_advance() 
     assert!(created.stderr.contains(told), "{}", created.stderr);
     assert_eq!(servers(), 1);
 }
+
+#[test]
+fn a_volume_for_a_server_that_exists_is_asked_about_beyond_the_budget() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let volumes = || lock(&simulator.shared().world).volumes.len();
+    sandbox.hello("app").ok("-q sync");
+    assert_eq!(volumes(), 1);
+    // The server has used it up; the project that has a volume costs nothing more.
+    let sandbox = sandbox.with("CARGO_BURST_MONTHLY_BUDGET", "0.05");
+    sandbox.hello("app").ok("-q sync");
+    let other = sandbox.hello("other");
+    let refused = other.burst("sync");
+    assert_eq!(refused.code, Some(118), "{refused:?}");
+    assert!(refused.stderr.contains("error: a volume of 10 GB costs EUR "), "{refused:?}");
+    assert_eq!(volumes(), 1);
+    other.ok("-q sync --yes");
+    assert_eq!(volumes(), 2);
+}

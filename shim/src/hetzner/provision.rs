@@ -36,7 +36,7 @@ use super::naming::Owner;
 use super::orders::{self, Orders, TcpCompletion};
 use super::patience::Patience;
 use super::progress::Progress;
-use super::refusal::Reason;
+use super::refusal::{Reason, check_volume_price};
 use super::request::ServerRequest;
 use super::volume::device_of;
 use crate::connection::server::ServerConnection;
@@ -200,6 +200,9 @@ impl Provision<'_> {
         let (volume, fresh_volume) = match here {
             Some(volume) => (volume, false),
             None => {
+                if let Some(limit) = self.request.spend_at_most {
+                    check_volume_price(self.request.volume_gb, &stock.pricing, limit)?;
+                }
                 let location = &server.location.name;
                 self.progress.say(&announcement::volume(self.request, stock.prices(), location));
                 self.progress.step("creating the volume");

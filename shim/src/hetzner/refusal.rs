@@ -5,11 +5,13 @@
 //! after it need not be tried: a limit of the account is the same in all locations.
 
 use burst_hcloud::image::Image;
+use burst_hcloud::pricing::Pricing;
 use burst_hcloud::server_type::ServerType;
 use burst_hcloud::{Code, Error as ApiError};
 
 use super::error::{OUT_OF_STOCK, RAISE_LIMIT};
 use crate::error::{Error, ErrorKind};
+use crate::terminal::amount;
 
 /// How many similar names a hint offers.
 const SUGGESTIONS_MAX: usize = 3;
@@ -194,17 +196,40 @@ pub(super) fn check_price(
 ) -> Result<(), Error> {
     let price = server_type.price_in(location);
     let hourly = price.map_or(0.0, |price| price.price_hourly.net());
+    let name = &server_type.name;
+    within(limit, hourly).map_err(|limit| {
+        Error::new(
+            ErrorKind::CostLimit,
+            format!("a {name} in {location} costs EUR {hourly:.2} per started hour"),
+            "raise `--max-cost` or `monthly_budget`, or set a cheaper `server_type`",
+        )
+        .cause(limit)
+    })
+}
+
+/// Checks the price of a volume of this size for a server that exists against a limit in EUR per
+/// started hour. A month has at least 28 days.
+pub(super) fn check_volume_price(gb: u64, pricing: &Pricing, limit: f64) -> Result<(), Error> {
+    let monthly = pricing.volume.price_per_gb_month.net() * gb as f64;
+    let hourly = monthly / (28.0 * 24.0);
+    within(limit, hourly).map_err(|limit| {
+        let monthly = amount(monthly);
+        Error::new(
+            ErrorKind::CostLimit,
+            format!("a volume of {gb} GB costs EUR {monthly} per month, {hourly:.3} per hour"),
+            "raise `--max-cost` or `monthly_budget`, or set a smaller `volume_gb`",
+        )
+        .cause(limit)
+    })
+}
+
+/// Whether a price is within a limit; else what the limit is.
+fn within(limit: f64, hourly: f64) -> Result<(), String> {
     if hourly <= limit {
         return Ok(());
     }
-    let name = &server_type.name;
-    Err(Error::new(
-        ErrorKind::CostLimit,
-        format!("a {name} in {location} costs EUR {hourly:.2} per started hour"),
-        "raise `--max-cost` or `monthly_budget`, or set a cheaper `server_type`",
-    )
     // Negative limits would be shown as -0.00.
-    .cause(format!("the limit is EUR {:.2}", limit.max(0.0))))
+    Err(format!("the limit is EUR {:.2}", limit.max(0.0)))
 }
 
 /// The server type of a candidate. Fails if the API does not know the names in the settings.
@@ -318,6 +343,24 @@ mod tests {
         assert_eq!(covered(Reason::DedicatedCores, (&big, "hel1")), ["ccx63@hel1", "ccx63@fsn1"]);
         assert_eq!(covered(Reason::DedicatedCores, (&small, "hel1")).len(), 4);
         assert_eq!(covered(Reason::Account, (&shared, "hel1")).len(), 6);
+    }
+
+    #[test]
+    fn a_volume_is_held_against_the_limit() {
+        let pricing = serde_json::json!({
+            "currency": "EUR",
+            "volume": {"price_per_gb_month": {"net": "0.0336"}},
+            "image": {"price_per_gb_month": {"net": "0.0119"}},
+        });
+        let pricing: Pricing = serde_json::from_value(pricing).unwrap();
+        let check = |limit| check_volume_price(200, &pricing, limit);
+        assert!(check(0.0101).is_ok());
+        let refused = check(-1.0).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::CostLimit);
+        assert_eq!(
+            refused.one_line(),
+            "a volume of 200 GB costs EUR 6.72 per month, 0.010 per hour: the limit is EUR 0.00"
+        );
     }
 
     #[test]
