@@ -1,7 +1,7 @@
 //! The books: what commands record of resources that exist, came and went, against the bill of
 //! the simulator.
 
-use burst_tests::Project;
+use burst_tests::{Project, wait_until};
 use hetzner_sim::simulator::lock;
 use hetzner_sim::{Options, Scenario, Simulator};
 use serde_json::{Value, json};
@@ -187,4 +187,25 @@ fn a_run_is_ended_when_its_time_is_over_and_none_begins_when_the_day_is() {
     let error = "error: the time on servers of this day is used up\n\
         caused by: `max_day_secs` is 4, commands have run for ";
     assert!(refused.stderr.starts_with(error), "{refused:?}");
+}
+
+#[test]
+fn the_time_of_a_command_that_is_killed_is_in_the_record() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator).with("CARGO_BURST_MAX_DAY_SECS", "86400");
+    let project = sandbox.hello("app");
+    project.write(
+        "src/main.rs",
+        "fn main() { std::thread::sleep(std::time::Duration::from_secs(600)) }",
+    );
+    let record = sandbox.path().join("state/cargo-burst/hetzner/audit.jsonl");
+    let has = |event: &str| {
+        let text = std::fs::read_to_string(&record).unwrap_or_default();
+        text.contains(&format!("\"event\":\"{event}\""))
+    };
+    let mut command = project.start("run");
+    wait_until("the run is recorded", || has("used"));
+    command.kill().unwrap();
+    command.wait().unwrap();
+    assert!(!has("command"));
 }

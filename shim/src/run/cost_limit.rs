@@ -3,43 +3,28 @@
 //!
 //! Invariant: nothing that costs more is created without a yes, on a terminal or by `--yes`. The
 //! price is known to the keeper alone, which refuses a server beyond the limit before it creates
-//! anything; so a server that exists already is used without a question.
+//! anything; so a server that exists already is used without a question. The keeper, too, lowers
+//! the limit to what is left of the budget; here the record is read only for a question.
 
 use crate::directories::Directories;
 use crate::error::Error;
 use crate::hetzner::audit::{self, AuditLog, Month};
-use crate::settings::Settings;
 use crate::terminal::{Answer, Terminal, amount, can_ask};
 
 /// The limits of one command, in EUR without tax.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CostLimits {
     /// `--max-cost`, of a started hour.
-    max_cost: Option<f64>,
+    pub(super) max_cost: Option<f64>,
     /// `monthly_budget`
-    budget: Option<f64>,
-    /// What servers have cost in this calendar month, if there is a limit.
-    spent: f64,
+    pub(super) budget: Option<f64>,
 }
 
 impl CostLimits {
-    /// The limits of the settings and of the command line.
-    pub(super) fn of(
-        directories: &Directories,
-        settings: &Settings,
-        max_cost: Option<f64>,
-    ) -> Result<Self, Error> {
-        let budget = settings.monthly_budget;
-        let spent = match (max_cost, budget) {
-            (None, None) => 0.0,
-            _ => spent_this_month(directories)?,
-        };
-        Ok(Self { max_cost, budget, spent })
-    }
-
-    /// The most that the first hour of a new server may cost; `None` without a limit.
+    /// The most that the first hour of a new server may cost while nothing of the budget is
+    /// spent; `None` without a limit.
     pub(super) fn per_hour(&self) -> Option<f64> {
-        self.max_cost.into_iter().chain(self.left()).reduce(f64::min)
+        self.max_cost.into_iter().chain(self.budget).reduce(f64::min)
     }
 
     /// Whether a server may be created that the keeper has refused because of its price: by
@@ -47,10 +32,12 @@ impl CostLimits {
     pub(super) fn allow(
         &self,
         refusal: &Error,
+        directories: &Directories,
         yes: bool,
         terminal: &Terminal,
     ) -> Result<(), Error> {
-        let facts = format!("{refusal}; {}", self.figures().join("; "));
+        let figures = self.figures(spent_this_month(directories)?);
+        let facts = format!("{refusal}; {}", figures.join("; "));
         if yes {
             terminal.say(&format!("{facts}: it is created, since `--yes` is given"));
             return Ok(());
@@ -59,16 +46,12 @@ impl CostLimits {
             return Ok(());
         }
         let hint = format!("{}; `--yes` creates it all the same", refusal.hint());
-        Err(self.figures().into_iter().fold(refusal.clone(), Error::cause).with_hint(hint))
-    }
-
-    fn left(&self) -> Option<f64> {
-        self.budget.map(|budget| budget - self.spent)
+        Err(figures.into_iter().fold(refusal.clone(), Error::cause).with_hint(hint))
     }
 
     /// The limits and what is spent, as shown.
-    fn figures(&self) -> Vec<String> {
-        let spent = amount(self.spent);
+    fn figures(&self, spent: f64) -> Vec<String> {
+        let spent = amount(spent);
         let max_cost = self.max_cost.map(|max| format!("`--max-cost` is EUR {}", amount(max)));
         let budget = match self.budget {
             Some(budget) => format!(
@@ -95,22 +78,21 @@ mod tests {
 
     #[test]
     fn the_smaller_limit_holds_and_both_are_shown_with_what_is_spent() {
-        let limits = |max_cost, budget, spent| CostLimits { max_cost, budget, spent };
-        assert_eq!(limits(None, None, 0.0).per_hour(), None);
-        assert_eq!(limits(Some(1.0), None, 9.0).per_hour(), Some(1.0));
-        assert_eq!(limits(Some(1.0), Some(40.0), 39.5).per_hour(), Some(0.5));
-        assert_eq!(limits(Some(0.25), Some(40.0), 39.5).per_hour(), Some(0.25));
-        // A budget that is used up allows nothing.
-        assert_eq!(limits(None, Some(40.0), 41.0).per_hour(), Some(-1.0));
+        let limits = |max_cost, budget| CostLimits { max_cost, budget };
+        assert_eq!(limits(None, None).per_hour(), None);
+        assert_eq!(limits(Some(1.0), None).per_hour(), Some(1.0));
+        assert_eq!(limits(Some(1.0), Some(0.5)).per_hour(), Some(0.5));
+        assert_eq!(limits(Some(0.25), Some(40.0)).per_hour(), Some(0.25));
+        assert_eq!(limits(None, Some(40.0)).per_hour(), Some(40.0));
         assert_eq!(
-            limits(Some(0.25), Some(40.0), 39.5).figures(),
+            limits(Some(0.25), Some(40.0)).figures(39.5),
             [
                 "`--max-cost` is EUR 0.25",
                 "`monthly_budget` is EUR 40.00, of which EUR 39.50 are spent"
             ]
         );
         assert_eq!(
-            limits(Some(0.25), None, 3.0).figures(),
+            limits(Some(0.25), None).figures(3.0),
             [
                 "`--max-cost` is EUR 0.25",
                 "EUR 3.00 are spent this month, without a `monthly_budget`"

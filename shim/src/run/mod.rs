@@ -271,12 +271,12 @@ impl Session<'_> {
         if settings.hetzner_token.is_none() {
             return Ok(None);
         }
-        let limit = self.cost_limits(settings)?.per_hour();
+        let limit = self.cost_limits(settings).per_hour();
         server_request(settings, *keep_alive, limit, &workspace.root).map(Some)
     }
 
-    fn cost_limits(&self, settings: &Settings) -> Result<CostLimits, Error> {
-        CostLimits::of(&self.directories, settings, self.run.flags.max_cost)
+    fn cost_limits(&self, settings: &Settings) -> CostLimits {
+        CostLimits { max_cost: self.run.flags.max_cost, budget: settings.monthly_budget }
     }
 
     /// Reaches the agent; `anew` where the connection at hand does not work. A server
@@ -291,8 +291,8 @@ impl Session<'_> {
         let reached = provider.reach(&self.runtime, request, anew, self.terminal);
         match (reached, request) {
             (Err(error), Some(request)) if error.kind() == ErrorKind::CostLimit => {
-                let limits = self.cost_limits(&prepared.settings)?;
-                limits.allow(&error, self.run.flags.yes, self.terminal)?;
+                let (limits, yes) = (self.cost_limits(&prepared.settings), self.run.flags.yes);
+                limits.allow(&error, &self.directories, yes, self.terminal)?;
                 let request = ServerRequest { spend_at_most: None, ..request.clone() };
                 provider.reach(&self.runtime, Some(&request), anew, self.terminal)
             }

@@ -30,6 +30,13 @@ pub(crate) enum Entry {
         /// When.
         at: i64,
     },
+    /// A command has used a server. It may go on, so further lines may overlap.
+    Used {
+        /// Since when.
+        began: i64,
+        /// Until when, as far as is known.
+        until: i64,
+    },
     /// A command ran.
     Command(Box<Command>),
 }
@@ -213,7 +220,7 @@ pub(super) fn standings(entries: &[Entry]) -> BTreeMap<(Kind, u64), Standing<'_>
                     standing.closed = standing.closed.or(Some(closed));
                 }
             }
-            Entry::Listed { .. } | Entry::Command(_) => {}
+            Entry::Listed { .. } | Entry::Used { .. } | Entry::Command(_) => {}
         }
     }
     all

@@ -13,9 +13,14 @@ pub(super) fn on_servers(entries: &[Entry]) -> impl Iterator<Item = &Command> {
 
 /// Sessions of use: commands that overlap or follow each other closely are one.
 pub(super) fn sessions<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<Session> {
-    let mut all: Vec<Session> = commands
-        .map(|one| Session { begin: one.began, end: one.began + one.total_secs.ceil() as i64 })
-        .collect();
+    merged(commands.map(session).collect())
+}
+
+fn session(command: &Command) -> Session {
+    Session { begin: command.began, end: command.began + command.total_secs.ceil() as i64 }
+}
+
+fn merged(mut all: Vec<Session>) -> Vec<Session> {
     all.sort_by_key(|session| session.begin);
     let mut merged: Vec<Session> = Vec::new();
     for session in all {
@@ -29,10 +34,19 @@ pub(super) fn sessions<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<S
     merged
 }
 
-/// Seconds since a time in which commands ran on servers; what overlaps counts once.
+/// When commands used servers, whether or not they were killed; what overlaps is one.
+pub(super) fn uses(entries: &[Entry]) -> Vec<Session> {
+    let noted = entries.iter().filter_map(|entry| match entry {
+        Entry::Used { began, until } => Some(Session { begin: *began, end: *until }),
+        _ => None,
+    });
+    merged(on_servers(entries).map(session).chain(noted).collect())
+}
+
+/// Seconds since a time in which commands used servers.
 pub(crate) fn seconds_used(entries: &[Entry], since: i64) -> i64 {
     let used = |session: &Session| (session.end - session.begin.max(since)).max(0);
-    sessions(on_servers(entries)).iter().map(used).sum()
+    uses(entries).iter().map(used).sum()
 }
 
 #[cfg(test)]
@@ -57,5 +71,10 @@ mod tests {
         assert_eq!(seconds_used(&entries, 160), 30);
         assert_eq!(seconds_used(&entries, 2000), 0);
         assert_eq!(sessions(on_servers(&entries)).len(), 2);
+        // A command that was killed, beside one that was not.
+        let used = |began, until| Entry::Used { began, until };
+        let killed = [used(110, 110), used(110, 170), used(110, 230), used(2000, 2060)];
+        assert_eq!(seconds_used(&[&entries[..], &killed].concat(), 0), 130 + 10 + 60);
+        assert_eq!(sessions(on_servers(&killed)).len(), 0);
     }
 }
