@@ -40,7 +40,7 @@ use crate::hetzner::offers::offers;
 /// `cargo burst audit`.
 pub(crate) fn audit(context: &Context<'_>, rate: Option<f64>) -> Result<(), Error> {
     let log = AuditLog::new(&context.directories.hetzner());
-    let entries = log.read()?;
+    let entries = log.read_all()?;
     let now = burst_hcloud::Timestamp::now().as_second();
     let found = audit::audit(&entries, rate, now);
     let settings = context.settings(None)?;

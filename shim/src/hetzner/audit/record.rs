@@ -1,18 +1,11 @@
-//! The file of the record: one JSON object a line, appended to.
+//! The lines of the record, and what they say together. Pure.
 //!
 //! A resource is identified by its kind and its id, which Hetzner never gives twice. Several
-//! processes may append at the same time, and may append the same fact: later lines about a
-//! resource replace earlier ones. Lines that cannot be parsed are skipped.
+//! processes may append the same fact: later lines about a resource replace earlier ones.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-use crate::directories::unusable;
-use crate::error::Error;
 
 /// A line of the record. Times are unix seconds, by the API's clock for resources and by
 /// the local clock for commands.
@@ -149,53 +142,6 @@ pub(crate) enum Place {
     },
 }
 
-/// The file of the record.
-#[derive(Clone, Debug)]
-pub(crate) struct AuditLog(PathBuf);
-
-impl AuditLog {
-    /// The record in a state directory.
-    pub(crate) fn new(state: &Path) -> Self {
-        Self(state.join("audit.jsonl"))
-    }
-
-    /// Appends lines, in one write. If that fails, it is logged, and the command continues.
-    pub(crate) fn append(&self, entries: &[Entry]) {
-        let mut lines = Vec::new();
-        for entry in entries {
-            let Ok(line) = serde_json::to_vec(entry) else { continue };
-            lines.extend(line);
-            lines.push(b'\n');
-        }
-        if lines.is_empty() {
-            return;
-        }
-        if let Err(error) = self.write(&lines) {
-            tracing::warn!("cannot write `{}`: {error}", self.0.display());
-        }
-    }
-
-    fn write(&self, lines: &[u8]) -> std::io::Result<()> {
-        // Local runs may come before anything else is kept here.
-        if let Some(directory) = self.0.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.append(true).create(true).mode(0o600).open(&self.0)?.write_all(lines)
-    }
-
-    /// All lines that can be parsed; none if there is no file. Blocks.
-    pub(crate) fn read(&self) -> Result<Vec<Entry>, Error> {
-        match std::fs::read_to_string(&self.0) {
-            Ok(text) => {
-                Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(unusable("read", &self.0, &error)),
-        }
-    }
-}
-
 /// A resource of the record and its end, if that is recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Standing<'a> {
@@ -242,25 +188,6 @@ pub(super) fn commands(entries: &[Entry]) -> impl Iterator<Item = &Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn command(began: i64) -> Entry {
-        Entry::Command(Box::new(Command { began, ..Command::default() }))
-    }
-
-    #[test]
-    fn damaged_lines_are_skipped() {
-        let directory = tempfile::tempdir().unwrap();
-        let log = AuditLog::new(&directory.path().join("not/there/yet"));
-        assert!(log.read().unwrap().is_empty());
-        log.append(&[command(5)]);
-        std::fs::OpenOptions::new()
-            .append(true)
-            .open(directory.path().join("not/there/yet/audit.jsonl"))
-            .and_then(|mut file| file.write_all(b"{\"event\":\"comm\n"))
-            .unwrap();
-        log.append(&[command(6), command(7)]);
-        assert_eq!(log.read().unwrap(), [command(5), command(6), command(7)]);
-    }
 
     #[test]
     fn the_first_end_counts_until_the_resource_is_seen_again() {
