@@ -59,7 +59,7 @@ fn a_volume_for_a_server_that_exists_is_asked_about_beyond_the_budget() {
     sandbox.hello("app").ok("-q sync");
     assert_eq!(volumes(), 1);
     // The server has used it up; the project that has a volume costs nothing more.
-    let sandbox = sandbox.with("CARGO_BURST_MONTHLY_BUDGET", "0.05");
+    let sandbox = sandbox.with("CARGO_BURST_MONTHLY_BUDGET", "0.03");
     sandbox.hello("app").ok("-q sync");
     let other = sandbox.hello("other");
     let refused = other.burst("sync");
