@@ -32,6 +32,7 @@ pub(crate) mod request;
 mod result_directories;
 mod returning;
 mod running;
+mod scanning;
 #[cfg(test)]
 mod simulation;
 mod stream;
@@ -48,12 +49,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use burst_protocol::RelativePath;
 use burst_protocol::message::Ending;
 use burst_protocol::path::display;
-use burst_sync::SyncError;
-use burst_sync::clock::Moment;
-use burst_sync::tally::Tally;
 use tokio::runtime::Handle;
 
 use self::cost_limit::CostLimits;
@@ -62,10 +59,10 @@ use self::missing_inputs::FailedRun;
 use self::prepare::Prepared;
 pub(crate) use self::prepare::check;
 use self::request::RunArguments;
+use self::scanning::{READING, Scanned, Scanner};
 use self::summary::Summary;
 use self::syncing::Syncing;
 use self::time_limit::ended_by_limit;
-use self::trusted::load_settings;
 use crate::agent::provider::Provider;
 use crate::agent::reached::ReachedAgent;
 use crate::agent::remote::server_request;
@@ -75,26 +72,14 @@ use crate::detached::runs::Runs;
 use crate::directories::Directories;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::request::ServerRequest;
-use crate::settings::{Settings, TrustStore};
+use crate::settings::Settings;
 use crate::terminal::color::{self, When};
 use crate::terminal::signals::Signals;
-use crate::terminal::{Terminal, browser, seconds};
-use crate::transfer::is_beside;
-use crate::transfer::leftovers::clear_leftovers;
-use crate::transfer::taken::Unconfirmed;
-use crate::workspace::cargo_home;
+use crate::terminal::{Terminal, browser};
 use crate::workspace::collection;
-use crate::workspace::conflicts::Conflicts;
-use crate::workspace::error::unreadable;
-use crate::workspace::large_files;
-use crate::workspace::sources::Sources;
-use crate::workspace::state::WorkspaceState;
 
 /// How often the exchange is tried before its error ends the command.
 const ATTEMPTS_MAX: usize = 4;
-
-/// The first step, as progress names it.
-const READING: &str = "reading the workspace";
 
 /// How often cargo runs again with files that it lacked: each error can hide another one.
 const RERUNS_MAX: usize = 3;
@@ -113,14 +98,6 @@ pub(crate) struct Session<'a> {
     pub(crate) run: &'a RunArguments,
     /// The number of the run, if it is detached.
     pub(crate) detached: Option<u32>,
-}
-
-/// A workspace that was scanned.
-struct Scanned {
-    state: WorkspaceState,
-    sources: Sources,
-    /// What stopped commands have taken, read before the scan.
-    taken: Unconfirmed,
 }
 
 impl Session<'_> {
@@ -144,17 +121,7 @@ impl Session<'_> {
             provider = provider.name(),
             "prepared"
         );
-        let (reached, scanned) = std::thread::scope(|scope| {
-            let reaching =
-                scope.spawn(|| self.reach(&prepared, &provider, request.as_ref(), false));
-            let scanned = self.scan(&prepared, &provider);
-            let reached = reaching.join();
-            (reached.unwrap_or_else(|_| Err(ConnectionError::Ending.into())), scanned)
-        });
-        let mut reached = match reached {
-            Ok(reached) => reached,
-            Err(error) => return Err(scanned.err().unwrap_or(error)),
-        };
+        let (mut reached, scanned) = self.reach_and_scan(&prepared, &provider, request.as_ref())?;
         self.close_on_signal(&signals, &reached);
         let exchanged = scanned.and_then(|scanned| {
             self.run_on(&prepared, &provider, request.as_ref(), scanned, &mut reached, &signals)
@@ -201,6 +168,26 @@ impl Session<'_> {
         Ok(exchanged.ending)
     }
 
+    /// Reaches the agent while the workspace is scanned. A failed scan is no reason to leave an
+    /// agent that was reached without a word, so it comes back beside that.
+    fn reach_and_scan(
+        &self,
+        prepared: &Prepared,
+        provider: &Provider,
+        request: Option<&ServerRequest>,
+    ) -> Result<(ReachedAgent, Result<Scanned, Error>), Error> {
+        let (reached, scanned) = std::thread::scope(|scope| {
+            let reaching = scope.spawn(|| self.reach(prepared, provider, request, false));
+            let scanned = self.scanner(prepared).scan(provider);
+            let reached = reaching.join();
+            (reached.unwrap_or_else(|_| Err(ConnectionError::Ending.into())), scanned)
+        });
+        match reached {
+            Ok(reached) => Ok((reached, scanned)),
+            Err(error) => Err(scanned.err().unwrap_or(error)),
+        }
+    }
+
     /// Exchanges with the agent that was reached, or with another one if that is shutting
     /// down.
     fn run_on(
@@ -235,7 +222,7 @@ impl Session<'_> {
         let last = std::mem::replace(reached, self.reach(prepared, provider, request, true)?);
         self.runtime.block_on(last.connection.close());
         self.close_on_signal(signals, reached);
-        scanned = self.scan(prepared, provider)?;
+        scanned = self.scanner(prepared).scan(provider)?;
         self.exchange(prepared, &mut scanned, reached, signals)
     }
 
@@ -300,95 +287,10 @@ impl Session<'_> {
         }
     }
 
-    /// Scans the workspace; on the first command of a project large files are asked
-    /// about.
-    fn scan(&self, prepared: &Prepared, provider: &Provider) -> Result<Scanned, Error> {
-        let root = &prepared.workspace.root;
-        let mut state = WorkspaceState::load(&self.directories.cache, provider.name(), root)?;
-        if let Some(unsent) = &prepared.unsent {
-            unsent::tell(self.terminal, &state, unsent)?;
-        }
-        for note in clear_leftovers(state.directory(), root)? {
-            self.terminal.warn(&note);
-        }
-        let accepted = Conflicts::read(state.directory()).accepted(root);
-        if !accepted.is_empty() {
-            state.generated_files.extend(accepted.iter().cloned());
-            state.save()?;
-            Conflicts::forget(state.directory(), &accepted)?;
-        }
-        let taken = Unconfirmed::read(state.directory());
-        let mut sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
-        if remember_taken(&mut state, &sources, &taken)? {
-            sources = self.scan_with(prepared, &prepared.settings, &mut state)?;
-        }
-        for warning in &sources.warnings {
-            self.terminal.warn(&warning.0);
-        }
-        let trust = TrustStore::of(&self.directories);
-        if state.base_root().is_none()
-            && large_files::suggest(self.terminal, &sources, root, &trust, self.run.flags.yes)?
-        {
-            let settings = load_settings(&self.directories, root, self.terminal)?;
-            sources = self.scan_with(prepared, &settings, &mut state)?;
-        }
-        Ok(Scanned { state, sources, taken })
-    }
-
-    /// Scans the workspace and, for a server, what it needs of cargo's home. If cargo has to be
-    /// asked for that, it may change `Cargo.lock`, so the workspace is scanned again.
-    fn scan_with(
-        &self,
-        prepared: &Prepared,
-        settings: &Settings,
-        state: &mut WorkspaceState,
-    ) -> Result<Sources, Error> {
-        let Prepared { workspace, .. } = prepared;
-        let options = self.run.options();
-        let now = Moment::coarse_now();
-        let mut sources = self.scan_once(prepared, settings, state, now)?;
-        if settings.hetzner_token.is_none()
-            || cargo_home::add_remembered(workspace, &mut sources, state, options, now)?
-        {
-            return Ok(sources);
-        }
-        let found = cargo_home::ask(workspace, options, self.terminal)?;
-        let now = Moment::coarse_now();
-        let mut sources = self.scan_once(prepared, settings, state, now)?;
-        cargo_home::add(workspace, &mut sources, state, options, found, now)?;
-        Ok(sources)
-    }
-
-    fn scan_once(
-        &self,
-        prepared: &Prepared,
-        settings: &Settings,
-        state: &mut WorkspaceState,
-        now: Moment,
-    ) -> Result<Sources, Error> {
-        let began = Instant::now();
-        let workspace = &prepared.workspace;
-        let mut attempt = 1;
-        let sources = loop {
-            state.begin_scan();
-            let tally = Arc::new(Tally::default());
-            self.terminal.begin_tallied(READING, &tally);
-            match Sources::scan(workspace, settings, state, &self.directory, now, &tally) {
-                // Something else is in the place of a file than in its directory.
-                Err(SyncError::Changed(_)) if attempt < ATTEMPTS_MAX => attempt += 1,
-                scanned => break scanned.map_err(unreadable)?,
-            }
-        };
-        self.terminal.detail(&format!(
-            "scanned {} files in {}",
-            state.scanned.len(),
-            seconds(began.elapsed())
-        ));
-        if sources.special > 0 {
-            let count = sources.special;
-            self.terminal.detail(&format!("{count} sockets, pipes and devices are not sent"));
-        }
-        Ok(sources)
+    /// Scans the workspace of this command.
+    fn scanner<'s>(&'s self, prepared: &'s Prepared) -> Scanner<'s> {
+        let Self { directory, terminal, directories, run, .. } = self;
+        Scanner { directory, terminal, directories, run, prepared }
     }
 
     /// Exchanges with the agent, again if a failed run lacked files that are here.
@@ -406,7 +308,8 @@ impl Session<'_> {
             if !is_rerun {
                 return Ok(exchanged);
             }
-            scanned.sources = self.scan_with(prepared, &prepared.settings, &mut scanned.state)?;
+            scanned.sources =
+                self.scanner(prepared).scan_with(&prepared.settings, &mut scanned.state)?;
             reruns += 1;
         }
     }
@@ -509,7 +412,8 @@ impl Session<'_> {
                 ErrorKind::WorkspaceChanged => {
                     self.terminal.detail("the workspace has changed: scanning again");
                     let settings = &prepared.settings;
-                    scanned.sources = self.scan_with(prepared, settings, &mut scanned.state)?;
+                    scanned.sources =
+                        self.scanner(prepared).scan_with(settings, &mut scanned.state)?;
                 }
                 ErrorKind::AgentCorrupt => {
                     self.terminal.detail(&error.one_line());
@@ -524,28 +428,6 @@ impl Session<'_> {
 /// What `--color` among cargo's options says.
 fn color_option(options: &[OsString]) -> Option<When> {
     When::parse(value_of(options, "--color")?.to_str()?)
-}
-
-/// Adds the files that stopped commands have taken, and that the scan left out, to the generated
-/// files; returns whether there are any. The agent is told that they are here: it would delete
-/// an ignored file that is not sent.
-fn remember_taken(
-    state: &mut WorkspaceState,
-    sources: &Sources,
-    taken: &Unconfirmed,
-) -> Result<bool, Error> {
-    let is_left_out = |path: &RelativePath| {
-        let place = sources.project.join_path(path);
-        !is_beside(path) && place.is_ok_and(|place| sources.tree.get(&place).is_none())
-    };
-    let left_out: Vec<RelativePath> =
-        taken.written_below(&sources.project).filter(is_left_out).collect();
-    if left_out.is_empty() {
-        return Ok(false);
-    }
-    state.generated_files.extend(left_out);
-    state.save()?;
-    Ok(true)
 }
 
 /// Whether the agent was shutting down, the keeper's connection had been lost without

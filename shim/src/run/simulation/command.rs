@@ -229,7 +229,7 @@ impl Command {
             device: None,
             lease: None,
         };
-        let scanned = session.scan(&prepared, &provider);
+        let scanned = session.scanner(&prepared).scan(&provider);
         let exchanged = scanned.and_then(|mut scanned| {
             session.exchange(&prepared, &mut scanned, &reached, &Signals::default())
         });
