@@ -184,7 +184,8 @@ fn what_was_made_is_taken_back_on_every_error() {
         let (method, route) = (Some("POST".into()), Some(route.into()));
         let faults = vec![Fault { method, route, call: None, times: None, kind }];
         let simulator = api_only(Scenario { faults, ..Scenario::default() });
-        let found = sandbox_on(&simulator).hello("app").burst("sync");
+        let sandbox = sandbox_on(&simulator);
+        let found = sandbox.hello("app").burst("sync");
         assert_eq!(found.code, Some(120), "{found:#?}");
         let expected = match created {
             "server" => "error: cannot create a server\n",
@@ -192,5 +193,11 @@ fn what_was_made_is_taken_back_on_every_error() {
         };
         assert!(found.stderr.contains(expected), "{found:#?}");
         assert_eq!(there(&simulator), (Vec::new(), Vec::new()), "{created}");
+        // The hour of the volume is billed.
+        let record = sandbox.path().join("state/cargo-burst/hetzner/audit.jsonl");
+        let record = std::fs::read_to_string(record).unwrap();
+        let closed = record.lines().filter(|line| line.contains("\"reason\":\"not available\""));
+        let of_volumes = closed.filter(|line| line.contains("\"kind\":\"volume\""));
+        assert_eq!(of_volumes.count(), 1, "{record}");
     }
 }
