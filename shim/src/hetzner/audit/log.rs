@@ -4,7 +4,7 @@
 //! may be killed while it writes, and other versions may write other lines.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,7 @@ impl AuditLog {
     pub(crate) fn read_all(&self) -> Result<Vec<Entry>, Error> {
         let failed = |error| unusable("read", &self.0, &error);
         // It is opened first: if it is archived meanwhile, it is found there again.
-        let file = match File::open(&self.0) {
+        let mut file = match File::open(&self.0) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(error)),
@@ -87,22 +87,25 @@ impl AuditLog {
                 all.extend(entries_of(&path).map_err(failed)?);
             }
         }
-        all.extend(parsed(&io::read_to_string(file).map_err(failed)?));
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        all.extend(parsed(&bytes));
         Ok(all)
     }
 }
 
 /// The lines of a file that can be parsed; none if there is no file.
 fn entries_of(path: &Path) -> io::Result<Vec<Entry>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(parsed(&text)),
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(parsed(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
 
-fn parsed(text: &str) -> Vec<Entry> {
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+fn parsed(bytes: &[u8]) -> Vec<Entry> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 #[cfg(test)]
@@ -143,7 +146,7 @@ mod tests {
         std::fs::OpenOptions::new()
             .append(true)
             .open(directory.path().join("not/there/yet/audit.jsonl"))
-            .and_then(|mut file| file.write_all(b"{\"event\":\"comm\n"))
+            .and_then(|mut file| file.write_all(b"{\"event\":\"comm\xc3\n"))
             .unwrap();
         log.append(&[command(6, 1), command(7, 1)]);
         assert_eq!(log.read().unwrap(), [command(5, 1), command(6, 1), command(7, 1)]);
