@@ -4,12 +4,12 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-use burst_tests::{Ended, Project, assert_explained, ended};
+use burst_tests::{Ended, Project, assert_explained, ended, wait_until};
 use hetzner_sim::Scenario;
 use hetzner_sim::scenario::{Fault, FaultKind};
 use hetzner_sim::simulator::lock;
 
-use crate::hetzner::{cloud, logs, sandbox_on};
+use crate::hetzner::{cloud, logs, names, sandbox_on};
 use crate::sandbox;
 use crate::terminals::desk::Desk;
 use crate::terminals::keyboard::project;
@@ -195,7 +195,11 @@ fn a_protected_server_is_named_and_its_agent_stays() {
          it is deleted: remove the protection in the Hetzner console\n\
          hint: run the command again; `cargo burst status` shows what is left\n",
     );
-    // The server is as it was: the next command makes no call.
+    // The server is as it was: the next command makes no call. That the volume is attached was
+    // verified beside the first one.
+    wait_until("the verified volume", || {
+        names(&simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
+    });
     simulator.shared().forget_calls();
     assert_eq!(project.ok("run -q").stdout, "hello\n");
     assert!(simulator.shared().calls().is_empty());
