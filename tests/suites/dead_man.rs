@@ -100,3 +100,35 @@ fn a_switch_that_is_turned_off_is_revoked_at_once() {
     // One that is kept until `down` must not delete itself.
     wait_until("the end of the switch", || !deletes_itself("sync --no-reap", "true"));
 }
+
+/// A command prepares the server, which takes minutes where the API is slow: that does not keep the
+/// lease from being renewed.
+#[test]
+fn a_lease_is_renewed_while_a_command_prepares_the_server() {
+    let Some(simulator) = cloud(Scenario::default()) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("sync");
+    let deletes_itself = || {
+        let status = project.ok("status --json").stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        status["hetzner"]["servers"][0]["deletes_itself_at"].is_string()
+    };
+    assert!(deletes_itself());
+    let (method, route) = (Some("POST".to_owned()), Some("/volumes".to_owned()));
+    let kind = FaultKind::Hold { applied: false };
+    lock(&simulator.shared().world).scenario.faults =
+        vec![Fault { method, route, call: None, times: Some(1), kind }];
+    let mut preparing = sandbox.hello("other").command("sync");
+    let mut preparing = preparing.stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the held call", || simulator.shared().held().is_some());
+    // This one waits for the other one, and has another wish already.
+    let mut waiting = project.command("sync");
+    waiting.env("CARGO_BURST_DEAD_MAN_SWITCH", "false").stderr(Stdio::null());
+    let mut waiting = waiting.spawn().unwrap();
+    wait_until("the end of the switch", || !deletes_itself());
+    assert!(simulator.shared().held().is_some());
+    simulator.shared().release();
+    assert!(waiting.wait().unwrap().success(), "{}", logs(&simulator, &sandbox));
+    preparing.wait().unwrap();
+}

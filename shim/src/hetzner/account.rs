@@ -24,6 +24,7 @@ use super::dial::{self, RETURN_DEADLINE};
 use super::differences::ToldDifferences;
 use super::inventory::{Inventory, Stock};
 use super::keys::KeyPair;
+use super::lease_renewal::Renewal;
 use super::lookups::Lookups;
 use super::owner::Installation;
 use super::progress::Progress;
@@ -34,7 +35,7 @@ use super::server::ServerSummary;
 use super::uses::{ProjectUse, Uses};
 use super::vanished::{self, Gone};
 use super::volume::{self, Attached, device_of};
-use super::{dead_man, error, ipv6_route};
+use super::{error, ipv6_route};
 use crate::connection::server::ServerConnection;
 use crate::connection::tcp_networks::{self, TcpNetworks};
 use crate::error::{Error, ErrorKind};
@@ -204,7 +205,9 @@ impl Account {
         let spent =
             self.books.correct(&self.client, &stock.inventory, images, Some(&pricing), took);
         let limited = request.within_budget(spent.await.total);
-        self.uses.listed(&stock.inventory, &owner, self.client.now().as_second());
+        // Under the lock, so that commands that have begun since have created nothing.
+        let (now, changes) = (self.client.now().as_second(), self.uses.changes());
+        self.uses.listed(&stock.inventory, &owner, now, changes);
         self.uses.may_create();
         if stock.inventory.server_of(&owner).is_none() {
             ipv6_route::check(request)?;
@@ -235,36 +238,22 @@ impl Account {
         }
         volumes.insert(request.project.clone(), volume.clone());
         let agent = Arc::new(connection);
-        self.renew_lease_of(&server, &agent).await;
         self.tell_of_tcp(&agent, progress).await;
         self.tell_differences(request, &server, &volume, progress);
+        // A server is not left without a lease.
+        drop(self.renewal(&server).renew(&agent).await);
         let gone = self.watch_connection(&server, &agent, request);
         *held = Some(HeldServer { server, agent, volumes, keys, gone });
         Ok((volume, (fresh_server, fresh_volume)))
     }
 
-    /// Renews the lease of the server, if this process holds one.
-    /// Does nothing while a command is preparing the server, which renews it itself.
-    pub(crate) async fn renew_lease(&self) {
-        let Ok(held) = self.server.try_lock() else { return };
-        let found = held.as_ref().map(|held| (held.server.clone(), held.agent.clone()));
-        drop(held);
-        if let Some((server, agent)) = found {
-            self.renew_lease_of(&server, &agent).await;
-        }
-    }
-
-    pub(super) async fn renew_lease_of(&self, server: &Server, agent: &Arc<ServerConnection>) {
-        let Some(life) = self.uses.server_life() else { return };
-        self.uses.renews_lease();
-        let now = self.client.now().as_second();
-        let facts = self.uses.server_facts(server, &self.installation.owner());
-        let (renewal, end) = dead_man::renewal(&self.client, server.id, facts, life, now);
-        match dial::ask(agent, renewal).await {
-            Ok(_) => self.uses.deletes_itself(server, end),
-            Err(error) => {
-                tracing::warn!("cannot renew the lease, next attempt soon: {}", error.one_line());
-            }
+    /// The renewal of a server's lease.
+    pub(super) fn renewal(&self, server: &Server) -> Renewal {
+        Renewal {
+            client: self.client.clone(),
+            installation: self.installation.clone(),
+            uses: self.uses.clone(),
+            server: server.clone(),
         }
     }
 
@@ -304,13 +293,14 @@ impl Account {
         }
     }
 
-    /// Watches whether a server exists that this process is connected to.
+    /// Watches whether a server exists that this process is connected to, and renews its lease.
     pub(super) fn watch_connection(
         &self,
         server: &Server,
         agent: &Arc<ServerConnection>,
         request: &ServerRequest,
     ) -> Gone {
+        self.renewal(server).begin(agent);
         vanished::begin(agent, server.id, &self.client, &self.uses, request.idle_timeout())
     }
 

@@ -12,7 +12,7 @@ use super::uses::ServerLife;
 
 /// Seconds before the end of a paid hour at which a lease ends at the latest: after the time at
 /// which a keeper deletes the server, and early enough for three attempts.
-const PAID_HOUR_MARGIN: i64 = 90;
+pub(super) const PAID_HOUR_MARGIN: i64 = 90;
 
 /// The lease of a server in use lasts so many times its grace time at least: it is renewed that
 /// often before it ends.

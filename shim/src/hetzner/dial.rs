@@ -28,7 +28,7 @@ pub(super) const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How long an agent may take to answer a question, such as ending its runs and
 /// unmounting a volume.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Connects to the agent of a server; repeats attempts without an answer until the
 /// deadline.

@@ -33,6 +33,7 @@ mod inventory;
 mod ipv6_route;
 mod keys;
 pub(crate) mod lease;
+mod lease_renewal;
 mod lookups;
 pub(crate) mod loss;
 pub(crate) mod market;

@@ -168,7 +168,7 @@ impl Account {
         }
         drop(held);
         report.leave_out_deleted(&mut inventory);
-        self.uses.listed(&inventory, &owner, now);
+        self.uses.listed(&inventory, &owner, now, changes);
         self.renew_labels(&inventory, &owner, now).await;
         throwaway_key::sweep(&self.client).await;
         if report.failed.is_empty() {
@@ -185,16 +185,17 @@ impl Account {
         options: DownOptions,
         progress: &dyn Progress,
     ) -> Result<ReapReport, Error> {
+        // No command creates anything meanwhile.
+        let mut held = self.server.lock().await;
+        if !options.consent && self.uses.is_any() {
+            return Err(error::used_meanwhile());
+        }
         let mut inventory = self.inventory().await?;
         if !options.all {
             self.warn_of_kept(&inventory, progress);
             inventory.keep_those_of(&self.undisputed_owner(&inventory));
         }
         self.end_keeping(&inventory).await;
-        let mut held = self.server.lock().await;
-        if !options.consent && self.uses.is_any() {
-            return Err(error::used_meanwhile());
-        }
         let mut report = ReapReport::default();
         let mut deleted = BTreeSet::new();
         let lock_wait = LockWait::User(progress);
@@ -218,10 +219,10 @@ impl Account {
                 Err(error) => report.fail(&volume.name, &error),
             }
         }
-        drop(held);
         report.leave_out_deleted(&mut inventory);
         let owner = self.undisputed_owner(&inventory);
-        self.uses.listed(&inventory, &owner, self.client.now().as_second());
+        let (now, changes) = (self.client.now().as_second(), self.uses.changes());
+        self.uses.listed(&inventory, &owner, now, changes);
         Ok(report)
     }
 

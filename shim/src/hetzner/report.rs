@@ -172,7 +172,7 @@ impl Account {
     /// to [`Report::is_watched_by`].
     pub(crate) async fn report(&self, all: bool) -> Result<Report, Error> {
         let images = naming::ours(Some(IMAGE));
-        let began = Instant::now();
+        let (began, changes) = (Instant::now(), self.uses.changes());
         let asked = tokio::try_join!(
             Inventory::ask(&self.client),
             self.client.snapshots(&images),
@@ -185,7 +185,7 @@ impl Account {
         let corrected = self.books.correct(&self.client, &inventory, listed, Some(&pricing), took);
         let this_month = corrected.await;
         let owner = self.undisputed_owner(&inventory);
-        self.uses.listed(&inventory, &owner, now);
+        self.uses.listed(&inventory, &owner, now, changes);
         let holding = self.holding().unwrap_or_default();
         if !all {
             inventory.keep_those_of(&self.installation.owner());

@@ -29,6 +29,8 @@ pub(super) struct Uses {
     state: Mutex<State>,
     /// A command's use has ended.
     ended: Notify,
+    /// The lease of the server has become outdated.
+    lease_outdated: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +45,7 @@ struct State {
     holding: Holding,
     /// The creation of the server that commands have reached.
     server_created: Option<i64>,
-    /// The number of beginnings and ends of uses so far.
+    /// The number of beginnings and ends of uses, and of what commands got, so far.
     changes: u64,
     /// `None` while nothing needs to be reaped.
     next_reap: Option<i64>,
@@ -96,8 +98,11 @@ impl Uses {
             dead_man: request.dead_man,
             reconnect_secs: request.reconnect_secs,
         };
+        let is_first = !state.is_any();
         let earlier = state.server.replace(life);
-        state.is_lease_outdated |= earlier != Some(life);
+        // The lease of an idle server may end within the next seconds.
+        let is_outdated = is_first || earlier != Some(life);
+        state.is_lease_outdated |= is_outdated;
         state.changes += 1;
         let earlier = state.projects.get(&request.project);
         let project = Project {
@@ -108,6 +113,10 @@ impl Uses {
             is_kept: earlier.is_some_and(|found| found.is_kept),
         };
         state.projects.insert(request.project.clone(), project);
+        drop(state);
+        if is_outdated {
+            self.lease_outdated.notify_waiters();
+        }
         let (uses, client) = (self.clone(), client.clone());
         ProjectUse { uses, client, project: request.project.clone() }
     }
@@ -183,12 +192,22 @@ impl Uses {
             // The labels are to say so soon, for the next keeper.
             state.next_reap = Some(now);
             state.is_lease_outdated = true;
+            self.lease_outdated.notify_waiters();
         }
     }
 
-    /// Whether the lease of the server is to be renewed at once.
-    pub(super) fn is_lease_outdated(&self) -> bool {
-        self.lock().is_lease_outdated
+    /// Waits until the lease of the server is to be renewed at once, but not longer than this.
+    pub(super) async fn until_lease_outdated(&self, longest: Duration) {
+        let outdated = async {
+            loop {
+                let news = self.lease_outdated.notified();
+                if self.lock().is_lease_outdated {
+                    return;
+                }
+                news.await;
+            }
+        };
+        drop(tokio::time::timeout(longest, outdated).await);
     }
 
     /// The lease of the server is about to be renewed.
@@ -238,10 +257,23 @@ impl Uses {
         self.lock().holding.may_be_more = true;
     }
 
-    /// The resources were listed. Where something of ours exists, a reaping is due some time; and
-    /// now, if the last one has failed: the API answers again.
-    pub(super) fn listed(&self, inventory: &Inventory, owner: &Owner, now: i64) {
+    /// The number of changes so far, which tells [`listed`](Self::listed) and
+    /// [`end_reap`](Self::end_reap) whether a list is outdated: counted before the list is asked
+    /// for, or at any time where the account's lock keeps commands from creating anything.
+    pub(super) fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// The resources were listed, after so many `changes`. If a command has begun or ended since,
+    /// it may have created what the list lacks, so the list is left out and a reaping makes
+    /// another one. Where something of ours exists, a reaping is due some time; and now, if the
+    /// last one has failed: the API answers again.
+    pub(super) fn listed(&self, inventory: &Inventory, owner: &Owner, now: i64, changes: u64) {
         let mut state = self.lock();
+        if state.changes != changes {
+            state.next_reap = Some(state.next_reap.map_or(now + 1, |next| next.min(now + 1)));
+            return;
+        }
         let is_complete = !state.is_any();
         state.holding.listed(inventory, owner, now, is_complete);
         if state.holding.trouble.as_ref().is_some_and(|trouble| trouble.stuck.is_empty()) {
@@ -253,7 +285,10 @@ impl Uses {
 
     /// A command has this server and this volume.
     pub(super) fn holds(&self, server: &Server, volume: &Volume) {
-        self.lock().holding.holds(server.id.0, &server.name, &volume.name);
+        let mut state = self.lock();
+        // A list that was asked for before lacks them.
+        state.changes += 1;
+        state.holding.holds(server.id.0, &server.name, &volume.name);
     }
 
     /// A server deletes itself at this time if its lease is not renewed; `None`: it does not.
@@ -266,24 +301,23 @@ impl Uses {
     }
 
     /// A reaping begins. It is repeated at `retry_at` if it neither ends nor fails. Returns the
-    /// number of changes so far, for [`end_reap`](Self::end_reap).
+    /// number of [`changes`](Self::changes) so far.
     pub(super) fn begin_reap(&self, retry_at: i64) -> u64 {
         let mut state = self.lock();
         state.next_reap = Some(retry_at);
         state.changes
     }
 
-    /// A reaping has ended, and the next one is due at `next`. Without resources
-    /// (`is_empty`) and without commands no further one is needed. If a command began or
-    /// ended since [`begin_reap`](Self::begin_reap), the inventory is outdated and the
-    /// reaping is repeated.
+    /// A reaping has ended, and the next one is due at `next`. If a command began or ended since
+    /// [`begin_reap`](Self::begin_reap), the inventory is outdated and the reaping is repeated.
+    /// Without resources (`is_empty`) and without commands no further one is needed.
     pub(super) fn end_reap(&self, changes: u64, is_empty: bool, next: i64, now: i64) {
         let mut state = self.lock();
         state.holding.trouble = None;
-        state.next_reap = if is_empty && !state.is_any() {
-            None
-        } else if state.changes != changes {
+        state.next_reap = if state.changes != changes {
             Some(now + 1)
+        } else if is_empty && !state.is_any() {
+            None
         } else {
             Some(next)
         };
@@ -394,6 +428,13 @@ impl Drop for ProjectUse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burst_hcloud::Token;
+    use burst_hcloud::retry::Retries;
+
+    fn client() -> Client {
+        let token = Token::parse("token").unwrap();
+        Client::new("http://127.0.0.1:9", &token, Retries::default(), Arc::new(|| 0.5)).unwrap()
+    }
 
     fn failure(is_token_rejected: bool) -> Failure {
         Failure { error: "cannot".into(), is_token_rejected, stuck: Vec::new() }
@@ -429,10 +470,58 @@ mod tests {
         assert_eq!(uses.next_reap(), None);
         // It was accepted, and a command has begun to create something.
         let uses = Uses::default();
-        uses.listed(&Inventory::default(), &Owner::nobody(), 100);
+        uses.listed(&Inventory::default(), &Owner::nobody(), 100, 0);
         assert_eq!(uses.next_reap(), None);
         uses.may_create();
         uses.fail_reap(failure(true), 100, 0);
         assert_eq!(uses.next_reap(), Some(130));
+    }
+
+    #[test]
+    fn a_list_that_a_command_has_outdated_ends_nothing() {
+        let (uses, client) = (Arc::new(Uses::default()), client());
+        let request = ServerRequest { keep_alive: Some(300), ..ServerRequest::of_tests() };
+        // A command creates something, and ends, between the list and its use.
+        let changes = uses.begin_reap(100);
+        let project_use = uses.begin(&request, &client);
+        uses.may_create();
+        drop(project_use);
+        uses.listed(&Inventory::default(), &Owner::nobody(), 100, changes);
+        uses.end_reap(changes, true, 700, 100);
+        assert_eq!(uses.next_reap(), Some(101));
+        assert!(uses.holding().is_some());
+        // So does the list for a report.
+        let changes = uses.changes();
+        drop(uses.begin(&request, &client));
+        uses.listed(&Inventory::default(), &Owner::nobody(), 101, changes);
+        assert_eq!(uses.next_reap(), Some(101));
+        assert!(uses.holding().is_some());
+        // The next one is not outdated.
+        let changes = uses.begin_reap(101);
+        uses.listed(&Inventory::default(), &Owner::nobody(), 101, changes);
+        uses.end_reap(changes, true, 701, 101);
+        assert_eq!((uses.next_reap(), uses.holding()), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_outdated_when_an_idle_server_is_used() {
+        let (uses, client) = (Arc::new(Uses::default()), client());
+        let request = ServerRequest { keep_alive: Some(300), ..ServerRequest::of_tests() };
+        let is_outdated = async || {
+            let began = tokio::time::Instant::now();
+            uses.until_lease_outdated(Duration::from_secs(60)).await;
+            uses.renews_lease();
+            began.elapsed() < Duration::from_secs(60)
+        };
+        assert!(!is_outdated().await);
+        let first = uses.begin(&request, &client);
+        assert!(is_outdated().await);
+        // It is used already, and renewed anyway.
+        let second = uses.begin(&request, &client);
+        assert!(!is_outdated().await);
+        drop((first, second));
+        assert!(!is_outdated().await);
+        let _third = uses.begin(&request, &client);
+        assert!(is_outdated().await);
     }
 }

@@ -26,12 +26,6 @@ impl Account {
         self.uses.is_any() || self.uses.next_reap().is_some()
     }
 
-    /// Whether the lease of the server is to be renewed at once: the last command wants the server
-    /// to live for another time than those before.
-    pub(crate) fn is_lease_outdated(&self) -> bool {
-        self.uses.is_lease_outdated()
-    }
-
     /// Takes in what an earlier process has known of the account.
     pub(crate) fn remember(&self, holding: Holding) {
         self.uses.remember(holding, self.client.now().as_second());
@@ -60,7 +54,7 @@ impl Account {
         let mut held = self.server.lock().await;
         if let Some(found) = &*held {
             let (server, agent) = (found.server.clone(), found.agent.clone());
-            self.renew_lease_of(&server, &agent).await;
+            drop(self.renewal(&server).renew(&agent).await);
         }
         if self.uses.is_any() {
             return;
@@ -89,7 +83,7 @@ impl Account {
         }
         // What is left is written down.
         if let Ok(left) = self.inventory().await {
-            self.uses.listed(&left, &owner, now);
+            self.uses.listed(&left, &owner, now, self.uses.changes());
         }
     }
 }

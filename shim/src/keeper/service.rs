@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,9 +27,6 @@ use crate::error::Error;
 /// machine is suspended, and an account's clock changes with each response of the API: by
 /// this much a reaping is late at most after either.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
-
-/// How often the lease of a server with a dead man's switch is renewed.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a keeper without sessions and resources stays.
 const IDLE_EXIT: Duration = Duration::from_secs(60);
@@ -179,28 +176,20 @@ async fn accept(state: &Arc<State>, listener: &UnixListener) {
     }
 }
 
-/// Reaps accounts when they are due, and renews leases. Returns when the keeper has been
+/// Reaps accounts when they are due. Returns when the keeper has been
 /// idle for long enough.
 async fn reap_when_due(state: &State) {
-    let mut renewed = Instant::now();
     loop {
         let accounts = state.accounts();
         let due = accounts.iter().filter_map(|(_, account)| account.secs_until_reap()).min();
-        let sleep = sleep(due, renewed.elapsed(), state.idle());
+        let sleep = sleep(due, state.idle());
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
             // The time of the next reaping may have changed.
             () = state.changed.notified() => {}
         }
-        let renews = renewed.elapsed() >= RENEWAL_INTERVAL;
-        if renews {
-            renewed = Instant::now();
-        }
         for (name, account) in &accounts {
             let span = info_span!("account", name = name.as_str());
-            if renews || account.is_lease_outdated() {
-                account.renew_lease().instrument(span.clone()).await;
-            }
             if account.secs_until_reap().is_some_and(|secs| secs <= 0) {
                 let reaped = account.reap().instrument(span.clone()).await;
                 span.in_scope(|| match reaped {
@@ -222,13 +211,12 @@ async fn reap_when_due(state: &State) {
     }
 }
 
-/// How long to sleep: until the next reaping (`due`, in seconds), the next renewal or the
-/// end of the idle time, and never longer than [`SLEEP_MAX`].
-fn sleep(due: Option<i64>, since_renewal: Duration, idle: Option<Duration>) -> Duration {
+/// How long to sleep: until the next reaping (`due`, in seconds) or the end of the idle time, and
+/// never longer than [`SLEEP_MAX`].
+fn sleep(due: Option<i64>, idle: Option<Duration>) -> Duration {
     let due = due.map(|secs| Duration::from_secs(u64::try_from(secs).unwrap_or(0)));
     let exit = idle.map(|idle| IDLE_EXIT.saturating_sub(idle)).filter(|left| !left.is_zero());
-    let renewal = RENEWAL_INTERVAL.saturating_sub(since_renewal);
-    [Some(renewal), due, exit].into_iter().flatten().fold(SLEEP_MAX, Duration::min)
+    [due, exit].into_iter().flatten().fold(SLEEP_MAX, Duration::min)
 }
 
 #[cfg(test)]
@@ -237,15 +225,13 @@ mod tests {
 
     #[test]
     fn the_sleep_ends_with_the_next_event() {
-        const ZERO: Duration = Duration::ZERO;
         let secs = Duration::from_secs;
-        assert_eq!(sleep(None, ZERO, None), SLEEP_MAX);
-        assert_eq!(sleep(Some(3600), ZERO, None), SLEEP_MAX);
-        assert_eq!(sleep(Some(3), ZERO, None), secs(3));
-        assert_eq!(sleep(Some(-7), ZERO, None), ZERO);
-        assert_eq!(sleep(Some(9), RENEWAL_INTERVAL - secs(1), None), secs(1));
-        assert_eq!(sleep(None, ZERO, Some(IDLE_EXIT - secs(2))), secs(2));
+        assert_eq!(sleep(None, None), SLEEP_MAX);
+        assert_eq!(sleep(Some(3600), None), SLEEP_MAX);
+        assert_eq!(sleep(Some(3), None), secs(3));
+        assert_eq!(sleep(Some(-7), None), Duration::ZERO);
+        assert_eq!(sleep(None, Some(IDLE_EXIT - secs(2))), secs(2));
         // Resources keep an idle keeper: it does not spin.
-        assert_eq!(sleep(None, ZERO, Some(IDLE_EXIT + secs(9))), SLEEP_MAX);
+        assert_eq!(sleep(None, Some(IDLE_EXIT + secs(9))), SLEEP_MAX);
     }
 }
