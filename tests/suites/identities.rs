@@ -10,6 +10,8 @@ use burst_tests::{Ended, Project, Sandbox, assert_lines, ended, wait_until};
 use hetzner_sim::scenario::Access;
 use hetzner_sim::simulator::lock;
 use hetzner_sim::{Scenario, Simulator};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::hetzner::{TOKEN, cloud, logs, names, sandbox_on};
 
@@ -232,6 +234,13 @@ fn a_clone_with_the_keys_shares_the_server_and_spares_its_runs() {
         world.volumes.values().filter(|volume| volume.server == Some(used[0])).count()
     };
     assert_eq!(attached, 2);
+    // Neither does that keeper delete the server when it is asked to end.
+    let keeper = clone.keeper().expect("a keeper");
+    kill(Pid::from_raw(keeper), Signal::SIGTERM).unwrap();
+    wait_until("the keeper's end", || clone.keeper().is_none());
+    assert_eq!(servers(&simulator), used);
+    // The next keeper is told how long this one wants the server to live.
+    project.ok("sync");
     run.end();
     // Not by the other one's keeper: that keeps it for its paid hour. It may delete its volume
     // at the same time.

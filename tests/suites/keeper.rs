@@ -283,6 +283,24 @@ fn what_is_kept_is_kept_until_down() {
     assert_eq!(kept(), 0);
 }
 
+/// Another machine deletes all servers, and no volumes: what this one keeps stays kept.
+#[test]
+fn what_other_machines_keep_is_kept_when_servers_are_deleted() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    idle.project().ok("sync --no-reap");
+    let keep_alive = || {
+        let world = lock(&idle.simulator.shared().world);
+        let labels = world.volumes.values().map(|volume| &volume.labels);
+        labels.map(|labels| labels["cargo-burst.keep-alive"].clone()).collect::<Vec<_>>()
+    };
+    wait_until("the label", || keep_alive() == ["always"]);
+    // Its keeper would write the label again.
+    idle.sandbox.kill_keeper();
+    let other = without_switch(&idle.simulator);
+    other.hello("app").ok("down --all --yes");
+    assert_eq!((idle.counts(), keep_alive()), ((0, 1), vec!["always".to_owned()]));
+}
+
 #[test]
 fn the_timer_is_refused_with_a_token_that_it_cannot_see() {
     let sandbox = crate::sandbox().with("HCLOUD_TOKEN", TOKEN);

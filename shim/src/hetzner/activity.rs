@@ -16,8 +16,8 @@ use super::naming::ProjectKey;
 use crate::connection::server::ServerConnection;
 
 impl Account {
-    /// Whether a server that is idle for this process has runs. An agent that does not answer
-    /// has none: it does not keep its server.
+    /// Whether a server that is idle for this process has runs, for which its lease lasts then.
+    /// An agent that does not answer has none: it does not keep its server.
     pub(super) async fn has_runs(&self, held: Option<&HeldServer>, server: &Server) -> bool {
         let agent = match held.filter(|held| held.server.id == server.id) {
             Some(held) => held.agent.clone(),
@@ -28,6 +28,7 @@ impl Account {
         };
         let status = status_of(&agent).await;
         let busy = status.iter().flat_map(busy_projects).next().is_some();
+        self.uses.note_runs(server.id, busy);
         if busy {
             tracing::info!(name = server.name, "an idle server is kept: it has runs of others");
         }

@@ -65,7 +65,7 @@ pub(crate) struct Trouble {
 
 /// A reaping that has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// As in [`Trouble`].
     pub(super) error: String,
     /// As in [`Trouble`].

@@ -47,6 +47,7 @@ impl Renewal {
         self.uses.renews_lease();
         let now = self.client.now().as_second();
         let facts = self.uses.server_facts(&self.server, &self.installation.owner());
+        let facts = self.uses.lease_facts(self.server.id, facts);
         let (renewal, end) = dead_man::renewal(&self.client, self.server.id, facts, life, now);
         dial::ask(agent, renewal).await.inspect_err(|error| {
             tracing::warn!("cannot renew the lease, next attempt soon: {}", error.one_line());

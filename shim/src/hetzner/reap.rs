@@ -23,6 +23,7 @@ use super::inventory::{Inventory, is_of};
 use super::lease::{self, Facts, Verdict};
 use super::naming::{self, Owner, ProjectKey};
 use super::progress::Progress;
+use super::uses::Reaped;
 use super::{dial, error, throwaway_key, volume};
 use crate::connection::server::ServerConnection;
 use crate::error::{Error, ErrorKind};
@@ -59,12 +60,9 @@ pub(crate) struct ReapReport {
     pub(crate) volumes: Vec<String>,
     /// Errors of deletions that failed, one line each; the next reaping retries them.
     pub(crate) failed: Vec<String>,
-    /// The names of what could not be deleted.
+    /// What of this installation could not be deleted; `None` if everything was.
     #[serde(skip)]
-    pub(crate) stuck: Vec<String>,
-    /// Whether the API rejects the token.
-    #[serde(skip)]
-    pub(crate) is_token_rejected: bool,
+    pub(crate) failure: Option<Failure>,
 }
 
 /// What `cargo burst down` deletes, beside servers.
@@ -79,18 +77,20 @@ pub(crate) struct DownOptions {
 }
 
 impl ReapReport {
-    /// Notes that a resource could not be deleted.
-    fn fail(&mut self, name: &str, error: &Error) {
-        self.failed.push(error.one_line());
-        self.stuck.push(name.to_owned());
-        self.is_token_rejected |= error.kind() == ErrorKind::Token;
-    }
-
-    /// What has failed; `None` if nothing has.
-    fn failure(&self) -> Option<Failure> {
-        let error = self.failed.first()?.clone();
-        let (is_token_rejected, stuck) = (self.is_token_rejected, self.stuck.clone());
-        Some(Failure { error, is_token_rejected, stuck })
+    /// Notes that a resource could not be deleted. What other machines have is their trouble.
+    fn fail(&mut self, name: &str, is_own: bool, error: &Error) {
+        let told = error.one_line();
+        self.failed.push(told.clone());
+        if !is_own {
+            return;
+        }
+        let failure = self.failure.get_or_insert(Failure {
+            error: told,
+            is_token_rejected: false,
+            stuck: Vec::new(),
+        });
+        failure.stuck.push(name.to_owned());
+        failure.is_token_rejected |= error.kind() == ErrorKind::Token;
     }
 
     fn leave_out_deleted(&self, inventory: &mut Inventory) {
@@ -103,17 +103,13 @@ impl Account {
     /// Deletes expired servers and volumes, and decides when the next reaping is due.
     pub(crate) async fn reap(&self) -> Result<ReapReport, Error> {
         let reaped = self.reap_expired().instrument(tracing::info_span!("reap")).await;
-        let failure = match &reaped {
-            Ok(report) => report.failure(),
-            Err(error) => Some(Failure {
+        if let Err(error) = &reaped {
+            let failure = Failure {
                 error: error.one_line(),
                 is_token_rejected: error.kind() == ErrorKind::Token,
                 stuck: Vec::new(),
-            }),
-        };
-        if let Some(failure) = failure {
-            let local = burst_hcloud::Timestamp::now().as_second();
-            self.uses.fail_reap(failure, self.client.now().as_second(), local);
+            };
+            self.uses.fail_reap(failure, self.client.now().as_second(), local_now());
         }
         reaped
     }
@@ -142,7 +138,9 @@ impl Account {
                             deleted.insert(server.id);
                             report.servers.push(server.name.clone());
                         }
-                        Err(error) => report.fail(&server.name, &error),
+                        Err(error) => {
+                            report.fail(&server.name, is_of(&server.labels, &owner), &error)
+                        }
                     }
                 }
                 Verdict::KeepUntil(then) => next = next.min(then),
@@ -159,7 +157,9 @@ impl Account {
                     match self.delete_volume(held.as_mut(), volume, &deleted, lock_wait).await {
                         Ok(true) => report.volumes.push(volume.name.clone()),
                         Ok(false) => {}
-                        Err(error) => report.fail(&volume.name, &error),
+                        Err(error) => {
+                            report.fail(&volume.name, is_of(&volume.labels, &owner), &error)
+                        }
                     }
                 }
                 Verdict::KeepUntil(then) => next = next.min(then),
@@ -171,10 +171,9 @@ impl Account {
         self.uses.listed(&inventory, &owner, now, changes);
         self.renew_labels(&inventory, &owner, now).await;
         throwaway_key::sweep(&self.client).await;
-        if report.failed.is_empty() {
-            let is_empty = !inventory.has_any_of(&self.installation.owner());
-            self.uses.end_reap(changes, is_empty, next, now);
-        }
+        let is_empty = !inventory.has_any_of(&self.installation.owner());
+        let failure = report.failure.take();
+        self.uses.end_reap(Reaped { changes, is_empty, next, failure }, now, local_now());
         Ok(report)
     }
 
@@ -191,11 +190,12 @@ impl Account {
             return Err(error::used_meanwhile());
         }
         let mut inventory = self.inventory().await?;
+        let owner = self.undisputed_owner(&inventory);
         if !options.all {
             self.warn_of_kept(&inventory, progress);
-            inventory.keep_those_of(&self.undisputed_owner(&inventory));
+            inventory.keep_those_of(&owner);
         }
-        self.end_keeping(&inventory).await;
+        self.end_keeping(&inventory, &owner).await;
         let mut report = ReapReport::default();
         let mut deleted = BTreeSet::new();
         let lock_wait = LockWait::User(progress);
@@ -206,7 +206,7 @@ impl Account {
                     deleted.insert(server.id);
                     report.servers.push(server.name.clone());
                 }
-                Err(error) => report.fail(&server.name, &error),
+                Err(error) => report.fail(&server.name, is_of(&server.labels, &owner), &error),
             }
         }
         for volume in inventory.volumes.iter().filter(|_| options.with_volumes) {
@@ -216,7 +216,7 @@ impl Account {
                 Ok(false) => {
                     report.failed.push(format!("the volume {} is still attached", volume.name));
                 }
-                Err(error) => report.fail(&volume.name, &error),
+                Err(error) => report.fail(&volume.name, is_of(&volume.labels, &owner), &error),
             }
         }
         report.leave_out_deleted(&mut inventory);
@@ -226,11 +226,13 @@ impl Account {
         Ok(report)
     }
 
-    /// Ends the effect of `--no-reap`: what cannot be deleted now, or is not to be, expires as if
-    /// it had not been kept. Labels that cannot be changed do not keep the rest.
-    async fn end_keeping(&self, inventory: &Inventory) {
+    /// Ends the effect of `--no-reap` on the resources of the owner: what cannot be deleted now, or
+    /// is not to be, expires as if it had not been kept. Labels that cannot be changed do not keep
+    /// the rest.
+    async fn end_keeping(&self, inventory: &Inventory, owner: &Owner) {
         self.uses.end_keeping();
-        let kept = |labels: &Labels| naming::keep_alive(labels, 0).is_none();
+        let kept =
+            |labels: &Labels| is_of(labels, owner) && naming::keep_alive(labels, 0).is_none();
         let now = self.client.now().as_second();
         for server in inventory.servers.iter().filter(|server| kept(&server.labels)) {
             let mut labels = server.labels.clone();
@@ -360,6 +362,11 @@ impl Account {
             }
         }
     }
+}
+
+/// Unix seconds by the local clock.
+fn local_now() -> i64 {
+    burst_hcloud::Timestamp::now().as_second()
 }
 
 /// The new labels of a resource of the owner; `None` if they do not lag behind, or it belongs

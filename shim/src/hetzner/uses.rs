@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use burst_hcloud::Client;
 use burst_hcloud::server::Server;
 use burst_hcloud::volume::Volume;
+use burst_hcloud::{Client, Id};
 use tokio::sync::Notify;
 
 use super::holding::{Failure, Holding};
@@ -43,6 +43,8 @@ struct State {
     /// Whether the lease of the server is to be renewed for the last command's sake.
     is_lease_outdated: bool,
     holding: Holding,
+    /// The server whose agent has told runs that are not of this process.
+    busy_server: Option<Id>,
     /// The creation of the server that commands have reached.
     server_created: Option<i64>,
     /// The number of beginnings and ends of uses, and of what commands got, so far.
@@ -62,6 +64,19 @@ pub(super) struct ServerLife {
     pub(super) dead_man: Option<u64>,
     /// Seconds for which a run goes on without its connection.
     pub(super) reconnect_secs: u64,
+}
+
+/// How a reaping has ended that could list the resources.
+#[derive(Debug)]
+pub(super) struct Reaped {
+    /// The number of changes before the list.
+    pub(super) changes: u64,
+    /// Whether there is nothing of this installation.
+    pub(super) is_empty: bool,
+    /// When the next reaping is due at the latest.
+    pub(super) next: i64,
+    /// What of this installation could not be deleted; `None` if everything was.
+    pub(super) failure: Option<Failure>,
 }
 
 #[derive(Debug)]
@@ -308,23 +323,31 @@ impl Uses {
         state.changes
     }
 
-    /// A reaping has ended, and the next one is due at `next`. If a command began or ended since
-    /// [`begin_reap`](Self::begin_reap), the inventory is outdated and the reaping is repeated.
-    /// Without resources (`is_empty`) and without commands no further one is needed.
-    pub(super) fn end_reap(&self, changes: u64, is_empty: bool, next: i64, now: i64) {
+    /// A reaping that could list the resources has ended at `now` by the API's clock and `local` by
+    /// the local one. If a command began or ended since [`begin_reap`](Self::begin_reap), the
+    /// inventory is outdated and the reaping is repeated. Without resources and without commands
+    /// no further one is needed. What could not be deleted is tried again, and delays nothing else.
+    pub(super) fn end_reap(&self, reaped: Reaped, now: i64, local: i64) {
         let mut state = self.lock();
-        state.holding.trouble = None;
-        state.next_reap = if state.changes != changes {
+        let next = if state.changes != reaped.changes {
             Some(now + 1)
-        } else if is_empty && !state.is_any() {
+        } else if reaped.is_empty && !state.is_any() {
             None
         } else {
-            Some(next)
+            Some(reaped.next)
         };
+        let retry = match reaped.failure {
+            Some(failure) => Some(now + state.holding.failed(failure, local)),
+            None => {
+                state.holding.trouble = None;
+                None
+            }
+        };
+        state.next_reap = next.into_iter().chain(retry).min();
     }
 
-    /// A reaping has failed at `now` by the API's clock and `local` by the local one. It is
-    /// repeated as long as something may exist.
+    /// The resources could not be listed, at `now` by the API's clock and `local` by the local one.
+    /// The reaping is repeated as long as something may exist.
     pub(super) fn fail_reap(&self, failure: Failure, now: i64, local: i64) {
         let mut state = self.lock();
         let secs = state.holding.failed(failure, local);
@@ -349,6 +372,24 @@ impl Uses {
             keep_alive: if is_kept { None } else { asked.or(labeled.keep_alive) },
             keep_paid_hour: state.server.map_or(labeled.keep_paid_hour, |life| life.keep_paid_hour),
             ..labeled
+        }
+    }
+
+    /// What decides about the lease of a server, of what decides about its deletion: runs of others
+    /// use it, too. Before its deletion they are asked for again, so that they do not count there.
+    pub(super) fn lease_facts(&self, server: Id, facts: Facts) -> Facts {
+        let is_busy = self.lock().busy_server == Some(server);
+        Facts { in_use: facts.in_use || is_busy, ..facts }
+    }
+
+    /// The agent of an idle server has told whether it has runs. The lease is to last for them.
+    pub(super) fn note_runs(&self, server: Id, has_runs: bool) {
+        let mut state = self.lock();
+        let busy = has_runs.then_some(server);
+        if state.busy_server != busy {
+            state.busy_server = busy;
+            state.is_lease_outdated = true;
+            self.lease_outdated.notify_waiters();
         }
     }
 
@@ -440,6 +481,29 @@ mod tests {
         Failure { error: "cannot".into(), is_token_rejected, stuck: Vec::new() }
     }
 
+    fn reaped(changes: u64, is_empty: bool, next: i64) -> Reaped {
+        Reaped { changes, is_empty, next, failure: None }
+    }
+
+    #[test]
+    fn what_cannot_be_deleted_delays_nothing_else() {
+        let uses = Uses::default();
+        uses.may_create();
+        let end = |next, now| {
+            let failure = Some(failure(false));
+            uses.end_reap(Reaped { failure, ..reaped(uses.begin_reap(0), false, next) }, now, 0);
+            uses.next_reap()
+        };
+        // The attempts are further and further apart, up to ten minutes.
+        assert_eq!([end(700, 100), end(730, 130), end(790, 190)], [130, 190, 310].map(Some));
+        assert_eq!([end(910, 310), end(1150, 550)], [550, 1030].map(Some));
+        // Something else expires earlier.
+        assert_eq!(end(1040, 1030), Some(1040));
+        assert_eq!(uses.holding().unwrap().trouble.unwrap().failures, 6);
+        uses.end_reap(reaped(uses.begin_reap(0), false, 1640), 1040, 0);
+        assert_eq!((uses.next_reap(), uses.holding().unwrap().trouble), (Some(1640), None));
+    }
+
     #[test]
     fn a_failed_reaping_is_repeated_while_something_may_exist() {
         let uses = Uses::default();
@@ -454,7 +518,7 @@ mod tests {
         assert_eq!(uses.holding().unwrap().volumes, known.volumes);
         // After a success the next failure is the first one again.
         let changes = uses.begin_reap(310);
-        uses.end_reap(changes, false, 910, 310);
+        uses.end_reap(reaped(changes, false, 910), 310, 0);
         assert_eq!(uses.next_reap(), Some(910));
         uses.fail_reap(failure(false), 910, 0);
         assert_eq!(uses.next_reap(), Some(940));
@@ -487,7 +551,7 @@ mod tests {
         uses.may_create();
         drop(project_use);
         uses.listed(&Inventory::default(), &Owner::nobody(), 100, changes);
-        uses.end_reap(changes, true, 700, 100);
+        uses.end_reap(reaped(changes, true, 700), 100, 0);
         assert_eq!(uses.next_reap(), Some(101));
         assert!(uses.holding().is_some());
         // So does the list for a report.
@@ -499,7 +563,7 @@ mod tests {
         // The next one is not outdated.
         let changes = uses.begin_reap(101);
         uses.listed(&Inventory::default(), &Owner::nobody(), 101, changes);
-        uses.end_reap(changes, true, 701, 101);
+        uses.end_reap(reaped(changes, true, 701), 101, 0);
         assert_eq!((uses.next_reap(), uses.holding()), (None, None));
     }
 
@@ -523,5 +587,27 @@ mod tests {
         assert!(!is_outdated().await);
         let _third = uses.begin(&request, &client);
         assert!(is_outdated().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lease_of_a_server_with_runs_of_others_is_one_in_use() {
+        let uses = Uses::default();
+        let facts = Facts {
+            created: 0,
+            last_use: 100,
+            in_use: false,
+            keep_alive: Some(5),
+            keep_paid_hour: false,
+        };
+        let in_use = |id| uses.lease_facts(Id(id), facts).in_use;
+        assert!(!in_use(7));
+        uses.note_runs(Id(7), true);
+        assert!(in_use(7) && !in_use(8));
+        // The lease is renewed at once.
+        let began = tokio::time::Instant::now();
+        uses.until_lease_outdated(Duration::from_secs(60)).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        uses.note_runs(Id(7), false);
+        assert!(!in_use(7));
     }
 }

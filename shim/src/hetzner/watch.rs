@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use burst_hcloud::server::Server;
 
-use super::account::Account;
+use super::account::{Account, HeldServer};
 use super::deletion::LockWait;
 use super::holding::Holding;
 use super::inventory::is_of;
@@ -52,10 +52,7 @@ impl Account {
     pub(crate) async fn end_watch(&self) {
         // A command that is preparing the server may fail, and leave an idle one behind.
         let mut held = self.server.lock().await;
-        if let Some(found) = &*held {
-            let (server, agent) = (found.server.clone(), found.agent.clone());
-            drop(self.renewal(&server).renew(&agent).await);
-        }
+        self.renew_lease(held.as_ref()).await;
         if self.uses.is_any() {
             return;
         }
@@ -74,6 +71,10 @@ impl Account {
             if lease::server(facts, now) == Verdict::Keep {
                 continue;
             }
+            if self.has_runs(held.as_ref(), server).await {
+                self.renew_lease(held.as_ref()).await;
+                continue;
+            }
             let deleted = self
                 .delete_stopped(&mut held, server, "idle", STOP_DEADLINE, LockWait::Reaping)
                 .await;
@@ -84,6 +85,13 @@ impl Account {
         // What is left is written down.
         if let Ok(left) = self.inventory().await {
             self.uses.listed(&left, &owner, now, self.uses.changes());
+        }
+    }
+
+    /// Renews the lease of the server that this process is connected to.
+    async fn renew_lease(&self, held: Option<&HeldServer>) {
+        if let Some(HeldServer { server, agent, .. }) = held {
+            drop(self.renewal(server).renew(agent).await);
         }
     }
 }
