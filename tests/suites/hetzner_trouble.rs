@@ -681,7 +681,7 @@ fn down_without_a_token_names_the_keeper() {
     let (now, volume) = (time(&report["hetzner"]["now"]), &report["hetzner"]["volumes"][0]);
     assert_eq!((&volume["in_use"], time(&volume["deleted_at"])), (&true.into(), now + 3600));
     let server = &report["hetzner"]["servers"][0];
-    assert_eq!(time(&server["deleted_at"]), time(&server["paid_until"]) - 60, "{report}");
+    assert_eq!(time(&server["deleted_at"]), time(&server["paid_until"]) - 120, "{report}");
     drop(run.stdin.take());
     assert!(run.wait().unwrap().success());
     assert_eq!(sandbox.keeper(), Some(keeper));
