@@ -223,6 +223,29 @@ fn refusals_are_told_apart() {
 }
 
 #[test]
+fn a_token_that_may_only_read_does_not_keep_another_one_from_writing() {
+    let tokens = [("read".into(), Access::ReadOnly), ("old".into(), Access::Revoked)].into();
+    let (simulator, client) = simulator(Scenario { tokens, ..Scenario::default() });
+    let authorization = |client: &Client| client.deletion_of_server(Id(7)).1[0].1.clone();
+    let preferred = authorization(&client);
+    block_on(async {
+        client.add_token(&Token::parse("read").unwrap());
+        client.check_write().await.unwrap();
+        assert_eq!(authorization(&client), preferred);
+        // Nor where it comes first, behind one that is rejected.
+        for token in ["read", "old"] {
+            client.prefer_token(&Token::parse(token).unwrap());
+        }
+        client.create_volume(&new_volume("v", "fsn1"), &labels("volume")).await.unwrap();
+        assert_eq!(authorization(&client), preferred);
+        assert!(!client.has_token(&Token::parse("old").unwrap()));
+        let reader = client_of(&simulator, "read");
+        let refused = reader.check_write().await.unwrap_err();
+        assert_eq!(refused.code(), Some(&Code::TokenReadonly));
+    });
+}
+
+#[test]
 fn the_rate_limit_is_waited_for() {
     // The bucket fills by virtual time, which runs fast here.
     let requests = Requests { burst: 3.0, per_second: 1.0 };

@@ -135,6 +135,19 @@ fn shells_with_tokens_of_their_own_share_a_server_in_use() {
     wait_until("the idle server's deletion", || servers(&simulator).is_empty());
 }
 
+#[test]
+fn a_token_that_may_only_read_joins_and_the_other_one_deletes() {
+    let tokens = [(SECOND_TOKEN.to_owned(), Access::ReadOnly)].into();
+    let Some(simulator) = cloud(Scenario { tokens, ..Scenario::default() }) else { return };
+    let sandbox = sandbox_on(&simulator);
+    let project = sandbox.hello("app");
+    project.ok("sync");
+    let status = with(&project, ("HCLOUD_TOKEN", SECOND_TOKEN), "status");
+    assert_eq!((status.code, status.warnings().len()), (Some(0), 0), "{status:#?}");
+    project.ok("down --with-volumes --yes");
+    assert_eq!(servers(&simulator), Vec::<u64>::new());
+}
+
 /// Gives a sandbox what another one has below `state/cargo-burst/hetzner`.
 fn copy_state(from: &Sandbox, to: &Sandbox, name: &str) {
     let directory = to.path().join("state/cargo-burst/hetzner");

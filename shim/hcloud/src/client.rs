@@ -144,10 +144,16 @@ impl Client {
         })
     }
 
-    /// Adds another token of the same Hetzner project, to all clones. It is used from now on;
-    /// if the API refuses it, the others are tried.
+    /// Adds another token of the same Hetzner project, to all clones. It is tried where the API
+    /// refuses the others.
     pub fn add_token(&self, token: &Token) {
         self.tokens.add(token);
+    }
+
+    /// Adds another token of the same Hetzner project that may write, to all clones. It is used
+    /// from now on; where the API refuses it, the others are tried.
+    pub fn prefer_token(&self, token: &Token) {
+        self.tokens.prefer(token);
     }
 
     /// Whether the client has this token.
@@ -217,7 +223,7 @@ impl Client {
     ) -> Result<(Answer, Operation), Error> {
         let mut tokens = self.tokens.all().into_iter();
         let mut token = tokens.next();
-        let mut refused = Vec::new();
+        let (mut rejected, mut may_not) = (Vec::new(), false);
         let (began, mut tried) = (Instant::now(), 0);
         loop {
             let operation = Operation { method: name(&method), path: path.to_owned() };
@@ -227,11 +233,17 @@ impl Client {
             tried += 1;
             match answered {
                 Ok(answer) => {
-                    self.tokens.remove(&refused);
+                    self.tokens.remove(&rejected);
+                    if let Some(token) = token.filter(|_| may_not) {
+                        self.tokens.prefer(&token);
+                    }
                     return Ok((answer, operation));
                 }
-                Err(error) if error.code() == Some(&Code::Unauthorized) && tokens.len() > 0 => {
-                    refused.extend(token);
+                Err(error) if is_of_token(&error) && tokens.len() > 0 => {
+                    match error.code() {
+                        Some(Code::Unauthorized) => rejected.extend(token),
+                        _ => may_not = true,
+                    }
                     token = tokens.next();
                 }
                 Err(error) => {
@@ -309,6 +321,11 @@ impl Client {
         let offset = if offset.abs() <= 1 { 0 } else { offset };
         self.offset_secs.store(offset, Ordering::Relaxed);
     }
+}
+
+/// Whether another token may be permitted what this one is not.
+fn is_of_token(error: &Error) -> bool {
+    matches!(error.code(), Some(Code::Unauthorized | Code::TokenReadonly | Code::Forbidden))
 }
 
 /// Reads a response body. A longer body than [`ANSWER_BYTES_MAX`] is truncated and then

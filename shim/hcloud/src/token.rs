@@ -64,17 +64,25 @@ impl Tokens {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Adds a token, which is preferred from now on.
+    /// Adds a token, which is tried after all others.
     pub(crate) fn add(&self, token: &Token) {
+        let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if !tokens.contains(token) {
+            tokens.push(token.clone());
+        }
+    }
+
+    /// Adds a token if it is new, and tries it before all others from now on.
+    pub(crate) fn prefer(&self, token: &Token) {
         let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
         tokens.retain(|known| known != token);
         tokens.insert(0, token.clone());
     }
 
-    /// Removes tokens that the API refuses, while it accepts another one.
-    pub(crate) fn remove(&self, refused: &[Token]) {
+    /// Removes tokens that the API rejects, while it accepts another one.
+    pub(crate) fn remove(&self, rejected: &[Token]) {
         let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        tokens.retain(|known| !refused.contains(known));
+        tokens.retain(|known| !rejected.contains(known));
     }
 }
 
@@ -83,11 +91,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_token_is_tried_first_and_a_refused_one_is_forgotten() {
+    fn a_new_token_is_tried_last_a_preferred_one_first_and_a_rejected_one_is_forgotten() {
         let [old, new] = ["old", "new"].map(|text| Token::parse(text).unwrap());
         let tokens = Tokens::new(&old);
         tokens.add(&new);
-        tokens.clone().add(&new);
+        tokens.clone().add(&old);
+        assert_eq!(tokens.all(), [old.clone(), new.clone()]);
+        tokens.prefer(&new);
         assert_eq!(tokens.all(), [new.clone(), old.clone()]);
         tokens.remove(&[old]);
         assert_eq!(tokens.all(), [new]);

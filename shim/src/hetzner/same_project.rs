@@ -49,12 +49,15 @@ impl Account {
         Ok(None)
     }
 
-    /// Takes a token that gives access to this account's Hetzner project. It is preferred to
-    /// those that the account has.
-    pub(crate) fn take_token(&self, credentials: &Credentials) {
-        if let Ok(token) = credentials.token() {
-            tracing::info!("another token gives access to the same Hetzner project");
-            self.client.add_token(&token);
+    /// Takes the token of an account that has the same Hetzner project. It is preferred to those
+    /// that this account has only if it may write.
+    pub(crate) async fn take_token(&self, newcomer: &Self, credentials: &Credentials) {
+        let Ok(token) = credentials.token() else { return };
+        let may_write = newcomer.client.check_write().await.is_ok();
+        tracing::info!(may_write, "another token gives access to the same Hetzner project");
+        match may_write {
+            true => self.client.prefer_token(&token),
+            false => self.client.add_token(&token),
         }
     }
 }

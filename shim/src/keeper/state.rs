@@ -100,7 +100,7 @@ impl State {
         }
         let others = self.accounts().into_iter().map(|(_, other)| other).collect();
         if let Some(other) = account.of_same_project(others).await? {
-            other.take_token(credentials);
+            other.take_token(&account, credentials).await;
             return Ok(other);
         }
         lock(&self.accounts).push((credentials.account(), account.clone()));
