@@ -154,6 +154,31 @@ fn a_new_token_of_the_same_project_takes_over() {
 }
 
 #[test]
+fn down_forgets_what_a_rejected_token_has_left_only_where_it_was_seen() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    let tokens = [(TOKEN.to_owned(), Access::Revoked), ("new".to_owned(), Access::ReadWrite)];
+    lock(&idle.simulator.shared().world).scenario.tokens = tokens.into();
+    let project = idle.project();
+    assert_eq!(project.burst("reap").code, Some(116));
+    let Some(elsewhere) = cloud(Scenario::default()) else { return };
+    let down = |variable: &str, value: &str| {
+        let mut command = project.command("down --with-volumes --yes");
+        let found = ended(command.env(variable, value).output().unwrap());
+        assert_eq!(found.code, Some(0), "{found:#?}");
+    };
+    // By the keeper that has the rejected token, and without a keeper.
+    for _ in 0..2 {
+        down("HCLOUD_ENDPOINT", &elsewhere.endpoint());
+        assert_eq!(idle.holding()["volumes"].as_array().map(Vec::len), Some(1));
+        assert_eq!(project.ok("audit").warnings().len(), 1);
+        idle.sandbox.kill_keeper();
+        wait_until("the keeper's end", || idle.sandbox.keeper().is_none());
+    }
+    down("HCLOUD_TOKEN", "new");
+    assert_eq!((idle.counts(), idle.holding()), ((0, 0), Value::Null));
+}
+
+#[test]
 fn a_keeper_that_is_asked_to_end_deletes_the_idle_server() {
     for signal in [Signal::SIGTERM, Signal::SIGHUP] {
         let Some(idle) = Idle::new(without_switch) else { return };

@@ -86,15 +86,9 @@ impl Context<'_> {
             let directory = match AccountAccess::find(self.directories, credentials)? {
                 AccountAccess::Own(account, lock) => {
                     let done = self.runtime.block_on(own(&account));
-                    let is_down = done.is_ok() && matches!(ask(), Ask::Down { .. });
                     let access = (&*account, lock);
-                    let handed = client::hand_over(
-                        self.directories,
-                        credentials,
-                        access,
-                        is_down,
-                        self.terminal,
-                    );
+                    let handed =
+                        client::hand_over(self.directories, credentials, access, self.terminal);
                     if let Err(error) = self.runtime.block_on(handed) {
                         self.terminal.warn(&no_keeper(&error));
                     }

@@ -27,8 +27,8 @@ pub(crate) struct Holding {
     pub(crate) listed_at: Option<i64>,
     /// The servers.
     pub(crate) servers: Vec<HeldServerName>,
-    /// The names of the volumes.
-    pub(crate) volumes: Vec<String>,
+    /// The volumes.
+    pub(crate) volumes: Vec<HeldVolumeName>,
     /// Whether a command may have created more since.
     pub(crate) may_be_more: bool,
     /// Why the last reaping has failed; `None` if it has not.
@@ -44,6 +44,15 @@ pub(crate) struct HeldServerName {
     pub(crate) name: String,
     /// When it deletes itself if no keeper renews its lease; `None`: it does not.
     pub(crate) deletes_itself_at: Option<i64>,
+}
+
+/// A volume in a holding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldVolumeName {
+    /// Its id at Hetzner.
+    pub(crate) id: u64,
+    /// Its name at Hetzner, which volumes of other projects there may have, too.
+    pub(crate) name: String,
 }
 
 /// Reapings that have failed, one after the other.
@@ -108,19 +117,23 @@ impl Holding {
         });
         self.servers = servers.collect();
         let own = inventory.volumes.iter().filter(|volume| is_of(&volume.labels, owner));
-        self.volumes = own.map(|volume| volume.name.clone()).collect();
+        let volumes =
+            own.map(|volume| HeldVolumeName { id: volume.id.0, name: volume.name.clone() });
+        self.volumes = volumes.collect();
         self.listed_at = Some(now);
         self.may_be_more &= !is_complete;
     }
 
     /// There is this server with this volume, which may be new.
-    pub(super) fn holds(&mut self, id: u64, server: &str, volume: &str) {
+    pub(super) fn holds(&mut self, server: (u64, &str), volume: (u64, &str)) {
+        let (id, name) = server;
         if self.servers.iter().all(|held| held.id != id) {
-            let name = server.to_owned();
+            let name = name.to_owned();
             self.servers.push(HeldServerName { id, name, deletes_itself_at: None });
         }
-        if self.volumes.iter().all(|name| name != volume) {
-            self.volumes.push(volume.to_owned());
+        let (id, name) = volume;
+        if self.volumes.iter().all(|held| held.id != id) {
+            self.volumes.push(HeldVolumeName { id, name: name.to_owned() });
         }
     }
 
@@ -153,12 +166,6 @@ impl Holding {
             self.may_exist() && (trouble.is_token_rejected || trouble.failures >= FAILURES_TOLD)
         })
     }
-
-    /// Whether both list a resource, so that they are of one project at Hetzner.
-    pub(crate) fn shares_resources_with(&self, other: &Self) -> bool {
-        self.servers.iter().any(|one| other.servers.iter().any(|other| other.id == one.id))
-            || self.volumes.iter().any(|name| other.volumes.contains(name))
-    }
 }
 
 #[cfg(test)]
@@ -170,7 +177,11 @@ mod tests {
     }
 
     fn with_volume() -> Holding {
-        Holding { listed_at: Some(1), volumes: vec!["v".into()], ..Holding::default() }
+        Holding { listed_at: Some(1), volumes: vec![volume(70)], ..Holding::default() }
+    }
+
+    fn volume(id: u64) -> HeldVolumeName {
+        HeldVolumeName { id, name: "v".into() }
     }
 
     #[test]
@@ -198,8 +209,8 @@ mod tests {
     fn what_a_command_has_is_held_once() {
         let mut holding = with_volume();
         for _ in 0..2 {
-            holding.holds(7, "s", "v");
-            holding.holds(7, "s", "w");
+            holding.holds((7, "s"), (70, "v"));
+            holding.holds((7, "s"), (71, "v"));
         }
         assert_eq!((holding.servers.len(), holding.volumes.len()), (1, 2));
     }
@@ -218,16 +229,5 @@ mod tests {
         let empty = Holding { listed_at: Some(1), ..Holding::default() };
         assert!(!empty.may_exist());
         assert!(Holding { may_be_more: true, ..empty }.may_exist());
-    }
-
-    #[test]
-    fn holdings_of_one_project_are_recognised_by_their_resources() {
-        let server = |id| HeldServerName { id, name: "s".into(), deletes_itself_at: None };
-        let with_server = |id| Holding { servers: vec![server(id)], ..Holding::default() };
-        assert!(with_server(7).shares_resources_with(&with_server(7)));
-        // Each project has a server of that name.
-        assert!(!with_server(7).shares_resources_with(&with_server(8)));
-        assert!(with_volume().shares_resources_with(&with_volume()));
-        assert!(!Holding::default().shares_resources_with(&Holding::default()));
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::account::{Account, LIST_RESOURCES};
 use super::credentials::Credentials;
 use super::error;
+use super::holding::Holding;
 use super::inventory::Inventory;
 use crate::error::Error;
 
@@ -19,6 +20,11 @@ impl Account {
     pub(crate) fn accepts(&self, credentials: &Credentials) -> bool {
         self.endpoint.url() == credentials.endpoint.url()
             && credentials.token().is_ok_and(|token| self.client.has_token(&token))
+    }
+
+    /// Whether this account has seen something of a holding, which so is of the same project.
+    pub(crate) fn has_seen(&self, holding: &Holding) -> bool {
+        self.seen.is_any_of(holding)
     }
 
     /// The one of `others` that has the same Hetzner project as this account; `None` if there

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burst_hcloud::Id;
 
+use super::holding::Holding;
 use super::inventory::Inventory;
 
 /// What the last list of the API held, and what was created since.
@@ -51,9 +52,36 @@ impl SeenResources {
             || inventory.volumes.iter().any(|volume| ids.volumes.contains(&volume.id))
     }
 
+    /// Whether one of them is in a holding.
+    pub(super) fn is_any_of(&self, holding: &Holding) -> bool {
+        let ids = self.lock();
+        holding.servers.iter().any(|server| ids.servers.contains(&Id(server.id)))
+            || holding.volumes.iter().any(|volume| ids.volumes.contains(&Id(volume.id)))
+    }
+
     /// The ids are consistent between any two statements, so a panic elsewhere does not make
     /// them unusable.
     fn lock(&self) -> MutexGuard<'_, Ids> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hetzner::holding::{HeldServerName, HeldVolumeName};
+
+    #[test]
+    fn a_holding_is_recognised_by_ids() {
+        let seen = SeenResources::default();
+        seen.add(Id(7), Id(70));
+        let server = |id| HeldServerName { id, name: "s".into(), deletes_itself_at: None };
+        let with_server = |id| Holding { servers: vec![server(id)], ..Holding::default() };
+        let volume = |id| HeldVolumeName { id, name: "v".into() };
+        let with_volume = |id| Holding { volumes: vec![volume(id)], ..Holding::default() };
+        assert!(seen.is_any_of(&with_server(7)) && seen.is_any_of(&with_volume(70)));
+        // Each project has a server and volumes of these names.
+        assert!(!seen.is_any_of(&with_server(70)) && !seen.is_any_of(&with_volume(7)));
+        assert!(!seen.is_any_of(&Holding::default()));
     }
 }

@@ -300,10 +300,11 @@ impl Uses {
 
     /// A command has this server and this volume.
     pub(super) fn holds(&self, server: &Server, volume: &Volume) {
+        let (server, volume) = ((server.id.0, &*server.name), (volume.id.0, &*volume.name));
         let mut state = self.lock();
         // A list that was asked for before lacks them.
         state.changes += 1;
-        state.holding.holds(server.id.0, &server.name, &volume.name);
+        state.holding.holds(server, volume);
     }
 
     /// A server deletes itself at this time if its lease is not renewed; `None`: it does not.
@@ -471,6 +472,7 @@ mod tests {
     use super::*;
     use burst_hcloud::Token;
     use burst_hcloud::retry::Retries;
+    use crate::hetzner::holding::HeldVolumeName;
 
     fn client() -> Client {
         let token = Token::parse("token").unwrap();
@@ -507,7 +509,8 @@ mod tests {
     #[test]
     fn a_failed_reaping_is_repeated_while_something_may_exist() {
         let uses = Uses::default();
-        let known = Holding { volumes: vec!["v".into()], ..Holding::default() };
+        let volume = HeldVolumeName { id: 70, name: "v".into() };
+        let known = Holding { volumes: vec![volume], ..Holding::default() };
         uses.remember(known.clone(), 100);
         assert_eq!(uses.next_reap(), Some(100));
         for (now, next) in [(100, 130), (130, 190), (190, 310)] {

@@ -73,23 +73,19 @@ impl AccountAccess {
 }
 
 /// Ends the work of a process that acts for an account itself: writes down what the account has,
-/// and leaves that to a keeper. `forgets_rejected` as of [`Ask::Down`]. Fails if something is left
-/// and no keeper starts.
+/// and leaves that to a keeper. Fails if something is left and no keeper starts.
 pub(crate) async fn hand_over(
     directories: &Directories,
     credentials: &Credentials,
     (account, lock): (&Account, KeeperLock),
-    forgets_rejected: bool,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let path = KeeperDirectory::open(&directories.state)?.holdings();
     let before = Holdings::read(&path);
     let mut after = before.clone();
-    after.set(&credentials.account(), account.holding());
-    match forgets_rejected {
-        true => after.remove_rejected(),
-        false => after.remove_superseded(),
-    };
+    let name = credentials.account();
+    after.set(&name, account.holding());
+    after.remove_superseded(&[&name], |_, holding| account.has_seen(holding));
     if after != before {
         after.write(&path);
     }

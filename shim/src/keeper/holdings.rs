@@ -53,31 +53,24 @@ impl Holdings {
         }
     }
 
-    /// Removes the accounts whose token is rejected and whose resources another account lists:
-    /// that one has a new token of the same project at Hetzner. Returns them.
-    pub(crate) fn remove_superseded(&mut self) -> Vec<AccountName> {
-        let found = self.0.clone();
-        self.remove(|name, holding| {
-            holding.is_token_rejected()
-                && found.iter().any(|(other, found)| {
-                    other != name
-                        && !found.is_token_rejected()
-                        && found.shares_resources_with(holding)
-                })
-        })
-    }
-
-    /// Removes the accounts whose token is rejected: the user has asked to delete everything, and
-    /// knows what is left. Returns them.
-    pub(crate) fn remove_rejected(&mut self) -> Vec<AccountName> {
-        self.remove(|_, holding| holding.is_token_rejected())
-    }
-
-    fn remove(&mut self, is_meant: impl Fn(&AccountName, &Holding) -> bool) -> Vec<AccountName> {
-        let meant = self.0.iter().filter(|(name, holding)| is_meant(name, holding));
-        let meant: Vec<_> = meant.map(|(name, _)| name.clone()).collect();
-        self.0.retain(|name, _| !meant.contains(name));
-        meant
+    /// Removes the accounts that are superseded: their token is rejected, or this process does not
+    /// have them, and one of `present`, whose token is accepted, has seen what they have. That one
+    /// has another token of the same project at Hetzner. Returns them.
+    pub(crate) fn remove_superseded(
+        &mut self,
+        present: &[&AccountName],
+        has_seen: impl Fn(&AccountName, &Holding) -> bool,
+    ) -> Vec<AccountName> {
+        let is_rejected = |name| self.of(name).is_some_and(Holding::is_token_rejected);
+        let mut accepted = present.to_vec();
+        accepted.retain(|name| !is_rejected(name));
+        let is_superseded = |name: &AccountName, holding: &Holding| {
+            !accepted.contains(&name) && accepted.iter().any(|other| has_seen(other, holding))
+        };
+        let superseded = self.0.iter().filter(|(name, holding)| is_superseded(name, holding));
+        let superseded: Vec<_> = superseded.map(|(name, _)| name.clone()).collect();
+        self.0.retain(|name, _| !superseded.contains(name));
+        superseded
     }
 
     /// One line of warning for each account that nothing looks after: there is neither a keeper nor
@@ -138,6 +131,7 @@ fn warning(holding: &Holding, trouble: &Trouble, now: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hetzner::holding::HeldVolumeName;
 
     fn account(name: &str) -> AccountName {
         serde_json::from_value(name.into()).unwrap()
@@ -156,7 +150,7 @@ mod tests {
         Holding {
             listed_at: Some(900),
             servers: vec![HeldServerName { id, name, deletes_itself_at: None }],
-            volumes: vec!["v".into()],
+            volumes: vec![HeldVolumeName { id: 70, name: "v".into() }],
             may_be_more: false,
             trouble: Some(trouble),
         }
@@ -193,19 +187,29 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_token_is_superseded_by_one_that_sees_the_same() {
+    fn only_one_that_has_seen_the_same_supersedes_a_token() {
         let mut holdings = Holdings::default();
         let (old, new) = (account("old"), account("new"));
         holdings.set(&old, Some(holding(7, true, &[])));
-        assert!(holdings.remove_superseded().is_empty());
-        let accepted = Holding { trouble: None, volumes: Vec::new(), ..holding(8, false, &[]) };
-        holdings.set(&new, Some(accepted.clone()));
-        assert!(holdings.remove_superseded().is_empty());
-        holdings.set(&new, Some(Holding { volumes: vec!["v".into()], ..accepted }));
-        assert_eq!(holdings.remove_superseded(), std::slice::from_ref(&old));
+        holdings.set(&new, Some(holding(8, false, &[])));
+        let seen_by = |seer: &AccountName| {
+            let seer = seer.clone();
+            move |name: &AccountName, holding: &Holding| {
+                *name == seer && holding.servers.iter().any(|server| server.id == 7)
+            }
+        };
+        let nobody = Vec::<AccountName>::new();
+        // Another project, or an account that has seen it and is not looked after here.
+        assert_eq!(holdings.remove_superseded(&[&old, &new], |_, _| false), nobody);
+        assert_eq!(holdings.remove_superseded(&[&old], seen_by(&new)), nobody);
+        // It has seen it itself.
+        assert_eq!(holdings.remove_superseded(&[&old, &new], seen_by(&old)), nobody);
+        assert_eq!(holdings.clone().remove_superseded(&[&old, &new], seen_by(&new)), [old.clone()]);
+        // Where both tokens are accepted and here, both look after it.
+        holdings.set(&old, Some(holding(7, false, &[])));
+        assert_eq!(holdings.remove_superseded(&[&old, &new], seen_by(&new)), nobody);
+        assert_eq!(holdings.remove_superseded(&[&new], seen_by(&new)), [old.clone()]);
         assert!(holdings.of(&old).is_none() && holdings.of(&new).is_some());
-        holdings.set(&old, Some(holding(9, true, &[])));
-        assert_eq!(holdings.remove_rejected(), [old]);
     }
 
     #[test]

@@ -78,10 +78,7 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             let reaped =
                 async { state.account(&credentials).await?.down(options, &progress).await };
             let event = forward(&mut write, events, reaped).await.map(Event::Reaped);
-            match &event {
-                Ok(_) => state.forget_rejected(),
-                Err(_) => state.save(),
-            }
+            state.save();
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
         Ask::Reap { credentials } => {

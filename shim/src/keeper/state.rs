@@ -118,28 +118,20 @@ impl State {
         lock(&self.accounts).clone()
     }
 
-    /// Writes down what the accounts have, if that has changed.
-    pub(super) fn save(&self) {
-        self.write(Holdings::remove_superseded);
-    }
-
-    /// The user has asked to delete everything: what a rejected token has left is not told any
-    /// more.
-    pub(super) fn forget_rejected(&self) {
-        self.write(Holdings::remove_rejected);
-    }
-
-    /// Writes down what the accounts have, without those that `remove` takes out, which are not
+    /// Writes down what the accounts have, if that has changed. Those that are superseded are not
     /// looked after any longer.
-    fn write(&self, remove: impl FnOnce(&mut Holdings) -> Vec<AccountName>) {
+    pub(super) fn save(&self) {
         let accounts = self.accounts();
         let mut holdings = lock(&self.holdings);
         let mut next = holdings.clone();
         for (name, account) in &accounts {
             next.set(name, account.holding());
         }
-        let removed = remove(&mut next);
-        for (_, account) in accounts.iter().filter(|(name, _)| removed.contains(name)) {
+        let present: Vec<_> = accounts.iter().map(|(name, _)| name).collect();
+        let superseded = next.remove_superseded(&present, |seer, holding| {
+            accounts.iter().any(|(name, account)| name == seer && account.has_seen(holding))
+        });
+        for (_, account) in accounts.iter().filter(|(name, _)| superseded.contains(name)) {
             account.give_up();
         }
         if next != *holdings {
