@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::account::Account;
 use super::activity::{busy_projects, key_of, status_of};
 use super::inventory::{Inventory, is_of};
-use super::naming::{HOST, PROJECT_NAME, ProjectKey};
+use super::naming::{HOST, Owner, PROJECT_NAME, ProjectKey};
 use super::reap::DownOptions;
 use super::server::ServerSummary;
 use crate::connection::server::ServerConnection;
@@ -74,12 +74,13 @@ impl Account {
     /// What [`down`](Self::down) would end and delete.
     pub(crate) async fn losses(&self, options: DownOptions) -> Result<Losses, Error> {
         let mut inventory = self.inventory().await?;
+        let owner = self.undisputed_owner(&inventory);
         if !options.all {
-            inventory.keep_those_of(&self.undisputed_owner(&inventory));
+            inventory.keep_those_of(&owner);
         }
         let mut losses = Losses::default();
         for server in &inventory.servers {
-            losses.servers.push(self.lost_server(server, &inventory).await);
+            losses.servers.push(self.lost_server(server, &owner, &inventory).await);
         }
         let volumes = inventory.volumes.iter().filter(|_| options.with_volumes);
         losses.volumes.extend(volumes.map(|volume| LostVolume {
@@ -90,9 +91,15 @@ impl Account {
         Ok(losses)
     }
 
-    async fn lost_server(&self, server: &Server, inventory: &Inventory) -> LostServer {
+    /// A server in dispute is another one's, whose runs are not known.
+    async fn lost_server(
+        &self,
+        server: &Server,
+        owner: &Owner,
+        inventory: &Inventory,
+    ) -> LostServer {
         let ServerSummary { server_type, location, created, .. } = ServerSummary::of(server);
-        let is_own = is_of(&server.labels, &self.installation.owner());
+        let is_own = is_of(&server.labels, owner);
         let runs = match is_own {
             true => {
                 let told = self.ask_status(server).await;
