@@ -237,8 +237,11 @@ fn detach(terminal: &Terminal, run: &RunArguments, words: &[OsString]) -> Result
 /// The commands that do not call cargo.
 fn perform_own(context: &Context<'_>, command: Command) -> Result<(), Error> {
     match command {
-        // They ask for what exists, and leave it to a keeper themselves.
-        Command::Status { .. } | Command::Down { .. } | Command::Reap { .. } => {
+        // They ask for what exists, and leave it to a keeper themselves; `doctor` changes nothing.
+        Command::Status { .. }
+        | Command::Down { .. }
+        | Command::Reap { .. }
+        | Command::Doctor { .. } => {
             commands::warn_of_trouble(context.terminal, context.directories);
         }
         _ => context.look_after(),

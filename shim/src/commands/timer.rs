@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::context::Context;
 use crate::atomic_file;
-use crate::directories::unusable;
+use crate::directories::{Directories, unusable};
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::credentials::Credentials;
 use crate::settings::Settings;
@@ -22,12 +22,12 @@ pub(super) const TIMER: &str = "cargo-burst-reap.timer";
 /// Whether the timer is enabled, and reaps the account of these settings.
 pub(super) fn reaps(context: &Context<'_>, settings: &Settings) -> Result<bool, Error> {
     let enabled = units(context).join("timers.target.wants").join(TIMER);
-    Ok(enabled.symlink_metadata().is_ok() && sees_account(context, settings)?)
+    Ok(enabled.symlink_metadata().is_ok() && sees_account(context.directories, settings)?)
 }
 
 /// Whether the timer, which has the user config alone, uses the account of these settings.
-fn sees_account(context: &Context<'_>, settings: &Settings) -> Result<bool, Error> {
-    let seen = Settings::load(&context.directories.config_home, None, [])?;
+pub(super) fn sees_account(directories: &Directories, settings: &Settings) -> Result<bool, Error> {
+    let seen = Settings::load(&directories.config_home, None, [])?;
     let account = |settings| Credentials::of(settings).map(|credentials| credentials.account());
     Ok(account(&seen).is_some() && account(&seen) == account(settings))
 }
@@ -39,7 +39,7 @@ fn units(context: &Context<'_>) -> PathBuf {
 
 /// Writes both units and enables the timer.
 pub(crate) fn install(context: &Context<'_>) -> Result<(), Error> {
-    if !sees_account(context, &context.settings(None)?)? {
+    if !sees_account(context.directories, &context.settings(None)?)? {
         return Err(Error::new(
             ErrorKind::Token,
             "the timer would delete nothing",

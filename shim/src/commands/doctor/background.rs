@@ -84,8 +84,8 @@ pub(super) struct Timer {
     pub(super) has_program: bool,
     /// What systemd says of it, such as `enabled`; `None` if systemd cannot be asked.
     pub(super) enabled: Option<String>,
-    /// Whether the user config has the token, which is the only place where the timer looks.
-    pub(super) sees_token: bool,
+    /// Whether the user config, which is all that the timer sees, leads to the account of commands.
+    pub(super) sees_account: bool,
 }
 
 /// The timer, if one is installed, can do its work.
@@ -110,12 +110,13 @@ pub(super) fn timer(found: &Timer, account: &Account) -> Check {
             );
         }
     }
-    if !found.sees_token && !matches!(account, Account::NoToken) {
+    if !found.sees_account && !matches!(account, Account::NoToken) {
         return Check::error(
             NAME,
             ErrorKind::Token,
-            "enabled, but it sees no token, so that it deletes nothing",
-            "store the token in the user config with `cargo burst init`",
+            "enabled, but the user config has not the token and endpoint that commands have, so that \
+             it deletes nothing of theirs",
+            "store them in the user config with `cargo burst init`",
         );
     }
     Check::ok(NAME, "enabled")

@@ -61,7 +61,7 @@ pub(super) fn gather(context: &Context<'_>, settings: Result<&Settings, &Error>)
             machine::disk(settings, directories),
             machine::owned(directories),
             background::keeper(directories, terminal),
-            background::timer(directories),
+            background::timer(directories, settings),
             background::agent(runtime, directories),
         )
     };

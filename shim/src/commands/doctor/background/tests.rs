@@ -47,7 +47,7 @@ fn enabled() -> Timer {
         program: Some("/bin/cargo-burst".into()),
         has_program: true,
         enabled: Some("enabled".into()),
-        sees_token: true,
+        sees_account: true,
     }
 }
 
@@ -59,7 +59,7 @@ fn a_timer_that_is_installed_can_do_its_work() {
     assert_eq!(check(Timer { enabled: Some("disabled".into()), ..enabled() }), State::Warning);
     assert_eq!(check(Timer { enabled: None, ..enabled() }), State::Warning);
     assert_eq!(check(Timer { has_program: false, ..enabled() }), State::Error(ErrorKind::State));
-    let blind = Timer { sees_token: false, ..enabled() };
+    let blind = Timer { sees_account: false, ..enabled() };
     assert_eq!(check(blind.clone()), State::Error(ErrorKind::Token));
     // Without a token there is nothing to delete.
     assert_eq!(timer(&blind, &Account::NoToken).state, State::Ok);

@@ -13,7 +13,7 @@ use crate::agent::keep_alive::KeepAlive;
 use crate::agent::local;
 use crate::commands::doctor::background::{Keeper, LocalAgent, Timer};
 use crate::commands::status::local_status;
-use crate::commands::timer::{SERVICE, TIMER, program_of};
+use crate::commands::timer::{SERVICE, TIMER, program_of, sees_account};
 use crate::directories::Directories;
 use crate::error::Error;
 use crate::keeper::client::{Tries, converse};
@@ -59,7 +59,7 @@ async fn ask_keeper(state: &Path, terminal: &Terminal) -> Result<Keeper, Error> 
 }
 
 /// The units of the timer, and what systemd says of it.
-pub(super) async fn timer(directories: &Directories) -> Timer {
+pub(super) async fn timer(directories: &Directories, settings: Option<&Settings>) -> Timer {
     let units = directories.config_home.join("systemd/user");
     let is_there = units.join(TIMER).exists();
     let service = fs::read_to_string(units.join(SERVICE)).ok().filter(|_| is_there);
@@ -68,12 +68,12 @@ pub(super) async fn timer(directories: &Directories) -> Timer {
         true => enabled().await,
         false => None,
     };
-    let of_files = Settings::load(&directories.config_home, None, []);
     Timer {
         has_program: program.as_ref().is_some_and(|program| Path::new(program).exists()),
         program,
         enabled,
-        sees_token: of_files.is_ok_and(|settings| settings.hetzner_token.is_some()),
+        sees_account: settings
+            .is_some_and(|settings| sees_account(directories, settings).unwrap_or(false)),
     }
 }
 
