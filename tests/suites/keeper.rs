@@ -53,6 +53,14 @@ impl Idle {
         all.as_object().and_then(|all| all.values().next().cloned()).unwrap_or_default()
     }
 
+    /// Whether the keeper that runs looks after all accounts that have something.
+    fn all_are_kept(&self) -> bool {
+        let text = std::fs::read(self.holdings()).unwrap_or_default();
+        let all: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let keeper = self.sandbox.keeper().map(i64::from);
+        all.as_object().is_some_and(|all| all.values().all(|one| one["keeper"].as_i64() == keeper))
+    }
+
     fn signal_keeper(&self, signal: Signal) {
         kill(Pid::from_raw(self.sandbox.keeper().expect("a keeper")), signal).unwrap();
     }
@@ -176,6 +184,29 @@ fn down_forgets_what_a_rejected_token_has_left_only_where_it_was_seen() {
     }
     down("HCLOUD_TOKEN", "new");
     assert_eq!((idle.counts(), idle.holding()), ((0, 0), Value::Null));
+}
+
+#[test]
+fn what_a_killed_keeper_has_left_is_told_with_the_token_of_another_account() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    idle.sandbox.kill_keeper();
+    wait_until("the keeper's end", || idle.sandbox.keeper().is_none());
+    let Some(elsewhere) = cloud(Scenario::default()) else { return };
+    let project = idle.project();
+    let expected = "warning: cargo-burst-[..] and 1 volume existed at Hetzner when last listed, \
+                    and NOBODY will delete it: set the token [..]";
+    // Without a keeper, and with the keeper of that account.
+    for command in ["status", "sync", "audit"] {
+        let mut command = project.command(command);
+        let found = command.env("HCLOUD_ENDPOINT", elsewhere.endpoint()).output().unwrap();
+        burst_tests::assert_lines(&ended(found).warnings().join("\n"), expected);
+    }
+    assert!(idle.sandbox.keeper().is_some());
+    // `doctor` tells it only; the next command has that keeper look after it.
+    drop(project.burst("doctor"));
+    assert!(!idle.all_are_kept());
+    assert_eq!(project.ok("config").warnings(), Vec::<&str>::new());
+    assert!(idle.all_are_kept());
 }
 
 #[test]

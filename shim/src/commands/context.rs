@@ -17,10 +17,18 @@ use crate::keeper::message::{Ask, Event};
 use crate::settings::{Project, Settings};
 use crate::terminal::Terminal;
 
-/// Says what the keeper could not do so far, by what it has written down.
+/// Says what the keeper could not do so far, and what no keeper looks after although this command
+/// has not its token, by what keepers have written down.
 pub(crate) fn warn_of_trouble(terminal: &Terminal, directories: &Directories) {
     let holdings = Holdings::read(&KeeperDirectory::below(&directories.state).holdings());
-    for warning in holdings.warnings(Moment::now().seconds) {
+    if holdings.is_empty() {
+        return;
+    }
+    let keeper = KeeperDirectory::running(&directories.state).ok().flatten();
+    // Settings that are wrong are the command's own error.
+    let settings = Settings::load(&directories.config_home, None, environment::all()).ok();
+    let own = settings.as_ref().and_then(Credentials::of).map(|own| own.account());
+    for warning in holdings.warnings(keeper, own.as_ref(), Moment::now().seconds) {
         terminal.warn(&warning);
     }
 }
@@ -43,21 +51,26 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Says what the keeper could not do so far, and starts one where none runs and the account of
-    /// the settings is known to have something. The API is not asked.
+    /// Has a keeper look after the account of the settings, if that is known to have something and
+    /// none does, and says what keepers could not do so far. The API is not asked.
     pub(crate) fn look_after(&self) {
-        warn_of_trouble(self.terminal, self.directories);
         // Settings that are wrong are the command's own error.
-        let Ok(Some(credentials)) = self.credentials() else { return };
-        let Ok(directory) = KeeperDirectory::open(&self.directories.state) else { return };
-        let holdings = Holdings::read(&directory.holdings());
-        if holdings.of(&credentials.account()).is_none() || directory.is_taken().unwrap_or(true) {
-            return;
+        if let Ok(Some(credentials)) = self.credentials()
+            && self.is_left_behind(&credentials)
+        {
+            let watched = client::watch(self.directories, &credentials, self.terminal);
+            if let Err(error) = self.runtime.block_on(watched) {
+                self.terminal.warn(&no_keeper(&error));
+            }
         }
-        let watched = client::watch(self.directories, &credentials, self.terminal);
-        if let Err(error) = self.runtime.block_on(watched) {
-            self.terminal.warn(&no_keeper(&error));
-        }
+        warn_of_trouble(self.terminal, self.directories);
+    }
+
+    fn is_left_behind(&self, credentials: &Credentials) -> bool {
+        let state = &self.directories.state;
+        let holdings = Holdings::read(&KeeperDirectory::below(state).holdings());
+        let keeper = KeeperDirectory::running(state).ok().flatten();
+        holdings.is_left_behind(&credentials.account(), keeper)
     }
 
     /// The settings of the user, and of a project.

@@ -18,7 +18,6 @@ use crate::hetzner::credentials::Credentials;
 use crate::hetzner::differences::of_server;
 use crate::hetzner::report::{DeletedBy, Report};
 use crate::keeper::directory::KeeperDirectory;
-use crate::keeper::holdings::Holdings;
 use crate::keeper::message::{Ask, Event};
 use crate::settings::Settings;
 
@@ -27,10 +26,7 @@ pub(crate) fn status(context: &Context<'_>, all: bool) -> Result<(), Error> {
     let settings = context.settings(None)?;
     context.terminal.keep_spinning();
     let report = match Credentials::of(&settings) {
-        None => {
-            warn_of_left_behind(context)?;
-            Ok(None)
-        }
+        None => Ok(None),
         Some(credentials) => {
             let ask = || Ask::Report { credentials: credentials.clone(), all };
             let taken = |event| match event {
@@ -90,17 +86,6 @@ fn differences(report: &Report, settings: &Settings) -> Vec<String> {
     let own = report.servers.iter().filter(|server| server.own);
     own.filter_map(|server| of_server((&server.server_type, &server.location), types, region))
         .collect()
-}
-
-/// Without a token: names what exists, as far as it is known, if no keeper runs.
-fn warn_of_left_behind(context: &Context<'_>) -> Result<(), Error> {
-    let directory = KeeperDirectory::below(&context.directories.state);
-    if !directory.is_taken()? {
-        for warning in Holdings::read(&directory.holdings()).left_behind() {
-            context.terminal.warn(&warning);
-        }
-    }
-    Ok(())
 }
 
 /// What deletes the resources of this account when they have expired: the keeper, which has taken

@@ -77,6 +77,11 @@ impl Endpoint {
         &self.url
     }
 
+    /// A digest of the URL.
+    pub(super) fn digest(&self) -> String {
+        short_digest(self.url.as_bytes())
+    }
+
     /// The URL without a password.
     fn shown(&self) -> String {
         without_userinfo(&self.url)

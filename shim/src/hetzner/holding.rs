@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::credentials::AccountName;
 use super::inventory::{Inventory, is_of};
 use super::naming::Owner;
 
@@ -33,6 +34,12 @@ pub(crate) struct Holding {
     pub(crate) may_be_more: bool,
     /// Why the last reaping has failed; `None` if it has not.
     pub(crate) trouble: Option<Trouble>,
+    /// The process id of the keeper that looks after the account, as long as it runs.
+    pub(crate) keeper: Option<u32>,
+    /// The digest of the API's URL.
+    pub(crate) endpoint: String,
+    /// The accounts of other tokens of the same project.
+    pub(crate) aliases: Vec<AccountName>,
 }
 
 /// A server in a holding.

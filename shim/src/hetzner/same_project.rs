@@ -24,7 +24,7 @@ impl Account {
 
     /// Whether this account has seen something of a holding, which so is of the same project.
     pub(crate) fn has_seen(&self, holding: &Holding) -> bool {
-        self.seen.is_any_of(holding)
+        holding.endpoint == self.endpoint.digest() && self.seen.is_any_of(holding)
     }
 
     /// The one of `others` that has the same Hetzner project as this account; `None` if there

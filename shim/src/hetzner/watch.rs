@@ -33,7 +33,8 @@ impl Account {
 
     /// What is known to exist, or may exist; `None` if that is nothing.
     pub(crate) fn holding(&self) -> Option<Holding> {
-        self.uses.holding()
+        let holding = self.uses.holding()?;
+        Some(Holding { endpoint: self.endpoint.digest(), ..holding })
     }
 
     /// Looks after what the account has, though no command uses it.

@@ -22,6 +22,7 @@ use crate::environment;
 use crate::error::{Error, ErrorKind};
 use crate::hetzner::account::Account;
 use crate::hetzner::credentials::Credentials;
+use crate::hetzner::holding::Holding;
 use crate::hetzner::progress::Progress;
 
 /// The name under which this program is a keeper.
@@ -65,7 +66,9 @@ impl AccountAccess {
         let directory = KeeperDirectory::open(&directories.state)?;
         let Some(lock) = directory.take()? else { return Ok(Self::Keeper(directory)) };
         let account = Account::new(credentials, &directories.hetzner())?;
-        if let Some(holding) = Holdings::read(&directory.holdings()).of(&credentials.account()) {
+        if let Some((_, holding)) =
+            Holdings::read(&directory.holdings()).entry(&credentials.account())
+        {
             account.remember(holding.clone());
         }
         Ok(Self::Own(account, lock))
@@ -83,8 +86,11 @@ pub(crate) async fn hand_over(
     let path = KeeperDirectory::open(&directories.state)?.holdings();
     let before = Holdings::read(&path);
     let mut after = before.clone();
-    let name = credentials.account();
-    after.set(&name, account.holding());
+    let own = credentials.account();
+    let earlier = before.entry(&own);
+    let name = earlier.map_or(own, |(name, _)| name.clone());
+    let aliases = earlier.map(|(_, holding)| holding.aliases.clone()).unwrap_or_default();
+    after.set(&name, account.holding().map(|holding| Holding { aliases, ..holding }));
     after.remove_superseded(&[&name], |_, holding| account.has_seen(holding));
     if after != before {
         after.write(&path);

@@ -40,9 +40,16 @@ impl Holdings {
         }
     }
 
-    /// The holding of an account; `None` if it has nothing.
-    pub(crate) fn of(&self, account: &AccountName) -> Option<&Holding> {
-        self.0.get(account)
+    /// Whether no account has anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The holding of an account, or of another token of its project, with the name under which it
+    /// is written down; `None` if it has nothing.
+    pub(crate) fn entry(&self, account: &AccountName) -> Option<(&AccountName, &Holding)> {
+        let is_alias = |(_, holding): &(_, &Holding)| holding.aliases.contains(account);
+        self.0.get_key_value(account).or_else(|| self.0.iter().find(is_alias))
     }
 
     /// Takes in what an account has now.
@@ -61,7 +68,7 @@ impl Holdings {
         present: &[&AccountName],
         has_seen: impl Fn(&AccountName, &Holding) -> bool,
     ) -> Vec<AccountName> {
-        let is_rejected = |name| self.of(name).is_some_and(Holding::is_token_rejected);
+        let is_rejected = |name| self.0.get(name).is_some_and(Holding::is_token_rejected);
         let mut accepted = present.to_vec();
         accepted.retain(|name| !is_rejected(name));
         let is_superseded = |name: &AccountName, holding: &Holding| {
@@ -73,28 +80,50 @@ impl Holdings {
         superseded
     }
 
-    /// One line of warning for each account that nothing looks after: there is neither a keeper nor
-    /// a token. Servers that delete themselves are left out.
-    pub(crate) fn left_behind(&self) -> Vec<String> {
-        let left = self
-            .0
-            .values()
-            .filter_map(|holding| resources(holding, |server| server.deletes_itself_at.is_none()));
-        let line = |what| {
-            format!(
-                "{what} existed at Hetzner when last listed, and NOBODY will delete it: set the \
-                 token (HCLOUD_TOKEN or `cargo burst init`), then run `cargo burst status`"
-            )
-        };
-        left.map(line).collect()
+    /// Whether an account has something that the running keeper does not look after.
+    pub(crate) fn is_left_behind(&self, account: &AccountName, keeper: Option<u32>) -> bool {
+        self.entry(account).is_some_and(|(_, holding)| !is_looked_after(holding, keeper))
     }
 
-    /// One line of warning for each account that cannot be looked after, at this local time.
-    pub(crate) fn warnings(&self, now: i64) -> Vec<String> {
-        let troubled =
-            self.0.values().filter_map(|holding| Some((holding, holding.told_trouble()?)));
-        troubled.map(|(holding, trouble)| warning(holding, trouble, now)).collect()
+    /// One line of warning for each account that cannot be looked after, at this local time, and
+    /// for each one that nothing looks after: neither the running keeper nor the command, which has
+    /// the token of the account `own`.
+    pub(crate) fn warnings(
+        &self,
+        keeper: Option<u32>,
+        own: Option<&AccountName>,
+        now: i64,
+    ) -> Vec<String> {
+        let own = own.and_then(|own| self.entry(own)).map(|(name, _)| name);
+        let line = |(name, holding): (&AccountName, &Holding)| {
+            let is_looked_after = is_looked_after(holding, keeper);
+            if !is_looked_after && own != Some(name) {
+                return left_behind(holding);
+            }
+            let trouble = holding.told_trouble()?;
+            Some(warning(holding, trouble, is_looked_after, now))
+        };
+        self.0.iter().filter_map(line).collect()
     }
+}
+
+/// Whether the keeper that has written a holding down is the one that runs.
+fn is_looked_after(holding: &Holding, keeper: Option<u32>) -> bool {
+    keeper.is_some() && holding.keeper == keeper
+}
+
+/// What is left behind; `None` if that is only servers which delete themselves.
+fn left_behind(holding: &Holding) -> Option<String> {
+    let known = resources(holding, |server| server.deletes_itself_at.is_none());
+    let what = match known {
+        Some(known) => format!("{known} existed at Hetzner when last listed"),
+        None if holding.servers.is_empty() => "something may exist at Hetzner".to_owned(),
+        None => return None,
+    };
+    Some(format!(
+        "{what}, and NOBODY will delete it: set the token (HCLOUD_TOKEN or `cargo burst init`), \
+         then run `cargo burst status`"
+    ))
 }
 
 /// The resources of a holding in words; servers without those that `is_meant` leaves out. `None`
@@ -109,7 +138,8 @@ fn resources(holding: &Holding, is_meant: impl Fn(&HeldServerName) -> bool) -> O
     (!words.is_empty()).then(|| words.join(" and "))
 }
 
-fn warning(holding: &Holding, trouble: &Trouble, now: i64) -> String {
+/// `is_looked_after`: a keeper goes on trying.
+fn warning(holding: &Holding, trouble: &Trouble, is_looked_after: bool, now: i64) -> String {
     let what =
         resources(holding, |_| true).unwrap_or_else(|| "what there may be at Hetzner".to_owned());
     let cannot = match trouble.stuck.is_empty() {
@@ -117,6 +147,7 @@ fn warning(holding: &Holding, trouble: &Trouble, now: i64) -> String {
         false => "delete",
     };
     let next = match trouble.next_attempt - now {
+        _ if !is_looked_after => "no keeper runs".to_owned(),
         left @ 1.. => format!("next attempt in {}", span(left)),
         _ => "next attempt soon".to_owned(),
     };
@@ -153,37 +184,71 @@ mod tests {
             volumes: vec![HeldVolumeName { id: 70, name: "v".into() }],
             may_be_more: false,
             trouble: Some(trouble),
+            keeper: Some(5),
+            endpoint: "e".into(),
+            aliases: Vec::new(),
         }
     }
 
     #[test]
     fn a_trouble_is_told_with_what_may_cost_money() {
-        let mut holdings = Holdings::default();
-        holdings.set(&account("a"), Some(holding(7, false, &[])));
+        let warnings = |holding: Holding, now| {
+            let mut holdings = Holdings::default();
+            holdings.set(&account("a"), Some(holding));
+            holdings.warnings(Some(5), None, now)
+        };
         assert_eq!(
-            holdings.warnings(8200),
+            warnings(holding(7, false, &[]), 8200),
             ["for 2 h the keeper could not ask for cargo-burst-1 and 1 volume, which may cost \
               money: cannot ask: refused; next attempt in 1 min; see `cargo burst status`"]
         );
-        holdings.set(&account("a"), Some(holding(7, false, &["v"])));
-        assert!(holdings.warnings(9000)[0].contains("could not delete cargo-burst-1"));
-        assert!(holdings.warnings(9000)[0].contains("next attempt soon"));
-        holdings.set(&account("a"), Some(Holding { trouble: None, ..holding(7, false, &[]) }));
-        assert!(holdings.warnings(8200).is_empty());
+        let stuck = warnings(holding(7, false, &["v"]), 9000);
+        assert!(stuck[0].contains("could not delete cargo-burst-1"), "{stuck:?}");
+        assert!(stuck[0].contains("next attempt soon"), "{stuck:?}");
+        let nothing = warnings(Holding { trouble: None, ..holding(7, false, &[]) }, 8200);
+        assert_eq!(nothing, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_attempt_is_promised_only_of_the_keeper_that_runs() {
+        let (own, other, alias) = (account("own"), account("other"), account("alias"));
+        let mut holdings = Holdings::default();
+        holdings
+            .set(&own, Some(Holding { aliases: vec![alias.clone()], ..holding(7, false, &[]) }));
+        holdings.set(&other, Some(holding(8, false, &[])));
+        let warnings = |keeper, own| holdings.warnings(keeper, own, 8200);
+        let are = |found: &[String], clauses: [&str; 2]| {
+            found.len() == 2 && found.iter().zip(clauses).all(|(line, part)| line.contains(part))
+        };
+        const PROMISE: &str = "; next attempt in 1 min";
+        assert!(are(&warnings(Some(5), None), [PROMISE, PROMISE]));
+        // It was killed; another one looks after other accounts at most.
+        for keeper in [None, Some(6)] {
+            // In the order of names: `other`, then `own`.
+            for name in [&own, &alias] {
+                let found = warnings(keeper, Some(name));
+                assert!(are(&found, ["NOBODY will delete it", "; no keeper runs;"]), "{found:?}");
+            }
+            assert!(are(&warnings(keeper, None), ["NOBODY", "NOBODY"]));
+            assert!(holdings.is_left_behind(&own, keeper));
+        }
+        assert!(!holdings.is_left_behind(&own, Some(5)));
+        assert!(!holdings.is_left_behind(&account("third"), None));
     }
 
     #[test]
     fn what_is_left_behind_is_named_but_for_servers_that_delete_themselves() {
-        let mut holdings = Holdings::default();
-        holdings.set(&account("a"), Some(holding(7, false, &[])));
-        let left = holdings.left_behind();
-        assert!(left[0].starts_with("cargo-burst-1 and 1 volume existed at Hetzner"), "{left:?}");
-        let mut armed = holding(7, false, &[]);
+        let left = |holding: &Holding| left_behind(holding).unwrap_or_default();
+        let known = holding(7, false, &[]);
+        let found = left(&known);
+        assert!(found.starts_with("cargo-burst-1 and 1 volume existed at Hetzner"), "{found:?}");
+        let mut armed = known;
         armed.servers[0].deletes_itself_at = Some(5);
-        holdings.set(&account("a"), Some(armed.clone()));
-        assert!(holdings.left_behind()[0].starts_with("1 volume existed"));
-        holdings.set(&account("a"), Some(Holding { volumes: Vec::new(), ..armed }));
-        assert!(holdings.left_behind().is_empty());
+        assert!(left(&armed).starts_with("1 volume existed"));
+        let without = Holding { volumes: Vec::new(), ..armed };
+        assert_eq!(left_behind(&without), None);
+        let unknown = Holding { servers: Vec::new(), may_be_more: true, ..without };
+        assert!(left(&unknown).starts_with("something may exist at Hetzner, and NOBODY"));
     }
 
     #[test]
@@ -209,7 +274,7 @@ mod tests {
         holdings.set(&old, Some(holding(7, false, &[])));
         assert_eq!(holdings.remove_superseded(&[&old, &new], seen_by(&new)), nobody);
         assert_eq!(holdings.remove_superseded(&[&new], seen_by(&new)), [old.clone()]);
-        assert!(holdings.of(&old).is_none() && holdings.of(&new).is_some());
+        assert!(holdings.entry(&old).is_none() && holdings.entry(&new).is_some());
     }
 
     #[test]

@@ -15,14 +15,14 @@ use crate::connection::server::ServerConnection;
 use crate::error::Error;
 use crate::hetzner::account::Account;
 use crate::hetzner::credentials::{AccountName, Credentials};
+use crate::hetzner::holding::Holding;
 
 /// What the keeper holds.
 #[derive(Debug)]
 pub(super) struct State {
     /// The state directory of accounts.
     directory: PathBuf,
-    /// Each with the name of the credentials of its first command.
-    accounts: Mutex<Vec<(AccountName, Arc<Account>)>>,
+    accounts: Mutex<Vec<KeptAccount>>,
     /// Held while a token that no account has is looked at.
     arrival: tokio::sync::Mutex<()>,
     /// What is written down, and where.
@@ -35,6 +35,15 @@ pub(super) struct State {
     pub(super) changed: Notify,
     /// A command of another version has asked this keeper to exit.
     pub(super) leave: Notify,
+}
+
+#[derive(Debug)]
+struct KeptAccount {
+    /// The name of the credentials of its first command, or that under which it is written down.
+    name: AccountName,
+    account: Arc<Account>,
+    /// The names of its other tokens.
+    aliases: Vec<AccountName>,
 }
 
 #[derive(Debug, Default)]
@@ -95,27 +104,42 @@ impl State {
             return Ok(account);
         }
         let account = Account::new(credentials, &self.directory)?;
-        if let Some(holding) = lock(&self.holdings).of(&credentials.account()) {
+        let (mut name, mut aliases) = (credentials.account(), Vec::new());
+        if let Some((known, holding)) = lock(&self.holdings).entry(&name) {
             account.remember(holding.clone());
+            (name, aliases) = (known.clone(), holding.aliases.clone());
         }
         let others = self.accounts().into_iter().map(|(_, other)| other).collect();
         if let Some(other) = account.of_same_project(others).await? {
             other.take_token(&account, credentials).await;
+            self.note_alias(&other, credentials.account());
             return Ok(other);
         }
-        lock(&self.accounts).push((credentials.account(), account.clone()));
+        let kept = KeptAccount { name, account: account.clone(), aliases };
+        lock(&self.accounts).push(kept);
         Ok(account)
     }
 
     fn known(&self, credentials: &Credentials) -> Option<Arc<Account>> {
         let accounts = lock(&self.accounts);
-        let mut accounts = accounts.iter().map(|(_, account)| account);
+        let mut accounts = accounts.iter().map(|kept| &kept.account);
         accounts.find(|account| account.accepts(credentials)).cloned()
+    }
+
+    /// Notes the name of another token that an account has taken.
+    fn note_alias(&self, account: &Arc<Account>, alias: AccountName) {
+        let mut accounts = lock(&self.accounts);
+        let kept = accounts.iter_mut().find(|kept| Arc::ptr_eq(&kept.account, account));
+        if let Some(kept) = kept.filter(|kept| kept.name != alias && !kept.aliases.contains(&alias))
+        {
+            kept.aliases.push(alias);
+        }
     }
 
     /// All accounts that commands have used.
     pub(super) fn accounts(&self) -> Vec<(AccountName, Arc<Account>)> {
-        lock(&self.accounts).clone()
+        let accounts = lock(&self.accounts);
+        accounts.iter().map(|kept| (kept.name.clone(), kept.account.clone())).collect()
     }
 
     /// Writes down what the accounts have, if that has changed. Those that are superseded are not
@@ -124,8 +148,10 @@ impl State {
         let accounts = self.accounts();
         let mut holdings = lock(&self.holdings);
         let mut next = holdings.clone();
-        for (name, account) in &accounts {
-            next.set(name, account.holding());
+        for KeptAccount { name, account, aliases } in lock(&self.accounts).iter() {
+            let (keeper, aliases) = (Some(std::process::id()), aliases.clone());
+            let holding = account.holding();
+            next.set(name, holding.map(|holding| Holding { keeper, aliases, ..holding }));
         }
         let present: Vec<_> = accounts.iter().map(|(name, _)| name).collect();
         let superseded = next.remove_superseded(&present, |seer, holding| {
