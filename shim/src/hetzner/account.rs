@@ -197,7 +197,7 @@ impl Account {
         known: KnownBefore,
         progress: &dyn Progress,
     ) -> Result<(Volume, (bool, bool)), Error> {
-        self.seen.note(&stock.inventory);
+        self.note_list(&stock.inventory);
         self.leave_to_other(&stock.inventory, progress)?;
         let (owner, keys) = (self.installation.owner(), self.installation.keys());
         let pricing = stock.pricing.clone();

@@ -27,6 +27,12 @@ impl Account {
         }
     }
 
+    /// Takes in a list of the API: what the account has seen, and which owner it has there.
+    pub(super) fn note_list(&self, inventory: &Inventory) {
+        self.seen.note(inventory);
+        self.installation.recognise(inventory);
+    }
+
     /// Leaves a server in dispute to the installation that has its keys: takes another owner,
     /// and says so.
     pub(super) fn leave_to_other(
@@ -34,15 +40,14 @@ impl Account {
         inventory: &Inventory,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        let owner = self.installation.owner();
-        let Some(server) = disputed(inventory, &owner, &self.installation.keys()) else {
-            return Ok(());
-        };
-        self.installation.renew()?;
-        let now = self.client.now().as_second();
-        let facts = lease::of_others(facts(&server.labels, server.created.as_second()));
-        let host = server.labels.get(HOST).map_or("an unknown host", String::as_str);
-        progress.warn(&warning(&server.name, host, facts, now));
+        let found = || disputed(inventory, &self.installation.owner(), &self.installation.keys());
+        while let Some(server) = found() {
+            self.installation.renew()?;
+            let now = self.client.now().as_second();
+            let facts = lease::of_others(facts(&server.labels, server.created.as_second()));
+            let host = server.labels.get(HOST).map_or("an unknown host", String::as_str);
+            progress.warn(&warning(&server.name, host, facts, now));
+        }
         Ok(())
     }
 

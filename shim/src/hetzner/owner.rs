@@ -5,7 +5,8 @@
 //! directory that was copied to another machine belongs to another owner there. Machines that
 //! are alike (a clone with the same machine id) are told apart by their keys: an installation
 //! that finds a server of its owner without having its keys takes a new seed, and with it
-//! another owner. It never deletes or replaces that server.
+//! another owner. It never deletes or replaces that server. The file keeps the former seeds: in
+//! another project at Hetzner the server of a former owner, with keys that are here, is its own.
 //!
 //! Invariant: of processes that start at the same time all use the same seed, and no reader
 //! sees half of the file.
@@ -14,6 +15,7 @@ use std::io::{self, ErrorKind as IoError, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
+use super::inventory::Inventory;
 use super::keys::KeyStore;
 use super::naming::{Owner, is_short_digest, short_digest};
 use crate::directories::{create_private, unusable};
@@ -28,38 +30,80 @@ const PRIVATE: u32 = 0o600;
 /// The files in which a machine has its id, as in machine-id(5); the first with an id counts.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// The seed of one state directory, and the owner that follows from it.
+/// The seeds of one state directory, and the owner that follows from one of them in one project
+/// at Hetzner.
 #[derive(Debug)]
 pub(super) struct Installation {
     state: PathBuf,
-    owner: RwLock<Owner>,
+    owners: RwLock<Owners>,
+}
+
+/// The owners of all seeds, the newest first; at least one.
+#[derive(Debug)]
+struct Owners {
+    all: Vec<Owner>,
+    /// The index of the one in this project.
+    here: usize,
+}
+
+impl Owners {
+    fn of(seeds: &[String]) -> Self {
+        Self { all: seeds.iter().map(|seed| owner(seed)).collect(), here: 0 }
+    }
 }
 
 impl Installation {
     /// Reads the seed below `state`, and creates it if there is none.
     pub(super) fn open(state: &Path) -> Result<Self, Error> {
-        let owner = RwLock::new(owner(&load_or_create(state)?));
-        Ok(Self { state: state.to_owned(), owner })
+        let owners = RwLock::new(Owners::of(&load_or_create(state)?));
+        Ok(Self { state: state.to_owned(), owners })
     }
 
     /// The owner.
     pub(super) fn owner(&self) -> Owner {
-        self.owner.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+        owners.all[owners.here].clone()
     }
 
     /// The keys of the owner's servers.
     pub(super) fn keys(&self) -> KeyStore {
-        KeyStore::new(self.state.join(self.owner().as_str()).join("keys"))
+        self.keys_of(&self.owner())
     }
 
-    /// Takes a new seed, and so becomes another owner. Keys of the former owner stay.
+    fn keys_of(&self, owner: &Owner) -> KeyStore {
+        KeyStore::new(self.state.join(owner.as_str()).join("keys"))
+    }
+
+    /// Goes on as the newest owner that has a server in this list of a project, with keys that are
+    /// here; if there is none, nothing changes.
+    pub(super) fn recognise(&self, inventory: &Inventory) {
+        let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
+        if owners.all.len() == 1 {
+            return;
+        }
+        let has_server = |owner: &Owner| {
+            let server = inventory.server_of(owner);
+            server.is_some_and(|server| self.keys_of(owner).has_that_of(server))
+        };
+        if let Some(found) = owners.all.iter().position(has_server) {
+            owners.here = found;
+        }
+    }
+
+    /// Becomes another owner: the newest one, or of a new seed if this is the newest. Keys of the
+    /// former owner stay.
     pub(super) fn renew(&self) -> Result<(), Error> {
         let path = path(&self.state);
         let failed = |source| unusable("write", &path, &source);
-        let seed = random_seed().map_err(failed)?;
-        let text = format!("{seed}\n");
-        crate::atomic_file::write(&path, text.as_bytes(), PRIVATE).map_err(failed)?;
-        *self.owner.write().unwrap_or_else(PoisonError::into_inner) = owner(&seed);
+        let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
+        // The account of another project may have taken one.
+        let mut seeds = read(&path)?.unwrap_or_default();
+        if seeds.first().is_none_or(|newest| owner(newest) == owners.all[owners.here]) {
+            seeds.insert(0, random_seed().map_err(failed)?);
+            let text: String = seeds.iter().map(|seed| format!("{seed}\n")).collect();
+            crate::atomic_file::write(&path, text.as_bytes(), PRIVATE).map_err(failed)?;
+        }
+        *owners = Owners::of(&seeds);
         Ok(())
     }
 }
@@ -81,23 +125,30 @@ fn is_machine_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn load_or_create(state: &Path) -> Result<String, Error> {
+/// The seeds of a state directory, the newest first; at least one.
+fn load_or_create(state: &Path) -> Result<Vec<String>, Error> {
     create_private(state)?;
     let path = path(state);
-    if let Some(seed) = read(&path)? {
-        return Ok(seed);
+    if let Some(seeds) = read(&path)? {
+        return Ok(seeds);
     }
     match create(state, &path) {
         Err(source) if source.kind() == IoError::AlreadyExists => {}
-        created => return created.map_err(|source| unusable("create", &path, &source)),
+        created => {
+            let created = created.map_err(|source| unusable("create", &path, &source))?;
+            return Ok(vec![created]);
+        }
     }
     // Another process has created it since.
     read(&path)?.ok_or_else(|| unusable("read", &path, &IoError::NotFound.into()))
 }
 
-fn read(path: &Path) -> Result<Option<String>, Error> {
-    match std::fs::read_to_string(path) {
-        Ok(text) if is_short_digest(text.trim()) => Ok(Some(text.trim().to_owned())),
+fn read(path: &Path) -> Result<Option<Vec<String>>, Error> {
+    let seeds_of = |text: String| -> Vec<String> { text.lines().map(str::to_owned).collect() };
+    match std::fs::read_to_string(path).map(seeds_of) {
+        Ok(seeds) if !seeds.is_empty() && seeds.iter().all(|seed| is_short_digest(seed)) => {
+            Ok(Some(seeds))
+        }
         Ok(_) => Err(Error::new(
             ErrorKind::State,
             format!("`{}` does not contain a seed", path.display()),
@@ -160,6 +211,55 @@ mod tests {
         assert_eq!(next.owner(), installation.owner());
         let keys_of = |owner: Owner| state.path().join(owner.as_str()).join("keys").join(&keys);
         assert!(keys_of(before).is_dir() && !keys_of(next.owner()).exists());
+    }
+
+    /// A list with one server.
+    fn list_of(owner: &Owner, keys: &str) -> Inventory {
+        let server = serde_json::json!({
+            "id": 7, "name": "s", "status": "running", "created": "2026-01-01T00:00:00Z",
+            "public_net": {}, "location": {"name": "hel1"},
+            "server_type": {
+                "name": "cx53", "cores": 16, "memory": 32.0, "disk": 320, "architecture": "x86",
+                "cpu_type": "shared", "prices": [],
+            },
+            "labels": {"cargo-burst.owner": owner.as_str(), "cargo-burst.keys": keys},
+        });
+        Inventory { servers: vec![serde_json::from_value(server).unwrap()], volumes: Vec::new() }
+    }
+
+    #[test]
+    fn a_dispute_in_one_project_leaves_the_servers_of_another_one_its_own() {
+        let state = tempfile::tempdir().unwrap();
+        let open = || Installation::open(state.path()).unwrap();
+        let (here, disputed) = (open(), open());
+        let former = here.owner();
+        let (keys, _) = here.keys().make(15).unwrap();
+        disputed.renew().unwrap();
+        let newest = disputed.owner();
+        assert_eq!(here.owner(), former);
+        // Also in the next process.
+        let (list, next) = (list_of(&former, &keys), open());
+        assert_eq!(next.owner(), newest);
+        next.recognise(&list);
+        assert_eq!(next.owner(), former);
+        // One whose keys are not here is no reason, and one of the newest owner comes first.
+        let next = open();
+        next.recognise(&list_of(&former, "0123456789abcdef"));
+        assert_eq!(next.owner(), newest);
+        let (keys, _) = next.keys().make(15).unwrap();
+        let mut both = list;
+        both.servers.extend(list_of(&newest, &keys).servers);
+        here.recognise(&both);
+        assert_eq!(here.owner(), former);
+        next.recognise(&both);
+        assert_eq!(next.owner(), newest);
+        // A dispute there as well leads to the same owner, and the next one to another.
+        here.renew().unwrap();
+        assert_eq!(here.owner(), newest);
+        here.renew().unwrap();
+        assert!(here.owner() != newest && open().owner() == here.owner());
+        next.renew().unwrap();
+        assert_eq!(next.owner(), here.owner());
     }
 
     #[test]

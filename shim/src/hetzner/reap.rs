@@ -253,7 +253,7 @@ impl Account {
         let listed = Inventory::ask(&self.client).await;
         let inventory =
             listed.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
-        self.seen.note(&inventory);
+        self.note_list(&inventory);
         self.books.correct(&self.client, &inventory, None, None, asked.elapsed()).await;
         Ok(inventory)
     }

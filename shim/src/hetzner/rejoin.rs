@@ -94,7 +94,7 @@ impl Account {
         let inventory = Inventory::ask(&self.client)
             .await
             .map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
-        self.seen.note(&inventory);
+        self.note_list(&inventory);
         let owner = self.installation.owner();
         let Some(server) = inventory.server_of(&owner) else { return Ok(None) };
         let address = server

@@ -180,7 +180,7 @@ impl Account {
         );
         let (mut inventory, images, pricing) =
             asked.map_err(|error| error::api(&self.endpoint, LIST_RESOURCES, &error))?;
-        self.seen.note(&inventory);
+        self.note_list(&inventory);
         let now = self.client.now().as_second();
         let (listed, took) = (Some(images.as_slice()), began.elapsed());
         let corrected = self.books.correct(&self.client, &inventory, listed, Some(&pricing), took);
