@@ -210,6 +210,51 @@ fn what_a_killed_keeper_has_left_is_told_with_the_token_of_another_account() {
 }
 
 #[test]
+fn a_keeper_takes_an_account_over_although_the_api_cannot_tell_its_project() {
+    let Some(idle) = Idle::new(without_switch) else { return };
+    let project = idle.project();
+    let with_new = |arguments: &str| {
+        let mut command = project.command(arguments);
+        ended(command.env("HCLOUD_TOKEN", "new").output().unwrap())
+    };
+    let holdings = || -> serde_json::Map<String, Value> {
+        let text = std::fs::read(idle.holdings()).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    };
+    let kill_keeper = || {
+        idle.sandbox.kill_keeper();
+        wait_until("the keeper's end", || idle.sandbox.keeper().is_none());
+    };
+    // Each token has an account of its own, of which one has another volume.
+    let tokens = [("new".to_owned(), Access::ReadWrite)];
+    lock(&idle.simulator.shared().world).scenario.tokens = tokens.into();
+    let mut both = holdings();
+    let first = both.keys().next().cloned().unwrap();
+    kill_keeper();
+    assert_eq!(with_new("status").code, Some(0));
+    kill_keeper();
+    let (second, mut other) = holdings().into_iter().find(|(name, _)| *name != first).unwrap();
+    other["servers"] = serde_json::json!([]);
+    other["volumes"] = serde_json::json!([{"id": 4711, "name": "another"}]);
+    both.insert(second.clone(), other);
+    std::fs::write(idle.holdings(), serde_json::to_vec(&both).unwrap()).unwrap();
+    // A keeper has seen the resources of the first; then the API fails.
+    for _ in 0..2 {
+        project.ok("status");
+    }
+    idle.reject_all();
+    let config = with_new("config");
+    assert!(!config.stderr.contains("no keeper looks after"), "{config:#?}");
+    assert!(idle.all_are_kept(), "{:#?}", holdings());
+    assert!(holdings().contains_key(&second));
+    wait_until("its reaping", || !holdings()[&second]["trouble"].is_null());
+    // The question is asked again: it is the same project, whose account is kept once.
+    idle.accept_all();
+    assert_eq!(with_new("status").code, Some(0));
+    wait_until("one account", || holdings().len() == 1 && idle.all_are_kept());
+}
+
+#[test]
 fn a_keeper_that_is_asked_to_end_deletes_the_idle_server() {
     for signal in [Signal::SIGTERM, Signal::SIGHUP] {
         let Some(idle) = Idle::new(without_switch) else { return };

@@ -89,10 +89,7 @@ pub(super) async fn serve(state: &State, stream: UnixStream) -> io::Result<()> {
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
         Ask::Watch { credentials } => {
-            let watched = state.account(&credentials).await.map(|account| account.watch());
-            // The next command is told that a keeper looks after it.
-            state.save();
-            let event = watched.map(|()| Event::Done);
+            let event = state.watch(&credentials).await.map(|()| Event::Done);
             answer(&mut write, event.unwrap_or_else(Event::Failed)).await
         }
     }

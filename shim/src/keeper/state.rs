@@ -37,13 +37,15 @@ pub(super) struct State {
     pub(super) leave: Notify,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct KeptAccount {
     /// The name of the credentials of its first command, or that under which it is written down.
     name: AccountName,
     account: Arc<Account>,
     /// The names of its other tokens.
     aliases: Vec<AccountName>,
+    /// Whether it is known not to be of the same project as another one.
+    is_decided: bool,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +96,8 @@ impl State {
     }
 
     /// The account of these credentials. A new token of a Hetzner project that has an account
-    /// here joins that one, so that both share its server and its uses.
+    /// here joins that one, so that both share its server and its uses. While the API cannot tell
+    /// whether it is one, what the account is known to have is looked after, and no command uses it.
     pub(super) async fn account(&self, credentials: &Credentials) -> Result<Arc<Account>, Error> {
         if let Some(account) = self.known(credentials) {
             return Ok(account);
@@ -103,27 +106,87 @@ impl State {
         if let Some(account) = self.known(credentials) {
             return Ok(account);
         }
+        let own = credentials.account();
+        let arrived = match self.undecided(&own) {
+            Some(kept) => kept,
+            None => self.newcomer(credentials)?,
+        };
+        let account = arrived.account.clone();
+        let mut others = self.accounts();
+        others.retain(|(_, other)| !Arc::ptr_eq(other, &account));
+        let others = others.into_iter().map(|(_, other)| other).collect();
+        let found = account.of_same_project(others).await;
+        let is_decided = found.is_ok();
+        if let Ok(Some(other)) = found {
+            other.take_token(&account, credentials).await;
+            self.note_alias(&other, own);
+            self.dismiss(&arrived);
+            return Ok(other);
+        }
+        if is_decided || account.holding().is_some() {
+            self.keep(KeptAccount { is_decided, ..arrived });
+        }
+        found.map(|_| account)
+    }
+
+    /// Looks after what an account has, though no command uses it.
+    pub(super) async fn watch(&self, credentials: &Credentials) -> Result<(), Error> {
+        match self.account(credentials).await {
+            Ok(account) => account.watch(),
+            Err(error) if self.undecided(&credentials.account()).is_none() => return Err(error),
+            Err(error) => tracing::warn!("{}", error.one_line()),
+        }
+        // The next command is told that a keeper looks after it.
+        self.save();
+        Ok(())
+    }
+
+    /// An account that is not here yet, with what earlier keepers have known of it.
+    fn newcomer(&self, credentials: &Credentials) -> Result<KeptAccount, Error> {
         let account = Account::new(credentials, &self.directory)?;
         let (mut name, mut aliases) = (credentials.account(), Vec::new());
         if let Some((known, holding)) = lock(&self.holdings).entry(&name) {
             account.remember(holding.clone());
             (name, aliases) = (known.clone(), holding.aliases.clone());
         }
-        let others = self.accounts().into_iter().map(|(_, other)| other).collect();
-        if let Some(other) = account.of_same_project(others).await? {
-            other.take_token(&account, credentials).await;
-            self.note_alias(&other, credentials.account());
-            return Ok(other);
-        }
-        let kept = KeptAccount { name, account: account.clone(), aliases };
-        lock(&self.accounts).push(kept);
-        Ok(account)
+        Ok(KeptAccount { name, account, aliases, is_decided: false })
     }
 
     fn known(&self, credentials: &Credentials) -> Option<Arc<Account>> {
         let accounts = lock(&self.accounts);
-        let mut accounts = accounts.iter().map(|kept| &kept.account);
-        accounts.find(|account| account.accepts(credentials)).cloned()
+        let mut decided = accounts.iter().filter(|kept| kept.is_decided);
+        decided.find(|kept| kept.account.accepts(credentials)).map(|kept| kept.account.clone())
+    }
+
+    fn undecided(&self, name: &AccountName) -> Option<KeptAccount> {
+        let accounts = lock(&self.accounts);
+        let mut undecided = accounts.iter().filter(|kept| !kept.is_decided);
+        undecided.find(|kept| kept.name == *name || kept.aliases.contains(name)).cloned()
+    }
+
+    /// Looks after an account, unless it is undecided and another one has its name: that one has
+    /// had this token before.
+    fn keep(&self, arrived: KeptAccount) {
+        let mut accounts = lock(&self.accounts);
+        accounts.retain(|kept| !Arc::ptr_eq(&kept.account, &arrived.account));
+        if arrived.is_decided || accounts.iter().all(|kept| kept.name != arrived.name) {
+            accounts.push(arrived);
+        }
+    }
+
+    /// Another account has taken the token of this one, and looks after what it has.
+    fn dismiss(&self, dismissed: &KeptAccount) {
+        let KeptAccount { name, account, .. } = dismissed;
+        let mut accounts = lock(&self.accounts);
+        accounts.retain(|kept| !Arc::ptr_eq(&kept.account, account));
+        let is_other = accounts.iter().any(|kept| kept.name == *name);
+        drop(accounts);
+        account.give_up();
+        let mut holdings = lock(&self.holdings);
+        if !is_other && holdings.entry(name).is_some() {
+            holdings.set(name, None);
+            holdings.write(&self.holdings_path);
+        }
     }
 
     /// Notes the name of another token that an account has taken.
@@ -136,7 +199,7 @@ impl State {
         }
     }
 
-    /// All accounts that commands have used.
+    /// All accounts that are looked after.
     pub(super) fn accounts(&self) -> Vec<(AccountName, Arc<Account>)> {
         let accounts = lock(&self.accounts);
         accounts.iter().map(|kept| (kept.name.clone(), kept.account.clone())).collect()
@@ -148,7 +211,7 @@ impl State {
         let accounts = self.accounts();
         let mut holdings = lock(&self.holdings);
         let mut next = holdings.clone();
-        for KeptAccount { name, account, aliases } in lock(&self.accounts).iter() {
+        for KeptAccount { name, account, aliases, .. } in lock(&self.accounts).iter() {
             let (keeper, aliases) = (Some(std::process::id()), aliases.clone());
             let holding = account.holding();
             next.set(name, holding.map(|holding| Holding { keeper, aliases, ..holding }));
