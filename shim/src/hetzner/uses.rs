@@ -470,9 +470,9 @@ impl Drop for ProjectUse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hetzner::holding::HeldVolumeName;
     use burst_hcloud::Token;
     use burst_hcloud::retry::Retries;
-    use crate::hetzner::holding::HeldVolumeName;
 
     fn client() -> Client {
         let token = Token::parse("token").unwrap();

@@ -269,11 +269,14 @@ mod tests {
         assert_eq!(holdings.remove_superseded(&[&old], seen_by(&new)), nobody);
         // It has seen it itself.
         assert_eq!(holdings.remove_superseded(&[&old, &new], seen_by(&old)), nobody);
-        assert_eq!(holdings.clone().remove_superseded(&[&old, &new], seen_by(&new)), [old.clone()]);
+        assert_eq!(
+            holdings.clone().remove_superseded(&[&old, &new], seen_by(&new)),
+            std::slice::from_ref(&old)
+        );
         // Where both tokens are accepted and here, both look after it.
         holdings.set(&old, Some(holding(7, false, &[])));
         assert_eq!(holdings.remove_superseded(&[&old, &new], seen_by(&new)), nobody);
-        assert_eq!(holdings.remove_superseded(&[&new], seen_by(&new)), [old.clone()]);
+        assert_eq!(holdings.remove_superseded(&[&new], seen_by(&new)), std::slice::from_ref(&old));
         assert!(holdings.entry(&old).is_none() && holdings.entry(&new).is_some());
     }
 
