@@ -8,6 +8,8 @@ use burst_tests::{Ended, Project, assert_explained, ended, wait_until};
 use hetzner_sim::Scenario;
 use hetzner_sim::scenario::{Fault, FaultKind};
 use hetzner_sim::simulator::lock;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::hetzner::{cloud, logs, names, sandbox_on};
 use crate::sandbox;
@@ -119,10 +121,12 @@ fn a_run_on_a_server_and_its_volume_are_named_and_an_idle_server_needs_no_questi
     let idle = project.burst("down");
     assert_eq!(idle.code, Some(0), "{idle:?}\n{}", logs(&simulator, &sandbox));
     assert_eq!(counts(), (0, 1));
-    // The agent knows its runs, whatever the keeper knows.
+    // The agent knows its runs, whatever the keeper knows. A command that is stopped neither
+    // connects again nor ends its run before the keeper is gone.
     let mut run = sleeping(&project);
-    run.kill().unwrap();
+    kill(Pid::from_raw(run.id().try_into().unwrap()), Signal::SIGSTOP).unwrap();
     sandbox.kill_keeper();
+    run.kill().unwrap();
     assert_refused(&project.burst("down"), &[server, runs]);
     project.ok("down --with-volumes --yes");
     assert_eq!(counts(), (0, 0));
