@@ -4,14 +4,14 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-use burst_tests::{Ended, Project, assert_explained, ended, wait_until};
+use burst_tests::{Ended, Project, assert_explained, ended};
 use hetzner_sim::Scenario;
 use hetzner_sim::scenario::{Fault, FaultKind};
 use hetzner_sim::simulator::lock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::hetzner::{cloud, logs, names, sandbox_on};
+use crate::hetzner::{cloud, logs, names, sandbox_on, wait_for_verified_volume};
 use crate::sandbox;
 use crate::terminals::desk::Desk;
 use crate::terminals::keyboard::project;
@@ -201,9 +201,7 @@ fn a_protected_server_is_named_and_its_agent_stays() {
     );
     // The server is as it was: the next command makes no call. That the volume is attached was
     // verified beside the first one.
-    wait_until("the verified volume", || {
-        names(&simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
-    });
+    wait_for_verified_volume(&simulator);
     simulator.shared().forget_calls();
     assert_eq!(project.ok("run -q").stdout, "hello\n");
     assert_eq!(names(&simulator.shared().calls()), [""; 0], "{}", logs(&simulator, &sandbox));

@@ -52,6 +52,13 @@ pub(crate) fn logs(simulator: &Simulator, sandbox: &Sandbox) -> String {
     text
 }
 
+/// Waits for the last call that is made beside a command with a new volume: whether it is attached.
+pub(crate) fn wait_for_verified_volume(simulator: &Simulator) {
+    wait_until("the verified volume", || {
+        names(&simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
+    });
+}
+
 pub(crate) fn names(calls: &[Call]) -> Vec<String> {
     calls.iter().map(Call::name).collect()
 }
@@ -95,9 +102,7 @@ fn cold_and_warm_builds_of_a_workspace() {
     assert_eq!(cold.stderr.matches(announced).count(), 1, "{}", cold.stderr);
     assert!(cold.stderr.contains("on cx53 in hel1 (EUR 0.05 so far"), "{}", cold.stderr);
     // The attachment is verified beside the run, by the last call.
-    wait_until("the verified volume", || {
-        names(&simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
-    });
+    wait_for_verified_volume(&simulator);
     let calls = simulator.shared().calls();
     // The deletion of the SSH key is not waited for.
     let is_waited_for = |call: &&Call| call.name() != "DELETE /ssh_keys/{id}";

@@ -13,7 +13,7 @@ use hetzner_sim::{Scenario, Simulator};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::hetzner::{TOKEN, cloud, logs, names, sandbox_on};
+use crate::hetzner::{TOKEN, cloud, logs, sandbox_on, wait_for_verified_volume};
 
 /// The token after a rotation, or that of a second shell.
 const SECOND_TOKEN: &str = "a-second-token-of-this-test";
@@ -86,9 +86,7 @@ fn a_rotated_token_and_another_spelling_of_the_endpoint_find_the_warm_server() {
     let project = sandbox.hello("app");
     project.ok("build");
     let warm = servers(&simulator);
-    wait_until("the verified volume", || {
-        names(&simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
-    });
+    wait_for_verified_volume(&simulator);
     simulator.shared().forget_calls();
     let endpoint = format!("{}//", simulator.endpoint());
     let spelled = with(&project, ("HCLOUD_ENDPOINT", &endpoint), "check");

@@ -10,7 +10,7 @@ use hetzner_sim::{Fault, FaultKind, Scenario, Simulator};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::hetzner::{cloud, logs, names, sandbox_on};
+use crate::hetzner::{cloud, logs, names, sandbox_on, wait_for_verified_volume};
 
 /// The fault at a call.
 #[derive(Clone, Copy, Debug)]
@@ -117,9 +117,7 @@ impl Case {
     }
 
     fn wait_for_the_volume(&self) {
-        burst_tests::wait_until("the verified volume", || {
-            names(&self.simulator.shared().calls()).iter().any(|name| name == "GET /volumes/{id}")
-        });
+        wait_for_verified_volume(&self.simulator);
     }
 
     fn ok(&self, project: &Project<'_>, arguments: &str) {

@@ -10,7 +10,7 @@ use hetzner_sim::{Scenario, Simulator};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::hetzner::{cloud, logs, names, sandbox_on};
+use crate::hetzner::{cloud, logs, names, sandbox_on, wait_for_verified_volume};
 
 /// Silence of a second counts as the loss of a connection, and runs wait for a minute.
 fn patient_on(simulator: &Simulator) -> Sandbox {
@@ -75,6 +75,7 @@ fn attempts_to_connect_again_hardly_ask_the_api() {
     project.ok("check -q");
     let mut echo = Echo::start(&project);
     let line = Line::of(&simulator);
+    wait_for_verified_volume(&simulator);
     simulator.shared().forget_calls();
     line.darken(true);
     let attempts = || times(&simulator, &sandbox, "failed: the agent");

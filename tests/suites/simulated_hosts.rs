@@ -21,13 +21,21 @@ fn ok(simulator: &Simulator, method: &str, path: &str, body: &Value) -> Value {
     answer
 }
 
-/// Creates a server, with more fields; returns its id.
+/// Creates a server, with more fields, and waits until nothing locks it; returns its id.
 fn server(simulator: &Simulator, more: &Value) -> u64 {
     let mut body = json!({ "name": "s", "server_type": "cx53", "image": "debian-12" });
     for (field, value) in more.as_object().unwrap() {
         body[field] = value.clone();
     }
-    ok(simulator, "POST", "/servers", &body)["server"]["id"].as_u64().unwrap()
+    let created = ok(simulator, "POST", "/servers", &body);
+    let next = created["next_actions"].as_array().unwrap();
+    for action in [&created["action"]].into_iter().chain(next) {
+        let path = format!("/actions/{}", action["id"]);
+        wait_until("the action", || {
+            ok(simulator, "GET", &path, &Value::Null)["action"]["status"] == "success"
+        });
+    }
+    created["server"]["id"].as_u64().unwrap()
 }
 
 /// The address of a server's host, by the API.
