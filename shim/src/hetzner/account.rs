@@ -35,7 +35,7 @@ use super::server::ServerSummary;
 use super::uses::{ProjectUse, Uses};
 use super::vanished::{self, Gone};
 use super::volume::{self, Attached, device_of};
-use super::{error, ipv6_route};
+use super::{client, error, ipv6_route};
 use crate::connection::server::ServerConnection;
 use crate::connection::tcp_networks::{self, TcpNetworks};
 use crate::error::{Error, ErrorKind};
@@ -101,14 +101,7 @@ impl Account {
     /// The account of these credentials, with its keys and records below `state`. Calls
     /// nothing. Fails if the token or the endpoint is malformed, or `state` is unusable.
     pub(crate) fn new(credentials: &Credentials, state: &Path) -> Result<Arc<Self>, Error> {
-        let token = credentials.token().map_err(|error| {
-            Error::new(ErrorKind::Token, "the Hetzner token is malformed", error::NEW_TOKEN)
-                .caused_by(&error)
-        })?;
-        let endpoint = credentials.endpoint.clone();
-        let client =
-            Client::new(endpoint.url(), &token, Retries::default(), Arc::new(fastrand::f64))
-                .map_err(|error| error::api(&endpoint, "use the Hetzner API", &error))?;
+        let client = client::of(credentials, "use the Hetzner API", Retries::default())?;
         let installation = Arc::new(Installation::open(state)?);
         let books = Books {
             log: AuditLog::new(state),
@@ -117,7 +110,7 @@ impl Account {
         };
         Ok(Arc::new(Self {
             client,
-            endpoint,
+            endpoint: credentials.endpoint.clone(),
             installation,
             server: tokio::sync::Mutex::new(None),
             uses: Arc::default(),

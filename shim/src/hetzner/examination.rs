@@ -6,17 +6,18 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use burst_hcloud::Timestamp;
 use burst_hcloud::image::Image;
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server::{Server, ServerStatus};
 use burst_hcloud::server_type::ServerType;
-use burst_hcloud::{Client, Timestamp};
 
+use super::client;
 use super::credentials::Credentials;
-use super::error::{self, api};
+use super::error::api;
 use super::inventory::Stock;
 use super::naming::{AGENT_VERSION, HOST, host_label};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -82,18 +83,10 @@ impl Examination {
 /// Asks the API. The error is that of the first request: it cannot be reached, or refuses the
 /// token.
 pub(crate) async fn examine(credentials: &Credentials) -> Result<Examination, Error> {
-    let failed = |source: &burst_hcloud::Error| {
-        api(&credentials.endpoint, "ask the Hetzner API for its resources", source)
-    };
-    let token = credentials.token().map_err(|source| {
-        Error::new(ErrorKind::Token, "the Hetzner token is malformed", error::NEW_TOKEN)
-            .caused_by(&source)
-    })?;
-    let once = Retries { max: 0, ..Retries::default() };
-    let client =
-        Client::new(credentials.endpoint.url(), &token, once, std::sync::Arc::new(fastrand::f64))
-            .map_err(|source| failed(&source))?;
-    let stock = Stock::ask(&client).await.map_err(|source| failed(&source))?;
+    const ACTION: &str = "ask the Hetzner API for its resources";
+    let client = client::of(credentials, ACTION, Retries { max: 0, ..Retries::default() })?;
+    let stock = Stock::ask(&client).await;
+    let stock = stock.map_err(|source| api(&credentials.endpoint, ACTION, &source))?;
     let began = Instant::now();
     let write = client.check_write().await;
     let latency = began.elapsed();

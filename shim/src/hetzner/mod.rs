@@ -18,6 +18,7 @@ mod announcement;
 mod attachment;
 pub(crate) mod audit;
 mod books;
+mod client;
 pub mod cost_model;
 mod creation;
 pub(crate) mod credentials;

@@ -1,14 +1,13 @@
 //! What can be rented today, for comparisons. Nothing is created.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use burst_hcloud::Client;
 use burst_hcloud::pricing::Pricing;
 use burst_hcloud::retry::Retries;
 use burst_hcloud::server_type::ServerType;
 
 use super::audit::Offer;
+use super::client;
 use super::credentials::Credentials;
 
 /// How long a comparison waits for prices.
@@ -17,9 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// All server types with their lowest price in one of the regions; `None` if the API does not tell
 /// them in time.
 pub(crate) async fn offers(credentials: &Credentials, regions: &[String]) -> Option<Vec<Offer>> {
-    let token = credentials.token().ok()?;
-    let url = credentials.endpoint.url();
-    let client = Client::new(url, &token, Retries::default(), Arc::new(fastrand::f64)).ok()?;
+    let client = client::of(credentials, "ask for prices", Retries::default()).ok()?;
     let asked = async { tokio::try_join!(client.server_types(), client.pricing()) };
     match tokio::time::timeout(DEADLINE, asked).await {
         Ok(Ok((types, pricing))) => Some(priced(&types, &pricing, regions)),
