@@ -215,7 +215,7 @@ pub(super) fn ended_by_limit(reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hetzner::audit::{Kind, Rate, Resource};
+    use crate::hetzner::audit::Resource;
 
     /// A time in the middle of a month (2026-11-15, 12:00 UTC).
     const NOW: i64 = 1_794_744_000;
@@ -233,17 +233,7 @@ mod tests {
 
     /// A server in the record.
     fn opened(created: i64) -> Entry {
-        Entry::Opened(Box::new(Resource {
-            kind: Kind::Server,
-            id: 1,
-            name: "s".into(),
-            account: "a".into(),
-            own: true,
-            location: "hel1".into(),
-            server_type: Some("cx53".into()),
-            created,
-            rates: vec![Rate { hourly: Some(0.5), monthly: None }],
-        }))
+        Entry::Opened(Box::new(Resource::server_of_tests(1, created)))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The texts, whole, for reports at fixed times.
 
 use super::*;
-use crate::hetzner::audit::{self as record, Closed, Command, Entry, Kind, Place, Rate, Resource};
+use crate::hetzner::audit::{self as record, Closed, Command, Entry, Kind, Place, Resource};
 use crate::hetzner::report::ImageLine;
 use burst_protocol::RelativePath;
 use burst_protocol::message::ProjectStatus;
@@ -286,17 +286,7 @@ fn entries() -> Vec<Entry> {
             ..Command::default()
         }))
     };
-    let server = Resource {
-        kind: Kind::Server,
-        id: 1,
-        name: "s".into(),
-        account: "a".into(),
-        own: true,
-        location: "hel1".into(),
-        server_type: Some("cx53".into()),
-        created: 0,
-        rates: vec![Rate { hourly: Some(0.5), monthly: None }],
-    };
+    let server = Resource::server_of_tests(1, 0);
     let reason = "idle".into();
     vec![
         Entry::Opened(Box::new(server)),

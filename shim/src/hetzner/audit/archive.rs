@@ -94,22 +94,12 @@ pub(super) fn carried(entries: &[Entry], now: i64) -> Vec<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Closed, Command, Kind, Place, Rate, Resource};
+    use super::super::record::{Closed, Command, Kind, Place, Resource};
     use super::super::{seconds_used, spent};
     use super::*;
 
     fn server(id: u64, created: i64) -> Entry {
-        Entry::Opened(Box::new(Resource {
-            kind: Kind::Server,
-            id,
-            name: "s".into(),
-            account: "a".into(),
-            own: true,
-            location: "hel1".into(),
-            server_type: Some("cx53".into()),
-            created,
-            rates: vec![Rate { hourly: Some(0.5), monthly: None }],
-        }))
+        Entry::Opened(Box::new(Resource::server_of_tests(id, created)))
     }
 
     fn closed(id: u64, at: i64) -> Entry {

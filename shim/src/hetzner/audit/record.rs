@@ -186,23 +186,30 @@ pub(super) fn commands(entries: &[Entry]) -> impl Iterator<Item = &Command> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_end_counts_until_the_resource_is_seen_again() {
-        let rates = vec![Rate { hourly: Some(0.5), monthly: None }];
-        let resource = Resource {
+impl Resource {
+    /// A server of this installation for EUR 0.50 an hour, for tests.
+    pub(crate) fn server_of_tests(id: u64, created: i64) -> Self {
+        Self {
             kind: Kind::Server,
-            id: 7,
+            id,
             name: "s".into(),
             account: "a".into(),
             own: true,
             location: "hel1".into(),
             server_type: Some("cx53".into()),
-            created: 10,
-            rates,
-        };
+            created,
+            rates: vec![Rate { hourly: Some(0.5), monthly: None }],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_end_counts_until_the_resource_is_seen_again() {
+        let resource = Resource::server_of_tests(7, 10);
         let closed = |at| {
             let reason = "gone".to_owned();
             Entry::Closed(Closed { kind: Kind::Server, id: 7, at, seen: Some(20), reason })
