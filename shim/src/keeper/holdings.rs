@@ -2,12 +2,13 @@
 //! deleted. Every command reads it, without asking the keeper or the API.
 //!
 //! Invariant: only the holder of the keeper's lock writes the file. It holds no secret. It decides
-//! neither what exists nor what is deleted, only that somebody looks: a file that is lost or
+//! neither what exists nor what is deleted, only whether the API is asked: a file that is lost or
 //! damaged is as if nothing were known.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burst_sync::regular_file::{self, Links};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
@@ -18,6 +19,9 @@ use crate::terminal::{counted, span};
 /// The mode of the file: for the user alone.
 const PRIVATE_FILE: u32 = 0o600;
 
+/// Most bytes of the file that are read: far more than thousands of resources take.
+const BYTES_MAX: u64 = 16 << 20;
+
 /// The holdings of all accounts that have something, or may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holdings(BTreeMap<AccountName, Holding>);
@@ -25,7 +29,9 @@ pub(crate) struct Holdings(BTreeMap<AccountName, Holding>);
 impl Holdings {
     /// Reads the file; nothing if there is none, or it is damaged.
     pub(crate) fn read(path: &Path) -> Self {
-        let Ok(text) = std::fs::read(path) else { return Self::default() };
+        let Ok(text) = regular_file::read(path, BYTES_MAX, Links::Followed) else {
+            return Self::default();
+        };
         serde_json::from_slice(&text).unwrap_or_else(|error| {
             tracing::warn!("`{}` is damaged: {error}", path.display());
             Self::default()
@@ -188,6 +194,14 @@ mod tests {
             endpoint: "e".into(),
             aliases: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_tells_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("holdings.json");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(Holdings::read(&path), Holdings::default());
     }
 
     #[test]

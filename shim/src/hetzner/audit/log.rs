@@ -1,17 +1,24 @@
 //! The file of the record: one JSON object a line, appended to.
 //!
 //! Several processes may append at the same time. Lines that cannot be parsed are skipped: a process
-//! may be killed while it writes, and other versions may write other lines.
+//! may be killed while it writes, and other versions may write other lines. A pipe or a device in
+//! the place of the file is an error, and not waited for.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use burst_sync::regular_file::{self, Links};
+use rustix::fs::OFlags;
+
 use super::archive::{SIZE_MAX, archive, archived, carried, is_same, lines};
 use super::record::Entry;
 use crate::directories::unusable;
 use crate::error::Error;
+
+/// Most bytes of a file of the record that are read: it is archived long before.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// The file of the record.
 #[derive(Clone, Debug)]
@@ -51,7 +58,9 @@ impl AuditLog {
     /// Opens the file to append to it, locked, so that it is not archived meanwhile.
     fn open_locked(&self) -> io::Result<File> {
         let mut options = File::options();
+        // A pipe without a reader in its place is an error, not a wait.
         options.append(true).create(true).mode(0o600);
+        options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         loop {
             let file = options.open(&self.0)?;
             file.lock()?;
@@ -74,7 +83,7 @@ impl AuditLog {
     pub(crate) fn read_all(&self) -> Result<Vec<Entry>, Error> {
         let failed = |error| unusable("read", &self.0, &error);
         // It is opened first: if it is archived meanwhile, it is found there again.
-        let mut file = match File::open(&self.0) {
+        let mut file = match regular_file::open(&self.0, Links::Followed) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(error)),
@@ -96,7 +105,7 @@ impl AuditLog {
 
 /// The lines of a file that can be parsed; none if there is no file.
 fn entries_of(path: &Path) -> io::Result<Vec<Entry>> {
-    match std::fs::read(path) {
+    match regular_file::read(path, BYTES_MAX, Links::Followed) {
         Ok(bytes) => Ok(parsed(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
@@ -111,21 +120,12 @@ fn parsed(bytes: &[u8]) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::super::audit;
-    use super::super::record::{Command, Kind, Place, Rate, Resource};
+    use super::super::record::{Command, Place, Resource};
     use super::*;
+    use crate::error::ErrorKind;
 
     fn server(created: i64) -> Entry {
-        Entry::Opened(Box::new(Resource {
-            kind: Kind::Server,
-            id: 1,
-            name: "s".into(),
-            account: "a".into(),
-            own: true,
-            location: "hel1".into(),
-            server_type: Some("cx53".into()),
-            created,
-            rates: vec![Rate { hourly: Some(0.5), monthly: None }],
-        }))
+        Entry::Opened(Box::new(Resource::server_of_tests(1, created)))
     }
 
     fn command(began: i64, bytes: usize) -> Entry {
@@ -135,6 +135,16 @@ mod tests {
             began,
             ..Command::default()
         }))
+    }
+
+    #[test]
+    fn a_pipe_in_its_place_is_an_error() {
+        let state = tempfile::tempdir().unwrap();
+        let log = AuditLog::new(state.path());
+        nix::unistd::mkfifo(&log.0, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        log.append(&[server(1)]);
+        assert_eq!(log.read().unwrap_err().kind(), ErrorKind::State);
+        assert_eq!(log.read_all().unwrap_err().kind(), ErrorKind::State);
     }
 
     #[test]
