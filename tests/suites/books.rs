@@ -129,8 +129,7 @@ fn the_budget_counts_other_machines_with_the_same_token() {
 #[test]
 fn a_deletion_by_hand_and_a_lost_record_leave_the_books_right() {
     let Some(simulator) = cloud(Scenario::default()) else { return };
-    // It does not delete itself, which would be the latest end.
-    let sandbox = sandbox_on(&simulator).with("CARGO_BURST_DEAD_MAN_SWITCH", "false");
+    let sandbox = sandbox_on(&simulator);
     let project = sandbox.hello("app");
     project.ok("check");
     let record = sandbox.path().join("state/cargo-burst/hetzner/audit.jsonl");

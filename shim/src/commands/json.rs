@@ -34,7 +34,7 @@
 //! `deleted_at` is the time of deletion if no command uses it from now on, also while one does:
 //! the earliest that is possible.
 //! `deleted_by` is `keeper`, `timer`, or `server` for one that deletes itself; `null` for what is
-//! `kept` until `cargo burst down`, for what nobody deletes, and for what is not `own`.
+//! `kept` until `cargo burst down`, for what no process deletes, and for what is not `own`.
 //! `deletes_itself_at` is when a server does so if no keeper renews its lease.
 //! `this_month` counts everything of cargo-burst that this installation has seen, also what is
 //! deleted or of other machines. `monthly_budget` and `budget_left` are `null` without that

@@ -191,9 +191,9 @@ mod tests {
             pid: 1,
             up_secs: 1,
             ends_in_secs: None,
-            projects: vec![project("work/a", &["cargo test", "cargo doc"]), project("work/b", &[])],
+            projects: vec![project("home/a", &["cargo test", "cargo doc"]), project("home/b", &[])],
         };
-        let used = ["/work/a", "/work/b"].map(|path| ProjectKey::of(Path::new(path)));
+        let used = ["/home/a", "/home/b"].map(|path| ProjectKey::of(Path::new(path)));
         let run = |title: Option<&str>, workspace: &str| LostRun {
             title: title.map(str::to_owned),
             workspace: workspace.into(),
@@ -202,8 +202,8 @@ mod tests {
         assert_eq!(
             runs(Some(&status), &used, &none),
             [
-                run(Some("cargo test"), "/work/a"),
-                run(Some("cargo doc"), "/work/a"),
+                run(Some("cargo test"), "/home/a"),
+                run(Some("cargo doc"), "/home/a"),
                 run(None, "a project"),
             ]
         );
