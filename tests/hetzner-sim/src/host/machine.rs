@@ -197,7 +197,10 @@ impl Machines {
             File::create(&image)?.set_len(gb << 30)?;
         }
         let image = image.to_string_lossy().into_owned();
-        let device = succeed("losetup", ["--find", "--show", &image])?;
+        let device = {
+            let _lock = self.lock_loops()?;
+            succeed("losetup", ["--find", "--show", &image])?
+        };
         let number = fs::metadata(&device)?.rdev();
         let devices = self.server(server).join("dev");
         let by_id = devices.join("disk/by-id");
@@ -211,6 +214,15 @@ impl Machines {
         symlink(Path::new("../..").join(name), link)?;
         self.loops.insert(volume, device);
         Ok(())
+    }
+
+    /// The lock of all simulators under which one takes a loop device, and `undertaker.sh` detaches
+    /// those that it has found.
+    fn lock_loops(&self) -> io::Result<File> {
+        let path = self.directory.with_file_name("hetzner-sim-loops.lock");
+        let file = File::options().append(true).create(true).open(path)?;
+        file.lock()?;
+        Ok(file)
     }
 
     fn unplug(&mut self, volume: u64, server: u64) -> io::Result<()> {

@@ -10,9 +10,13 @@ for entry in "$directory"/networks/*; do
     ip link delete "$name" 2>/dev/null
     nft delete table ip "$name" 2>/dev/null
 done
-losetup --noheadings --list --output NAME,BACK-FILE |
-    awk -v own="$directory/" 'index($2, own) == 1 { print $1 }' |
-    xargs -r -n 1 losetup --detach 2>/dev/null
+# A device that is free by now must not become that of another simulator before it is detached.
+(
+    flock 9
+    losetup --noheadings --list --output NAME,BACK-FILE |
+        awk -v own="$directory/" 'index($2, own) == 1 { print $1 }' |
+        xargs -r -n 1 losetup --detach 2>/dev/null
+) 9>"${directory%/*}/hetzner-sim-loops.lock"
 # The processes of a group are gone a moment after they were killed.
 for mark in "$directory"/groups/*; do
     [ -e "$mark" ] || continue
